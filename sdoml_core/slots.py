@@ -1,0 +1,70 @@
+"""Slots: the times that a dataset has, and the archive's file names for them.
+
+A pure table without I/O. A slot is named by its HMI minute; AIA observes at even minutes only,
+so the AIA frame of an odd minute is the one a minute earlier: (HH:15, HH:14), (HH:45, HH:44).
+The grid starts anew at each midnight (UTC), whatever range is asked for.
+
+File names carry UTC for AIA and TAI for HMI. As the original dataset does, a slot takes both
+names at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true instant of an HMI frame.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+from sdoml_core.channels import Channel
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+def midnight(day: date) -> datetime:
+    """The first instant of a UTC day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def day_slots(
+    day: date,
+    *,
+    cadence_minutes: int,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> tuple[datetime, ...]:
+    """Slot times of a UTC day that lie in the half-open range [start, end), in order."""
+    first = midnight(day)
+    times = (first + minute * MINUTE for minute in range(0, 24 * 60, cadence_minutes))
+    return tuple(
+        time for time in times if (start is None or time >= start) and (end is None or time < end)
+    )
+
+
+def paired_minute(channel: Channel, slot: datetime) -> datetime:
+    """The minute that a channel's frame of a slot has in its file name."""
+    return slot - (slot.minute % 2) * MINUTE if channel.instrument == "AIA" else slot
+
+
+def stand_in_minutes(
+    channel: Channel, slot: datetime, *, tolerance_minutes: int
+) -> tuple[datetime, ...]:
+    """Minutes to try for a slot, best first: the paired one, then +2, −2, +4, −4 … for AIA.
+
+    HMI has one frame every 15 minutes, so nothing can stand in for it.
+    """
+    paired = paired_minute(channel, slot)
+    if channel.instrument == "HMI":
+        return (paired,)
+    offsets = (
+        sign * distance for distance in range(2, tolerance_minutes + 1, 2) for sign in (1, -1)
+    )
+    return (paired, *(paired + offset * MINUTE for offset in offsets))
+
+
+def file_name(channel: Channel, minute: datetime) -> str:
+    """The archive's file name: ``AIA20240102_0100_0094.fits``, ``20240102_010000_M_1k.jpg``."""
+    if channel.instrument == "AIA":
+        return f"AIA{minute:%Y%m%d_%H%M}_{channel.wavelength:04d}.fits"
+    return f"{minute:%Y%m%d_%H%M}00_M_1k.jpg"
+
+
+def archive_path(channel: Channel, minute: datetime) -> str:
+    """Where the archive keeps a frame, relative to its root."""
+    hour = f"H{minute:%H}00/" if channel.instrument == "AIA" else ""
+    return f"{minute:%Y/%m/%d}/{hour}{file_name(channel, minute)}"
