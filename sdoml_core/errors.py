@@ -4,7 +4,7 @@
 
     SdomlError
     ├── SettingError (ValueError)           a setting is wrong; one line that names it
-    ├── FrameError (ValueError)             a frame's bytes cannot be used; becomes a row of the ledger
+    ├── FrameError (ValueError)             a frame cannot be used; becomes a row of the ledger
     │   ├── NotAnImageError                 empty, HTML, or another thing than the name says
     │   ├── TruncatedFrameError             shorter than its own header or markers promise
     │   ├── CorruptFrameError               checksum, structure or pixels are wrong
@@ -13,7 +13,7 @@
     │   └── BlankFrameError                 nothing on it (black image, too many pixels missing)
     ├── OutageError (ConnectionError)       the archive cannot answer now; a later try can mend it
     ├── StoreError (OSError)                the store cannot be read or written
-    ├── MissingInputError (LookupError)     an upstream product is not there; says what to materialise
+    ├── MissingInputError (LookupError)     an upstream product is not there; names the remedy
     ├── DamagedFileError (ValueError)       a ledger, sketch, shard or index is not what was written
     ├── NormalizationError (ValueError)     constants are missing, mixed or do not fit
     └── DatasetError (ValueError)           the loader was asked for what is not there
