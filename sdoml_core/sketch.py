@@ -1,0 +1,428 @@
+"""Sketches: what the pixels of many frames add up to, in a few kilobytes that merge exactly.
+
+A sketch counts pixels in fine logarithmic bins: the upper 16 bits of a float32 (its exponent and
+7 bits of its mantissa, a bfloat16), which gives 128 bins per octave over the whole range of
+float32 without any setting. Beside the counts it holds the exact minimum and maximum, and sums
+as integers in fixed point, so that merging is integer arithmetic: any order and any grouping of
+the same frames gives the same bytes. The pixels themselves are never needed again.
+
+What a day's sketches mean for the dataset is the business of ``sdoml_core.normalization``.
+"""
+
+import math
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numba
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sdoml_core.errors import CorruptFrameError, DamagedFileError, NormalizationError
+
+BINS = 0x7F80
+"""Bins of a sketch: the upper halves of all finite float32 values that are not negative."""
+
+QUANTILE_TOLERANCE = 0.005
+"""Largest relative error of a quantile, for values that are normal float32 (above 1.2e-38)."""
+
+TOTAL_BITS = 64
+"""``total`` counts units of 2^-64; ``squares``, the square of that, units of 2^-128."""
+
+
+def _no_bins() -> NDArray[np.uint16]:
+    return np.empty(0, np.uint16)
+
+
+def _no_counts() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+@dataclass(slots=True, eq=False)
+class Sketch:
+    """Counts, extremes and sums of pixel values; ``Sketch()`` is that of no frame."""
+
+    pixels: int = 0
+    """Pixels counted, zeros included."""
+
+    zeros: int = 0
+    """Pixels that are exactly zero; they stand in no bin."""
+
+    minimum: float = math.inf
+    """Exact; infinite where there are no pixels."""
+
+    maximum: float = -math.inf
+    """Exact; minus infinity where there are no pixels."""
+
+    total: int = 0
+    """Sum of the values, in units of 2^-64."""
+
+    squares: int = 0
+    """Sum of the squared values, in units of 2^-128."""
+
+    bins: NDArray[np.uint16] = field(default_factory=_no_bins)
+    """Upper 16 bits of the values above zero that occur, ascending."""
+
+    counts: NDArray[np.int64] = field(default_factory=_no_counts)
+    """Pixels in each of ``bins``, all above zero."""
+
+    @classmethod
+    def of(cls, frame: NDArray[np.float32]) -> Self:
+        """Sketch of one frame; holds no lock while it counts.
+
+        Parameters
+        ----------
+        frame
+            float32, any shape, in any unit; finite and not negative.
+
+        Raises
+        ------
+        CorruptFrameError
+            Where a pixel is negative, infinite or NaN.
+        TypeError
+            Where the frame is not float32.
+        """
+        if frame.dtype != np.float32:
+            raise TypeError(f"a sketch counts float32 pixels, not {frame.dtype}")
+        values = np.ascontiguousarray(frame).reshape(-1)
+        if values.size == 0:
+            return cls()
+        # Memory-mapped frames are read-only; one kind of array means one compiled kernel.
+        values.flags.writeable = False
+        dense = np.zeros(BINS, np.int64)
+        bad, zeros, low, high, total, squares = _count(values.view(np.uint32), values, dense)
+        if bad:
+            raise CorruptFrameError(f"{bad} pixels are negative, infinite or NaN")
+        dense[0] -= zeros
+        minimum, maximum = np.array([low, high], np.uint32).view(np.float32).tolist()
+        bins = np.flatnonzero(dense)
+        return cls(
+            pixels=values.size,
+            zeros=zeros,
+            minimum=minimum,
+            maximum=maximum,
+            total=_fixed_point(total, TOTAL_BITS),
+            squares=_fixed_point(squares, 2 * TOTAL_BITS),
+            bins=bins.astype(np.uint16),
+            counts=dense[bins],
+        )
+
+    def add(self, frame: NDArray[np.float32]) -> None:
+        """Count one more frame, in place; for what it takes and raises see `Sketch.of`."""
+        both = self + type(self).of(frame)
+        for name in self.__slots__:
+            setattr(self, name, getattr(both, name))
+
+    def __add__(self, other: "Sketch") -> "Sketch":
+        return merge((self, other))
+
+    @property
+    def mean(self) -> float:
+        """Mean pixel value.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        return self.total / (self.pixels << TOTAL_BITS)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the pixel values (of the population, not of a sample).
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        # Integers do not cancel: the difference below is exact however small it is.
+        spread = max(self.squares * self.pixels - self.total**2, 0)
+        return math.sqrt(spread / (self.pixels**2 << 2 * TOTAL_BITS))
+
+    def quantile(self, q: float) -> float:
+        """Value below which the fraction q of the pixels lies.
+
+        The definition is numpy's default: linear between the two order statistics next to
+        ``q * (pixels - 1)``. Each of them is interpolated inside its bin and kept to the part of
+        the bin that is within `QUANTILE_TOLERANCE` of both its edges, and to [minimum, maximum],
+        so the result is within that tolerance of the exact quantile for any pixels whatever.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        ValueError
+            Where q is not in [0, 1].
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"a quantile is between 0 and 1, not {q}")
+        self._require_pixels()
+        rank = q * (self.pixels - 1)
+        below = math.floor(rank)
+        lower = self._order_statistic(below)
+        if rank == below:
+            return lower
+        return lower + (rank - below) * (self._order_statistic(below + 1) - lower)
+
+    def fraction_above(self, value: float) -> float:
+        """Fraction of the pixels above a value; linear inside the value's own bin.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        if value >= self.maximum:
+            return 0.0
+        if value < 0:
+            return 1.0
+        own = int(np.array([value], np.float32).view(np.uint32)[0] >> 16)
+        above = int(self.counts[np.searchsorted(self.bins, own, side="right") :].sum())
+        place = int(np.searchsorted(self.bins, own))
+        if place < len(self.bins) and int(self.bins[place]) == own:
+            low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
+            if high > low:
+                share = min(max((high - value) / (high - low), 0.0), 1.0)
+                return (above + share * int(self.counts[place])) / self.pixels
+        return above / self.pixels
+
+    def _require_pixels(self) -> None:
+        if not self.pixels:
+            raise NormalizationError("a sketch without pixels has no statistics")
+
+    def _order_statistic(self, index: int) -> float:
+        """Value of the pixel at an index of the sorted pixels, within the tolerance."""
+        if index <= 0:
+            return self.minimum
+        if index >= self.pixels - 1:
+            return self.maximum
+        if index < self.zeros:
+            return 0.0
+        cumulated = np.cumsum(self.counts)
+        place = int(np.searchsorted(cumulated, index - self.zeros, side="right"))
+        count = int(self.counts[place])
+        before = int(cumulated[place]) - count
+        low, high = _edge(int(self.bins[place])), _edge(int(self.bins[place]) + 1)
+        value = low + (high - low) * (index - self.zeros - before + 0.5) / count
+        value = min(max(value, high * (1 - QUANTILE_TOLERANCE)), low * (1 + QUANTILE_TOLERANCE))
+        return min(max(value, self.minimum), self.maximum)
+
+
+def merge(sketches: Iterable[Sketch]) -> Sketch:
+    """Sketch of all frames of several sketches: the same, to the byte, in any order or grouping.
+
+    Takes an iterator, so thousands of sketches need the memory of one.
+    """
+    accumulator = _Accumulator()
+    for sketch in sketches:
+        accumulator.include(sketch)
+    return accumulator.result()
+
+
+def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
+    """Sketches of several days merged channel by channel, names sorted.
+
+    Takes an iterator over what `decode_sketches` gives for each file; a channel may be absent
+    from some of them.
+    """
+    accumulators: defaultdict[str, _Accumulator] = defaultdict(_Accumulator)
+    for day in days:
+        for name, sketch in day.items():
+            accumulators[name].include(sketch)
+    return {name: accumulators[name].result() for name in sorted(accumulators)}
+
+
+class _Accumulator:
+    """A sum of sketches under way: every bin at its own place, so that adding is cheap."""
+
+    def __init__(self) -> None:
+        self._sum = Sketch()
+        self._counts = np.zeros(BINS, np.int64)
+
+    def include(self, sketch: Sketch) -> None:
+        self._sum.pixels += sketch.pixels
+        self._sum.zeros += sketch.zeros
+        self._sum.minimum = min(self._sum.minimum, sketch.minimum)
+        self._sum.maximum = max(self._sum.maximum, sketch.maximum)
+        self._sum.total += sketch.total
+        self._sum.squares += sketch.squares
+        self._counts[sketch.bins] += sketch.counts
+
+    def result(self) -> Sketch:
+        bins = np.flatnonzero(self._counts)
+        return replace(self._sum, bins=bins.astype(np.uint16), counts=self._counts[bins])
+
+
+_FORMAT, _VERSION = b"sdoml.sketch", b"1"
+_CHECKSUM = b"crc32"
+_SCHEMA = pa.schema(
+    [
+        pa.field("channel", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),
+        pa.field("zeros", pa.int64(), nullable=False),
+        pa.field("minimum", pa.float32(), nullable=False),
+        pa.field("maximum", pa.float32(), nullable=False),
+        # Decimal digits: the integers are longer than any integer type of Arrow.
+        pa.field("total", pa.string(), nullable=False),
+        pa.field("squares", pa.string(), nullable=False),
+        pa.field("bins", pa.list_(pa.field("item", pa.uint16(), nullable=False)), nullable=False),
+        pa.field("counts", pa.list_(pa.field("item", pa.int64(), nullable=False)), nullable=False),
+    ]
+)
+
+
+def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
+    """An Arrow IPC file with one row a channel, sorted by name; equal sketches, equal bytes.
+
+    The schema's metadata carries the CRC-32 of the rows, because Arrow keeps no checksum.
+    """
+    rows = sorted(sketches.items())
+    columns = [
+        [name for name, _ in rows],
+        [sketch.pixels for _, sketch in rows],
+        [sketch.zeros for _, sketch in rows],
+        [sketch.minimum for _, sketch in rows],
+        [sketch.maximum for _, sketch in rows],
+        [str(sketch.total) for _, sketch in rows],
+        [str(sketch.squares) for _, sketch in rows],
+        [sketch.bins for _, sketch in rows],
+        [sketch.counts for _, sketch in rows],
+    ]
+    checksum = str(_checksum(rows)).encode()
+    schema = _SCHEMA.with_metadata({_FORMAT: _VERSION, _CHECKSUM: checksum})
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def decode_sketches(data: bytes) -> dict[str, Sketch]:
+    """The sketches that `encode_sketches` wrote, by channel name.
+
+    Raises
+    ------
+    DamagedFileError
+        Where the bytes are anything else than what was written.
+    """
+    try:
+        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+            metadata = reader.schema.metadata or {}
+            if metadata.get(_FORMAT) != _VERSION or not reader.schema.equals(_SCHEMA):
+                raise DamagedFileError("not a sketch file of a version that this release reads")
+            if reader.num_record_batches != 1:
+                raise DamagedFileError("a sketch file has one record batch")
+            batch = reader.get_batch(0)
+        batch.validate(full=True)
+        rows = _rows(batch)
+        damaged = metadata.get(_CHECKSUM) != str(_checksum(list(rows.items()))).encode()
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
+        # Arrow reports damage by any of these, and MemoryError for a size that is absurd.
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"not a readable sketch file: {error}") from error
+    if damaged:
+        raise DamagedFileError("the sketch file's checksum is wrong")
+    return rows
+
+
+def _rows(batch: pa.RecordBatch) -> dict[str, Sketch]:
+    """Sketches of a validated record batch, whose arrays they share."""
+    if any(column.null_count for column in batch.columns):
+        raise DamagedFileError("a sketch has no empty fields")
+    *columns, all_bins, all_counts = batch.columns
+    rows: dict[str, Sketch] = {}
+    for row, (name, pixels, zeros, minimum, maximum, total, squares) in enumerate(
+        zip(*(column.to_pylist() for column in columns), strict=True)
+    ):
+        if not (_DIGITS.fullmatch(total) and _DIGITS.fullmatch(squares)):
+            raise DamagedFileError(f"{name}: the sums are not numbers")
+        sketch = Sketch(
+            pixels=pixels,
+            zeros=zeros,
+            minimum=minimum,
+            maximum=maximum,
+            total=int(total),
+            squares=int(squares),
+            bins=all_bins[row].values.to_numpy(),
+            counts=all_counts[row].values.to_numpy(),
+        )
+        _require_consistency(name, sketch)
+        rows[name] = sketch
+    if len(rows) != batch.num_rows or list(rows) != sorted(rows):
+        raise DamagedFileError("the channels of a sketch file are sorted and each stands once")
+    return rows
+
+
+def _require_consistency(name: str, sketch: Sketch) -> None:
+    """What holds for every sketch, whoever wrote it."""
+    bins, counts = sketch.bins, sketch.counts
+    if len(bins) != len(counts) or (len(bins) and int(bins[-1]) >= BINS):
+        raise DamagedFileError(f"{name}: bins and counts do not belong together")
+    if np.any(bins[1:] <= bins[:-1]) or np.any(counts <= 0) or sketch.zeros < 0:
+        raise DamagedFileError(f"{name}: bins are not ascending or a count is not positive")
+    if sketch.pixels != sketch.zeros + int(counts.sum()):
+        raise DamagedFileError(f"{name}: the counts do not add up to {sketch.pixels} pixels")
+
+
+_DIGITS = re.compile(r"[0-9]{1,200}")  # longer than the sums of 2^63 of the largest float32
+
+
+def _checksum(rows: Iterable[tuple[str, Sketch]]) -> int:
+    """CRC-32 of everything that the rows say."""
+    checksum = 0
+    for name, sketch in rows:
+        facts = (
+            f"{name} {sketch.pixels} {sketch.zeros} {sketch.minimum!r} {sketch.maximum!r} "
+            f"{sketch.total} {sketch.squares} {len(sketch.bins)}\n"
+        )
+        checksum = zlib.crc32(facts.encode(), checksum)
+        checksum = zlib.crc32(sketch.bins.astype("<u2", copy=False).data, checksum)
+        checksum = zlib.crc32(sketch.counts.astype("<i8", copy=False).data, checksum)
+    return checksum
+
+
+def _edge(bin_number: int) -> float:
+    """Lower edge of a bin."""
+    return float(np.array([bin_number << 16], np.uint32).view(np.float32)[0])
+
+
+def _fixed_point(value: float, bits: int) -> int:
+    """A float as an integer count of 2^-bits: exact but for what is smaller than that."""
+    numerator, denominator = value.as_integer_ratio()
+    return (numerator << bits) // denominator
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(
+    bits: NDArray[np.uint32], values: NDArray[np.float32], counts: NDArray[np.int64]
+) -> tuple[int, int, np.uint32, np.uint32, float, float]:
+    """Count pixels into ``counts``; bad pixels, zeros, lowest and highest bits, sums.
+
+    The sums follow the order of the pixels, so they are the same on every machine.
+    """
+    bad = zeros = 0
+    low, high = np.uint32(0xFFFFFFFF), np.uint32(0)
+    total = squares = 0.0
+    for i in range(bits.size):
+        pattern = bits[i]
+        if pattern >= 0x7F800000:
+            if pattern != 0x80000000:  # minus zero is zero
+                bad += 1
+                continue
+            pattern = np.uint32(0)
+        counts[pattern >> 16] += 1
+        zeros += pattern == 0
+        low, high = min(low, pattern), max(high, pattern)
+        value = np.float64(values[i])
+        total += value
+        squares += value * value
+    return bad, zeros, low, high, total, squares
