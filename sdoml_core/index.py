@@ -1,0 +1,339 @@
+"""Indexes: where each frame lies in its shard, and the facts that belong to it.
+
+A daily index has one row per member and lies beside its shard. The index of a release has one row
+per sample, with one struct column per channel: readers take only the leaf columns that they
+need, which is what lets six thousand shards open in a fraction of a second. Both are Parquet, so
+that pandas, polars and duckdb read them too. Nothing here opens a file.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError, NormalizationError
+
+FORMAT_VERSION: Final = "1"
+MEMBER_NAME: Final = re.compile(
+    r"(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<minute>[0-9]{4})\."
+    r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.npy"
+)
+"""What a member may be called: no name that could lead out of a folder passes."""
+
+SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
+"""What an index may call a shard: a file name, or one below a folder named for a year."""
+
+MAX_ROWS: Final = 20_000_000
+MAX_UNCOMPRESSED: Final = 4 << 30
+DTYPES: Final = ("float32", "float16")
+
+FACTS: Final = [
+    pa.field("observed", pa.timestamp("ms", "UTC")),  # true time of the frame
+    pa.field("exposure", pa.float64()),  # s
+    pa.field("quality", pa.uint32()),
+    pa.field("rsun_obs", pa.float64()),  # arcsec
+    pa.field("degradation", pa.float64()),
+]
+"""What is on record of a frame, in indexes of both kinds; null where not known."""
+
+INDEX_SCHEMA: Final = pa.schema(
+    [
+        pa.field("slot", pa.timestamp("ms", "UTC"), nullable=False),
+        pa.field("channel", pa.string(), nullable=False),
+        pa.field("member", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),  # first byte of the .npy in the shard
+        pa.field("size", pa.int64(), nullable=False),  # bytes of the .npy
+        pa.field("data_offset", pa.int64(), nullable=False),  # first pixel in the shard
+        pa.field("crc32", pa.uint32(), nullable=False),  # of the pixels' bytes
+        pa.field("dtype", pa.string(), nullable=False),
+        pa.field("resolution", pa.int32(), nullable=False),  # pixels a side
+        *FACTS,
+        pa.field("constant", pa.float64()),  # c of the transform
+        pa.field("transform", pa.string()),  # sqrt: y = √(min(x, c)/c); linear: y = x/c
+    ]
+)
+"""Columns of a daily index."""
+
+FRAME_FIELDS: Final = [
+    *(INDEX_SCHEMA.field(name) for name in ("offset", "size", "data_offset", "crc32")),
+    *FACTS,
+]
+"""Leaves of each channel's struct column in the index of a release."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A daily index: the table, and the shard that it describes."""
+
+    table: pa.Table
+    """Columns as in `INDEX_SCHEMA`, sorted by slot and channel."""
+
+    shard: str
+    """File name of the shard."""
+
+    shard_bytes: int
+    shard_sha256: str
+    normalization_version: str
+
+
+def encode_index(
+    table: pa.Table,
+    *,
+    shard: str,
+    shard_bytes: int,
+    shard_sha256: str,
+    normalization_version: str,
+) -> bytes:
+    """Bytes of a daily index; the same arguments give the same bytes.
+
+    Parameters
+    ----------
+    table
+        As `sdoml_core.shard.ShardWriter.close` gives it; without rows for an empty day.
+    shard
+        File name of the shard, relative to the folder of shards.
+    shard_bytes, shard_sha256
+        Size and hash of the whole shard.
+    normalization_version
+        Version of the constants by which its pixels were normalised.
+    """
+    facts = {
+        "sdoml.format": FORMAT_VERSION,
+        "sdoml.kind": "shard",
+        "sdoml.shard": shard,
+        "sdoml.shard_bytes": str(shard_bytes),
+        "sdoml.shard_sha256": shard_sha256,
+        "sdoml.normalization": normalization_version,
+    }
+    return write_parquet(table.cast(INDEX_SCHEMA).replace_schema_metadata(facts))
+
+
+def decode_index(data: bytes) -> Index:
+    """A daily index from its bytes.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are no index, or if a row names a member or place that cannot be.
+    """
+    file = open_parquet(data)
+    facts = index_metadata(file.schema_arrow, kind="shard")
+    schema = file.schema_arrow.remove_metadata()
+    if not schema.equals(INDEX_SCHEMA):
+        absent = [name for name in INDEX_SCHEMA.names if name not in schema.names]
+        problem = f"lacks {', '.join(absent)}" if absent else "has columns of other types"
+        raise DamagedFileError(f"not a shard index: it {problem}")
+    table = read_columns(file).replace_schema_metadata(None)
+    try:
+        table.validate(full=True)
+        index = Index(
+            table=table,
+            shard=facts["sdoml.shard"],
+            shard_bytes=int(facts["sdoml.shard_bytes"]),
+            shard_sha256=facts["sdoml.shard_sha256"],
+            normalization_version=facts["sdoml.normalization"],
+        )
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise DamagedFileError(f"index cannot be read: {error}") from error
+    _check_rows(index)
+    return index
+
+
+def _check_rows(index: Index) -> None:
+    """Refuse rows that lead outside the shard or contradict themselves."""
+    check_shard_name(index.shard)
+    table = index.table
+    for name in INDEX_SCHEMA.names:
+        if not INDEX_SCHEMA.field(name).nullable and table.column(name).null_count:
+            raise DamagedFileError(f"index of {index.shard} has rows without {name}")
+    slots = timestamps(table.column("slot"))
+    keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")
+    channels = table.column("channel").to_pylist()
+    for member, key, channel in zip(
+        table.column("member").to_pylist(), keys.tolist(), channels, strict=True
+    ):
+        expected = f"{key[:4]}/{key[5:7]}/{key[8:10]}/{key[11:13]}{key[14:16]}.{channel}.npy"
+        if not MEMBER_NAME.fullmatch(member) or channel not in CHANNELS:
+            raise DamagedFileError(f"index of {index.shard} names a member {member!r}")
+        if member.upper() != expected.upper():
+            raise DamagedFileError(f"index of {index.shard} calls {expected} {member!r}")
+    if len(set(zip(slots.tolist(), channels, strict=True))) != len(channels):
+        raise DamagedFileError(f"index of {index.shard} names a frame twice")
+    if table.num_rows == 0:
+        return
+    offset, size, start = (
+        table.column(name).to_numpy() for name in ("offset", "size", "data_offset")
+    )
+    sides = table.column("resolution").to_numpy().astype(np.int64)
+    dtypes = table.column("dtype").to_pylist()
+    if not set(dtypes) <= set(DTYPES) or sides.min() < 1 or sides.max() > 65535:
+        raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
+    item = np.array([np.dtype(dtype).itemsize for dtype in dtypes])
+    fits = (
+        (offset >= 512)
+        & (start > offset)
+        & (size <= index.shard_bytes)
+        & (offset <= index.shard_bytes - size)
+        & (start - offset + sides * sides * item == size)
+    )
+    if not fits.all():
+        row = int(np.argmin(fits))
+        raise DamagedFileError(
+            f"index of {index.shard}: {table.column('member')[row]} lies outside the shard "
+            f"of {index.shard_bytes} bytes or has another size than its pixels need"
+        )
+
+
+def consolidate(indexes: Iterable[Index]) -> bytes:
+    """Index of a release: one row per sample, from the indexes of its shards.
+
+    Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
+    `FRAME_FIELDS` (null where the sample lacks the channel). The schema's metadata has the
+    normalisation version and, as JSON, dtype and resolution, the constants of each channel and
+    the size and hash of each shard.
+
+    Parameters
+    ----------
+    indexes
+        With `Index.shard` as the files are called in the release; empty ones are fine.
+
+    Raises
+    ------
+    NormalizationError
+        If the shards were normalised by different constants.
+    DamagedFileError
+        If they differ in dtype or resolution, or have a sample twice.
+    """
+    indexes = sorted(indexes, key=lambda index: index.shard)
+    versions = sorted({index.normalization_version for index in indexes})
+    if len(versions) > 1:
+        raise NormalizationError(f"shards of different normalisations: {', '.join(versions)}")
+    tables = [index.table for index in indexes] or [INDEX_SCHEMA.empty_table()]
+    table = pa.concat_tables(tables)
+    owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
+    pixels = {
+        name: _only(table.column(name).unique().to_pylist(), name)
+        for name in ("dtype", "resolution")
+    }
+
+    # Shards are in order of their names; samples go in order of time.
+    slots = timestamps(table.column("slot"))
+    times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
+    if np.any(owner[first][rows] != owner):
+        slot = times[rows[np.argmax(owner[first][rows] != owner)]].astype("datetime64[s]")
+        raise DamagedFileError(f"sample {slot} is in more than one shard")
+    columns: dict[str, pa.Array] = {
+        "slot": pa.array(times).cast(INDEX_SCHEMA.field("slot").type),
+        "shard": pa.DictionaryArray.from_arrays(
+            owner[first].astype(np.int32), pa.array([index.shard for index in indexes], pa.string())
+        ),
+    }
+    channel = np.array(table.column("channel").to_pylist(), dtype=object)
+    constants: dict[str, Any] = {}
+    for name in CHANNELS:
+        mine = np.flatnonzero(channel == name)
+        if not len(mine):
+            continue
+        place = np.full(len(times), -1)
+        place[rows[mine]] = mine
+        columns[name] = _struct(table, place)
+        constants[name] = {
+            key: _only(table.column(key).take(mine).unique().to_pylist(), f"{key} of {name}")
+            for key in ("constant", "transform")
+        }
+    facts = {
+        "sdoml.format": FORMAT_VERSION,
+        "sdoml.kind": "release",
+        "sdoml.normalization": versions[0] if versions else "",
+        "sdoml.pixels": json.dumps(pixels, sort_keys=True),
+        "sdoml.channels": json.dumps(constants, sort_keys=True),
+        "sdoml.shards": json.dumps(
+            [[index.shard, index.shard_bytes, index.shard_sha256] for index in indexes]
+        ),
+    }
+    return write_parquet(pa.table(columns).replace_schema_metadata(facts))
+
+
+def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
+    """One channel's column: row `place[i]` of the long table for sample i, null where −1."""
+    missing = place < 0
+    take = pa.array(place, mask=missing)
+    leaves = [table.column(field.name).take(take).combine_chunks() for field in FRAME_FIELDS]
+    fields = [field.with_nullable(True) for field in FRAME_FIELDS]  # noqa: FBT003
+    return pa.StructArray.from_arrays(leaves, fields=fields, mask=pa.array(missing))
+
+
+def _only(values: Sequence[Any], what: str) -> Any:
+    """The one value that all rows share; None without rows."""
+    if len(values) > 1:
+        raise DamagedFileError(f"shards differ in {what}: {', '.join(map(str, values))}")
+    return values[0] if values else None
+
+
+def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
+    """A timestamp column as naive UTC datetime64."""
+    return np.asarray(column.to_numpy()).astype("datetime64[s]")
+
+
+def check_shard_name(name: str) -> str:
+    """The name itself, if it cannot lead out of the folder of shards."""
+    if not SHARD_NAME.fullmatch(name):
+        raise DamagedFileError(f"index names a shard {name!r}")
+    return name
+
+
+def write_parquet(table: pa.Table) -> bytes:
+    """Bytes of a table, without anything that varies from run to run."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=True, row_group_size=1 << 20)
+    return sink.getvalue()
+
+
+def open_parquet(data: bytes | str) -> pq.ParquetFile:
+    """A Parquet file, refused by its footer where it would need absurd memory."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
+        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+        volume = sum(group.total_byte_size for group in groups)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"not an index: {error}") from error
+    if not 0 <= file.metadata.num_rows <= MAX_ROWS or not 0 <= volume <= MAX_UNCOMPRESSED:
+        raise DamagedFileError(
+            f"index claims {file.metadata.num_rows} rows and {volume} bytes: refused"
+        )
+    return file
+
+
+def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
+    """Some or all columns of a Parquet file."""
+    try:
+        return file.read(columns=columns, use_threads=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"index cannot be read: {error}") from error
+
+
+def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
+    """The facts that an index carries in its schema, checked for format and kind."""
+    try:
+        facts = {
+            key.decode(): value.decode()
+            for key, value in (schema.metadata or {}).items()
+            if key.startswith(b"sdoml.")
+        }
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"index has unreadable metadata: {error}") from error
+    found = facts.get("sdoml.kind"), facts.get("sdoml.format")
+    if found != (kind, FORMAT_VERSION):
+        raise DamagedFileError(
+            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]}, "
+            f"its format {found[1]}"
+        )
+    return facts

@@ -1,0 +1,343 @@
+"""Shards: plain ustar archives of .npy members, written in one pass and found again by headers.
+
+The bytes depend on the frames alone: members in order of slot and channel, with fixed time,
+owner and mode. Any tar tool reads them; an index (`sdoml_core.index`) makes them seekable.
+"""
+
+import functools
+import hashlib
+import io
+import math
+import re
+import tarfile
+import zlib
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS, Channel, MemberCase
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.index import DTYPES, INDEX_SCHEMA, MEMBER_NAME
+
+BLOCK: Final = tarfile.BLOCKSIZE
+MAX_EXTENDED_HEADER: Final = 64 * 1024
+NPY_HEADER: Final = re.compile(
+    rb"\{'descr': '<f([24])', 'fortran_order': False, "
+    rb"'shape': \(([0-9]{1,5}), ([0-9]{1,5})\), \} *\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What the index tells about a frame beside its place; None where not known."""
+
+    observed: datetime | None = None
+    exposure: float | None = None
+    """In s."""
+    quality: int | None = None
+    rsun_obs: float | None = None
+    """In arcsec."""
+    degradation: float | None = None
+    constant: float | None = None
+    """c of the transform."""
+    transform: str | None = None
+    """``sqrt``: y = √(min(x, c)/c). ``linear``: y = x/c."""
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """What is known of a shard when its last byte is written."""
+
+    table: pa.Table
+    """Rows of the index, as `sdoml_core.index.encode_index` takes them."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A frame as found in a shard by its headers alone."""
+
+    slot: datetime
+    channel: Channel
+    name: str
+    offset: int
+    """First byte of the .npy in the shard."""
+    size: int
+    """Bytes of the .npy."""
+    data_offset: int
+    """First pixel in the shard."""
+    dtype: str
+    resolution: int
+
+
+def member_name(slot: datetime, channel: Channel, case: MemberCase = "upper") -> str:
+    """Name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``."""
+    label = channel.name if case == "upper" else channel.name.lower()
+    return f"{slot:%Y/%m/%d/%H%M}.{label}.npy"
+
+
+def parse_member_name(name: str) -> tuple[datetime, Channel]:
+    """Slot and channel of a member, whatever the case of its name.
+
+    Raises
+    ------
+    DamagedFileError
+        For every name that `member_name` cannot have made.
+    """
+    match = MEMBER_NAME.fullmatch(name)
+    channel = CHANNELS.get(match["channel"].upper()) if match else None
+    if match is None or channel is None:
+        raise DamagedFileError(f"a shard holds no member {name!r}")
+    try:
+        slot = datetime.strptime(f"{match['day']}/{match['minute']}Z", "%Y/%m/%d/%H%M%z")
+    except ValueError as error:
+        raise DamagedFileError(f"member {name!r} has a time that does not exist") from error
+    return slot.astimezone(UTC), channel
+
+
+@functools.cache
+def npy_header(dtype: str, resolution: int) -> bytes:
+    """Header (npy format 1.0) of a square frame."""
+    sink = io.BytesIO()
+    facts = {"descr": f"<{np.dtype(dtype).str[1:]}", "fortran_order": False}
+    np.lib.format.write_array_header_1_0(sink, {**facts, "shape": (resolution, resolution)})
+    return sink.getvalue()
+
+
+class ShardWriter:
+    """Writes one shard from its first byte to its last, without seeking.
+
+    Parameters
+    ----------
+    file
+        Takes the bytes; only its ``write`` is used, once per member.
+    dtype
+        Of the members: ``float32`` or ``float16``.
+    case
+        Of the channels in member names.
+    """
+
+    def __init__(self, file: BinaryIO, *, dtype: str = "float32", case: MemberCase = "upper"):
+        if dtype not in DTYPES:
+            raise ValueError(f"shards hold {' or '.join(DTYPES)}, not {dtype}")
+        self._file = file
+        self._dtype = dtype
+        self._case: MemberCase = case
+        self._hash = hashlib.sha256()
+        self._position = 0
+        self._rows: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        slot: datetime,
+        channel: Channel,
+        pixels: NDArray[np.float32] | NDArray[np.float16],
+        facts: FrameFacts,
+    ) -> None:
+        """Append a frame.
+
+        Parameters
+        ----------
+        slot, channel
+            In ascending order over the calls.
+        pixels
+            Normalised, shape (n, n), in the dtype of the shard.
+        facts
+            What the index shall tell about the frame.
+
+        Raises
+        ------
+        ValueError
+            For pixels of another dtype or shape, or frames out of order.
+        """
+        if pixels.dtype != np.dtype(self._dtype) or pixels.shape != (len(pixels),) * 2:
+            raise ValueError(
+                f"a square {self._dtype} frame is needed, not {pixels.dtype} {pixels.shape}"
+            )
+        data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
+        self._append(slot, channel, data.data.cast("B"), len(pixels), asdict(facts))
+
+    def copy(self, source: BinaryIO, table: pa.Table) -> None:
+        """Append frames of another shard, checking each against its crc32.
+
+        Parameters
+        ----------
+        source
+            The other shard, seekable.
+        table
+            The rows of its index that are to be copied.
+
+        Raises
+        ------
+        DamagedFileError
+            If the source does not hold what its index says.
+        """
+        for row in table.to_pylist():
+            pixels = row["size"] - (row["data_offset"] - row["offset"])
+            source.seek(row["data_offset"])
+            data = source.read(pixels)
+            if len(data) != pixels or zlib.crc32(data) != row["crc32"]:
+                raise DamagedFileError(f"{row['member']} is not what the index says")
+            if row["dtype"] != self._dtype:
+                raise DamagedFileError(f"{row['member']} is {row['dtype']}, not {self._dtype}")
+            facts = {name: row[name] for name in FrameFacts.__dataclass_fields__}
+            channel = CHANNELS[row["channel"]]
+            self._append(row["slot"], channel, memoryview(data), row["resolution"], facts)
+
+    def _append(
+        self,
+        slot: datetime,
+        channel: Channel,
+        data: memoryview,
+        resolution: int,
+        facts: dict[str, Any],
+    ) -> None:
+        name = member_name(slot, channel, self._case)
+        if self._rows and (self._rows[-1]["slot"], self._rows[-1]["channel"]) >= (
+            slot,
+            channel.name,
+        ):
+            raise ValueError(f"{name} must come before {self._rows[-1]['member']}")
+        header = npy_header(self._dtype, resolution)
+        info = tarfile.TarInfo(name)  # its defaults are mode 0644, no owner, time 0
+        info.size = len(header) + len(data)
+        offset = self._position + BLOCK
+        self._rows.append(
+            {
+                "slot": slot,
+                "channel": channel.name,
+                "member": name,
+                "offset": offset,
+                "size": info.size,
+                "data_offset": offset + len(header),
+                "crc32": zlib.crc32(data),
+                "dtype": self._dtype,
+                "resolution": resolution,
+                **facts,
+            }
+        )
+        padding = bytes(-info.size % BLOCK)
+        self._write(b"".join((info.tobuf(tarfile.USTAR_FORMAT), header, data, padding)))
+
+    def close(self) -> ShardSummary:
+        """End the archive (the file stays open) and tell what is in it."""
+        end = self._position + 2 * BLOCK
+        self._write(
+            bytes(math.ceil(end / tarfile.RECORDSIZE) * tarfile.RECORDSIZE - self._position)
+        )
+        table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
+        return ShardSummary(table, self._position, self._hash.hexdigest())
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+        self._position += len(data)
+
+
+def scan_shard(file: BinaryIO) -> list[Member]:
+    """Members of a shard in the order of the file, reading headers only.
+
+    Takes what tarfile and webdataset.TarWriter write as well: pax and GNU headers before a
+    member, names in lower case, folders.
+
+    Parameters
+    ----------
+    file
+        Seekable.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is no whole tar; if it holds a link, a device or any name that is not a
+        member's; if a member is no square float32 or float16 frame, or is there twice.
+    """
+    end = file.seek(0, io.SEEK_END)
+    members: list[Member] = []
+    seen: set[tuple[datetime, Channel]] = set()
+    position = 0
+    extended: dict[str, str] = {}
+    while True:
+        info, blocks = _header(file, position, end)
+        if info is None:
+            return members
+        position += BLOCK
+        size = int(extended.get("size", info.size))
+        if size > end - position or size < 0:
+            raise DamagedFileError(f"shard is cut short: {info.name!r} needs {size} bytes more")
+        following = position + math.ceil(size / BLOCK) * BLOCK
+        if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
+            if info.type != tarfile.XGLTYPE:
+                extended |= _extension(info, _read(file, position, size))
+        elif info.isdir():
+            extended = {}
+        elif not info.isreg() or info.type not in tarfile.REGULAR_TYPES:
+            raise DamagedFileError(f"a shard holds plain files only, not {info.name!r}")
+        else:
+            slot, channel = parse_member_name(extended.get("path", info.name))
+            if (slot, channel) in seen:
+                raise DamagedFileError(f"shard holds {channel} of {slot:%Y-%m-%dT%H:%M} twice")
+            seen.add((slot, channel))
+            name = extended.get("path", info.name)
+            start, dtype, resolution = _npy_facts(name, blocks[BLOCK:], size)
+            members.append(
+                Member(slot, channel, name, position, size, position + start, dtype, resolution)
+            )
+            extended = {}
+        position = following
+
+
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
+    """The header at a position (None for the end of the archive) and some bytes from there."""
+    blocks = _read(file, position, 2 * BLOCK)
+    if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
+        return None, blocks
+    try:
+        return tarfile.TarInfo.frombuf(blocks[:BLOCK], "utf-8", "surrogateescape"), blocks
+    except (tarfile.HeaderError, ValueError) as error:
+        where = f"byte {position} of {end}"
+        raise DamagedFileError(f"not a whole tar archive: {error} at {where}") from error
+
+
+def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
+    """Name and size from a pax or GNU header that precedes a member."""
+    if len(data) > MAX_EXTENDED_HEADER:
+        raise DamagedFileError(f"tar header of {len(data)} bytes refused")
+    if info.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+    records: dict[str, str] = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        if not length.isdigit() or not len(length) < int(length) <= len(data):
+            raise DamagedFileError("pax header is damaged")
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if key in {b"path", b"size"}:
+            records[key.decode()] = value.decode("utf-8", "surrogateescape")
+        data = data[int(length) :]
+    if not re.fullmatch("[0-9]{1,15}", records.get("size", "0")):
+        raise DamagedFileError("pax header is damaged")
+    return records
+
+
+def _npy_facts(name: str, start: bytes, size: int) -> tuple[int, str, int]:
+    """Length of an npy header, dtype and pixels a side of the frame that follows it."""
+    if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
+        raise DamagedFileError(f"{name} is not an npy array of format 1.0")
+    length = 10 + int.from_bytes(start[8:10], "little")
+    match = NPY_HEADER.fullmatch(start[10:length])
+    if match is None or match[2] != match[3]:
+        raise DamagedFileError(f"{name} is not a square float32 or float16 array in C order")
+    item, side = int(match[1]), int(match[2])
+    if length + item * side * side != size or side == 0:
+        raise DamagedFileError(f"{name} has {size} bytes, not what {side}×{side} pixels need")
+    return length, f"float{8 * item}", side
