@@ -22,7 +22,7 @@ Error types, never message texts, decide what is retried. Each also inherits the
 fits, so that code which knows nothing of this package still catches the right thing.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class SdomlError(Exception):
@@ -36,7 +36,7 @@ class SettingError(SdomlError, ValueError):
 class FrameError(SdomlError, ValueError):
     """The bytes of one frame cannot be used; the day goes on without it."""
 
-    status: ClassVar[str] = "invalid"
+    status: ClassVar[Literal["invalid", "quality", "blank"]] = "invalid"
     """What the ledger records for such a frame."""
 
 

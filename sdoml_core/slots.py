@@ -41,19 +41,19 @@ def paired_minute(channel: Channel, slot: datetime) -> datetime:
     return slot - (slot.minute % 2) * MINUTE if channel.instrument == "AIA" else slot
 
 
-def stand_in_minutes(
-    channel: Channel, slot: datetime, *, tolerance_minutes: int
+def candidate_minutes(
+    channel: Channel, slot: datetime, *, tolerance_minutes: int, cadence_minutes: int
 ) -> tuple[datetime, ...]:
     """Minutes to try for a slot, best first: the paired one, then +2, −2, +4, −4 … for AIA.
 
-    HMI has one frame every 15 minutes, so nothing can stand in for it.
+    HMI has one frame every 15 minutes, so nothing can stand in for it. Nor does a frame stand in
+    that is as near to another slot: no frame serves two slots.
     """
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
         return (paired,)
-    offsets = (
-        sign * distance for distance in range(2, tolerance_minutes + 1, 2) for sign in (1, -1)
-    )
+    reach = min(tolerance_minutes, (cadence_minutes - 1) // 2)
+    offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
 
 

@@ -1,0 +1,183 @@
+"""The memory of a day: what became of each expected frame.
+
+Two tables, both Parquet and one row per expected (slot, channel): the *raw ledger* tells what the
+archive gave, the *frame table* what became of it in processing. They hold no wall-clock times,
+so that the same frames give the same bytes whenever and wherever a day is built.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from sdoml_core.errors import DamagedFileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Status = Literal["ok", "missing", "quality", "invalid", "blank", "outage"]
+"""``ok``, or why there is no frame: the archive has none, QUALITY is bad, the bytes are no such
+image, nothing is on it, or the archive could not answer (the one that a later try can mend)."""
+
+STATUSES: tuple[Status, ...] = ("ok", "missing", "quality", "invalid", "blank", "outage")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One expected frame in the raw ledger."""
+
+    slot: datetime
+    channel: str
+    status: Status
+    file: str | None = None
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    observed: datetime | None = None
+    exposure: float | None = None
+    quality: int | None = None
+    rsun_obs: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """One expected frame in the frame table."""
+
+    slot: datetime
+    channel: str
+    status: Status
+    row: int | None = None
+    observed: datetime | None = None
+    exposure: float | None = None
+    quality: int | None = None
+    rsun_obs: float | None = None
+    degradation: float | None = None
+    missing: int | None = None
+    mean: float | None = None
+    maximum: float | None = None
+    crc32: int | None = None
+    reason: str | None = None
+
+
+Row = TypeVar("Row", RawRow, FrameRow)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, as the Parquet schema, the docs and Dagster's UI describe it."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class TableFormat(Generic[Row]):
+    """How one of the two tables is written and read."""
+
+    name: str
+    row: type[Row]
+    columns: tuple[Column, ...]
+
+    def schema(self) -> "pa.Schema":
+        """The Arrow schema, with each column's description as field metadata."""
+        import pyarrow as pa  # slow to import, and definitions need only the descriptions
+
+        types = {
+            "string": pa.string(),
+            "int64": pa.int64(),
+            "float64": pa.float64(),
+            "timestamp": pa.timestamp("ms", tz="UTC"),
+        }
+        return pa.schema(
+            [
+                pa.field(c.name, types[c.type], metadata={"description": c.description})
+                for c in self.columns
+            ],
+            metadata={"sdoml_table": self.name},
+        )
+
+    def encode(self, rows: Iterable[Row]) -> bytes:
+        """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        ordered = sorted(rows, key=lambda row: (row.slot, row.channel))
+        table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=self.schema())
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        return sink.getvalue()
+
+    def decode(self, data: bytes) -> list[Row]:
+        """Rows from Parquet bytes.
+
+        Raises
+        ------
+        DamagedFileError
+            Where the bytes are not such a table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = [column.name for column in self.columns]
+        try:
+            table = pq.read_table(pa.BufferReader(data)).select(names).cast(self.schema())
+            columns: Mapping[str, Sequence[Any]] = table.to_pydict()
+        except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError) as error:
+            raise DamagedFileError(f"no readable {self.name}: {error}") from error
+        bad = set(columns["status"]) - set(STATUSES)
+        if bad or None in columns["slot"] or None in columns["channel"]:
+            raise DamagedFileError(f"no readable {self.name}: bad status, slot or channel {bad}")
+        make = cast("type[Any]", self.row)
+        return [
+            make(**dict(zip(names, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+
+_SHARED = (
+    Column("slot", "timestamp", "Time of the slot (UTC): the HMI minute, key of the sample"),
+    Column("channel", "string", "AIA_0193 … HMI_M"),
+    Column("status", "string", f"One of {', '.join(STATUSES)}"),
+)
+_OBSERVATION = (
+    Column("observed", "timestamp", "When the frame was really taken (UTC)"),
+    Column("exposure", "float64", "EXPTIME in seconds (AIA)"),
+    Column("quality", "int64", "QUALITY of the FITS header (AIA); 0 is good"),
+    Column("rsun_obs", "float64", "Apparent solar radius in arcsec"),
+)
+_REASON = Column("reason", "string", "Why there is no frame, or why another one stands in")
+
+RAW_LEDGER = TableFormat(
+    "raw ledger",
+    RawRow,
+    (
+        *_SHARED,
+        Column("file", "string", "File name in the day's raw folder"),
+        Column("url", "string", "Its address at the first root; any mirror may have served it"),
+        Column("bytes", "int64", "Size of the file"),
+        Column("sha256", "string", "SHA-256 of the file, in hex"),
+        *_OBSERVATION,
+        _REASON,
+    ),
+)
+
+FRAME_TABLE = TableFormat(
+    "frame table",
+    FrameRow,
+    (
+        *_SHARED,
+        Column(
+            "row", "int64", "Index of the frame in the channel's .npy; null where there is none"
+        ),
+        *_OBSERVATION,
+        Column("degradation", "float64", "Degradation factor that the frame was divided by (AIA)"),
+        Column("missing", "int64", "Pixels of the raw frame without data"),
+        Column("mean", "float64", "Mean pixel of the processed frame"),
+        Column("maximum", "float64", "Largest pixel of the processed frame"),
+        Column("crc32", "int64", "CRC-32 of the processed frame's pixels (little-endian float32)"),
+        _REASON,
+    ),
+)

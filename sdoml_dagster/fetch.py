@@ -1,0 +1,290 @@
+"""A day's raw frames: what is expected, what is there already, what the archive gives.
+
+For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbours. Each
+candidate is looked for in the day's folder and then in the archive. Whatever comes of it becomes
+one row of the ledger.
+"""
+
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+from sdoml_core.aia import AiaFrame, decode_aia, quality_reason
+from sdoml_core.channels import Channel, Instrument
+from sdoml_core.ephemeris import hmi_observed, solar_radius
+from sdoml_core.errors import (
+    BadQualityError,
+    BlankFrameError,
+    DamagedFileError,
+    FrameError,
+    OutageError,
+    WrongFrameError,
+)
+from sdoml_core.hmi import decode_hmi
+from sdoml_core.ledger import RAW_LEDGER, RawRow, Status
+from sdoml_core.slots import archive_path, candidate_minutes, file_name
+from sdoml_dagster import layout
+from sdoml_dagster.archive import ArchiveClient, FrameMissingError
+from sdoml_dagster.partitions import expected_slots
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What a usable raw frame says of itself."""
+
+    observed: datetime
+    rsun_obs: float
+    exposure: float | None = None
+    quality: int | None = None
+    flaw: FrameError | None = None
+    """Why an intact frame is of no use all the same; asking again would not change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayLedger:
+    """The outcome of fetching one instrument's day."""
+
+    rows: tuple[RawRow, ...]
+    fetched_files: int
+    fetched_bytes: int
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of expected frames by status."""
+        return Counter(row.status for row in self.rows)
+
+
+def inspect_frame(
+    data: bytes, channel: Channel, minute: datetime, *, max_missing_fraction: float
+) -> FrameFacts:
+    """Decode a raw file and check that it is the frame that its name says.
+
+    Raises
+    ------
+    FrameError
+        Where the file is damaged or another one.
+    """
+    if channel.instrument == "HMI":
+        decode_hmi(data)
+        observed = hmi_observed(minute)
+        return FrameFacts(observed, rsun_obs=float(solar_radius(observed)))
+    frame = decode_aia(data)
+    if frame.wavelength != channel.wavelength:
+        raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
+    if abs(frame.observed - minute) > timedelta(minutes=2):
+        raise WrongFrameError(f"was taken at {frame.observed:%Y-%m-%d %H:%M:%S}")
+    return FrameFacts(
+        frame.observed,
+        frame.rsun_obs,
+        frame.exposure,
+        frame.quality,
+        flaw=frame_flaw(frame, max_missing_fraction=max_missing_fraction),
+    )
+
+
+def frame_flaw(frame: AiaFrame, *, max_missing_fraction: float) -> FrameError | None:
+    """Why an intact AIA frame must not go into the dataset; ``None`` for a good one."""
+    reason = quality_reason(frame.quality)
+    if reason is not None:
+        return BadQualityError(reason)
+    fraction = frame.missing / frame.image.size
+    if fraction > max_missing_fraction:
+        return BlankFrameError(
+            f"{fraction:.1%} of the pixels hold no data, more than {max_missing_fraction:.1%}"
+        )
+    return None
+
+
+def fetch_day(
+    day: date,
+    instrument: Instrument,
+    *,
+    settings: Settings,
+    store: Store,
+    client: ArchiveClient,
+    report: Callable[[str], None],
+) -> DayLedger:
+    """Bring a day's raw frames of one instrument into the store and write their ledger.
+
+    Frames that are there and valid are not fetched again; frames that the archive did not have
+    are asked for again once that word is older than ``missing_recheck_hours``.
+
+    Raises
+    ------
+    OutageError
+        After the ledger is written, where the archive could not answer for some frames.
+    """
+    folder = layout.raw_folder(day)
+    path = layout.raw_ledger(day, instrument)
+    store.sweep(folder)
+    known, age = _known_rows(store, path)
+    believe_missing = age < timedelta(hours=settings.missing_recheck_hours)
+    collector = _Collector(settings, store, client, folder, set(store.sizes(folder)))
+
+    def collect(expected: tuple[datetime, Channel]) -> tuple[RawRow, int]:
+        slot, channel = expected
+        row = known.get((slot, channel.name))
+        if row is not None and collector.still_holds(row, believe_missing=believe_missing):
+            return row, 0
+        return collector.collect(slot, channel)
+
+    wanted = [
+        (slot, channel)
+        for slot in expected_slots(settings, day)
+        for channel in settings.channels_of(instrument)
+    ]
+    progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
+    rows: list[RawRow] = []
+    fetched: list[int] = []
+    with ThreadPoolExecutor(settings.max_connections, f"raw-{instrument}") as pool:
+        try:
+            for row, received in pool.map(collect, wanted):
+                rows.append(row)
+                fetched += [received] if received else []
+                progress.step(row.status, received)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    store.write(path, RAW_LEDGER.encode(rows))
+    outages = [row for row in rows if row.status == "outage"]
+    if outages:
+        raise OutageError(
+            f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}"
+        )
+    return DayLedger(tuple(rows), fetched_files=len(fetched), fetched_bytes=sum(fetched))
+
+
+def read_ledger(store: Store, day: date, instrument: Instrument) -> list[RawRow] | None:
+    """A day's raw ledger, or ``None`` where the day was never fetched."""
+    data = store.read_if_there(layout.raw_ledger(day, instrument))
+    return None if data is None else RAW_LEDGER.decode(data)
+
+
+def _known_rows(store: Store, path: str) -> tuple[dict[tuple[datetime, str], RawRow], timedelta]:
+    """Rows of an earlier run and their age; a damaged ledger counts as none."""
+    data = store.read_if_there(path)
+    if data is None:
+        return {}, timedelta(0)
+    try:
+        rows = RAW_LEDGER.decode(data)
+    except DamagedFileError:
+        return {}, timedelta(0)
+    return {(row.slot, row.channel): row for row in rows}, datetime.now(UTC) - store.modified(path)
+
+
+@dataclass
+class _Collector:
+    """Finds the frame of one slot after the other; shared by the threads of one day."""
+
+    settings: Settings
+    store: Store
+    client: ArchiveClient
+    folder: str
+    present: set[str]
+
+    def still_holds(self, row: RawRow, *, believe_missing: bool) -> bool:
+        """Whether an earlier run's row needs no new look."""
+        if row.status != "ok":
+            return believe_missing and row.status != "outage"
+        if row.file not in self.present:
+            return False
+        data = self.store.read(f"{self.folder}/{row.file}")
+        return hashlib.sha256(data).hexdigest() == row.sha256
+
+    def collect(self, slot: datetime, channel: Channel) -> tuple[RawRow, int]:
+        """The row of one expected frame, and how many bytes of it came from the archive."""
+        failures: list[_Failure] = []
+        for minute in self._candidates(slot, channel):
+            try:
+                data, facts, received = self._frame(channel, minute)
+            except FrameMissingError:
+                failures.append(_Failure(minute, "missing", "not in the archive"))
+            except FrameError as error:
+                failures.append(_Failure(minute, error.status, str(error)))
+            except OutageError as error:
+                failures.append(_Failure(minute, "outage", str(error)))
+                break
+            else:
+                row = RawRow(
+                    slot,
+                    channel.name,
+                    "ok",
+                    file=file_name(channel, minute),
+                    url=self._address(channel, minute),
+                    bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    observed=facts.observed,
+                    exposure=facts.exposure,
+                    quality=facts.quality,
+                    rsun_obs=facts.rsun_obs,
+                    reason=f"stands in: {_listed(failures)}" if failures else None,
+                )
+                return row, received
+        # An outage leaves the question open; otherwise the paired minute's own fate counts.
+        outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
+        row = RawRow(
+            slot,
+            channel.name,
+            outcome.status,
+            url=self._address(channel, outcome.minute),
+            reason=_listed(failures),
+        )
+        return row, 0
+
+    def _candidates(self, slot: datetime, channel: Channel) -> Sequence[datetime]:
+        return candidate_minutes(
+            channel,
+            slot,
+            tolerance_minutes=self.settings.aia_tolerance_minutes,
+            cadence_minutes=self.settings.cadence_minutes,
+        )
+
+    def _address(self, channel: Channel, minute: datetime) -> str:
+        return f"{self.client.mirrors[0].root}/{archive_path(channel, minute)}"
+
+    def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, FrameFacts, int]:
+        """A good frame from the folder or else from the archive."""
+        name = file_name(channel, minute)
+        path = f"{self.folder}/{name}"
+        check = partial(
+            inspect_frame,
+            channel=channel,
+            minute=minute,
+            max_missing_fraction=self.settings.max_missing_fraction,
+        )
+        if name in self.present:
+            data = self.store.read(path)
+            # A damaged file is fetched anew.
+            with contextlib.suppress(FrameError):
+                return data, _usable(check(data)), 0
+        fetched = self.client.fetch(archive_path(channel, minute), check)
+        facts = _usable(fetched.value)
+        self.store.write(path, fetched.data)
+        return fetched.data, facts, len(fetched.data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why one candidate is not the frame of a slot."""
+
+    minute: datetime
+    status: Status
+    reason: str
+
+
+def _listed(failures: Sequence[_Failure]) -> str:
+    return "; ".join(f"{failure.minute:%H:%M} {failure.reason}" for failure in failures)
+
+
+def _usable(facts: FrameFacts) -> FrameFacts:
+    if facts.flaw is not None:
+        raise facts.flaw
+    return facts

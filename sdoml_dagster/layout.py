@@ -1,0 +1,57 @@
+"""Where everything lies in the store; the layout that ``docs/format.md`` documents."""
+
+from datetime import date
+
+from sdoml_core.channels import Channel, Instrument
+
+CURRENT_NORMALIZATION = "normalization/current.json"
+
+
+def raw_folder(day: date) -> str:
+    """Folder of a day's raw frames, as the original dataset lays them out."""
+    return f"raw/{day:%Y/%m/%d}"
+
+
+def raw_ledger(day: date, instrument: Instrument) -> str:
+    """Ledger of a day's raw frames of one instrument."""
+    return f"{raw_folder(day)}/{instrument.lower()}.parquet"
+
+
+def processed_folder(day: date) -> str:
+    """Folder of a day's processed frames."""
+    return f"processed/{day:%Y/%m/%d}"
+
+
+def processed_frames(day: date, channel: Channel) -> str:
+    """A day's processed frames of one channel: ``.npy``, (frames, n, n) float32."""
+    return f"{processed_folder(day)}/{channel.name}.npy"
+
+
+def frame_table(day: date, instrument: Instrument) -> str:
+    """Which slot each processed frame belongs to, and what became of the others."""
+    return f"{processed_folder(day)}/{instrument.lower()}.parquet"
+
+
+def sketches(day: date, instrument: Instrument) -> str:
+    """Sketches of a day's pixel values, one per channel of the instrument."""
+    return f"{processed_folder(day)}/{instrument.lower()}.sketch.arrow"
+
+
+def normalization(version: str) -> str:
+    """Normalisation constants of one version."""
+    return f"normalization/{version}.json"
+
+
+def shard(day: date) -> str:
+    """A day's shard."""
+    return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.tar"
+
+
+def shard_index(day: date) -> str:
+    """The index beside a day's shard."""
+    return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
+
+
+def release_folder(name: str) -> str:
+    """Folder of a release."""
+    return f"releases/{name}"

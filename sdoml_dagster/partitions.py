@@ -1,0 +1,35 @@
+"""The days of a dataset, as Dagster partitions and as slots."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+
+import dagster as dg
+
+from sdoml_core.slots import day_slots
+from sdoml_dagster.settings import Settings
+
+
+def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """One partition per UTC day of the range; open-ended where the dataset grows."""
+    last = settings.last_day
+    return dg.DailyPartitionsDefinition(
+        start_date=f"{settings.start:%Y-%m-%d}",
+        end_date=None if last is None else f"{last + timedelta(days=1):%Y-%m-%d}",
+        timezone="UTC",
+    )
+
+
+def expected_slots(settings: Settings, day: date) -> tuple[datetime, ...]:
+    """The slots of a day that lie in the dataset's range."""
+    return day_slots(
+        day,
+        cadence_minutes=settings.cadence_minutes,
+        start=settings.start,
+        end=settings.end,
+    )
+
+
+def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
+    """The days that a run was asked for, in order: one, or the range of a single-run backfill."""
+    for key in context.partition_keys:
+        yield date.fromisoformat(key)
