@@ -7,6 +7,7 @@ from typing import Literal
 from sdoml_core.errors import SettingError
 
 Instrument = Literal["AIA", "HMI"]
+INSTRUMENTS: tuple[Instrument, ...] = ("AIA", "HMI")
 MemberCase = Literal["upper", "lower"]
 
 

@@ -5,7 +5,6 @@ candidate is looked for in the day's folder and then in the archive. Whatever co
 one row of the ledger.
 """
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -262,9 +261,12 @@ class _Collector:
         )
         if name in self.present:
             data = self.store.read(path)
-            # A damaged file is fetched anew.
-            with contextlib.suppress(FrameError):
-                return data, _usable(check(data)), 0
+            try:
+                facts = check(data)
+            except FrameError:
+                pass  # a damaged file is fetched anew
+            else:
+                return data, _usable(facts), 0
         fetched = self.client.fetch(archive_path(channel, minute), check)
         facts = _usable(fetched.value)
         self.store.write(path, fetched.data)

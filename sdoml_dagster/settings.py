@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
 from sdoml_core.errors import SettingError
+from sdoml_core.normalization import parse_method
 
 PREFIX = "SDOML_"
 RESOLUTIONS = (64, 128, 256, 512, 1024)
@@ -216,14 +217,7 @@ class Settings(BaseSettings):
     @field_validator("normalization")
     @classmethod
     def _known_method(cls, value: str) -> str:
-        kind, _, level = value.partition(":")
-        try:
-            known = value == "max" or (kind == "quantile" and 0 < float(level) <= 1)
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError(f"{value!r} is neither 'max' nor 'quantile:Q' with 0 < Q <= 1")
-        return value
+        return str(parse_method(value))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

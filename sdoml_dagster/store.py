@@ -80,6 +80,11 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes from ``start`` up to ``end``; fewer where the file is shorter."""
+        with self._explained("read", path):
+            return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
+
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         """A file to read in parts."""

@@ -1,0 +1,186 @@
+"""A day's shard: processed frames and frozen constants → one deterministic tar with its index."""
+
+import functools
+import io
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
+from sdoml_core.index import encode_index
+from sdoml_core.ledger import FrameRow
+from sdoml_core.normalization import Normalization, from_json, normalize, transform_of
+from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
+from sdoml_dagster import layout
+from sdoml_dagster.parallel import ordered_map
+from sdoml_dagster.process import read_frame_table
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PackedDay:
+    """The outcome of packing one day."""
+
+    summary: ShardSummary
+    normalization_version: str
+    frames: Counter[str]
+    """Frames in the shard by channel."""
+
+    complete: int
+    """Samples that have every channel."""
+
+
+def pack_day(
+    day: date, *, settings: Settings, store: Store, report: Callable[[str], None]
+) -> PackedDay:
+    """Write a day's shard and its index.
+
+    Raises
+    ------
+    MissingInputError
+        Where the day was not processed, or there are no constants.
+    NormalizationError
+        Where the constants are for another resolution or lack a channel.
+    """
+    constants = current_normalization(store)
+    if constants.resolution != settings.resolution:
+        raise NormalizationError(
+            f"normalisation {constants.version} is for {constants.resolution} pixels, not "
+            f"{settings.resolution}: materialise normalization_stats again, then these shards"
+        )
+    rows = _usable_rows(store, day, settings)
+    path, index_path = layout.shard(day), layout.shard_index(day)
+    store.sweep(path.rsplit("/", 1)[0])
+    # An index never lies beside a shard that it does not describe.
+    store.delete(index_path)
+    progress = Progress(f"shards {day}", len(rows), report)
+    prepare = _Preparer(day, settings, store, constants)
+    with store.writer(path) as file:
+        writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
+        for row, pixels in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+            writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants))
+            progress.step("ok")
+        summary = writer.close()
+    index = encode_index(
+        summary.table,
+        shard=path.removeprefix("shards/"),
+        shard_bytes=summary.bytes,
+        shard_sha256=summary.sha256,
+        normalization_version=constants.version,
+    )
+    store.write(index_path, index)
+    per_slot = Counter(row.slot for row in rows)
+    return PackedDay(
+        summary,
+        constants.version,
+        Counter(row.channel for row in rows),
+        complete=sum(count == len(settings.channels) for count in per_slot.values()),
+    )
+
+
+def current_normalization(store: Store) -> Normalization:
+    """The constants in force.
+
+    Raises
+    ------
+    MissingInputError
+        Where none were fitted yet.
+    """
+    data = store.read_if_there(layout.CURRENT_NORMALIZATION)
+    if data is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
+            "materialise normalization_stats first"
+        )
+    return from_json(data)
+
+
+def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:
+    """Rows of the frames that go into the shard, in its order."""
+    rows: list[FrameRow] = []
+    for instrument in INSTRUMENTS:
+        channels = {channel.name for channel in settings.channels_of(instrument)}
+        if not channels:
+            continue
+        asset = f"processed_{instrument.lower()}"
+        table = read_frame_table(store, day, instrument)
+        if table is None:
+            raise MissingInputError(f"{asset} of {day} is not in {store.url}: materialise it first")
+        absent = sorted(channels - {row.channel for row in table}) if table else []
+        if absent:
+            raise MissingInputError(
+                f"{asset} of {day} was made without {', '.join(absent)}: materialise it again"
+            )
+        rows += [row for row in table if row.status == "ok" and row.channel in channels]
+    return sorted(rows, key=lambda row: (row.slot, row.channel))
+
+
+def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
+    return FrameFacts(
+        observed=row.observed,
+        exposure=row.exposure,
+        quality=row.quality,
+        rsun_obs=row.rsun_obs,
+        degradation=row.degradation,
+        constant=constants.constant(row.channel),
+        transform=transform_of(row.channel),
+    )
+
+
+class _Preparer:
+    """Reads and normalises one frame; shared by the threads of a day."""
+
+    def __init__(
+        self, day: date, settings: Settings, store: Store, constants: Normalization
+    ) -> None:
+        self._day = day
+        self._settings = settings
+        self._store = store
+        self._constants = constants
+        self._first_pixel = functools.cache(self._first_pixel_of)
+
+    def __call__(self, row: FrameRow) -> tuple[FrameRow, NDArray[np.float32] | NDArray[np.float16]]:
+        side = self._settings.resolution
+        out = np.empty((side, side), self._settings.dtype)
+        constant = self._constants.constant(row.channel)
+        normalize(self._frame(row), constant, out, transform=transform_of(row.channel))
+        return row, out
+
+    def _frame(self, row: FrameRow) -> NDArray[np.float32]:
+        path = layout.processed_frames(self._day, CHANNELS[row.channel])
+        side = self._settings.resolution
+        size = side * side * 4
+        start = self._first_pixel(path) + (row.row or 0) * size
+        data = self._store.read_range(path, start, start + size)
+        if len(data) != size or zlib.crc32(data) != row.crc32:
+            raise DamagedFileError(
+                f"{self._store.locate(path)} is not what its frame table says (frame {row.row}): "
+                f"materialise the processed assets of {self._day} again"
+            )
+        return np.frombuffer(data, "<f4").reshape(side, side)
+
+    def _first_pixel_of(self, path: str) -> int:
+        """Where the pixels of a ``.npy`` begin; its header must be for this resolution."""
+        header = io.BytesIO(self._store.read_range(path, 0, 256))
+        side = self._settings.resolution
+        try:
+            np.lib.format.read_magic(header)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+        except ValueError as error:
+            raise DamagedFileError(
+                f"{self._store.locate(path)} is no .npy file: {error}"
+            ) from error
+        if shape[1:] != (side, side) or dtype != np.dtype("<f4"):
+            raise MissingInputError(
+                f"{self._store.locate(path)} holds {dtype} frames of {shape[1:]}, not float32 of "
+                f"{(side, side)}: materialise the processed assets of {self._day} again"
+            )
+        return header.tell()

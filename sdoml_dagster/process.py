@@ -1,0 +1,240 @@
+"""A day's processed frames: raw files → co-registered, corrected frames, their table and sketches.
+
+Channel by channel, so that each ``.npy`` is written once and in order, in a bounded pipeline of
+threads (read → decode → resample → count) that keeps memory flat however long the day.
+"""
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.aia import decode_aia, process_aia
+from sdoml_core.channels import Channel, Instrument
+from sdoml_core.degradation import DegradationTable
+from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError
+from sdoml_core.hmi import GEOMETRIC_SCALE, decode_hmi, process_hmi
+from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
+from sdoml_core.sketch import Sketch, encode_sketches, merge
+from sdoml_dagster import layout
+from sdoml_dagster.fetch import frame_flaw, read_ledger
+from sdoml_dagster.parallel import ordered_map
+from sdoml_dagster.partitions import expected_slots
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedDay:
+    """The outcome of processing one instrument's day."""
+
+    rows: tuple[FrameRow, ...]
+    sketches: dict[str, Sketch]
+    content: str
+    """SHA-256 of all that was written, for Dagster's data version."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of expected frames by status."""
+        return Counter(row.status for row in self.rows)
+
+
+def process_day(
+    day: date,
+    instrument: Instrument,
+    *,
+    settings: Settings,
+    store: Store,
+    report: Callable[[str], None],
+) -> ProcessedDay:
+    """Turn a day's raw frames of one instrument into processed frames.
+
+    Raises
+    ------
+    MissingInputError
+        Where the day was not fetched for these settings, or its raw files have gone.
+    DamagedFileError
+        Where a raw file is no longer what the ledger says.
+    """
+    ledger = _expected_rows(store, day, instrument, settings)
+    store.sweep(layout.processed_folder(day))
+    worker = _Worker(day, settings, store)
+    progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
+
+    rows: list[FrameRow] = []
+    sketches: dict[str, Sketch] = {}
+    for channel in settings.channels_of(instrument):
+        mine = [row for row in ledger if row.channel == channel.name]
+        counted: list[Sketch] = []
+        with store.writer(layout.processed_frames(day, channel)) as file:
+            writer = FrameWriter(file, settings.resolution, frames=len(mine))
+            for facts, pixels, sketch in ordered_map(
+                lambda row, channel=channel: worker.process(row, channel),
+                mine,
+                threads=settings.threads,
+                name="process",
+            ):
+                rows.append(facts if pixels is None else replace(facts, row=writer.append(pixels)))
+                counted += [] if sketch is None else [sketch]
+                progress.step(facts.status)
+            writer.close()
+        sketches[channel.name] = merge(counted)
+    table = FRAME_TABLE.encode(rows)
+    store.write(layout.sketches(day, instrument), encode_sketches(sketches))
+    # Last, since it is what says that the day is there.
+    store.write(layout.frame_table(day, instrument), table)
+    return ProcessedDay(tuple(rows), sketches, hashlib.sha256(table).hexdigest())
+
+
+def read_frame_table(store: Store, day: date, instrument: Instrument) -> list[FrameRow] | None:
+    """A day's frame table, or ``None`` where the day was never processed."""
+    data = store.read_if_there(layout.frame_table(day, instrument))
+    return None if data is None else FRAME_TABLE.decode(data)
+
+
+class FrameWriter:
+    """Writes frames of one shape into a ``.npy`` whose length is known only at its end."""
+
+    def __init__(self, file: IO[bytes], resolution: int, *, frames: int) -> None:
+        self._file = file
+        self._resolution = resolution
+        self._expected = frames
+        self._frames = 0
+        self._write_header(frames)
+
+    def append(self, pixels: NDArray[np.float32]) -> int:
+        """Write a frame and return its index."""
+        self._file.write(pixels.astype("<f4", copy=False).data)
+        self._frames += 1
+        return self._frames - 1
+
+    def close(self) -> None:
+        """Correct the header where frames were rejected on the way; the file stays open."""
+        if self._frames != self._expected:
+            # numpy pads the header so that the first axis can change without moving the data.
+            self._file.seek(0)
+            self._write_header(self._frames)
+
+    def _write_header(self, frames: int) -> None:
+        shape = (frames, self._resolution, self._resolution)
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
+
+
+class _Worker:
+    """Processes one frame; shared by the threads of a day."""
+
+    def __init__(self, day: date, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._day = day
+        self._degradation = load_degradation(settings)
+        scale = settings.hmi_scale
+        self._hmi_scale = GEOMETRIC_SCALE if scale == "geometric" else scale
+
+    def process(
+        self, raw: RawRow, channel: Channel
+    ) -> tuple[FrameRow, NDArray[np.float32] | None, Sketch | None]:
+        """A frame's row, its pixels (float32, (n, n)) and their sketch."""
+        facts = FrameRow(
+            raw.slot,
+            channel.name,
+            raw.status,
+            observed=raw.observed,
+            exposure=raw.exposure,
+            quality=raw.quality,
+            rsun_obs=raw.rsun_obs,
+            reason=raw.reason,
+        )
+        if raw.status != "ok":
+            return facts, None, None
+        data = self._read(raw)
+        try:
+            if channel.instrument == "AIA":
+                facts, pixels = self._aia(data, facts, channel)
+            else:
+                pixels = self._hmi(data, facts)
+        except FrameError as error:
+            return replace(facts, status=error.status, reason=str(error)), None, None
+        sketch = Sketch.of(pixels)
+        facts = replace(
+            facts,
+            mean=sketch.mean,
+            maximum=sketch.maximum,
+            crc32=zlib.crc32(pixels.data),
+        )
+        return facts, pixels, sketch
+
+    def _read(self, raw: RawRow) -> bytes:
+        path = f"{layout.raw_folder(self._day)}/{raw.file}"
+        data = self._store.read_if_there(path)
+        if data is None:
+            raise MissingInputError(
+                f"{self._store.locate(path)} has gone: materialise the raw assets of {self._day}"
+            )
+        if hashlib.sha256(data).hexdigest() != raw.sha256:
+            raise DamagedFileError(
+                f"{self._store.locate(path)} is not what was fetched: "
+                f"materialise the raw assets of {self._day}, which fetches it anew"
+            )
+        return data
+
+    def _aia(
+        self, data: bytes, facts: FrameRow, channel: Channel
+    ) -> tuple[FrameRow, NDArray[np.float32]]:
+        frame = decode_aia(data)
+        flaw = frame_flaw(frame, max_missing_fraction=self._settings.max_missing_fraction)
+        if flaw is not None:
+            raise flaw
+        factor = self._degradation.factor(facts.slot.date(), channel.wavelength)
+        pixels = process_aia(frame, resolution=self._settings.resolution, degradation=factor)
+        return replace(facts, degradation=factor, missing=frame.missing), pixels
+
+    def _hmi(self, data: bytes, facts: FrameRow) -> NDArray[np.float32]:
+        if facts.rsun_obs is None:
+            raise DamagedFileError(f"the HMI ledger of {self._day} lacks RSUN_OBS of {facts.slot}")
+        return process_hmi(
+            decode_hmi(data),
+            resolution=self._settings.resolution,
+            rsun_obs=facts.rsun_obs,
+            scale=self._hmi_scale,
+        )
+
+
+def load_degradation(settings: Settings) -> DegradationTable:
+    """The degradation table that the settings name, or the built-in one."""
+    if settings.degradation_table is None:
+        return DegradationTable.default()
+    return DegradationTable.read(settings.degradation_table)
+
+
+def _expected_rows(
+    store: Store, day: date, instrument: Instrument, settings: Settings
+) -> list[RawRow]:
+    """The ledger's rows of the frames that these settings ask for, by channel and slot."""
+    asset = f"raw_{instrument.lower()}"
+    ledger = read_ledger(store, day, instrument)
+    if ledger is None:
+        raise MissingInputError(f"{asset} of {day} is not in {store.url}: materialise it first")
+    rows = {(row.channel, row.slot): row for row in ledger}
+    wanted = [
+        (channel.name, slot)
+        for channel in settings.channels_of(instrument)
+        for slot in expected_slots(settings, day)
+    ]
+    absent = [key for key in wanted if key not in rows]
+    if absent:
+        channel, slot = absent[0]
+        raise MissingInputError(
+            f"{asset} of {day} was fetched for other settings ({channel} at {slot:%H:%M} and "
+            f"{len(absent) - 1} other frames are not in its ledger): materialise it again"
+        )
+    return [rows[key] for key in wanted]
