@@ -1,0 +1,265 @@
+"""How much of its sensitivity each AIA channel has left on a given UTC day.
+
+The factors come as the package's table (version 9, one row a day, the values that SDOML-lite
+used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at
+the start of each UTC day with the published formula.
+"""
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import MissingInputError, SettingError
+
+_DAY = timedelta(days=1)
+_WITHOUT_FILTER = ("1600", "1700", "4500")  # the other channels are ``94_THIN`` and so on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Series:
+    """The factors of one wavelength, one a day."""
+
+    first: int
+    """Ordinal of the first day."""
+
+    factors: NDArray[np.float64]
+
+    def at(self, day: int) -> float:
+        """The day's factor; the nearest day's where the series does not reach."""
+        return float(self.factors[min(max(day - self.first, 0), len(self.factors) - 1)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """One row of a response table."""
+
+    made: datetime
+    version: int
+    channel: str
+    start: datetime
+    stop: datetime
+    polynomial: tuple[float, float, float]
+    area: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DegradationTable:
+    """Degradation factors per UTC day and wavelength; divide by them."""
+
+    version: str
+    """Such as ``V9``."""
+
+    sha256: str
+    """Of the file's bytes: part of the version of all data made with it."""
+
+    calibrated_until: date
+    """The last day with a calibration of its own; later days take the frozen value."""
+
+    _series: dict[int, _Series]
+
+    @classmethod
+    def default(cls) -> "DegradationTable":
+        """The package's table: version 9, 2010-05-01 to 2020-06-03."""
+        return _default()
+
+    @classmethod
+    def from_csv(cls, data: bytes, *, version: str) -> Self:
+        """Read a table with a column ``date`` and one per wavelength, one row for every day.
+
+        Parameters
+        ----------
+        data
+            The file's bytes.
+        version
+            What to call it.
+
+        Raises
+        ------
+        SettingError
+            Where the bytes are no such table.
+        """
+        rows = list(csv.reader(_text(data).splitlines()))
+        try:
+            wavelengths = [int(name) for name in rows[0][1:]]
+            days = [date.fromisoformat(row[0]).toordinal() for row in rows[1:]]
+            factors = np.array([row[1:] for row in rows[1:]], dtype=np.float64)
+        except (IndexError, ValueError) as error:
+            raise SettingError(f"degradation table: {error}") from error
+        if factors.shape != (len(days), len(wavelengths)) or not days or not wavelengths:
+            raise SettingError("degradation table: needs a date and every wavelength in each row")
+        if days != list(range(days[0], days[0] + len(days))):
+            raise SettingError("degradation table: needs every day once, in order")
+        _check(factors)
+        changes = np.flatnonzero((factors[1:] != factors[:-1]).any(axis=1))
+        frozen = days[int(changes[-1]) + 1 if changes.size else 0]
+        return cls(
+            version=version,
+            sha256=hashlib.sha256(data).hexdigest(),
+            calibrated_until=date.fromordinal(frozen),
+            _series={
+                wavelength: _Series(days[0], np.ascontiguousarray(factors[:, column]))
+                for column, wavelength in enumerate(wavelengths)
+            },
+        )
+
+    @classmethod
+    def from_response_table(cls, data: bytes) -> Self:
+        """Read a response table of the AIA team and evaluate it for every day.
+
+        The factor at time t is EFF_AREA / EFF_AREA₀ · (1 + P1·d + P2·d² + P3·d³) with EFF_AREA,
+        P1 … P3 (EFFA_P1 …) and T_START of the epoch with T_START <= t < T_STOP, EFF_AREA₀ of the
+        channel's first epoch, and d = t − T_START in days (Barnes et al. 2020, aiapy). Where
+        epochs overlap the row with the latest DATE counts, of several versions the highest.
+
+        Parameters
+        ----------
+        data
+            The file's bytes: columns separated by white space, a line that names them first.
+
+        Raises
+        ------
+        SettingError
+            Where the bytes are no such table, or an epoch is not followed by another.
+        """
+        epochs = _read_epochs(_text(data))
+        version = max(epoch.version for epoch in epochs)
+        channels: dict[int, list[_Epoch]] = {}
+        for epoch in sorted(epochs, key=lambda epoch: (epoch.start, epoch.made)):
+            wavelength = _wavelength(epoch.channel)
+            if epoch.version == version and wavelength is not None:
+                channels.setdefault(wavelength, []).append(epoch)
+        if not channels:
+            raise SettingError("degradation table: none of its channels is one of AIA's")
+        return cls(
+            version=f"V{version}",
+            sha256=hashlib.sha256(data).hexdigest(),
+            calibrated_until=max(rows[-1].start for rows in channels.values()).date(),
+            _series={wavelength: _evaluate(rows) for wavelength, rows in channels.items()},
+        )
+
+    def factor(self, day: date, wavelength: int) -> float:
+        """The factor of a UTC day.
+
+        Parameters
+        ----------
+        day
+            Before the table's first day, in the first weeks of the mission, its first row
+            counts; after its last day the last.
+        wavelength
+            In ångström.
+
+        Raises
+        ------
+        MissingInputError
+            For a wavelength that the table does not have.
+        """
+        series = self._series.get(wavelength)
+        if series is None:
+            raise MissingInputError(
+                f"degradation table {self.version} has no {wavelength} Å, "
+                f"only {', '.join(map(str, sorted(self._series)))}"
+            )
+        return series.at(day.toordinal())
+
+    def extrapolated(self, day: date) -> bool:
+        """Whether a day lies past the last calibration, so that its factor is a frozen one."""
+        return day.toordinal() > self.calibrated_until.toordinal()
+
+
+@lru_cache(maxsize=1)
+def _default() -> DegradationTable:
+    data = files("sdoml_core").joinpath("data", "degradation_v9.csv").read_bytes()
+    return DegradationTable.from_csv(data, version="V9")
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingError(f"degradation table: no text ({error.reason})") from error
+
+
+def _check(factors: NDArray[np.float64]) -> None:
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        raise SettingError("degradation table: a factor is not above 0")
+
+
+def _wavelength(channel: str) -> int | None:
+    """Of a WAVE_STR that AIA observes with in science mode, else None."""
+    name, _, suffix = channel.partition("_")
+    if not name.isdecimal() or (suffix != ("" if name in _WITHOUT_FILTER else "THIN")):
+        return None
+    return int(name)
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text.removesuffix("Z"))
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _read_epochs(text: str) -> list[_Epoch]:
+    lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
+    heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
+    if not heads:
+        raise SettingError("degradation table: no line names a column WAVE_STR")
+    names = lines[heads[0]]
+    epochs = []
+    for words in lines[heads[0] + 1 :]:
+        if words[0].startswith("#"):
+            continue
+        row = dict(zip(names, words, strict=False))
+        try:
+            polynomial = (float(row["EFFA_P1"]), float(row["EFFA_P2"]), float(row["EFFA_P3"]))
+            epoch = _Epoch(
+                made=_time(row["DATE"]),
+                version=int(float(row["VER_NUM"])),
+                channel=row["WAVE_STR"],
+                start=_time(row["T_START"]),
+                stop=_time(row["T_STOP"]),
+                polynomial=polynomial,
+                area=float(row["EFF_AREA"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
+        if not epoch.start < epoch.stop or not math.isfinite(epoch.area) or epoch.area <= 0:
+            raise SettingError(f"degradation table: no epoch in row {' '.join(words)}")
+        epochs.append(epoch)
+    if not epochs:
+        raise SettingError("degradation table: no rows")
+    return epochs
+
+
+def _evaluate(epochs: list[_Epoch]) -> _Series:
+    """Factors at the start of every whole day that the epochs of one channel cover.
+
+    After the last epoch has begun nothing new is known, but its polynomial goes on to its end.
+    """
+    first = -(-(epochs[0].start - datetime.min.replace(tzinfo=UTC)) // _DAY) + 1
+    last = (max(epoch.stop for epoch in epochs) - datetime.min.replace(tzinfo=UTC)) // _DAY
+    midnights = np.arange(first, last + 1)
+    factors = np.full(midnights.size, np.nan)
+    # later DATEs overwrite earlier ones where epochs overlap
+    for epoch in sorted(epochs, key=lambda epoch: epoch.made):
+        start = (epoch.start - datetime.min.replace(tzinfo=UTC)) / _DAY + 1
+        stop = (epoch.stop - datetime.min.replace(tzinfo=UTC)) / _DAY + 1
+        inside = (midnights >= start) & (midnights < stop)
+        elapsed = midnights[inside] - start
+        one, two, three = epoch.polynomial
+        factors[inside] = (
+            epoch.area
+            / epochs[0].area
+            * (1 + one * elapsed + two * elapsed**2 + three * elapsed**3)
+        )
+    if np.isnan(factors).any():
+        gap = date.fromordinal(int(midnights[np.isnan(factors).argmax()]))
+        raise SettingError(f"degradation table: {epochs[0].channel} has no epoch for {gap}")
+    _check(factors)
+    return _Series(first, factors)

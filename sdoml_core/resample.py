@@ -1,0 +1,242 @@
+"""Frames onto the common grid: a scale about the centre, bilinear, then k×k blocks.
+
+Scale and shift alone make the taps separable: every row and column of the fine grid is a
+weighted mean of two neighbouring input rows and columns, precomputed once per scale. Warp, mask
+product, division and block sum happen in one pass over two cached rows; no intermediate image is
+ever written. Sums are float64 in a fixed order without contraction, so that results are
+bit-identical between runs and thread counts. The kernels hold no lock.
+
+With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, pixel (r, c) of the
+fine grid samples the input at ((r − o)/s, (c − o)/s), coordinates clamped to the edge.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+def sum_blocks(
+    image: NDArray[np.float32], *, resolution: int, scale: float, divisor: float, complete: bool
+) -> NDArray[np.float32]:
+    """Block sums of warp(X)·warp(M) / divisor, turned upside down.
+
+    X is the image where it is positive, else 0; M is 1 where it is positive, else 0.
+
+    A NaN pixel has weight 0: a sample is interpolated from those of its four neighbours that
+    hold data, with their weights brought back to a sum of 1. A sample without any such neighbour
+    is left out, and its block is scaled up as if the others stood for it. A block without any
+    sample is 0.
+
+    Parameters
+    ----------
+    image
+        float32 (N, N), C-contiguous.
+    resolution
+        n, a divisor of N.
+    scale
+        s, above 0; larger than 1 magnifies.
+    divisor
+        What all values are divided by.
+    complete
+        Says that the image has no NaN; the same result in half the time.
+
+    Returns
+    -------
+    float32 (n, n); row 0 is what the last rows of the input hold.
+    """
+    index, weight = sample_taps(image.shape[0], scale)
+    out = np.empty((resolution, resolution), np.float32)
+    kernel = _sum_complete if complete else _sum_weighted
+    kernel(image, index, weight, divisor, out)
+    return out
+
+
+def mean_grey_blocks(
+    rgb: NDArray[np.uint8], *, resolution: int, scale: float, label: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Block means of the warped mean of R, G and B, divided by 255, the label set to 0.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (N, N, 3), C-contiguous.
+    resolution
+        n, a divisor of N.
+    scale
+        s, above 0; larger than 1 magnifies.
+    label
+        Rows from the first number on and columns before the second count as 0.
+
+    Returns
+    -------
+    float32 (n, n) in [0, 1], not turned.
+    """
+    first, weights = block_taps(rgb.shape[0], resolution, scale)
+    out = np.empty((resolution, resolution), np.float32)
+    _mean_grey(rgb, first, weights, label, out)
+    return out
+
+
+@lru_cache(maxsize=64)
+def sample_taps(size: int, scale: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
+
+    Both of shape (size,); i is at most size − 2, so that i + 1 always exists.
+    """
+    offset = size / 2 - scale * size / 2
+    position = np.clip((np.arange(size) - offset) / scale, 0, size - 1)
+    index = np.minimum(position.astype(np.int64), size - 2)
+    weight = position - index
+    index.flags.writeable = weight.flags.writeable = False
+    return index, weight
+
+
+@lru_cache(maxsize=64)
+def block_taps(
+    size: int, resolution: int, scale: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """First input index (n,) and weights (n, taps) of the mean over each block of samples."""
+    index, weight = sample_taps(size, scale)
+    block = size // resolution
+    left = index.reshape(resolution, block)
+    share = weight.reshape(resolution, block)
+    taps = int((left.max(axis=1) - left.min(axis=1)).max()) + 2
+    first = np.minimum(left.min(axis=1), size - taps)
+    weights = np.zeros((resolution, taps))
+    row = np.broadcast_to(np.arange(resolution)[:, None], left.shape)
+    np.add.at(weights, (row, left - first[:, None]), (1 - share) / block)
+    np.add.at(weights, (row, left - first[:, None] + 1), share / block)
+    first.flags.writeable = weights.flags.writeable = False
+    return first, weights
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _interpolate_row(source: Any, index: Any, weight: Any, scratch: Any, into: Any) -> None:
+    """One input row at all column samples: the positive part, and where it is positive."""
+    size = source.shape[0]
+    for c in range(size):
+        x = source[c]
+        positive = x > 0.0
+        scratch[0, c] = x if positive else 0.0
+        scratch[1, c] = 1.0 if positive else 0.0
+    for c in range(size):
+        i = index[c]
+        f = weight[c]
+        g = 1.0 - f
+        into[0, c] = g * scratch[0, i] + f * scratch[0, i + 1]
+        into[1, c] = g * scratch[1, i] + f * scratch[1, i + 1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_complete(image: Any, index: Any, weight: Any, divisor: float, out: Any) -> None:
+    """The sum for an image without NaN."""
+    size = image.shape[0]
+    resolution = out.shape[0]
+    block = size // resolution
+    even, odd = np.empty((2, size)), np.empty((2, size))  # interpolated rows of either parity
+    held_even = held_odd = -1
+    scratch = np.empty((2, size))
+    total = np.empty(size)
+    for p in range(resolution):
+        total[:] = 0.0
+        for r in range(p * block, (p + 1) * block):
+            top = index[r]
+            top_is_odd = top & 1
+            if held_even != top + top_is_odd:
+                held_even = top + top_is_odd
+                _interpolate_row(image[held_even], index, weight, scratch, even)
+            if held_odd != top + 1 - top_is_odd:
+                held_odd = top + 1 - top_is_odd
+                _interpolate_row(image[held_odd], index, weight, scratch, odd)
+            f = 1.0 - weight[r] if top_is_odd else weight[r]
+            g = 1.0 - f
+            for c in range(size):
+                value = g * even[0, c] + f * odd[0, c]
+                mask = g * even[1, c] + f * odd[1, c]
+                total[c] += value * mask
+        for q in range(resolution):
+            amount = 0.0
+            for c in range(q * block, (q + 1) * block):
+                amount += total[c]
+            out[resolution - 1 - p, q] = amount / divisor
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _interpolate_row_weighted(source: Any, index: Any, weight: Any, into: Any) -> None:
+    """As `_interpolate_row`, and the share of the weight that has data."""
+    for c in range(source.shape[0]):
+        a = source[index[c]]
+        b = source[index[c] + 1]
+        f = weight[c]
+        g = 1.0 - f
+        into[0, c] = (g * a if a > 0.0 else 0.0) + (f * b if b > 0.0 else 0.0)
+        into[1, c] = (g if a > 0.0 else 0.0) + (f if b > 0.0 else 0.0)
+        into[2, c] = (0.0 if np.isnan(a) else g) + (0.0 if np.isnan(b) else f)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_weighted(image: Any, index: Any, weight: Any, divisor: float, out: Any) -> None:
+    """The sum for an image with NaN: they have no weight."""
+    size = image.shape[0]
+    resolution = out.shape[0]
+    block = size // resolution
+    lower, upper = np.empty((3, size)), np.empty((3, size))
+    total = np.empty(size)
+    samples = np.empty(size, np.int64)
+    for p in range(resolution):
+        total[:] = 0.0
+        samples[:] = 0
+        for r in range(p * block, (p + 1) * block):
+            _interpolate_row_weighted(image[index[r]], index, weight, lower)
+            _interpolate_row_weighted(image[index[r] + 1], index, weight, upper)
+            f = weight[r]
+            g = 1.0 - f
+            for c in range(size):
+                share = g * lower[2, c] + f * upper[2, c]
+                if share > 0.0:
+                    value = (g * lower[0, c] + f * upper[0, c]) / share
+                    mask = (g * lower[1, c] + f * upper[1, c]) / share
+                    total[c] += value * mask
+                    samples[c] += 1
+        for q in range(resolution):
+            amount = 0.0
+            count = 0
+            for c in range(q * block, (q + 1) * block):
+                amount += total[c]
+                count += samples[c]
+            whole = amount * (block * block / count) if count else 0.0
+            out[resolution - 1 - p, q] = whole / divisor
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mean_grey(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
+    """Separable block means of the mean of three bytes; a ring of rows already narrowed."""
+    size = rgb.shape[0]
+    resolution, taps = weights.shape
+    grey = np.empty(size)
+    ring = np.empty((taps, resolution))
+    held = np.full(taps, -1)
+    total = np.empty(resolution)
+    for p in range(resolution):
+        total[:] = 0.0
+        for t in range(taps):
+            row = first[p] + t
+            slot = row % taps
+            if held[slot] != row:
+                held[slot] = row
+                for c in range(size):
+                    grey[c] = np.int32(rgb[row, c, 0]) + rgb[row, c, 1] + rgb[row, c, 2]
+                if row >= label[0]:
+                    grey[: label[1]] = 0.0
+                for q in range(resolution):
+                    amount = 0.0
+                    for u in range(taps):
+                        amount += weights[q, u] * grey[first[q] + u]
+                    ring[slot, q] = amount
+            for q in range(resolution):
+                total[q] += weights[p, t] * ring[slot, q]
+        for q in range(resolution):
+            out[p, q] = total[q] / 765.0
