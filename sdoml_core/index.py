@@ -6,33 +6,34 @@ need, which is what lets six thousand shards open in a fraction of a second. Bot
 that pandas, polars and duckdb read them too. Nothing here opens a file.
 """
 
-import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.parquet import (
+    FORMAT_VERSION,
+    check_shard_name,
+    index_metadata,
+    open_parquet,
+    read_columns,
+    timestamps,
+    write_parquet,
+)
 
-FORMAT_VERSION: Final = "1"
 MEMBER_NAME: Final = re.compile(
     r"(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<minute>[0-9]{4})\."
     r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.npy"
 )
 """What a member may be called: no name that could lead out of a folder passes."""
 
-SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
-"""What an index may call a shard: a file name, or one below a folder named for a year."""
-
-MAX_ROWS: Final = 20_000_000
-MAX_UNCOMPRESSED: Final = 4 << 30
 DTYPES: Final = ("float32", "float16")
 
 FACTS: Final = [
@@ -213,9 +214,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
         If they differ in dtype or resolution, or have a sample twice.
     """
     indexes = sorted(indexes, key=lambda index: index.shard)
-    versions = sorted({index.normalization_version for index in indexes})
-    if len(versions) > 1:
-        raise NormalizationError(f"shards of different normalisations: {', '.join(versions)}")
+    version = check_versions(index.normalization_version for index in indexes)
     tables = [index.table for index in indexes] or [INDEX_SCHEMA.empty_table()]
     table = pa.concat_tables(tables)
     owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
@@ -236,12 +235,13 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
             owner[first].astype(np.int32), pa.array([index.shard for index in indexes], pa.string())
         ),
     }
-    channel = np.array(table.column("channel").to_pylist(), dtype=object)
+    channel = table.column("channel").combine_chunks().dictionary_encode()
+    codes = {name: code for code, name in enumerate(channel.dictionary.to_pylist())}
     constants: dict[str, Any] = {}
     for name in CHANNELS:
-        mine = np.flatnonzero(channel == name)
-        if not len(mine):
+        if name not in codes:
             continue
+        mine = np.flatnonzero(channel.indices.to_numpy() == codes[name])
         place = np.full(len(times), -1)
         place[rows[mine]] = mine
         columns[name] = _struct(table, place)
@@ -252,7 +252,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
     facts = {
         "sdoml.format": FORMAT_VERSION,
         "sdoml.kind": "release",
-        "sdoml.normalization": versions[0] if versions else "",
+        "sdoml.normalization": version,
         "sdoml.pixels": json.dumps(pixels, sort_keys=True),
         "sdoml.channels": json.dumps(constants, sort_keys=True),
         "sdoml.shards": json.dumps(
@@ -278,62 +278,60 @@ def _only(values: Sequence[Any], what: str) -> Any:
     return values[0] if values else None
 
 
-def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
-    """A timestamp column as naive UTC datetime64."""
-    return np.asarray(column.to_numpy()).astype("datetime64[s]")
+def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
+    """One release index out of two: some shards of an old one and all of a new one.
 
+    Parameters
+    ----------
+    old, new
+        As read back from what `consolidate` gives.
+    keep
+        Names of the shards of `old` that still count.
 
-def check_shard_name(name: str) -> str:
-    """The name itself, if it cannot lead out of the folder of shards."""
-    if not SHARD_NAME.fullmatch(name):
-        raise DamagedFileError(f"index names a shard {name!r}")
-    return name
-
-
-def write_parquet(table: pa.Table) -> bytes:
-    """Bytes of a table, without anything that varies from run to run."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=True, row_group_size=1 << 20)
-    return sink.getvalue()
-
-
-def open_parquet(data: bytes | str) -> pq.ParquetFile:
-    """A Parquet file, refused by its footer where it would need absurd memory."""
-    try:
-        file = pq.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
-        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-        volume = sum(group.total_byte_size for group in groups)
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"not an index: {error}") from error
-    if not 0 <= file.metadata.num_rows <= MAX_ROWS or not 0 <= volume <= MAX_UNCOMPRESSED:
-        raise DamagedFileError(
-            f"index claims {file.metadata.num_rows} rows and {volume} bytes: refused"
-        )
-    return file
-
-
-def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Some or all columns of a Parquet file."""
-    try:
-        return file.read(columns=columns, use_threads=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"index cannot be read: {error}") from error
-
-
-def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
-    """The facts that an index carries in its schema, checked for format and kind."""
-    try:
-        facts = {
-            key.decode(): value.decode()
-            for key, value in (schema.metadata or {}).items()
-            if key.startswith(b"sdoml.")
+    Raises
+    ------
+    NormalizationError, DamagedFileError
+        As `consolidate` does.
+    """
+    table = old.filter(
+        pa.array([name in keep for name in old.column("shard").to_pylist()], pa.bool_())
+    )
+    parts = [part for part in (table, new) if len(part)] or [new]
+    facts = [index_metadata(part.schema, kind="release") for part in parts]
+    check_versions(fact["sdoml.normalization"] for fact in facts)
+    pixels = _only(sorted({fact["sdoml.pixels"] for fact in facts}), "dtype or resolution")
+    constants: dict[str, Any] = {}
+    for fact in facts:
+        for name, value in json.loads(fact["sdoml.channels"]).items():
+            _only([value] + [constants[name]] * (constants.get(name, value) != value), name)
+            constants[name] = value
+    shards = [
+        s
+        for s in json.loads(index_metadata(old.schema, kind="release")["sdoml.shards"])
+        if s[0] in keep
+    ]
+    shards += json.loads(index_metadata(new.schema, kind="release")["sdoml.shards"])
+    merged = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
+    slots = timestamps(merged.column("slot"))
+    order = np.argsort(slots, kind="stable")
+    if np.any(np.diff(slots[order].astype(np.int64)) == 0):
+        raise DamagedFileError("a sample is in more than one shard")
+    return merged.take(pa.array(order)).replace_schema_metadata(
+        facts[-1]
+        | {
+            "sdoml.pixels": pixels,
+            "sdoml.channels": json.dumps(constants, sort_keys=True),
+            "sdoml.shards": json.dumps(sorted(shards)),
         }
-    except UnicodeDecodeError as error:
-        raise DamagedFileError(f"index has unreadable metadata: {error}") from error
-    found = facts.get("sdoml.kind"), facts.get("sdoml.format")
-    if found != (kind, FORMAT_VERSION):
-        raise DamagedFileError(
-            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]}, "
-            f"its format {found[1]}"
+    )
+
+
+def check_versions(versions: Iterable[str]) -> str:
+    """The one version of the normalisation that all shards name; empty without shards."""
+    found = sorted(set(versions))
+    if len(found) > 1:
+        raise NormalizationError(
+            f"the shards were normalised by different constants: versions {', '.join(found)}; "
+            "materialise the shards anew with one of them"
         )
-    return facts
+    return found[0] if found else ""

@@ -1,0 +1,17 @@
+"""PyTorch datasets over shards of sdoml-lite, local or remote.
+
+``SDOMLlite`` is map-style and drop-in for the original's; ``BatchLoader`` reads batches with
+threads instead of worker processes; ``SDOMLliteSequences`` cuts windows out of time;
+``shard_dataset`` streams shard by shard. The one place of the package that needs torch.
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "sdoml_core.loader needs PyTorch, which is not installed: pip install sdoml-lite[loader]"
+    ) from error
+
+from sdoml_core.loader.dataset import SDOMLlite
+
+__all__ = ["SDOMLlite"]

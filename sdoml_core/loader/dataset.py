@@ -1,0 +1,282 @@
+"""`SDOMLlite`: samples by number or by time, as a map-style PyTorch dataset."""
+
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, get_worker_info
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.buffers import Buffers
+from sdoml_core.loader.collate import Samples
+from sdoml_core.loader.files import open_files
+from sdoml_core.loader.reader import FrameReader
+from sdoml_core.loader.report import Coverage, count_coverage, describe
+from sdoml_core.loader.sources import open_catalog
+from sdoml_core.loader.times import Time, inside, iso, parse_time
+
+DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
+"""Those of the original's loader, in its order."""
+
+Sample = tuple[Any, ...]
+
+
+class SDOMLlite(Dataset[Sample]):
+    """Images of the Sun by number or by time, read from shards where they lie.
+
+    Samples are ``(tensor, time)``: float32 of shape (C, H, W), north up, in the order of
+    `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True`` a third item
+    tells, by channel, what is on record of each frame.
+
+    Parameters
+    ----------
+    data_dir
+        A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tars
+        alone, with member names in upper or lower case.
+    channels
+        In the order that tensors shall have; case does not matter.
+    date_start, date_end
+        Half-open range: datetime, date, ISO string or datetime64; naive times are UTC.
+    date_exclusions
+        Pairs (start, end), half-open, of what is left out.
+    units
+        ``normalized``; ``dn`` (AIA in DN/s, clipped at the constant of the normalisation);
+        ``gauss`` (HMI).
+    transform
+        Called with each tensor.
+    metadata
+        Whether samples have a third item.
+    verify
+        Check every frame against the crc32 in the index. Whether a shard has its size, and a
+        frame its header, is always checked.
+    threads
+        That read the samples of a batch at once, outside worker processes.
+    cache_dir
+        Where to keep what was read over the network, and indexes that had to be made.
+    storage_options
+        For fsspec, where `data_dir` is a URL.
+
+    Raises
+    ------
+    DatasetError
+        For an unknown channel, an empty range or anything else that is not there.
+    NormalizationError
+        If the shards were normalised by different constants.
+    DamagedFileError
+        If an index or a shard is not what was written.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        channels: Sequence[str] = DEFAULT_CHANNELS,
+        date_start: Time | None = None,
+        date_end: Time | None = None,
+        date_exclusions: Iterable[tuple[Time, Time]] | None = None,
+        *,
+        units: str = "normalized",
+        transform: Callable[[torch.Tensor], Any] | None = None,
+        metadata: bool = False,
+        verify: bool = False,
+        threads: int = 2,
+        cache_dir: str | os.PathLike[str] | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ):
+        files = open_files(data_dir, storage_options=storage_options, cache_dir=cache_dir)
+        catalog = open_catalog(files, cache_dir=cache_dir)
+        self.channels = _check_channels(channels, catalog.channels, files.root)
+        self.reader = FrameReader(files, catalog, self.channels, units=units, verify=verify)
+        self.data_dir = os.fspath(data_dir)
+        self.transform = transform
+        self.metadata = metadata
+        self.threads = threads
+        self._facts = catalog.facts(self.channels) if metadata else None
+        self._buffers = Buffers()
+        self._select(date_start, date_end, date_exclusions or ())
+
+    def _select(
+        self,
+        date_start: Time | None,
+        date_end: Time | None,
+        exclusions: Iterable[tuple[Time, Time]],
+    ) -> None:
+        """Find the samples that have every channel and lie in the range."""
+        slots = self.reader.catalog.slots
+        if not len(slots):
+            raise DatasetError(f"the shards in {self.data_dir} are empty")
+        first, beyond = slots[0], slots[-1] + np.timedelta64(1, "s")
+        start = first if date_start is None else parse_time(date_start, "date_start")
+        end = beyond if date_end is None else parse_time(date_end, "date_end")
+        there = f"{self.data_dir} has {iso(slots[0])} to {iso(slots[-1])}"
+        if start >= end:
+            raise DatasetError(f"empty range: {iso(start)} is not before {iso(end)}; {there}")
+        if end <= first or start >= beyond:
+            raise DatasetError(f"nothing between {iso(start)} and {iso(end)}; {there}")
+        self.date_exclusions = [
+            (parse_time(a, "date_exclusions"), parse_time(b, "date_exclusions"))
+            for a, b in exclusions
+        ]
+        for a, b in self.date_exclusions:
+            if a >= b:
+                raise DatasetError(f"empty exclusion: {iso(a)} is not before {iso(b)}")
+        self._range = (max(start, first), min(end, beyond))
+        wanted = inside(slots, [(start, end)]) & ~inside(slots, self.date_exclusions)
+        complete = (self.reader.offsets >= 0).all(axis=1)
+        self.rows: NDArray[np.int64] = np.flatnonzero(wanted & complete)
+        self.times: NDArray[np.datetime64] = slots[self.rows]
+        if not len(self.rows):
+            counts = (self.reader.offsets[wanted] >= 0).sum(axis=0).tolist()
+            each = ", ".join(f"{c} {n}" for c, n in zip(self.channels, counts, strict=True))
+            raise DatasetError(
+                f"no sample between {iso(start)} and {iso(end)} has all channels asked for; "
+                f"of {int(wanted.sum())} samples there have: {each}"
+            )
+
+    @property
+    def dates(self) -> list[datetime]:
+        """Times of all samples, naive (UTC), as the original has them."""
+        return [time.item() for time in self.times]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | Time) -> Sample:
+        row = self.row_of(index)
+        pixels = self._buffers.take(self.reader.shape)
+        self.reader.read(row, pixels)
+        return self.finish(row, torch.from_numpy(pixels))
+
+    def __getitems__(self, indices: Sequence[int]) -> Samples:
+        """Several samples at once, side by side in memory, read by several threads."""
+        rows = [self.row_of(index) for index in indices]
+        pixels = self._buffers.take((len(rows), *self.reader.shape))
+        threads = 1 if get_worker_info() else min(self.threads, len(rows))
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(self.reader.read, rows, pixels))
+        else:
+            for row, sample in zip(rows, pixels, strict=True):
+                self.reader.read(row, sample)
+        batch = torch.from_numpy(pixels)
+        samples = Samples(self.finish(row, sample) for row, sample in zip(rows, batch, strict=True))
+        samples.batch = batch if self.transform is None else None
+        return samples
+
+    def finish(self, row: int, tensor: torch.Tensor) -> Sample:
+        """The sample of a row of the catalog, from its pixels."""
+        value = tensor if self.transform is None else self.transform(tensor)
+        time = iso(self.reader.catalog.slots[row])
+        return (value, time, self.facts(row)) if self.metadata else (value, time)
+
+    def take_buffer(self, samples: int) -> NDArray[np.float32]:
+        """Memory for a batch, which comes back by itself when nobody holds it any more."""
+        return self._buffers.take((samples, *self.reader.shape))
+
+    def row_of(self, index: int | Time) -> int:
+        """Row of the catalog of a sample, by number or time.
+
+        Raises
+        ------
+        IndexError
+            For a number beyond the last sample.
+        DatasetError
+            For a time at which there is no sample.
+        """
+        if isinstance(index, str | date | np.datetime64):
+            return self._row_at(parse_time(index))
+        try:
+            number = operator.index(index)
+        except TypeError as error:
+            raise DatasetError(
+                f"a sample is asked for by number, datetime or ISO string, not by {index!r}"
+            ) from error
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"sample {number} of {len(self)}")
+        return int(self.rows[number])
+
+    def find(self, time: Time) -> int | None:
+        """Number of the sample at a time; None where there is none."""
+        wanted = parse_time(time)
+        number = int(np.searchsorted(self.times, wanted))
+        return number if number < len(self) and self.times[number] == wanted else None
+
+    def _row_at(self, time: np.datetime64) -> int:
+        catalog, times = self.reader.catalog, self.times
+        number = int(np.searchsorted(times, time))
+        if number < len(times) and times[number] == time:
+            return int(self.rows[number])
+        row = int(np.searchsorted(catalog.slots, time))
+        if not self._range[0] <= time < self._range[1]:
+            why = f"it lies outside {iso(self._range[0])} to {iso(times[-1])}"
+        elif inside(np.array([time]), self.date_exclusions)[0]:
+            why = "it is excluded"
+        elif row < len(catalog) and catalog.slots[row] == time:
+            lacking = [
+                name
+                for name, place in zip(self.channels, self.reader.offsets[row], strict=True)
+                if place < 0
+            ]
+            why = f"it lacks {', '.join(lacking)}"
+        else:
+            why = "there is nothing at that time"
+        near = [iso(t) for t in times[max(0, number - 1) : number + 1]]
+        raise DatasetError(f"no sample at {iso(time)}: {why}; the nearest are {', '.join(near)}")
+
+    def facts(self, row: int) -> dict[str, dict[str, Any]]:
+        """What is on record of each frame of a sample, by channel.
+
+        ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
+        ``degradation``; None where it is not known.
+        """
+        if self._facts is None:
+            self._facts = self.reader.catalog.facts(self.channels)
+        result = {}
+        for name, table in self._facts.items():
+            result[name] = {
+                column: table.column(column)[row].as_py() for column in table.schema.names
+            }
+            observed = result[name]["observed"]
+            if observed is not None:
+                observed = observed.astimezone(UTC).replace(tzinfo=None)
+                result[name]["observed"] = observed.isoformat(timespec="milliseconds")
+        return result
+
+    def coverage(self) -> Coverage:
+        """How many frames of each channel there are, by month, over the range of the dataset."""
+        return count_coverage(self.reader.catalog, self._range, self.rows)
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
+        """Matplotlib figure of a sample, in the field's colours; saved where a path is given."""
+        from sdoml_core.loader.plots import plot_sample
+
+        return plot_sample(self, index, path)
+
+
+def _check_channels(
+    channels: Sequence[str], available: Sequence[str], root: str
+) -> tuple[str, ...]:
+    """Names in upper case, in the order given."""
+    names = [channels] if isinstance(channels, str) else list(channels)
+    names = [name.upper() for name in names]
+    there = f"{root} has {', '.join(available) or 'no frame at all'}"
+    if not names:
+        raise DatasetError(f"no channel asked for; {there}")
+    unknown = [name for name in names if name not in CHANNELS]
+    if unknown:
+        raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
+    absent = [name for name in names if name not in available]
+    if absent:
+        raise DatasetError(f"there is no {', '.join(absent)}; {there}")
+    if len(set(names)) < len(names):
+        raise DatasetError(f"a channel is asked for twice: {', '.join(names)}")
+    return tuple(names)

@@ -1,0 +1,166 @@
+"""From a folder to its catalog: the index that is there, or one that is made and kept.
+
+A folder without an index of its own gets one beside its shards, under a hidden name. It tells
+of which files, sizes and times of change it was made, and counts for nothing once they differ;
+then only what changed is read again.
+"""
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
+from sdoml_core.index import INDEX_SCHEMA, Index, consolidate, decode_index, merge_releases
+from sdoml_core.loader.catalog import Catalog
+from sdoml_core.loader.files import FileFacts, Files, LocalFiles, write_atomically
+from sdoml_core.parquet import open_parquet, read_columns, write_parquet
+from sdoml_core.shard import scan_shard
+
+RELEASE_INDEX: Final = "index.parquet"
+KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
+SOURCES: Final = "sdoml.sources"
+THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard in a listing, with its index where it has one."""
+
+    tar: FileFacts
+    index: FileFacts | None
+
+    def fingerprint(self) -> list[str]:
+        """What must be the same for a kept index to be believed."""
+        facts = (self.tar, self.index) if self.index else (self.tar,)
+        return [f"{file.name} {file.size} {file.changed}" for file in facts]
+
+
+def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
+    """What a folder of shards holds.
+
+    Parameters
+    ----------
+    files
+        A release (``index.parquet`` and tars), daily shards with an index each (in the folder
+        or below folders named for years), or tars alone.
+    cache_dir
+        Where to keep an index that had to be made; otherwise, for a local folder, in it.
+
+    Raises
+    ------
+    DatasetError
+        If there are no shards.
+    NormalizationError
+        If the shards were normalised by different constants.
+    """
+    if files.has(RELEASE_INDEX):
+        if isinstance(files, LocalFiles):
+            return Catalog(str(Path(files.root, RELEASE_INDEX)))
+        return Catalog(files.read(RELEASE_INDEX))
+    shards = _shards(files)
+    fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
+    kept_at = _place(files, cache_dir)
+    kept, known = _kept(kept_at)
+    unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
+    if kept_at and kept and unchanged == known.keys() == fingerprints.keys():
+        return Catalog(str(kept_at))
+
+    new = [shard for shard in shards if shard.tar.name not in unchanged]
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = consolidate(pool.map(lambda shard: _read_index(files, shard), new))
+    table = read_columns(open_parquet(made))
+    if kept and unchanged:
+        table = merge_releases(kept, unchanged, table)
+    facts = table.schema.metadata | {SOURCES: json.dumps(fingerprints)}
+    data = write_parquet(table.replace_schema_metadata(facts))
+    if kept_at:
+        try:
+            write_atomically(kept_at, data)
+        except OSError:  # a folder that cannot be written to: the index lives in memory
+            return Catalog(data)
+        return Catalog(str(kept_at))
+    return Catalog(data)
+
+
+def _shards(files: Files) -> list[_Shard]:
+    """The shards of a folder, with their indexes."""
+    listing = {file.name: file for file in files.list()}
+    tars = [file for file in listing.values() if file.name.endswith(".tar")]
+    if not tars:
+        hint = ""
+        if isinstance(files, LocalFiles) and Path(files.root, "shards").is_dir():
+            hint = f"; there are some in {Path(files.root, 'shards')}"
+        raise DatasetError(f"there are no shards (*.tar) in {files.root}{hint}")
+    shards = [_Shard(tar, listing.get(f"{tar.name[:-4]}.parquet")) for tar in tars]
+    indexed = [shard for shard in shards if shard.index]
+    if indexed and len(indexed) < len(shards):
+        bare = [shard.tar.name for shard in shards if not shard.index]
+        warnings.warn(
+            f"left out, since they have no index while the others do: {', '.join(bare[:5])}"
+            f"{' …' if len(bare) > 5 else ''}",
+            stacklevel=4,
+        )
+        return indexed
+    return shards
+
+
+def _read_index(files: Files, shard: _Shard) -> Index:
+    """The index of a shard, from beside it or from its headers."""
+    name = shard.tar.name
+    try:
+        if shard.index:
+            index = decode_index(files.read(shard.index.name))
+            if index.shard.rpartition("/")[2] != name.rpartition("/")[2]:
+                raise DamagedFileError(f"is the index of {index.shard}")
+            table, version, digest = index.table, index.normalization_version, index.shard_sha256
+            size = index.shard_bytes
+        else:
+            with files.open(name) as file:
+                members = scan_shard(file)
+                size = file.seek(0, io.SEEK_END)
+            rows = [
+                {
+                    "slot": member.slot,
+                    "channel": member.channel.name,
+                    "member": member.name,
+                    "offset": member.offset,
+                    "size": member.size,
+                    "data_offset": member.data_offset,
+                    "dtype": member.dtype,
+                    "resolution": member.resolution,
+                }
+                for member in members
+            ]
+            bare = pa.schema([field.with_nullable(True) for field in INDEX_SCHEMA])  # noqa: FBT003
+            table, version, digest = pa.Table.from_pylist(rows, schema=bare), "", ""
+    except SdomlError as error:
+        raise type(error)(f"{name} in {files.root}: {error}") from error
+    return Index(table, name, size, digest, version)
+
+
+def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
+    """Where a made index is kept."""
+    if cache_dir is not None:
+        tag = hashlib.sha256(files.root.encode()).hexdigest()[:16]
+        return Path(cache_dir) / tag / KEPT_INDEX
+    return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
+
+
+def _kept(path: Path | None) -> tuple[pa.Table | None, dict[str, list[str]]]:
+    """A kept index and the files of which it was made; nothing if it is absent or damaged."""
+    if path is None or not path.is_file():
+        return None, {}
+    try:
+        table = read_columns(open_parquet(str(path)))
+        known = json.loads((table.schema.metadata or {}).get(SOURCES.encode(), b"{}"))
+    except (DamagedFileError, ValueError):
+        return None, {}
+    return (table, known) if isinstance(known, dict) else (None, {})

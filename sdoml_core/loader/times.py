@@ -1,0 +1,50 @@
+"""Times as users give them, and as they get them back."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+
+Time = datetime | date | np.datetime64 | str
+"""Naive times are UTC; strings are in ISO format."""
+
+
+def parse_time(time: Time, what: str = "time") -> np.datetime64:
+    """A time as datetime64[s] in UTC.
+
+    Raises
+    ------
+    DatasetError
+        If it is none; the message names it by `what`.
+    """
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time.strip())
+        except ValueError as error:
+            raise DatasetError(
+                f"{what} {time!r} is no ISO date such as 2022-11-01T00:15:00"
+            ) from error
+    if isinstance(time, datetime) and time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(time, date) or (isinstance(time, np.datetime64) and not np.isnat(time)):
+        seconds: np.datetime64 = np.array(time, "datetime64[s]")[()]
+        return seconds
+    raise DatasetError(f"{what} {time!r} is neither a datetime nor an ISO date")
+
+
+def iso(time: np.datetime64) -> str:
+    """``2022-11-01T00:15:00``, as the original dataset tells times."""
+    return str(time.astype("datetime64[s]"))
+
+
+def inside(
+    slots: NDArray[np.datetime64], ranges: Iterable[tuple[np.datetime64, np.datetime64]]
+) -> NDArray[np.bool_]:
+    """Which times lie in any of the half-open ranges."""
+    mask = np.zeros(len(slots), bool)
+    for start, end in ranges:
+        mask |= (slots >= start) & (slots < end)
+    return mask

@@ -1,0 +1,80 @@
+"""Parquet for indexes: bytes to tables and back, with suspicion of what is read."""
+
+import io
+import re
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DamagedFileError
+
+FORMAT_VERSION: Final = "1"
+SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
+"""What an index may call a shard: a file name, or one below a folder named for a year."""
+
+MAX_ROWS: Final = 20_000_000
+MAX_UNCOMPRESSED: Final = 4 << 30
+
+
+def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
+    """A timestamp column as naive UTC datetime64."""
+    return np.asarray(column.to_numpy()).astype("datetime64[s]")
+
+
+def check_shard_name(name: str) -> str:
+    """The name itself, if it cannot lead out of the folder of shards."""
+    if not SHARD_NAME.fullmatch(name):
+        raise DamagedFileError(f"index names a shard {name!r}")
+    return name
+
+
+def write_parquet(table: pa.Table) -> bytes:
+    """Bytes of a table, without anything that varies from run to run."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=True, row_group_size=1 << 20)
+    return sink.getvalue()
+
+
+def open_parquet(data: bytes | str) -> pq.ParquetFile:
+    """A Parquet file, refused by its footer where it would need absurd memory."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
+        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+        volume = sum(group.total_byte_size for group in groups)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"not an index: {error}") from error
+    if not 0 <= file.metadata.num_rows <= MAX_ROWS or not 0 <= volume <= MAX_UNCOMPRESSED:
+        raise DamagedFileError(
+            f"index claims {file.metadata.num_rows} rows and {volume} bytes: refused"
+        )
+    return file
+
+
+def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
+    """Some or all columns of a Parquet file."""
+    try:
+        return file.read(columns=columns, use_threads=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"index cannot be read: {error}") from error
+
+
+def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
+    """The facts that an index carries in its schema, checked for format and kind."""
+    try:
+        facts = {
+            key.decode(): value.decode()
+            for key, value in (schema.metadata or {}).items()
+            if key.startswith(b"sdoml.")
+        }
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"index has unreadable metadata: {error}") from error
+    found = facts.get("sdoml.kind"), facts.get("sdoml.format")
+    if found != (kind, FORMAT_VERSION):
+        raise DamagedFileError(
+            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]}, "
+            f"its format {found[1]}"
+        )
+    return facts
