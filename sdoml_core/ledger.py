@@ -54,6 +54,7 @@ class FrameRow:
     quality: int | None = None
     rsun_obs: float | None = None
     degradation: float | None = None
+    degradation_table: str | None = None
     missing: int | None = None
     mean: float | None = None
     maximum: float | None = None
@@ -174,6 +175,7 @@ FRAME_TABLE = TableFormat(
         ),
         *_OBSERVATION,
         Column("degradation", "float64", "Degradation factor that the frame was divided by (AIA)"),
+        Column("degradation_table", "string", "Its table, and whether the day lies past it"),
         Column("missing", "int64", "Pixels of the raw frame without data"),
         Column("mean", "float64", "Mean pixel of the processed frame"),
         Column("maximum", "float64", "Largest pixel of the processed frame"),

@@ -56,6 +56,11 @@ class DayLedger:
     fetched_bytes: int
 
     @property
+    def content(self) -> bytes:
+        """What makes one outcome another: each frame's fate and bytes, not where they came from."""
+        return repr([(row.slot, row.channel, row.status, row.sha256) for row in self.rows]).encode()
+
+    @property
     def counts(self) -> Counter[str]:
         """Number of expected frames by status."""
         return Counter(row.status for row in self.rows)

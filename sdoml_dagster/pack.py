@@ -15,9 +15,10 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
 from sdoml_core.index import encode_index
 from sdoml_core.ledger import FrameRow
-from sdoml_core.normalization import Normalization, from_json, normalize, transform_of
+from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
+from sdoml_dagster.fit import current_normalization
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.process import read_frame_table
 from sdoml_dagster.progress import Progress
@@ -51,6 +52,11 @@ def pack_day(
         Where the constants are for another resolution or lack a channel.
     """
     constants = current_normalization(store)
+    if constants is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
+            "materialise normalization_stats first"
+        )
     if constants.resolution != settings.resolution:
         raise NormalizationError(
             f"normalisation {constants.version} is for {constants.resolution} pixels, not "
@@ -84,23 +90,6 @@ def pack_day(
         Counter(row.channel for row in rows),
         complete=sum(count == len(settings.channels) for count in per_slot.values()),
     )
-
-
-def current_normalization(store: Store) -> Normalization:
-    """The constants in force.
-
-    Raises
-    ------
-    MissingInputError
-        Where none were fitted yet.
-    """
-    data = store.read_if_there(layout.CURRENT_NORMALIZATION)
-    if data is None:
-        raise MissingInputError(
-            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
-            "materialise normalization_stats first"
-        )
-    return from_json(data)
 
 
 def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from sdoml_core.aia import decode_aia, process_aia
 from sdoml_core.channels import Channel, Instrument
 from sdoml_core.degradation import DegradationTable
-from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError
+from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError, SettingError
 from sdoml_core.hmi import GEOMETRIC_SCALE, decode_hmi, process_hmi
 from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, encode_sketches, merge
@@ -37,8 +39,15 @@ class ProcessedDay:
 
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]
-    content: str
-    """SHA-256 of all that was written, for Dagster's data version."""
+
+    @property
+    def content(self) -> bytes:
+        """What makes one outcome another: each frame's fate and pixels."""
+        fates = [
+            (row.slot, row.channel, row.status, row.crc32, row.degradation_table)
+            for row in self.rows
+        ]
+        return repr(fates).encode()
 
     @property
     def counts(self) -> Counter[str]:
@@ -76,7 +85,7 @@ def process_day(
         with store.writer(layout.processed_frames(day, channel)) as file:
             writer = FrameWriter(file, settings.resolution, frames=len(mine))
             for facts, pixels, sketch in ordered_map(
-                lambda row, channel=channel: worker.process(row, channel),
+                partial(worker.process, channel=channel),
                 mine,
                 threads=settings.threads,
                 name="process",
@@ -86,11 +95,10 @@ def process_day(
                 progress.step(facts.status)
             writer.close()
         sketches[channel.name] = merge(counted)
-    table = FRAME_TABLE.encode(rows)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
     # Last, since it is what says that the day is there.
-    store.write(layout.frame_table(day, instrument), table)
-    return ProcessedDay(tuple(rows), sketches, hashlib.sha256(table).hexdigest())
+    store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows))
+    return ProcessedDay(tuple(rows), sketches)
 
 
 def read_frame_table(store: Store, day: date, instrument: Instrument) -> list[FrameRow] | None:
@@ -137,6 +145,7 @@ class _Worker:
         self._store = store
         self._day = day
         self._degradation = load_degradation(settings)
+        self._degradation_source = _describe(self._degradation, day)
         scale = settings.hmi_scale
         self._hmi_scale = GEOMETRIC_SCALE if scale == "geometric" else scale
 
@@ -194,9 +203,15 @@ class _Worker:
         flaw = frame_flaw(frame, max_missing_fraction=self._settings.max_missing_fraction)
         if flaw is not None:
             raise flaw
-        factor = self._degradation.factor(facts.slot.date(), channel.wavelength)
+        factor = self._degradation.factor(self._day, channel.wavelength)
         pixels = process_aia(frame, resolution=self._settings.resolution, degradation=factor)
-        return replace(facts, degradation=factor, missing=frame.missing), pixels
+        corrected = replace(
+            facts,
+            degradation=factor,
+            degradation_table=self._degradation_source,
+            missing=frame.missing,
+        )
+        return corrected, pixels
 
     def _hmi(self, data: bytes, facts: FrameRow) -> NDArray[np.float32]:
         if facts.rsun_obs is None:
@@ -213,7 +228,20 @@ def load_degradation(settings: Settings) -> DegradationTable:
     """The degradation table that the settings name, or the built-in one."""
     if settings.degradation_table is None:
         return DegradationTable.default()
-    return DegradationTable.read(settings.degradation_table)
+    path = Path(settings.degradation_table)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingError(f"SDOML_DEGRADATION_TABLE={path}: {error.strerror}") from error
+    if path.suffix == ".csv":
+        return DegradationTable.from_csv(data, version=path.stem)
+    return DegradationTable.from_response_table(data)
+
+
+def _describe(table: DegradationTable, day: date) -> str:
+    """Which table a factor comes from, and whether the day lies past its calibration."""
+    frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
+    return f"{table.version} ({table.sha256[:12]}){frozen}"
 
 
 def _expected_rows(

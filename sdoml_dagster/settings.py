@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     days_per_run: int = Field(1, ge=0)
     """Days that one backfill run takes; 0: the whole range in one run."""
 
+    run_retries: int = Field(3, ge=0, le=20)
+    """Times that a run tries an asset again after an outage or a full disk."""
+
+    retry_delay: float = Field(30.0, ge=0)
+    """Seconds before the first of these; doubles with each."""
+
     coverage_warn: float = Field(0.95, ge=0, le=1)
     """A day's check warns where a channel has a smaller fraction of its frames."""
 

@@ -132,13 +132,26 @@ class Store:
         with self.writer(path) as handle:
             handle.write(data)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish bytes under a name that is not taken; False, and nothing done, where it is."""
+        with self._explained("write", path):
+            try:
+                if self._remote:
+                    self.fs.pipe_file(self._full(path), data, mode="create")
+                else:
+                    with self._local_writer(Path(self.root, path), new=True) as handle:
+                        handle.write(data)
+            except FileExistsError:
+                return False
+        return True
+
     @contextlib.contextmanager
-    def writer(self, path: str) -> Iterator[IO[bytes]]:
+    def writer(self, path: str) -> Iterator[BinaryIO]:
         """A seekable temporary file that is published under a name when the block ends well."""
         with self._explained("write", path):
             if self._remote:
                 with tempfile.TemporaryFile() as handle:
-                    yield handle
+                    yield cast("BinaryIO", handle)
                     self._put(handle, path)
             else:
                 with self._local_writer(Path(self.root, path)) as handle:
@@ -203,7 +216,7 @@ class Store:
                 raise
 
     @contextlib.contextmanager
-    def _local_writer(self, target: Path) -> Iterator[IO[bytes]]:
+    def _local_writer(self, target: Path, *, new: bool = False) -> Iterator[BinaryIO]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
         try:
@@ -213,7 +226,11 @@ class Store:
                 yield handle
                 handle.flush()
                 os.fsync(handle.fileno())
-                temporary.replace(target)
+                if new:
+                    target.hardlink_to(temporary)
+                    temporary.unlink()
+                else:
+                    temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

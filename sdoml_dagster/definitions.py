@@ -1,0 +1,49 @@
+"""The code location: everything that Dagster loads."""
+
+import sys
+from types import TracebackType
+
+import dagster as dg
+
+from sdoml_core.errors import SettingError
+from sdoml_dagster.assets.normalization import build_normalization_asset
+from sdoml_dagster.assets.processed import build_processed_assets
+from sdoml_dagster.assets.raw import build_raw_assets
+from sdoml_dagster.assets.shards import build_shards_asset
+from sdoml_dagster.resources import ArchiveResource, StoreResource
+from sdoml_dagster.settings import Settings
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """Definitions for given settings."""
+    return dg.Definitions(
+        assets=[
+            *build_raw_assets(settings),
+            *build_processed_assets(settings),
+            build_normalization_asset(settings),
+            build_shards_asset(settings),
+        ],
+        resources={
+            "store": StoreResource(url=settings.store),
+            "archive": ArchiveResource.of(settings),
+        },
+    )
+
+
+def _show_one_line(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if isinstance(error, SettingError):
+        sys.stderr.write(f"{error}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+try:
+    _settings = Settings.load()
+except SettingError:
+    # Dagster's command line would print a long trace in front of the one line that matters.
+    sys.excepthook = _show_one_line
+    raise
+
+defs = build_defs(_settings)

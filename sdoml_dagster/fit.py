@@ -1,0 +1,101 @@
+"""The normalisation constants of a store: fitted once from the days' sketches, then frozen."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.errors import MissingInputError
+from sdoml_core.normalization import Normalization, fit, from_json
+from sdoml_core.sketch import Sketch, decode_sketches, merge_channels
+from sdoml_dagster import layout
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+_SKETCH_PATH = re.compile(r"processed/(\d{4})/(\d{2})/(\d{2})/(aia|hmi)\.sketch\.arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Constants, and the sketches that they were fitted to."""
+
+    normalization: Normalization
+    sketches: dict[str, Sketch]
+
+
+def fit_store(
+    settings: Settings, store: Store, *, first: date | None = None, last: date | None = None
+) -> Fitted:
+    """Fit constants to all processed days, or to those from ``first`` to ``last`` inclusive.
+
+    Raises
+    ------
+    MissingInputError
+        Where no such day is processed.
+    """
+    days = processed_days(store, settings)
+    chosen = [d for d in days if (first is None or d >= first) and (last is None or d <= last)]
+    if not chosen:
+        asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
+        raise MissingInputError(
+            f"no processed day{asked} in {store.url}: materialise processed_aia and processed_hmi"
+        )
+    sketches = merge_channels(
+        day_sketches(store, day, instrument)
+        for day in chosen
+        for instrument in INSTRUMENTS
+        if settings.channels_of(instrument)
+    )
+    wanted = {name: sketches[name] for name in settings.channels if name in sketches}
+    normalization = fit(
+        wanted,
+        method=settings.normalization,
+        resolution=settings.resolution,
+        first_day=chosen[0],
+        last_day=chosen[-1],
+        days=len(chosen),
+    )
+    return Fitted(normalization, wanted)
+
+
+def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
+    """Put constants in force and return those that then are.
+
+    Without ``replace`` the first of several runs wins and the others take its constants.
+    """
+    data = normalization.to_json()
+    store.write(layout.normalization(normalization.version), data)
+    if replace:
+        store.write(layout.CURRENT_NORMALIZATION, data)
+    elif not store.create(layout.CURRENT_NORMALIZATION, data):
+        return from_json(store.read(layout.CURRENT_NORMALIZATION))
+    return normalization
+
+
+def current_normalization(store: Store) -> Normalization | None:
+    """The constants in force, or ``None`` where none were fitted yet."""
+    data = store.read_if_there(layout.CURRENT_NORMALIZATION)
+    return None if data is None else from_json(data)
+
+
+def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, Sketch]:
+    """The sketches of a processed day, by channel."""
+    return decode_sketches(store.read(layout.sketches(day, instrument)))
+
+
+def processed_days(store: Store, settings: Settings) -> list[date]:
+    """Days that have the sketches of every instrument asked for, in order."""
+    found: dict[date, set[str]] = {}
+    for day, instrument in _sketch_files(store):
+        found.setdefault(day, set()).add(instrument)
+    needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
+    return sorted(day for day, instruments in found.items() if needed <= instruments)
+
+
+def _sketch_files(store: Store) -> Iterator[tuple[date, str]]:
+    for path in store.find("processed"):
+        match = _SKETCH_PATH.fullmatch(path)
+        if match:
+            year, month, day, instrument = match.groups()
+            yield date(int(year), int(month), int(day)), instrument
