@@ -1,0 +1,129 @@
+"""A RICE_1 encoder for images of 32-bit integers, one tile per row, in blocks of 32 pixels.
+
+The archive's files are compressed so; astropy's own compressor takes many times longer than all
+the rest of a rendered frame. Only the demo archive writes FITS files, hence this lives here, and
+the decoder that the pipeline uses is another piece of code: neither can hide the other's bug.
+
+Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+BLOCK = 32
+"""Pixels that share one split position."""
+
+FS_BITS = 5
+"""Bits that name a block's split position, for 4-byte pixels."""
+
+FS_MAX = 25
+"""From this split position on, the pixels of a block are stored as they are."""
+
+
+def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Compress each row of an image.
+
+    Parameters
+    ----------
+    image
+        Shape (rows, columns), int32; any values, the BLANK value included.
+
+    Returns
+    -------
+    heap
+        uint8; the compressed rows, one after the other.
+    descriptors
+        int32, shape (rows, 2): each row's bytes in the heap and where they start.
+    """
+    rows, columns = image.shape
+    blocks = -(-columns // BLOCK)
+    worst = 4 + (blocks * FS_BITS + 32 * columns + 7) // 8  # no block is larger than its raw form
+    heap = np.empty(rows * (worst + 8), np.uint8)
+    descriptors = np.empty((rows, 2), np.int32)
+    used = _encode(np.ascontiguousarray(image), heap, descriptors)
+    return heap[:used], descriptors
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
+    """Write the whole bytes that the accumulator holds; how far, and the bits that stay."""
+    while held >= 8:
+        held -= 8
+        heap[position] = np.uint8((accumulator >> np.uint64(held)) & np.uint64(255))
+        position += 1
+    return position, held
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _fold(row, start, size, last, zigzag):  # type: ignore[no-untyped-def]
+    """A block's differences as unsigned numbers, 0, −1, 1, −2 … as 0, 1, 2, 3 …, and their sum."""
+    total = np.uint64(0)
+    for k in range(size):
+        value = np.int64(row[start + k])
+        step = np.int64(np.int32(value - last))  # wraps around, as in the decoders
+        last = value
+        folded = np.uint32((step << 1) ^ (step >> 63))
+        zigzag[k] = folded
+        total += np.uint64(folded)
+    return total, last
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _split(total, size):  # type: ignore[no-untyped-def]
+    """The split position that suits the mean of a block, as CFITSIO reckons it."""
+    spread = (float(total) - size // 2 - 1) / size
+    mean = np.uint32(max(spread, 0.0)) >> np.uint32(1)
+    split = 0
+    while mean > 0:
+        split += 1
+        mean >>= np.uint32(1)
+    return split
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
+    rows, columns = image.shape
+    zigzag = np.empty(BLOCK, np.uint32)
+    one = np.uint64(1)
+    position = 0
+    for row in range(rows):
+        start = position
+        accumulator = np.uint64(np.uint32(image[row, 0]))  # the first pixel as it is
+        position, held = _flush(heap, position, accumulator, 32)
+        last = np.int64(image[row, 0])
+        for block in range(0, columns, BLOCK):
+            size = min(BLOCK, columns - block)
+            total, last = _fold(image[row], block, size, last, zigzag)
+            split = _split(total, size)
+            raw = split >= FS_MAX
+            code = FS_MAX + 1 if raw else 0 if total == 0 else split + 1
+            accumulator = (accumulator << np.uint64(FS_BITS)) | np.uint64(code)
+            held += FS_BITS
+            if total == 0:
+                continue
+            # each number: its high part as so many zeros, a one, then its low part
+            stop = one << np.uint64(split)
+            low_bits = 32 if raw else split + 1
+            for k in range(size):
+                number = np.uint64(zigzag[k])
+                low = number
+                if not raw:
+                    zeros = np.int64(number >> np.uint64(split))
+                    low = (number & (stop - one)) | stop
+                    while zeros > 0:
+                        some = 24 if zeros > 24 else zeros
+                        zeros -= some
+                        accumulator <<= np.uint64(some)
+                        position, held = _flush(heap, position, accumulator, held + some)
+                accumulator = (accumulator << np.uint64(low_bits)) | low
+                position, held = _flush(heap, position, accumulator, held + low_bits)
+        # what remains fills up with zeros
+        position, held = _flush(heap, position, accumulator, held)
+        if held > 0:
+            last_byte = (accumulator << np.uint64(8 - held)) & np.uint64(255)
+            heap[position] = np.uint8(last_byte)
+            position += 1
+        descriptors[row, 0] = position - start
+        descriptors[row, 1] = start
+    return position

@@ -1,0 +1,423 @@
+"""Pixel kernels: from the two real frames to the Sun of another time.
+
+The real frames become planes in units of the solar radius: the corona's *texture* (193 Å divided
+by its mean radial profile) and the magnetic field. To turn the Sun, a pixel's point on the sphere
+is turned back; the longitudes around the centre of the real frames, which show the surface least
+foreshortened, are repeated around the Sun four times, every second time upside down, and fade
+into each other. Quarter turns need no sine. Off the limb nothing turns.
+
+Only +, −, ×, ÷ and the square root touch pixels: IEEE 754 defines them to the last bit, and so
+frames are the same on every machine. Noise comes from a counter-based generator (splitmix64).
+"""
+
+# ruff: noqa: PLR0917 (kernels take their arrays by position: numba is slow with keywords)
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+SIZE = 1024
+CENTRE = (SIZE - 1) / 2
+TONES = 2048
+"""Entries of a tone curve: texture 0 … 16 in equal steps."""
+TONE_STEP = 16 / TONES
+PROFILE_STEP = 1 / 512
+"""Of radial profiles, in solar radii; they reach to the corners, 1.9 radii."""
+PROFILE_BINS = 1000
+
+_HMI_BEFORE_AIA = 3.81 / 24 * 13.45  # degrees that the Sun turned between the two real frames
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """What the real frames give."""
+
+    texture: NDArray[np.float32]
+    """193 Å over its mean profile, about 1 on the quiet Sun; shape (1024, 1024), south up."""
+    texture_radius: float
+    """Solar radius of that plane in pixels; its centre is at (511.5, 511.5)."""
+    field: NDArray[np.float32]
+    """Line-of-sight field in gauss, 0 off the disk; shape (1024, 1024), south up."""
+    field_geometry: NDArray[np.float64]
+    """Its centre's column and row, and radius, in pixels."""
+    field_turn: NDArray[np.float64]
+    """Sine and cosine of the angle by which the field's frame is older."""
+    profile: NDArray[np.float64]
+    """The mean radial profile of the 193 Å frame, 1 at the centre."""
+
+
+@cache
+def planes() -> Planes:
+    """The planes, from the packaged frames; computed once in each process."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the archive's headers have illegal cards
+        folder = files("sdoml_dagster.demo") / "data"
+        with as_file(folder / "AIA20180820_1248_0193.fits") as path:
+            intensity = np.asarray(fits.getdata(path, 1), np.float64)
+            radius = float(fits.getheader(path, 1)["RSUN_OBS"]) / 2.4
+        with as_file(folder / "hmi.M_720s_nrt.20180820_090000_TAI.fits") as path:
+            field = np.nan_to_num(np.asarray(fits.getdata(path, 1), np.float32))
+            header = fits.getheader(path, 1)
+            geometry = np.array(
+                [
+                    header["CRPIX1"] - 1,
+                    header["CRPIX2"] - 1,
+                    header["RSUN_OBS"] / header["CDELT1"],
+                ]
+            )
+    offsets = (np.arange(SIZE) - CENTRE) / radius
+    distance = np.sqrt(offsets[:, None] ** 2 + offsets[None, :] ** 2)
+    profile = _radial_profile(intensity, distance)
+    expected = _look_up(profile, distance)
+    texture = np.clip(intensity / expected, 0.0, 15.9)
+    turn = _HMI_BEFORE_AIA / 180 * 3.141592653589793
+    sine = turn - turn**3 / 6  # of a small angle; a platform's own sine is not needed
+    return Planes(
+        texture=texture.astype(np.float32),
+        texture_radius=radius,
+        field=field,
+        field_geometry=geometry,
+        field_turn=np.array([sine, float(np.sqrt(1 - sine * sine))]),
+        profile=profile / profile[0],
+    )
+
+
+def _radial_profile(
+    image: NDArray[np.float64], distance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of each ring, bright points clipped, smoothed a little away from the limb."""
+    ring = np.minimum((distance / PROFILE_STEP + 0.5).astype(np.intp), PROFILE_BINS - 1).ravel()
+    count = np.bincount(ring, minlength=PROFILE_BINS)
+    # bright regions would put rings into the profile: integers sum without rounding
+    units = np.clip(np.rint(image.ravel() * 16), 0, 16 * 450).astype(np.int64)
+    mean = np.bincount(ring, units, minlength=PROFILE_BINS) / np.maximum(count, 1) / 16
+    result = mean.copy()
+    for index in range(PROFILE_BINS):
+        radius = index * PROFILE_STEP
+        reach = 1 if 0.97 < radius < 1.06 else 12 if radius > 0.15 else 60
+        window = slice(max(0, index - reach), index + reach + 1)
+        if count[window].any():
+            result[index] = (mean[window] * count[window]).sum() / count[window].sum()
+        else:
+            result[index] = result[index - 1]
+    return np.maximum(result, 0.05)
+
+
+def _look_up(profile: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    place = np.minimum(distance / PROFILE_STEP, PROFILE_BINS - 2)
+    index = place.astype(np.intp)
+    part = place - index
+    result: NDArray[np.float64] = profile[index] * (1 - part) + profile[index + 1] * part
+    return result
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _random(seed, counter):  # type: ignore[no-untyped-def]
+    """Splitmix64: 64 random bits for a counter."""
+    z = seed + counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _normal(seed, counter):  # type: ignore[no-untyped-def]
+    """About a standard normal deviate: four 16-bit uniforms, summed and scaled."""
+    bits = _random(seed, counter)
+    mask = np.uint64(0xFFFF)
+    total = (
+        (bits & mask)
+        + ((bits >> np.uint64(16)) & mask)
+        + ((bits >> np.uint64(32)) & mask)
+        + (bits >> np.uint64(48))
+    )
+    return (np.float64(total) - 131070.0) * 2.6429e-05
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _sample(plane, x, y):  # type: ignore[no-untyped-def]
+    """Bilinear; the caller keeps (x, y) inside."""
+    i, j = np.uint32(x), np.uint32(y)  # unsigned: numba need not test for negative indices
+    p, q = x - i, y - j
+    top = plane[j, i] + (plane[j, i + 1] - plane[j, i]) * p
+    bottom = plane[j + 1, i] + (plane[j + 1, i + 1] - plane[j + 1, i]) * p
+    return top + (bottom - top) * q
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _on_surface(plane, column, row, radius, odd, y, u, w, ring):  # type: ignore[no-untyped-def]
+    """A plane's value at a surface point, from the tiles that lie around the Sun.
+
+    (u, y, w) is the point in the frame that turns with the Sun, ``ring`` = √(1 − y²). Every
+    second tile is upside down, its values times ``odd``. Tiles reach 60° to either side of their
+    middle, stand 90° apart and fade into each other.
+    """
+    # quarter turns bring the point within 45° of a tile's middle
+    if abs(u) <= abs(w):
+        tile = 0
+        if w < 0:
+            u, w = -u, -w
+    else:
+        tile = 1
+        u, w = (-w, u) if u > 0 else (w, -u)
+    side = 1.0 - 2.0 * tile
+    factor = odd if tile else 1.0
+    # 0.999: the magnetogram ends at the limb
+    value = factor * _sample(plane, column + 0.999 * u * radius, row + 0.999 * side * y * radius)
+    beyond = abs(u) - 0.5 * ring  # sin 30° = 1/2
+    if beyond > 0:
+        share = 0.5 * beyond / (0.20710678118654752 * ring)
+        across = -w if u > 0 else w
+        factor = 1.0 if tile else odd
+        other = _sample(plane, column + 0.999 * across * radius, row - 0.999 * side * y * radius)
+        value += share * (factor * other - value)
+    return value
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _value_noise(seed, a, b):  # type: ignore[no-untyped-def]
+    """Smooth noise in [0, 1] over a plane, from a lattice of random values."""
+    shifted_a, shifted_b = a + 512.0, b + 512.0
+    i, j = int(shifted_a), int(shifted_b)
+    p, q = shifted_a - i, shifted_b - j
+    p, q = p * p * (3 - 2 * p), q * q * (3 - 2 * q)
+    scale = 1 / 4294967296.0
+    place = i + 4096 * j
+    v00 = np.float64(_random(seed, np.uint64(place)) >> np.uint64(32)) * scale
+    v10 = np.float64(_random(seed, np.uint64(place + 1)) >> np.uint64(32)) * scale
+    v01 = np.float64(_random(seed, np.uint64(place + 4096)) >> np.uint64(32)) * scale
+    v11 = np.float64(_random(seed, np.uint64(place + 4097)) >> np.uint64(32)) * scale
+    return (v00 * (1 - p) + v10 * p) * (1 - q) + (v01 * (1 - p) + v11 * p) * q
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint_regions(radius, table, seeds, field, glow):  # type: ignore[no-untyped-def]
+    """Add active regions to planes that start as zeros.
+
+    Parameters
+    ----------
+    radius
+        Of the solar disk, in pixels.
+    table, seeds
+        ``sky.as_table`` and the regions' seeds (uint64).
+    field, glow
+        float32 (1024, 1024), south up: gauss along the line of sight, and how much hot plasma
+        stands there (about 1 in the core of a region).
+    """
+    size = field.shape[0]
+    for k in range(table.shape[0]):
+        scale = table[k, 9]
+        strength = table[k, 10]
+        seed = seeds[k]
+        reach = 3.2 * scale * radius
+        row0 = max(0, int(CENTRE + table[k, 1] * radius - reach))
+        row1 = min(size, int(CENTRE + table[k, 1] * radius + reach) + 2)
+        column0 = max(0, int(CENTRE + table[k, 0] * radius - reach))
+        column1 = min(size, int(CENTRE + table[k, 0] * radius + reach) + 2)
+        for row in range(row0, row1):
+            y = (row - CENTRE) / radius
+            for column in range(column0, column1):
+                x = (column - CENTRE) / radius
+                r2 = x * x + y * y
+                if r2 >= 1:
+                    continue
+                z = np.sqrt(1 - r2)
+                if x * table[k, 0] + y * table[k, 1] + z * table[k, 2] < 0.5:
+                    continue
+                a = (x * table[k, 3] + y * table[k, 4] + z * table[k, 5]) / scale
+                b = (x * table[k, 6] + y * table[k, 7] + z * table[k, 8]) / scale
+                d2 = a * a + b * b
+                if d2 > 9:
+                    continue
+                fade = 1 - d2 / 9
+                fade *= fade
+                patch = _value_noise(seed, 2.5 * a, 2.5 * b)
+                grain = _value_noise(seed + np.uint64(1), 9 * a, 9 * b)
+                lead = (a - 0.7) * (a - 0.7) * 1.6 + (b - 0.1) * (b - 0.1) * 2.0
+                trail = (a + 0.8) * (a + 0.8) * 0.9 + (b + 0.15) * (b + 0.15) * 1.4
+                lead = 1 / (1 + lead) ** 3
+                trail = 0.8 / (1 + trail) ** 3
+                gauss = strength * (lead - trail) * (0.25 + 1.5 * patch * grain * 2) * fade
+                field[row, column] += np.float32(gauss * z)
+                # arcades: rings around the neutral line, broken up by noise
+                arc = np.sqrt(a * a * 0.8 + b * b * 1.7) * 3.2 + 1.6 * patch
+                wave = abs(arc - int(arc) - 0.5) * 2
+                core = 1 / (1 + 0.9 * a * a + 1.8 * b * b) ** 2
+                hot = core * (0.35 + 0.5 * wave + 0.9 * patch * grain) * fade
+                glow[row, column] += np.float32(hot * abs(strength) / 800)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def turn_texture(texture, texture_radius, radius, sine, cosine, tone):  # type: ignore[no-untyped-def]
+    """The coronal texture as it is seen at another time and distance.
+
+    Parameters
+    ----------
+    texture, texture_radius
+        As in `Planes`.
+    radius
+        Of the solar disk wanted, in pixels.
+    sine, cosine
+        Of the turn since the real frame.
+    tone
+        Out, float32 (1024, 1024), south up; the texture fades to 1 at the limb.
+    """
+    last = tone.shape[0] - 1.001
+    for row in range(tone.shape[0]):
+        y = (row - CENTRE) / radius
+        ring = np.sqrt(max(1 - y * y, 0.0))
+        for column in range(tone.shape[1]):
+            x = (column - CENTRE) / radius
+            r2 = x * x + y * y
+            if r2 < 1:
+                z = np.sqrt(1 - r2)
+                u, w = x * cosine - z * sine, z * cosine + x * sine
+                t = _on_surface(texture, CENTRE, CENTRE, texture_radius, 1.0, y, u, w, ring)
+                near = min((1 - np.sqrt(r2)) * 16, 1.0)
+            else:
+                px = min(max(CENTRE + x * texture_radius, 0.0), last)
+                py = min(max(CENTRE + y * texture_radius, 0.0), last)
+                t = _sample(texture, px, py)
+                near = min((np.sqrt(r2) - 1) * 24, 1.0)
+            tone[row, column] = np.float32(1 + (t - 1) * near)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def turn_field(field, geometry, field_turn, radius, sine, cosine, gauss):  # type: ignore[no-untyped-def]
+    """Add the magnetic field as it is seen at another time and distance.
+
+    Parameters
+    ----------
+    field, geometry, field_turn
+        As in `Planes`.
+    radius, sine, cosine
+        As for `turn_texture`.
+    gauss
+        float32 (1024, 1024), south up; the field of the active regions on entry.
+    """
+    fs = sine * field_turn[1] + cosine * field_turn[0]
+    fc = cosine * field_turn[1] - sine * field_turn[0]
+    for row in range(gauss.shape[0]):
+        y = (row - CENTRE) / radius
+        ring = np.sqrt(max(1 - y * y, 0.0))
+        half = ring * radius  # half of the disk's chord in this row
+        first = max(0, int(CENTRE - half))
+        last = min(gauss.shape[1], int(CENTRE + half) + 2)
+        for column in range(first, last):
+            x = (column - CENTRE) / radius
+            r2 = x * x + y * y
+            if r2 < 1:
+                z = np.sqrt(1 - r2)
+                u, w = x * fc - z * fs, z * fc + x * fs
+                gauss[row, column] += np.float32(
+                    _on_surface(field, geometry[0], geometry[1], geometry[2], -1.0, y, u, w, ring)
+                )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint_corona(  # type: ignore[no-untyped-def]
+    tone, gauss, glow, radius, profile, tones, weights, noise, seed, out
+):
+    """One AIA frame in sixteenths of a DN.
+
+    Parameters
+    ----------
+    tone, gauss, glow
+        From `turn_texture`, `turn_field` and `paint_regions`.
+    radius
+        Of the disk in pixels.
+    profile
+        Intensity over distance from the centre, DN; steps of `PROFILE_STEP`.
+    tones
+        Brightness factor over texture; steps of `TONE_STEP`.
+    weights
+        Four numbers: how much magnetic network, glow and sunspots matter; and the intensity at a
+        sharp limb in DN, or 0 where the corona goes on beyond it.
+    noise
+        Read noise in DN, photon noise in √DN, background in DN.
+    seed
+        uint64.
+    out
+        int32 (1024, 1024), south up.
+    """
+    network, glow_weight, spots, sharp = weights[0], weights[1], weights[2], weights[3]
+    read2, photon2, background = noise[0] * noise[0], noise[1] * noise[1], noise[2]
+    magnetic = network > 0 or spots > 0
+    size = out.shape[1]
+    deviate, distance, values = np.empty(size), np.empty(size), np.empty(size)
+    inverse = 1 / radius
+    for row in range(out.shape[0]):
+        y2 = (row - CENTRE) * (row - CENTRE)
+        # short loops, of which the compiler can make vector instructions
+        for column in range(size):
+            distance[column] = np.sqrt(y2 + (column - CENTRE) * (column - CENTRE)) * inverse
+        for column in range(size):
+            deviate[column] = _normal(seed, np.uint64(row * 1024 + column))
+        for column in range(size):
+            r = distance[column]
+            place = r * 512.0
+            if sharp > 0 and r < 1:
+                place = min(place, 511.0)  # do not blend disk and sky: the edge below does
+            index = np.uint32(place)
+            level = profile[index] + (profile[index + 1] - profile[index]) * (place - index)
+            step = tone[row, column] * 128.0
+            entry = np.uint32(step)
+            factor = tones[entry] + (tones[entry + 1] - tones[entry]) * (step - entry)
+            if r < 1:
+                factor += glow_weight * glow[row, column]
+                if magnetic:
+                    strength = abs(np.float64(gauss[row, column]))
+                    factor += min(max(strength - 12.0, 0.0), 300.0) * 0.01 * network
+                    factor *= 1 - min(max(strength - 450.0, 0.0) * 0.002, 0.75) * spots
+            value = level * factor
+            if sharp > 0 and abs(r - 1) * radius < 0.5:
+                # a limb of known place: half of its height is at the radius
+                edge = 0.5 + (1 - r) * radius
+                value = value * edge if r < 1 else value + sharp * edge
+            values[column] = value + background
+        for column in range(size):
+            value = values[column]
+            value += np.sqrt(read2 + photon2 * value) * deviate[column]
+            out[row, column] = np.int32(min(value, 16383.0) * 16 + 4096.5) - np.int32(4096)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def]
+    """One magnetogram as grey levels, north up, 0 off the disk.
+
+    The levels follow the JSOC's rendering script: s = 400·B / (|B| + 30)^0.75, clipped to ±1500,
+    level = int(253·(s + 1500)/3000 + 0.5).
+
+    Parameters
+    ----------
+    gauss
+        From `turn_field`.
+    radius
+        Of the disk in pixels.
+    noise
+        Gauss.
+    seed
+        uint64.
+    out
+        uint8 (1024, 1024).
+    """
+    size = out.shape[0]
+    for row in range(size):
+        y = (row - CENTRE) / radius
+        for column in range(size):
+            x = (column - CENTRE) / radius
+            if x * x + y * y >= 1:
+                out[size - 1 - row, column] = 0
+                continue
+            b = gauss[row, column] + noise * _normal(seed, np.uint64(row * 1024 + column))
+            root = np.sqrt(abs(b) + 30)
+            s = 400 * b / (root * np.sqrt(root))  # (|B| + 30)^(3/4)
+            s = min(max(s, -1500.0), 1500.0)
+            out[size - 1 - row, column] = np.uint8(int(253 * (s + 1500) / 3000 + 0.5))
