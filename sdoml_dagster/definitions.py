@@ -1,6 +1,7 @@
 """The code location: everything that Dagster loads."""
 
 import sys
+import warnings
 from types import TracebackType
 
 import dagster as dg
@@ -10,12 +11,21 @@ from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
 from sdoml_dagster.assets.shards import build_shards_asset
+from sdoml_dagster.jobs import ASSET_JOBS
 from sdoml_dagster.resources import ArchiveResource, StoreResource
+from sdoml_dagster.schedules import build_daily_update_schedule
 from sdoml_dagster.settings import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
     """Definitions for given settings."""
+    with warnings.catch_warnings():
+        # Backfill policies are beta in Dagster 1.13; a page of warnings helps nobody.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(settings)
+
+
+def _definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *build_raw_assets(settings),
@@ -23,6 +33,8 @@ def build_defs(settings: Settings) -> dg.Definitions:
             build_normalization_asset(settings),
             build_shards_asset(settings),
         ],
+        jobs=ASSET_JOBS,
+        schedules=[build_daily_update_schedule(settings)],
         resources={
             "store": StoreResource(url=settings.store),
             "archive": ArchiveResource.of(settings),

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     attempts: int = Field(5, ge=1, le=20)
     """Times that each mirror is asked before a frame counts as an outage."""
 
-    missing_recheck_hours: float = Field(24.0, ge=0)
+    missing_recheck_hours: float = Field(20.0, ge=0)
     """How long the archive's word that it has no such frame is believed."""
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)

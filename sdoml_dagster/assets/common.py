@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any, TypedDict
 
 import dagster as dg
 
-from sdoml_core.errors import OutageError, SdomlError, StoreError
+from sdoml_core.errors import OutageError, SdomlError, SettingError, StoreError
 from sdoml_core.ledger import FrameRow, RawRow, TableFormat
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings import Settings
@@ -47,6 +48,14 @@ def retry_policy(settings: Settings) -> dg.RetryPolicy:
         backoff=dg.Backoff.EXPONENTIAL,
         jitter=dg.Jitter.PLUS_MINUS,
     )
+
+
+def config_day(text: str | None, name: str) -> date | None:
+    """A day from run config, which knows no dates of its own."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise SettingError(f"run config {name}={text!r} is no date such as 2024-03-08") from None
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
 """Normalisation constants: one per channel, fitted once to the whole dataset and then frozen."""
 
-from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import OWNERS, failures_explained, retry_policy
+from sdoml_dagster.assets.common import OWNERS, config_day, failures_explained, retry_policy
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 
@@ -14,8 +13,11 @@ from sdoml_dagster.settings import Settings
 class FitConfig(dg.Config):
     """Which processed days the constants are fitted to; all of them by default."""
 
-    first_day: date | None = None
-    last_day: date | None = None
+    first_day: str | None = None
+    """ISO date; earlier days are left out."""
+
+    last_day: str | None = None
+    """ISO date; later days are left out."""
 
 
 def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -42,7 +44,12 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
             # Part of building days, a run must not change the constants of the days before.
             building = context.has_partition_key or "dagster/backfill" in context.run.tags
             if current is None or not building:
-                fitted = fit_store(settings, opened, first=config.first_day, last=config.last_day)
+                fitted = fit_store(
+                    settings,
+                    opened,
+                    first=config_day(config.first_day, "first_day"),
+                    last=config_day(config.last_day, "last_day"),
+                )
                 current = freeze(opened, fitted.normalization, replace=not building)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(current.version),

@@ -1,0 +1,85 @@
+"""The daily schedule: asks for every day of the last weeks that is not yet complete."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+
+from sdoml_core.channels import INSTRUMENTS
+from sdoml_dagster import layout
+from sdoml_dagster.jobs import daily_update
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+
+def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """``daily_update_schedule``."""
+
+    @dg.schedule(
+        job=daily_update,
+        name="daily_update_schedule",
+        cron_schedule=f"0 {settings.schedule_hour} * * *",
+        execution_timezone="UTC",
+        description=f"Every day of the {settings.lookback_days} days before the publication lag "
+        "that has no shard yet, or lacks frames that may still appear.",
+    )
+    def daily_update_schedule(
+        context: dg.ScheduleEvaluationContext, store: StoreResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        tick = context.scheduled_execution_time.date()
+        busy = days_in_progress(context.instance)
+        due = [day for day in days_due(settings, store.open(), today=tick) if day not in busy]
+        for day in due:
+            # With the tick in it, a day that failed is asked for again at the next one.
+            yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")
+        if not due:
+            yield dg.SkipReason("every day of the look-back window is complete or under way")
+
+    return daily_update_schedule
+
+
+def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
+    """Days of the look-back window without a shard, or with frames that may still appear."""
+    for age in range(settings.lookback_days - 1, -1, -1):
+        day = today - timedelta(days=settings.publication_lag_days + age)
+        in_range = settings.start.date() <= day and (
+            settings.last_day is None or day <= settings.last_day
+        )
+        if in_range and not is_complete(settings, store, day):
+            yield day
+
+
+def is_complete(settings: Settings, store: Store, day: date) -> bool:
+    """Whether a day has its shard and no frame that the archive may still publish."""
+    from sdoml_dagster.fetch import read_ledger
+
+    if not store.exists(layout.shard_index(day)):
+        return False
+    for instrument in INSTRUMENTS:
+        if settings.channels_of(instrument):
+            ledger = read_ledger(store, day, instrument)
+            if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
+                return False
+    return True
+
+
+def days_in_progress(instance: dg.DagsterInstance) -> set[date]:
+    """Days that a run of the daily update is queued for or working on."""
+    runs = instance.get_runs(
+        dg.RunsFilter(
+            job_name=daily_update.name,
+            statuses=[
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+                dg.DagsterRunStatus.CANCELING,
+            ],
+        )
+    )
+    return {
+        date.fromisoformat(run.tags["dagster/partition"])
+        for run in runs
+        if "dagster/partition" in run.tags
+    }
