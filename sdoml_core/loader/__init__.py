@@ -12,6 +12,20 @@ except ImportError as error:
         "sdoml_core.loader needs PyTorch, which is not installed: pip install sdoml-lite[loader]"
     ) from error
 
+from sdoml_core.loader.batches import BatchLoader, BatchSampler
+from sdoml_core.loader.collate import collate
 from sdoml_core.loader.dataset import SDOMLlite
+from sdoml_core.loader.resume import global_state
+from sdoml_core.loader.sequences import SDOMLliteSequences
+from sdoml_core.loader.streaming import ShardDataset, shard_dataset
 
-__all__ = ["SDOMLlite"]
+__all__ = [
+    "BatchLoader",
+    "BatchSampler",
+    "SDOMLlite",
+    "SDOMLliteSequences",
+    "ShardDataset",
+    "collate",
+    "global_state",
+    "shard_dataset",
+]

@@ -13,6 +13,9 @@ class Samples(list[Any]):
     batch: torch.Tensor | None = None
     """All their tensors as one; None after a transform."""
 
+    items: int = 2
+    """How many each sample has."""
+
 
 def collate(samples: Sequence[Any]) -> tuple[Any, ...]:
     """Batch of samples: tensor (B, C, H, W), list of times, list of metadata where asked for.
@@ -20,7 +23,11 @@ def collate(samples: Sequence[Any]) -> tuple[Any, ...]:
     For ``DataLoader(dataset, collate_fn=collate)``; without a copy where the samples were read
     together.
     """
-    batch = samples.batch if isinstance(samples, Samples) else None
+    if not isinstance(samples, Samples):
+        tensors, *rest = zip(*samples, strict=True)
+        return (default_collate(list(tensors)), *map(list, rest))
+    others = [[sample[item] for sample in samples] for item in range(1, samples.items)]
+    batch = samples.batch
     if batch is None:
         batch = default_collate([sample[0] for sample in samples])
-    return (batch, *(list(items) for items in list(zip(*samples, strict=True))[1:]))
+    return (batch, *others)

@@ -1,11 +1,13 @@
 """`SDOMLlite`: samples by number or by time, as a map-style PyTorch dataset."""
 
+import copy
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
-from typing import Any, Final
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -15,12 +17,14 @@ from torch.utils.data import Dataset, get_worker_info
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
-from sdoml_core.loader.collate import Samples
+from sdoml_core.loader.collate import Samples, collate
 from sdoml_core.loader.files import open_files
+from sdoml_core.loader.pipeline import Pending
 from sdoml_core.loader.reader import FrameReader
 from sdoml_core.loader.report import Coverage, count_coverage, describe
 from sdoml_core.loader.sources import open_catalog
-from sdoml_core.loader.times import Time, inside, iso, parse_time
+from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
+from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Those of the original's loader, in its order."""
@@ -126,8 +130,8 @@ class SDOMLlite(Dataset[Sample]):
         for a, b in self.date_exclusions:
             if a >= b:
                 raise DatasetError(f"empty exclusion: {iso(a)} is not before {iso(b)}")
-        self._range = (max(start, first), min(end, beyond))
-        wanted = inside(slots, [(start, end)]) & ~inside(slots, self.date_exclusions)
+        self.ranges = [(max(start, first), min(end, beyond))]
+        wanted = self.allowed()
         complete = (self.reader.offsets >= 0).all(axis=1)
         self.rows: NDArray[np.int64] = np.flatnonzero(wanted & complete)
         self.times: NDArray[np.datetime64] = slots[self.rows]
@@ -138,6 +142,53 @@ class SDOMLlite(Dataset[Sample]):
                 f"no sample between {iso(start)} and {iso(end)} has all channels asked for; "
                 f"of {int(wanted.sum())} samples there have: {each}"
             )
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which rows of the catalog lie in the ranges of the dataset and are not excluded."""
+        slots = self.reader.catalog.slots
+        return inside(slots, self.ranges) & ~inside(slots, self.date_exclusions)
+
+    def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
+        """The part of the dataset that lies in half-open ranges; shares all else with it.
+
+        Raises
+        ------
+        DatasetError
+            If there is no sample in them.
+        """
+        bounds = [(parse_time(start), parse_time(end)) for start, end in ranges]
+        part = copy.copy(self)
+        part.ranges = intersect(self.ranges, bounds)
+        keep = inside(self.times, part.ranges)
+        if not keep.any():
+            listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
+            raise DatasetError(
+                f"no sample in {listed or 'no range at all'}; "
+                f"there are {iso(self.times[0])} to {iso(self.times[-1])}"
+            )
+        part.rows, part.times = self.rows[keep], self.times[keep]
+        return part
+
+    def split(
+        self, ranges: Mapping[str, Iterable[tuple[Time, Time]]], *, guard: timedelta = NO_GUARD
+    ) -> Splits:
+        """Parts by date ranges, with a gap between them; prints as a table.
+
+        Parameters
+        ----------
+        ranges
+            By name of the part: half-open ranges.
+        guard
+            Least time between samples of two parts. The gap is taken from the part that is
+            named first.
+        """
+        return Splits.of(self, ranges, guard=guard)
+
+    def split_by_months(
+        self, months: Mapping[str, Iterable[int]], *, guard: timedelta = NO_GUARD
+    ) -> Splits:
+        """Parts by months of the year, such as ``{"train": range(1, 9), "test": (11, 12)}``."""
+        return Splits.of(self, month_ranges(self.times, months), guard=guard)
 
     @property
     def dates(self) -> list[datetime]:
@@ -155,18 +206,38 @@ class SDOMLlite(Dataset[Sample]):
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """Several samples at once, side by side in memory, read by several threads."""
-        rows = [self.row_of(index) for index in indices]
-        pixels = self._buffers.take((len(rows), *self.reader.shape))
-        threads = 1 if get_worker_info() else min(self.threads, len(rows))
+        batch, reads = self._reads(indices)
+        threads = 1 if get_worker_info() else min(self.threads, len(reads))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(self.reader.read, rows, pixels))
+                for future in [pool.submit(read) for read in reads]:
+                    future.result()
         else:
-            for row, sample in zip(rows, pixels, strict=True):
-                self.reader.read(row, sample)
-        batch = torch.from_numpy(pixels)
-        samples = Samples(self.finish(row, sample) for row, sample in zip(rows, batch, strict=True))
+            for read in reads:
+                read()
+        return self._samples(indices, batch)
+
+    def pending(self, indices: Sequence[int]) -> Pending:
+        """A batch of samples for `BatchLoader`, to be read."""
+        batch, reads = self._reads(indices)
+        return Pending(reads, lambda: collate(self._samples(indices, batch)))
+
+    def _reads(self, indices: Sequence[int]) -> tuple[torch.Tensor, list[Callable[[], None]]]:
+        """Memory for a batch, and what fills it."""
+        pixels = self._buffers.take((len(indices), *self.reader.shape))
+        rows = [self.row_of(index) for index in indices]
+        reads: list[Callable[[], None]] = [
+            partial(self.reader.read, row, out) for row, out in zip(rows, pixels, strict=True)
+        ]
+        return torch.from_numpy(pixels), reads
+
+    def _samples(self, indices: Sequence[int], batch: torch.Tensor) -> Samples:
+        samples = Samples(
+            self.finish(self.row_of(index), tensor)
+            for index, tensor in zip(indices, batch, strict=True)
+        )
         samples.batch = batch if self.transform is None else None
+        samples.items = 3 if self.metadata else 2
         return samples
 
     def finish(self, row: int, tensor: torch.Tensor) -> Sample:
@@ -174,10 +245,6 @@ class SDOMLlite(Dataset[Sample]):
         value = tensor if self.transform is None else self.transform(tensor)
         time = iso(self.reader.catalog.slots[row])
         return (value, time, self.facts(row)) if self.metadata else (value, time)
-
-    def take_buffer(self, samples: int) -> NDArray[np.float32]:
-        """Memory for a batch, which comes back by itself when nobody holds it any more."""
-        return self._buffers.take((samples, *self.reader.shape))
 
     def row_of(self, index: int | Time) -> int:
         """Row of the catalog of a sample, by number or time.
@@ -213,8 +280,8 @@ class SDOMLlite(Dataset[Sample]):
         if number < len(times) and times[number] == time:
             return int(self.rows[number])
         row = int(np.searchsorted(catalog.slots, time))
-        if not self._range[0] <= time < self._range[1]:
-            why = f"it lies outside {iso(self._range[0])} to {iso(times[-1])}"
+        if not inside(np.array([time]), self.ranges)[0]:
+            why = f"the dataset runs from {iso(times[0])} to {iso(times[-1])}"
         elif inside(np.array([time]), self.date_exclusions)[0]:
             why = "it is excluded"
         elif row < len(catalog) and catalog.slots[row] == time:
@@ -250,7 +317,7 @@ class SDOMLlite(Dataset[Sample]):
 
     def coverage(self) -> Coverage:
         """How many frames of each channel there are, by month, over the range of the dataset."""
-        return count_coverage(self.reader.catalog, self._range, self.rows)
+        return count_coverage(self.reader.catalog, self.ranges, self.rows)
 
     def __repr__(self) -> str:
         return describe(self)

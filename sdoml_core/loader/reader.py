@@ -2,7 +2,7 @@
 
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ class FrameReader:
         """Of a sample: channels, rows, columns."""
         return len(self.channels), self.catalog.resolution, self.catalog.resolution
 
-    def read(self, row: int, out: NDArray[np.float32]) -> None:
+    def read(self, row: int, out: NDArray[np.float32], only: Container[int] | None = None) -> None:
         """Fill an array with the frames of a sample.
 
         Parameters
@@ -71,6 +71,8 @@ class FrameReader:
             Of the catalog.
         out
             C-contiguous, of `shape`. Frames that the sample lacks are left alone.
+        only
+            Numbers of the channels to read, if not all; the others are left alone.
 
         Raises
         ------
@@ -79,20 +81,25 @@ class FrameReader:
             frame has been altered.
         """
         catalog = self.catalog
+        places = self.offsets[row].tolist()
+        order = sorted(
+            (place, channel)
+            for channel, place in enumerate(places)
+            if place >= 0 and (only is None or channel in only)
+        )
         target: NDArray[Any] = out
         if catalog.dtype != np.float32:
             target = np.empty(out.shape, catalog.dtype)
-        places = self.offsets[row].tolist()
-        order = sorted((p, c) for c, p in enumerate(places) if p >= 0)
         shard = int(catalog.shard[row])
         for run in _runs(order, catalog.frame_bytes):
             self._read_run(shard, run, target)
-        if self._checksums is not None:
-            self._verify(row, target)
-        if target is not out:
-            torch.from_numpy(out).copy_(torch.from_numpy(target))
-        if self.units != "normalized":
-            convert(out, self.channels, self.units, catalog.constants)
+        for _, channel in order:
+            if self._checksums is not None:
+                self._verify(row, channel, target[channel])
+            if target is not out:
+                torch.from_numpy(out[channel]).copy_(torch.from_numpy(target[channel]))
+            if self.units != "normalized":
+                convert(out[channel], self.channels[channel], self.units, catalog.constants)
 
     def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
         """Read frames that lie one behind the other, each with the header before it."""
@@ -124,16 +131,15 @@ class FrameReader:
             self._scratch.memory = scratch
         return scratch
 
-    def _verify(self, row: int, target: NDArray[Any]) -> None:
+    def _verify(self, row: int, channel: int, pixels: NDArray[Any]) -> None:
         assert self._checksums is not None  # noqa: S101 for the type checker
-        for channel, expected in enumerate(self._checksums[row].tolist()):
-            if expected >= 0 and zlib.crc32(target[channel].data) != expected:
-                slot = self.catalog.slots[row]
-                raise DamagedFileError(
-                    f"{self.channels[channel]} of {slot} in "
-                    f"{self.catalog.shards[self.catalog.shard[row]]} has been altered: "
-                    "its crc32 is not the one in the index"
-                )
+        if zlib.crc32(pixels.data) != self._checksums[row, channel]:
+            catalog = self.catalog
+            raise DamagedFileError(
+                f"{self.channels[channel]} of {catalog.slots[row]} in "
+                f"{catalog.shards[catalog.shard[row]]} has been altered: its crc32 is not the "
+                "one in the index"
+            )
 
 
 def _runs(order: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdoml_core.loader.catalog import Catalog
-from sdoml_core.loader.times import iso
+from sdoml_core.loader.times import inside, iso
 
 if TYPE_CHECKING:
     from sdoml_core.loader.dataset import SDOMLlite
@@ -62,15 +62,16 @@ def cadence_of(slots: NDArray[np.datetime64]) -> np.timedelta64:
 
 def count_coverage(
     catalog: Catalog,
-    period: tuple[np.datetime64, np.datetime64],
+    ranges: list[tuple[np.datetime64, np.datetime64]],
     rows: NDArray[np.int64],
 ) -> Coverage:
-    """Coverage of a period, the frames counted for all channels that the shards have."""
-    start, end = period
+    """Coverage of some ranges, the frames counted for all channels that the shards have."""
     step = cadence_of(catalog.slots)
-    expected = np.arange(start, end, step).astype("datetime64[M]")
-    within = (catalog.slots >= start) & (catalog.slots < end)
-    months = np.union1d(expected, catalog.slots[within].astype("datetime64[M]"))
+    expected = np.concatenate([np.arange(start, end, step) for start, end in ranges])
+    within = inside(catalog.slots, ranges)
+    months = np.union1d(
+        expected.astype("datetime64[M]"), catalog.slots[within].astype("datetime64[M]")
+    )
 
     def count(times: NDArray[np.datetime64]) -> tuple[int, ...]:
         found, counts = np.unique(times.astype("datetime64[M]"), return_counts=True)

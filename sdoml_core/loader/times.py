@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,7 @@ def parse_time(time: Time, what: str = "time") -> np.datetime64:
     if isinstance(time, datetime) and time.tzinfo is not None:
         time = time.astimezone(UTC).replace(tzinfo=None)
     if isinstance(time, date) or (isinstance(time, np.datetime64) and not np.isnat(time)):
-        seconds: np.datetime64 = np.array(time, "datetime64[s]")[()]
-        return seconds
+        return cast("np.datetime64", np.array(time, "datetime64[s]")[()])
     raise DatasetError(f"{what} {time!r} is neither a datetime nor an ISO date")
 
 
@@ -48,3 +48,13 @@ def inside(
     for start, end in ranges:
         mask |= (slots >= start) & (slots < end)
     return mask
+
+
+def intersect(
+    one: Iterable[tuple[np.datetime64, np.datetime64]],
+    other: Iterable[tuple[np.datetime64, np.datetime64]],
+) -> list[tuple[np.datetime64, np.datetime64]]:
+    """What lies in ranges of both kinds, in order."""
+    other = list(other)
+    both = [(max(a, c), min(b, d)) for a, b in one for c, d in other]
+    return sorted((start, end) for start, end in both if start < end)

@@ -38,34 +38,30 @@ def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any
 
 
 def convert(
-    pixels: NDArray[np.float32],
-    channels: Sequence[str],
-    units: str,
-    constants: Mapping[str, Any],
+    pixels: NDArray[np.float32], channel: str, units: str, constants: Mapping[str, Any]
 ) -> None:
-    """Change the units of a sample in place.
+    """Change the units of a frame in place.
 
     Parameters
     ----------
     pixels
-        Normalised values, shape (C, n, n).
-    channels
-        Names of its C channels.
+        Normalised values.
+    channel
+        Its name.
     units
         ``dn`` gives AIA channels in DN/s as they were before normalisation: the inverse of
         y = √(min(x, c)/c), so that what exceeded c comes back as c. ``gauss`` gives HMI_M in
-        gauss, NaN off the disk, where the level is 0. Channels to which the unit does not apply
-        stay as they are.
+        gauss, NaN off the disk, where the level is 0. A channel to which the unit does not
+        apply stays as it is.
     constants
         ``constant`` (c) and ``transform`` of each channel.
     """
-    for frame, name in zip(pixels, channels, strict=True):
-        if units == "dn" and name.startswith("AIA"):
-            if constants[name]["transform"] == "sqrt":
-                np.multiply(frame, frame, out=frame)
-            np.multiply(frame, np.float32(constants[name]["constant"]), out=frame)
-        elif units == "gauss" and name == "HMI_M":
-            frame[...] = np.interp(frame, *_gauss_table())
+    if units == "dn" and channel.startswith("AIA"):
+        if constants[channel]["transform"] == "sqrt":
+            np.multiply(pixels, pixels, out=pixels)
+        np.multiply(pixels, np.float32(constants[channel]["constant"]), out=pixels)
+    elif units == "gauss" and channel == "HMI_M":
+        pixels[...] = np.interp(pixels, *_gauss_table())
 
 
 @cache

@@ -1,0 +1,232 @@
+"""Windows of time: past frames, a forecast horizon, and a stated policy for gaps."""
+
+import operator
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, default_collate
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.buffers import Buffers
+from sdoml_core.loader.dataset import SDOMLlite
+from sdoml_core.loader.pipeline import Pending
+from sdoml_core.loader.report import cadence_of
+from sdoml_core.loader.times import iso
+
+GAPS: Final = ("drop", "mask", "hold", "raise")
+
+
+class SDOMLliteSequences(Dataset[dict[str, Any]]):
+    """Sequences of frames around each time of a dataset.
+
+    The sequence of time t has the frames at t − (past − 1)·stride, …, t − stride, t and, where a
+    horizon is given, those at t + horizon, t + horizon + stride, …: `future` of them. All lie in
+    one range of the dataset; what the dataset excludes counts as missing.
+
+    Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future``
+    (future, C, H, W), float32; ``time`` (ISO string of t); ``times`` (of all frames); and, by
+    policy, ``mask`` or ``age`` of shape (past + future, C).
+
+    Parameters
+    ----------
+    dataset
+        Gives files, channels, range, exclusions and units. Its transform is not applied.
+    past
+        Frames up to and with t.
+    stride
+        Between frames; by default the cadence of the data.
+    horizon
+        From t to the first frame to forecast; None for none.
+    future
+        Frames to forecast.
+    gaps
+        ``drop``: only sequences without a missing frame. ``mask``: all sequences; missing frames
+        are zero, and ``mask`` (bool) is True where there is a frame. ``hold``: a missing past
+        frame is the last one of its channel before it, at most `max_age` older; ``age`` (float32,
+        minutes) tells how much older each frame is; sequences that this cannot fill are left
+        out, as are those with a missing future frame, which nothing may stand in for. ``raise``:
+        a missing frame anywhere is an error at once.
+    max_age
+        For ``hold``.
+    transform
+        Called with each item.
+
+    Raises
+    ------
+    DatasetError
+        For an unknown policy, a stride or horizon that cannot be, or where no sequence is left.
+    """
+
+    def __init__(
+        self,
+        dataset: SDOMLlite,
+        *,
+        past: int,
+        stride: timedelta | None = None,
+        horizon: timedelta | None = None,
+        future: int = 1,
+        gaps: str = "drop",
+        max_age: timedelta | None = None,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+    ):
+        if gaps not in GAPS:
+            raise DatasetError(f"unknown gap policy {gaps!r}; there are {', '.join(GAPS)}")
+        if (gaps == "hold") != (max_age is not None):
+            raise DatasetError("max_age belongs to gaps='hold', which needs it")
+        if past < 1 or (horizon is not None and future < 1):
+            raise DatasetError(f"past and future must be at least 1, not {past} and {future}")
+        slots = dataset.reader.catalog.slots
+        step = cadence_of(slots) if stride is None else np.timedelta64(stride, "s")
+        ahead = None if horizon is None else np.timedelta64(horizon, "s")
+        zero = np.timedelta64(0, "s")
+        if step <= zero or (ahead is not None and ahead <= zero):
+            raise DatasetError("stride and horizon must be positive")
+        self.dataset = dataset
+        self.past = past
+        self.future = 0 if ahead is None else future
+        self.gaps = gaps
+        self.transform = transform
+        self._offsets = np.arange(1 - past, 1) * step
+        if ahead is not None:
+            self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
+        self._max_age = zero if max_age is None else np.timedelta64(max_age, "s")
+        self._buffers = Buffers()
+        self._find()
+
+    def _find(self) -> None:
+        """Find the times that have a sequence."""
+        dataset, slots = self.dataset, self.dataset.reader.catalog.slots
+        allowed = dataset.allowed()
+        there = (dataset.reader.offsets >= 0) & allowed[:, None]
+        rows = np.arange(len(slots))[:, None]
+        # Row of the last frame of each channel up to each row; −1 before the first.
+        self._latest = np.maximum.accumulate(np.where(there, rows, -1).astype(np.int32), axis=0)
+        whole = np.zeros(len(slots), bool)
+        for start, end in dataset.ranges:
+            whole |= (slots + self._offsets[0] >= start) & (slots + self._offsets[-1] < end)
+        candidates = np.flatnonzero(whole & there.any(axis=1))
+        filled = np.ones(len(candidates), bool)
+        for number, offset in enumerate(self._offsets if self.gaps != "mask" else ()):
+            age = self._ages(slots[candidates] + offset)[1]
+            limit = self._max_age if number < self.past else np.timedelta64(0, "s")
+            filled &= (age <= limit).all(axis=1)
+        self.anchors: NDArray[np.int64] = candidates[filled]
+        if self.gaps == "raise" and not filled.all():
+            gaps = slots[candidates[~filled]]
+            raise DatasetError(
+                f"{len(gaps)} of {len(filled)} sequences lack frames, the first at {iso(gaps[0])}; "
+                "gaps='drop', 'mask' or 'hold' would go on"
+            )
+        if not len(self.anchors):
+            raise DatasetError(
+                f"no sequence of {len(self._offsets)} frames over "
+                f"{self._offsets[-1] - self._offsets[0]} can be filled; "
+                f"{len(candidates)} times lie far enough from the ends of the range"
+            )
+
+    def _ages(
+        self, times: NDArray[np.datetime64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.timedelta64]]:
+        """Row and age of the last frame of each channel at some times: (times, C) each.
+
+        The age is that of the frame that would stand in, 0 for the frame itself; without any
+        frame, or with one from another range, it is longer than any limit.
+        """
+        slots = self.dataset.reader.catalog.slots
+        rows = np.searchsorted(slots, times, side="right") - 1
+        latest = np.where(rows[:, None] >= 0, self._latest[rows], -1)
+        age = times[:, None] - slots[latest]
+        never = np.timedelta64(np.iinfo(np.int64).max, "s")
+        for start, end in self.dataset.ranges:
+            here = ((times >= start) & (times < end))[:, None]
+            age = np.where(here & (slots[latest] < start), never, age)
+        return latest, np.where(latest >= 0, age, never)
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def __getitem__(self, index: int) -> Any:
+        number = operator.index(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"sequence {number} of {len(self)}")
+        pixels, ages, reads = self._reads([number])
+        for read in reads:
+            read()
+        item = self._items([number], pixels, ages)[0]
+        return item if self.transform is None else self.transform(item)
+
+    def pending(self, indices: Sequence[int]) -> Pending:
+        """A batch of sequences for `BatchLoader`, to be read."""
+        pixels, ages, reads = self._reads(indices)
+        return Pending(reads, lambda: self._batch(indices, pixels, ages))
+
+    @property
+    def times(self) -> NDArray[np.datetime64]:
+        """Times t of all sequences, datetime64[s] (UTC)."""
+        return self.dataset.reader.catalog.slots[self.anchors]
+
+    def _reads(
+        self, indices: Sequence[int]
+    ) -> tuple[torch.Tensor, NDArray[np.timedelta64], list[Callable[[], None]]]:
+        """Memory for a batch, the ages of its frames (B, frames, C), and what fills it."""
+        reader = self.dataset.reader
+        times = self.times[list(indices)][:, None] + self._offsets
+        latest, ages = self._ages(times.ravel())
+        pixels = self._buffers.take((len(indices), len(self._offsets), *reader.shape))
+        frames = pixels.reshape(-1, *reader.shape)
+        limit = np.timedelta64(0, "s") if self.gaps == "mask" else self._max_age
+        sources = np.where(ages <= limit, latest, -1)
+        reads: list[Callable[[], None]] = [
+            partial(self._fill, out, source)
+            for out, source in zip(frames, sources.tolist(), strict=True)
+        ]
+        return torch.from_numpy(pixels), ages.reshape(*times.shape, -1), reads
+
+    def _fill(self, out: NDArray[np.float32], source: list[int]) -> None:
+        """Read each channel of a frame from its row; zero where there is none."""
+        for row in set(source):
+            channels = [channel for channel, its in enumerate(source) if its == row]
+            if row < 0:
+                out[channels] = 0
+            else:
+                self.dataset.reader.read(row, out, channels)
+
+    def _items(
+        self, indices: Sequence[int], pixels: torch.Tensor, ages: NDArray[np.timedelta64]
+    ) -> list[dict[str, Any]]:
+        items = []
+        for anchor, frames, age in zip(self.times[list(indices)], pixels, ages, strict=True):
+            item: dict[str, Any] = {"past": frames[: self.past]}
+            if self.future:
+                item["future"] = frames[self.past :]
+            item["time"] = iso(anchor)
+            item["times"] = [iso(anchor + offset) for offset in self._offsets]
+            items.append(item | self._marks(age))
+        return items
+
+    def _marks(self, ages: NDArray[np.timedelta64]) -> dict[str, torch.Tensor]:
+        """What the gap policy tells of frames."""
+        if self.gaps == "mask":
+            return {"mask": torch.from_numpy(ages == np.timedelta64(0, "s"))}
+        if self.gaps == "hold":
+            minutes = ages.astype("timedelta64[s]").astype(np.float32) / 60
+            return {"age": torch.from_numpy(minutes)}
+        return {}
+
+    def _batch(
+        self, indices: Sequence[int], pixels: torch.Tensor, ages: NDArray[np.timedelta64]
+    ) -> Any:
+        """Items as one dictionary, their tensors stacked."""
+        items = self._items(indices, pixels, ages)
+        if self.transform is not None:
+            return default_collate([self.transform(item) for item in items])
+        batch: dict[str, Any] = {"past": pixels[:, : self.past]}
+        if self.future:
+            batch["future"] = pixels[:, self.past :]
+        batch |= {key: [item[key] for item in items] for key in ("time", "times")}
+        return batch | self._marks(ages)

@@ -1,0 +1,161 @@
+"""Splits without leakage: parts of a dataset with a gap of time between them.
+
+The Sun of today is much like that of yesterday, and half a turn later like that of two weeks ago:
+samples of two parts must not be neighbours.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.times import Time, iso, parse_time
+
+if TYPE_CHECKING:
+    from sdoml_core.loader.dataset import SDOMLlite
+
+NO_GUARD: Final = timedelta(0)
+Range = tuple[np.datetime64, np.datetime64]
+
+
+class Splits(Mapping[str, "SDOMLlite"]):
+    """Parts of a dataset by name; prints as a table."""
+
+    def __init__(self, parts: Mapping[str, "SDOMLlite"], guard: timedelta):
+        self._parts = dict(parts)
+        self.guard = guard
+
+    @classmethod
+    def of(
+        cls,
+        dataset: "SDOMLlite",
+        ranges: Mapping[str, Iterable[tuple[Time, Time]]],
+        *,
+        guard: timedelta,
+    ) -> "Splits":
+        """Cut a dataset; see `SDOMLlite.split`.
+
+        Raises
+        ------
+        DatasetError
+            If ranges of two parts overlap, or a part has no sample.
+        """
+        parsed = {
+            name: [(parse_time(a, name), parse_time(b, name)) for a, b in listed]
+            for name, listed in ranges.items()
+        }
+        return cls(
+            {name: dataset.within(kept) for name, kept in apart(parsed, guard=guard).items()}, guard
+        )
+
+    def __getitem__(self, name: str) -> "SDOMLlite":
+        if name not in self._parts:
+            raise KeyError(f"there is no split {name!r}; there are {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __str__(self) -> str:
+        rows = [("split", "first", "last", "ranges", "samples", "share")]
+        total = sum(len(part) for part in self.values())
+        for name, part in self.items():
+            first, last = iso(part.times[0]), iso(part.times[-1])
+            share = f"{100 * len(part) / total:.1f} %"
+            rows.append((name, first, last, str(len(part.ranges)), f"{len(part):,}", share))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*lines, f"guard gap {self.guard}"])
+
+    __repr__ = __str__
+
+
+def apart(ranges: Mapping[str, list[Range]], *, guard: timedelta) -> dict[str, list[Range]]:
+    """Ranges shortened so that those of different parts are a gap apart.
+
+    Parameters
+    ----------
+    ranges
+        By part. Of two neighbours the one whose part is named first gives way.
+    guard
+        From any time of one part to any of another at least.
+
+    Raises
+    ------
+    DatasetError
+        If ranges are empty, or those of two parts overlap.
+    """
+    gap = np.timedelta64(guard // timedelta(seconds=1), "s")
+    if gap < np.timedelta64(0, "s"):
+        raise DatasetError(f"a guard gap cannot be negative: {guard}")
+    flat = [(start, end, name) for name, listed in ranges.items() for start, end in listed]
+    for start, end, name in flat:
+        if start >= end:
+            raise DatasetError(f"empty range in {name}: {iso(start)} to {iso(end)}")
+        for other_start, other_end, other in flat:
+            if other != name and start < other_end and other_start < end:
+                raise DatasetError(
+                    f"{name} ({iso(start)} to {iso(end)}) and {other} ({iso(other_start)} to "
+                    f"{iso(other_end)}) overlap"
+                )
+    kept: dict[str, list[Range]] = {}
+    names = list(ranges)
+    for position, name in enumerate(names):
+        pieces = sorted(ranges[name])
+        for later in names[position + 1 :]:
+            for start, end in ranges[later]:
+                pieces = [
+                    piece for one in pieces for piece in _without(one, start - gap, end + gap)
+                ]
+        kept[name] = pieces
+    return kept
+
+
+def _without(one: Range, start: np.datetime64, end: np.datetime64) -> list[Range]:
+    """What is left of a range without another."""
+    if end <= one[0] or one[1] <= start:
+        return [one]
+    pieces = [(one[0], min(one[1], start)), (max(one[0], end), one[1])]
+    return [piece for piece in pieces if piece[0] < piece[1]]
+
+
+def month_ranges(
+    times: NDArray[np.datetime64], months: Mapping[str, Iterable[int]]
+) -> dict[str, list[Range]]:
+    """Ranges of the months of the year that each part has, joined where they meet.
+
+    Raises
+    ------
+    DatasetError
+        If a month does not exist, or two parts have it.
+    """
+    owner: dict[int, str] = {}
+    for name, numbers in months.items():
+        for number in numbers:
+            if not 1 <= number <= 12:
+                raise DatasetError(f"{name}: there is no month {number}")
+            if number in owner:
+                raise DatasetError(f"month {number} is in both {owner[number]} and {name}")
+            owner[number] = name
+    ranges: dict[str, list[Range]] = {name: [] for name in months}
+    first, last = times[0].astype("datetime64[M]"), times[-1].astype("datetime64[M]")
+    for month in np.arange(first, last + 1):
+        part = owner.get(int(month.astype(int)) % 12 + 1)
+        if part is None:
+            continue
+        start, end = month.astype("datetime64[s]"), (month + 1).astype("datetime64[s]")
+        joined = ranges[part]
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return ranges
