@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from sdoml_dagster.demo import sky
 from sdoml_dagster.demo.absences import Condition, Quality
-from sdoml_dagster.demo.sun import Sun, see
+from sdoml_dagster.demo.sun import Sun, pattern, see
 from sdoml_dagster.demo.surface import (
     PROFILE_STEP,
     SIZE,
     TONE_STEP,
     TONES,
     paint_corona,
-    paint_regions,
+    paint_region,
     planes,
 )
 
@@ -212,5 +212,5 @@ def _with_flare(seen: Sun, radius: float, strength: float) -> NDArray[np.float32
     strongest = max(seen.regions, key=lambda region: abs(region.strength))
     source = replace(strongest, size=strongest.size * 0.3, strength=12_000 * strength)
     glow, unused = seen.glow.copy(), np.zeros_like(seen.glow)
-    paint_regions(radius, sky.as_table((source,)), np.array([source.seed], np.uint64), unused, glow)
+    paint_region(radius, source.numbers, pattern(source.seed), unused, glow)
     return glow

@@ -10,7 +10,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 
@@ -68,6 +68,12 @@ class Region:
     """Gauss, signed by the polarity of the leading half."""
     seed: int
 
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """The three vectors, size and strength in a row, for the kernels; shape (11,)."""
+        parts = (*self.centre, *self.east_west, *self.north_south, self.size, self.strength)
+        return np.array(parts, np.float64)
+
 
 def uniform(*key: object) -> float:
     """A number in [0, 1) that depends on the key alone."""
@@ -80,6 +86,7 @@ def digest(*key: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
+@lru_cache(maxsize=64)
 def observe(time: datetime) -> Earth:
     """Distance and orientation from the Earth's place, to about a hundredth of a degree.
 
@@ -193,15 +200,9 @@ def _region(
         east_west=east_west,
         north_south=north_south,
         size=round((0.035 + 0.06 * uniform(*key, "size")) * (0.5 + 0.5 * growth), 9),
-        strength=round(polarity * growth * (350 + 900 * uniform(*key, "strength")), 6),
+        strength=round(polarity * growth * (600 + 1200 * uniform(*key, "strength")), 6),
         seed=digest(*key) >> 1,
     )
-
-
-def as_table(found: tuple[Region, ...]) -> NDArray[np.float64]:
-    """Regions as rows for the kernels: three vectors, size, strength; shape (regions, 11)."""
-    rows = [(*r.centre, *r.east_west, *r.north_south, r.size, r.strength) for r in found]
-    return np.array(rows, np.float64).reshape(-1, 11)
 
 
 @cache

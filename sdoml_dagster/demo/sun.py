@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_dagster.demo import sky
-from sdoml_dagster.demo.surface import SIZE, paint_regions, planes, turn_field, turn_texture
+from sdoml_dagster.demo.surface import (
+    PATTERN,
+    SIZE,
+    draw_region,
+    paint_region,
+    planes,
+    turn_field,
+    turn_texture,
+)
 
 _REMEMBERED = 6
 """Minutes kept, 12 MB each: clients ask for all wavelengths of a slot at about the same time."""
@@ -54,6 +62,14 @@ def _once(minute: datetime, radius: float) -> _Once:
     return _Once(lambda: _see(minute, radius))
 
 
+@lru_cache(maxsize=64)
+def pattern(seed: int) -> NDArray[np.float32]:
+    """The pattern of an active region; float32, shape (2, `PATTERN`, `PATTERN`)."""
+    result = np.empty((2, PATTERN, PATTERN), np.float32)
+    draw_region(np.uint64(seed), result)
+    return result
+
+
 def _see(minute: datetime, radius: float) -> Sun:
     source, found = planes(), sky.regions(minute)
     gauss, glow = magnetic(minute, radius)
@@ -66,8 +82,8 @@ def magnetic(minute: datetime, radius: float) -> tuple[NDArray[np.float32], NDAr
     """The planes ``gauss`` and ``glow`` alone, for the magnetogram's larger disk."""
     source, found = planes(), sky.regions(minute)
     gauss, glow = (np.zeros((SIZE, SIZE), np.float32) for _ in range(2))
-    seeds = np.array([region.seed for region in found], np.uint64)
-    paint_regions(radius, sky.as_table(found), seeds, gauss, glow)
+    for region in found:
+        paint_region(radius, region.numbers, pattern(region.seed), gauss, glow)
     turn_field(
         source.field,
         source.field_geometry,

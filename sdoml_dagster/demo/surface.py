@@ -30,6 +30,10 @@ PROFILE_STEP = 1 / 512
 """Of radial profiles, in solar radii; they reach to the corners, 1.9 radii."""
 PROFILE_BINS = 1000
 
+PATTERN = 160
+"""Pixels across the pattern of an active region, six times its size."""
+PATTERN_STEP = 6 / (PATTERN - 1)
+
 _HMI_BEFORE_AIA = 3.81 / 24 * 13.45  # degrees that the Sun turned between the two real frames
 
 
@@ -142,43 +146,65 @@ def _normal(seed, counter):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _sample(plane, x, y):  # type: ignore[no-untyped-def]
-    """Bilinear; the caller keeps (x, y) inside."""
-    i, j = np.uint32(x), np.uint32(y)  # unsigned: numba need not test for negative indices
-    p, q = x - i, y - j
-    top = plane[j, i] + (plane[j, i + 1] - plane[j, i]) * p
-    bottom = plane[j + 1, i] + (plane[j + 1, i + 1] - plane[j + 1, i]) * p
-    return top + (bottom - top) * q
+def _blend_rows(plane, row, factor, line):  # type: ignore[no-untyped-def]
+    """A row of a plane between two pixel rows, times a factor."""
+    j = np.uint32(row)  # unsigned: numba need not test for negative indices
+    q = row - j
+    for column in range(plane.shape[1]):
+        value = plane[j, column] + (plane[j + 1, column] - plane[j, column]) * q
+        line[column] = value * factor
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _on_surface(plane, column, row, radius, odd, y, u, w, ring):  # type: ignore[no-untyped-def]
-    """A plane's value at a surface point, from the tiles that lie around the Sun.
+def _between(line, place):  # type: ignore[no-untyped-def]
+    """A line's value between two pixels."""
+    i = np.uint32(place)
+    return line[i] + (line[i + 1] - line[i]) * (place - i)
 
-    (u, y, w) is the point in the frame that turns with the Sun, ``ring`` = √(1 − y²). Every
-    second tile is upside down, its values times ``odd``. Tiles reach 60° to either side of their
-    middle, stand 90° apart and fade into each other.
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _surface_row(  # type: ignore[no-untyped-def]
+    plane, column, row, plane_radius, odd, y, radius, sine, cosine, lines, work, out
+):
+    """One row of the disk, taken from the tiles that lie around the Sun.
+
+    Tiles reach 60° to either side of their middle, stand 90° apart and fade into each other;
+    every second one is upside down, its values times ``odd``. Turning does not change a point's
+    distance from the equator, so that a row comes from two rows of the plane.
+
+    Returns the first column of the disk and the one after its last; ``out`` is set between them.
     """
-    # quarter turns bring the point within 45° of a tile's middle
-    if abs(u) <= abs(w):
-        tile = 0
-        if w < 0:
-            u, w = -u, -w
-    else:
-        tile = 1
-        u, w = (-w, u) if u > 0 else (w, -u)
-    side = 1.0 - 2.0 * tile
-    factor = odd if tile else 1.0
+    ring = np.sqrt(max(1 - y * y, 0.0))  # the sphere's half width here
+    size = out.shape[0]
+    first = max(0, int(CENTRE - ring * radius) + 1)
+    last = min(size, int(CENTRE + ring * radius) + 1)
     # 0.999: the magnetogram ends at the limb
-    value = factor * _sample(plane, column + 0.999 * u * radius, row + 0.999 * side * y * radius)
-    beyond = abs(u) - 0.5 * ring  # sin 30° = 1/2
-    if beyond > 0:
-        share = 0.5 * beyond / (0.20710678118654752 * ring)
-        across = -w if u > 0 else w
-        factor = 1.0 if tile else odd
-        other = _sample(plane, column + 0.999 * across * radius, row - 0.999 * side * y * radius)
-        value += share * (factor * other - value)
-    return value
+    scale = 0.999 * plane_radius
+    _blend_rows(plane, row + y * scale, 1.0, lines[:size])
+    _blend_rows(plane, row - y * scale, odd, lines[size:])
+    inverse, half = 1 / radius, 0.5 * ring  # sin 30° = 1/2
+    slope = 0.5 / (0.20710678118654752 * ring + 1e-12)
+    for k in range(first, last):  # no branches, for vector instructions
+        x = (k - CENTRE) * inverse
+        z = np.sqrt(max(ring * ring - x * x, 0.0))
+        u, w = x * cosine - z * sine, z * cosine + x * sine
+        # quarter turns bring the point within 45° of a tile's middle
+        upright = abs(u) <= abs(w)
+        along = (u if w >= 0 else -u) if upright else (-w if u >= 0 else w)
+        depth = abs(w) if upright else abs(u)
+        across = -depth if along >= 0 else depth
+        base = column if upright else column + size
+        other = column + size if upright else column
+        work[0, k] = base + along * scale
+        work[1, k] = other + across * scale
+        work[2, k] = max(abs(along) - half, 0.0) * slope
+    for k in range(first, last):
+        value = _between(lines, work[0, k])
+        share = work[2, k]
+        if share > 0:
+            value += share * (_between(lines, work[1, k]) - value)
+        out[k] = value
+    return first, last
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -198,60 +224,90 @@ def _value_noise(seed, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def paint_regions(radius, table, seeds, field, glow):  # type: ignore[no-untyped-def]
-    """Add active regions to planes that start as zeros.
+def draw_region(seed, pattern):  # type: ignore[no-untyped-def]
+    """The pattern of an active region, which it keeps for life.
+
+    Parameters
+    ----------
+    seed
+        uint64.
+    pattern
+        Out, float32 (2, `PATTERN`, `PATTERN`), over −3 … 3 region sizes west and north: field
+        and hot plasma, both about 1 at most.
+    """
+    for row in range(PATTERN):
+        b = row * PATTERN_STEP - 3
+        for column in range(PATTERN):
+            a = column * PATTERN_STEP - 3
+            d2 = a * a + b * b
+            fade = max(1 - d2 / 9, 0.0)
+            fade *= fade
+            patch = _value_noise(seed, 2.5 * a, 2.5 * b)
+            grain = _value_noise(seed + np.uint64(1), 9 * a, 9 * b)
+            lead = (a - 0.7) * (a - 0.7) * 1.6 + (b - 0.1) * (b - 0.1) * 2.0
+            trail = (a + 0.8) * (a + 0.8) * 0.9 + (b + 0.15) * (b + 0.15) * 1.4
+            lead, trail = 1 / (1 + lead) ** 2, 0.9 / (1 + trail) ** 2
+            # one spot leads; what trails is broken up
+            clumps = patch * grain * 3
+            spot = lead * lead
+            loose = 1.6 * lead * (1 - lead) * clumps * clumps - trail * clumps * clumps
+            pattern[0, row, column] = np.float32((spot + loose) * fade)
+            # arcades: rings around the neutral line, broken up by noise
+            arc = np.sqrt(a * a * 0.8 + b * b * 1.7) * 3.2 + 1.6 * patch
+            wave = abs(arc - np.int32(arc) - 0.5) * 2
+            core = 1 / (1 + 0.9 * a * a + 1.8 * b * b) ** 2
+            pattern[1, row, column] = np.float32(
+                core * (0.35 + 0.5 * wave + 0.9 * patch * grain) * fade
+            )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def paint_region(radius, region, pattern, field, glow):  # type: ignore[no-untyped-def]
+    """Add an active region to planes.
 
     Parameters
     ----------
     radius
         Of the solar disk, in pixels.
-    table, seeds
-        ``sky.as_table`` and the regions' seeds (uint64).
+    region
+        A row of numbers from `sky.Region.numbers`.
+    pattern
+        From `draw_region`.
     field, glow
         float32 (1024, 1024), south up: gauss along the line of sight, and how much hot plasma
         stands there (about 1 in the core of a region).
     """
     size = field.shape[0]
-    for k in range(table.shape[0]):
-        scale = table[k, 9]
-        strength = table[k, 10]
-        seed = seeds[k]
-        reach = 3.2 * scale * radius
-        row0 = max(0, int(CENTRE + table[k, 1] * radius - reach))
-        row1 = min(size, int(CENTRE + table[k, 1] * radius + reach) + 2)
-        column0 = max(0, int(CENTRE + table[k, 0] * radius - reach))
-        column1 = min(size, int(CENTRE + table[k, 0] * radius + reach) + 2)
-        for row in range(row0, row1):
-            y = (row - CENTRE) / radius
-            for column in range(column0, column1):
-                x = (column - CENTRE) / radius
-                r2 = x * x + y * y
-                if r2 >= 1:
-                    continue
-                z = np.sqrt(1 - r2)
-                if x * table[k, 0] + y * table[k, 1] + z * table[k, 2] < 0.5:
-                    continue
-                a = (x * table[k, 3] + y * table[k, 4] + z * table[k, 5]) / scale
-                b = (x * table[k, 6] + y * table[k, 7] + z * table[k, 8]) / scale
-                d2 = a * a + b * b
-                if d2 > 9:
-                    continue
-                fade = 1 - d2 / 9
-                fade *= fade
-                patch = _value_noise(seed, 2.5 * a, 2.5 * b)
-                grain = _value_noise(seed + np.uint64(1), 9 * a, 9 * b)
-                lead = (a - 0.7) * (a - 0.7) * 1.6 + (b - 0.1) * (b - 0.1) * 2.0
-                trail = (a + 0.8) * (a + 0.8) * 0.9 + (b + 0.15) * (b + 0.15) * 1.4
-                lead = 1 / (1 + lead) ** 3
-                trail = 0.8 / (1 + trail) ** 3
-                gauss = strength * (lead - trail) * (0.25 + 1.5 * patch * grain * 2) * fade
-                field[row, column] += np.float32(gauss * z)
-                # arcades: rings around the neutral line, broken up by noise
-                arc = np.sqrt(a * a * 0.8 + b * b * 1.7) * 3.2 + 1.6 * patch
-                wave = abs(arc - int(arc) - 0.5) * 2
-                core = 1 / (1 + 0.9 * a * a + 1.8 * b * b) ** 2
-                hot = core * (0.35 + 0.5 * wave + 0.9 * patch * grain) * fade
-                glow[row, column] += np.float32(hot * abs(strength) / 800)
+    scale, strength = region[9], region[10]
+    reach = 3.0 * scale * radius
+    row0 = max(0, int(CENTRE + region[1] * radius - reach))
+    row1 = min(size, int(CENTRE + region[1] * radius + reach) + 2)
+    column0 = max(0, int(CENTRE + region[0] * radius - reach))
+    column1 = min(size, int(CENTRE + region[0] * radius + reach) + 2)
+    steps = 1 / (scale * PATTERN_STEP)
+    middle = 3 / PATTERN_STEP
+    for row in range(row0, row1):
+        y = (row - CENTRE) / radius
+        for column in range(column0, column1):
+            x = (column - CENTRE) / radius
+            r2 = x * x + y * y
+            if r2 >= 1:
+                continue
+            z = np.sqrt(1 - r2)
+            a = (x * region[3] + y * region[4] + z * region[5]) * steps + middle
+            b = (x * region[6] + y * region[7] + z * region[8]) * steps + middle
+            if a < 0 or b < 0 or a >= PATTERN - 1 or b >= PATTERN - 1:
+                continue
+            i, j = np.uint32(a), np.uint32(b)
+            p, q = a - i, b - j
+            for layer in range(2):
+                low = pattern[layer, j, i] * (1 - p) + pattern[layer, j, i + 1] * p
+                high = pattern[layer, j + 1, i] * (1 - p) + pattern[layer, j + 1, i + 1] * p
+                value = low * (1 - q) + high * q
+                if layer == 0:
+                    field[row, column] += np.float32(value * strength * z)
+                else:
+                    glow[row, column] += np.float32(value * abs(strength) / 800)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -269,24 +325,28 @@ def turn_texture(texture, texture_radius, radius, sine, cosine, tone):  # type: 
     tone
         Out, float32 (1024, 1024), south up; the texture fades to 1 at the limb.
     """
-    last = tone.shape[0] - 1.001
-    for row in range(tone.shape[0]):
+    size = tone.shape[0]
+    inner = size - 1.001
+    lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
+    for row in range(size):
         y = (row - CENTRE) / radius
-        ring = np.sqrt(max(1 - y * y, 0.0))
-        for column in range(tone.shape[1]):
+        first = last = size
+        if abs(y) < 1:
+            first, last = _surface_row(
+                texture, CENTRE, CENTRE, texture_radius, 1.0, y, radius, sine, cosine,
+                lines, work, out,
+            )  # fmt: skip
+            for column in range(first, last):
+                x = (column - CENTRE) / radius
+                near = min((1 - np.sqrt(x * x + y * y)) * 16, 1.0)
+                tone[row, column] = np.float32(1 + (out[column] - 1) * near)
+        _blend_rows(texture, min(max(CENTRE + y * texture_radius, 0.0), inner), 1.0, lines[:size])
+        for outside in range(size - last + first):
+            column = outside if outside < first else outside - first + last
             x = (column - CENTRE) / radius
-            r2 = x * x + y * y
-            if r2 < 1:
-                z = np.sqrt(1 - r2)
-                u, w = x * cosine - z * sine, z * cosine + x * sine
-                t = _on_surface(texture, CENTRE, CENTRE, texture_radius, 1.0, y, u, w, ring)
-                near = min((1 - np.sqrt(r2)) * 16, 1.0)
-            else:
-                px = min(max(CENTRE + x * texture_radius, 0.0), last)
-                py = min(max(CENTRE + y * texture_radius, 0.0), last)
-                t = _sample(texture, px, py)
-                near = min((np.sqrt(r2) - 1) * 24, 1.0)
-            tone[row, column] = np.float32(1 + (t - 1) * near)
+            place = min(max(CENTRE + x * texture_radius, 0.0), inner)
+            near = min((np.sqrt(x * x + y * y) - 1) * 24, 1.0)
+            tone[row, column] = np.float32(1 + (_between(lines, place) - 1) * near)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -304,21 +364,17 @@ def turn_field(field, geometry, field_turn, radius, sine, cosine, gauss):  # typ
     """
     fs = sine * field_turn[1] + cosine * field_turn[0]
     fc = cosine * field_turn[1] - sine * field_turn[0]
-    for row in range(gauss.shape[0]):
+    size = gauss.shape[0]
+    lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
+    for row in range(size):
         y = (row - CENTRE) / radius
-        ring = np.sqrt(max(1 - y * y, 0.0))
-        half = ring * radius  # half of the disk's chord in this row
-        first = max(0, int(CENTRE - half))
-        last = min(gauss.shape[1], int(CENTRE + half) + 2)
+        if abs(y) >= 1:
+            continue
+        first, last = _surface_row(
+            field, geometry[0], geometry[1], geometry[2], -1.0, y, radius, fs, fc, lines, work, out
+        )
         for column in range(first, last):
-            x = (column - CENTRE) / radius
-            r2 = x * x + y * y
-            if r2 < 1:
-                z = np.sqrt(1 - r2)
-                u, w = x * fc - z * fs, z * fc + x * fs
-                gauss[row, column] += np.float32(
-                    _on_surface(field, geometry[0], geometry[1], geometry[2], -1.0, y, u, w, ring)
-                )
+            gauss[row, column] += np.float32(out[column])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -330,7 +386,7 @@ def paint_corona(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     tone, gauss, glow
-        From `turn_texture`, `turn_field` and `paint_regions`.
+        From `turn_texture`, `turn_field` and `paint_region`.
     radius
         Of the disk in pixels.
     profile
@@ -409,15 +465,20 @@ def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def
         uint8 (1024, 1024).
     """
     size = out.shape[0]
+    deviate = np.empty(size)
     for row in range(size):
         y = (row - CENTRE) / radius
-        for column in range(size):
-            x = (column - CENTRE) / radius
-            if x * x + y * y >= 1:
-                out[size - 1 - row, column] = 0
-                continue
-            b = gauss[row, column] + noise * _normal(seed, np.uint64(row * 1024 + column))
+        chord = np.sqrt(max(1 - y * y, 0.0)) * radius
+        first = max(0, int(CENTRE - chord) + 1)
+        last = min(size, int(CENTRE + chord) + 1)
+        out[size - 1 - row] = 0
+        if abs(y) >= 1:
+            continue
+        for column in range(first, last):
+            deviate[column] = noise * _normal(seed, np.uint64(row * 1024 + column))
+        for column in range(first, last):
+            b = gauss[row, column] + deviate[column]
             root = np.sqrt(abs(b) + 30)
             s = 400 * b / (root * np.sqrt(root))  # (|B| + 30)^(3/4)
             s = min(max(s, -1500.0), 1500.0)
-            out[size - 1 - row, column] = np.uint8(int(253 * (s + 1500) / 3000 + 0.5))
+            out[size - 1 - row, column] = np.uint8(np.int32(253 * (s + 1500) / 3000 + 0.5))
