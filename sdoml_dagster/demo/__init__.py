@@ -6,11 +6,12 @@ simulations, not observations.
 
 The pipeline does not know this package; it sees HTTP only.
 
-- ``archive``: the server; ``python -m sdoml_dagster.demo`` runs it.
-- ``sky``: the state of the Sun and the Earth's distance at a time.
-- ``surface``: the pixel kernels, from the real frames to an image of another time.
-- ``aia_render``, ``hmi_render``: frames as the archive's files.
-- ``rice``: the RICE_1 encoder.
+- ``archive``: the server; ``python -m sdoml_dagster.demo`` runs it. ``record`` is its log.
+- ``frames``: files by path, rendered or from the cache.
 - ``absences``: which frames are missing or bad, as in life.
 - ``faults``: failures of transport, on request.
+- ``aia_file``, ``aia_render``, ``hmi_render``: frames as the archive's files.
+- ``sky``: the state of the Sun and the Earth's distance at a time.
+- ``sun``, ``surface``, ``planes``: the pixels, from the real frames to an image of another time.
+- ``rice``: the RICE_1 encoder. ``glyphs``: letters for the HMI label.
 """

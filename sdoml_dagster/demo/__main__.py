@@ -6,7 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
-from sdoml_dagster.demo.archive import Archive, default_cache
+from sdoml_core.errors import SettingError
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.demo.faults import Fault, FaultPlan
+from sdoml_dagster.demo.frames import default_cache
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--complete", action="store_true", help="every frame is there and good, unlike in life"
     )
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="PLAN",
+        help="such as 500=0.1,reset=0.05,attempts=1,seed=3; kinds: "
+        + ", ".join(fault.value for fault in Fault)
+        + ", or all",
+    )
     options = parser.parse_args(arguments)
     try:
         archive = Archive(
@@ -46,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
             latency=options.latency,
             lag_days=options.lag_days,
             absences=not options.complete,
+            faults=FaultPlan.parse(options.faults),
         )
+    except SettingError as error:
+        parser.error(str(error))
     except OSError as error:
         parser.exit(1, f"cannot listen on {options.host}:{options.port}: {error.strerror}\n")
     stop = threading.Event()

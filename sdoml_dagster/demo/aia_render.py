@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from sdoml_dagster.demo import sky
 from sdoml_dagster.demo.absences import Condition, Quality
+from sdoml_dagster.demo.planes import PROFILE_STEP, SIZE, planes
 from sdoml_dagster.demo.sun import Sun, pattern, see
 from sdoml_dagster.demo.surface import (
-    PROFILE_STEP,
-    SIZE,
     TONE_STEP,
     TONES,
     paint_corona,
     paint_region,
-    planes,
 )
 
 BLANK = -(2**31)

@@ -1,197 +1,22 @@
-"""The server: the JSOC's two image trees over HTTP, on loopback, rendered on request.
-
-Frames depend on their names alone. What was rendered is kept in a cache folder, under a key made
-of the rendering code itself, so that no stale frame outlives a change.
-"""
+"""The server: the JSOC's two image trees over HTTP, on loopback, rendered on request."""
 
 import contextlib
-import hashlib
-import os
-import re
+import select
 import socket
-import tempfile
+import struct
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from collections import Counter
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
-import PIL
+from sdoml_dagster.demo.faults import Fault, FaultPlan, flip
+from sdoml_dagster.demo.frames import AIA_TREE, HMI_TREE, Frames, default_cache
+from sdoml_dagster.demo.record import Log, Request
 
-from sdoml_core.channels import CHANNELS, Channel
-from sdoml_core.slots import archive_path
-from sdoml_dagster.demo.absences import PERFECT, condition, exists
-from sdoml_dagster.demo.aia_file import render_aia
-from sdoml_dagster.demo.aia_render import PASSBANDS
-from sdoml_dagster.demo.hmi_render import render_hmi
-
-AIA_TREE = "/data/aia/synoptic/"
-HMI_TREE = "/data/hmi/images/"
-
-_AIA_NAME = re.compile(r"AIA(\d{8}_\d{4})_(\d{4})\.fits")
-_HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
-
-
-def default_cache() -> Path:
-    """The user's cache folder for rendered frames."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "sdoml-demo-archive"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request that the archive saw."""
-
-    method: str
-    path: str
-    status: int
-    connection: int
-    """Requests of one connection share its number."""
-    agent: str
-    """The User-Agent header."""
-    fault: str | None = None
-    """The kind of fault that the answer had."""
-
-
-@dataclass
-class Log:
-    """What the archive was asked, and over how many connections; safe to read at any time."""
-
-    requests: list[Request] = field(default_factory=list)
-    connections: int = 0
-    """Opened so far."""
-    open_connections: int = 0
-    max_open_connections: int = 0
-    in_flight: int = 0
-    max_in_flight: int = 0
-    """Most requests that were answered at the same time."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def connected(self) -> int:
-        """Count a new connection and give it a number."""
-        with self._lock:
-            self.connections += 1
-            self.open_connections += 1
-            self.max_open_connections = max(self.max_open_connections, self.open_connections)
-            return self.connections
-
-    def disconnected(self) -> None:
-        """Count the end of a connection."""
-        with self._lock:
-            self.open_connections -= 1
-
-    @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """Count a request as being in flight."""
-        with self._lock:
-            self.in_flight += 1
-            self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.in_flight -= 1
-
-    def add(self, request: Request) -> None:
-        """Put a request on record."""
-        with self._lock:
-            self.requests.append(request)
-
-
-class Frames:
-    """Files of the archive by path, from the cache or rendered.
-
-    Parameters
-    ----------
-    folder
-        The cache.
-    absences
-        False: every frame that can exist is there and good.
-    lag_days
-        Frames younger than this are not there yet.
-    """
-
-    def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
-        kind = "as-in-life" if absences else "complete"
-        self._folder = folder / f"{_rendering()}-{kind}"
-        self._absences = absences
-        self._lag = timedelta(days=lag_days)
-        self._locks: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def get(self, path: str) -> bytes | None:
-        """The file at a path such as ``/data/hmi/images/2024/…``, or None if there is none."""
-        place = parse_path(path)
-        if place is None:
-            return None
-        channel, minute = place
-        if not exists(channel, minute) or minute > datetime.now(UTC) - self._lag:
-            return None
-        state = condition(channel, minute) if self._absences else PERFECT
-        if state is None:
-            return None
-        file = self._folder / path.lstrip("/")
-        with self._turn(path):
-            with contextlib.suppress(FileNotFoundError):
-                return file.read_bytes()
-            if channel.instrument == "AIA":
-                data = render_aia(minute, channel.wavelength, state)
-            else:
-                data = render_hmi(minute, state)
-            _write(file, data)
-            return data
-
-    @contextlib.contextmanager
-    def _turn(self, path: str) -> Iterator[None]:
-        """Let one thread at a time render a path."""
-        with self._lock:
-            lock = self._locks.setdefault(path, threading.Lock())
-        with lock:
-            yield
-        with self._lock:
-            self._locks.pop(path, None)
-
-
-@cache
-def _rendering() -> str:
-    """A name for the present rendering: its code and the JPEG encoder's version."""
-    digest = hashlib.sha256(PIL.__version__.encode())
-    for file in sorted(files("sdoml_dagster.demo").iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".py"):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _write(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
-    with os.fdopen(handle, "wb") as temporary:
-        temporary.write(data)
-    Path(name).replace(file)
-
-
-def parse_path(path: str) -> tuple[Channel, datetime] | None:
-    """Channel and minute of a path, or None where the archive's tree has no such place."""
-    name = path.rsplit("/", 1)[-1]
-    try:
-        if match := _AIA_NAME.fullmatch(name):
-            if int(match[2]) not in PASSBANDS:
-                return None
-            channel, tree = CHANNELS[f"AIA_{match[2]}"], AIA_TREE
-        elif match := _HMI_NAME.fullmatch(name):
-            channel, tree = CHANNELS["HMI_M"], HMI_TREE
-        else:
-            return None
-        minute = datetime.strptime(match[1], "%Y%m%d_%H%M").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return (channel, minute) if path == tree + archive_path(channel, minute) else None
+_HTML = "text/html; charset=iso-8859-1"
 
 
 class Archive:
@@ -209,6 +34,8 @@ class Archive:
         Frames younger than this are not there yet.
     absences
         False: every frame that can exist is there and good.
+    faults
+        What goes wrong on the way; nothing without.
 
     Examples
     --------
@@ -226,9 +53,13 @@ class Archive:
         latency: float = 0.0,
         lag_days: float = 0.0,
         absences: bool = True,
+        faults: FaultPlan | None = None,
     ) -> None:
         self.log = Log()
         self.latency = latency
+        self.faults = faults or FaultPlan()
+        self._attempts: Counter[str] = Counter()
+        self._attempts_lock = threading.Lock()
         self.frames = Frames(cache or default_cache(), absences=absences, lag_days=lag_days)
         self._server = _Server((host, port), self)
         self._thread = threading.Thread(
@@ -250,6 +81,13 @@ class Archive:
     def hmi_root(self) -> str:
         """For ``SDOML_HMI_ROOTS``."""
         return self.url + HMI_TREE.rstrip("/")
+
+    def next_fault(self, path: str) -> Fault | None:
+        """The fault of the next answer for a path; counts as one attempt."""
+        with self._attempts_lock:
+            self._attempts[path] += 1
+            attempt = self._attempts[path]
+        return self.faults.choose(path, attempt)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -316,24 +154,94 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(archive.latency)
             body = archive.frames.get(self.path)
             if body is None:
-                self._answer(HTTPStatus.NOT_FOUND, _NOT_FOUND, "text/html; charset=iso-8859-1")
-            elif self.path.endswith(".jpg"):
-                self._answer(HTTPStatus.OK, body, "image/jpeg")
+                self._answer(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
+                return
+            fault = archive.next_fault(self.path) if self.command == "GET" else None
+            if fault is None:
+                self._answer(HTTPStatus.OK, body, self._content_type())
             else:
-                self._answer(HTTPStatus.OK, body, "application/fits")
+                with contextlib.suppress(OSError):  # clients hang up on bad answers
+                    self._misbehave(fault, body)
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self._record(status)
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+    def _content_type(self) -> str:
+        return "image/jpeg" if self.path.endswith(".jpg") else "application/fits"
+
+    def _misbehave(self, fault: Fault, body: bytes) -> None:
+        part = body[: len(body) * 3 // 5]
+        match fault:
+            case Fault.NOT_FOUND | Fault.SERVER_ERROR:
+                status = HTTPStatus(int(fault.value))
+                self._answer(status, _page(status), _HTML, fault)
+            case Fault.TOO_MANY_REQUESTS | Fault.UNAVAILABLE:
+                status = HTTPStatus(int(fault.value))
+                wait = str(self.server.archive.faults.retry_after)
+                self._answer(status, _page(status), _HTML, fault, {"Retry-After": wait})
+            case Fault.HTML:
+                self._answer(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
+            case Fault.EMPTY:
+                self._answer(HTTPStatus.OK, b"", self._content_type(), fault)
+            case Fault.SHORT:
+                self._answer(HTTPStatus.OK, part, self._content_type(), fault)
+            case Fault.FLIP:
+                damaged = flip(self.path, body)
+                self._answer(HTTPStatus.OK, damaged, self._content_type(), fault)
+            case Fault.WRONG:
+                other = self.server.archive.frames.other(self.path)
+                self._answer(HTTPStatus.OK, other, self._content_type(), fault)
+            case Fault.RESET | Fault.CUT | Fault.STALL | Fault.TRICKLE:
+                self._head(HTTPStatus.OK, len(body), self._content_type(), fault)
+                self._break_off(fault, body, part)
+
+    def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
+        """Promise a whole body and do not deliver it, or not soon."""
+        self.close_connection = True
+        if fault is Fault.TRICKLE:
+            for start in range(0, len(body), 64):
+                self.wfile.write(body[start : start + 64])
+                if self._hung_up(0.05, since=start * 0.05 / 64):
+                    return
+            return
+        self.wfile.write(part)
+        if fault is Fault.STALL:
+            waited = 0.0
+            while not self._hung_up(0.05, since=waited):
+                waited += 0.05
+        elif fault is Fault.RESET:
+            # lingering for no time makes close() send RST; both handles must go first
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.rfile.close()
+            self.connection.close()
+
+    def _hung_up(self, seconds: float, *, since: float) -> bool:
+        """Wait; whether to stop then, since the client is gone or the plan's time is over."""
+        if since >= self.server.archive.faults.stall_seconds:
+            return True
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def _answer(
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        content_type: str,
+        fault: Fault | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self._head(status, len(body), content_type, fault, headers)
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _record(self, status: HTTPStatus) -> None:
+    def _head(
+        self,
+        status: HTTPStatus,
+        length: int,
+        content_type: str,
+        fault: Fault | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.server.archive.log.add(
             Request(
                 method=self.command,
@@ -341,18 +249,24 @@ class _Handler(BaseHTTPRequestHandler):
                 status=int(status),
                 connection=self._number,
                 agent=self.headers.get("User-Agent", ""),
+                fault=fault.value if fault else None,
             )
         )
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(length))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Requests are in the log object, not on the terminal."""
 
 
-_NOT_FOUND = b"""<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
-<html><head>
-<title>404 Not Found</title>
-</head><body>
-<h1>Not Found</h1>
-<p>The requested URL was not found on this server.</p>
-</body></html>
-"""
+def _page(status: HTTPStatus) -> bytes:
+    """A web page as Apache writes it."""
+    title = "Maintenance" if status == HTTPStatus.OK else f"{status.value} {status.phrase}"
+    return (
+        '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">\n<html><head>\n'
+        f"<title>{title}</title>\n</head><body>\n<h1>{title}</h1>\n</body></html>\n"
+    ).encode("ascii")

@@ -10,8 +10,9 @@ from PIL import Image
 from sdoml_dagster.demo import sky
 from sdoml_dagster.demo.absences import Condition
 from sdoml_dagster.demo.glyphs import draw
+from sdoml_dagster.demo.planes import SIZE
 from sdoml_dagster.demo.sun import magnetic
-from sdoml_dagster.demo.surface import SIZE, paint_field
+from sdoml_dagster.demo.surface import paint_field
 
 PIXEL_SCALE = 4 * 0.5042
 """Arcsec per pixel: four pixels of the camera."""
@@ -58,6 +59,16 @@ def render_hmi(minute: datetime, condition: Condition) -> bytes:
     """
     name = f"{minute:%Y%m%d_%H%M%S}_M_1k.jpg"
     grey = grey_levels(minute, condition, seed=sky.digest("noise", name))
+    return _jpeg(Image.fromarray(grey))
+
+
+def shrink(data: bytes) -> bytes:
+    """The same image at half the size, as the catalogue has it under another name."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _jpeg(image.reduce(2))
+
+
+def _jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(grey).convert("RGB").save(file, "JPEG", quality=95)
+    image.convert("RGB").save(file, "JPEG", quality=95)
     return file.getvalue()

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_dagster.demo import sky
+from sdoml_dagster.demo.planes import SIZE, planes
 from sdoml_dagster.demo.surface import (
     PATTERN,
-    SIZE,
     draw_region,
     paint_region,
-    planes,
     turn_field,
     turn_texture,
 )

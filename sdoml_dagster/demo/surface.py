@@ -12,114 +12,17 @@ frames are the same on every machine. Noise comes from a counter-based generator
 
 # ruff: noqa: PLR0917 (kernels take their arrays by position: numba is slow with keywords)
 
-import warnings
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import as_file, files
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-SIZE = 1024
-CENTRE = (SIZE - 1) / 2
+from sdoml_dagster.demo.planes import CENTRE, PROFILE_STEP
+
 TONES = 2048
 """Entries of a tone curve: texture 0 … 16 in equal steps."""
 TONE_STEP = 16 / TONES
-PROFILE_STEP = 1 / 512
-"""Of radial profiles, in solar radii; they reach to the corners, 1.9 radii."""
-PROFILE_BINS = 1000
-
 PATTERN = 160
 """Pixels across the pattern of an active region, six times its size."""
 PATTERN_STEP = 6 / (PATTERN - 1)
-
-_HMI_BEFORE_AIA = 3.81 / 24 * 13.45  # degrees that the Sun turned between the two real frames
-
-
-@dataclass(frozen=True, slots=True)
-class Planes:
-    """What the real frames give."""
-
-    texture: NDArray[np.float32]
-    """193 Å over its mean profile, about 1 on the quiet Sun; shape (1024, 1024), south up."""
-    texture_radius: float
-    """Solar radius of that plane in pixels; its centre is at (511.5, 511.5)."""
-    field: NDArray[np.float32]
-    """Line-of-sight field in gauss, 0 off the disk; shape (1024, 1024), south up."""
-    field_geometry: NDArray[np.float64]
-    """Its centre's column and row, and radius, in pixels."""
-    field_turn: NDArray[np.float64]
-    """Sine and cosine of the angle by which the field's frame is older."""
-    profile: NDArray[np.float64]
-    """The mean radial profile of the 193 Å frame, 1 at the centre."""
-
-
-@cache
-def planes() -> Planes:
-    """The planes, from the packaged frames; computed once in each process."""
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the archive's headers have illegal cards
-        folder = files("sdoml_dagster.demo") / "data"
-        with as_file(folder / "AIA20180820_1248_0193.fits") as path:
-            intensity = np.asarray(fits.getdata(path, 1), np.float64)
-            radius = float(fits.getheader(path, 1)["RSUN_OBS"]) / 2.4
-        with as_file(folder / "hmi.M_720s_nrt.20180820_090000_TAI.fits") as path:
-            field = np.nan_to_num(np.asarray(fits.getdata(path, 1), np.float32))
-            header = fits.getheader(path, 1)
-            geometry = np.array(
-                [
-                    header["CRPIX1"] - 1,
-                    header["CRPIX2"] - 1,
-                    header["RSUN_OBS"] / header["CDELT1"],
-                ]
-            )
-    offsets = (np.arange(SIZE) - CENTRE) / radius
-    distance = np.sqrt(offsets[:, None] ** 2 + offsets[None, :] ** 2)
-    profile = _radial_profile(intensity, distance)
-    expected = _look_up(profile, distance)
-    texture = np.clip(intensity / expected, 0.0, 15.9)
-    turn = _HMI_BEFORE_AIA / 180 * 3.141592653589793
-    sine = turn - turn**3 / 6  # of a small angle; a platform's own sine is not needed
-    return Planes(
-        texture=texture.astype(np.float32),
-        texture_radius=radius,
-        field=field,
-        field_geometry=geometry,
-        field_turn=np.array([sine, float(np.sqrt(1 - sine * sine))]),
-        profile=profile / profile[0],
-    )
-
-
-def _radial_profile(
-    image: NDArray[np.float64], distance: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Mean of each ring, bright points clipped, smoothed a little away from the limb."""
-    ring = np.minimum((distance / PROFILE_STEP + 0.5).astype(np.intp), PROFILE_BINS - 1).ravel()
-    count = np.bincount(ring, minlength=PROFILE_BINS)
-    # bright regions would put rings into the profile: integers sum without rounding
-    units = np.clip(np.rint(image.ravel() * 16), 0, 16 * 450).astype(np.int64)
-    mean = np.bincount(ring, units, minlength=PROFILE_BINS) / np.maximum(count, 1) / 16
-    result = mean.copy()
-    for index in range(PROFILE_BINS):
-        radius = index * PROFILE_STEP
-        reach = 1 if 0.97 < radius < 1.06 else 12 if radius > 0.15 else 60
-        window = slice(max(0, index - reach), index + reach + 1)
-        if count[window].any():
-            result[index] = (mean[window] * count[window]).sum() / count[window].sum()
-        else:
-            result[index] = result[index - 1]
-    return np.maximum(result, 0.05)
-
-
-def _look_up(profile: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    place = np.minimum(distance / PROFILE_STEP, PROFILE_BINS - 2)
-    index = place.astype(np.intp)
-    part = place - index
-    result: NDArray[np.float64] = profile[index] * (1 - part) + profile[index + 1] * part
-    return result
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -418,12 +321,14 @@ def paint_corona(  # type: ignore[no-untyped-def]
             deviate[column] = _normal(seed, np.uint64(row * 1024 + column))
         for column in range(size):
             r = distance[column]
-            place = r * 512.0
+            place = r * (1 / PROFILE_STEP)
             if sharp > 0 and r < 1:
-                place = min(place, 511.0)  # do not blend disk and sky: the edge below does
+                place = min(
+                    place, 1 / PROFILE_STEP - 1
+                )  # do not blend disk and sky: the edge below does
             index = np.uint32(place)
             level = profile[index] + (profile[index + 1] - profile[index]) * (place - index)
-            step = tone[row, column] * 128.0
+            step = tone[row, column] * (1 / TONE_STEP)
             entry = np.uint32(step)
             factor = tones[entry] + (tones[entry + 1] - tones[entry]) * (step - entry)
             if r < 1:
