@@ -51,12 +51,8 @@ class Header:
         field = raw.decode("latin-1").strip()
         if not field.startswith("'"):
             return field.partition("/")[0].strip() or None
-        closing = 1
-        while (closing := field.find("'", closing)) >= 0 and field[
-            closing + 1 : closing + 2
-        ] == "'":
-            closing += 2
-        return field[1 : closing if closing > 0 else None].replace("''", "'").rstrip()
+        quoted = _QUOTED.match(field)
+        return quoted[1].replace("''", "'").rstrip() if quoted else None
 
     def number(self, key: str) -> float | None:
         """A card's value as a float; NaN for ``nan``, None for no number or no card."""
@@ -167,8 +163,7 @@ def read_pixels(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
     stream = np.frombuffer(data, np.uint8)
     status, row, missing = rice.decode_image(stream, tiles, coding, _scaling(hdu.header), image)
     if status != rice.OK:
-        problem = "ends early" if status == rice.STREAM_ENDS_EARLY else "has a code that RICE lacks"
-        raise CorruptFrameError(f"the compressed stream of row {row} {problem}")
+        raise CorruptFrameError(f"the compressed stream of row {row} {rice.PROBLEMS[status]}")
     return image, missing
 
 

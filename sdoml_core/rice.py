@@ -21,6 +21,13 @@ from numba.extending import intrinsic
 OK = 0
 STREAM_ENDS_EARLY = 1
 BAD_CODE = 2
+BYTES_LEFT_OVER = 3
+PROBLEMS = {
+    STREAM_ENDS_EARLY: "ends early",
+    BAD_CODE: "has a code that the format lacks",
+    BYTES_LEFT_OVER: "goes on after the last pixel",
+}
+"""What to say of each status but OK."""
 
 
 @intrinsic
@@ -80,7 +87,7 @@ def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) ->
         held = np.uint64(56)
         leading = _leading_zeros(window)
     if leading >= held:
-        return window, held, position, zeros
+        return window, held, end + np.uint64(64), zeros  # beyond the end, for the caller to see
     window <<= leading
     window <<= np.uint64(1)
     held -= leading + np.uint64(1)
@@ -115,7 +122,7 @@ def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in 
 
     Returns
     -------
-    OK, STREAM_ENDS_EARLY or BAD_CODE; unless OK the row's content means nothing.
+    OK, or another status of `PROBLEMS`; unless OK the row's content means nothing.
     """
     code_bits = np.uint64(5 if bytepix == 4 else 4)
     verbatim = np.uint64(26 if bytepix == 4 else 15)
@@ -170,6 +177,8 @@ def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in 
         if position * np.uint64(8) > end * np.uint64(8) + held:
             return STREAM_ENDS_EARLY
         first = limit
+    if position * np.uint64(8) + np.uint64(8) <= end * np.uint64(8) + held:
+        return BYTES_LEFT_OVER
     if bytepix == 2:
         for i in range(row.size):
             row[i] = np.int16(row[i])
