@@ -1,0 +1,62 @@
+"""What tests of several folders share: a running archive and a small deployment."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.settings import PREFIX, Settings
+
+SMALL = {
+    "SDOML_START": "2024-03-01",
+    "SDOML_CADENCE_MINUTES": "360",
+    "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M",
+    "SDOML_RESOLUTION": "64",
+    "SDOML_THREADS": "2",
+    "SDOML_ATTEMPTS": "2",
+    "SDOML_RETRY_DELAY": "0",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+}
+"""Four samples a day of three channels: a day takes a second from archive to shard."""
+
+
+@pytest.fixture(scope="session")
+def frame_cache(request: pytest.FixtureRequest) -> Path:
+    """Where rendered frames are kept from one test run to the next."""
+    return request.config.cache.mkdir("archive")  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="session")
+def archive(frame_cache: Path) -> Iterator[Archive]:
+    """The built-in archive on a free port; every frame is there and good."""
+    with Archive(cache=frame_cache, absences=False) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The environment of a small deployment with an empty store, in force here and in children."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    variables = SMALL | {
+        "SDOML_STORE": str(tmp_path / "store"),
+        "SDOML_AIA_ROOTS": archive.aia_root,
+        "SDOML_HMI_ROOTS": archive.hmi_root,
+        "DAGSTER_HOME": str(home),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)  # no sdoml.toml of someone else
+    return variables
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """The settings of that deployment."""
+    return Settings.load()
