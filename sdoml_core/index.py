@@ -7,8 +7,7 @@ that pandas, polars and duckdb read them too. Nothing here opens a file.
 """
 
 import json
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.members import MEMBER_NAME
 from sdoml_core.parquet import (
     FORMAT_VERSION,
     check_shard_name,
@@ -27,12 +27,6 @@ from sdoml_core.parquet import (
     timestamps,
     write_parquet,
 )
-
-MEMBER_NAME: Final = re.compile(
-    r"(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<minute>[0-9]{4})\."
-    r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.npy"
-)
-"""What a member may be called: no name that could lead out of a folder passes."""
 
 DTYPES: Final = ("float32", "float16")
 
@@ -219,7 +213,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
     table = pa.concat_tables(tables)
     owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
     pixels = {
-        name: _only(table.column(name).unique().to_pylist(), name)
+        name: only_value(table.column(name).unique().to_pylist(), name)
         for name in ("dtype", "resolution")
     }
 
@@ -246,7 +240,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
         place[rows[mine]] = mine
         columns[name] = _struct(table, place)
         constants[name] = {
-            key: _only(table.column(key).take(mine).unique().to_pylist(), f"{key} of {name}")
+            key: only_value(table.column(key).take(mine).unique().to_pylist(), f"{key} of {name}")
             for key in ("constant", "transform")
         }
     facts = {
@@ -271,59 +265,11 @@ def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=pa.array(missing))
 
 
-def _only(values: Sequence[Any], what: str) -> Any:
+def only_value(values: Sequence[Any], what: str) -> Any:
     """The one value that all rows share; None without rows."""
     if len(values) > 1:
         raise DamagedFileError(f"shards differ in {what}: {', '.join(map(str, values))}")
     return values[0] if values else None
-
-
-def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
-    """One release index out of two: some shards of an old one and all of a new one.
-
-    Parameters
-    ----------
-    old, new
-        As read back from what `consolidate` gives.
-    keep
-        Names of the shards of `old` that still count.
-
-    Raises
-    ------
-    NormalizationError, DamagedFileError
-        As `consolidate` does.
-    """
-    table = old.filter(
-        pa.array([name in keep for name in old.column("shard").to_pylist()], pa.bool_())
-    )
-    parts = [part for part in (table, new) if len(part)] or [new]
-    facts = [index_metadata(part.schema, kind="release") for part in parts]
-    check_versions(fact["sdoml.normalization"] for fact in facts)
-    pixels = _only(sorted({fact["sdoml.pixels"] for fact in facts}), "dtype or resolution")
-    constants: dict[str, Any] = {}
-    for fact in facts:
-        for name, value in json.loads(fact["sdoml.channels"]).items():
-            _only([value] + [constants[name]] * (constants.get(name, value) != value), name)
-            constants[name] = value
-    shards = [
-        s
-        for s in json.loads(index_metadata(old.schema, kind="release")["sdoml.shards"])
-        if s[0] in keep
-    ]
-    shards += json.loads(index_metadata(new.schema, kind="release")["sdoml.shards"])
-    merged = pa.concat_tables(parts, promote_options="permissive").combine_chunks()
-    slots = timestamps(merged.column("slot"))
-    order = np.argsort(slots, kind="stable")
-    if np.any(np.diff(slots[order].astype(np.int64)) == 0):
-        raise DamagedFileError("a sample is in more than one shard")
-    return merged.take(pa.array(order)).replace_schema_metadata(
-        facts[-1]
-        | {
-            "sdoml.pixels": pixels,
-            "sdoml.channels": json.dumps(constants, sort_keys=True),
-            "sdoml.shards": json.dumps(sorted(shards)),
-        }
-    )
 
 
 def check_versions(versions: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ The bytes depend on the frames alone: members in order of slot and channel, with
 owner and mode. Any tar tool reads them; an index (`sdoml_core.index`) makes them seekable.
 """
 
-import functools
 import hashlib
 import io
 import math
@@ -12,7 +11,7 @@ import re
 import tarfile
 import zlib
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -21,14 +20,21 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS, Channel, MemberCase
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.index import DTYPES, INDEX_SCHEMA, MEMBER_NAME
+from sdoml_core.index import DTYPES, INDEX_SCHEMA
+from sdoml_core.members import member_name, npy_header, parse_member_name, parse_npy_header
 
 BLOCK: Final = tarfile.BLOCKSIZE
 MAX_EXTENDED_HEADER: Final = 64 * 1024
-NPY_HEADER: Final = re.compile(
-    rb"\{'descr': '<f([24])', 'fortran_order': False, "
-    rb"'shape': \(([0-9]{1,5}), ([0-9]{1,5})\), \} *\n"
-)
+
+__all__ = [
+    "FrameFacts",
+    "Member",
+    "ShardSummary",
+    "ShardWriter",
+    "member_name",
+    "parse_member_name",
+    "scan_shard",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,40 +80,6 @@ class Member:
     """First pixel in the shard."""
     dtype: str
     resolution: int
-
-
-def member_name(slot: datetime, channel: Channel, case: MemberCase = "upper") -> str:
-    """Name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``."""
-    label = channel.name if case == "upper" else channel.name.lower()
-    return f"{slot:%Y/%m/%d/%H%M}.{label}.npy"
-
-
-def parse_member_name(name: str) -> tuple[datetime, Channel]:
-    """Slot and channel of a member, whatever the case of its name.
-
-    Raises
-    ------
-    DamagedFileError
-        For every name that `member_name` cannot have made.
-    """
-    match = MEMBER_NAME.fullmatch(name)
-    channel = CHANNELS.get(match["channel"].upper()) if match else None
-    if match is None or channel is None:
-        raise DamagedFileError(f"a shard holds no member {name!r}")
-    try:
-        slot = datetime.strptime(f"{match['day']}/{match['minute']}Z", "%Y/%m/%d/%H%M%z")
-    except ValueError as error:
-        raise DamagedFileError(f"member {name!r} has a time that does not exist") from error
-    return slot.astimezone(UTC), channel
-
-
-@functools.cache
-def npy_header(dtype: str, resolution: int) -> bytes:
-    """Header (npy format 1.0) of a square frame."""
-    sink = io.BytesIO()
-    facts = {"descr": f"<{np.dtype(dtype).str[1:]}", "fortran_order": False}
-    np.lib.format.write_array_header_1_0(sink, {**facts, "shape": (resolution, resolution)})
-    return sink.getvalue()
 
 
 class ShardWriter:
@@ -284,7 +256,7 @@ def scan_shard(file: BinaryIO) -> list[Member]:
                 raise DamagedFileError(f"shard holds {channel} of {slot:%Y-%m-%dT%H:%M} twice")
             seen.add((slot, channel))
             name = extended.get("path", info.name)
-            start, dtype, resolution = _npy_facts(name, blocks[BLOCK:], size)
+            start, dtype, resolution = parse_npy_header(name, blocks[BLOCK:], size)
             members.append(
                 Member(slot, channel, name, position, size, position + start, dtype, resolution)
             )
@@ -327,17 +299,3 @@ def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
     if not re.fullmatch("[0-9]{1,15}", records.get("size", "0")):
         raise DamagedFileError("pax header is damaged")
     return records
-
-
-def _npy_facts(name: str, start: bytes, size: int) -> tuple[int, str, int]:
-    """Length of an npy header, dtype and pixels a side of the frame that follows it."""
-    if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
-        raise DamagedFileError(f"{name} is not an npy array of format 1.0")
-    length = 10 + int.from_bytes(start[8:10], "little")
-    match = NPY_HEADER.fullmatch(start[10:length])
-    if match is None or match[2] != match[3]:
-        raise DamagedFileError(f"{name} is not a square float32 or float16 array in C order")
-    item, side = int(match[1]), int(match[2])
-    if length + item * side * side != size or side == 0:
-        raise DamagedFileError(f"{name} has {size} bytes, not what {side}×{side} pixels need")
-    return length, f"float{8 * item}", side

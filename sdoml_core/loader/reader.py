@@ -14,7 +14,7 @@ from sdoml_core.errors import DamagedFileError, DatasetError
 from sdoml_core.loader.catalog import Catalog
 from sdoml_core.loader.files import Files
 from sdoml_core.loader.units import check_units, convert
-from sdoml_core.shard import npy_header
+from sdoml_core.members import npy_header
 
 MAX_GAP: Final = 8192
 """Frames with no more bytes than this between them are read by one call: tar and npy headers of

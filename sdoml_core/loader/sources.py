@@ -18,9 +18,10 @@ from typing import Final
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
-from sdoml_core.index import INDEX_SCHEMA, Index, consolidate, decode_index, merge_releases
+from sdoml_core.index import INDEX_SCHEMA, Index, consolidate, decode_index
 from sdoml_core.loader.catalog import Catalog
 from sdoml_core.loader.files import FileFacts, Files, LocalFiles, write_atomically
+from sdoml_core.loader.merge import merge_releases
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.shard import scan_shard
 
