@@ -1,0 +1,124 @@
+"""World coordinates of processed frames: where on the sky each pixel lies, as FITS cards.
+
+Processing brings the Sun to one size: the photosphere has a radius of 976″ of 2.4″ pixels at
+1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
+spans 2.4″ · RSUN_OBS/976.
+
+FITS, and with it sunpy, has row 0 in the south, processed frames have it in the north. A negative
+CDELT2 would be correct too, but every picture would be upside down. So the header is for the
+frame turned over::
+
+    sunpy.map.Map(frame[::-1], frame_header("AIA_0193", resolution=512, ...))
+"""
+
+import math
+from datetime import UTC, datetime
+
+import erfa
+import numpy as np
+
+from sdoml_core.aia import SIZE, TARGET_RADIUS
+from sdoml_core.channels import CHANNELS
+from sdoml_core.ephemeris import SOLAR_RADIUS_KM
+from sdoml_core.hmi import GEOMETRIC_SCALE
+
+AIA_PIXEL = 2.4
+"""Arcseconds per pixel of a synoptic AIA frame, whose centre is the Sun's (CRPIX 512.5)."""
+
+HMI_PIXEL = GEOMETRIC_SCALE * AIA_PIXEL
+"""The same for a JPG of the HMI image catalogue."""
+
+_TELESCOPES = {94: 4, 131: 1, 171: 3, 193: 2, 211: 2, 304: 4, 335: 1, 1600: 3, 1700: 3}
+_POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
+_J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
+
+
+def frame_header(
+    channel: str,
+    *,
+    resolution: int,
+    observed: datetime,
+    rsun_obs: float,
+    hmi_scale: float = GEOMETRIC_SCALE,
+) -> dict[str, str | int | float]:
+    """FITS cards of a processed frame that was turned over: row 0 is south.
+
+    With s the scale of the warp, k = 1024/n and the Sun's centre at 511.5 (0-based) of the input:
+    the warp takes it to 512 − s/2, and the sum of k×k blocks to CRPIX = (512.5 − s/2)/k + 1/2
+    (1-based). That holds for both axes of AIA frames, which are warped with south up. HMI frames
+    are warped with north up, so that their CRPIX2 counts from the other end.
+
+    Parameters
+    ----------
+    channel
+        ``AIA_0193`` … ``HMI_M``.
+    resolution
+        n, pixels a side.
+    observed
+        When the frame was taken, timezone-aware.
+    rsun_obs
+        Apparent radius of the Sun in arcsec, as on record of the frame.
+    hmi_scale
+        As HMI frames were processed with.
+
+    Returns
+    -------
+    Cards that `sunpy.map.Map` and `astropy.wcs.WCS` take. The observer is put on the line from
+    the Sun to the Earth, at the distance that RSUN_OBS gives: SDO is never more than 0.02° off.
+    BUNIT is that of processed frames, DN/s; there is none for the grey levels of HMI.
+
+    Raises
+    ------
+    ValueError
+        For a channel that does not exist or a naive time.
+    """
+    if channel not in CHANNELS:
+        raise ValueError(f"no channel {channel!r}; there are {', '.join(CHANNELS)}")
+    if observed.tzinfo is None:
+        raise ValueError(f"observed time {observed} has no time zone")
+    known = CHANNELS[channel]
+    aia = known.instrument == "AIA"
+    scale = TARGET_RADIUS / rsun_obs * (1 if aia else hmi_scale)
+    block = SIZE // resolution
+    pixel = (AIA_PIXEL if aia else HMI_PIXEL) / scale * block
+    centre = (SIZE / 2 + 0.5 - scale / 2) / block + 0.5
+    header: dict[str, str | int | float] = {
+        "NAXIS": 2,
+        "NAXIS1": resolution,
+        "NAXIS2": resolution,
+        "CTYPE1": "HPLN-TAN",
+        "CTYPE2": "HPLT-TAN",
+        "CUNIT1": "arcsec",
+        "CUNIT2": "arcsec",
+        "CRPIX1": centre,
+        "CRPIX2": centre if aia else resolution + 1 - centre,
+        "CRVAL1": 0.0,
+        "CRVAL2": 0.0,
+        "CDELT1": pixel,
+        "CDELT2": pixel,
+        "CROTA2": 0.0,
+        "RSUN_REF": SOLAR_RADIUS_KM * 1e3,
+        "RSUN_OBS": rsun_obs,
+        "DSUN_OBS": SOLAR_RADIUS_KM * 1e3 / math.sin(math.radians(rsun_obs / 3600)),
+        "HGLN_OBS": 0.0,
+        "HGLT_OBS": heliographic_latitude(observed),
+        "DATE-OBS": observed.astimezone(UTC).replace(tzinfo=None).isoformat("T", "milliseconds"),
+        "TIMESYS": "UTC",
+        "TELESCOP": f"SDO/{known.instrument}",
+        "INSTRUME": f"AIA_{_TELESCOPES[known.wavelength]}" if aia else "HMI",
+        "WAVELNTH": known.wavelength,
+        "WAVEUNIT": "angstrom",
+    }
+    return header | ({"BUNIT": "DN / s"} if aia else {"CONTENT": "MAGNETOGRAM"})
+
+
+def heliographic_latitude(time: datetime) -> float:
+    """Heliographic latitude of the Earth's centre (B0), in degrees.
+
+    From ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU); light time and
+    aberration, which together are below 0.001°, are left out.
+    """
+    days = (time - _J2000).total_seconds() / 86400
+    heliocentric, _ = erfa.epv00(2451545.0, days)
+    direction = heliocentric["p"] / np.linalg.norm(heliocentric["p"])
+    return math.degrees(math.asin(float(direction @ erfa.s2c(*_POLE))))
