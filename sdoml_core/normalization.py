@@ -10,7 +10,6 @@ from the start: y = min(x, c) / c with c = 1.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -20,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import DamagedFileError, NormalizationError, SettingError
+from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.method import Method, parse_method
 
 if TYPE_CHECKING:
     from sdoml_core.sketch import Sketch  # brings numba, which readers of constants do not need
@@ -34,18 +34,6 @@ HMI_CONSTANT = 1.0
 """HMI frames are grey levels in [0, 1]: there is nothing to fit."""
 
 _FORMAT = 1
-_METHOD = re.compile(r"quantile:(?P<q>[0-9.eE+-]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """How the constants of AIA channels are chosen."""
-
-    q: float
-    """Quantile of a channel's pixels, over all frames and the whole image; 1 is the maximum."""
-
-    def __str__(self) -> str:
-        return "max" if self.q == 1 else f"quantile:{self.q!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,29 +119,6 @@ class Normalization:
             "days": self.days,
             "channels": {name: asdict(channel) for name, channel in self.channels.items()},
         }
-
-
-def parse_method(text: str) -> Method:
-    """Method of a setting such as ``quantile:0.9999`` or ``max``.
-
-    Raises
-    ------
-    SettingError
-        For anything else, and for a quantile that is not in (0, 1].
-    """
-    text = text.strip().lower()
-    if text == "max":
-        return Method(1.0)
-    match = _METHOD.fullmatch(text)
-    try:
-        q = float(match["q"]) if match else 0.0
-    except ValueError:
-        q = 0.0
-    if not 0 < q <= 1:
-        raise SettingError(
-            f"normalization {text!r} is not 'max' or 'quantile:Q' with Q above 0 and at most 1"
-        )
-    return Method(q)
 
 
 def transform_of(channel: str) -> Transform:

@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
 from sdoml_core.errors import SettingError
-from sdoml_core.normalization import parse_method
+from sdoml_core.method import parse_method
 
 PREFIX = "SDOML_"
 RESOLUTIONS = (64, 128, 256, 512, 1024)
