@@ -15,7 +15,8 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -300,7 +301,7 @@ def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
     ]
     arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _SCHEMA, strict=True)]
     batch = pa.record_batch(arrays, schema=_SCHEMA)
-    metadata = {_FORMAT: _VERSION, _CHECKSUM: _checksum(batch)}
+    metadata = {_FORMAT: _VERSION, _CHECKSUM: _Rows.of(batch).checksum()}
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, _SCHEMA.with_metadata(metadata)) as writer:
         writer.write_batch(batch)
@@ -322,54 +323,75 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
             batch = reader.get_batch(0) if known and reader.num_record_batches == 1 else None
         if batch is not None:
             batch.validate(full=True)
-            intact = metadata.get(_CHECKSUM) == _checksum(batch)
+            rows = _Rows.of(batch)
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
         # Arrow reports damage by any of these, and MemoryError for a size that is absurd.
         raise DamagedFileError(f"not a readable sketch file: {error}") from error
     if batch is None:
         raise DamagedFileError("not a sketch file of a version that this release reads")
-    if not intact:
+    if metadata.get(_CHECKSUM) != rows.checksum():
         raise DamagedFileError("the sketch file's checksum is wrong")
-    return _rows(batch)
+    return rows.sketches()
 
 
-def _rows(batch: pa.RecordBatch) -> dict[str, Sketch]:
-    """Sketches of a validated record batch, whose memory they share.
+class _Rows(NamedTuple):
+    """The rows of a sketch file, all handled at once: a fit decodes tens of thousands of them."""
 
-    All rows are checked at once: a fit over the mission decodes tens of thousands of them.
-    """
-    names, pixels, zeros, minima, maxima, totals, squares = (
-        column.to_pylist() for column in batch.columns[:-2]
-    )
-    bins, ends = _flat(batch.column("bins"))
-    counts, same_ends = _flat(batch.column("counts"))
-    starts = [0, *ends[:-1]]
-    if names != sorted(set(names)):
-        raise DamagedFileError("the channels of a sketch file are sorted and each stands once")
-    if not all(map(_DIGITS.fullmatch, totals + squares)):
-        raise DamagedFileError("the sums of a sketch are not numbers")
-    if ends != same_ends or np.any(bins >= BINS):
-        raise DamagedFileError("bins and counts of a sketch do not belong together")
-    ascending = bins[1:] > bins[:-1]
-    ascending[[start - 1 for start in starts if 0 < start < len(bins)]] = True
-    if not ascending.all() or np.any(counts <= 0) or min(zeros, default=0) < 0:
-        raise DamagedFileError("bins of a sketch are not ascending or a count is not positive")
-    sums = [int(counts[start:end].sum()) for start, end in zip(starts, ends, strict=False)]
-    if pixels != [total + dark for total, dark in zip(sums, zeros, strict=True)]:
-        raise DamagedFileError("the counts of a sketch do not add up to its pixels")
-    return {
-        name: Sketch(
-            pixels=pixels[row],
-            zeros=zeros[row],
-            minimum=minima[row],
-            maximum=maxima[row],
-            total=int(totals[row]),
-            squares=int(squares[row]),
-            bins=bins[starts[row] : ends[row]],
-            counts=counts[starts[row] : ends[row]],
-        )
-        for row, name in enumerate(names)
-    }
+    facts: list[list[Any]]
+    """The columns before the lists."""
+
+    bins: NDArray[np.uint16]
+    """Of all rows, one after another."""
+
+    bin_ends: list[int]
+    """Where each row ends in ``bins``."""
+
+    counts: NDArray[np.int64]
+
+    count_ends: list[int]
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "_Rows":
+        """Rows of a validated record batch, whose memory they share."""
+        facts = [column.to_pylist() for column in batch.columns[:-2]]
+        return cls(facts, *_flat(batch.column("bins")), *_flat(batch.column("counts")))
+
+    def checksum(self) -> bytes:
+        """CRC-32 of everything that the rows say, as text."""
+        checksum = zlib.crc32(repr((self.facts, self.bin_ends, self.count_ends)).encode())
+        checksum = zlib.crc32(self.counts.data, zlib.crc32(self.bins.data, checksum))
+        return str(checksum).encode()
+
+    def sketches(self) -> dict[str, Sketch]:
+        """The rows as sketches, once they make sense."""
+        names, pixels, zeros, minima, maxima, totals, squares = self.facts
+        spans = [slice(start, end) for start, end in pairwise([0, *self.bin_ends])]
+        if names != sorted(set(names)):
+            raise DamagedFileError("the channels of a sketch file are sorted and each stands once")
+        if not all(map(_DIGITS.fullmatch, totals + squares)):
+            raise DamagedFileError("the sums of a sketch are not numbers")
+        if self.bin_ends != self.count_ends or self.bins.max(initial=0) >= BINS:
+            raise DamagedFileError("bins and counts of a sketch do not belong together")
+        ascending = self.bins[1:] > self.bins[:-1]
+        ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
+        if not ascending.all() or self.counts.min(initial=1) <= 0 or min(zeros, default=0) < 0:
+            raise DamagedFileError("bins of a sketch do not ascend or a count is not positive")
+        counted = [int(self.counts[span].sum()) for span in spans]
+        if pixels != [dark + bright for dark, bright in zip(zeros, counted, strict=True)]:
+            raise DamagedFileError("the counts of a sketch do not add up to its pixels")
+        return {
+            name: Sketch(
+                pixels=pixels[row],
+                zeros=zeros[row],
+                minimum=minima[row],
+                maximum=maxima[row],
+                total=int(totals[row]),
+                squares=int(squares[row]),
+                bins=self.bins[span],
+                counts=self.counts[span],
+            )
+            for row, (name, span) in enumerate(zip(names, spans, strict=True))
+        }
 
 
 def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
@@ -380,17 +402,6 @@ def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
 
 
 _DIGITS = re.compile(r"[0-9]{1,200}")  # longer than the sums of 2^63 of the largest float32
-
-
-def _checksum(batch: pa.RecordBatch) -> bytes:
-    """CRC-32 of everything that the rows say, as text."""
-    facts: list[Any] = [column.to_pylist() for column in batch.columns[:-2]]
-    checksum = 0
-    for column in batch.columns[-2:]:
-        values, ends = _flat(column)
-        facts.append(ends)
-        checksum = zlib.crc32(values.data, checksum)
-    return str(zlib.crc32(repr(facts).encode(), checksum)).encode()
 
 
 def _edge(bin_number: int) -> float:

@@ -266,7 +266,7 @@ def test_mutated_bytes_give_the_same_sketches_or_a_damaged_file_error(stored: by
     [
         ({"pixels": 17}, "add up"),
         ({"zeros": -1, "pixels": 15}, "not positive"),
-        ({"bins": np.array([5, 5], np.uint16)}, "ascending"),
+        ({"bins": np.array([5, 5], np.uint16)}, "ascend"),
         ({"bins": np.array([5, BINS], np.uint16)}, "belong together"),
         ({"counts": np.array([17, -1], np.int64)}, "not positive"),
         ({"counts": np.array([16], np.int64)}, "belong together"),
