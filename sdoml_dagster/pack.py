@@ -1,8 +1,5 @@
 """A day's shard: processed frames and frozen constants → one deterministic tar with its index."""
 
-import functools
-import io
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
-from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
+from sdoml_core.errors import MissingInputError, NormalizationError
 from sdoml_core.index import encode_index
 from sdoml_core.ledger import FrameRow
 from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
 from sdoml_dagster.fit import current_normalization
+from sdoml_dagster.frames import read_frame, read_frame_table
 from sdoml_dagster.parallel import ordered_map
-from sdoml_dagster.process import read_frame_table
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
@@ -134,42 +131,11 @@ class _Preparer:
         self._settings = settings
         self._store = store
         self._constants = constants
-        self._first_pixel = functools.cache(self._first_pixel_of)
 
     def __call__(self, row: FrameRow) -> tuple[FrameRow, NDArray[np.float32] | NDArray[np.float16]]:
         side = self._settings.resolution
         out = np.empty((side, side), self._settings.dtype)
         constant = self._constants.constant(row.channel)
-        normalize(self._frame(row), constant, out, transform=transform_of(row.channel))
+        frame = read_frame(self._store, self._day, row, resolution=side)
+        normalize(frame, constant, out, transform=transform_of(row.channel))
         return row, out
-
-    def _frame(self, row: FrameRow) -> NDArray[np.float32]:
-        path = layout.processed_frames(self._day, CHANNELS[row.channel])
-        side = self._settings.resolution
-        size = side * side * 4
-        start = self._first_pixel(path) + (row.row or 0) * size
-        data = self._store.read_range(path, start, start + size)
-        if len(data) != size or zlib.crc32(data) != row.crc32:
-            raise DamagedFileError(
-                f"{self._store.locate(path)} is not what its frame table says (frame {row.row}): "
-                f"materialise the processed assets of {self._day} again"
-            )
-        return np.frombuffer(data, "<f4").reshape(side, side)
-
-    def _first_pixel_of(self, path: str) -> int:
-        """Where the pixels of a ``.npy`` begin; its header must be for this resolution."""
-        header = io.BytesIO(self._store.read_range(path, 0, 256))
-        side = self._settings.resolution
-        try:
-            np.lib.format.read_magic(header)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-        except ValueError as error:
-            raise DamagedFileError(
-                f"{self._store.locate(path)} is no .npy file: {error}"
-            ) from error
-        if shape[1:] != (side, side) or dtype != np.dtype("<f4"):
-            raise MissingInputError(
-                f"{self._store.locate(path)} holds {dtype} frames of {shape[1:]}, not float32 of "
-                f"{(side, side)}: materialise the processed assets of {self._day} again"
-            )
-        return header.tell()

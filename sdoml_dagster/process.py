@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, encode_sketches, merge
 from sdoml_dagster import layout
 from sdoml_dagster.fetch import frame_flaw, read_ledger
+from sdoml_dagster.frames import FrameWriter
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
@@ -99,42 +99,6 @@ def process_day(
     # Last, since it is what says that the day is there.
     store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows))
     return ProcessedDay(tuple(rows), sketches)
-
-
-def read_frame_table(store: Store, day: date, instrument: Instrument) -> list[FrameRow] | None:
-    """A day's frame table, or ``None`` where the day was never processed."""
-    data = store.read_if_there(layout.frame_table(day, instrument))
-    return None if data is None else FRAME_TABLE.decode(data)
-
-
-class FrameWriter:
-    """Writes frames of one shape into a ``.npy`` whose length is known only at its end."""
-
-    def __init__(self, file: IO[bytes], resolution: int, *, frames: int) -> None:
-        self._file = file
-        self._resolution = resolution
-        self._expected = frames
-        self._frames = 0
-        self._write_header(frames)
-
-    def append(self, pixels: NDArray[np.float32]) -> int:
-        """Write a frame and return its index."""
-        self._file.write(pixels.astype("<f4", copy=False).data)
-        self._frames += 1
-        return self._frames - 1
-
-    def close(self) -> None:
-        """Correct the header where frames were rejected on the way; the file stays open."""
-        if self._frames != self._expected:
-            # numpy pads the header so that the first axis can change without moving the data.
-            self._file.seek(0)
-            self._write_header(self._frames)
-
-    def _write_header(self, frames: int) -> None:
-        shape = (frames, self._resolution, self._resolution)
-        np.lib.format.write_array_header_1_0(
-            self._file, {"descr": "<f4", "fortran_order": False, "shape": shape}
-        )
 
 
 class _Worker:

@@ -1,0 +1,129 @@
+"""The five-minute tour, ``make demo``: two days of the Sun from the built-in archive to shards.
+
+Runs the commands that a user would type, on an archive of its own, and shows what came out.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+from sdoml_core.channels import INSTRUMENTS, parse_channels
+from sdoml_dagster import layout
+from sdoml_dagster.day_sheet import day_sheet
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.demo.frames import default_cache
+from sdoml_dagster.fetch import read_ledger
+from sdoml_dagster.previews import png
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+INSTANCE = Path(__file__).with_name("dagster.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tour; the exit status is that of the first command that fails."""
+    parser = argparse.ArgumentParser(prog="python -m sdoml_dagster.demo.tour", description=__doc__)
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".demo"), help="where all goes (%(default)s)"
+    )
+    parser.add_argument(
+        "--start", type=date.fromisoformat, default=date(2024, 3, 8), help="first day (%(default)s)"
+    )
+    parser.add_argument("--days", type=int, default=2, help="number of days (%(default)s)")
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder.resolve()
+    days = [options.start + timedelta(days=n) for n in range(options.days)]
+    started = time.monotonic()
+    with Archive(cache=default_cache()) as archive:
+        environment = {
+            "SDOML_STORE": str(folder / "store"),
+            "SDOML_START": str(days[0]),
+            "SDOML_END": str(days[-1] + timedelta(days=1)),
+            "SDOML_AIA_ROOTS": archive.aia_root,
+            "SDOML_HMI_ROOTS": archive.hmi_root,
+            "DAGSTER_HOME": str(_instance(folder)),
+        }
+        for name, value in environment.items():
+            print(f"export {name}={shlex.quote(value)}")
+        os.environ.update(environment)
+        for day in days:
+            status = _materialise(day)
+            if status:
+                return status
+    print(f"\n{len(days)} days in {time.monotonic() - started:.0f} s")
+    _show(Store(environment["SDOML_STORE"]), days, folder)
+    return 0
+
+
+def _instance(folder: Path) -> Path:
+    """A Dagster instance of the tour's own, so that the user's is left alone."""
+    home = folder / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(INSTANCE, home / "dagster.yaml")
+    return home
+
+
+def _materialise(day: date) -> int:
+    command = ["dagster", "asset", "materialize", "-m", "sdoml_dagster.definitions"]
+    command += ["--select", "*", "--partition", str(day)]
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    process = subprocess.Popen(  # noqa: S603 the line above
+        [sys.executable, "-W", "ignore", "-m", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout or ():
+        # Dagster's own events are in its database; the project's lines and errors are shown.
+        if " - DEBUG - " not in line:
+            print(line.split(" - ")[-1] if " - INFO - " in line else line, end="", flush=True)
+    return process.wait()
+
+
+def _show(store: Store, days: Sequence[date], folder: Path) -> None:
+    settings = Settings.load()
+    channels = parse_channels(settings.channels)
+    print("\nShards")
+    for day in days:
+        path = store.locate(layout.shard(day))
+        print(f"  {path}  {Path(path).stat().st_size / 2**20:.0f} MiB")
+    print("\nCoverage (frames of the raw ledgers)")
+    statuses: dict[str, Counter[str]] = {channel.name: Counter() for channel in channels}
+    reasons: Counter[tuple[str, str]] = Counter()
+    for day in days:
+        for instrument in INSTRUMENTS:
+            for row in read_ledger(store, day, instrument) or []:
+                statuses[row.channel][row.status] += 1
+                if row.status == "ok" and row.reason:
+                    statuses[row.channel]["stand-ins"] += 1
+                if row.status != "ok":
+                    reasons[row.status, (row.reason or "").split("; ")[0][6:]] += 1
+    columns = ("ok", "stand-ins", "missing", "quality", "invalid", "blank")
+    print("  channel   " + "".join(f"{column:>10}" for column in columns))
+    for name, counts in statuses.items():
+        print(f"  {name:<10}" + "".join(f"{counts[column]:>10}" for column in columns))
+    for (status, reason), count in reasons.most_common():
+        print(f"  {count:>4} × {status}: {reason}")
+    sheet = next(
+        filter(
+            None,
+            (day_sheet(store, day, channels, settings=settings, tile=384) for day in days),
+        ),
+        None,
+    )
+    if sheet is not None:
+        picture = folder / "sdoml-lite.png"
+        picture.write_bytes(png(sheet))
+        print(f"\nThe Sun\n  {picture}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
