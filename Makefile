@@ -1,0 +1,46 @@
+# One-line targets; each does its own set-up in $(VENV). `make help` lists them.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: help demo ui test check docs bench cluster-demo constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.base ## two days from the built-in archive to shards, and a picture of the Sun
+	$(BIN)/python -m sdoml_dagster.demo.tour
+
+ui: $(VENV)/.base ## Dagster's web UI and daemon on the built-in archive
+	$(BIN)/python -m sdoml_dagster.demo.ui
+
+test: $(VENV)/.dev ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## lint, format, types and import rules
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+docs: $(VENV)/.docs ## the documentation, strictly, into site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.dev ## the benchmark of the pipeline against the original's way of working
+	$(BIN)/python benchmarks/pipeline.py
+
+constraints: $(VENV)/.dev $(VENV)/.docs ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+clean: ## remove what the targets made, but not ./data
+	rm -rf $(VENV) .demo site build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e . && touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]' && touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]' && touch $@
