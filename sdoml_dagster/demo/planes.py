@@ -81,16 +81,15 @@ def _radial_profile(
     count = np.bincount(ring, minlength=PROFILE_BINS)
     # bright regions would put rings into the profile: integers sum without rounding
     units = np.clip(np.rint(image.ravel() * 16), 0, 16 * 450).astype(np.int64)
-    mean = np.bincount(ring, units, minlength=PROFILE_BINS) / np.maximum(count, 1) / 16
-    result = mean.copy()
+    total = np.bincount(ring, units, minlength=PROFILE_BINS).astype(np.int64)
+    result = np.zeros(PROFILE_BINS)
     for index in range(PROFILE_BINS):
         radius = index * PROFILE_STEP
         reach = 1 if 0.97 < radius < 1.06 else 12 if radius > 0.15 else 60
         window = slice(max(0, index - reach), index + reach + 1)
-        if count[window].any():
-            result[index] = (mean[window] * count[window]).sum() / count[window].sum()
-        else:
-            result[index] = result[index - 1]
+        pixels = int(count[window].sum())
+        # beyond the corners there is nothing: the last ring goes on
+        result[index] = int(total[window].sum()) / (16 * pixels) if pixels else result[index - 1]
     return np.maximum(result, 0.05)
 
 
