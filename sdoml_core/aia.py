@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import BlankFrameError, CorruptFrameError, WrongFrameError
-from sdoml_core.fits import Header, find_image, read_pixels, verify_checksum
+from sdoml_core.fits import Header, find_image, verify_checksum
+from sdoml_core.fits_pixels import read_pixels
 from sdoml_core.resample import sum_blocks
 
 SIZE = 1024

@@ -47,10 +47,9 @@ def sum_blocks(
     -------
     float32 (n, n); row 0 is what the last rows of the input hold.
     """
-    index, weight = sample_taps(image.shape[0], scale)
     out = np.empty((resolution, resolution), np.float32)
     kernel = _sum_complete if complete else _sum_weighted
-    kernel(image, index, weight, divisor, out)
+    kernel(image, sample_taps(image.shape[0], scale), divisor, out)
     return out
 
 
@@ -81,58 +80,77 @@ def mean_grey_blocks(
 
 
 @lru_cache(maxsize=64)
-def sample_taps(size: int, scale: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def sample_taps(
+    size: int, scale: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
 
-    Both of shape (size,); i is at most size − 2, so that i + 1 always exists.
+    Both of shape (size,); i is at most size − 2, so that i + 1 always exists. Third, where runs
+    of indices that follow each other begin, and the size.
     """
     offset = size / 2 - scale * size / 2
     position = np.clip((np.arange(size) - offset) / scale, 0, size - 1)
     index = np.minimum(position.astype(np.int64), size - 2)
     weight = position - index
-    index.flags.writeable = weight.flags.writeable = False
-    return index, weight
+    runs = np.concatenate([[0], np.flatnonzero(np.diff(index) != 1) + 1, [size]])
+    for array in (index, weight, runs):
+        array.flags.writeable = False  # they are cached, and shared by threads
+    return index, weight, runs
 
 
 @lru_cache(maxsize=64)
 def block_taps(
     size: int, resolution: int, scale: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """First input index (n,) and weights (n, taps) of the mean over each block of samples."""
-    index, weight = sample_taps(size, scale)
+    """First input index (n,) and weights (taps, n) of the mean over each block of samples."""
+    index, weight, _ = sample_taps(size, scale)
     block = size // resolution
     left = index.reshape(resolution, block)
     share = weight.reshape(resolution, block)
     taps = int((left.max(axis=1) - left.min(axis=1)).max()) + 2
     first = np.minimum(left.min(axis=1), size - taps)
-    weights = np.zeros((resolution, taps))
-    row = np.broadcast_to(np.arange(resolution)[:, None], left.shape)
-    np.add.at(weights, (row, left - first[:, None]), (1 - share) / block)
-    np.add.at(weights, (row, left - first[:, None] + 1), share / block)
-    first.flags.writeable = weights.flags.writeable = False
+    weights = np.zeros((taps, resolution))
+    column = np.broadcast_to(np.arange(resolution)[:, None], left.shape)
+    np.add.at(weights, (left - first[:, None], column), (1 - share) / block)
+    np.add.at(weights, (left - first[:, None] + 1, column), share / block)
+    for array in (first, weights):
+        array.flags.writeable = False
     return first, weights
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _interpolate_row(source: Any, index: Any, weight: Any, scratch: Any, into: Any) -> None:
-    """One input row at all column samples: the positive part, and where it is positive."""
+def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
+    """One input row at all column samples: the positive part, and where it is positive.
+
+    Column samples come in runs whose input indices follow each other, so that the inner loop
+    reads memory in order and is vectorised, which a gather through `index` is not.
+    """
+    index, weight, runs = taps
     size = source.shape[0]
     for c in range(size):
         x = source[c]
         positive = x > 0.0
         scratch[0, c] = x if positive else 0.0
         scratch[1, c] = 1.0 if positive else 0.0
-    for c in range(size):
-        i = index[c]
-        f = weight[c]
-        g = 1.0 - f
-        into[0, c] = g * scratch[0, i] + f * scratch[0, i + 1]
-        into[1, c] = g * scratch[1, i] + f * scratch[1, i + 1]
+    for n in range(runs.size - 1):
+        start = runs[n]
+        length = runs[n + 1] - start
+        i = index[start]
+        share = weight[start : start + length]
+        left, right = scratch[0, i : i + length], scratch[0, i + 1 : i + 1 + length]
+        left_flag, right_flag = scratch[1, i : i + length], scratch[1, i + 1 : i + 1 + length]
+        value, mask = into[0, start : start + length], into[1, start : start + length]
+        for c in range(length):
+            f = share[c]
+            g = 1.0 - f
+            value[c] = g * left[c] + f * right[c]
+            mask[c] = g * left_flag[c] + f * right_flag[c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_complete(image: Any, index: Any, weight: Any, divisor: float, out: Any) -> None:
+def _sum_complete(image: Any, taps: Any, divisor: float, out: Any) -> None:
     """The sum for an image without NaN."""
+    index, weight, _ = taps
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -147,10 +165,10 @@ def _sum_complete(image: Any, index: Any, weight: Any, divisor: float, out: Any)
             top_is_odd = top & 1
             if held_even != top + top_is_odd:
                 held_even = top + top_is_odd
-                _interpolate_row(image[held_even], index, weight, scratch, even)
+                _interpolate_row(image[held_even], taps, scratch, even)
             if held_odd != top + 1 - top_is_odd:
                 held_odd = top + 1 - top_is_odd
-                _interpolate_row(image[held_odd], index, weight, scratch, odd)
+                _interpolate_row(image[held_odd], taps, scratch, odd)
             f = 1.0 - weight[r] if top_is_odd else weight[r]
             g = 1.0 - f
             for c in range(size):
@@ -165,8 +183,9 @@ def _sum_complete(image: Any, index: Any, weight: Any, divisor: float, out: Any)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _interpolate_row_weighted(source: Any, index: Any, weight: Any, into: Any) -> None:
+def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
     """As `_interpolate_row`, and the share of the weight that has data."""
+    index, weight, _ = taps
     for c in range(source.shape[0]):
         a = source[index[c]]
         b = source[index[c] + 1]
@@ -178,8 +197,9 @@ def _interpolate_row_weighted(source: Any, index: Any, weight: Any, into: Any) -
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_weighted(image: Any, index: Any, weight: Any, divisor: float, out: Any) -> None:
+def _sum_weighted(image: Any, taps: Any, divisor: float, out: Any) -> None:
     """The sum for an image with NaN: they have no weight."""
+    index, weight, _ = taps
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -190,8 +210,8 @@ def _sum_weighted(image: Any, index: Any, weight: Any, divisor: float, out: Any)
         total[:] = 0.0
         samples[:] = 0
         for r in range(p * block, (p + 1) * block):
-            _interpolate_row_weighted(image[index[r]], index, weight, lower)
-            _interpolate_row_weighted(image[index[r] + 1], index, weight, upper)
+            _interpolate_row_weighted(image[index[r]], taps, lower)
+            _interpolate_row_weighted(image[index[r] + 1], taps, upper)
             f = weight[r]
             g = 1.0 - f
             for c in range(size):
@@ -212,31 +232,46 @@ def _sum_weighted(image: Any, index: Any, weight: Any, divisor: float, out: Any)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _sum_channels(row: Any, grey: Any) -> None:
+    """Sums of three neighbouring bytes."""
+    for c in range(grey.size):
+        at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not look for negative indices
+        red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
+        grey[c] = np.int32(red) + np.int32(green) + np.int32(blue)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _mean_grey(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
-    """Separable block means of the mean of three bytes; a ring of rows already narrowed."""
+    """Block means of the mean of three bytes: down the columns, then along the row.
+
+    Rows that overlapping blocks share stay in a ring.
+    """
     size = rgb.shape[0]
-    resolution, taps = weights.shape
-    grey = np.empty(size)
-    ring = np.empty((taps, resolution))
+    taps, resolution = weights.shape
+    packed = rgb.reshape(size, 3 * size)
+    ring = np.empty((taps, size))
     held = np.full(taps, -1)
+    line = np.empty(size)
     total = np.empty(resolution)
     for p in range(resolution):
-        total[:] = 0.0
+        line[:] = 0.0
         for t in range(taps):
+            share = weights[t, p]
+            if share == 0.0:
+                continue
             row = first[p] + t
-            slot = row % taps
-            if held[slot] != row:
-                held[slot] = row
-                for c in range(size):
-                    grey[c] = np.int32(rgb[row, c, 0]) + rgb[row, c, 1] + rgb[row, c, 2]
+            grey = ring[row % taps]
+            if held[row % taps] != row:
+                held[row % taps] = row
+                _sum_channels(packed[row], grey)
                 if row >= label[0]:
                     grey[: label[1]] = 0.0
-                for q in range(resolution):
-                    amount = 0.0
-                    for u in range(taps):
-                        amount += weights[q, u] * grey[first[q] + u]
-                    ring[slot, q] = amount
+            for c in range(size):
+                line[c] += share * grey[c]
+        total[:] = 0.0
+        for t in range(taps):
+            shares = weights[t]
             for q in range(resolution):
-                total[q] += weights[p, t] * ring[slot, q]
+                total[q] += shares[q] * line[np.uint64(first[q] + t)]
         for q in range(resolution):
             out[p, q] = total[q] / 765.0

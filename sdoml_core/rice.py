@@ -41,7 +41,7 @@ def _leading_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001 - numba pa
 
 
 @intrinsic
-def _load_unchecked(typingctx: Any, stream: Any, position: Any) -> Any:  # noqa: ARG001
+def load_word(typingctx: Any, stream: Any, position: Any) -> Any:  # noqa: ARG001
     """Eight bytes of a uint8 array as one big-endian word; the caller has checked the bounds."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -59,7 +59,7 @@ def _load(stream: Any, position: Any) -> Any:
     """Eight bytes from a position on, big-endian; zeros beyond the end."""
     size = np.uint64(stream.size)
     if position + np.uint64(8) <= size:
-        return _load_unchecked(stream, position)  # type: ignore[call-arg]
+        return load_word(stream, position)  # type: ignore[call-arg]
     word = np.uint64(0)
     for i in range(8):
         at = position + np.uint64(i)

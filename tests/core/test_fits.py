@@ -1,4 +1,4 @@
-"""Where a file has its image, whether it is whole, and what its pixels are; astropy is the truth."""
+"""Where a file has its image, whether it is whole, what its pixels are; astropy is the truth."""
 
 import io
 import subprocess
@@ -21,6 +21,7 @@ from sdoml_core.errors import (
     TruncatedFrameError,
     WrongFrameError,
 )
+from sdoml_core.fits_pixels import read_pixels
 
 REAL_AIA = Path(__file__).parents[2] / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
 REAL = REAL_AIA.read_bytes()
@@ -65,7 +66,7 @@ def _written(hdus: list[object], cards: dict[str, bytes] | None, *, checksum: bo
 def read(data: bytes) -> tuple[NDArray[np.float32], int]:
     hdu = fits.find_image(data)
     fits.verify_checksum(data, hdu)
-    return fits.read_pixels(data, hdu)
+    return read_pixels(data, hdu)
 
 
 def read_by_astropy(data: bytes) -> NDArray[np.float32]:
