@@ -376,7 +376,8 @@ class _Rows(NamedTuple):
         ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
         if not ascending.all() or self.counts.min(initial=1) <= 0 or min(zeros, default=0) < 0:
             raise DamagedFileError("bins of a sketch do not ascend or a count is not positive")
-        counted = [int(self.counts[span].sum()) for span in spans]
+        cumulated = np.concatenate(([0], np.cumsum(self.counts)))[[0, *self.bin_ends]].tolist()
+        counted = [end - start for start, end in pairwise(cumulated)]
         if pixels != [dark + bright for dark, bright in zip(zeros, counted, strict=True)]:
             raise DamagedFileError("the counts of a sketch do not add up to its pixels")
         return {

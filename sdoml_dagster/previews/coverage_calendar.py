@@ -57,7 +57,8 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
     first = date(year, 1, 1)
     canvas.text((_MARGIN, top + 3.5 * _STEP - 8), str(year), 16, anchor="lm")
     fractions = [fraction for day, fraction in days.items() if day.year == year]
-    canvas.text((_MARGIN, top + 3.5 * _STEP + 10), f"{len(fractions)} days", 11, MUTED, anchor="lm")
+    asked = f"{len(fractions)} day{'s' * (len(fractions) != 1)}"
+    canvas.text((_MARGIN, top + 3.5 * _STEP + 10), asked, 11, MUTED, anchor="lm")
     for month in range(1, 13):
         middle = date(year, month, monthrange(year, month)[1] // 2)
         x = _LEFT + (_week(middle) + 0.5) * _STEP

@@ -48,8 +48,9 @@ def histograms(
     width = 2 * _MARGIN + columns * (_WIDTH + _GAP) - _GAP
     canvas = Canvas(width, _HEADER + rows * (_HEIGHT + _GAP) - _GAP + _MARGIN)
     canvas.text((_MARGIN, 42), f"Normalisation {normalization.version}", 20)
+    days = f"{normalization.days:,} day{'s' * (normalization.days != 1)}"
     facts = (
-        f"{normalization.method} · {normalization.days} days, {normalization.first_day} to "
+        f"{normalization.method} · {days}, {normalization.first_day} to "
         f"{normalization.last_day} · {normalization.resolution} px"
     )
     room = width - 2 * _MARGIN - 330
