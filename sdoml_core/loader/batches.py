@@ -14,8 +14,8 @@ from sdoml_core.loader.pipeline import BatchSource, read_ahead
 class BatchSampler(Sampler[list[int]]):
     """Batches of sample numbers in a resumable order, for a ``DataLoader``.
 
-    ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8), collate_fn=collate)``
-    resumes exactly. For another number of ranks or workers give `load_state_dict` what
+    ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8))`` resumes exactly. For
+    another number of ranks or workers give `load_state_dict` what
     `sdoml_core.loader.global_state` takes out of the loader's state.
 
     Parameters

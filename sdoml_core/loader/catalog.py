@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.index import DTYPES, FACTS
-from sdoml_core.parquet import check_shard_name, index_metadata, open_parquet, read_columns
+from sdoml_core.parquet import (
+    check_shard_name,
+    index_metadata,
+    integers,
+    open_parquet,
+    read_columns,
+    timestamps,
+)
 
 
 class Catalog:
@@ -51,8 +58,9 @@ class Catalog:
     def __init__(self, source: str | bytes):
         self._source = source
         file = open_parquet(source)
-        facts = index_metadata(file.schema_arrow, kind="release")
-        self.channels = tuple(name for name in CHANNELS if name in file.schema_arrow.names)
+        schema = file.schema_arrow  # parsed anew at each access
+        facts = index_metadata(schema, kind="release")
+        self.channels = tuple(name for name in CHANNELS if name in schema.names)
         try:
             pixels = json.loads(facts["sdoml.pixels"])
             shards = json.loads(facts["sdoml.shards"])
@@ -71,13 +79,21 @@ class Catalog:
     def _read_samples(self, file: pq.ParquetFile) -> None:
         table = read_columns(file, ["slot", "shard"])
         try:
-            self.slots = np.asarray(table.column("slot").to_numpy()).astype("datetime64[s]")
-            owners = table.column("shard").combine_chunks()
-            names = owners.dictionary.to_pylist()
+            self.slots = timestamps(table.column("slot"))
+            owners = table.column("shard").unify_dictionaries()
+            names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
             number = {name: i for i, name in enumerate(self.shards)}
             lookup = np.array([number[name] for name in names], np.int32)
-            self.shard = lookup[owners.indices.to_numpy()]
-        except (KeyError, AttributeError, TypeError, ValueError, pa.ArrowException) as error:
+            indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
+            self.shard = lookup[integers(indices, np.int32, missing=len(names))]
+        except (
+            KeyError,
+            AttributeError,
+            IndexError,
+            TypeError,
+            ValueError,
+            pa.ArrowException,
+        ) as error:
             raise DamagedFileError(f"index of a release is damaged: {error}") from error
         if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
             raise DamagedFileError("index of a release is not in order of time")
@@ -137,9 +153,7 @@ class Catalog:
 
 
 def _slots(file: pq.ParquetFile) -> NDArray[np.datetime64]:
-    return np.asarray(read_columns(file, ["slot"]).column("slot").to_numpy()).astype(
-        "datetime64[s]"
-    )
+    return timestamps(read_columns(file, ["slot"]).column("slot"))
 
 
 def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
@@ -155,10 +169,6 @@ def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
 def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:
     """A leaf of whole numbers, with a value for what is null."""
     leaf = _chunks(file, channel, name)
-    if not pa.types.is_integer(leaf.type):
+    if leaf.type not in {pa.int64(), pa.uint32()}:
         raise DamagedFileError(f"index of a release has a {name} of type {leaf.type}")
-    # Through float64, which is exact to 2⁵³ bytes; pyarrow.compute would take 0.4 s to import.
-    values = np.asarray(leaf.to_numpy())
-    if leaf.null_count:
-        values = np.where(np.isnan(values), missing, values)
-    return values.astype(np.int64)
+    return integers(leaf, np.int64 if leaf.type == pa.int64() else np.uint32, missing)

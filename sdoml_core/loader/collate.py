@@ -5,9 +5,16 @@ from typing import Any
 
 import torch
 from torch.utils.data import default_collate
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 
-class Samples(list[Any]):
+class Sample(tuple[Any, ...]):
+    """A sample: tensor, time and, where asked for, metadata."""
+
+    __slots__ = ()
+
+
+class Samples(list[Sample]):
     """Samples that were read together."""
 
     batch: torch.Tensor | None = None
@@ -17,11 +24,11 @@ class Samples(list[Any]):
     """How many each sample has."""
 
 
-def collate(samples: Sequence[Any]) -> tuple[Any, ...]:
+def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
     """Batch of samples: tensor (B, C, H, W), list of times, list of metadata where asked for.
 
-    For ``DataLoader(dataset, collate_fn=collate)``; without a copy where the samples were read
-    together.
+    Without a copy where the samples were read together. What every ``DataLoader`` does with
+    these samples by default.
     """
     if not isinstance(samples, Samples):
         tensors, *rest = zip(*samples, strict=True)
@@ -31,3 +38,11 @@ def collate(samples: Sequence[Any]) -> tuple[Any, ...]:
     if batch is None:
         batch = default_collate([sample[0] for sample in samples])
     return (batch, *others)
+
+
+def _collate_by_default(samples: Sequence[Sample], *, collate_fn_map: Any = None) -> Any:  # noqa: ARG001
+    return collate(samples)
+
+
+# The extension that the documentation of default_collate describes.
+default_collate_fn_map[Sample] = _collate_by_default

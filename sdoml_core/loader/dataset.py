@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
-from sdoml_core.loader.collate import Samples, collate
+from sdoml_core.loader.collate import Sample, Samples, collate
 from sdoml_core.loader.files import open_files
 from sdoml_core.loader.pipeline import Pending
 from sdoml_core.loader.reader import FrameReader
@@ -28,8 +28,6 @@ from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Those of the original's loader, in its order."""
-
-Sample = tuple[Any, ...]
 
 
 class SDOMLlite(Dataset[Sample]):
@@ -244,7 +242,7 @@ class SDOMLlite(Dataset[Sample]):
         """The sample of a row of the catalog, from its pixels."""
         value = tensor if self.transform is None else self.transform(tensor)
         time = iso(self.reader.catalog.slots[row])
-        return (value, time, self.facts(row)) if self.metadata else (value, time)
+        return Sample((value, time, self.facts(row)) if self.metadata else (value, time))
 
     def row_of(self, index: int | Time) -> int:
         """Row of the catalog of a sample, by number or time.

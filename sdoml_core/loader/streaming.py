@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.collate import Sample
 from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
 from sdoml_core.loader.permutation import Cursor, permutation, random_keys, step_bounds
 from sdoml_core.loader.pipeline import read_ahead
@@ -121,7 +122,7 @@ class ShardDataset(IterableDataset[Any]):
                 yield batch
             else:
                 for item in range(len(batch[0])):
-                    yield tuple(part[item] for part in batch)
+                    yield Sample(part[item] for part in batch)
         self._cursor.finish()
         self._step = 0
 

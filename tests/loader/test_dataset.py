@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from synthetic_shards import CONSTANT, FIRST, SIDE, VERSION, at, frame, write_day, write_release
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from sdoml_core.errors import (
     DamagedFileError,
@@ -132,20 +132,19 @@ def test_a_batch_lies_side_by_side_and_is_collated_without_a_copy(release):
     samples = dataset.__getitems__([3, 59, 0])
     batch, times = collate(samples)
     assert batch.data_ptr() == samples[0][0].data_ptr()
+    assert default_collate(samples)[0].data_ptr() == batch.data_ptr()
     assert times == [str(dataset.times[number]) for number in (3, 59, 0)]
     for tensor, number in zip(batch, (3, 59, 0), strict=True):
         assert torch.equal(tensor, dataset[number][0])
 
 
 @pytest.mark.parametrize("context", [None, "fork", "spawn"])
-@pytest.mark.parametrize("function", [None, collate])
-def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context, function):
+def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
     dataset[0]  # handles are open before workers start
     loader = DataLoader(
         dataset,
         batch_size=8,
-        collate_fn=function,
         num_workers=2 if context else 0,
         multiprocessing_context=context,
     )
@@ -155,6 +154,13 @@ def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context, 
         for tensor, time in zip(tensors, times, strict=True):
             np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
     assert seen == [str(time) for time in dataset.times]
+
+
+def test_a_loader_of_a_subset_and_of_metadata_needs_no_collation_of_its_own(release):
+    dataset = SDOMLlite(release, metadata=True)
+    tensors, times, facts = next(iter(DataLoader(Subset(dataset, [5, 7]), batch_size=2)))
+    assert torch.equal(tensors[1], dataset[7][0])
+    assert [times[1], facts[1]] == list(dataset[7][1:])
 
 
 def test_it_can_be_pickled(release):
