@@ -47,11 +47,15 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
-    """Write the whole bytes that the accumulator holds; how far, and the bits that stay."""
-    while held >= 8:
-        held -= 8
-        heap[position] = np.uint8((accumulator >> np.uint64(held)) & np.uint64(255))
-        position += 1
+    """Write 32 bits where the accumulator holds as many; how far, and how many bits stay."""
+    if held >= 32:
+        held -= 32
+        word = np.uint32(accumulator >> np.uint64(held))
+        heap[position] = np.uint8(word >> np.uint32(24))
+        heap[position + 1] = np.uint8(word >> np.uint32(16))
+        heap[position + 2] = np.uint8(word >> np.uint32(8))
+        heap[position + 3] = np.uint8(word)
+        position += 4
     return position, held
 
 
@@ -99,7 +103,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             raw = split >= FS_MAX
             code = FS_MAX + 1 if raw else 0 if total == 0 else split + 1
             accumulator = (accumulator << np.uint64(FS_BITS)) | np.uint64(code)
-            held += FS_BITS
+            position, held = _flush(heap, position, accumulator, held + FS_BITS)
             if total == 0:
                 continue
             # each number: its high part as so many zeros, a one, then its low part
@@ -107,22 +111,22 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             low_bits = 32 if raw else split + 1
             for k in range(size):
                 number = np.uint64(zigzag[k])
-                low = number
+                bits, low = low_bits, number
                 if not raw:
                     zeros = np.int64(number >> np.uint64(split))
                     low = (number & (stop - one)) | stop
-                    while zeros > 0:
-                        some = 24 if zeros > 24 else zeros
+                    while zeros + low_bits > 32:
+                        some = 31 if zeros > 31 else zeros
                         zeros -= some
                         accumulator <<= np.uint64(some)
                         position, held = _flush(heap, position, accumulator, held + some)
-                accumulator = (accumulator << np.uint64(low_bits)) | low
-                position, held = _flush(heap, position, accumulator, held + low_bits)
+                    bits = low_bits + zeros
+                accumulator = (accumulator << np.uint64(bits)) | low
+                position, held = _flush(heap, position, accumulator, held + bits)
         # what remains fills up with zeros
-        position, held = _flush(heap, position, accumulator, held)
-        if held > 0:
-            last_byte = (accumulator << np.uint64(8 - held)) & np.uint64(255)
-            heap[position] = np.uint8(last_byte)
+        while held > 0:
+            heap[position] = np.uint8((accumulator << np.uint64(32 - held)) >> np.uint64(24))
+            held -= 8
             position += 1
         descriptors[row, 0] = position - start
         descriptors[row, 1] = start

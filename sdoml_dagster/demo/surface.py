@@ -386,4 +386,4 @@ def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def
             root = np.sqrt(abs(b) + 30)
             s = 400 * b / (root * np.sqrt(root))  # (|B| + 30)^(3/4)
             s = min(max(s, -1500.0), 1500.0)
-            out[size - 1 - row, column] = np.uint8(max(np.int32(253 * (s + 1500) / 3000 + 0.5), 1))
+            out[size - 1 - row, column] = np.uint8(max(253 * (s + 1500) / 3000 + 0.5, 1.0))
