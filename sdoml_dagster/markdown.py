@@ -1,0 +1,44 @@
+"""Numbers, sizes and tables as Markdown."""
+
+import math
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit, urlunsplit
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+    )
+
+
+def size_category(samples: int) -> str:
+    """The class of sizes that dataset hubs sort by: ``1K<n<10K``."""
+    bounds = ("1K", "10K", "100K", "1M", "10M")
+    if samples < 1000:
+        return "n<1K"
+    power = int(math.log10(samples) + 1e-9) - 3
+    return f"{bounds[power]}<n<{bounds[power + 1]}"
+
+
+def size_text(size: int) -> str:
+    """Bytes as people write them, in powers of 1024."""
+    amount, units = float(size), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while amount >= 1024 and unit != "TiB":
+        amount, unit = amount / 1024, next(units)
+    return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down, so that only what has no gap is 100 %."""
+    if not whole:
+        return "–"
+    return "100 %" if part == whole else f"{math.floor(10000 * part / whole) / 100:.2f} %"
+
+
+def public(root: str) -> str:
+    """An address without the user name and password that it may carry."""
+    parts = urlsplit(root)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -1,0 +1,312 @@
+"""A release: daily shards under numbers, with one index and everything that describes them.
+
+The index goes first and SHA256SUMS comes last, so that a release that is being made, or whose
+making was killed, never looks whole; making it again gives the same bytes. Where a shard of the
+release is a day's shard, it is a hard link: a release of a year costs no disk. A day that is
+packed anew gets a new file, and the release keeps the old one.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError, MissingInputError, SettingError
+from sdoml_core.index import Index, consolidate
+from sdoml_core.parquet import SHARD_NAME
+from sdoml_core.shard import ShardWriter
+from sdoml_dagster import layout
+from sdoml_dagster.card import Card
+from sdoml_dagster.coverage import Coverage, Frames, count_coverage, days_between
+from sdoml_dagster.parallel import ordered_map
+from sdoml_dagster.partitions import expected_slots
+from sdoml_dagster.previews import Panel, contact_sheet, png
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.released_days import (
+    BuiltDay,
+    built_days,
+    common_normalization,
+    complete_rows,
+    damaged,
+)
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+INDEX = "index.parquet"
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """What a release shall be."""
+
+    name: str = "sdoml-lite"
+    """Of its folder."""
+
+    prefix: str | None = None
+    """Of its shards; the name where not given."""
+
+    days_per_shard: int = 1
+    """Built days that one shard takes."""
+
+    first_day: date | None = None
+    last_day: date | None = None
+    """Both included; by default all days that have a shard."""
+
+    complete_only: bool = False
+    """Keep only samples that have every channel of the settings, and only these channels."""
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.shard_prefix):
+            if "/" in name or not SHARD_NAME.fullmatch(f"{name}-1.tar"):
+                raise SettingError(
+                    f"{name!r} cannot name a release: use letters, digits, . _ and -"
+                )
+        if self.days_per_shard < 1:
+            raise SettingError(f"days_per_shard is {self.days_per_shard}, not 1 or more")
+        if self.first_day and self.last_day and self.first_day > self.last_day:
+            raise SettingError(f"first_day {self.first_day} is after last_day {self.last_day}")
+
+    @property
+    def shard_prefix(self) -> str:
+        """What the names of shards begin with."""
+        return self.prefix or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A finished release."""
+
+    folder: str
+    card: Card
+    coverage: Coverage
+    sums: bytes
+    """Content of SHA256SUMS, which stands for the content of the whole release."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One shard to write."""
+
+    name: str
+    days: tuple[BuiltDay, ...]
+
+
+def publish(
+    request: ReleaseRequest, *, settings: Settings, store: Store, report: Callable[[str], None]
+) -> Release:
+    """Write a release, or write it again.
+
+    Raises
+    ------
+    MissingInputError
+        Where the range has no frames, or a shard lacks its index.
+    NormalizationError
+        Where the shards were normalised by different constants.
+    DamagedFileError
+        Where a shard is not what its index says.
+    """
+    built = built_days(
+        store, first=request.first_day, last=request.last_day, threads=settings.threads
+    )
+    normalization, constants = common_normalization(store, built)
+    released = _select(built, request, settings)
+    plans = _number(released, request)
+
+    folder = layout.release_folder(request.name)
+    for name in (SUMS, INDEX):
+        store.delete(f"{folder}/{name}")
+    store.sweep(folder)
+    names = {plan.name for plan in plans}
+    for name in store.sizes(folder):
+        if name.endswith(".tar") and name not in names:
+            store.delete(f"{folder}/{name}")
+
+    progress = Progress(f"release {request.name}", sum(map(_frames, plans)), report)
+    writer = _ShardMaker(folder, request, settings, store)
+    indexes: list[Index] = []
+    for index in ordered_map(writer, plans, threads=settings.threads, name="release"):
+        indexes.append(index)
+        for _ in range(index.table.num_rows):
+            progress.step("ok")
+
+    coverage = _coverage(request, settings, store, built, released)
+    slots = Counter(slot for index in indexes for slot in index.table["slot"].to_pylist())
+    present = {name for index in indexes for name in index.table["channel"].unique().to_pylist()}
+    channels = tuple(name for name in CHANNELS if name in present)
+    first = indexes[0].table
+    card = Card(
+        name=request.name,
+        settings=settings,
+        normalization=normalization,
+        coverage=coverage,
+        channels=channels,
+        dtype=first["dtype"][0].as_py(),
+        resolution=first["resolution"][0].as_py(),
+        member=first["member"][0].as_py(),
+        shards=tuple(index.shard for index in indexes),
+        bytes=sum(index.shard_bytes for index in indexes),
+        first=min(slots),
+        last=max(slots),
+        samples=len(slots),
+        complete=sum(count == len(channels) for count in slots.values()),
+        complete_only=request.complete_only,
+        days_per_shard=request.days_per_shard,
+    )
+    files = {
+        "normalization.json": constants,
+        "coverage.parquet": coverage.to_parquet(),
+        "contact_sheet.png": _picture(store, folder, indexes, slots, card),
+        "README.md": card.markdown().encode(),
+        INDEX: consolidate(indexes),
+    }
+    hashes = {index.shard: index.shard_sha256 for index in indexes}
+    for name, data in files.items():
+        store.write(f"{folder}/{name}", data)
+        hashes[name] = hashlib.sha256(data).hexdigest()
+    sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
+    store.write(f"{folder}/{SUMS}", sums)
+    return Release(folder, card, coverage, sums)
+
+
+def _select(
+    built: Sequence[BuiltDay], request: ReleaseRequest, settings: Settings
+) -> list[BuiltDay]:
+    """The days with the rows that go into the release; days without any have no shard."""
+    days = list(built)
+    if request.complete_only:
+        days = [
+            replace(
+                day,
+                index=replace(day.index, table=complete_rows(day.index.table, settings.channels)),
+            )
+            for day in built
+        ]
+    released = [day for day in days if day.index.table.num_rows]
+    if not released:
+        counts = Counter(name for day in built for name in day.index.table["channel"].to_pylist())
+        each = ", ".join(f"{name} {counts[name]}" for name in settings.channels)
+        which = "sample with every channel" if request.complete_only else "frame"
+        raise MissingInputError(
+            f"the shards from {built[0].day} to {built[-1].day} have no {which}; frames: {each}"
+        )
+    return released
+
+
+def _number(days: Sequence[BuiltDay], request: ReleaseRequest) -> list[_Plan]:
+    """Shards numbered from 1, the numbers padded to the width of the last."""
+    step = request.days_per_shard
+    groups = [tuple(days[start : start + step]) for start in range(0, len(days), step)]
+    width = len(str(len(groups)))
+    return [
+        _Plan(f"{request.shard_prefix}-{number:0{width}d}.tar", group)
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def _frames(plan: _Plan) -> int:
+    return sum(day.index.table.num_rows for day in plan.days)
+
+
+class _ShardMaker:
+    """Writes one shard of a release; shared by threads."""
+
+    def __init__(
+        self, folder: str, request: ReleaseRequest, settings: Settings, store: Store
+    ) -> None:
+        self._folder = folder
+        self._link = request.days_per_shard == 1 and not request.complete_only
+        self._settings = settings
+        self._store = store
+
+    def __call__(self, plan: _Plan) -> Index:
+        """The index of the shard, under its name in the release."""
+        path = f"{self._folder}/{plan.name}"
+        if self._link:
+            return self._linked(path, plan.name, plan.days[0])
+        return self._rewritten(path, plan)
+
+    def _linked(self, path: str, name: str, day: BuiltDay) -> Index:
+        self._store.link_or_copy(layout.shard(day.day), path)
+        found = self._store.sha256(path)
+        if found != day.index.shard_sha256:
+            raise damaged(
+                self._store, day.day, f"SHA-256 {found}, its index says {day.index.shard_sha256}"
+            )
+        return replace(day.index, shard=name)
+
+    def _rewritten(self, path: str, plan: _Plan) -> Index:
+        first = plan.days[0].index
+        with self._store.writer(path) as file:
+            writer = ShardWriter(
+                file, dtype=first.table["dtype"][0].as_py(), case=self._settings.member_case
+            )
+            for day in plan.days:
+                with self._store.open(layout.shard(day.day)) as source:
+                    try:
+                        writer.copy(source, day.index.table)
+                    except DamagedFileError as error:
+                        raise damaged(self._store, day.day, error) from error
+            summary = writer.close()
+        return Index(
+            summary.table, plan.name, summary.bytes, summary.sha256, first.normalization_version
+        )
+
+
+def _coverage(
+    request: ReleaseRequest,
+    settings: Settings,
+    store: Store,
+    built: Sequence[BuiltDay],
+    released: Sequence[BuiltDay],
+) -> Coverage:
+    """Counts of all days of the range, of which the dataset may have less than was asked for."""
+    there = {day.day: _frame_set(day.index) for day in built}
+    kept = {day: set[tuple[datetime, str]]() for day in there}
+    kept |= {day.day: _frame_set(day.index) for day in released}
+    first = max(request.first_day or built[0].day, min(settings.start.date(), built[0].day))
+    last = request.last_day or built[-1].day
+    if settings.last_day is not None:
+        last = min(last, max(settings.last_day, built[-1].day))
+    days = [
+        day for day in days_between(first, last) if day in there or expected_slots(settings, day)
+    ]
+    occurring = {channel for frames in there.values() for _, channel in frames}
+    channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
+    return count_coverage(store, settings, days=days, built=there, released=kept, channels=channels)
+
+
+def _frame_set(index: Index) -> Frames:
+    table = index.table
+    return set(zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True))
+
+
+def _picture(
+    store: Store, folder: str, indexes: Sequence[Index], slots: Counter[datetime], card: Card
+) -> bytes:
+    """A contact sheet of the sample in the middle of those that have the most channels."""
+    most = max(slots.values())
+    candidates = sorted(slot for slot, count in slots.items() if count == most)
+    chosen = candidates[len(candidates) // 2]
+    panels: dict[str, Panel] = {}
+    for index in indexes:
+        table = index.table
+        mine = pa.array([slot == chosen for slot in table["slot"].to_pylist()], pa.bool_())
+        for row in table.filter(mine).to_pylist():
+            start, end = row["data_offset"], row["offset"] + row["size"]
+            data = store.read_range(f"{folder}/{index.shard}", start, end)
+            pixels = np.frombuffer(data, np.dtype(row["dtype"]).newbyteorder("<"))
+            image = pixels.reshape(row["resolution"], row["resolution"])
+            panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
+    sheet = contact_sheet(
+        [panels.get(name, Panel(name, None)) for name in card.channels],
+        title=f"{chosen:%Y-%m-%d %H:%M} UTC",
+        subtitle=card.name,
+        normalized=True,
+    )
+    return png(sheet)
