@@ -10,6 +10,7 @@ from sdoml_core.errors import SettingError
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
+from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.assets.shards import build_shards_asset
 from sdoml_dagster.jobs import ASSET_JOBS
 from sdoml_dagster.resources import ArchiveResource, StoreResource
@@ -32,6 +33,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             *build_processed_assets(settings),
             build_normalization_asset(settings),
             build_shards_asset(settings),
+            build_release_asset(settings),
         ],
         jobs=ASSET_JOBS,
         schedules=[build_daily_update_schedule(settings)],
