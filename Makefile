@@ -25,7 +25,7 @@ docs: $(VENV)/.docs ## the documentation, strictly, into site/
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## the benchmark of the pipeline against the original's way of working
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python -m benchmarks.pipeline
 
 constraints: $(VENV)/.dev $(VENV)/.docs ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
