@@ -38,6 +38,7 @@ class RawRow:
     exposure: float | None = None
     quality: int | None = None
     rsun_obs: float | None = None
+    candidates: int | None = None
     reason: str | None = None
 
 
@@ -161,6 +162,7 @@ RAW_LEDGER = TableFormat(
         Column("bytes", "int64", "Size of the file"),
         Column("sha256", "string", "SHA-256 of the file, in hex"),
         *_OBSERVATION,
+        Column("candidates", "int64", "Minutes that could serve the slot, by the tolerance (AIA)"),
         _REASON,
     ),
 )

@@ -1,13 +1,16 @@
-"""The archive's client: mirrors, keep-alive connections, retries, back-off, circuit breakers.
+"""The archive's client: mirrors, keep-alive connections, retries and back-off.
 
 What belongs here: how to get the bytes of one file, and what counts as an answer. What does not:
-which files a day needs (:mod:`sdoml_dagster.fetch`) and what is in them (``sdoml_core``).
+when a mirror is left alone (:mod:`sdoml_dagster.mirror`), which files a day needs
+(:mod:`sdoml_dagster.fetch`) and what is in them (``sdoml_core``).
 
-An answer is *definite* when it is a whole file that passes the caller's check, a 404, or a file
-that fails the check twice. Everything else (server errors, resets, time-outs, short bodies) may
-pass, so it is tried again: at once on the next mirror, then after a pause on all of them.
+An answer is *definite* when it is a whole file that passes the caller's check, a 404 that a second
+answer confirms, or a file that fails the check twice. Everything else (server errors, resets,
+time-outs, short bodies) may pass, so it is tried again: at once on the next mirror, then after a
+pause on all of them.
 """
 
+import contextlib
 import random
 import threading
 import time
@@ -17,33 +20,31 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from sdoml_core import __version__
-from sdoml_core.errors import FrameError, OutageError, TruncatedFrameError
+from sdoml_core.errors import FrameError, NotAnImageError, OutageError
+from sdoml_dagster.mirror import Mirror
 
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"
 
 MAX_BYTES = 32 << 20
 """Largest body that is read; the archive's files are about 1 MB."""
 
+MAX_REDIRECTS = 5
+
 SLOWEST_RATE = 20_000
 """Bytes per second below which a body counts as stalled, once the read time-out has passed."""
-
-BREAKER_FAILURES = 8
-"""Failures in a row after which a mirror is left alone for a while."""
-
-LONGEST_PAUSE = 120.0
-"""Seconds; a mirror that asks for more patience (``Retry-After``) is unavailable in this run."""
 
 T = TypeVar("T")
 
 
 class FrameMissingError(LookupError):
-    """No mirror has the file."""
+    """No mirror has the file; the message is the reason for the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,54 +57,27 @@ class Fetched(Generic[T]):
 
 
 @dataclass
-class Mirror:
-    """One root and what is known of its health. Shared by threads, guarded by the client's lock."""
+class _Answers:
+    """What the mirrors have said about one file so far, by root."""
 
-    root: str
-    failures: int = 0
-    open_until: float = 0.0
-    """Monotonic time before which the mirror is not asked."""
-
-    last_error: str = ""
-
-    def succeed(self) -> None:
-        """Close the breaker."""
-        self.failures = 0
-
-    def fail(self, error: str, *, now: float, pause: float, retry_after: float | None) -> None:
-        """Count a failure; leave the mirror alone after many of them, or when it asks for that."""
-        self.failures += 1
-        self.last_error = error
-        excess = self.failures - BREAKER_FAILURES
-        if excess >= 0:
-            rest = min(pause * 2 ** min(excess // BREAKER_FAILURES + 2, 10), LONGEST_PAUSE)
-            self.open_until = max(self.open_until, now + rest)
-        if retry_after is not None:
-            self.open_until = max(self.open_until, now + retry_after)
-
-
-@dataclass
-class _Pending:
-    """What the mirrors have said about one file so far."""
-
-    missing: list[str] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     def settled(self, mirror: Mirror) -> bool:
         """Whether a mirror has given its last word."""
         root = mirror.root
-        return root in self.missing or root in self.refused or len(self.rejected.get(root, [])) >= 2
+        return root in self.missing or root in self.refused or len(self.rejected.get(root, ())) > 1
 
 
 class _TransientError(Exception):
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
 
 
 class _RefusedError(Exception):
-    """A 4xx that asking again would not change."""
+    """An answer that asking again would not change, and that says nothing of the file."""
 
 
 class ArchiveClient:
@@ -114,13 +88,13 @@ class ArchiveClient:
     roots
         Mirrors with the same content, in the order to ask them.
     connections
-        Connections held at a time; callers beyond that wait.
+        Requests under way at a time; callers beyond that wait.
     connect_timeout, read_timeout
         Seconds.
     attempts
-        Rounds over the mirrors before a file counts as an outage.
+        Times that each mirror is asked before a file counts as an outage.
     pause
-        Seconds before the second round; doubles with each round, with jitter.
+        Seconds before the second time; doubles with each, with jitter.
     """
 
     def __init__(
@@ -129,24 +103,21 @@ class ArchiveClient:
         *,
         connections: int = 4,
         connect_timeout: float = 10.0,
-        read_timeout: float = 60.0,
+        read_timeout: float = 30.0,
         attempts: int = 5,
         pause: float = 0.5,
     ) -> None:
-        self.mirrors = [Mirror(root.rstrip("/")) for root in roots]
         self.connections = connections
         self._timeout = (connect_timeout, read_timeout)
+        self.mirrors = [Mirror(root.rstrip("/"), sum(self._timeout)) for root in roots]
         self._attempts = attempts
         self._pause = pause
-        self._lock = threading.Lock()
-        self._exhausted = False
+        self._turns = threading.BoundedSemaphore(connections)
+        self._cancelled = threading.Event()
         self._session = requests.Session()
-        self._session.max_redirects = 5
         # Identity: Content-Length must mean the bytes of the file.
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
-        adapter = HTTPAdapter(
-            pool_connections=len(self.mirrors), pool_maxsize=connections, pool_block=True
-        )
+        adapter = HTTPAdapter(pool_connections=len(self.mirrors), pool_maxsize=connections)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
@@ -159,7 +130,12 @@ class ArchiveClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.cancel()
         self._session.close()
+
+    def cancel(self) -> None:
+        """Make all callers give up soon, at the latest when the next bytes come or time out."""
+        self._cancelled.set()
 
     def fetch(self, path: str, check: Callable[[bytes], T]) -> Fetched[T]:
         """The file at a path below the roots.
@@ -170,7 +146,7 @@ class ArchiveClient:
             Relative to each root.
         check
             Makes something of the bytes, or raises :class:`FrameError` where they are not what
-            the name says; such a file is asked for once more and then from the next mirror.
+            the name says; such a file is asked for on the next mirror and once more.
 
         Raises
         ------
@@ -181,67 +157,85 @@ class ArchiveClient:
         OutageError
             No definite answer after all attempts.
         """
-        pending = _Pending()
-        for attempt in range(self._attempts):
-            if attempt and not self._rest(attempt, pending):
-                break
+        answers = _Answers()
+        attempt = 0
+        while True:
+            asked = False
             for mirror in self.mirrors:
-                if pending.settled(mirror) or time.monotonic() < mirror.open_until:
-                    continue
-                fetched = self._ask(mirror, path, check, pending)
-                if fetched is not None:
-                    return fetched
-            if all(pending.settled(mirror) for mirror in self.mirrors):
-                break
-        raise self._verdict(path, pending)
+                if not answers.settled(mirror) and mirror.admit(time.monotonic()):
+                    asked = True
+                    fetched = self._ask(mirror, path, check, answers)
+                    if fetched is not None:
+                        return fetched
+            # Waiting for a breaker is no attempt: how long is for the mirror's health to say.
+            attempt += asked
+            unsettled = [mirror for mirror in self.mirrors if not answers.settled(mirror)]
+            if not unsettled or attempt >= self._attempts or not self._rest(attempt, unsettled):
+                raise self._verdict(path, answers)
 
     def _ask(
-        self, mirror: Mirror, path: str, check: Callable[[bytes], T], pending: _Pending
+        self, mirror: Mirror, path: str, check: Callable[[bytes], T], answers: _Answers
     ) -> Fetched[T] | None:
+        """Put what a mirror says on record; the file, if it is the right one."""
+        root = mirror.root
+        asked = time.monotonic()
         try:
-            data = self._get(f"{mirror.root}/{path}")
-            if data is None:
-                pending.missing.append(mirror.root)
-                fetched = None
-            else:
-                fetched = Fetched(data, check(data))
-        except FrameError as error:
-            pending.rejected.setdefault(mirror.root, []).append(error)
-            fetched = None
-        except _RefusedError as error:
-            pending.refused[mirror.root] = str(error)
-            self._count_failure(mirror, str(error), None)
-            return None
-        except _TransientError as error:
-            self._count_failure(mirror, str(error), error.retry_after)
-            return None
-        with self._lock:
+            data = self._get(f"{root}/{path}")
+            if data is None and len(self.mirrors) == 1:
+                data = self._get(f"{root}/{path}")  # there is no other to confirm the 404
             mirror.succeed()
-            self._exhausted = False
-        return fetched
+            if data is not None:
+                return Fetched(data, check(data))
+            answers.missing.add(root)
+        except FrameError as error:
+            answers.rejected.setdefault(root, []).append(error)
+        except _RefusedError as error:
+            answers.refused[root] = str(error)
+            mirror.fail(str(error), asked=asked, now=time.monotonic())
+        except _TransientError as error:
+            now = time.monotonic()
+            mirror.fail(str(error), asked=asked, now=now, retry_after=error.retry_after)
+        return None
 
     def _get(self, url: str) -> bytes | None:
-        """One request: the whole body, ``None`` for a 404."""
+        """The whole body at an address, ``None`` for a 404; follows redirects."""
         try:
-            with self._session.get(url, timeout=self._timeout, stream=True) as response:
-                if response.status_code in {404, 410}:
-                    _drain(response)
-                    return None
-                if response.status_code in {408, 425, 429} or response.status_code >= 500:
-                    raise _TransientError(
-                        f"HTTP {response.status_code} {response.reason}", _retry_after(response)
-                    )
-                if response.status_code != 200:
-                    raise _RefusedError(f"HTTP {response.status_code} {response.reason}")
-                return self._body(response)
-        except requests.TooManyRedirects as error:
-            raise _RefusedError(str(error)) from error
+            with self._turns:
+                for _ in range(MAX_REDIRECTS + 1):
+                    if not url.startswith(("http://", "https://")):
+                        raise _RefusedError(f"redirected to {url[:200]}")
+                    with self._session.get(
+                        url, timeout=self._timeout, stream=True, allow_redirects=False
+                    ) as response:
+                        if not response.is_redirect:
+                            return self._answer(response)
+                        url = urljoin(url, response.headers["Location"])
         except (requests.RequestException, TransportError, OSError) as error:
             raise _TransientError(f"{type(error).__name__}: {error}") from error
+        except ValueError as error:
+            if isinstance(error, FrameError):
+                raise
+            raise _RefusedError(f"redirected to no address: {error}") from error
+        raise _RefusedError(f"more than {MAX_REDIRECTS} redirects")
+
+    def _answer(self, response: requests.Response) -> bytes | None:
+        code = response.status_code
+        if code == 200:
+            return self._body(response)
+        if code in {404, 410}:
+            # Read the page, so that its connection can be used again.
+            with contextlib.suppress(FrameError, _TransientError, TransportError, OSError):
+                self._body(response)
+            return None
+        said = f"HTTP {code} {response.reason or ''}"[:80].rstrip()
+        if code in {408, 425, 429} or code >= 500:
+            raise _TransientError(said, _retry_after(response))
+        raise _RefusedError(said)
 
     def _body(self, response: requests.Response) -> bytes:
-        deadline = time.monotonic() + self._timeout[1]
-        promised = response.headers.get("Content-Length")
+        timeout = self._timeout[1]
+        started = time.monotonic()
+        promised = response.headers.get("Content-Length", "")
         parts: list[bytes] = []
         received = 0
         # read1 returns what has arrived, so a trickle cannot hold us for longer than the deadline.
@@ -249,58 +243,51 @@ class ArchiveClient:
             parts.append(part)
             received += len(part)
             if received > MAX_BYTES:
-                raise TruncatedFrameError(f"body is larger than {MAX_BYTES} bytes")
-            if time.monotonic() > deadline + received / SLOWEST_RATE:
-                raise _TransientError(f"stalled: {received} bytes within {self._timeout[1]:g} s")
-        if promised is not None and promised.isdigit() and received != int(promised):
+                raise NotAnImageError(f"larger than {MAX_BYTES >> 20} MiB")
+            if time.monotonic() > started + timeout + received / SLOWEST_RATE:
+                raise _TransientError(f"stalled: {received} bytes within {timeout:g} s")
+            if self._cancelled.is_set():
+                raise _TransientError("cancelled")
+        if promised.isdecimal() and received != int(promised):
             raise _TransientError(f"body ended after {received} of {promised} bytes")
         return b"".join(parts)
 
-    def _count_failure(self, mirror: Mirror, error: str, retry_after: float | None) -> None:
-        with self._lock:
-            mirror.fail(error, now=time.monotonic(), pause=self._pause, retry_after=retry_after)
-
-    def _rest(self, attempt: int, pending: _Pending) -> bool:
+    def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
         """Pause before another round; False where waiting is pointless."""
-        open_mirrors = [m for m in self.mirrors if not pending.settled(m)]
-        until = min(mirror.open_until for mirror in open_mirrors)
-        pause = self._pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 jitter
-        wait = max(until - time.monotonic(), pause)
-        answered = bool(pending.missing or pending.rejected)
-        if wait > LONGEST_PAUSE or (until > time.monotonic() and (self._exhausted or answered)):
-            return False
-        time.sleep(wait)
-        return True
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
+        until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
+        while not self._cancelled.is_set():
+            now = time.monotonic()
+            if all(mirror.hopeless(now) for mirror in unsettled):
+                return False
+            wait = max(until - now, min(mirror.wait(now) for mirror in unsettled))
+            if wait <= 0:
+                return True
+            # In short naps, since a probe's success ends the rest of a mirror early.
+            self._cancelled.wait(min(wait, 0.1))
+        return False
 
-    def _verdict(self, path: str, pending: _Pending) -> Exception:
-        for errors in pending.rejected.values():
-            return errors[-1]
-        if pending.missing:
-            return FrameMissingError(path)
-        with self._lock:
-            # From now on a file for which no mirror is open fails at once, until one answers again.
-            self._exhausted = True
+    def _verdict(self, path: str, answers: _Answers) -> Exception:
+        unsure = [mirror for mirror in self.mirrors if mirror.root not in answers.missing]
         said = "; ".join(
-            f"{m.root}: {pending.refused.get(m.root) or m.last_error}" for m in self.mirrors
+            f"{mirror.root}: {answers.refused.get(mirror.root, mirror.last_error)}"
+            for mirror in unsure
         )
+        for errors in answers.rejected.values():
+            return errors[-1]
+        if answers.missing:
+            return FrameMissingError(f"not in the archive{f' ({said})' if said else ''}")
         return OutageError(f"no answer for {path} ({said})")
 
 
-def _drain(response: requests.Response) -> None:
-    """Read a small error page, so that its connection can be used again."""
-    response.raw.read(1 << 16)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the server asks for, given as a number or as a date."""
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
+def _retry_after(response: requests.Response) -> float:
+    """Seconds that the server asks for, given as a number or as a date; 0 without."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
-        return None
+        return 0.0
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max((moment - datetime.now(UTC)).total_seconds(), 0.0)

@@ -7,9 +7,9 @@ one row of the ledger.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -33,6 +33,9 @@ from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
+
+FARTHEST_FROM_NAME = timedelta(seconds=90)
+"""How far an AIA frame may lie from the minute of its name; the next frame is two minutes away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def inspect_frame(
     frame = decode_aia(data)
     if frame.wavelength != channel.wavelength:
         raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
-    if abs(frame.observed - minute) > timedelta(minutes=2):
+    if abs(frame.observed - minute) > FARTHEST_FROM_NAME:
         raise WrongFrameError(f"was taken at {frame.observed:%Y-%m-%d %H:%M:%S}")
     return FrameFacts(
         frame.observed,
@@ -118,8 +121,9 @@ def fetch_day(
 ) -> DayLedger:
     """Bring a day's raw frames of one instrument into the store and write their ledger.
 
-    Frames that are there and valid are not fetched again; frames that the archive did not have
-    are asked for again once that word is older than ``missing_recheck_hours``.
+    Frames that are there and valid are not fetched again. Frames that the archive did not have,
+    and those for which others stand in, are asked for again once the ledger is older than
+    ``missing_recheck_hours``; those with an outage at once.
 
     Raises
     ------
@@ -129,14 +133,14 @@ def fetch_day(
     folder = layout.raw_folder(day)
     path = layout.raw_ledger(day, instrument)
     store.sweep(folder)
-    known, age = _known_rows(store, path)
-    believe_missing = age < timedelta(hours=settings.missing_recheck_hours)
+    earlier = _earlier_ledger(store, path)
+    believed = earlier.age < timedelta(hours=settings.missing_recheck_hours)
     collector = _Collector(settings, store, client, folder, set(store.sizes(folder)))
 
     def collect(expected: tuple[datetime, Channel]) -> tuple[RawRow, int]:
         slot, channel = expected
-        row = known.get((slot, channel.name))
-        if row is not None and collector.still_holds(row, believe_missing=believe_missing):
+        row = earlier.rows.get((slot, channel.name))
+        if row is not None and collector.still_holds(row, channel, believed=believed):
             return row, 0
         return collector.collect(slot, channel)
 
@@ -148,16 +152,21 @@ def fetch_day(
     progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
-    with ThreadPoolExecutor(settings.max_connections, f"raw-{instrument}") as pool:
+    # Twice as many threads as connections: while one half decodes and stores, the other fetches.
+    with ThreadPoolExecutor(2 * client.connections, f"raw-{instrument}") as pool:
         try:
             for row, received in pool.map(collect, wanted):
                 rows.append(row)
                 fetched += [received] if received else []
                 progress.step(row.status, received)
         except BaseException:
+            client.cancel()
             pool.shutdown(cancel_futures=True)
             raise
-    store.write(path, RAW_LEDGER.encode(rows))
+    content = RAW_LEDGER.encode(rows)
+    # Where nothing is new, the file keeps its time: it says since when absences are believed.
+    if not believed or content != earlier.content:
+        store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
     if outages:
         raise OutageError(
@@ -172,16 +181,28 @@ def read_ledger(store: Store, day: date, instrument: Instrument) -> list[RawRow]
     return None if data is None else RAW_LEDGER.decode(data)
 
 
-def _known_rows(store: Store, path: str) -> tuple[dict[tuple[datetime, str], RawRow], timedelta]:
-    """Rows of an earlier run and their age; a damaged ledger counts as none."""
-    data = store.read_if_there(path)
-    if data is None:
-        return {}, timedelta(0)
+@dataclass(frozen=True, slots=True)
+class _EarlierLedger:
+    """What an earlier run left; nothing, where it left none or a damaged one."""
+
+    content: bytes = b""
+    rows: Mapping[tuple[datetime, str], RawRow] = field(default_factory=dict)
+    age: timedelta = timedelta(0)
+
+
+def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
+    content = store.read_if_there(path)
+    if content is None:
+        return _EarlierLedger()
     try:
-        rows = RAW_LEDGER.decode(data)
+        rows = RAW_LEDGER.decode(content)
     except DamagedFileError:
-        return {}, timedelta(0)
-    return {(row.slot, row.channel): row for row in rows}, datetime.now(UTC) - store.modified(path)
+        return _EarlierLedger()
+    return _EarlierLedger(
+        content,
+        {(row.slot, row.channel): row for row in rows},
+        datetime.now(UTC) - store.modified(path),
+    )
 
 
 @dataclass
@@ -194,11 +215,15 @@ class _Collector:
     folder: str
     present: set[str]
 
-    def still_holds(self, row: RawRow, *, believe_missing: bool) -> bool:
+    def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
         """Whether an earlier run's row needs no new look."""
+        names = [file_name(channel, minute) for minute in self._candidates(row.slot, channel)]
         if row.status != "ok":
-            return believe_missing and row.status != "outage"
-        if row.file not in self.present:
+            # Asked for fewer neighbours, or for more, the archive may have said otherwise.
+            return believed and row.status != "outage" and row.candidates == len(names)
+        if row.file not in names or row.file not in self.present:
+            return False
+        if row.file != names[0] and not believed:
             return False
         data = self.store.read(f"{self.folder}/{row.file}")
         return hashlib.sha256(data).hexdigest() == row.sha256
@@ -206,11 +231,12 @@ class _Collector:
     def collect(self, slot: datetime, channel: Channel) -> tuple[RawRow, int]:
         """The row of one expected frame, and how many bytes of it came from the archive."""
         failures: list[_Failure] = []
-        for minute in self._candidates(slot, channel):
+        minutes = self._candidates(slot, channel)
+        for minute in minutes:
             try:
                 data, facts, received = self._frame(channel, minute)
-            except FrameMissingError:
-                failures.append(_Failure(minute, "missing", "not in the archive"))
+            except FrameMissingError as error:
+                failures.append(_Failure(minute, "missing", str(error)))
             except FrameError as error:
                 failures.append(_Failure(minute, error.status, str(error)))
             except OutageError as error:
@@ -229,6 +255,7 @@ class _Collector:
                     exposure=facts.exposure,
                     quality=facts.quality,
                     rsun_obs=facts.rsun_obs,
+                    candidates=len(minutes),
                     reason=f"stands in: {_listed(failures)}" if failures else None,
                 )
                 return row, received
@@ -239,6 +266,7 @@ class _Collector:
             channel.name,
             outcome.status,
             url=self._address(channel, outcome.minute),
+            candidates=len(minutes),
             reason=_listed(failures),
         )
         return row, 0

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(10.0, gt=0)
     """Seconds to wait for a connection."""
 
-    read_timeout: float = Field(60.0, gt=0)
+    read_timeout: float = Field(30.0, gt=0)
     """Seconds to wait for the next bytes, and for a whole file at 20 kB/s at the least."""
 
     attempts: int = Field(5, ge=1, le=20)

@@ -1,8 +1,11 @@
 """One folder or bucket that holds everything, over fsspec.
 
 The only place that reads and writes the dataset's files. Paths are relative, with ``/``. A file
-appears under its name whole or not at all: locally a temporary file is flushed and renamed,
-elsewhere it is one put (multi-part where it is large).
+appears under its name whole or not at all: locally a temporary file is flushed to the disk and
+renamed, elsewhere it is one put (multi-part where it is large, and aborted where it fails).
+
+The folder is not flushed after a rename: a power cut may take back the last names, never show a
+name without its bytes, and every step looks at the files themselves when it is run again.
 
 What belongs here: bytes and names. What does not: what the files mean (``sdoml_core``) and where
 they lie (:mod:`sdoml_dagster.layout`).
@@ -16,7 +19,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -65,8 +68,12 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
+        # Not `isfile`, which answers "no" where the truth is "no access".
         with self._explained("look up", path):
-            return bool(self.fs.isfile(self._full(path)))
+            try:
+                return bool(self.fs.info(self._full(path))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError) as error:
+                return self._absent(error)
 
     def read(self, path: str) -> bytes:
         """A whole file; ``FileNotFoundError`` where it is absent."""
@@ -88,9 +95,7 @@ class Store:
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
         """A file to read in parts."""
-        with self._explained("read", path):
-            handle = self.fs.open(self._full(path), "rb")
-        with handle:
+        with self._explained("read", path), self.fs.open(self._full(path), "rb") as handle:
             yield cast("BinaryIO", handle)
 
     def modified(self, path: str) -> datetime:
@@ -111,7 +116,8 @@ class Store:
         with self._explained("list", folder):
             try:
                 entries = self.fs.ls(self._full(folder), detail=True)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                self._absent(error)
                 return {}
         return {
             name: int(entry["size"])
@@ -129,33 +135,37 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Publish bytes under a name, whole or not at all."""
-        with self.writer(path) as handle:
+        with self.writer(path, size=len(data)) as handle:
             handle.write(data)
 
     def create(self, path: str, data: bytes) -> bool:
         """Publish bytes under a name that is not taken; False, and nothing done, where it is."""
-        with self._explained("write", path):
+        with self._explained("write", path, needed=len(data)):
             try:
                 if self._remote:
                     self.fs.pipe_file(self._full(path), data, mode="create")
                 else:
-                    with self._local_writer(Path(self.root, path), new=True) as handle:
+                    with _local_writer(Path(self.root, path), publish=_claim) as handle:
                         handle.write(data)
             except FileExistsError:
                 return False
         return True
 
     @contextlib.contextmanager
-    def writer(self, path: str) -> Iterator[BinaryIO]:
-        """A seekable temporary file that is published under a name when the block ends well."""
-        with self._explained("write", path):
+    def writer(self, path: str, *, size: int | None = None) -> Iterator[BinaryIO]:
+        """A seekable temporary file that is published under a name when the block ends well.
+
+        ``size`` is how many bytes it will have, for the message where there is no room for them.
+        """
+        with self._explained("write", path, needed=size):
             if self._remote:
-                with tempfile.TemporaryFile() as handle:
+                with tempfile.NamedTemporaryFile(prefix="sdoml-") as handle:
                     yield cast("BinaryIO", handle)
-                    self._put(handle, path)
+                    handle.flush()
+                    self.fs.put_file(handle.name, self._full(path))
             else:
-                with self._local_writer(Path(self.root, path)) as handle:
-                    yield handle
+                with _local_writer(Path(self.root, path), publish=Path.replace) as local:
+                    yield local
 
     def delete(self, path: str) -> None:
         """Remove a file; one that is absent already is no error."""
@@ -169,16 +179,7 @@ class Store:
             if local is None:
                 self.fs.cp_file(self._full(source), self._full(target))
                 return
-            local.parent.mkdir(parents=True, exist_ok=True)
-            temporary = local.with_name(f".{local.name}.{os.getpid()}{_TEMPORARY}")
-            temporary.unlink(missing_ok=True)
-            try:
-                os.link(Path(self.root, source), temporary)
-            except OSError as error:
-                if error.errno not in {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}:
-                    raise
-            else:
-                temporary.replace(local)
+            if _link(Path(self.root, source), local):
                 return
         with self.open(source) as reader, self.writer(target) as writer:
             while chunk := reader.read(_CHUNK):
@@ -189,70 +190,115 @@ class Store:
         local = self.local_path(folder)
         if local is None:
             return
-        for leftover in local.glob(f".*{_TEMPORARY}"):
-            with contextlib.suppress(FileNotFoundError), leftover.open("rb") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                leftover.unlink(missing_ok=True)
+        with self._explained("clean", folder):
+            for leftover in local.glob(f".*{_TEMPORARY}"):
+                # Gone meanwhile, or another user's: not ours to remove.
+                with (
+                    contextlib.suppress(FileNotFoundError, PermissionError),
+                    # For writing, though nothing is written: NFS locks no other file exclusively.
+                    leftover.open("r+b") as handle,
+                ):
+                    if _lock(handle, wait=False):
+                        leftover.unlink(missing_ok=True)
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
 
-    def _put(self, handle: IO[bytes], path: str) -> None:
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(0)
-        if size <= 64 * _CHUNK:
-            self.fs.pipe_file(self._full(path), handle.read())
-            return
-        # fsspec aborts the multi-part upload when the block raises, so nothing is published.
-        with self.fs.open(self._full(path), "wb", block_size=64 * _CHUNK) as remote:
-            try:
-                while chunk := handle.read(16 * _CHUNK):
-                    remote.write(chunk)
-            except BaseException:
-                remote.discard()
-                raise
+    def _absent(self, error: OSError) -> bool:
+        """False for an absent file; an error for an absent bucket, which S3 reports alike."""
+        if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in str(error):
+            raise StoreError(f"cannot use {self.url}: there is no such bucket") from error
+        return False
 
     @contextlib.contextmanager
-    def _local_writer(self, target: Path, *, new: bool = False) -> Iterator[BinaryIO]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-        try:
-            with temporary.open("x+b") as handle:
-                # The lock tells `sweep` that this writer lives; it goes when the process goes.
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                yield handle
-                handle.flush()
-                os.fsync(handle.fileno())
-                if new:
-                    target.hardlink_to(temporary)
-                    temporary.unlink()
-                else:
-                    temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-    @contextlib.contextmanager
-    def _explained(self, verb: str, path: str) -> Iterator[None]:
+    def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
         """Turn the many errors of file systems into one line that says what could not be done."""
         try:
             yield
         except SdomlError:
             raise
         except self._errors as error:
-            if isinstance(error, FileNotFoundError) and verb != "write":
-                raise
+            if isinstance(error, FileNotFoundError):
+                self._absent(error)
+                if verb != "write":
+                    raise
             code = getattr(error, "errno", None)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if code == errno.ENOSPC and not self._remote:
-                free = shutil.disk_usage(self.root).free
-                reason = f"{reason} ({free / 2**20:,.0f} MiB free); make room and run again"
+            if code in {errno.ENOSPC, errno.EDQUOT}:
+                reason += f" ({self._room(needed)}); make room and run again"
             explained = StoreError(f"cannot {verb} {self.locate(path)}: {reason}")
             explained.errno = code
             raise explained from error
+
+    def _room(self, needed: int | None) -> str:
+        """How much room a file needs and how much there is."""
+        # Files on their way to a remote store wait in the folder for temporary files.
+        folder = Path(tempfile.gettempdir() if self._remote else self.root)
+        free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
+        return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
+
+
+@contextlib.contextmanager
+def _local_writer(target: Path, *, publish: Callable[[Path, Path], object]) -> Iterator[BinaryIO]:
+    """A temporary file beside its target, published when the block ends well, else removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = _temporary_file(target)
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+            publish(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
+    """A new locked file; the lock, which goes with its process, tells `sweep` that it is in use."""
+    while True:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+        handle = temporary.open("x+b")
+        _lock(handle, wait=True)
+        if os.fstat(handle.fileno()).st_nlink:
+            return handle, temporary
+        handle.close()  # swept in the instant before it was locked
+
+
+def _lock(handle: IO[bytes], *, wait: bool) -> bool:
+    """Whether the file is now locked; never where the file system knows no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _claim(temporary: Path, target: Path) -> None:
+    """Give a file a name that must be free."""
+    target.hardlink_to(temporary)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Publish a hard link, in place of what is there; False where the file system has none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+        try:
+            os.link(source, temporary)
+            try:
+                temporary.replace(target)
+            finally:
+                # Renaming to a name of the same file does nothing and leaves both.
+                temporary.unlink(missing_ok=True)
+        except FileNotFoundError:
+            if not source.exists():
+                raise
+        except OSError as error:
+            if error.errno in {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}:
+                return False
+            raise
+        else:
+            return True
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
