@@ -196,7 +196,9 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
                     f"{constant!r}",
                     unit,
                     "y = √(min(x, c)/c)" if aia else "y = x",
-                    "" if statistics.saturated is None else f"{100 * statistics.saturated:.2g} %",
+                    ""
+                    if statistics.saturated is None or not aia
+                    else f"{100 * statistics.saturated:.2g} %",
                 )
             )
         fitted = self.normalization
@@ -247,8 +249,8 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
         header = ("channel", "expected", "coverage", *(n.replace("_", " ") for n in shown))
         absent = sorted({count.day for count in self.coverage.counts if count.not_built})
         days = (
-            f"{len(absent):,} of the {len(self.coverage.by_day()):,} days of this range were not "
-            f"built: {day_list(absent)}."
+            f"Days of this range that were not built, {len(absent):,} of "
+            f"{len(self.coverage.by_day()):,}: {day_list(absent)}."
             if absent
             else f"All {len(self.coverage.by_day()):,} days of this range were built."
         )
@@ -270,12 +272,15 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
                              f"in the order asked: {listed}.")  # fmt: skip
         lines += [
             f"- The Sun is scaled about the centre of the frame by {RADIUS}″/RSUN_OBS (bilinear).",
-            "- AIA: negative pixels set to 0, divided by exposure time and degradation factor, "
-            f"summed in blocks to {self.resolution}×{self.resolution}. Frames whose QUALITY says "
-            "that they are no science images are left out. Where the paired minute has no good "
-            f"frame, the nearest within {settings.aia_tolerance_minutes} minutes stands in; "
-            "`observed` in the index is the true time of each frame.",
         ]
+        if any(CHANNELS[name].instrument == "AIA" for name in self.channels):
+            lines.append(
+                "- AIA: negative pixels set to 0, divided by exposure time and degradation factor, "
+                f"summed in blocks to {self.resolution}×{self.resolution}. Frames whose QUALITY "
+                "says that they are no science images are left out. Where the paired minute has no good "
+                f"frame, the nearest within {settings.aia_tolerance_minutes} minutes stands in; "
+                "`observed` in the index is the true time of each frame."
+            )
         if "HMI_M" in self.channels:
             lines.append(
                 f"- HMI: JPG of the image catalogue on the grid of AIA (scale "

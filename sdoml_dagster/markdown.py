@@ -15,7 +15,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def size_category(samples: int) -> str:
     """The class of sizes that dataset hubs sort by: ``1K<n<10K``."""
-    bounds = ("1K", "10K", "100K", "1M", "10M")
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
     if samples < 1000:
         return "n<1K"
     power = int(math.log10(samples) + 1e-9) - 3

@@ -312,7 +312,7 @@ def test_card_states_the_facts(released: Path) -> None:
         "180 minutes",
         "64×64 float32",
         "| 80; 50 have all of them",
-        "1 of the 11 days of this range were not built: 2024-03-05",
+        "not built, 1 of 11: 2024-03-05.",
         "<https://archive.example/aia>",
         "<http://jsoc.stanford.edu/data/hmi/images>",
         "V9 (0123456789ab), frozen after 2020-06-02",
@@ -477,8 +477,8 @@ def test_a_release_keeps_its_bytes_when_a_day_is_packed_anew(stored: Path) -> No
 
 def test_asked_days_that_were_not_built_are_listed(stored: Path) -> None:
     done = make(stored, first_day=date(2024, 2, 1), last_day=date(2024, 3, 14))
-    assert "4 of the 14 days" in done.card.markdown()
-    assert "2024-03-05, 2024-03-12 … 2024-03-14" in done.card.markdown()
+    listed = "not built, 4 of 14: 2024-03-05, 2024-03-12 … 2024-03-14."
+    assert listed in done.card.markdown()
 
 
 def test_mixed_normalisations_are_refused_with_days_and_remedy(stored: Path) -> None:
@@ -594,6 +594,14 @@ def test_lower_case_float16_shards_make_a_release_too(tmp_path: Path) -> None:
     assert "2024/03/01/0000.aia_0171.npy" in done.card.markdown()
     assert "64×64 float16" in done.card.markdown()
     assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=NAMES)) == 10
+
+
+def test_card_of_one_instrument_does_not_speak_of_the_other(tmp_path: Path) -> None:
+    card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card.markdown()
+    text = card.split("## Licence")[0].replace("on the grid of AIA", "")
+    assert "AIA" not in text.replace("- aia", "")
+    assert "https://archive.example" not in card
+    assert "sdoml-lite-1.tar" in card
 
 
 def test_words_of_the_card() -> None:
