@@ -12,6 +12,9 @@ from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
 from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.assets.shards import build_shards_asset
+from sdoml_dagster.checks.processed import build_processed_checks
+from sdoml_dagster.checks.release import build_release_check
+from sdoml_dagster.checks.shards import build_shard_checks
 from sdoml_dagster.jobs import ASSET_JOBS
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules import build_daily_update_schedule
@@ -35,6 +38,13 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_shards_asset(settings),
             build_release_asset(settings),
         ],
+        asset_checks=[
+            *build_processed_checks(settings),
+            build_shard_checks(settings),
+            build_release_check(),
+        ],
+        # A day is one chain of short steps: a process for each would take longer than its work.
+        executor=dg.in_process_executor,
         jobs=ASSET_JOBS,
         schedules=[build_daily_update_schedule(settings)],
         resources={

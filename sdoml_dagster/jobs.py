@@ -31,4 +31,4 @@ make_release = dg.define_asset_job(
     description="Number, index and describe the shards for those who train with them.",
 )
 
-ASSET_JOBS = [ingest, fit_normalization, build_shards, daily_update]
+ASSET_JOBS = [ingest, fit_normalization, build_shards, daily_update, make_release]

@@ -1,21 +1,29 @@
-"""What the assets share: how they are declared, and how errors become Dagster failures."""
+"""What the assets share: how they are declared, versioned and described, and how they fail."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import dagster as dg
 
 from sdoml_core.errors import OutageError, SdomlError, SettingError, StoreError
-from sdoml_core.ledger import FrameRow, RawRow, TableFormat
+from sdoml_core.ledger import STATUSES, FrameRow, RawRow, TableFormat
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 OWNERS = ["team:sdoml-lite"]
 
 LISTED_ROWS = 100
-"""Rows of a ledger that are shown in the UI; the file has them all."""
+"""Absent frames that are listed in the UI; the ledger has them all."""
+
+_CONTENT = "content"
+"""Metadata entry with the hash of what a day came to."""
 
 
 class DailyOptions(TypedDict):
@@ -50,6 +58,64 @@ def retry_policy(settings: Settings) -> dg.RetryPolicy:
     )
 
 
+def code_version(version: str, **recipe: object) -> str:
+    """Version of an asset's code together with the settings that decide what it makes.
+
+    So a change of the resolution shows every day made before as stale, for that reason.
+    """
+    return " ".join([version, *(f"{name}={value}" for name, value in recipe.items())])
+
+
+class DayContents:
+    """Hashes of what the days of a run came to, and the data version that they make.
+
+    A day whose content is what its last materialisation recorded keeps that one's data version,
+    so that nothing downstream turns stale. It matters after a run over a range: Dagster has one
+    data version per asset and run, which there is a hash of all its days.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context = context
+        self._hashes: dict[str, str] = {}
+
+    def add(self, day: date, content: bytes, metadata: Mapping[str, Any]) -> None:
+        """Record a finished day and what the UI shows of it."""
+        digest = hashlib.sha256(content).hexdigest()
+        self._hashes[day.isoformat()] = digest
+        self._context.add_asset_metadata(
+            {**metadata, _CONTENT: digest}, partition_key=day.isoformat()
+        )
+
+    def result(self) -> dg.MaterializeResult[Any]:
+        """What the asset returns at its end."""
+        hashes = list(self._hashes.values())
+        version = self._kept()
+        if version is None:
+            one = hashes[0] if len(hashes) == 1 else None
+            version = one or hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+
+    def _kept(self) -> str | None:
+        """The version that all days already have with this very content."""
+        versions = set()
+        for key, digest in self._hashes.items():
+            materialization = self._last(key)
+            if materialization is None:
+                return None
+            recorded = materialization.metadata.get(_CONTENT)
+            if recorded is None or recorded.value != digest:
+                return None
+            versions.add((materialization.tags or {}).get("dagster/data_version"))
+        return versions.pop() if len(versions) == 1 else None
+
+    def _last(self, key: str) -> dg.AssetMaterialization | None:
+        records = self._context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=self._context.asset_key, asset_partitions=[key]),
+            limit=1,
+        ).records
+        return records[0].asset_materialization if records else None
+
+
 def config_day(text: str | None, name: str) -> date | None:
     """A day from run config, which knows no dates of its own."""
     try:
@@ -78,35 +144,56 @@ def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
     )
 
 
+def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
+    """A contact sheet that the UI shows; nothing where there is none."""
+    from sdoml_dagster.previews import inline_markdown
+
+    return (
+        {} if sheet is None else {"contact_sheet": dg.MetadataValue.md(inline_markdown(sheet, alt))}
+    )
+
+
 def coverage_metadata(
-    rows: Sequence[RawRow] | Sequence[FrameRow], channels: Iterable[str]
+    rows: Sequence[RawRow] | Sequence[FrameRow], channels: Sequence[str]
 ) -> dict[str, Any]:
-    """Coverage as numbers to plot over partitions, and the frames that are not there as a table."""
+    """Coverage as numbers to plot over partitions, and the ledger's essence as tables."""
     found = sum(row.status == "ok" for row in rows)
     metadata: dict[str, Any] = {
         "frames_expected": len(rows),
         "frames_ok": found,
         "coverage": found / len(rows) if rows else 1.0,
     }
+    summary: list[dict[str, Any]] = []
     for channel in channels:
-        mine = [row.status == "ok" for row in rows if row.channel == channel]
-        metadata[f"coverage_{channel}"] = sum(mine) / len(mine) if mine else 1.0
+        counts = Counter(row.status for row in rows if row.channel == channel)
+        expected = counts.total()
+        metadata[f"coverage_{channel}"] = counts["ok"] / expected if expected else 1.0
+        summary.append({"channel": channel, **{status: counts[status] for status in STATUSES}})
     absent = [row for row in rows if row.status != "ok"]
-    metadata["frames_not_ok"] = len(absent)
-    metadata["absent"] = dg.MetadataValue.table(
+    metadata["frames_absent"] = len(absent)
+    metadata["frames_by_status"] = table_metadata(
+        summary, {"channel": "string", **dict.fromkeys(STATUSES, "int")}
+    )
+    metadata["absent"] = table_metadata(
         [
-            dg.TableRecord(
-                {
-                    "slot": f"{row.slot:%H:%M}",
-                    "channel": row.channel,
-                    "status": row.status,
-                    "reason": row.reason or "",
-                }
-            )
+            {
+                "slot": f"{row.slot:%H:%M}",
+                "channel": row.channel,
+                "status": row.status,
+                "reason": row.reason or "",
+            }
             for row in absent[:LISTED_ROWS]
         ],
-        schema=dg.TableSchema.from_name_type_dict(
-            dict.fromkeys(("slot", "channel", "status", "reason"), "string")
-        ),
+        dict.fromkeys(("slot", "channel", "status", "reason"), "string"),
     )
     return metadata
+
+
+def table_metadata(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> dg.TableMetadataValue:
+    """A table for the UI: rows, and the type of each column by name."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord(row) for row in rows],
+        schema=dg.TableSchema.from_name_type_dict(dict(columns)),
+    )

@@ -1,6 +1,5 @@
 """Processed frames: co-registered, corrected for exposure and degradation, on the common grid."""
 
-import hashlib
 from typing import Any
 
 import dagster as dg
@@ -9,10 +8,13 @@ from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.ledger import FRAME_TABLE
 from sdoml_dagster import layout
 from sdoml_dagster.assets.common import (
+    DayContents,
+    code_version,
     column_schema,
     coverage_metadata,
     daily,
     failures_explained,
+    picture_metadata,
 )
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
@@ -39,42 +41,46 @@ def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 
 def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
+    channels = settings.channels_of(instrument)
+    geometry = {"scale": settings.hmi_scale} if instrument == "HMI" else {}
+
     @dg.asset(
         name=f"processed_{instrument.lower()}",
         deps=[f"raw_{instrument.lower()}"],
         description=DESCRIPTIONS[instrument],
         group_name="processed",
         kinds={"numpy", "numba", "parquet"},
-        code_version="1",
+        code_version=code_version("1", resolution=settings.resolution, **geometry),
         metadata={"dagster/column_schema": column_schema(FRAME_TABLE)},
         **daily(settings),
     )
     def processed(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
+        from sdoml_dagster.day_sheet import day_sheet
+        from sdoml_dagster.previews import INLINE_TILE
         from sdoml_dagster.process import process_day
 
-        content = hashlib.sha256()
+        contents = DayContents(context)
         with failures_explained():
             opened = store.open()
             for day in run_days(context):
                 outcome = process_day(
                     day, instrument, settings=settings, store=opened, report=context.log.info
                 )
-                content.update(outcome.content)
                 brightness = {
                     f"mean_{name}": sketch.mean
                     for name, sketch in outcome.sketches.items()
                     if sketch.pixels
                 }
-                context.add_asset_metadata(
-                    {
-                        **coverage_metadata(outcome.rows, outcome.sketches),
-                        **brightness,
-                        "frames": opened.locate(layout.processed_folder(day)),
-                    },
-                    partition_key=day.isoformat(),
-                )
-        return dg.MaterializeResult(data_version=dg.DataVersion(content.hexdigest()))
+                sheet = day_sheet(opened, day, channels, settings=settings, tile=INLINE_TILE)
+                metadata = {
+                    **picture_metadata(sheet, f"{instrument} on {day}"),
+                    **coverage_metadata(outcome.rows, [channel.name for channel in channels]),
+                    **brightness,
+                    "frames": opened.locate(layout.processed_folder(day)),
+                }
+                contents.add(day, outcome.content, metadata)
+        return contents.result()
 
     return processed

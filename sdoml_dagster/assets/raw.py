@@ -1,6 +1,5 @@
 """Raw frames, as the archive serves them, and a ledger of what it did not have."""
 
-import hashlib
 from typing import Any
 
 import dagster as dg
@@ -9,6 +8,8 @@ from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.ledger import RAW_LEDGER
 from sdoml_dagster import layout
 from sdoml_dagster.assets.common import (
+    DayContents,
+    code_version,
     column_schema,
     coverage_metadata,
     daily,
@@ -39,13 +40,18 @@ def build_raw_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 
 def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
+    channels = [channel.name for channel in settings.channels_of(instrument)]
+    tolerance = {"tolerance": settings.aia_tolerance_minutes} if instrument == "AIA" else {}
+
     @dg.asset(
         name=f"raw_{instrument.lower()}",
         description=DESCRIPTIONS[instrument],
         group_name="raw",
         kinds={"fits" if instrument == "AIA" else "image", "parquet"},
         pool="jsoc",
-        code_version="1",
+        code_version=code_version(
+            "1", channels=",".join(channels), cadence=settings.cadence_minutes, **tolerance
+        ),
         metadata={"dagster/column_schema": column_schema(RAW_LEDGER)},
         **daily(settings),
     )
@@ -54,7 +60,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
     ) -> dg.MaterializeResult[Any]:
         from sdoml_dagster.fetch import fetch_day
 
-        content = hashlib.sha256()
+        contents = DayContents(context)
         with failures_explained(), archive.client(instrument) as client:
             opened = store.open()
             for day in run_days(context):
@@ -66,17 +72,13 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                     client=client,
                     report=context.log.info,
                 )
-                content.update(outcome.content)
-                channels = [channel.name for channel in settings.channels_of(instrument)]
-                context.add_asset_metadata(
-                    {
-                        **coverage_metadata(outcome.rows, channels),
-                        "fetched_files": outcome.fetched_files,
-                        "fetched_MiB": outcome.fetched_bytes / 2**20,
-                        "ledger": opened.locate(layout.raw_ledger(day, instrument)),
-                    },
-                    partition_key=day.isoformat(),
-                )
-        return dg.MaterializeResult(data_version=dg.DataVersion(content.hexdigest()))
+                metadata = {
+                    **coverage_metadata(outcome.rows, channels),
+                    "fetched_files": outcome.fetched_files,
+                    "fetched_MiB": outcome.fetched_bytes / 2**20,
+                    "ledger": opened.locate(layout.raw_ledger(day, instrument)),
+                }
+                contents.add(day, outcome.content, metadata)
+        return contents.result()
 
     return raw

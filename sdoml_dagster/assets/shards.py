@@ -7,52 +7,87 @@ any machine.
 Volume: 0.8 GB per day for eight channels at 512×512 in float32, half of it in float16.
 """
 
-import hashlib
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sdoml_core.channels import parse_channels
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import daily, failures_explained
+from sdoml_dagster.assets.common import (
+    DayContents,
+    code_version,
+    daily,
+    failures_explained,
+    picture_metadata,
+)
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 
+if TYPE_CHECKING:
+    from sdoml_core.index import Index
+
+
+def freshness_policy(settings: Settings) -> dg.FreshnessPolicy | None:
+    """A growing dataset gains a shard a day; one with an end is never late."""
+    if settings.end is not None:
+        return None
+    return dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=30), fail_window=timedelta(days=3)
+    )
+
+
+def index_columns(index: "Index") -> dg.TableSchema:
+    """The columns of the index beside the shard."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(field.name, str(field.type)) for field in index.table.schema]
+    )
+
 
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     """``shards``."""
+    channels = parse_channels(settings.channels)
 
     @dg.asset(
         deps=["processed_aia", "processed_hmi", "normalization_stats"],
         description=__doc__,
         group_name="shards",
         kinds={"webdataset", "parquet"},
-        code_version="1",
+        code_version=code_version("1", dtype=settings.dtype, case=settings.member_case),
+        freshness_policy=freshness_policy(settings),
         **daily(settings),
     )
     def shards(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
+        from sdoml_core.index import decode_index
         from sdoml_dagster.pack import pack_day
+        from sdoml_dagster.previews import INLINE_TILE
+        from sdoml_dagster.saturation import saturated_fractions
+        from sdoml_dagster.shard_sheet import shard_sheet
 
-        content = hashlib.sha256()
+        contents = DayContents(context)
         with failures_explained():
             opened = store.open()
             for day in run_days(context):
                 outcome = pack_day(day, settings=settings, store=opened, report=context.log.info)
-                content.update(outcome.summary.sha256.encode())
-                context.add_asset_metadata(
-                    {
-                        "frames": sum(outcome.frames.values()),
-                        "complete_samples": outcome.complete,
-                        "size_MiB": outcome.summary.bytes / 2**20,
-                        "sha256": outcome.summary.sha256,
-                        "normalization_version": outcome.normalization_version,
-                        "shard": opened.locate(layout.shard(day)),
-                        "index": opened.locate(layout.shard_index(day)),
-                    },
-                    partition_key=day.isoformat(),
-                )
-        return dg.MaterializeResult(data_version=dg.DataVersion(content.hexdigest()))
+                index = decode_index(opened.read(layout.shard_index(day)))
+                sheet = shard_sheet(opened, day, index, channels, tile=INLINE_TILE)
+                saturated = saturated_fractions(opened, day, settings)
+                metadata = {
+                    **picture_metadata(sheet, f"Shard of {day}"),
+                    "frames": sum(outcome.frames.values()),
+                    "complete_samples": outcome.complete,
+                    **{f"saturated_{name}": value for name, value in saturated.items()},
+                    "size_MiB": outcome.summary.bytes / 2**20,
+                    "sha256": outcome.summary.sha256,
+                    "normalization_version": outcome.normalization_version,
+                    "shard": opened.locate(layout.shard(day)),
+                    "index": opened.locate(layout.shard_index(day)),
+                    "dagster/column_schema": index_columns(index),
+                }
+                contents.add(day, outcome.summary.sha256.encode(), metadata)
+        return contents.result()
 
     return shards

@@ -1,0 +1,107 @@
+"""Checks of a day: how they are declared, run over the days of a run, and put on record."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from sdoml_dagster.assets.common import failures_explained
+from sdoml_dagster.partitions import daily_partitions
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found for one day."""
+
+    passed: bool
+    description: str
+    severe: bool = False
+    """An error rather than a warning, where it did not pass."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """As Dagster calls it."""
+        return dg.AssetCheckSeverity.ERROR if self.severe else dg.AssetCheckSeverity.WARN
+
+
+Check = Callable[[Store, date, Settings], Finding]
+
+
+def build_day_checks(
+    asset: str, checks: Mapping[str, tuple[str, Check]], settings: Settings
+) -> dg.AssetChecksDefinition:
+    """Checks of one daily asset, by name with their descriptions, in one step.
+
+    A check never fails the run: what it says is its result.
+    """
+    with warnings.catch_warnings():
+        # Checks that know their partition are a preview in Dagster 1.13.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        specs = [
+            dg.AssetCheckSpec(
+                name,
+                asset=asset,
+                description=description,
+                partitions_def=daily_partitions(settings),
+            )
+            for name, (description, _) in checks.items()
+        ]
+
+    @dg.multi_asset_check(name=f"check_{asset}", specs=specs, can_subset=True)
+    def run_checks(
+        context: dg.AssetCheckExecutionContext, store: StoreResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        selected = {key.name for key in context.selected_asset_check_keys}
+        with failures_explained():
+            opened = store.open()
+            for name, (_, check) in checks.items():
+                if name in selected:
+                    findings = {day: check(opened, day, settings) for day in days}
+                    yield _result(context, asset, name, findings)
+
+    return run_checks
+
+
+def _result(
+    context: dg.AssetCheckExecutionContext,
+    asset: str,
+    name: str,
+    findings: Mapping[date, Finding],
+) -> dg.AssetCheckResult:
+    """The finding of the one day; over a range one for each, and the worst for the run."""
+    if len(findings) > 1:
+        for day, finding in findings.items():
+            context.op_execution_context.log_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(asset),
+                    check_name=name,
+                    passed=finding.passed,
+                    severity=finding.severity,
+                    description=finding.description,
+                    metadata=finding.metadata,
+                    partition=day.isoformat(),
+                )
+            )
+    worst = max(findings.values(), key=lambda finding: (not finding.passed, finding.severe))
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=worst.passed,
+        severity=worst.severity,
+        description=worst.description,
+        metadata=worst.metadata,
+    )
+
+
+def listed(texts: Sequence[str], most: int = 5) -> str:
+    """The first few of a list of complaints, and how many more there are."""
+    shown = "; ".join(texts[:most])
+    return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

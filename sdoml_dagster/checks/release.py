@@ -1,0 +1,73 @@
+"""Check of a release: all its shards were normalised by the same constants."""
+
+import json
+
+import dagster as dg
+
+from sdoml_core.errors import SdomlError
+from sdoml_dagster import layout
+from sdoml_dagster.assets.common import failures_explained
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.store import Store
+
+
+def build_release_check() -> dg.AssetChecksDefinition:
+    """Check of ``release``."""
+
+    @dg.asset_check(
+        asset="release",
+        name="one_normalization",
+        description="Every shard of every release was normalised by the constants beside it.",
+    )
+    def one_normalization(store: StoreResource) -> dg.AssetCheckResult:
+        with failures_explained():
+            opened = store.open()
+            wrong = judge_releases(opened)
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            description="; ".join(wrong) or "one version in each release",
+            metadata={"releases": len(release_names(opened))},
+        )
+
+    return one_normalization
+
+
+def release_names(store: Store) -> list[str]:
+    """Names of the releases in a store."""
+    paths = store.find("releases")
+    return sorted({path.split("/")[1] for path in paths if path.endswith("/index.parquet")})
+
+
+def judge_releases(store: Store) -> list[str]:
+    """What is wrong with the releases of a store, a line each."""
+    wrong = []
+    for name in release_names(store):
+        try:
+            problem = _judge(store, layout.release_folder(name))
+        except (SdomlError, FileNotFoundError) as error:
+            problem = str(error)
+        if problem:
+            wrong.append(f"{name}: {problem}")
+    return wrong
+
+
+def _judge(store: Store, folder: str) -> str | None:
+    """Why the constants beside a release are not those of its shards."""
+    from sdoml_core.normalization import from_json
+    from sdoml_core.parquet import index_metadata, open_parquet
+
+    facts = index_metadata(
+        open_parquet(store.read(f"{folder}/index.parquet")).schema_arrow, kind="release"
+    )
+    beside = from_json(store.read(f"{folder}/normalization.json"))
+    if facts["sdoml.normalization"] != beside.version:
+        return (
+            f"its shards name normalisation {facts['sdoml.normalization']}, normalization.json "
+            f"is {beside.version}: make the release again"
+        )
+    different = [
+        name
+        for name, used in json.loads(facts["sdoml.channels"]).items()
+        if used["constant"] != beside.constant(name)
+    ]
+    return f"shards have another constant for {', '.join(different)}" if different else None

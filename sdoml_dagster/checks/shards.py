@@ -1,0 +1,171 @@
+"""Checks of shards: readable by others, true to their index, well served by the constants."""
+
+import hashlib
+import io
+import itertools
+import tarfile
+import zlib
+from collections.abc import Iterator
+from datetime import date
+from typing import IO
+
+import dagster as dg
+
+from sdoml_core.errors import DamagedFileError, MissingInputError
+from sdoml_dagster import layout
+from sdoml_dagster.checks.days import Finding, build_day_checks, listed
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+SATURATED = 0.01
+"""Fraction of a channel's pixels above its constant that a day may have: flares have less."""
+
+DRIFT = 2.0
+"""Factor between a day's median and that of the fit, either way, beyond which it has drifted."""
+
+
+def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    """Checks of ``shards``."""
+    return build_day_checks(
+        "shards",
+        {
+            "readable": (
+                "The tar has what its index says, read as webdataset reads it.",
+                judge_shard,
+            ),
+            "saturation": (
+                f"At most {SATURATED:.0%} of a channel's pixels lie above its constant.",
+                judge_saturation,
+            ),
+            "drift": (
+                f"No channel's median differs by more than a factor of {DRIFT:g} from the fit's.",
+                judge_drift,
+            ),
+        },
+        settings,
+    )
+
+
+def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
+    """Reads the whole shard as a stranger would, and compares it with its index."""
+    from sdoml_core.index import decode_index
+
+    path = layout.shard_index(day)
+    data = store.read_if_there(path)
+    if data is None:
+        raise MissingInputError(f"{store.locate(path)} is not there: materialise shards of {day}")
+    wrong: list[str] = []
+    try:
+        index = decode_index(data)
+        rows = index.table.to_pylist()
+        with store.open(layout.shard(day)) as file:
+            source = _Hashing(file)
+            found = {}
+            for name, member in _members(source):
+                if name in found:
+                    wrong.append(f"{name} comes twice")
+                found[name] = _facts(name, member)
+            source.finish()
+    except (DamagedFileError, FileNotFoundError, tarfile.TarError) as error:
+        return Finding(passed=False, severe=True, description=str(error))
+    expected = {
+        row["member"]: (row["dtype"], (row["resolution"],) * 2, row["crc32"]) for row in rows
+    }
+    wrong += [
+        f"{name} is {'missing' if name not in found else 'not what the index says'}"
+        for name in sorted(expected.keys() | found.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    # Neighbours that share a key are one sample; a key that came again would be a second one.
+    keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
+    if keys != sorted(set(keys)):
+        wrong.append("samples are torn apart or not in order of time")
+    if source.sha256 != index.shard_sha256:
+        wrong.append("its SHA-256 is not that of the index")
+    return Finding(
+        passed=not wrong,
+        severe=True,
+        description=listed(wrong) or f"{len(keys)} samples, each as indexed",
+        metadata={"samples": len(keys), "frames": len(rows)},
+    )
+
+
+class _Hashing:
+    """A stream that hashes what is read from it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def finish(self) -> None:
+        """Read what lies after the last member."""
+        while self.read(1 << 20):
+            pass
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes, in order and without seeking."""
+    with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
+        for info in tar:
+            member = tar.extractfile(info)
+            if member is None:
+                raise DamagedFileError(f"{info.name} is no file")
+            yield info.name, member.read()
+            tar.members = []  # tarfile would keep them all
+
+
+def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
+    """Type, shape and CRC-32 of a member's pixels, which must lie in [0, 1]."""
+    import numpy as np
+
+    try:
+        pixels = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+    except ValueError as error:
+        raise DamagedFileError(f"{name} is no .npy: {error}") from error
+    # NaN fails every comparison, so this finds it too.
+    if pixels.size == 0 or not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise DamagedFileError(f"{name} has values outside 0 … 1")
+    return pixels.dtype.name, pixels.shape, zlib.crc32(pixels.data)
+
+
+def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
+    """From the day's sketches."""
+    from sdoml_dagster.saturation import saturated_fractions
+
+    fractions = saturated_fractions(store, day, settings)
+    over = {name: share for name, share in fractions.items() if share > SATURATED}
+    return Finding(
+        passed=not over,
+        description=listed([f"{share:.1%} of {name} is saturated" for name, share in over.items()])
+        or "little is cut off",
+        metadata={f"saturated_{name}": share for name, share in fractions.items()},
+    )
+
+
+def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
+    """From the day's sketches and the constants in force."""
+    from sdoml_dagster.saturation import compare_day
+
+    compared = compare_day(store, day, settings)
+    drifts = {name: channel.drift for name, channel in compared.items()}
+    far = {name: drift for name, drift in drifts.items() if not 1 / DRIFT <= drift <= DRIFT}
+    return Finding(
+        passed=not far,
+        description=listed(
+            [
+                f"the median of {name} is {drift:.2g} times that of the fit"
+                for name, drift in far.items()
+            ]
+        )
+        or "as bright as the days of the fit",
+        metadata={f"drift_{name}": drift for name, drift in drifts.items()},
+    )

@@ -1,0 +1,52 @@
+"""The contact sheet of a shard: what lies in the tar, normalised, of the sample nearest noon."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdoml_core.channels import Channel
+from sdoml_core.index import Index
+from sdoml_core.slots import midnight
+from sdoml_dagster import layout
+from sdoml_dagster.previews import Panel, contact_sheet
+from sdoml_dagster.store import Store
+
+
+def shard_sheet(
+    store: Store, day: date, index: Index, channels: Sequence[Channel], *, tile: int
+) -> Image.Image | None:
+    """A shard's contact sheet, or ``None`` where it is empty."""
+    wanted = ["slot", "channel", "observed", "data_offset", "dtype", "resolution"]
+    rows = index.table.select(wanted).to_pylist()
+    counts: Counter[datetime] = Counter(row["slot"] for row in rows)
+    noon = midnight(day) + timedelta(hours=12)
+    slot = min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)
+    if slot is None:
+        return None
+    found = {row["channel"]: row for row in rows if row["slot"] == slot}
+    panels = [
+        Panel(name, shard_frame(store, day, found[name]), observed=found[name]["observed"])
+        if (name := channel.name) in found
+        else Panel(name, None, reason="not in this sample")
+        for channel in channels
+    ]
+    return contact_sheet(
+        panels,
+        title="SDOML-lite",
+        subtitle=f"{slot:%Y-%m-%d %H:%M} UTC",
+        tile=tile,
+        normalized=True,
+    )
+
+
+def shard_frame(store: Store, day: date, row: dict[str, Any]) -> NDArray[np.floating[Any]]:
+    """The frame of one row of a shard's index, (n, n), as it was packed."""
+    side, dtype = row["resolution"], np.dtype(row["dtype"])
+    start = row["data_offset"]
+    data = store.read_range(layout.shard(day), start, start + side * side * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(side, side)
