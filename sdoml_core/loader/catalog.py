@@ -83,9 +83,10 @@ class Catalog:
             owners = table.column("shard").unify_dictionaries()
             names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
             number = {name: i for i, name in enumerate(self.shards)}
-            lookup = np.array([number[name] for name in names], np.int32)
+            # The last stands for null; names that no sample has may be unknown too.
+            lookup = np.array([number.get(name, -1) for name in [*names, None]], np.int32)
             indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
-            self.shard = lookup[integers(indices, np.int32, missing=len(names))]
+            self.shard = lookup[integers(indices, np.int32, missing=-1)]
         except (
             KeyError,
             AttributeError,
@@ -95,6 +96,8 @@ class Catalog:
             pa.ArrowException,
         ) as error:
             raise DamagedFileError(f"index of a release is damaged: {error}") from error
+        if np.any(self.shard < 0):
+            raise DamagedFileError("index of a release names a shard that it does not describe")
         if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
             raise DamagedFileError("index of a release is not in order of time")
 

@@ -78,6 +78,7 @@ class ShardDataset(IterableDataset[Any]):
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
         self._step = 0
+        self._passes = 0
         # Pass that the workers of this process are in: epoch and a number that tells passes
         # apart. Whoever starts a pass writes it in one go, and all write the same.
         self._pass = torch.full((1,), NO_PASS, dtype=torch.int64)
@@ -102,7 +103,9 @@ class ShardDataset(IterableDataset[Any]):
         first, every = 0, 1
         if worker is not None:
             first, every = worker.id, worker.num_workers
-            self._join_pass(1 + (worker.seed - worker.id) % (2**31 - 1))
+            # The seed tells passes apart, but workers that persist keep theirs.
+            self._passes += 1
+            self._join_pass(1 + (worker.seed - worker.id + self._passes) % (2**31 - 1))
         if self._cursor.begun:
             self._step = 0
         bounds, order = self._cursor.begin()

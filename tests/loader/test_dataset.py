@@ -21,6 +21,8 @@ from sdoml_core.errors import (
 from sdoml_core.hmi import level_to_gauss
 from sdoml_core.loader import SDOMLlite, collate
 
+# More workers than cores are meant here.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 ORIGINAL = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 
 

@@ -1,0 +1,264 @@
+"""Streaming and batches: the pixels of every sample, once, over any ranks and workers."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_shards import at, frame
+from torch.utils.data import DataLoader
+
+from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.loader import (
+    BatchLoader,
+    BatchSampler,
+    SDOMLlite,
+    SDOMLliteSequences,
+    ShardDataset,
+    global_state,
+    shard_dataset,
+)
+
+# More workers than cores are meant here.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+torchdata = pytest.importorskip("torchdata.stateful_dataloader")
+# torchdata 0.11 calls a function that torch 2.13 deprecates.
+stateful = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+
+
+def check(tensors, times):
+    for tensor, time in zip(tensors, times, strict=True):
+        np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
+        np.testing.assert_array_equal(tensor[5].numpy(), frame(at(time), "AIA_1600"))
+
+
+def times_of(batches):
+    return [tuple(times) for _, times in batches]
+
+
+def flat(batches):
+    return [time for times in times_of(batches) for time in times]
+
+
+@pytest.fixture(scope="module")
+def dataset(release):
+    return SDOMLlite(release)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_batches_hold_the_pixels_of_their_times(dataset, threads):
+    loader = BatchLoader(dataset, 8, shuffle=True, seed=1, threads=threads)
+    batches = list(loader)  # all held at once: none may be written over
+    assert len(batches) == len(loader) == 8
+    for tensors, times in batches:
+        assert tensors.dtype == torch.float32
+        check(tensors, times)
+    assert sorted(flat(batches)) == [str(time) for time in dataset.times]
+
+
+def test_threads_and_prefetch_change_nothing(dataset):
+    expected = times_of(BatchLoader(dataset, 8, shuffle=True, threads=0))
+    for threads, prefetch in ((1, 0), (2, 1), (4, 20)):
+        loader = BatchLoader(dataset, 8, shuffle=True, threads=threads, prefetch=prefetch)
+        assert times_of(loader) == expected
+
+
+def test_ranks_share_an_epoch_of_batches(dataset):
+    ranks = [
+        list(BatchLoader(dataset, 7, shuffle=True, rank=rank, world_size=3)) for rank in range(3)
+    ]
+    assert sorted(time for rank in ranks for time in flat(rank)) == [
+        str(time) for time in dataset.times
+    ]
+    assert len({len(rank) for rank in ranks}) == 1
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5, 8])
+def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
+    loader = BatchLoader(dataset, 8, shuffle=True, seed=4, prefetch=3)
+    iterator = iter(loader)
+    before = [next(iterator) for _ in range(stop)]
+    state = loader.state_dict()
+    again = BatchLoader(dataset, 4, shuffle=True, seed=4, threads=1)
+    again.load_state_dict(state)
+    after = flat(again)
+    expected = flat(BatchLoader(dataset, 8, shuffle=True, seed=4))
+    assert flat(before) + after == expected
+
+
+def test_an_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
+    def fail(*_):
+        raise DamagedFileError("planted")
+
+    monkeypatch.setattr(dataset.reader.files, "read_into", fail)
+    with pytest.raises(DamagedFileError, match="planted"):
+        list(BatchLoader(dataset, 8))
+    with pytest.raises(DamagedFileError, match="planted"):
+        dataset.__getitems__([0, 1])
+
+
+def test_batches_of_sequences_are_those_of_their_items(dataset):
+    sequences = SDOMLliteSequences(dataset, past=3, horizon=timedelta(minutes=30))
+    for batch in BatchLoader(sequences, 5, shuffle=True):
+        for number, time in enumerate(batch["time"]):
+            item = sequences[int(np.searchsorted(sequences.times, np.datetime64(time)))]
+            assert torch.equal(batch["past"][number], item["past"])
+            assert torch.equal(batch["future"][number], item["future"])
+            assert batch["times"][number] == item["times"]
+
+
+def test_metadata_and_transforms_come_with_batches(release):
+    dataset = SDOMLlite(release, metadata=True, transform=lambda tensor: tensor.sum())
+    sums, times, facts = next(iter(BatchLoader(dataset, 4)))
+    assert sums.shape == (4,)
+    assert facts[2] == dataset[times[2]][2]
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_a_stream_holds_each_sample_once(dataset, batch_size):
+    stream = ShardDataset(dataset, batch_size=batch_size)
+    items = list(stream)
+    assert len(items) == len(stream)
+    if batch_size is None:
+        items = [(tensor[None], [time]) for tensor, time in items]
+    for tensors, times in items:
+        check(tensors, times)
+    assert sorted(flat(items)) == [str(time) for time in dataset.times]
+
+
+def test_a_stream_goes_shard_by_shard_within_its_buffer(dataset):
+    shard = dataset.reader.catalog.shard[dataset.rows]
+    in_order = ShardDataset(dataset, buffer=1)
+    orders = [in_order.order(epoch) for epoch in range(6)]
+    for order in orders:
+        # One shard after the other, each in its own order.
+        assert (np.diff(shard[order]) != 0).sum() == 2
+        assert all((np.diff(order[shard[order] == number]) > 0).all() for number in range(3))
+    assert len({tuple(order) for order in orders}) > 1
+    unmoved = in_order.order(0)
+    moved = ShardDataset(dataset, buffer=10).order(0)
+    place = np.argsort(unmoved)
+    assert (moved != unmoved).any()
+    assert abs(place[moved] - np.arange(len(moved))).max() < 10
+    assert ShardDataset(dataset, shuffle=False).order(3).tolist() == list(range(60))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_give_the_batches_of_no_workers(release, context):
+    expected = times_of(shard_dataset(release, batch_size=8))
+    stream = shard_dataset(release, batch_size=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=context)
+    batches = list(loader)
+    for tensors, times in batches:
+        check(tensors, times)
+    assert times_of(batches) == expected
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_agree_on_the_epoch(release, persistent):
+    alone = shard_dataset(release, batch_size=8)
+    expected = [times_of(alone) for _ in range(3)]
+    stream = shard_dataset(release, batch_size=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=3, persistent_workers=persistent)
+    assert [times_of(loader) for _ in range(3)] == expected
+    stream.set_epoch(1)
+    assert [times_of(loader), times_of(loader)] == expected[1:]
+
+
+def test_samples_from_workers_come_once(release):
+    stream = shard_dataset(release)
+    loader = DataLoader(stream, batch_size=8, num_workers=2)
+    assert sorted(flat(loader)) == [str(time) for time in stream.dataset.times]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_ranks_share_a_stream(dataset, batch_size):
+    streams = [
+        ShardDataset(dataset, batch_size=batch_size, rank=rank, world_size=7) for rank in range(7)
+    ]
+    seen = []
+    for stream in streams:
+        items = list(stream)
+        assert len(items) == len(stream)
+        seen += [t for _, times in items for t in ([times] if batch_size is None else times)]
+    assert sorted(seen) == [str(time) for time in dataset.times]
+    if batch_size:
+        assert len({len(stream) for stream in streams}) == 1
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 60), st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_a_stream_resumes_in_another_world(dataset, batch_size, world, steps, new_world):
+    streams = [
+        ShardDataset(dataset, batch_size=batch_size, rank=rank, world_size=world, threads=0)
+        for rank in range(world)
+    ]
+    seen = []
+    for stream in streams:
+        iterator = iter(stream)
+        for _ in range(min(steps, len(stream))):
+            seen += next(iterator)[1]
+    state = streams[0].state_dict()
+    for rank in range(new_world):
+        again = ShardDataset(dataset, batch_size=3, rank=rank, world_size=new_world, threads=0)
+        again.load_state_dict(state)
+        seen += flat(again)
+    assert sorted(seen) == [str(time) for time in dataset.times]
+
+
+@stateful
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("new_workers", [0, 2])
+@pytest.mark.parametrize("kind", ["map", "stream"])
+def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
+    def make(workers, state=None):
+        if kind == "map":
+            sampler = BatchSampler(dataset, 8, seed=2)
+            if state:
+                sampler.load_state_dict(state)
+            options = {"dataset": dataset, "batch_sampler": sampler}
+        else:
+            stream = ShardDataset(dataset, batch_size=8, seed=2)
+            if state:
+                stream.load_state_dict(state)
+            options = {"dataset": stream, "batch_size": None}
+        return torchdata.StatefulDataLoader(num_workers=workers, **options)
+
+    loader = make(workers)
+    iterator = iter(loader)
+    before = [next(iterator) for _ in range(3)]
+    state = loader.state_dict()
+    rest = times_of(iterator)
+    assert len(rest) == 5
+    same = make(workers)
+    same.load_state_dict(state)
+    assert times_of(same) == rest
+    other = make(new_workers, global_state(state))
+    assert times_of(other) == rest
+    assert len(set(flat(before)) | {t for times in rest for t in times}) == 60
+    assert len(times_of(other)) == 8  # the next epoch is whole
+
+
+@stateful
+def test_a_state_of_single_samples_from_several_workers_is_not_misread(release):
+    loader = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
+    iterator = iter(loader)
+    before = flat([next(iterator), next(iterator), next(iterator)])
+    state = loader.state_dict()
+    with pytest.raises(DatasetError, match="only go on with as many workers"):
+        global_state(state)
+    same = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
+    same.load_state_dict(state)
+    assert len({*before, *flat(same)}) == 60
+
+
+def test_states_of_other_things_are_refused(dataset):
+    stream = ShardDataset(dataset, batch_size=4)
+    with pytest.raises(DatasetError, match="buffer=256"):
+        ShardDataset(dataset, buffer=8).load_state_dict(stream.state_dict())
+    with pytest.raises(DatasetError, match="no state of a BatchSampler or ShardDataset"):
+        global_state({"_snapshot": {"x": 1}})
+    with pytest.raises(DatasetError, match="buffer must be at least 1"):
+        ShardDataset(dataset, buffer=0)
