@@ -278,7 +278,8 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
                 "- AIA: negative pixels set to 0, divided by exposure time and degradation factor, "
                 f"summed in blocks to {self.resolution}×{self.resolution}. Frames whose QUALITY "
                 "says that they are no science images are left out. Where the paired minute has no "
-                f"good frame, the nearest within {settings.aia_tolerance_minutes} minutes stands in; "
+                "good frame, the nearest within "
+                f"{settings.aia_tolerance_minutes} minutes stands in; "
                 "`observed` in the index is the true time of each frame."
             )
         if "HMI_M" in self.channels:
