@@ -1,6 +1,7 @@
 """Settings: where they come from, and one clear line for each that is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -155,3 +156,22 @@ def test_an_open_range_grows_daily() -> None:
         current_time=datetime(2024, 3, 5, 12, tzinfo=UTC)
     )
     assert keys == ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04"]
+
+
+def test_the_documentation_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `SDOML_(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert set(rows) == {name.upper() for name in Settings.model_fields}
+    in_words = {"STORE", "START", "END", "AIA_ROOTS", "HMI_ROOTS", "THREADS", "DEGRADATION_TABLE"}
+    for name, field in Settings.model_fields.items():
+        if name.upper() in in_words:
+            continue
+        default = field.get_default()
+        shown = (
+            ",".join(default)
+            if isinstance(default, tuple)
+            else f"{default:g}"
+            if isinstance(default, float)
+            else str(default)
+        )
+        assert rows[name.upper()] == f"`{shown}`", name
