@@ -66,7 +66,8 @@ def pack_day(
     store.delete(index_path)
     progress = Progress(f"shards {day}", len(rows), report)
     prepare = _Preparer(day, settings, store, constants)
-    with store.writer(path) as file:
+    room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
+    with store.writer(path, size=room) as file:
         writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
         for row, pixels in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
             writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants))

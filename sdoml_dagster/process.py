@@ -82,7 +82,8 @@ def process_day(
     for channel in settings.channels_of(instrument):
         mine = [row for row in ledger if row.channel == channel.name]
         counted: list[Sketch] = []
-        with store.writer(layout.processed_frames(day, channel)) as file:
+        room = sum(row.status == "ok" for row in mine) * settings.resolution**2 * 4
+        with store.writer(layout.processed_frames(day, channel), size=room) as file:
             writer = FrameWriter(file, settings.resolution, frames=len(mine))
             for facts, pixels, sketch in ordered_map(
                 partial(worker.process, channel=channel),

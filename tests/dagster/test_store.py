@@ -32,7 +32,8 @@ def s3_endpoint() -> Iterator[str]:
     moto = pytest.importorskip("moto.server", reason="moto plays S3 here")
     del moto
     program = (
-        "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', 0, verbose=False); s.start();"
+        "from moto.server import ThreadedMotoServer;"
+        "s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"
         "print(s.get_host_and_port()[1], flush=True); input()"
     )
     with subprocess.Popen(
