@@ -171,6 +171,7 @@ def test_batches_and_workers_read_over_the_network(server):
 
 @pytest.fixture(scope="module")
 def bucket(release):
+    """A bucket of a local S3 server that holds the release."""
     moto = pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
     server = moto.ThreadedMotoServer(port=0, verbose=False)
@@ -179,7 +180,7 @@ def bucket(release):
     options = {
         "key": "test",
         "secret": "test",
-        "client_kwargs": {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"},
+        "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
     }
     filesystem = s3fs.S3FileSystem(**options)
     filesystem.mkdir("solar")
