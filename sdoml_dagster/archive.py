@@ -211,7 +211,7 @@ class ArchiveClient:
                             return self._answer(response)
                         url = urljoin(url, response.headers["Location"])
         except (requests.RequestException, TransportError, OSError) as error:
-            raise _TransientError(f"{type(error).__name__}: {error}") from error
+            raise _TransientError(_root_cause(error)) from error
         except ValueError as error:
             if isinstance(error, FrameError):
                 raise
@@ -278,6 +278,13 @@ class ArchiveClient:
         if answers.missing:
             return FrameMissingError(f"not in the archive{f' ({said})' if said else ''}")
         return OutageError(f"no answer for {path} ({said})")
+
+
+def _root_cause(error: BaseException) -> str:
+    """The error at the bottom of a stack of libraries, which alone says what happened."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
 def _retry_after(response: requests.Response) -> float:
