@@ -1,0 +1,115 @@
+"""A day built from the archive to its shard, in this process, as the assets do it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.ledger import RawRow
+from sdoml_dagster.archive import ArchiveClient
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.fetch import fetch_day, read_ledger
+from sdoml_dagster.fit import fit_store, freeze
+from sdoml_dagster.pack import pack_day
+from sdoml_dagster.process import process_day
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+DAY = date(2024, 3, 8)
+
+
+@dataclass
+class Deployment:
+    """One store and the archive that it is built from."""
+
+    settings: Settings
+    day: date = DAY
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.settings.store)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.store)
+
+    def fetch(self, *instruments: Instrument) -> None:
+        for instrument in instruments or INSTRUMENTS:
+            roots = self.settings.aia_roots if instrument == "AIA" else self.settings.hmi_roots
+            with ArchiveClient(
+                roots,
+                connections=self.settings.max_connections,
+                read_timeout=self.settings.read_timeout,
+                attempts=self.settings.attempts,
+                pause=0.02,
+            ) as client:
+                fetch_day(
+                    self.day,
+                    instrument,
+                    settings=self.settings,
+                    store=self.store,
+                    client=client,
+                    report=self.lines.append,
+                )
+
+    def process(self) -> None:
+        for instrument in INSTRUMENTS:
+            process_day(
+                self.day,
+                instrument,
+                settings=self.settings,
+                store=self.store,
+                report=self.lines.append,
+            )
+
+    def pack(self) -> None:
+        freeze(self.store, fit_store(self.settings, self.store).normalization, replace=False)
+        pack_day(self.day, settings=self.settings, store=self.store, report=self.lines.append)
+
+    def build(self) -> None:
+        self.fetch()
+        self.process()
+        self.pack()
+
+    def ledger(self) -> list[RawRow]:
+        return [
+            row
+            for instrument in INSTRUMENTS
+            for row in read_ledger(self.store, self.day, instrument) or ()
+        ]
+
+    def files(self, below: str = "") -> dict[str, str]:
+        """SHA-256 of every file, half-written ones included."""
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((self.folder / below).rglob("*"))
+            if path.is_file()
+        }
+
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture
+def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Makes deployments, each with a store of its own; arguments are settings."""
+    monkeypatch.setenv("SDOML_ATTEMPTS", "4")
+    count = iter(range(100))
+
+    def make(archive: Archive | None = None, **overrides: object) -> Deployment:
+        if archive is not None:
+            # Two names of one host: a 404 of the first mirror is looked up on the second.
+            other = archive.aia_root.replace("127.0.0.1", "localhost")
+            overrides = {
+                "aia_roots": (archive.aia_root, other),
+                "hmi_roots": (archive.hmi_root,),
+            } | overrides
+        overrides = {"store": str(tmp_path / f"store{next(count)}")} | overrides
+        return Deployment(Settings.load(**overrides))
+
+    return make
