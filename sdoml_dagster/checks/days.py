@@ -57,7 +57,7 @@ def build_day_checks(
     @dg.multi_asset_check(name=f"check_{asset}", specs=specs, can_subset=True)
     def run_checks(
         context: dg.AssetCheckExecutionContext, store: StoreResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
         days = [date.fromisoformat(key) for key in context.partition_keys]
         selected = {key.name for key in context.selected_asset_check_keys}
         with failures_explained():
@@ -65,33 +65,30 @@ def build_day_checks(
             for name, (_, check) in checks.items():
                 if name in selected:
                     findings = {day: check(opened, day, settings) for day in days}
-                    yield _result(context, asset, name, findings)
+                    yield from _results(asset, name, findings)
 
     return run_checks
 
 
-def _result(
-    context: dg.AssetCheckExecutionContext,
+def _results(
     asset: str,
     name: str,
     findings: Mapping[date, Finding],
-) -> dg.AssetCheckResult:
+) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
     """The finding of the one day; over a range one for each, and the worst for the run."""
     if len(findings) > 1:
         for day, finding in findings.items():
-            context.op_execution_context.log_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=dg.AssetKey(asset),
-                    check_name=name,
-                    passed=finding.passed,
-                    severity=finding.severity,
-                    description=finding.description,
-                    metadata=finding.metadata,
-                    partition=day.isoformat(),
-                )
+            yield dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(asset),
+                check_name=name,
+                passed=finding.passed,
+                severity=finding.severity,
+                description=finding.description,
+                metadata=finding.metadata,
+                partition=day.isoformat(),
             )
     worst = max(findings.values(), key=lambda finding: (not finding.passed, finding.severe))
-    return dg.AssetCheckResult(
+    yield dg.AssetCheckResult(
         asset_key=asset,
         check_name=name,
         passed=worst.passed,
