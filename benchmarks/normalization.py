@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.normalization import Normalization, fit, normalize
-from sdoml_core.sketch import Sketch, decode_sketches, encode_sketches, merge, merge_channels
+from sdoml_core.sketch import Sketch, merge, merge_channels
+from sdoml_core.sketch_file import decode_sketches, encode_sketches
 
 FRAME = Path(__file__).parents[1] / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
 BRIGHTNESS = {

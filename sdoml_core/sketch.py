@@ -10,19 +10,15 @@ What a day's sketches mean for the dataset is the business of ``sdoml_core.norma
 """
 
 import math
-import re
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from sdoml_core.errors import CorruptFrameError, DamagedFileError, NormalizationError
+from sdoml_core.errors import CorruptFrameError, NormalizationError
 
 BINS = 0x7F80
 """Bins of a sketch: the upper halves of all finite float32 values that are not negative."""
@@ -45,6 +41,9 @@ def _no_counts() -> NDArray[np.int64]:
 @dataclass(slots=True, eq=False)
 class Sketch:
     """Counts, extremes and sums of pixel values; ``Sketch()`` is that of no frame."""
+
+    frames: int = 0
+    """Frames counted; with ``pixels`` it tells their resolution."""
 
     pixels: int = 0
     """Pixels counted, zeros included."""
@@ -103,6 +102,7 @@ class Sketch:
         minimum, maximum = np.array([low, high], np.uint32).view(np.float32).tolist()
         bins = np.flatnonzero(dense)
         return cls(
+            frames=1,
             pixels=values.size,
             zeros=zeros,
             minimum=minimum,
@@ -250,6 +250,7 @@ class _Accumulator:
         self._counts = np.zeros(BINS, np.int64)
 
     def include(self, sketch: Sketch) -> None:
+        self._sum.frames += sketch.frames
         self._sum.pixels += sketch.pixels
         self._sum.zeros += sketch.zeros
         self._sum.minimum = min(self._sum.minimum, sketch.minimum)
@@ -262,147 +263,6 @@ class _Accumulator:
     def result(self) -> Sketch:
         bins = np.flatnonzero(self._counts)
         return replace(self._sum, bins=bins.astype(np.uint16), counts=self._counts[bins])
-
-
-_FORMAT, _VERSION = b"sdoml.sketch", b"1"
-_CHECKSUM = b"crc32"
-_SCHEMA = pa.schema(
-    [
-        pa.field("channel", pa.string(), nullable=False),
-        pa.field("pixels", pa.int64(), nullable=False),
-        pa.field("zeros", pa.int64(), nullable=False),
-        pa.field("minimum", pa.float32(), nullable=False),
-        pa.field("maximum", pa.float32(), nullable=False),
-        # Decimal digits: the integers are longer than any integer type of Arrow.
-        pa.field("total", pa.string(), nullable=False),
-        pa.field("squares", pa.string(), nullable=False),
-        pa.field("bins", pa.list_(pa.field("item", pa.uint16(), nullable=False)), nullable=False),
-        pa.field("counts", pa.list_(pa.field("item", pa.int64(), nullable=False)), nullable=False),
-    ]
-)
-
-
-def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
-    """An Arrow IPC file with one row a channel, sorted by name; equal sketches, equal bytes.
-
-    The schema's metadata carries the CRC-32 of the rows, because Arrow keeps no checksum.
-    """
-    rows = sorted(sketches.items())
-    columns = [
-        [name for name, _ in rows],
-        [sketch.pixels for _, sketch in rows],
-        [sketch.zeros for _, sketch in rows],
-        [sketch.minimum for _, sketch in rows],
-        [sketch.maximum for _, sketch in rows],
-        [str(sketch.total) for _, sketch in rows],
-        [str(sketch.squares) for _, sketch in rows],
-        [sketch.bins for _, sketch in rows],
-        [sketch.counts for _, sketch in rows],
-    ]
-    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _SCHEMA, strict=True)]
-    batch = pa.record_batch(arrays, schema=_SCHEMA)
-    metadata = {_FORMAT: _VERSION, _CHECKSUM: _Rows.of(batch).checksum()}
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, _SCHEMA.with_metadata(metadata)) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
-
-
-def decode_sketches(data: bytes) -> dict[str, Sketch]:
-    """The sketches that `encode_sketches` wrote, by channel name.
-
-    Raises
-    ------
-    DamagedFileError
-        Where the bytes are anything else than what was written.
-    """
-    try:
-        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
-            metadata = reader.schema.metadata or {}
-            known = metadata.get(_FORMAT) == _VERSION and reader.schema.equals(_SCHEMA)
-            batch = reader.get_batch(0) if known and reader.num_record_batches == 1 else None
-        if batch is not None:
-            batch.validate(full=True)
-            rows = _Rows.of(batch)
-    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
-        # Arrow reports damage by any of these, and MemoryError for a size that is absurd.
-        raise DamagedFileError(f"not a readable sketch file: {error}") from error
-    if batch is None:
-        raise DamagedFileError("not a sketch file of a version that this release reads")
-    if metadata.get(_CHECKSUM) != rows.checksum():
-        raise DamagedFileError("the sketch file's checksum is wrong")
-    return rows.sketches()
-
-
-class _Rows(NamedTuple):
-    """The rows of a sketch file, all handled at once: a fit decodes tens of thousands of them."""
-
-    facts: list[list[Any]]
-    """The columns before the lists."""
-
-    bins: NDArray[np.uint16]
-    """Of all rows, one after another."""
-
-    bin_ends: list[int]
-    """Where each row ends in ``bins``."""
-
-    counts: NDArray[np.int64]
-
-    count_ends: list[int]
-
-    @classmethod
-    def of(cls, batch: pa.RecordBatch) -> "_Rows":
-        """Rows of a validated record batch, whose memory they share."""
-        facts = [column.to_pylist() for column in batch.columns[:-2]]
-        return cls(facts, *_flat(batch.column("bins")), *_flat(batch.column("counts")))
-
-    def checksum(self) -> bytes:
-        """CRC-32 of everything that the rows say, as text."""
-        checksum = zlib.crc32(repr((self.facts, self.bin_ends, self.count_ends)).encode())
-        checksum = zlib.crc32(self.counts.data, zlib.crc32(self.bins.data, checksum))
-        return str(checksum).encode()
-
-    def sketches(self) -> dict[str, Sketch]:
-        """The rows as sketches, once they make sense."""
-        names, pixels, zeros, minima, maxima, totals, squares = self.facts
-        spans = [slice(start, end) for start, end in pairwise([0, *self.bin_ends])]
-        if names != sorted(set(names)):
-            raise DamagedFileError("the channels of a sketch file are sorted and each stands once")
-        if not all(map(_DIGITS.fullmatch, totals + squares)):
-            raise DamagedFileError("the sums of a sketch are not numbers")
-        if self.bin_ends != self.count_ends or self.bins.max(initial=0) >= BINS:
-            raise DamagedFileError("bins and counts of a sketch do not belong together")
-        ascending = self.bins[1:] > self.bins[:-1]
-        ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
-        if not ascending.all() or self.counts.min(initial=1) <= 0 or min(zeros, default=0) < 0:
-            raise DamagedFileError("bins of a sketch do not ascend or a count is not positive")
-        cumulated = np.concatenate(([0], np.cumsum(self.counts)))[[0, *self.bin_ends]].tolist()
-        counted = [end - start for start, end in pairwise(cumulated)]
-        if pixels != [dark + bright for dark, bright in zip(zeros, counted, strict=True)]:
-            raise DamagedFileError("the counts of a sketch do not add up to its pixels")
-        return {
-            name: Sketch(
-                pixels=pixels[row],
-                zeros=zeros[row],
-                minimum=minima[row],
-                maximum=maxima[row],
-                total=int(totals[row]),
-                squares=int(squares[row]),
-                bins=self.bins[span],
-                counts=self.counts[span],
-            )
-            for row, (name, span) in enumerate(zip(names, spans, strict=True))
-        }
-
-
-def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
-    """All values of a validated column of lists, and where each list ends among them."""
-    offsets = listed.offsets.to_numpy()
-    values = listed.values.to_numpy()[offsets[0] : offsets[-1]]
-    return values, (offsets[1:] - offsets[0]).tolist()
-
-
-_DIGITS = re.compile(r"[0-9]{1,200}")  # longer than the sums of 2^63 of the largest float32
 
 
 def _edge(bin_number: int) -> float:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
-from sdoml_core.errors import MissingInputError
+from sdoml_core.errors import MissingInputError, NormalizationError
 from sdoml_core.normalization import Normalization, fit, from_json
-from sdoml_core.sketch import Sketch, decode_sketches, merge_channels
+from sdoml_core.sketch import Sketch, merge_channels
+from sdoml_core.sketch_file import decode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
@@ -33,6 +34,8 @@ def fit_store(
     ------
     MissingInputError
         Where no such day is processed.
+    NormalizationError
+        Where days were processed at different resolutions.
     """
     days = processed_days(store, settings)
     chosen = [d for d in days if (first is None or d >= first) and (last is None or d <= last)]
@@ -48,6 +51,12 @@ def fit_store(
         if settings.channels_of(instrument)
     )
     wanted = {name: sketches[name] for name in settings.channels if name in sketches}
+    for name, sketch in wanted.items():
+        if sketch.pixels != sketch.frames * settings.resolution**2:
+            raise NormalizationError(
+                f"{name}: not all of these days were processed at {settings.resolution}×"
+                f"{settings.resolution} pixels: materialise the processed assets of the others"
+            )
     normalization = fit(
         wanted,
         method=settings.normalization,

@@ -22,7 +22,8 @@ from sdoml_core.degradation import DegradationTable
 from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError, SettingError
 from sdoml_core.hmi import GEOMETRIC_SCALE, decode_hmi, process_hmi
 from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
-from sdoml_core.sketch import Sketch, encode_sketches, merge
+from sdoml_core.sketch import Sketch, merge
+from sdoml_core.sketch_file import encode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.fetch import frame_flaw, read_ledger
 from sdoml_dagster.frames import FrameWriter

@@ -16,11 +16,10 @@ from sdoml_core.sketch import (
     BINS,
     QUANTILE_TOLERANCE,
     Sketch,
-    decode_sketches,
-    encode_sketches,
     merge,
     merge_channels,
 )
+from sdoml_core.sketch_file import decode_sketches, encode_sketches
 
 REAL_193 = (
     Path(__file__).parents[2] / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
@@ -220,7 +219,7 @@ def stored(real_frame: NDArray[np.float32]) -> bytes:
 def test_a_file_gives_back_every_field(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     (restored,) = decode_sketches(encoded(sketch)).values()
-    for name in ("pixels", "zeros", "minimum", "maximum", "total", "squares"):
+    for name in ("frames", "pixels", "zeros", "minimum", "maximum", "total", "squares"):
         assert getattr(restored, name) == getattr(sketch, name)
     assert np.array_equal(restored.bins, sketch.bins)
     assert np.array_equal(restored.counts, sketch.counts)

@@ -35,7 +35,8 @@ from sdoml_core.index import decode_index, encode_index
 from sdoml_core.ledger import FRAME_TABLE, FrameRow
 from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization import denormalize
-from sdoml_core.sketch import Sketch, encode_sketches, merge
+from sdoml_core.sketch import Sketch, merge
+from sdoml_core.sketch_file import encode_sketches
 from sdoml_core.slots import day_slots
 from sdoml_dagster import layout, publish
 from sdoml_dagster.assets.release import build_release_asset
