@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
@@ -31,17 +33,23 @@ SMALL = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
 PROGRAM = """
-import sys, warnings
+import os, sys, warnings
 warnings.simplefilter("ignore")
 import dagster as dg
-import numba, pyarrow.parquet, requests, PIL.Image
+import numba, numpy, PIL.Image, pyarrow.ipc, pyarrow.parquet, requests
+import sdoml_core.aia, sdoml_core.counting, sdoml_core.hmi
+import sdoml_dagster.fetch, sdoml_dagster.pack, sdoml_dagster.process, sdoml_dagster.publish
 from sdoml_dagster.definitions import defs
-print("begin", flush=True)
 assets = [a for a in defs.assets if isinstance(a, dg.AssetsDefinition)]
-done = dg.materialize(assets, partition_key=sys.argv[1], resources=dict(defs.resources))
-sys.exit(not done.success)
+for day in sys.stdin:
+    child = os.fork()
+    if not child:
+        done = dg.materialize(assets, partition_key=day.strip(), resources=dict(defs.resources))
+        os._exit(not done.success)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""All assets of one day, from the archive to the release, in one process."""
+"""For each day on stdin all assets, from the archive to the release, in a child of its own."""
 
 STAGES = {
     "release": "releases/*/*",
@@ -52,26 +60,56 @@ STAGES = {
 }
 
 
-def start(environment: Mapping[str, str], day: str = DAY) -> subprocess.Popen[str]:
-    """A run in a process of its own, once its imports are done."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, day],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    if process.stdout.readline() != "begin\n":
-        raise RuntimeError(process.communicate()[1])
-    return process
+class Runner:
+    """Runs of one deployment; imports are done once, so that kills meet the work itself."""
 
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.store = Path(environment["SDOML_STORE"])
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a run; an error unless it succeeds."""
-    _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(errors)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.kill()
+        self._server.communicate()
+
+    def start(self, day: str = DAY) -> int:
+        """Begin a run: its process."""
+        assert self._server.stdin is not None
+        self._server.stdin.write(f"{day}\n")
+        self._server.stdin.flush()
+        return self._read()
+
+    def finish(self) -> int:
+        """Wait for the run begun last: its exit code."""
+        return self._read()
+
+    def run(self) -> None:
+        """One whole run; an error unless it succeeds."""
+        self.start()
+        if self.finish():
+            raise RuntimeError(f"a run of {self.store} failed")
+
+    def kill(self, seconds: float) -> tuple[str, int]:
+        """Kill a run after some seconds: its stage then, and the half-written files it left."""
+        process = self.start()
+        time.sleep(seconds)
+        with suppress(ProcessLookupError):  # it was faster
+            os.kill(process, signal.SIGKILL)
+        self.finish()
+        return stage(self.store), sum(1 for _ in self.store.rglob(".*.partial"))
+
+    def _read(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
 
 
 def snapshot(store: Path) -> dict[str, str]:
@@ -91,17 +129,6 @@ def stage(store: Path) -> str:
     return "before the first file"
 
 
-def kill_at(environment: Mapping[str, str], seconds: float) -> tuple[str, int]:
-    """Kill a run some seconds after its begin: its stage then, and the half-written files left."""
-    store = Path(environment["SDOML_STORE"])
-    process = start(environment)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    process.kill()
-    process.communicate()
-    return stage(store), sum(1 for _ in store.rglob(".*.partial"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=60)
@@ -113,27 +140,28 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, Archive(cache=options.cache) as archive:
         roots = {"SDOML_AIA_ROOTS": archive.aia_root, "SDOML_HMI_ROOTS": archive.hmi_root}
-        store = Path(folder, "store")
-        whole = SMALL | roots | {"SDOML_STORE": str(Path(folder, "whole"))}
-        finish(start(whole))  # fills the archive's cache
-        shutil.rmtree(whole["SDOML_STORE"])
-        process = start(whole)
-        began = time.monotonic()
-        finish(process)
-        duration = time.monotonic() - began
-        expected = snapshot(Path(whole["SDOML_STORE"]))
-        environment = SMALL | roots | {"SDOML_STORE": str(store)}
+        place = Path(folder)
+        common = SMALL | roots
+        with Runner(common | {"SDOML_STORE": str(place / "whole")}) as whole:
+            whole.run()  # fills the archive's cache
+            shutil.rmtree(whole.store)
+            began = time.monotonic()
+            whole.run()
+            duration = time.monotonic() - began
+            expected = snapshot(whole.store)
         reached: Counter[str] = Counter()
         leftovers = broken = 0
-        for number in range(options.times):
-            shutil.rmtree(store, ignore_errors=True)
-            where, halves = kill_at(environment, moments.uniform(0, duration))
-            reached[where] += 1
-            leftovers += halves
-            finish(start(environment))
-            same = snapshot(store) == expected
-            broken += not same
-            print(f"{number + 1:3d} killed in {where}: {'same bytes' if same else 'DIFFERENT'}")
+        with Runner(common | {"SDOML_STORE": str(place / "store")}) as runner:
+            for number in range(options.times):
+                shutil.rmtree(runner.store, ignore_errors=True)
+                where, halves = runner.kill(moments.uniform(0, duration))
+                reached[where] += 1
+                leftovers += halves
+                runner.run()
+                same = snapshot(runner.store) == expected
+                broken += not same
+                outcome = "same bytes" if same else "DIFFERENT"
+                print(f"{number + 1:3d} killed in {where}: {outcome}", flush=True)
 
     lines = [
         "# Runs killed with SIGKILL",
