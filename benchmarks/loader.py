@@ -386,6 +386,10 @@ def compare_batches(root: Path, six: Path, options: argparse.Namespace) -> None:
         stream = shard_dataset(six, batch_size=size, shuffle=False)
         loader = DataLoader(stream, batch_size=None, num_workers=workers)
         measure(OURS[1], f"{workers} workers", partial(consume, loader))
+    show(results, size)
+
+
+def show(results: dict[str, dict[str, float]], size: int) -> None:
     print(f"\nBatches of {size} (samples/s)")
     for name, values in results.items():
         told = ", ".join(f"{setting} {value:.0f}" for setting, value in values.items())
