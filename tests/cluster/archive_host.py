@@ -1,0 +1,36 @@
+"""The program of the archive's host: the built-in archive, which counts what it is asked.
+
+Every quarter of a second ``counts.json`` in the working folder is written anew, and the latency
+that the file ``latency`` names is put in force.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from sdoml_dagster.demo.archive import Archive
+
+
+def main(host: str, port: str, cache: str) -> None:
+    with Archive(host=host, port=int(port), cache=Path(cache)) as archive:
+        while True:
+            log = archive.log
+            if Path("latency").exists():
+                archive.latency = float(Path("latency").read_text() or 0)
+            counts = {
+                "requests": len(log.requests),
+                "max_in_flight": log.max_in_flight,
+                "max_open_connections": log.max_open_connections,
+                "latency": archive.latency,
+            }
+            Path("counts.new").write_text(json.dumps(counts))
+            Path("counts.new").replace("counts.json")
+            if Path("reset").exists():
+                Path("reset").unlink()
+                log.max_in_flight = log.max_open_connections = 0
+            time.sleep(0.25)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

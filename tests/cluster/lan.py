@@ -1,0 +1,196 @@
+"""Several hosts on one machine: network namespaces, each with one link to a common switch.
+
+The addresses exist inside the namespaces only. Everything ends with the :class:`Lan`: processes are
+killed and namespaces deleted, and processes die with the program that started them in any case.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PREFIX = "sdoml-lan"
+
+
+def unavailable() -> str | None:
+    """Why namespaces cannot be made here; ``None`` where they can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    for tool in ("ip", "setpriv", "unshare"):
+        if shutil.which(tool) is None:
+            return f"the program {tool} is not installed (iproute2, util-linux)"
+    probe = f"{PREFIX}-probe-{os.getpid()}"
+    made = subprocess.run(
+        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        return f"no network namespaces here: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", probe], check=True)
+    return None
+
+
+class Host:
+    """One machine: a namespace with a name of its own, one address and one link."""
+
+    def __init__(self, lan: "Lan", name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.folder = lan.folder / name
+        self.folder.mkdir()
+        self.folder.chmod(0o755)
+        self.environment: dict[str, str] = {}
+        self._namespace = f"{lan.prefix}-{name}"
+        self._switch = lan.switch
+        self._port = f"to-{name}"[:15]
+        self._started: list[subprocess.Popen[bytes]] = []
+        _ip("netns", "add", self._namespace)
+        _ip("-n", self._namespace, "link", "set", "lo", "up")
+        _ip("-n", self._switch, "link", "add", self._port, "type", "veth", "peer", "name", "eth0",
+            "netns", self._namespace)  # fmt: skip
+        _ip("-n", self._namespace, "address", "add", f"{address}/24", "dev", "eth0")
+        _ip("-n", self._namespace, "link", "set", "eth0", "up")
+        _ip("-n", self._switch, "link", "set", self._port, "master", "bridge", "up")
+
+    def start(self, log: str, *command: str, user: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a program whose output goes to ``<log>.log`` in the host's folder."""
+        with (self.folder / f"{log}.log").open("ab") as output:
+            process = subprocess.Popen(
+                self._wrapped(command, user),
+                env=self._variables({}),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._started.append(process)
+        return process
+
+    def run(
+        self,
+        *command: str,
+        text: str | None = None,
+        timeout: float = 60,
+        user: str | None = None,
+        **variables: str,
+    ) -> str:
+        """Run a program to its end and return what it prints; an error where it fails."""
+        done = subprocess.run(
+            self._wrapped(command, user),
+            env=self._variables(variables),
+            cwd=self.folder,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"{self.name}: {' '.join(command)[:300]} gave {done.returncode}:\n"
+                f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            )
+        return done.stdout
+
+    def pids(self) -> list[int]:
+        """Processes on this host."""
+        listed = subprocess.run(
+            ["ip", "netns", "pids", self._namespace], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def crash(self) -> None:
+        """``kill -9`` for everything on this host."""
+        deadline = time.monotonic() + 10
+        while (pids := self.pids()) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for process in self._started:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+
+    def unplug(self) -> None:
+        """Cut the link."""
+        _ip("-n", self._switch, "link", "set", self._port, "down")
+
+    def plug(self) -> None:
+        """Join the link again."""
+        _ip("-n", self._switch, "link", "set", self._port, "up")
+
+    def remove(self) -> None:
+        """End the host."""
+        self.crash()
+        subprocess.run(["ip", "netns", "delete", self._namespace], check=False)
+
+    def _wrapped(self, command: Sequence[str], user: str | None) -> list[str]:
+        identity = ["setpriv", "--pdeathsig", "KILL"]
+        if user is not None:
+            identity += ["--reuid", user, "--regid", user, "--clear-groups"]
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
+        return ["ip", "netns", "exec", self._namespace, *named, *identity, *command]
+
+    def _variables(self, more: Mapping[str, str]) -> dict[str, str]:
+        inherited = ("PATH", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONPATH")
+        kept = {name: os.environ[name] for name in inherited if name in os.environ}
+        return kept | {"HOME": str(self.folder)} | self.environment | dict(more)
+
+
+class Lan:
+    """A switch, and the hosts that are added to it; a context manager.
+
+    Parameters
+    ----------
+    folder
+        Gets one folder per host, for logs and whatever else lies on its disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prefix = f"{PREFIX}-{os.getpid()}"
+        self.switch = f"{self.prefix}-switch"
+        self._hosts: list[Host] = []
+
+    def __enter__(self) -> Self:
+        _remove_leftovers()
+        _ip("netns", "add", self.switch)
+        _ip("-n", self.switch, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", self.switch, "link", "set", "bridge", "up")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for host in self._hosts:
+            host.remove()
+        subprocess.run(["ip", "netns", "delete", self.switch], check=False)
+
+    def host(self, name: str, address: str) -> Host:
+        """Add a host."""
+        host = Host(self, name, address)
+        self._hosts.append(host)
+        return host
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def _remove_leftovers() -> None:
+    """Delete the namespaces of test runs that were killed; their processes died with them."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        name = line.split(" ")[0]
+        owner = name.removeprefix(f"{PREFIX}-").split("-")[0]
+        if name.startswith(PREFIX) and owner.isdigit() and not Path("/proc", owner).exists():
+            subprocess.run(["ip", "netns", "delete", name], check=False)

@@ -1,0 +1,200 @@
+"""The story that the cluster has to live through; told step by step, checked at its end."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.deployment import (
+    ARCHIVE,
+    SINGLE,
+    Deployment,
+    differences,
+    files_of,
+    until,
+)
+from tests.cluster.lan import Host, Lan
+
+DAYS = [f"2024-03-0{day}" for day in range(1, 7)]
+INGEST = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi")
+POOL, CONNECTIONS = 2, 2
+SETTINGS = {
+    "SDOML_START": DAYS[0],
+    "SDOML_END": "2024-03-07",
+    "SDOML_CADENCE_MINUTES": "480",
+    "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M",
+    "SDOML_RESOLUTION": "64",
+    "SDOML_MAX_CONNECTIONS": str(CONNECTIONS),
+    "SDOML_THREADS": "2",
+    "SDOML_RETRY_DELAY": "5",
+    "SDOML_READ_TIMEOUT": "10",
+    "SDOML_CONNECT_TIMEOUT": "5",
+}
+CUT_SECONDS = 30
+FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen."""
+
+    days_by_worker: Counter[str]
+    """Successful runs of the backfill."""
+
+    killed: str
+    """The run whose worker was killed."""
+
+    messages: list[str]
+    """What the event log says of it."""
+
+    cut_run_ended: str
+    """Status of the run that was under way when the link was cut."""
+
+    rerun_on: str
+    """The worker on which the same day then succeeded."""
+
+    runs_after_heal: int
+    """Successful runs of the cut worker that ended after its link was joined again."""
+
+    max_in_flight: int
+    """Requests that the archive answered at the same time, at most."""
+
+    max_connections: int
+    """Connections that the archive had open, at most, until the link was cut."""
+
+    different: list[str]
+    """Files of the store that differ from those of a single machine."""
+
+    files: int
+
+
+def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
+    """Run the scenario."""
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        report(f"{time.monotonic() - began:6.1f} s  {text}")
+
+    cluster = Deployment(lan, SETTINGS, workers=3, cache=cache, pool=POOL)
+    single = lan.host("single", SINGLE)
+    single.environment = cluster.settings | {
+        "SDOML_STORE": str(single.folder / "store"),
+        "DAGSTER_HOME": str(single.folder),
+    }
+    cluster.start()
+    say("six hosts: services, archive, single and three workers")
+    alone = build_alone(single)
+    say(f"a single machine has built the same six days: {len(alone)} files")
+
+    cluster.set_latency(1.5)
+    first, second, _ = cluster.workers
+    number = cluster.backfill(INGEST, DAYS)
+    say(f"backfill {number} of six days launched through GraphQL")
+    started = lambda: by_worker(cluster, "STARTED")  # noqa: E731
+    until(lambda: {first.name, second.name} <= started().keys(), "runs on two workers", seconds=90)
+    until(
+        lambda: cluster.counts()["max_in_flight"] == POOL * CONNECTIONS, "a full pool", seconds=60
+    )
+    killed = until(lambda: started().get(first.name), f"a run on {first.name}", seconds=60)
+    first.crash()
+    say(f"{first.name} killed with -9 in the middle of run {killed[:8]}")
+    cut = until(lambda: started().get(second.name), f"a run on {second.name}", seconds=60)
+    # A connection that is cut stays open at the archive; until then they can be counted.
+    connections = int(cluster.counts()["max_open_connections"])
+    second.unplug()
+    say(f"{second.name} unplugged in the middle of run {cut[:8]}")
+    time.sleep(CUT_SECONDS)
+    second.plug()
+    healed = time.time()
+    say(f"{second.name} plugged in again")
+
+    def over() -> str | None:
+        status = cluster.backfill_status(number)
+        return status if status.startswith("COMPLETED") or status == "FAILED" else None
+
+    until(lambda: has_successes(cluster, number), "all six days", seconds=180)
+    say("every day has a successful run")
+    in_flight = int(cluster.counts()["max_in_flight"])
+    runs = [run for run in cluster.runs() if run["tags"].get("dagster/backfill") == number]
+    days = {run["runId"]: day_of(run) for run in runs}
+    done = [run for run in runs if run["status"] == "SUCCESS"]
+    for run in reversed(runs):
+        tags = run["tags"]
+        say(f"  {days[run['runId']]}  {run['status']:8} {tags.get('sdoml/worker', '-')}")
+    rerun = next(run for run in done if days[run["runId"]] == days[killed])
+
+    cluster.set_latency(0)
+    fit = cluster.launch("fit_normalization")
+    await_runs(cluster, [fit])
+    say("constants fitted from the sketches of all days")
+    await_runs(cluster, [cluster.launch("build_shards", day) for day in DAYS])
+    say("shards packed")
+    status = until(over, "the backfill to end", seconds=90)
+    say(f"backfill {status}")
+    together = files_of(cluster.copy_store())
+    return Evidence(
+        days_by_worker=Counter(run["tags"]["sdoml/worker"] for run in done),
+        killed=killed,
+        messages=cluster.messages(killed),
+        cut_run_ended=next(run["status"] for run in runs if run["runId"] == cut),
+        rerun_on=rerun["tags"]["sdoml/worker"],
+        runs_after_heal=sum(
+            run["tags"]["sdoml/worker"] == second.name and run["endTime"] > healed
+            for run in cluster.runs()
+            if run["status"] == "SUCCESS"
+        ),
+        max_in_flight=in_flight,
+        max_connections=connections,
+        different=differences(alone, together),
+        files=len(together),
+    )
+
+
+def build_alone(single: Host) -> dict[str, bytes]:
+    """The six days on one machine with a local folder, by the command line; the store's files."""
+    reach = f"import socket; socket.create_connection(('{ARCHIVE}', 8300), 5)"
+    single.run(sys.executable, "-c", reach)
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    command = [dagster, "asset", "materialize", "-m", "sdoml_dagster.definitions", "--select"]
+    days = ["--partition-range", f"{DAYS[0]}...{DAYS[-1]}"]
+    whole = {"SDOML_DAYS_PER_RUN": "0", "timeout": 120}
+    single.run(*command, ",".join(INGEST), *days, **whole)
+    single.run(*command, "normalization_stats", **whole)
+    single.run(*command, "shards", *days, **whole)
+    return files_of(single.folder / "store")
+
+
+def by_worker(cluster: Deployment, status: str) -> dict[str, str]:
+    """Runs of a status by the worker that has them."""
+    return {
+        run["tags"]["sdoml/worker"]: run["runId"]
+        for run in cluster.runs(statuses=[status])
+        if "sdoml/worker" in run["tags"]
+    }
+
+
+def has_successes(cluster: Deployment, number: str) -> bool:
+    """Whether each day of a backfill has a successful run."""
+    done = cluster.runs(statuses=["SUCCESS"], tags=[{"key": "dagster/backfill", "value": number}])
+    return {day_of(run) for run in done} == set(DAYS)
+
+
+def day_of(run: dict[str, Any]) -> str:
+    """The day of a run of the backfill: a range of one."""
+    return str(run["tags"]["dagster/asset_partition_range_start"])
+
+
+def await_runs(cluster: Deployment, wanted: list[str]) -> None:
+    """Wait for runs to succeed."""
+
+    def ended() -> dict[str, str] | None:
+        runs = {run["runId"]: run["status"] for run in cluster.runs(runIds=wanted)}
+        return runs if set(runs.values()) <= FINISHED else None
+
+    runs = until(ended, "runs to end", seconds=120)
+    for run, status in runs.items():
+        if status != "SUCCESS":
+            raise RuntimeError(f"run {run}: {status}: {cluster.messages(run)[-5:]}")

@@ -1,0 +1,58 @@
+"""Hosts of their own, joined by links that can be cut: what crosses a network is real here."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import missing_programs
+from tests.cluster.lan import Lan, unavailable
+from tests.cluster.scenario import CONNECTIONS, DAYS, POOL, Evidence, play
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def lan() -> Iterator[Lan]:
+    obstacle = unavailable()
+    if obstacle:
+        warnings.warn(f"THE CLUSTER IS NOT TESTED: {obstacle}", pytest.PytestWarning, stacklevel=1)
+        pytest.skip(obstacle)
+    # A missing package is a mistake of whoever set the machine up, and no reason to skip.
+    assert missing_programs() == []
+    with tempfile.TemporaryDirectory(prefix="sdoml-cluster-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL is another user
+        with Lan(folder) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def seen(lan: Lan, frame_cache: Path) -> Evidence:
+    return play(lan, cache=frame_cache, report=print)
+
+
+def test_the_store_is_byte_identical_to_that_of_a_single_machine(seen: Evidence) -> None:
+    assert seen.different == []
+    assert seen.files > 20 * len(DAYS)
+
+
+def test_a_backfill_from_the_ui_runs_on_several_workers(seen: Evidence) -> None:
+    assert len(seen.days_by_worker) >= 2
+    assert sum(seen.days_by_worker.values()) >= len(DAYS)
+
+
+def test_a_killed_worker_is_noticed_and_its_day_run_elsewhere(seen: Evidence) -> None:
+    assert any("no sign of life from worker worker-1" in message for message in seen.messages)
+    assert seen.rerun_on in {"worker-2", "worker-3"}
+
+
+def test_a_worker_whose_link_was_cut_works_again_when_it_heals(seen: Evidence) -> None:
+    assert seen.runs_after_heal > 0
+
+
+def test_the_pool_bounds_the_connections_of_all_workers_together(seen: Evidence) -> None:
+    assert seen.max_in_flight == POOL * CONNECTIONS
+    assert seen.max_connections <= POOL * CONNECTIONS

@@ -1,0 +1,62 @@
+"""What the files in ``docker/`` and ``deploy/`` promise, as far as it can be read from them."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.deployment import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+LONG_RUNNING = [name for name in COMPOSE["services"] if name != "bucket"]
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_every_service_restarts_is_watched_and_is_limited(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["restart"] == "unless-stopped"
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    if name != "code":  # has the image's own
+        assert service["healthcheck"]["test"]
+
+
+def test_ports_are_published_on_loopback_alone() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_no_secret_has_a_default() -> None:
+    text = (ROOT / "docker/compose.yaml").read_text()
+    for name in (
+        "POSTGRES_PASSWORD",
+        "REDIS_PASSWORD",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ):
+        uses = re.findall(rf"\$\{{{name}(.*?)}}", text)
+        assert uses
+        assert all(use.startswith(":?") for use in uses)
+    example = (ROOT / "docker/.env.example").read_text()
+    assert re.findall(r"^(?:\w+PASSWORD|AWS_\w*KEY\w*)=(.*)$", example, re.MULTILINE) == [""] * 4
+
+
+def test_workers_can_be_scaled() -> None:
+    worker = COMPOSE["services"]["worker"]
+    assert "container_name" not in worker
+    assert "ports" not in worker
+
+
+def test_images_are_pinned() -> None:
+    for service in COMPOSE["services"].values():
+        image = service["image"]
+        assert image == "sdoml-lite" or re.search(r":\d+\.\d+", image)
+
+
+def test_the_image_installs_no_torch_and_only_hashed_packages() -> None:
+    lock = (ROOT / "docker/requirements.lock").read_text()
+    packages = re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)
+    assert {"dagster", "celery", "dagster-postgres", "s3fs"} <= set(packages)
+    assert "torch" not in packages
+    assert lock.count("--hash=sha256:") >= len(packages)
