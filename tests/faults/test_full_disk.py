@@ -1,0 +1,64 @@
+"""A store without room, and one that cannot be written."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sdoml_core.errors import StoreError
+from sdoml_dagster.demo.archive import Archive
+from tests.faults.conftest import Deploy
+
+
+def mount(folder: Path, *options: str) -> None:
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("FULL AND READ-ONLY DISKS NOT TESTED: this needs root, to mount a tmpfs")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    folder = tmp_path / "disk"
+    mount(folder, "size=3m")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def test_a_full_disk_names_path_and_need_and_loses_nothing(
+    disk: Path, archive: Archive, deploy: Deploy
+) -> None:
+    small, large = deploy(archive, store=str(disk / "store")), deploy(archive)
+    large.build()
+    expected = large.files()
+    error = rf"^cannot write {disk}/store/\S+: No space left on device "
+    need = r"\([0-9.]+ MiB needed, [0-9.]+ MiB free in \S+\); make room and run again$"
+    with pytest.raises(StoreError, match=error + need):
+        small.fetch()
+    found = small.files()
+    assert found, "there was room for some"
+    assert found.items() <= expected.items()
+    # Room for the raw frames but not for what is made of them.
+    raw = sum(path.stat().st_size for path in (large.folder / "raw").rglob("*") if path.is_file())
+    remount(disk, f"size={raw + (96 << 10)}")
+    small.fetch()
+    with pytest.raises(StoreError, match=error + need):
+        small.process()
+    assert small.files().items() <= expected.items()
+    remount(disk, "size=100m")
+    small.build()
+    assert small.files() == expected
+
+
+def test_a_read_only_store_is_one_clear_line(disk: Path, archive: Archive, deploy: Deploy) -> None:
+    day = deploy(archive, store=str(disk / "store"))
+    remount(disk, "ro")
+    with pytest.raises(StoreError, match=rf"^cannot write {disk}/store\S*: Read-only file system$"):
+        day.fetch()

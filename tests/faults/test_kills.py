@@ -1,0 +1,47 @@
+"""SIGKILL at any moment, two runs at once: the store comes out the same."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import SMALL, Runner, snapshot
+from sdoml_dagster.demo.archive import Archive
+
+
+@pytest.fixture
+def variables(archive: Archive) -> dict[str, str]:
+    roots = {"SDOML_AIA_ROOTS": archive.aia_root, "SDOML_HMI_ROOTS": archive.hmi_root}
+    tiny = {"SDOML_CADENCE_MINUTES": "360", "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M"}
+    return SMALL | roots | tiny
+
+
+def test_a_run_killed_at_any_moment_and_run_again_gives_the_same_bytes(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    with Runner(variables | {"SDOML_STORE": str(tmp_path / "store")}) as runner:
+        runner.run()
+        duration = runner.measure()
+        expected = snapshot(runner.store)
+        moments = random.Random(1)
+        for sixth in range(6):
+            shutil.rmtree(runner.store)
+            runner.kill(duration * (sixth + moments.random()) / 6)
+            runner.run()
+            assert snapshot(runner.store) == expected
+
+
+def test_two_processes_at_the_same_day_do_no_harm(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    environment = variables | {"SDOML_STORE": str(tmp_path / "store")}
+    with Runner(environment) as one, Runner(environment) as other:
+        one.run()
+        expected = snapshot(one.store)
+        for _ in range(2):
+            shutil.rmtree(one.store)
+            one.start()
+            other.start()
+            assert (one.finish(), other.finish()) == (0, 0)
+            assert snapshot(one.store) == expected
