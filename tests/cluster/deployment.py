@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _WAIT = """
 import socket, sys, time
-deadline = time.monotonic() + 40
+deadline = time.monotonic() + 100
 for place in sys.argv[1:]:
     host, port = place.rsplit(":", 1)
     while True:

@@ -75,7 +75,7 @@ class Host:
         self,
         *command: str,
         text: str | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
         user: str | None = None,
         **variables: str,
     ) -> str:

@@ -17,7 +17,7 @@ DAYS = [f"2024-03-0{day}" for day in range(1, 6)]
 INGEST = "raw_aia,raw_hmi,processed_aia,processed_hmi"
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 class Machine:
@@ -59,7 +59,7 @@ class Machine:
 
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
     """Wait for processes to end well; what they said."""
-    said = [process.communicate(timeout=120)[0] for process in processes]
+    said = [process.communicate(timeout=240)[0] for process in processes]
     for process, output in zip(processes, said, strict=True):
         assert process.returncode == 0, output[-3000:]
     return said
@@ -69,7 +69,9 @@ def finish(*processes: "subprocess.Popen[str]") -> list[str]:
 def machine(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Machine]:
     folder = tmp_path_factory.mktemp("stores")
     roots = {"SDOML_AIA_ROOTS": archive.aia_root, "SDOML_HMI_ROOTS": archive.hmi_root}
-    return lambda name: Machine(folder / name, {**SMALL, **roots, "SDOML_END": "2024-03-06"})
+    return lambda name: Machine(
+        folder / name, {**SMALL, **roots, "SDOML_END": "2024-03-06", "SDOML_CADENCE_MINUTES": "720"}
+    )
 
 
 @pytest.fixture(scope="module")
