@@ -151,10 +151,6 @@ class LocalFiles:
                 )
             done += more
 
-    def will_need(self, name: str, start: int, length: int) -> None:
-        """Tell the kernel that a stretch of a file will soon be read."""
-        os.posix_fadvise(self._handle(name).descriptor, start, length, os.POSIX_FADV_WILLNEED)
-
     def _handle(self, name: str) -> _Handle:
         # Without a lock, which a fork could copy while it is held: each step is atomic, and
         # two threads that open the same file do no harm.
