@@ -1,12 +1,14 @@
 """What tests of several folders share: a running archive and a small deployment."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.demo.ui import INSTANCE
 from sdoml_dagster.settings import PREFIX, Settings
 
 SMALL = {
@@ -44,6 +46,7 @@ def environment(
         monkeypatch.delenv(name)
     home = tmp_path / "dagster"
     home.mkdir()
+    shutil.copy(INSTANCE, home / "dagster.yaml")
     variables = SMALL | {
         "SDOML_STORE": str(tmp_path / "store"),
         "SDOML_AIA_ROOTS": archive.aia_root,

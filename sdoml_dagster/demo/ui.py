@@ -5,6 +5,7 @@ Everything is on loopback and below one folder. Ctrl-C ends it all.
 """
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -123,17 +123,31 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
 
 
 def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Whether the UI answers; False where something ended first."""
+    """Whether the UI answers and the daemon is up; False where something ended first."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stop.wait(0.3):
         if any(service.poll() is not None for service in services.values()):
             return False
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            continue
+        if daemon_is_up(port):
+            return True
     return False
+
+
+def daemon_is_up(port: int) -> bool:
+    """Whether the UI answers and knows of a daemon, without which it launches no backfill."""
+    query = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql",
+        json.dumps({"query": query}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            health = json.load(response)["data"]["instance"]["daemonHealth"]
+    except OSError:
+        return False
+    healthy = {s["daemonType"] for s in health["allDaemonStatuses"] if s["healthy"]}
+    return {"BACKFILL", "QUEUED_RUN_COORDINATOR", "SCHEDULER"} <= healthy
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -1,0 +1,207 @@
+"""Checks pass on sound days and say what is wrong with others, with the right severity."""
+
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import webdataset
+
+from sdoml_core.ledger import FrameRow
+from sdoml_core.slots import day_slots
+from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
+from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_shard
+from sdoml_dagster.frames import read_frame_table
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+from tests.dagster.conftest import DAILY, Materialize
+
+DAY = date(2024, 3, 8)
+NAMES = (*DAILY, "normalization_stats")
+
+
+@pytest.fixture
+def store(materialize: Materialize, settings: Settings) -> Store:
+    assert materialize(*NAMES, day=str(DAY)).success
+    return Store(settings.store)
+
+
+def rows(found: int, expected: int = 4, channel: str = "AIA_0171") -> list[FrameRow]:
+    slots = day_slots(DAY, cadence_minutes=24 * 60 // expected)
+    return [FrameRow(s, channel, "ok" if n < found else "missing") for n, s in enumerate(slots)]
+
+
+def test_a_sound_day_passes_every_check(
+    materialize: Materialize, findings: Callable[..., dict[tuple[str, str], Any]]
+) -> None:
+    found = findings(materialize(*NAMES, day=str(DAY)))
+    checks = [f"processed_{i}.{n}" for i in ("aia", "hmi") for n in ("coverage", "values", "disk")]
+    checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
+    assert set(found) == {(name, str(DAY)) for name in checks}
+    assert all(e.passed for e in found.values()), [e.description for e in found.values()]
+
+
+@pytest.mark.parametrize(
+    ("frames", "passed", "severe"), [(4, True, False), (3, False, False), (1, False, True)]
+)
+def test_coverage_warns_and_then_errs(
+    settings: Settings, frames: int, passed: bool, severe: bool
+) -> None:
+    finding = judge_coverage(rows(4, channel="HMI_M") + rows(frames), settings)
+    assert (finding.passed, finding.severe) == (passed, severe)
+    assert passed or "AIA_0171" in finding.description
+
+
+def test_a_day_on_which_the_archive_has_nothing_is_a_warning(settings: Settings) -> None:
+    finding = judge_coverage(rows(0), settings)
+    assert not finding.passed
+    assert finding.severity == dg.AssetCheckSeverity.WARN
+
+
+def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
+    table = read_frame_table(store, DAY, "AIA") or []
+    assert judge_values(store, DAY, table, settings).passed
+    path = Path(settings.store, "processed/2024/03/08/AIA_0171.npy")
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    finding = judge_values(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert "AIA_0171 00:00" in finding.description
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda f: np.roll(f, 3, axis=1), "from the middle (+3"),
+        (lambda f: np.kron(f, np.ones((2, 2)))[32:-32, 32:-32], "no disk|radius|middle"),
+        (lambda f: np.full_like(f, 0.5), "no disk"),
+    ],
+    ids=["shifted", "twice as large", "no Sun"],
+)
+def test_disk_finds_a_sun_that_is_elsewhere(
+    store: Store, settings: Settings, change: Callable[..., Any], complaint: str
+) -> None:
+    import re
+    import zlib
+    from dataclasses import replace
+
+    table = read_frame_table(store, DAY, "HMI") or []
+    assert judge_disk(store, DAY, table, settings).passed
+    path = Path(settings.store, "processed/2024/03/08/HMI_M.npy")
+    moved = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
+    np.save(path, moved)
+    table = [replace(r, crc32=zlib.crc32(moved[r.row].data)) for r in table if r.row is not None]
+    finding = judge_disk(store, DAY, table, settings)
+    assert not finding.passed
+    assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description
+
+
+def test_a_shard_is_what_webdataset_reads(store: Store, settings: Settings) -> None:
+    finding = judge_shard(store, DAY, settings)
+    assert finding.passed, finding.description
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+    assert finding.metadata["samples"] == len(samples) == 4
+    channels = [key for sample in samples for key in sample if key.endswith(".npy")]
+    assert finding.metadata["frames"] == len(channels) == 12
+
+
+def rewrite(path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> None:
+    with tarfile.open(path) as tar:
+        members = [(i.name, tar.extractfile(i).read()) for i in tar]  # type: ignore[union-attr]
+    with tarfile.open(path, "w") as tar:
+        for name, data in edit(members):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
+    pixels = np.load(io.BytesIO(member[1]))
+    pixels[3, 3] = np.nan
+    out = io.BytesIO()
+    np.save(out, pixels)
+    return member[0], out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (lambda m: m[1:], "is missing"),
+        (lambda m: [(m[0][0], m[1][1]), (m[1][0], m[0][1]), *m[2:]], "not what the index says"),
+        (lambda m: [m[1], *m[2:], m[0]], "torn apart"),
+        (lambda m: [*m, m[0]], "comes twice"),
+        (lambda m: [nan(m[0]), *m[1:]], "outside 0 … 1"),
+        (lambda m: m, "SHA-256"),
+    ],
+    ids=["missing", "exchanged", "torn", "twice", "NaN", "other padding"],
+)
+def test_a_shard_that_is_not_its_index_is_an_error(
+    store: Store, settings: Settings, edit: Callable[..., Any], complaint: str
+) -> None:
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    data = path.read_bytes()
+    rewrite(path, edit)
+    if path.read_bytes() == data:
+        path.write_bytes(data + bytes(512))
+    finding = judge_shard(store, DAY, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert complaint in finding.description
+
+
+def test_a_truncated_shard_is_an_error(store: Store, settings: Settings) -> None:
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    path.write_bytes(path.read_bytes()[:30_000])
+    assert not judge_shard(store, DAY, settings).passed
+
+
+def test_saturation_and_drift_are_seen_against_the_constants(
+    store: Store, settings: Settings, materialize: Materialize
+) -> None:
+    assert judge_saturation(store, DAY, settings).passed
+    assert judge_drift(store, DAY, settings).passed
+    from sdoml_core.channels import CHANNELS
+    from sdoml_core.normalization import fit
+    from sdoml_core.sketch import Sketch
+    from sdoml_dagster.fit import freeze
+
+    dim = {
+        name: Sketch.of(np.load(Path(settings.store, f"processed/2024/03/08/{name}.npy")) / scale)
+        for name, scale in {"AIA_0171": 10, "AIA_1700": 1, "HMI_M": 1}.items()
+        if name in CHANNELS
+    }
+    other = fit(
+        dim, method=settings.normalization, resolution=64, first_day=DAY, last_day=DAY, days=1
+    )
+    freeze(store, other, replace=True)
+    saturation, drift = judge_saturation(store, DAY, settings), judge_drift(store, DAY, settings)
+    assert not saturation.passed
+    assert not drift.passed
+    assert "AIA_0171" in saturation.description
+    assert drift.metadata["drift_AIA_0171"] == pytest.approx(10, rel=0.02)
+    assert drift.metadata["drift_AIA_1700"] == pytest.approx(1, rel=0.02)
+    assert saturation.severity == dg.AssetCheckSeverity.WARN
+
+
+def test_a_release_has_one_normalisation(
+    store: Store, settings: Settings, materialize: Materialize, findings: Callable[..., Any]
+) -> None:
+    found = findings(materialize("release"))
+    assert found["release.one_normalization", "None"].passed
+    folder = Path(settings.store, "releases/sdoml-lite")
+    shutil.copy(folder / "normalization.json", folder / "kept.json")
+    fitted = materialize("normalization_stats", config=None, normalization="max")
+    assert fitted.success
+    shutil.copy(Path(settings.store, "normalization/current.json"), folder / "normalization.json")
+    from sdoml_dagster.checks.release import judge_releases
+
+    assert "make the release again" in judge_releases(store)[0]
