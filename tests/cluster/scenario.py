@@ -96,7 +96,7 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
     started = lambda: by_worker(cluster, "STARTED")  # noqa: E731
     until(lambda: {first.name, second.name} <= started().keys(), "runs on two workers", seconds=150)
     until(
-        lambda: cluster.counts()["max_in_flight"] == POOL * CONNECTIONS, "a full pool", seconds=60
+        lambda: cluster.counts()["max_in_flight"] == POOL * CONNECTIONS, "a full pool", seconds=150
     )
     killed = until(lambda: started().get(first.name), f"a run on {first.name}", seconds=150)
     first.crash()
