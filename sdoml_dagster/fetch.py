@@ -61,7 +61,8 @@ class DayLedger:
     @property
     def content(self) -> bytes:
         """What makes one outcome another: each frame's fate and bytes, not where they came from."""
-        return repr([(row.slot, row.channel, row.status, row.sha256) for row in self.rows]).encode()
+        fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
+        return repr(fates).encode()
 
     @property
     def counts(self) -> Counter[str]:

@@ -45,7 +45,7 @@ class ProcessedDay:
     def content(self) -> bytes:
         """What makes one outcome another: each frame's fate and pixels."""
         fates = [
-            (row.slot, row.channel, row.status, row.crc32, row.degradation_table)
+            (str(row.slot), row.channel, row.status, row.crc32, row.degradation_table)
             for row in self.rows
         ]
         return repr(fates).encode()
