@@ -5,7 +5,7 @@ archive gave, the *frame table* what became of it in processing. They hold no wa
 so that the same frames give the same bytes whenever and wherever a day is built.
 """
 
-import io
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -63,6 +63,14 @@ class FrameRow:
     reason: str | None = None
 
 
+_CHECKSUM = b"sdoml_crc32"
+
+
+def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """CRC-32 of all that the rows say, as text."""
+    return str(zlib.crc32(repr(columns).encode())).encode()
+
+
 Row = TypeVar("Row", RawRow, FrameRow)
 
 
@@ -97,20 +105,19 @@ class TableFormat(Generic[Row]):
             [
                 pa.field(c.name, types[c.type], metadata={"description": c.description})
                 for c in self.columns
-            ],
-            metadata={"sdoml_table": self.name},
+            ]
         )
 
     def encode(self, rows: Iterable[Row]) -> bytes:
         """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
+
+        from sdoml_core.parquet import write_parquet
 
         ordered = sorted(rows, key=lambda row: (row.slot, row.channel))
         table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=self.schema())
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        return sink.getvalue()
+        facts = {b"sdoml_table": self.name.encode(), _CHECKSUM: _checksum(table.to_pydict())}
+        return write_parquet(table.replace_schema_metadata(facts))
 
     def decode(self, data: bytes) -> list[Row]:
         """Rows from Parquet bytes.
@@ -121,14 +128,18 @@ class TableFormat(Generic[Row]):
             Where the bytes are not such a table.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
+
+        from sdoml_core.parquet import open_parquet, read_columns
 
         names = [column.name for column in self.columns]
         try:
-            table = pq.read_table(pa.BufferReader(data)).select(names).cast(self.schema())
-            columns: Mapping[str, Sequence[Any]] = table.to_pydict()
-        except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError) as error:
+            table = read_columns(open_parquet(data)).select(names)
+            columns: Mapping[str, Sequence[Any]] = table.cast(self.schema()).to_pydict()
+        except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
             raise DamagedFileError(f"no readable {self.name}: {error}") from error
+        # Parquet's own checksums leave out the footer, where a flipped bit can drop rows.
+        if (table.schema.metadata or {}).get(_CHECKSUM) != _checksum(columns):
+            raise DamagedFileError(f"no readable {self.name}: its checksum is wrong")
         bad = set(columns["status"]) - set(STATUSES)
         if bad or None in columns["slot"] or None in columns["channel"]:
             raise DamagedFileError(f"no readable {self.name}: bad status, slot or channel {bad}")

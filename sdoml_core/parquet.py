@@ -54,16 +54,24 @@ def check_shard_name(name: str) -> str:
 
 
 def write_parquet(table: pa.Table) -> bytes:
-    """Bytes of a table, without anything that varies from run to run."""
+    """Bytes of a table with checksums, without anything that varies from run to run."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=True, row_group_size=1 << 20)
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=True,
+        row_group_size=1 << 20,
+        write_page_checksum=True,
+    )
     return sink.getvalue()
 
 
 def open_parquet(data: bytes | str) -> pq.ParquetFile:
     """A Parquet file, refused by its footer where it would need absurd memory."""
     try:
-        file = pq.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        file = pq.ParquetFile(source, page_checksum_verification=True)
         groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
         volume = sum(group.total_byte_size for group in groups)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:

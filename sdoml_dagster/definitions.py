@@ -16,6 +16,7 @@ from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
 from sdoml_dagster.jobs import ASSET_JOBS
+from sdoml_dagster.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules import build_daily_update_schedule
 from sdoml_dagster.settings import Settings
@@ -45,7 +46,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
         ],
         # A day is one chain of short steps: a process for each would take longer than its work.
         executor=dg.in_process_executor,
-        jobs=ASSET_JOBS,
+        jobs=[*ASSET_JOBS, *build_maintenance_jobs(settings)],
         schedules=[build_daily_update_schedule(settings)],
         resources={
             "store": StoreResource(url=settings.store),

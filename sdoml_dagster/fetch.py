@@ -178,8 +178,14 @@ def fetch_day(
 
 def read_ledger(store: Store, day: date, instrument: Instrument) -> list[RawRow] | None:
     """A day's raw ledger, or ``None`` where the day was never fetched."""
-    data = store.read_if_there(layout.raw_ledger(day, instrument))
-    return None if data is None else RAW_LEDGER.decode(data)
+    path = layout.raw_ledger(day, instrument)
+    data = store.read_if_there(path)
+    try:
+        return None if data is None else RAW_LEDGER.decode(data)
+    except DamagedFileError as error:
+        raise DamagedFileError(
+            f"{store.locate(path)}: {error}; materialise raw_{instrument.lower()} of {day} again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

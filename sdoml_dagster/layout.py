@@ -1,8 +1,11 @@
 """Where everything lies in the store; the layout that ``docs/format.md`` documents."""
 
+import contextlib
+import re
 from datetime import date
 
 from sdoml_core.channels import Channel, Instrument
+from sdoml_dagster.store import Store
 
 CURRENT_NORMALIZATION = "normalization/current.json"
 
@@ -55,3 +58,23 @@ def shard_index(day: date) -> str:
 def release_folder(name: str) -> str:
     """Folder of a release."""
     return f"releases/{name}"
+
+
+def days_in(store: Store) -> list[date]:
+    """All days that have anything in the store, in order."""
+    found = {
+        f"{year}-{month}-{day}"
+        for root in ("raw", "processed")
+        for year in store.folders(root)
+        for month in store.folders(f"{root}/{year}")
+        for day in store.folders(f"{root}/{year}/{month}")
+    }
+    for year in store.folders("shards"):
+        found |= {name.rpartition(".")[0][-10:] for name in store.sizes(f"shards/{year}")}
+    days = []
+    for text in sorted(found):
+        # Folders of other names are not ours.
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            with contextlib.suppress(ValueError):
+                days.append(date.fromisoformat(text))
+    return days

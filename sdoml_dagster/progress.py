@@ -19,9 +19,14 @@ class Progress:
         Number of steps.
     report
         Takes one line of text.
+    unit
+        What the steps are.
     """
 
-    def __init__(self, title: str, total: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, title: str, total: int, report: Callable[[str], None], *, unit: str = "frames"
+    ) -> None:
+        self._unit = unit
         self._title = title
         self._total = total
         self._report = report
@@ -31,7 +36,7 @@ class Progress:
         self._outcomes: Counter[str] = Counter()
 
     def step(self, outcome: str, received: int = 0) -> None:
-        """Count one frame with its outcome and the bytes that it took from the network."""
+        """Count one step with its outcome and the bytes that it took from the network."""
         self._done += 1
         self._bytes += received
         self._outcomes[outcome] += 1
@@ -46,4 +51,4 @@ class Progress:
             f", {count} {outcome}" for outcome, count in self._outcomes.items() if outcome != "ok"
         )
         timing = f"{left:.0f} s left" if self._done < self._total else f"{spent:.0f} s"
-        return f"{self._title}: {self._done}/{self._total} frames{received}{others}, {timing}"
+        return f"{self._title}: {self._done}/{self._total} {self._unit}{received}{others}, {timing}"

@@ -105,11 +105,17 @@ class Store:
 
     def sha256(self, path: str) -> str:
         """SHA-256 of a file's bytes, in hex."""
+        return self.sha256_and_size(path)[0]
+
+    def sha256_and_size(self, path: str) -> tuple[str, int]:
+        """SHA-256 of a file's bytes, in hex, and their number."""
         digest = hashlib.sha256()
+        size = 0
         with self.open(path) as handle:
             while chunk := handle.read(_CHUNK):
                 digest.update(chunk)
-        return digest.hexdigest()
+                size += len(chunk)
+        return digest.hexdigest(), size
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Sizes in bytes of the files directly in a folder, by name; empty where it is absent."""
@@ -125,6 +131,20 @@ class Store:
             if entry["type"] == "file"
             and not (name := entry["name"].rsplit("/", 1)[-1]).endswith(_TEMPORARY)
         }
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, sorted; none where it is absent."""
+        with self._explained("list", folder):
+            try:
+                entries = self.fs.ls(self._full(folder), detail=True)
+            except FileNotFoundError as error:
+                self._absent(error)
+                return []
+        return sorted(
+            entry["name"].rstrip("/").rsplit("/", 1)[-1]
+            for entry in entries
+            if entry["type"] == "directory"
+        )
 
     def find(self, folder: str) -> list[str]:
         """Paths of all files below a folder, sorted."""
@@ -171,6 +191,17 @@ class Store:
         """Remove a file; one that is absent already is no error."""
         with self._explained("delete", path), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self._full(path))
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name, in place of what has it; a copy comes first on S3."""
+        with self._explained("move", source):
+            local = self.local_path(target)
+            if local is None:
+                self.fs.cp_file(self._full(source), self._full(target))
+                self.fs.rm_file(self._full(source))
+            else:
+                local.parent.mkdir(parents=True, exist_ok=True)
+                Path(self.root, source).replace(local)
 
     def link_or_copy(self, source: str, target: str) -> None:
         """Publish a file under a second name: a hard link where the store can, else a copy."""

@@ -1,0 +1,139 @@
+"""Jobs for the owner of a dataset, beside the assets: ``verify_store`` and ``prune_raw``."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from sdoml_dagster.assets.common import config_day, failures_explained
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings import Settings
+
+LISTED = 200
+"""Rows of a table that the UI shows; the log has them all."""
+
+
+class VerifyConfig(dg.Config):
+    """What ``verify_store`` reads, and whether it acts."""
+
+    first_day: str | None = None
+    """ISO date; earlier days are left out."""
+
+    last_day: str | None = None
+    """ISO date; later days are left out."""
+
+    mark: bool = True
+    """Move damaged files to ``damaged/``, so that materialising their day makes them anew."""
+
+
+class PruneConfig(dg.Config):
+    """What ``prune_raw`` drops."""
+
+    first_day: str | None = None
+    """ISO date; earlier days are left out."""
+
+    last_day: str | None = None
+    """ISO date; later days are left out. By default the last day before the look-back window of
+    the schedule, which asks for frames that may still appear."""
+
+    dry_run: bool = True
+    """Only tell what would go."""
+
+
+def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
+    """``verify_store`` and ``prune_raw``."""
+
+    @dg.op(name="verify", description="Reads every file and compares it with what is on record.")
+    def verify(context: dg.OpExecutionContext, config: VerifyConfig, store: StoreResource) -> None:
+        from sdoml_dagster.verify import mark, verify_store
+
+        with failures_explained():
+            opened = store.open()
+            outcome = verify_store(
+                opened,
+                first=config_day(config.first_day, "first_day"),
+                last=config_day(config.last_day, "last_day"),
+                threads=settings.threads,
+                report=context.log.info,
+            )
+            for damage in outcome.damages:
+                context.log.error(f"{opened.locate(damage.path)}: {damage.reason}")
+            if config.mark:
+                mark(opened, outcome.damages)
+        damages = outcome.damages
+        metadata: dict[str, Any] = {
+            "files": outcome.files,
+            "size_MiB": outcome.bytes / 2**20,
+            "damaged": len(damages),
+        }
+        if damages:
+            remedies = sorted({damage.remedy for damage in damages})
+            raise dg.Failure(
+                f"{len(damages)} damaged files; materialise " + ", ".join(remedies[:10]),
+                metadata=metadata
+                | {
+                    "files_to_mend": _table(
+                        [
+                            {
+                                "file": damage.path,
+                                "reason": damage.reason,
+                                "materialise": damage.remedy,
+                            }
+                            for damage in damages
+                        ]
+                    )
+                },
+                allow_retries=False,
+            )
+        context.add_output_metadata(metadata)
+
+    @dg.op(name="prune", description="Drops raw frames of days whose shards verify.")
+    def prune(context: dg.OpExecutionContext, config: PruneConfig, store: StoreResource) -> None:
+        from sdoml_dagster.prune import prune_raw
+
+        window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
+        with failures_explained():
+            last = config_day(config.last_day, "last_day")
+            outcomes = prune_raw(
+                store.open(),
+                first=config_day(config.first_day, "first_day"),
+                last=last or (datetime.now(UTC) - window).date(),
+                dry_run=config.dry_run,
+                report=context.log.info,
+            )
+        context.add_output_metadata(
+            {
+                "dry_run": config.dry_run,
+                "files": sum(outcome.files for outcome in outcomes),
+                "size_MiB": sum(outcome.bytes for outcome in outcomes) / 2**20,
+                "days": _table(
+                    [
+                        {
+                            "day": outcome.day.isoformat(),
+                            "files": str(outcome.files),
+                            "kept_because": outcome.kept_because or "",
+                        }
+                        for outcome in outcomes
+                    ]
+                ),
+            }
+        )
+
+    @dg.job(description="Read the whole store again; mark what is damaged, fail if anything is.")
+    def verify_store() -> None:
+        verify()
+
+    @dg.job(description="Free the room of raw frames that are in a verified shard. Dry by default.")
+    def prune_raw() -> None:
+        prune()
+
+    return [verify_store, prune_raw]
+
+
+def _table(rows: Sequence[dict[str, str]]) -> dg.TableMetadataValue:
+    columns = dict.fromkeys(rows[0] if rows else ("day",), "string")
+    return dg.MetadataValue.table(
+        [dg.TableRecord(row) for row in rows[:LISTED]],
+        schema=dg.TableSchema.from_name_type_dict(columns),
+    )
