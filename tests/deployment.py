@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sdoml_dagster.demo.faults import Fault, FaultPlan
-from sdoml_dagster.demo.ui import INSTANCE, MODULE, daemon_is_up
+from sdoml_dagster.demo.ui import MODULE, daemon_is_up, prepare_instance
 
 LAUNCH = """
 mutation($params: LaunchBackfillParams!) {
@@ -26,6 +25,15 @@ mutation($params: LaunchBackfillParams!) {
     ... on PartitionKeysNotFoundError { message partitionKeys }
   }
 }"""
+RUN = """
+mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}"""
+OUTCOME = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 STATUS = """
 query($id: String!) {
   partitionBackfillOrError(backfillId: $id) {
@@ -72,8 +80,7 @@ class Deployment:
         self._services: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(INSTANCE, self.home / "dagster.yaml")
+        prepare_instance(self.home)
         self._start("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port))
         self._start("daemon", "dagster._daemon", "run")
         deadline = time.monotonic() + 120
@@ -114,6 +121,23 @@ class Deployment:
         answer = self.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
+
+    def job(self, name: str, timeout: float = 240) -> str:
+        """Run a job without partitions to its end, as its launchpad does."""
+        selector = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": MODULE,
+            "jobName": name,
+        }
+        answer = self.graphql(RUN, params={"selector": selector, "mode": "default"})["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.graphql(OUTCOME, id=answer["run"]["runId"])["runOrError"]["status"]
+            if status in {"SUCCESS", "FAILURE", "CANCELED"}:
+                return str(status)
+            assert time.monotonic() < deadline, status
+            time.sleep(0.5)
 
     def latest_backfill(self) -> str:
         """The one that was launched last."""

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
+
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **_defaults(options.folder.resolve(), archive, days=options.days),
             **{k: v for k, v in os.environ.items() if not k.endswith("_ROOTS")},
         }
-        environment["DAGSTER_HOME"] = str(_instance(options.folder.resolve()))
+        environment["DAGSTER_HOME"] = str(prepare_instance(options.folder.resolve() / "dagster"))
         _show(environment)
         return _serve(environment, options.port, stop)
 
@@ -72,11 +74,15 @@ def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
     }
 
 
-def _instance(folder: Path) -> Path:
-    home = folder / "dagster"
+def prepare_instance(home: Path) -> Path:
+    """A Dagster instance in a folder, ready for several processes.
+
+    Its databases are made here, because two processes that make them at once spoil them.
+    """
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(INSTANCE, home / "dagster.yaml")
-    return home
+    with dg.DagsterInstance.from_config(str(home)):
+        return home
 
 
 def _show(environment: dict[str, str]) -> None:
