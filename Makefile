@@ -27,6 +27,9 @@ docs: $(VENV)/.docs ## the documentation, strictly, into site/
 bench: $(VENV)/.dev ## the benchmark of the pipeline against the original's way of working
 	$(BIN)/python -m benchmarks.pipeline
 
+cluster-demo: $(VENV)/.dev ## a cluster of network namespaces, with a killed worker and a cut link (as root)
+	$(BIN)/python -m tests.cluster.demo
+
 constraints: $(VENV)/.dev $(VENV)/.docs ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
