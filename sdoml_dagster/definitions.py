@@ -1,12 +1,11 @@
 """The code location: everything that Dagster loads."""
 
-import sys
 import warnings
-from types import TracebackType
 
 import dagster as dg
 
 from sdoml_core.errors import SettingError
+from sdoml_dagster import oneline
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
@@ -55,20 +54,12 @@ def _definitions(settings: Settings) -> dg.Definitions:
     )
 
 
-def _show_one_line(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    if isinstance(error, SettingError):
-        sys.stderr.write(f"{error}\n")
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
 try:
     _settings = Settings.load()
 except SettingError:
     # Dagster's command line would print a long trace in front of the one line that matters.
-    sys.excepthook = _show_one_line
+    oneline.install()
     raise
 
+oneline.install(_settings)
 defs = build_defs(_settings)
