@@ -27,7 +27,7 @@ SMALL = {
     "SDOML_START": "2024-03-01",
     "SDOML_CADENCE_MINUTES": "120",
     "SDOML_CHANNELS": "AIA_0171,AIA_0193,AIA_1700,HMI_M",
-    "SDOML_RESOLUTION": "64",
+    "SDOML_RESOLUTION": "256",
     "SDOML_THREADS": "2",
     "SDOML_RUN_RETRIES": "0",
     "DAGSTER_DISABLE_TELEMETRY": "1",
@@ -53,12 +53,13 @@ for day in sys.stdin:
 """For each day on stdin all assets, from the archive to the release, in a child of its own."""
 
 STAGES = {
-    "release": "releases/*/*",
-    "shards": "shards/*/*",
-    "statistics": "normalization/*",
-    "processed": "processed/*/*/*/*",
     "raw": "raw/*/*/*/*",
+    "processed": "processed/*/*/*/*",
+    "statistics": "normalization/*",
+    "shards": "shards/*/*",
+    "release": "releases/*/*",
 }
+"""Files that show that a stage has begun, half-written ones included."""
 
 
 class Runner:
@@ -99,30 +100,33 @@ class Runner:
         if self.finish():
             raise RuntimeError(f"a run of {self.store} failed")
 
-    def kill(self, seconds: float) -> tuple[str, int]:
-        """Kill a run so long after its first file: its stage then, and half-written files left."""
+    def measure(self) -> dict[str, float]:
+        """Seconds of each stage of one whole run."""
+        shutil.rmtree(self.store, ignore_errors=True)
+        self.start()
+        begins = []
+        for name in STAGES:
+            self.wait_for(name)
+            begins.append(time.monotonic())
+        if self.finish():
+            raise RuntimeError(f"a run of {self.store} failed")
+        ends = [*begins[1:], time.monotonic()]
+        return {name: end - begin for name, begin, end in zip(STAGES, begins, ends, strict=True)}
+
+    def kill(self, name: str, seconds: float) -> int:
+        """Kill a run so long after a stage began: the half-written files that it left."""
         process = self.start()
-        self.wait_for_first_file()
+        self.wait_for(name)
         time.sleep(seconds)
         with suppress(ProcessLookupError):  # it was faster
             os.kill(process, signal.SIGKILL)
         self.finish()
-        return stage(self.store), sum(1 for _ in self.store.rglob(".*.partial"))
+        return sum(1 for _ in self.store.rglob(".*.partial"))
 
-    def measure(self) -> float:
-        """Seconds of one whole run from its first file to its end."""
-        shutil.rmtree(self.store)
-        self.start()
-        self.wait_for_first_file()
-        began = time.monotonic()
-        if self.finish():
-            raise RuntimeError(f"a run of {self.store} failed")
-        return time.monotonic() - began
-
-    def wait_for_first_file(self) -> None:
-        """Return as soon as anything is in the store."""
-        while not any(path.is_file() for path in self.store.rglob("*")):
-            time.sleep(0.002)
+    def wait_for(self, name: str) -> None:
+        """Return as soon as a stage has begun."""
+        while next(self.store.glob(STAGES[name]), None) is None:
+            time.sleep(0.001)
 
     def _read(self) -> int:
         assert self._server.stdout is not None
@@ -136,14 +140,6 @@ def snapshot(store: Path) -> dict[str, str]:
         for path in sorted(store.rglob("*"))
         if path.is_file()
     }
-
-
-def stage(store: Path) -> str:
-    """How far a killed run had come."""
-    for name, pattern in STAGES.items():
-        if next(store.glob(pattern), None) is not None:
-            return name
-    raise RuntimeError(f"{store} is empty")
 
 
 def main() -> None:
@@ -161,44 +157,44 @@ def main() -> None:
         common = SMALL | roots
         with Runner(common | {"SDOML_STORE": str(place / "whole")}) as whole:
             whole.run()  # fills the archive's cache
-            duration = whole.measure()
+            durations = whole.measure()
             expected = snapshot(whole.store)
-        reached: Counter[str] = Counter()
-        leftovers = broken = 0
+        same: Counter[str] = Counter()
+        leftovers: Counter[str] = Counter()
+        times = options.times // len(STAGES)
         with Runner(common | {"SDOML_STORE": str(place / "store")}) as runner:
-            for number in range(options.times):
-                shutil.rmtree(runner.store, ignore_errors=True)
-                where, halves = runner.kill(moments.uniform(0, duration))
-                reached[where] += 1
-                leftovers += halves
-                runner.run()
-                same = snapshot(runner.store) == expected
-                broken += not same
-                outcome = "same bytes" if same else "DIFFERENT"
-                print(f"{number + 1:3d} killed in {where}: {outcome}", flush=True)
+            for name in STAGES:
+                for _ in range(times):
+                    shutil.rmtree(runner.store, ignore_errors=True)
+                    leftovers[name] += runner.kill(name, moments.uniform(0, durations[name]))
+                    runner.run()
+                    same[name] += snapshot(runner.store) == expected
+                print(f"{name}: {same[name]} of {times} the same", flush=True)
 
     lines = [
         "# Runs killed with SIGKILL",
         "",
         f"`python benchmarks/kills.py --times {options.times} --seed {options.seed}`",
         "",
-        f"One day, {len(expected)} files from the raw frames to the release; {duration:.1f} s from "
-        f"the first to the last. Each run was killed at a random moment, then run again.",
+        f"One day, {len(expected)} files from the raw frames to the release. Each run was killed "
+        "at a random moment of a stage and then run again; the store was compared, half-written "
+        "files included, with that of a run that nobody killed.",
         "",
-        "| killed while writing | times |",
-        "|---|---|",
-        *(f"| {name} | {reached[name]} |" for name in reversed(STAGES)),
+        "| stage | takes (s) | kills | half-written files left by them | byte-identical after |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {durations[name]:.2f} | {times} | {leftovers[name]} | {same[name]} |"
+            for name in STAGES
+        ),
         "",
-        f"Half-written files that the kills left: {leftovers}. "
-        f"After the second run: **{options.times - broken} of {options.times} stores "
-        "byte-identical to that of a run that nobody killed**, leftovers included in the count.",
+        f"**{same.total()} of {times * len(STAGES)} byte-identical.**",
         "",
     ]
     text = "\n".join(lines)
     print(text)
     if options.output:
         options.output.write_text(text)
-    sys.exit(bool(broken))
+    sys.exit(same.total() != times * len(STAGES))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import SMALL, Runner, snapshot
+from benchmarks.kills import SMALL, STAGES, Runner, snapshot
 from sdoml_dagster.demo.archive import Archive
 
 
 @pytest.fixture
 def variables(archive: Archive) -> dict[str, str]:
     roots = {"SDOML_AIA_ROOTS": archive.aia_root, "SDOML_HMI_ROOTS": archive.hmi_root}
-    tiny = {"SDOML_CADENCE_MINUTES": "360", "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M"}
+    tiny = {
+        "SDOML_RESOLUTION": "64",
+        "SDOML_CADENCE_MINUTES": "360",
+        "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M",
+    }
     return SMALL | roots | tiny
 
 
@@ -22,12 +26,12 @@ def test_a_run_killed_at_any_moment_and_run_again_gives_the_same_bytes(
 ) -> None:
     with Runner(variables | {"SDOML_STORE": str(tmp_path / "store")}) as runner:
         runner.run()
-        duration = runner.measure()
+        durations = runner.measure()
         expected = snapshot(runner.store)
         moments = random.Random(1)
-        for sixth in range(6):
+        for stage in (*STAGES, "raw"):
             shutil.rmtree(runner.store)
-            runner.kill(duration * (sixth + moments.random()) / 6)
+            runner.kill(stage, moments.uniform(0, durations[stage]))
             runner.run()
             assert snapshot(runner.store) == expected
 

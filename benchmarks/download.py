@@ -1,0 +1,156 @@
+"""A day's download against a server that adds 100 ms to each answer, and against bare requests.
+
+``python -m benchmarks.download --output benchmarks/results/download.md``
+
+The goal is 90 % of ``connections`` frames per latency plus transfer. The transfer time is that of
+a reference in the same run: threads that get the same addresses from the same server with a bare
+``requests.Session`` and throw the bytes away.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+
+import requests
+
+from sdoml_core.slots import archive_path, paired_minute
+from sdoml_dagster.archive import ArchiveClient
+from sdoml_dagster.demo.frames import Frames, default_cache
+from sdoml_dagster.fetch import fetch_day
+from sdoml_dagster.partitions import expected_slots
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+DAY = date(2024, 3, 8)
+TREE = "/data/aia/synoptic/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves a day from memory, late."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes]
+    latency: float
+
+    def do_GET(self) -> None:
+        """One file."""
+        time.sleep(self.latency)
+        body = self.files[self.path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Takes all connections of a client at once."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+
+def timed(action: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--latency", type=float, default=0.1)
+    parser.add_argument("--cadence", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    settings = Settings(
+        cadence_minutes=options.cadence,
+        channels=("AIA_0094", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211"),
+        max_connections=options.connections,
+        aia_tolerance_minutes=0,
+    )
+    frames = Frames(options.cache, absences=False)
+    files = {}
+    for slot in expected_slots(settings, DAY):
+        for channel in settings.channels_of("AIA"):
+            path = TREE + archive_path(channel, paired_minute(channel, slot))
+            data = frames.get(path)
+            assert data is not None
+            files[path] = data
+    Handler.files, Handler.latency = files, options.latency
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_address[1]}"
+
+        def bare() -> None:
+            with (
+                requests.Session() as session,
+                ThreadPoolExecutor(options.connections) as pool,
+            ):
+                adapter = requests.adapters.HTTPAdapter(pool_maxsize=options.connections)
+                session.mount("http://", adapter)
+                list(pool.map(lambda path: len(session.get(root + path).content), files))
+
+        def ours() -> None:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                ArchiveClient([root + TREE], connections=options.connections) as client,
+            ):
+                outcome = fetch_day(
+                    DAY,
+                    "AIA",
+                    settings=settings,
+                    store=Store(folder),
+                    client=client,
+                    report=lambda _: None,
+                )
+                assert outcome.counts == {"ok": len(files)}
+
+        ours()  # compiles the decoder
+        references, times = [], []
+        for _ in range(options.rounds):
+            references.append(timed(bare))
+            times.append(timed(ours))
+    ideal = len(files) / options.connections * options.latency
+    reference, mine = median(references), median(times)
+    volume = sum(map(len, files.values())) / 2**20
+    lines = [
+        "# Download",
+        "",
+        f"`python -m benchmarks.download --connections {options.connections} "
+        f"--latency {options.latency} --cadence {options.cadence} --rounds {options.rounds}`",
+        "",
+        f"{len(files)} AIA frames, {volume:.0f} MiB, {options.connections} connections, "
+        f"{options.latency * 1000:.0f} ms added to each answer; client and server share this "
+        f"machine's cores. Medians of {options.rounds} rounds in turns.",
+        "",
+        "| | s | frames/s |",
+        "|---|---|---|",
+        f"| latency alone, no transfer | {ideal:.2f} | {len(files) / ideal:.1f} |",
+        f"| bare requests, bytes thrown away (latency + transfer) | {reference:.2f} "
+        f"| {len(files) / reference:.1f} |",
+        f"| `fetch_day`: decoded, checksums verified, flushed to disk, ledgered | {mine:.2f} "
+        f"| {len(files) / mine:.1f} |",
+        "",
+        f"**{reference / mine:.1%} of latency + transfer**, "
+        f"{ideal / mine:.1%} of {options.connections} frames per {options.latency * 1000:.0f} ms.",
+        "",
+    ]
+    print("\n".join(lines))
+    if options.output:
+        options.output.write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
