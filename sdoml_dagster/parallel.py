@@ -1,5 +1,7 @@
 """An ordered, bounded map over threads: the pipeline that processing and packing share."""
 
+import ctypes
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +9,23 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_KEPT_BYTES = 256 << 20
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the megabytes of one frame for the next.
+
+    By default it gives them back to the kernel, which clears each page anew for every frame: a
+    quarter of the CPU time of an HMI frame.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def ordered_map(
@@ -28,6 +47,7 @@ def ordered_map(
     name
         Of the threads, for debuggers.
     """
+    _keep_freed_memory()
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, name) as pool:
         try:
