@@ -1,0 +1,320 @@
+"""What the documentation says is so: commands, snippets, names, links, columns, error messages."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import sdoml_core.index
+from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFormat
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings import PREFIX, Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graph import PICTURE, draw
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+NOT_RUN = {
+    r"make |bash \.ci/run|pre-commit ": "each has a test, or is what runs the tests",
+    r"pip install|(\.venv/bin/)?python -m pip|apt-get ": "would change what is installed",
+    r"docker|cp \.env|\$EDITOR": "needs a Docker daemon; tests/cluster tries the deployment",
+    r"kubectl|helm|kind ": "needs a Kubernetes cluster",
+    r"sbatch|srun|squeue|scancel|sacct": "needs Slurm; tests/cluster runs the script itself",
+    r"(\.venv/bin/)?(dagster dev|dagster-daemon|dagster-webserver)": "runs until it is stopped",
+    r"pg_dump|psql|createdb|redis|systemctl|journalctl|crontab|rclone|aws |mc |rsync ": "a service",
+    r"git ": "changes a checkout",
+}
+"""Shell commands that are not run here, and why; each must begin like that."""
+
+NOT_RUN_PAGES = {
+    "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
+    "docs/operations.md": "acts on a running deployment: tests/dagster and tests/e2e",
+    "docs/storage.md": "reports measurements; its commands are those of benchmarks/",
+}
+
+NOT_RUN_PYTHON = {"s3://my-bucket": "there is no such bucket; tests/loader/test_remote.py plays S3"}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [body for name, body in BLOCK.findall(page.read_text()) if name in languages]
+
+
+def commands(page: Path) -> list[str]:
+    """Shell commands of a page, continued lines joined, without comments."""
+    joined = "\n".join(blocks(page, "sh", "bash", "shell")).replace("\\\n", " ")
+    lines = (line.partition("  #")[0].strip() for line in joined.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_run(command: str) -> bool:
+    return not any(re.match(pattern, command) for pattern in NOT_RUN)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
+    """A folder as a reader of the docs has it: the checkout's files, and two built days."""
+    folder = tmp_path_factory.mktemp("reader")
+    prepare(folder)
+    script = """
+        for day in 2024-03-08 2024-03-09; do
+            .venv/bin/dagster asset materialize -m sdoml_dagster.definitions \
+                --select '*' --partition $day
+        done
+    """
+    run_shell(script, folder, archive)
+    return folder
+
+
+def prepare(folder: Path) -> None:
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
+    (folder / "workspace.yaml").symlink_to(ROOT / "workspace.yaml")
+
+
+def run_shell(script: str, folder: Path, archive: object) -> str:
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) and name != "DAGSTER_HOME"
+    }
+    variables |= {
+        "SDOML_START": "2024-03-08",
+        "SDOML_END": "2024-03-10",
+        "SDOML_CADENCE_MINUTES": "360",
+        "SDOML_RESOLUTION": "64",
+        "SDOML_THREADS": "2",
+        "SDOML_ATTEMPTS": "2",
+        "SDOML_RETRY_DELAY": "0",
+        "SDOML_AIA_ROOTS": archive.aia_root,  # type: ignore[attr-defined]
+        "SDOML_HMI_ROOTS": archive.hmi_root,  # type: ignore[attr-defined]
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run(  # noqa: PLW1510 the output says more than an exception
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}"
+    return done.stdout
+
+
+RUNNABLE = [
+    page
+    for page in PAGES
+    if NAMES[page] not in NOT_RUN_PAGES and any(is_run(command) for command in commands(page))
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", RUNNABLE, ids=NAMES.get)
+def test_the_shell_commands_of_a_page_run(page: Path, tmp_path: Path, archive: object) -> None:
+    prepare(tmp_path)
+    for body in blocks(page, "yaml"):
+        if name := re.match(r"# (\w+\.yaml)\n", body):
+            (tmp_path / name[1]).write_text(body)
+    mount = tmp_path / "dataset_raw"
+    mount.mkdir()
+    lines = [command for command in commands(page) if is_run(command)]
+    script = "\n".join(lines).replace("/mnt/sdo/dataset_raw", str(mount))
+    run_shell(script, tmp_path, archive)
+
+
+WITH_PYTHON = [
+    page for page in PAGES if NAMES[page] not in NOT_RUN_PAGES and blocks(page, "python")
+]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=NAMES.get)
+def test_the_python_of_a_page_runs_on_a_built_store(
+    page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(built / "data", tmp_path / "data")
+    bare = tmp_path / "sdoml-lite"  # shards as others publish them: tars alone
+    bare.mkdir()
+    for tar in (built / "data/shards").rglob("*.tar"):
+        shutil.copy(tar, bare)
+    monkeypatch.chdir(tmp_path)
+    snippets = [
+        snippet
+        for snippet in blocks(page, "python")
+        if not any(reason in snippet for reason in NOT_RUN_PYTHON)
+    ]
+    names: dict[str, object] = {}
+    for snippet in snippets:
+        exec(compile(snippet, NAMES[page], "exec"), names)
+
+
+def test_the_reader_of_the_format_gives_what_the_loader_gives(built: Path) -> None:
+    from sdoml_core.loader import SDOMLlite
+
+    snippet = blocks(ROOT / "docs/format.md", "python")[-1]
+    snippet = snippet.replace('"data/', f'"{built}/data/')
+    names: dict[str, object] = {}
+    exec(compile(snippet, "docs/format.md", "exec"), names)
+    folder = built / "data/releases/sdoml-lite"
+    image, _ = SDOMLlite(folder, ["AIA_0193"])["2024-03-08T12:00"]
+    assert (names["frame"] == image[0].numpy()).all()
+
+
+def rows_of(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading."""
+    below = text.partition(f"\n{heading}\n")[2]
+    table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
+    assert table is not None, heading
+    lines = table[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("table", "heading"),
+    [
+        (RAW_LEDGER, "## Raw frames and their ledger"),
+        (FRAME_TABLE, "## Processed frames and their table"),
+    ],
+)
+def test_the_format_lists_the_columns_of_the_ledgers(table: TableFormat, heading: str) -> None:
+    documented = rows_of((ROOT / "docs/format.md").read_text(), heading)
+    assert documented == [[f"`{c.name}`", c.type, c.description] for c in table.columns]
+
+
+def test_the_format_lists_the_columns_of_the_index() -> None:
+    documented = rows_of((ROOT / "docs/format.md").read_text(), "## Index of a shard")
+    schema = sdoml_core.index.INDEX_SCHEMA
+    assert [row[:2] for row in documented] == [
+        [f"`{field.name}`", str(field.type)] for field in schema
+    ]
+
+
+def test_the_format_explains_every_status() -> None:
+    text = (ROOT / "docs/format.md").read_text()
+    table = text.partition("`status` is one of")[2]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)[: len(STATUSES)]) == STATUSES
+
+
+def test_the_import_pictures_are_true() -> None:
+    pictures = PICTURE.findall((ROOT / "docs/architecture.md").read_text())
+    assert len(pictures) == 2
+    for package, modules, drawn in pictures:
+        assert drawn == draw(package, modules.split()), "python tests/docs/graph.py draws it anew"
+
+
+def mentioned() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for name in re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]\b", page.read_text()):
+            yield NAMES[page], name
+
+
+def test_every_setting_that_is_mentioned_exists() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    # Read by the tests and by deployments, not by the pipeline.
+    known |= {f"{PREFIX}CONFIG", f"{PREFIX}TESTS_MAY_NOT_SKIP"}
+    deployed = "".join(
+        path.read_text(errors="ignore")
+        for folder in ("docker", "deploy")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    )
+    unknown = [(page, name) for page, name in mentioned() if name not in known]
+    assert [found for found in unknown if found[1] not in deployed] == []
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {
+        row[0].strip("`"): row[1]
+        for row in rows_of((ROOT / "docs/settings.md").read_text(), "```")
+        if row[0].startswith("`")
+    }
+    assert set(documented) == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        shown = documented[PREFIX + name.upper()].strip("`")
+        if isinstance(field.default, str | int | float):
+            assert shown == f"{field.default:g}" if isinstance(field.default, float) else shown
+            assert shown == str(field.default).removesuffix(".0")
+
+
+def test_the_guide_names_assets_jobs_and_schedules_that_exist() -> None:
+    defs = build_defs(Settings(start="2024-03-01"))
+    graph = defs.resolve_asset_graph()
+    assets = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    jobs = {job.name for job in defs.jobs or ()}
+    text = (ROOT / "docs/guide.md").read_text()
+    glossary = dict(re.findall(r"^\| (\w+) \| .*?: (`.*?`)\.", text, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", glossary["asset"])) == assets
+    named = set(re.findall(r"`(\w+)`", glossary["job"]))
+    assert named <= jobs
+    assert "daily_update_schedule" in {schedule.name for schedule in defs.schedules or ()}
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            file = (page.parent / path).resolve() if path else page
+            if not file.exists() or (
+                anchor and file.suffix == ".md" and anchor not in anchors(file)
+            ):
+                broken.append((NAMES[page], target))
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Ids of headings, as MkDocs makes them."""
+    from markdown.extensions.toc import slugify
+
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {slugify(heading.replace("`", ""), "-") for heading in headings}
+
+
+def test_modules_that_are_named_exist() -> None:
+    import importlib.util
+
+    absent = []
+    for page in PAGES:
+        for name in re.findall(r"`((?:sdoml_core|sdoml_dagster)(?:\.\w+)+)`", page.read_text()):
+            module, last = name, ""
+            while not _importable(module):
+                module, _, last = module.rpartition(".")
+            if last and not hasattr(importlib.import_module(module), last):
+                absent.append((NAMES[page], name))
+    assert absent == []
+
+
+def _importable(name: str) -> bool:
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def test_the_issue_templates_and_the_workflow_are_valid_yaml() -> None:
+    files = [*(ROOT / ".github").rglob("*.yml"), ROOT / "CITATION.cff"]
+    assert len(files) >= 4
+    for file in files:
+        assert yaml.safe_load(file.read_text())
+
+
+def test_the_citation_has_the_version() -> None:
+    from sdoml_core import __version__
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
