@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -71,10 +72,22 @@ class Deployment:
         Where the archive keeps its rendered frames.
     pool
         Limit of the pool ``jsoc``.
+    waiting
+        Runs that Dagster hands to Redis beyond what the workers can take.
+    silence
+        Seconds after which a worker without a pulse counts as dead.
     """
 
     def __init__(
-        self, lan: Lan, settings: dict[str, str], *, workers: int, cache: Path, pool: int
+        self,
+        lan: Lan,
+        settings: dict[str, str],
+        *,
+        workers: int,
+        cache: Path,
+        pool: int,
+        waiting: int = 0,
+        silence: int = 40,
     ) -> None:
         self._folder = lan.folder
         password = secrets.token_hex(16)
@@ -96,7 +109,9 @@ class Deployment:
             "AWS_SECRET_ACCESS_KEY": password,
         }
         self._password = password
-        self._configuration = _quickened(ROOT / "docker/dagster.yaml", workers=workers, pool=pool)
+        self._configuration = _quickened(
+            ROOT / "docker/dagster.yaml", runs=workers + waiting, pool=pool, silence=silence
+        )
         self.services = lan.host("services", SERVICES)
         self.archive = lan.host("archive", ARCHIVE)
         self.workers = [
@@ -111,8 +126,8 @@ class Deployment:
 
     def start(self) -> None:
         """Start everything and wait until the webserver answers."""
-        self.start_postgres(new=True)
-        self.start_redis()
+        self.postgres = self.start_postgres(new=True)
+        self.redis = self.start_redis()
         self.start_s3()
         self.await_ports(5432, 6379, 8333)
         self.services.run(sys.executable, "-c", _BUCKET)
@@ -133,7 +148,7 @@ class Deployment:
         for worker in self.workers:
             self.start_worker(worker)
 
-    def start_postgres(self, *, new: bool = False) -> Any:
+    def start_postgres(self, *, new: bool = False) -> subprocess.Popen[bytes]:
         """PostgreSQL, as a user of its own: it refuses to be root."""
         programs = _postgres_programs()
         data = self.services.folder / "postgres"
@@ -154,14 +169,14 @@ class Deployment:
             "-c", "fsync=off", "-c", "max_connections=200", user="postgres",
         )  # fmt: skip
 
-    def start_redis(self) -> Any:
+    def start_redis(self) -> subprocess.Popen[bytes]:
         """Redis, with its data on disk as in the deployment."""
         return self.services.start(
             "redis", _which("redis-server"), "--bind", SERVICES, "--requirepass", self._password,
             "--appendonly", "yes", "--dir", str(self.services.folder),
         )  # fmt: skip
 
-    def start_s3(self) -> Any:
+    def start_s3(self) -> subprocess.Popen[bytes]:
         """SeaweedFS."""
         (self.services.folder / "s3").mkdir(exist_ok=True)
         return self.services.start(
@@ -280,11 +295,11 @@ def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def _quickened(path: Path, *, workers: int, pool: int) -> str:
+def _quickened(path: Path, *, runs: int, pool: int, silence: int) -> str:
     """The shipped configuration with shorter intervals."""
     configuration = yaml.safe_load(path.read_text())
-    configuration["run_launcher"]["config"]["silence_seconds"] = 40
-    configuration["concurrency"]["runs"]["max_concurrent_runs"] = workers
+    configuration["run_launcher"]["config"]["silence_seconds"] = silence
+    configuration["concurrency"]["runs"]["max_concurrent_runs"] = runs
     configuration["concurrency"]["pools"]["default_limit"] = pool
     configuration["run_monitoring"] |= {
         "poll_interval_seconds": 2,

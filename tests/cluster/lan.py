@@ -114,6 +114,8 @@ class Host:
             for process in self._started:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(0.2)
+        for process in self._started:
+            process.wait(max(1.0, deadline - time.monotonic()))
 
     def unplug(self) -> None:
         """Cut the link."""

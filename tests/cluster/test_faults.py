@@ -1,0 +1,268 @@
+"""Services that go away in the middle of a run, and come back."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import (
+    SERVICES,
+    SINGLE,
+    Deployment,
+    differences,
+    files_of,
+    missing_programs,
+    until,
+)
+from tests.cluster.lan import Host, Lan, unavailable
+from tests.cluster.scenario import FINISHED, INGEST
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+POSTGRES_DAY, REDIS_DAY, QUEUED_DAY, S3_DAY = DAYS = [f"2024-03-0{day}" for day in range(1, 5)]
+SETTINGS = {
+    "SDOML_START": DAYS[0],
+    "SDOML_END": "2024-03-05",
+    "SDOML_CADENCE_MINUTES": "720",
+    "SDOML_CHANNELS": "AIA_0171,HMI_M",
+    "SDOML_RESOLUTION": "64",
+    "SDOML_MAX_CONNECTIONS": "1",
+    "SDOML_THREADS": "2",
+    "SDOML_RUN_RETRIES": "1",
+    "SDOML_RETRY_DELAY": "1",
+}
+DOWN_SECONDS = 10
+
+_UPLOADS = """
+import json, s3fs
+pages = s3fs.S3FileSystem().call_s3("list_multipart_uploads", Bucket="sdoml")
+print(json.dumps([upload["Key"] for upload in pages.get("Uploads", [])]))
+"""
+
+
+@dataclass
+class Evidence:
+    """What was seen."""
+
+    statuses: dict[str, list[str]] = field(default_factory=dict)
+    """Of each day's runs, the oldest first."""
+
+    without_s3: str = ""
+    """Status of the run while S3 stayed away."""
+
+    visible: dict[str, bytes] = field(default_factory=dict)
+    """The store as it is after that run."""
+
+    with_faulty_s3: str = ""
+    """Status of the rerun."""
+
+    answered: Counter[str] = field(default_factory=Counter)
+    answered_in_rerun: Counter[str] = field(default_factory=Counter)
+    alone: dict[str, bytes] = field(default_factory=dict)
+    together: dict[str, bytes] = field(default_factory=dict)
+    uploads: list[str] = field(default_factory=list)
+    """Multipart uploads that were begun and neither completed nor aborted."""
+
+
+@pytest.fixture(scope="module")
+def lan() -> Iterator[Lan]:
+    obstacle = unavailable()
+    if obstacle:
+        warnings.warn(f"FAULTS ARE NOT TESTED: {obstacle}", pytest.PytestWarning, stacklevel=1)
+        pytest.skip(obstacle)
+    assert missing_programs() == []
+    with tempfile.TemporaryDirectory(prefix="sdoml-faults-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL is another user
+        with Lan(folder) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def seen(lan: Lan, frame_cache: Path) -> Evidence:
+    cluster = Deployment(lan, SETTINGS, workers=1, cache=frame_cache, pool=2, waiting=1, silence=15)
+    single = lan.host("single", SINGLE)
+    single.environment = cluster.settings | {
+        "SDOML_STORE": str(single.folder / "store"),
+        "DAGSTER_HOME": str(single.folder),
+    }
+    cluster.services.start(
+        "s3-faults", sys.executable, f"{Path(__file__).parent}/s3_faults.py", SERVICES, "8334",
+        f"{SERVICES}:8333",
+    )  # fmt: skip
+    cluster.workers[0].environment |= {
+        "AWS_ENDPOINT_URL": f"http://{SERVICES}:8334",
+        "AWS_MAX_ATTEMPTS": "3",
+    }
+    seen = Evidence()
+    with ThreadPoolExecutor(1) as pool:
+        alone = pool.submit(build_alone, single)
+        cluster.start()
+        seen.alone = alone.result()
+    cluster.set_latency(1.5)
+    restart_postgres(cluster)
+    restart_redis(cluster)
+    break_s3(cluster, seen)
+    for run in reversed(cluster.runs()):
+        day = run["tags"]["dagster/partition"]
+        seen.statuses.setdefault(day, []).append(run["status"])
+    seen.together = files_of(cluster.copy_store())
+    seen.uploads = json.loads(cluster.services.run(sys.executable, "-c", _UPLOADS))
+    return seen
+
+
+def restart_postgres(cluster: Deployment) -> None:
+    """In the middle of a run."""
+    run = launch(cluster, POSTGRES_DAY)
+    await_fetching(cluster)
+    stop(cluster.postgres, signal.SIGINT)  # its "fast" shutdown, which containers ask for
+    log = cluster.workers[0].folder / "worker.log"
+    until(lambda: "too many retries" in log.read_text(), "Dagster to give up", seconds=60)
+    cluster.postgres = cluster.start_postgres()
+    complete(cluster, POSTGRES_DAY, run)
+
+
+def restart_redis(cluster: Deployment) -> None:
+    """With one run under way and one that waits in it."""
+    cluster.set_latency(1.5)
+    under_way = launch(cluster, REDIS_DAY)
+    await_fetching(cluster)
+    queued = launch(cluster, QUEUED_DAY)
+    until(lambda: status(cluster, queued) == "STARTING", "a run in Redis", seconds=30)
+    stop(cluster.redis, signal.SIGTERM)
+    time.sleep(DOWN_SECONDS)
+    cluster.redis = cluster.start_redis()
+    complete(cluster, REDIS_DAY, under_way)
+    complete(cluster, QUEUED_DAY, queued)
+
+
+def break_s3(cluster: Deployment, seen: Evidence) -> None:
+    """Longer than a run tries; then for a few requests in the middle of the rerun."""
+    cluster.set_latency(1.5)
+    run = launch(cluster, S3_DAY)
+    await_fetching(cluster)
+    set_faults(cluster, 1_000_000)
+    seen.without_s3 = await_end(cluster, run)
+    set_faults(cluster, 0)
+    seen.visible = files_of(cluster.copy_store())
+    seen.answered = answered(cluster)
+    cluster.set_latency(1.5)
+    run = launch(cluster, S3_DAY)
+    await_fetching(cluster)
+    # An operation that fails takes three with it, so that the step's second attempt succeeds.
+    set_faults(cluster, 4)
+    seen.with_faulty_s3 = await_end(cluster, run)
+    seen.answered_in_rerun = answered(cluster) - seen.answered
+
+
+def set_faults(cluster: Deployment, number: int) -> None:
+    """How many of the workers' next requests to S3 end in an error."""
+    new = cluster.services.folder / "faults.new"
+    new.write_text(str(number))
+    new.replace(cluster.services.folder / "faults")
+
+
+def answered(cluster: Deployment) -> Counter[str]:
+    """Errors in the place of S3's answers, by status and method."""
+    notes = (cluster.services.folder / "answered").read_text().splitlines()
+    return Counter(" ".join(note.split(" ")[:2]) for note in notes)
+
+
+def build_alone(single: Host) -> dict[str, bytes]:
+    """The same days by the command line, without services; the store's files."""
+    single.run(
+        str(Path(sys.executable).with_name("dagster")), "asset", "materialize",
+        "-m", "sdoml_dagster.definitions", "--select", ",".join(INGEST),
+        "--partition-range", f"{DAYS[0]}...{DAYS[-1]}", SDOML_DAYS_PER_RUN="0",
+    )  # fmt: skip
+    return files_of(single.folder / "store")
+
+
+def await_fetching(cluster: Deployment) -> None:
+    """Until a run has asked the archive for something."""
+    until(lambda: cluster.counts()["max_in_flight"] > 0, "a run that fetches", seconds=60)
+
+
+def launch(cluster: Deployment, day: str) -> str:
+    """Start a day's run as a user does: once more where the page shows an error."""
+
+    def attempt() -> str | None:
+        with suppress(RuntimeError):
+            return cluster.launch("ingest", day)
+        return None
+
+    return until(attempt, f"a run of {day}", seconds=30)
+
+
+def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    process.send_signal(number)
+    process.wait(20)
+
+
+def status(cluster: Deployment, run: str) -> str | None:
+    """A run's status; none where the webserver cannot tell."""
+    with suppress(RuntimeError):
+        return str(cluster.runs(runIds=[run])[0]["status"])
+    return None
+
+
+def await_end(cluster: Deployment, run: str) -> str:
+    """The status with which a run ends."""
+    return until(
+        lambda: (now := status(cluster, run)) and now in FINISHED and now,
+        f"the end of run {run}",
+        seconds=90,
+    )
+
+
+def complete(cluster: Deployment, day: str, run: str) -> None:
+    """Until a day's run has succeeded, or the one that Dagster starts in its place."""
+    if await_end(cluster, run) == "SUCCESS":
+        return
+    retried = until(
+        lambda: cluster.runs(tags=[{"key": "dagster/root_run_id", "value": run}]),
+        f"another run of {day}",
+        seconds=30,
+    )
+    assert await_end(cluster, retried[0]["runId"]) == "SUCCESS"
+
+
+def test_the_store_is_byte_identical_to_that_of_a_run_without_faults(seen: Evidence) -> None:
+    assert differences(seen.alone, seen.together) == []
+    assert {name.split("/")[3] for name in seen.together} == {day[-2:] for day in DAYS}
+
+
+def test_no_upload_is_left_begun(seen: Evidence) -> None:
+    assert seen.uploads == []
+
+
+def test_a_day_outlives_a_restart_of_postgresql(seen: Evidence) -> None:
+    assert seen.statuses[POSTGRES_DAY][-1] == "SUCCESS"
+
+
+def test_runs_under_way_and_waiting_outlive_a_restart_of_redis(seen: Evidence) -> None:
+    assert seen.statuses[REDIS_DAY][-1] == "SUCCESS"
+    assert seen.statuses[QUEUED_DAY][-1] == "SUCCESS"
+
+
+def test_a_run_without_s3_fails_and_shows_nothing_half_written(seen: Evidence) -> None:
+    assert {answer.split(" ")[0] for answer in seen.answered} == {"500", "503"}
+    assert seen.without_s3 == "FAILURE"
+    assert differences(seen.alone | seen.visible, seen.alone) == []
+    assert len(seen.visible) < len(seen.alone)
+
+
+def test_the_rerun_lives_through_errors_of_s3(seen: Evidence) -> None:
+    assert seen.answered_in_rerun.total() == 4
+    assert seen.with_faulty_s3 == "SUCCESS"
