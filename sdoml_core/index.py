@@ -20,6 +20,7 @@ from sdoml_core.errors import DamagedFileError, NormalizationError
 from sdoml_core.members import MEMBER_NAME
 from sdoml_core.parquet import (
     FORMAT_VERSION,
+    MAX_ROWS_OF_A_DAY,
     check_shard_name,
     index_metadata,
     open_parquet,
@@ -119,7 +120,7 @@ def decode_index(data: bytes) -> Index:
     DamagedFileError
         If the bytes are no index, or if a row names a member or place that cannot be.
     """
-    file = open_parquet(data)
+    file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
     facts = index_metadata(file.schema_arrow, kind="shard")
     schema = file.schema_arrow.remove_metadata()
     if not schema.equals(INDEX_SCHEMA):

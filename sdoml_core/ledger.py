@@ -129,11 +129,12 @@ class TableFormat(Generic[Row]):
         """
         import pyarrow as pa
 
-        from sdoml_core.parquet import open_parquet, read_columns
+        from sdoml_core.parquet import MAX_ROWS_OF_A_DAY, open_parquet, read_columns
 
         names = [column.name for column in self.columns]
         try:
-            table = read_columns(open_parquet(data)).select(names)
+            file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+            table = read_columns(file).select(names)
             columns: Mapping[str, Sequence[Any]] = table.cast(self.schema()).to_pydict()
         except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
             raise DamagedFileError(f"no readable {self.name}: {error}") from error

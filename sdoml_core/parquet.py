@@ -16,6 +16,9 @@ SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\
 """What an index may call a shard: a file name, or one below a folder named for a year."""
 
 MAX_ROWS: Final = 20_000_000
+MAX_ROWS_OF_A_DAY: Final = 100_000
+"""Of a ledger, frame table or daily index; ten channels at two minutes make 7,200."""
+
 MAX_UNCOMPRESSED: Final = 4 << 30
 
 
@@ -67,7 +70,7 @@ def write_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def open_parquet(data: bytes | str) -> pq.ParquetFile:
+def open_parquet(data: bytes | str, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
     """A Parquet file, refused by its footer where it would need absurd memory."""
     try:
         source = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -76,7 +79,7 @@ def open_parquet(data: bytes | str) -> pq.ParquetFile:
         volume = sum(group.total_byte_size for group in groups)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise DamagedFileError(f"not an index: {error}") from error
-    if not 0 <= file.metadata.num_rows <= MAX_ROWS or not 0 <= volume <= MAX_UNCOMPRESSED:
+    if not 0 <= file.metadata.num_rows <= max_rows or not 0 <= volume <= MAX_UNCOMPRESSED:
         raise DamagedFileError(
             f"index claims {file.metadata.num_rows} rows and {volume} bytes: refused"
         )

@@ -139,7 +139,7 @@ def test_a_frame_named_twice_is_refused():
 
 
 def test_absurd_claims_are_refused_before_allocation(monkeypatch):
-    monkeypatch.setattr("sdoml_core.parquet.MAX_ROWS", 3)
+    monkeypatch.setattr("sdoml_core.index.MAX_ROWS_OF_A_DAY", 3)
     with pytest.raises(DamagedFileError, match="claims 6 rows"):
         index_of()
 

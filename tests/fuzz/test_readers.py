@@ -1,0 +1,121 @@
+"""Whatever the bytes: the project's errors, bounded memory, an end. See also benchmarks/fuzz.py."""
+
+import io
+import subprocess
+import sys
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.fuzz import KINDS
+from sdoml_core.errors import DamagedFileError, FrameError, SdomlError
+from sdoml_core.ledger import RAW_LEDGER
+from sdoml_core.shard import scan_shard
+
+
+def test_mutated_files_end_in_typed_errors_within_bounded_memory() -> None:
+    """In a process of its own, whose memory is limited."""
+    kinds = [word for name in KINDS for word in ("--kind", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fuzz", *kinds, "--inputs", "1500", "--seed", "7"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Error") >= len(KINDS)
+
+
+STARTS = (b"", b"SIMPLE  =", b"\xff\xd8\xff", b"PAR1", b"ARROW1\0\0", b"{", b"<")
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(STARTS), st.binary(max_size=6000))
+@pytest.mark.parametrize("name", KINDS)
+def test_arbitrary_bytes_are_refused(name: str, start: bytes, rest: bytes) -> None:
+    try:
+        KINDS[name].read(start + rest)
+    except SdomlError:
+        return
+    assert name == "tar with npy", "only an empty archive could be made of nothing"
+
+
+def card(key: str, value: object) -> bytes:
+    return f"{key:8s}= {value!s:>20s}".ljust(80).encode()
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [(2**31 - 1, 2**31 - 1), (10**18, 10**18), (65536, 65536), (1024, -1), (0, 0), ("nan", 4)],
+)
+@pytest.mark.parametrize("bits", [8, -32, 64])
+def test_absurd_sizes_of_a_fits_image_are_refused_before_memory_is_taken(
+    axes: tuple[object, object], bits: int
+) -> None:
+    cards = [
+        card("SIMPLE", "T"),
+        card("BITPIX", bits),
+        card("NAXIS", 2),
+        card("NAXIS1", axes[0]),
+        card("NAXIS2", axes[1]),
+        b"END".ljust(80),
+    ]
+    with pytest.raises(FrameError):
+        KINDS["FITS"].read(b"".join(cards).ljust(2880) + bytes(2880))
+
+
+def test_a_bomb_of_a_parquet_file_is_refused_by_its_footer() -> None:
+    sink = io.BytesIO()
+    many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int8)), ["x"])
+    pq.write_table(pa.table({"slot": many}), sink, compression="zstd")
+    assert len(sink.getvalue()) < 100_000
+    with pytest.raises(DamagedFileError, match="refused"):
+        RAW_LEDGER.decode(sink.getvalue())
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, b"6"])
+def test_links_and_devices_in_a_shard_are_refused(kind: bytes) -> None:
+    info = tarfile.TarInfo("2024/03/08/1200.AIA_0171.npy")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with pytest.raises(DamagedFileError):
+        scan_shard(io.BytesIO(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10240)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../2024/03/08/1200.AIA_0171.npy",
+        "2024/03/08/../1200.AIA_0171.npy",
+        "2024/03/08/1200.AIA_0171.npy/../../x.npy",
+        "C:\\x.npy",
+        "",
+    ],
+)
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_names_that_lead_elsewhere_are_refused(name: str, form: int) -> None:
+    info = tarfile.TarInfo(name + "é" if form == tarfile.PAX_FORMAT else name)
+    with pytest.raises(DamagedFileError):
+        scan_shard(io.BytesIO(info.tobuf(form) + bytes(10240)))
+
+
+def test_a_flipped_bit_in_a_ledger_never_changes_what_it_says() -> None:
+    data = KINDS["ledger"].seeds()[0]
+    rows = RAW_LEDGER.decode(data)
+    for place in range(0, len(data), 3):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << zlib.crc32(bytes([place % 256])) % 8
+        try:
+            assert RAW_LEDGER.decode(bytes(damaged)) == rows
+        except DamagedFileError:
+            continue
