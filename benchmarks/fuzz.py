@@ -109,13 +109,13 @@ def constants() -> bytes:
 
 
 KINDS = {
-    "FITS": Kind(fits_seeds, decode_aia, 0.3),
-    "JPG": Kind(lambda: [render_hmi(NOON, PERFECT)], decode_hmi, 0.2),
-    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.15),
-    "index": Kind(lambda: [shard()[1]], decode_index, 0.1),
-    "ledger": Kind(ledgers, read_ledger, 0.1),
-    "sketch": Kind(lambda: [encode_sketches(sketches())], decode_sketches, 0.1),
-    "normalization": Kind(lambda: [constants()], from_json, 0.05),
+    "FITS": Kind(fits_seeds, decode_aia, 0.15),
+    "JPG": Kind(lambda: [render_hmi(NOON, PERFECT)], decode_hmi, 0.1),
+    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.2),
+    "index": Kind(lambda: [shard()[1]], decode_index, 0.15),
+    "ledger": Kind(ledgers, read_ledger, 0.15),
+    "sketch": Kind(lambda: [encode_sketches(sketches())], decode_sketches, 0.15),
+    "normalization": Kind(lambda: [constants()], from_json, 0.1),
 }
 
 DIGITS = re.compile(rb"\d+")
