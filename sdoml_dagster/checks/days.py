@@ -65,7 +65,7 @@ def build_day_checks(
             for name, (_, check) in checks.items():
                 if name in selected:
                     findings = {day: check(opened, day, settings) for day in days}
-                    yield from _results(asset, name, findings)
+                    yield from _results(asset, name, findings, each=not context.has_partition_key)
 
     return run_checks
 
@@ -74,9 +74,11 @@ def _results(
     asset: str,
     name: str,
     findings: Mapping[date, Finding],
+    *,
+    each: bool,
 ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
-    """The finding of the one day; over a range one for each, and the worst for the run."""
-    if len(findings) > 1:
+    """The finding of the one day; of a range each, and then the worst for the run."""
+    if each:
         for day, finding in findings.items():
             yield dg.AssetCheckEvaluation(
                 asset_key=dg.AssetKey(asset),

@@ -94,15 +94,16 @@ def test_a_backfill_from_the_browser_ends_green_and_shows_the_sun(
     expect(dialog).to_be_hidden()
 
     backfill = deployment.latest_backfill()
+    found = deployment.wait(backfill)
+    assert found["status"] == "COMPLETED_SUCCESS", found
     page.goto(f"{deployment.url}/runs/b/{backfill}")
     expect(page.get_by_text("100% completed")).to_have_count(7)
     shot(page, "2-backfill")
-    found = deployment.wait(backfill)
-    assert found["status"] == "COMPLETED_SUCCESS", found
 
     page.goto(f"{deployment.url}/asset-groups")
-    expect(page.get_by_text("All", exact=True).first).to_be_visible()
-    page.wait_for_timeout(2000)  # the graph is laid out, then zoomed
+    expect(page.get_by_text("release").first).to_be_visible()
+    page.keyboard.press("Alt+e")  # expand all groups
+    page.wait_for_timeout(4000)  # the graph is laid out, then zoomed
     shot(page, "3-lineage")
 
     page.goto(f"{deployment.url}/assets/shards?view=partitions&partition={LAST}")

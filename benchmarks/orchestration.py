@@ -1,0 +1,180 @@
+"""What Dagster costs here: importing the definitions, one-day runs, many partitions in the UI.
+
+    python -m benchmarks.orchestration
+
+Targets: definitions in 1 s without torch, astropy, numba or numpy; 2 s from the start of the
+process to an asset's first line; 0.5 s for the partitions of all assets over 6,000 days and for
+the status of a backfill over them.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.demo.ui import MODULE, prepare_instance
+
+DAYS = 6000
+START = date(2010, 5, 13)
+ASSETS = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi", "shards")
+HEAVY = ("torch", "astropy", "numba", "matplotlib", "numpy", "pyarrow")
+PARTITIONS = """
+query($keys: [AssetKeyInput!]!) { assetNodes(assetKeys: $keys) {
+  assetKey { path }
+  partitionStats { numMaterialized numFailed numPartitions }
+  assetPartitionStatuses { ... on TimePartitionStatuses { ranges { status startKey endKey } } }
+  partitionDefinition { type }
+} }"""
+KEYS = "query($keys: [AssetKeyInput!]!) { assetNodes(assetKeys: $keys) { partitionKeys } }"
+LAUNCH = """
+mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+BACKFILL = """
+query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+  status numPartitions
+  assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
+    assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed } } }
+} } }"""
+
+
+def main() -> None:
+    print(f"definitions: {best(import_seconds):.2f} s; heavy modules: {heavy_modules()}")
+    with tempfile.TemporaryDirectory() as name, Archive(absences=False) as archive:
+        folder = Path(name)
+        environment = {
+            **os.environ,
+            "SDOML_STORE": str(folder / "store"),
+            "SDOML_START": str(START),
+            "SDOML_END": str(START + timedelta(days=DAYS)),
+            "SDOML_RESOLUTION": "64",
+            "SDOML_CADENCE_MINUTES": "720",
+            "SDOML_CHANNELS": "HMI_M",
+            "SDOML_AIA_ROOTS": archive.aia_root,
+            "SDOML_HMI_ROOTS": archive.hmi_root,
+            "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
+        }
+        os.environ.update(environment)
+        first = best(lambda: first_line_seconds(environment))
+        print(f"one-day run, process start to the asset's first line: {first:.2f} s")
+        materialise_many()
+        with webserver(environment) as ask:
+            keys = [{"path": [asset]} for asset in ASSETS]
+            for title, query in (("partition keys", KEYS), ("partition statuses", PARTITIONS)):
+                cold = seconds(lambda q=query: ask(q, keys=keys))
+                warm = best(lambda q=query: seconds_of(ask, q, keys=keys))
+                print(
+                    f"{title} of {len(ASSETS)} assets × {DAYS} days: "
+                    f"{warm:.3f} s (first {cold:.2f} s)"
+                )
+            days = [str(START + timedelta(days=number)) for number in range(DAYS)]
+            params = {"assetSelection": keys, "partitionNames": days}
+            taken = time.perf_counter()
+            answer = ask(LAUNCH, params=params)["launchPartitionBackfill"]
+            print(f"launch of a backfill over {DAYS} days: {time.perf_counter() - taken:.2f} s")
+            number = answer["backfillId"]
+            print(f"status of it: {best(lambda: seconds_of(ask, BACKFILL, id=number)):.3f} s")
+
+
+def best(measure: Callable[[], float], times: int = 5) -> float:
+    """The median, which a busy machine disturbs least."""
+    return statistics.median(measure() for _ in range(times))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def seconds_of(ask: Callable[..., object], query: str, **variables: object) -> float:
+    return seconds(lambda: ask(query, **variables))
+
+
+def import_seconds() -> float:
+    code = (
+        "import time; t = time.perf_counter(); import sdoml_dagster.definitions;"
+        "print(time.perf_counter() - t)"
+    )
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+
+def heavy_modules() -> str:
+    code = f"import sys, {MODULE}; print(*[m for m in {HEAVY} if m in sys.modules])"
+    return subprocess.check_output([sys.executable, "-c", code], text=True).strip() or "none"
+
+
+def first_line_seconds(environment: dict[str, str]) -> float:
+    """From the start of the process to the first line that the asset itself logs."""
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
+    command += ["-m", MODULE, "--select", "raw_hmi", "--partition", "2024-03-08"]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            if "raw_hmi 2024-03-08:" in line:
+                taken = time.perf_counter() - started
+                process.communicate()
+                return taken
+    raise RuntimeError("the asset logged nothing")
+
+
+def materialise_many() -> None:
+    """Every other day of every asset: 3,000 ranges, the worst for whoever lists them."""
+    with dg.DagsterInstance.get() as instance:
+        for asset in ASSETS:
+            for number in range(0, DAYS, 2):
+                instance.report_runless_asset_event(
+                    dg.AssetMaterialization(asset, partition=str(START + timedelta(days=number)))
+                )
+
+
+@contextmanager
+def webserver(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, object]]]:
+    """A function that sends GraphQL to a running webserver."""
+    port = 38471
+    command = [sys.executable, "-W", "ignore", "-m", "dagster_webserver", "-m", MODULE]
+    process = subprocess.Popen(
+        [*command, "-p", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def ask(query: str, **variables: object) -> dict[str, object]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as response:
+            answer = json.load(response)
+        if "errors" in answer:
+            raise RuntimeError(answer["errors"])
+        return dict(answer["data"])
+
+    try:
+        for _ in range(200):
+            try:
+                ask("{ version }")
+                break
+            except OSError:
+                time.sleep(0.3)
+        yield ask
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
