@@ -1,0 +1,287 @@
+"""Each message that docs/troubleshooting.md explains is provoked, and is as it says."""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sdoml_core.aia import decode_aia, quality_reason
+from sdoml_core.errors import SdomlError
+from sdoml_core.hmi import decode_hmi
+from sdoml_core.loader import SDOMLlite, SDOMLliteSequences
+from sdoml_dagster.archive import ArchiveClient, FrameMissingError
+from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.fetch import fetch_day
+from sdoml_dagster.fit import fit_store, freeze
+from sdoml_dagster.pack import pack_day
+from sdoml_dagster.process import process_day
+from sdoml_dagster.publish import ReleaseRequest, publish
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/troubleshooting.md"
+AIA = ROOT / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
+HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
+ONE, OTHER, NEVER = date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)
+CHANNELS = ["AIA_0171", "HMI_M"]
+
+
+def documented() -> list[re.Pattern[str]]:
+    """The messages in the first column of the page's tables; … stands for anything."""
+    messages = re.findall(r"^\| `(.+?)` \|", PAGE.read_text(), re.MULTILINE)
+    assert len(messages) > 40
+    return [
+        re.compile(".*".join(re.escape(part) for part in message.split("…")), re.DOTALL)
+        for message in messages
+    ]
+
+
+def quiet(_: str) -> None:
+    """Progress is not the matter here."""
+
+
+class Provoker:
+    """A built store and what can go wrong with it."""
+
+    def __init__(self, folder: Path, archive: Archive) -> None:
+        self.folder = folder
+        self.settings = Settings.load()
+        self.store = Store(self.settings.store)
+        self.root = Path(self.settings.store)
+        self.archive = archive
+        for day in (ONE, OTHER):
+            self.fetch(day, "AIA", self.archive.aia_root)
+            self.fetch(day, "HMI", self.archive.hmi_root)
+            self.process(day)
+            process_day(day, "HMI", settings=self.settings, store=self.store, report=quiet)
+        freeze(self.store, fit_store(self.settings, self.store).normalization, replace=True)
+        for day in (ONE, OTHER):
+            self.pack(day)
+
+    def fetch(self, day: date, instrument: str, root: str) -> None:
+        with ArchiveClient([root], attempts=2, pause=0.01) as client:
+            fetch_day(
+                day,
+                instrument,
+                settings=self.settings,
+                store=self.store,
+                client=client,
+                report=quiet,
+            )
+
+    def process(self, day: date, **settings: object) -> None:
+        chosen = Settings.load(**settings)
+        process_day(day, "AIA", settings=chosen, store=self.store, report=quiet)
+
+    def pack(self, day: date, **settings: object) -> None:
+        pack_day(day, settings=Settings.load(**settings), store=self.store, report=quiet)
+
+    def publish(self, **request: object) -> None:
+        publish(ReleaseRequest(**request), settings=self.settings, store=self.store, report=quiet)
+
+    def load(self, channels: list[str] = CHANNELS, **options: object) -> SDOMLlite:
+        return SDOMLlite(self.root / "shards", channels, **options)
+
+    def split(self) -> None:
+        self.load().split(
+            {"train": [("2024-03-01", "2024-03-03")], "test": [("2024-03-02", "2024-03-03")]}
+        )
+
+    def damage(self, path: str, change: Callable[[bytes], bytes], then: Callable[[], object]):
+        """Change a file, provoke, and restore it."""
+
+        def provoke() -> None:
+            file = next(self.root.glob(path))
+            whole = file.read_bytes()
+            file.unlink()  # it may be a hard link
+            file.write_bytes(change(whole))
+            try:
+                then()
+            finally:
+                file.write_bytes(whole)
+
+        return provoke
+
+    def remove(self, path: str, then: Callable[[], object]) -> Callable[[], None]:
+        def provoke() -> None:
+            file = next(self.root.glob(path))
+            aside = self.folder / "aside"
+            shutil.move(file, aside)
+            try:
+                then()
+            finally:
+                shutil.move(aside, file)
+
+        return provoke
+
+    def bare(self, **options: object) -> SDOMLlite:
+        """The shards as tars alone."""
+        folder = self.folder / "bare"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
+        return SDOMLlite(folder, CHANNELS, **options)
+
+    def mix(self, then: Callable[[], object]) -> None:
+        before = self.store.read("normalization/current.json")
+        other = fit_store(Settings.load(normalization="max"), self.store).normalization
+        freeze(self.store, other, replace=True)
+        self.pack(OTHER)
+        try:
+            then()
+        finally:
+            self.store.write("normalization/current.json", before)
+            self.pack(OTHER)
+
+    def all(self) -> Iterator[Callable[[], object]]:
+        """Everything that the page explains, in its order."""
+        yield from self.settings_errors()
+        yield from frame_errors()
+        yield self.absent_frame
+        yield lambda: self.fetch(NEVER, "HMI", "http://127.0.0.1:9")
+        yield from self.upstream_errors()
+        yield from self.normalization_errors()
+        yield from self.damages()
+        yield lambda: Store("/proc/nowhere").write("a/b", b"x")
+        yield from self.loader_errors()
+
+    def settings_errors(self) -> Iterator[Callable[[], object]]:
+        for name, value in {
+            "RESOLUTION": "500",
+            "CHANNELS": "AIA_4500",
+            "START": "March",
+            "END": "2020-01-01",
+            "CADENCE_MINUTES": "10",
+            "NORMALIZATION": "median",
+            "HMI_SCALE": "big",
+            "CONFIG": "nowhere.toml",
+        }.items():
+            yield lambda name=name, value=value: with_variable(name, value)
+        yield lambda: self.process(ONE, degradation_table="nowhere.txt")
+        yield lambda: with_file("resoluton = 256\n")
+        yield lambda: with_file("start = \n")
+        yield lambda: ReleaseRequest(name="a/b")
+
+    def absent_frame(self) -> None:
+        with ArchiveClient([self.archive.aia_root]) as client:
+            client.fetch("2024/03/01/H0000/nothing.fits", lambda data: data)
+
+    def upstream_errors(self) -> Iterator[Callable[[], object]]:
+        yield lambda: self.process(NEVER)
+        yield lambda: self.process(ONE, channels="AIA_0171,AIA_0304")
+        yield lambda: self.pack(NEVER)
+        yield lambda: self.pack(ONE, channels="AIA_0171,AIA_0304,HMI_M")
+        yield lambda: fit_store(self.settings, Store(str(self.folder / "none")))
+        yield self.remove("normalization/current.json", lambda: self.pack(ONE))
+        yield lambda: self.publish(first_day=date(2030, 1, 1))
+        yield self.remove("shards/2024/*03-01.parquet", self.publish)
+        yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE))
+
+    def normalization_errors(self) -> Iterator[Callable[[], object]]:
+        yield lambda: self.pack(ONE, resolution=128)
+        yield lambda: fit_store(Settings.load(resolution=128), self.store)
+        yield lambda: self.mix(self.publish)
+        yield lambda: self.mix(self.load)
+        yield self.damage(
+            "normalization/current.json",
+            lambda data: data.replace(b'"days": 2', b'"days": 7'),
+            lambda: self.pack(ONE),
+        )
+        yield lambda: self.bare(units="dn")
+
+    def damages(self) -> Iterator[Callable[[], object]]:
+        cut = lambda data: data[:-512]  # noqa: E731
+        yield self.damage("raw/2024/03/01/*_0171.fits", cut, lambda: self.process(ONE))
+        yield self.damage("processed/2024/03/01/AIA_0171.npy", cut, lambda: self.pack(ONE))
+        yield self.damage("processed/2024/03/01/aia.parquet", cut, lambda: self.pack(ONE))
+        self.pack(ONE)  # a packing that failed leaves no index
+        shard = "shards/2024/*03-01.tar"
+        yield self.damage(shard, cut, self.publish)
+        yield self.damage(shard, cut, lambda: self.load()[0])
+        dataset = self.load()
+        place = int(dataset.reader.offsets[dataset.rows[0], 0]) + 5000
+        yield self.damage(
+            shard,
+            lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :],
+            lambda: self.load(verify=True)[0],
+        )
+
+    def loader_errors(self) -> Iterator[Callable[[], object]]:
+        yield lambda: SDOMLlite(self.folder / "nowhere", CHANNELS)
+        yield lambda: SDOMLlite(self.root, CHANNELS)
+        yield lambda: self.load(["AIA_4500"])
+        yield lambda: self.load(["AIA_0304"])
+        yield lambda: self.load(date_start="2024-03-02", date_end="2024-03-01")
+        yield lambda: self.load()["yesterday"]
+        yield lambda: self.load()["2024-03-01T00:07"]
+        yield lambda: self.load(units="kelvin")
+        yield lambda: self.load(["AIA_0171"], units="gauss")
+        yield lambda: self.bare(verify=True)
+        yield lambda: SDOMLliteSequences(self.load(), past=2, gaps="hold")
+        yield lambda: SDOMLliteSequences(self.load(), past=99, stride=timedelta(hours=6))
+        yield self.split
+
+
+def frame_errors() -> Iterator[Callable[[], object]]:
+    aia, hmi = AIA.read_bytes(), HMI.read_bytes()
+    yield lambda: decode_aia(b"")
+    yield lambda: decode_aia(b"<!DOCTYPE html><html>")
+    yield lambda: decode_hmi(b"<html>")
+    yield lambda: decode_aia(aia[:500_000])
+    yield lambda: decode_hmi(hmi[:200_000])
+    yield lambda: decode_aia(aia[:700_000] + bytes([aia[700_000] ^ 255]) + aia[700_001:])
+    yield lambda: decode_hmi(jpeg(512))
+    yield lambda: complain(quality_reason(1 << 13))
+    yield lambda: decode_hmi(jpeg(1024))
+
+
+def jpeg(side: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (side, side)).save(sink, "JPEG")
+    return sink.getvalue()
+
+
+def complain(reason: str | None) -> None:
+    raise SdomlError(reason)
+
+
+def with_variable(name: str, value: str) -> None:
+    before = os.environ.get(f"SDOML_{name}")
+    os.environ[f"SDOML_{name}"] = value
+    try:
+        Settings.load()
+    finally:
+        os.environ.pop(f"SDOML_{name}")
+        if before is not None:
+            os.environ[f"SDOML_{name}"] = before
+
+
+def with_file(text: str) -> None:
+    Path("sdoml.toml").write_text(text)
+    try:
+        Settings.load()
+    finally:
+        Path("sdoml.toml").unlink()
+
+
+def test_every_documented_message_can_be_provoked_and_reads_as_documented(
+    environment: dict[str, str], archive: Archive, tmp_path: Path
+) -> None:
+    assert datetime(2024, 3, 1, tzinfo=UTC) == Settings.load().start
+    said = []
+    for provoke in Provoker(tmp_path, archive).all():
+        try:
+            provoke()
+        except (SdomlError, FrameMissingError) as error:
+            said.append(str(error))
+        else:
+            pytest.fail(f"nothing was said after {said[-1]}")
+    patterns = documented()
+    assert [line for line in said if not any(p.fullmatch(line) for p in patterns)] == []
+    assert [p.pattern for p in patterns if not any(p.fullmatch(line) for line in said)] == []
