@@ -278,10 +278,9 @@ def test_links_lead_somewhere() -> None:
 
 def anchors(page: Path) -> set[str]:
     """Ids of headings, as MkDocs makes them."""
-    from markdown.extensions.toc import slugify
-
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {slugify(heading.replace("`", ""), "-") for heading in headings}
+    words = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"[-\s]+", "-", word) for word in words}
 
 
 def test_modules_that_are_named_exist() -> None:
