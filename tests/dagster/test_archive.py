@@ -117,7 +117,9 @@ def dead_root() -> Iterator[str]:
 )
 def test_a_passing_fault_is_no_loss(fault: Callable[[Handler], None]) -> None:
     with serving(in_turn(fault, good)) as server, client(server) as archive:
+        started = time.monotonic()
         fetched = archive.fetch("day/file", intact)
+        assert time.monotonic() - started < 3, "a trickle of five seconds is cut off"
     assert (fetched.data, fetched.value) == (b"frame", "checked")
     assert [path for _, path in server.asked] == ["/tree/day/file"] * 2
 

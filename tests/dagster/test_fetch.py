@@ -102,9 +102,8 @@ def test_missing_is_believed_for_a_while_and_then_asked_again(
     age(day, 19)
     day.fetch()
     assert asked(faulty, count) == []
-    age(day, 19.5)
-    day.fetch()
-    assert asked(faulty, count) == [], "a run that believed made nothing younger"
+    ledger = day.folder / "raw/2024/03/08/aia.parquet"
+    assert time.time() - ledger.stat().st_mtime > 18 * 3600, "believing makes nothing younger"
     plan.lose()
     age(day, 21)
     day.fetch()

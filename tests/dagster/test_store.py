@@ -113,6 +113,9 @@ def test_a_link_has_the_same_bytes_and_can_be_made_again(store: Store) -> None:
     assert store.read("releases/v1/001.tar") == b"shard"
     store.link_or_copy("shards/one.tar", "releases/v1/001.tar")
     assert store.read("releases/v1/001.tar") == b"another"
+    local = store.local_path("releases/v1")
+    if local is not None:
+        assert [path.name for path in local.iterdir()] == ["001.tar"]
     with pytest.raises((FileNotFoundError, StoreError)):
         store.link_or_copy("shards/none.tar", "releases/v1/002.tar")
 
