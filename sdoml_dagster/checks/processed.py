@@ -55,7 +55,8 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
         {
             "coverage": (
                 f"Each channel has at least {settings.coverage_warn:.0%} of its frames (else a "
-                f"warning) and {settings.coverage_error:.0%} on a day with any (else an error).",
+                f"warning) and {settings.coverage_error:.0%} (else an error, but for gaps of the "
+                "archive in all channels).",
                 coverage,
             ),
             "values": ("All pixels are as they were written, finite and in range.", values),
@@ -66,21 +67,28 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
 
 
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """A day without any frame is the archive's affair; a channel that falls behind may be ours."""
+    """A day that the archive does not have warns; a channel that falls behind may be an error.
+
+    At the edge of a gap a neighbour's frame still stands in for midnight, so a day counts as a
+    gap where all its channels are below the error level and all that is absent is missing there.
+    """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
     fractions = {name: found[name] / expected[name] for name in expected}
-    if not rows or not found:
-        why = listed([f"{n} {status}" for status, n in Counter(r.status for r in rows).items()])
-        text = f"no frame at all: {why}" if rows else "no frame is expected"
-        return Finding(not rows, text, metadata={"coverage": 0.0} if rows else {})
+    if not fractions:
+        return Finding(passed=True, description="no frame is expected")
     low = {name: share for name, share in fractions.items() if share < settings.coverage_warn}
+    gap = max(fractions.values()) < settings.coverage_error and all(
+        row.status in {"ok", "missing"} for row in rows
+    )
     worst = min(fractions.values())
+    complaints = [f"{name} has {share:.0%} of its frames" for name, share in low.items()]
     return Finding(
         passed=not low,
-        severe=worst < settings.coverage_error,
-        description=listed([f"{name} has {share:.0%} of its frames" for name, share in low.items()])
-        or "complete enough",
+        severe=worst < settings.coverage_error and not gap,
+        description=("the archive has a gap: " if gap else "") + listed(complaints)
+        if low
+        else "complete enough",
         metadata={"coverage": worst, **{f"coverage_{n}": f for n, f in fractions.items()}},
     )
 

@@ -4,6 +4,7 @@ import io
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,19 @@ def test_coverage_warns_and_then_errs(
     assert passed or "AIA_0171" in finding.description
 
 
-def test_a_day_on_which_the_archive_has_nothing_is_a_warning(settings: Settings) -> None:
-    finding = judge_coverage(rows(0), settings)
+@pytest.mark.parametrize("found", [0, 1])
+def test_a_day_on_which_the_archive_has_next_to_nothing_is_a_warning(
+    settings: Settings, found: int
+) -> None:
+    finding = judge_coverage(rows(found) + rows(0, channel="AIA_1700"), settings)
     assert not finding.passed
     assert finding.severity == dg.AssetCheckSeverity.WARN
+    assert "gap" in finding.description
+
+
+def test_a_day_of_damaged_frames_is_an_error(settings: Settings) -> None:
+    damaged = [replace(row, status="invalid") for row in rows(0)]
+    assert judge_coverage(damaged, settings).severity == dg.AssetCheckSeverity.ERROR
 
 
 def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
@@ -91,7 +101,6 @@ def test_disk_finds_a_sun_that_is_elsewhere(
 ) -> None:
     import re
     import zlib
-    from dataclasses import replace
 
     table = read_frame_table(store, DAY, "HMI") or []
     assert judge_disk(store, DAY, table, settings).passed

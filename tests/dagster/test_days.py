@@ -281,6 +281,20 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
     assert not fetched.exists(layout.shard_index(DAY))
 
 
+def test_a_shard_outlives_a_failed_attempt_to_make_it_anew(
+    settings: Settings, fetched: Store
+) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    shard = pack(settings, fetched)
+    index = fetched.read(layout.shard_index(DAY))
+    fetched.write(layout.processed_frames(DAY, CHANNELS["HMI_M"]), b"damaged")
+    with pytest.raises(DamagedFileError):
+        pack(settings, fetched)
+    assert fetched.read(layout.shard(DAY)) == shard
+    assert fetched.read(layout.shard_index(DAY)) == index
+
+
 def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
     settings: Settings, fetched: Store, archive: Archive
 ) -> None:
