@@ -178,14 +178,8 @@ def fetch_day(
 
 def read_ledger(store: Store, day: date, instrument: Instrument) -> list[RawRow] | None:
     """A day's raw ledger, or ``None`` where the day was never fetched."""
-    path = layout.raw_ledger(day, instrument)
-    data = store.read_if_there(path)
-    try:
-        return None if data is None else RAW_LEDGER.decode(data)
-    except DamagedFileError as error:
-        raise DamagedFileError(
-            f"{store.locate(path)}: {error}; materialise raw_{instrument.lower()} of {day} again"
-        ) from error
+    made_by = f"raw_{instrument.lower()} of {day}"
+    return store.read_as(layout.raw_ledger(day, instrument), RAW_LEDGER.decode, made_by=made_by)
 
 
 @dataclass(frozen=True, slots=True)

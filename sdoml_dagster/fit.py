@@ -84,8 +84,9 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 
 def current_normalization(store: Store) -> Normalization | None:
     """The constants in force, or ``None`` where none were fitted yet."""
-    data = store.read_if_there(layout.CURRENT_NORMALIZATION)
-    return None if data is None else from_json(data)
+    return store.read_as(
+        layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
+    )
 
 
 def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, Sketch]:

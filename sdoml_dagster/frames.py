@@ -19,8 +19,8 @@ NPY_HEADER_BYTES = 128
 
 def read_frame_table(store: Store, day: date, instrument: Instrument) -> list[FrameRow] | None:
     """A day's frame table, or ``None`` where the day was never processed."""
-    data = store.read_if_there(layout.frame_table(day, instrument))
-    return None if data is None else FRAME_TABLE.decode(data)
+    made_by = f"processed_{instrument.lower()} of {day}"
+    return store.read_as(layout.frame_table(day, instrument), FRAME_TABLE.decode, made_by=made_by)
 
 
 def read_frame(store: Store, day: date, row: FrameRow, *, resolution: int) -> NDArray[np.float32]:

@@ -62,8 +62,6 @@ def pack_day(
     rows = _usable_rows(store, day, settings)
     path, index_path = layout.shard(day), layout.shard_index(day)
     store.sweep(path.rsplit("/", 1)[0])
-    # An index never lies beside a shard that it does not describe.
-    store.delete(index_path)
     progress = Progress(f"shards {day}", len(rows), report)
     prepare = _Preparer(day, settings, store, constants)
     room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
@@ -73,6 +71,8 @@ def pack_day(
             writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants))
             progress.step("ok")
         summary = writer.close()
+        # An index never lies beside a shard that it does not describe.
+        store.delete(index_path)
     index = encode_index(
         summary.table,
         shard=path.removeprefix("shards/"),

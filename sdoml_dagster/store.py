@@ -22,14 +22,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, TypeVar, cast
 
 import fsspec
 
-from sdoml_core.errors import SdomlError, StoreError
+from sdoml_core.errors import DamagedFileError, SdomlError, StoreError
 
 _TEMPORARY = ".partial"
 """Ending of temporary names; an unlocked file with it is what a killed process left."""
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 20
 
@@ -91,6 +93,18 @@ class Store:
         """Bytes from ``start`` up to ``end``; fewer where the file is shorter."""
         with self._explained("read", path):
             return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
+
+    def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
+        """What a file holds, or ``None`` where it is absent; a damaged one is named."""
+        data = self.read_if_there(path)
+        if data is None:
+            return None
+        try:
+            return decode(data)
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{self.locate(path)}: {error}; materialise {made_by} again"
+            ) from error
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:

@@ -117,7 +117,7 @@ class SDOMLlite(Dataset[Sample]):
         start = first if date_start is None else parse_time(date_start, "date_start")
         end = beyond if date_end is None else parse_time(date_end, "date_end")
         there = f"{self.data_dir} has {iso(slots[0])} to {iso(slots[-1])}"
-        if start >= end:
+        if date_start is not None and date_end is not None and start >= end:
             raise DatasetError(f"empty range: {iso(start)} is not before {iso(end)}; {there}")
         if end <= first or start >= beyond:
             raise DatasetError(f"nothing between {iso(start)} and {iso(end)}; {there}")
