@@ -274,7 +274,7 @@ def test_a_dead_mirror_is_left_alone_and_costs_next_to_nothing() -> None:
     with serving(status(500)) as dead, serving(good) as alive, client(dead, alive) as archive:
         for number in range(40):
             archive.fetch(str(number), intact)
-    assert len(dead.asked) == BREAKER_FAILURES
+    assert len(dead.asked) == BREAKER_FAILURES // 2
     assert len(alive.asked) == 40
 
 
@@ -323,6 +323,7 @@ class TestMirror:
 
     def failing(self, times: int, *, until: float = 0.0) -> Mirror:
         mirror = Mirror("http://host", probe_seconds=9)
+        mirror.succeed()
         for _ in range(times):
             mirror.fail("HTTP 500", asked=until, now=until)
         return mirror
@@ -331,6 +332,13 @@ class TestMirror:
         mirror = self.failing(BREAKER_FAILURES - 1)
         assert mirror.admit(0.0)
         assert not mirror.hopeless(100.0)
+
+    def test_a_mirror_that_never_answered_is_given_up_sooner(self) -> None:
+        mirror = Mirror("http://host")
+        for _ in range(BREAKER_FAILURES // 2):
+            mirror.fail("timed out", asked=0.0, now=30.0)
+        assert mirror.hopeless(30.0)
+        assert mirror.admit(32.1)
 
     def test_an_open_breaker_admits_one_caller_after_its_rest(self) -> None:
         mirror = self.failing(BREAKER_FAILURES)
