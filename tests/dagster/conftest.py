@@ -1,7 +1,10 @@
 """A real instance in a folder of its own, and a way to run assets on it."""
 
+import functools
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,46 +17,80 @@ DAILY = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi", "shards")
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
-@pytest.fixture
-def instance(environment: dict[str, str]) -> Iterator[dg.DagsterInstance]:
+FIRST, SECOND = "2024-03-08", "2024-03-09"
+"""The days of `built`."""
+
+
+def run_assets(
+    instance: dg.DagsterInstance,
+    *names: str,
+    day: str | None = None,
+    days: tuple[str, str] | None = None,
+    config: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> dg.ExecuteInProcessResult:
+    """Run assets with their checks, for one day, a range of days or none."""
+    tags = {}
+    if days is not None:
+        tags = {
+            "dagster/asset_partition_range_start": days[0],
+            "dagster/asset_partition_range_end": days[1],
+        }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with dg.DagsterInstance.from_ref(
-            dg.DagsterInstance.get().get_ref()  # of DAGSTER_HOME
-        ) as found:
-            yield found
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        job = build_defs(Settings.load(**overrides)).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            asset_selection=[dg.AssetKey(name) for name in names],
+            partition_key=day,
+            tags=tags,
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": config} if config else None,
+        )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs two built days leaves them for the others."""
+    return tmp_path_factory.mktemp("template")
+
+
+@pytest.fixture
+def prebuilt(environment: dict[str, str], template: Path) -> None:
+    """Two days in store and instance: the first built with the constants, then the second."""
+    folders = {name: Path(environment[name]) for name in ("SDOML_STORE", "DAGSTER_HOME")}
+    if not (template / "done").exists():
+        with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+            assert run_assets(instance, *DAILY, "normalization_stats", day=FIRST).success
+            assert run_assets(instance, *DAILY, day=SECOND).success
+        for name, folder in folders.items():
+            shutil.copytree(folder, template / name, dirs_exist_ok=True)
+        (template / "done").touch()
+    for name, folder in folders.items():
+        shutil.copytree(template / name, folder, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def instance(
+    environment: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[dg.DagsterInstance]:
+    """A real instance, over the two days where the test asks for them."""
+    if "built" in request.fixturenames:
+        request.getfixturevalue("prebuilt")
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as found:
+        yield found
+
+
+@pytest.fixture
+def built(prebuilt: None, instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The instance of two built days."""
+    return instance
 
 
 @pytest.fixture
 def materialize(instance: dg.DagsterInstance) -> Materialize:
-    """Run assets with their checks, for one day, a range of days or none."""
-
-    def run(
-        *names: str,
-        day: str | None = None,
-        days: tuple[str, str] | None = None,
-        config: dict[str, Any] | None = None,
-        **overrides: Any,
-    ) -> dg.ExecuteInProcessResult:
-        tags = {}
-        if days is not None:
-            tags = {
-                "dagster/asset_partition_range_start": days[0],
-                "dagster/asset_partition_range_end": days[1],
-            }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=DeprecationWarning)
-            job = build_defs(Settings.load(**overrides)).resolve_implicit_global_asset_job_def()
-            return job.execute_in_process(
-                asset_selection=[dg.AssetKey(name) for name in names],
-                partition_key=day,
-                tags=tags,
-                instance=instance,
-                raise_on_error=False,
-                run_config={"ops": config} if config else None,
-            )
-
-    return run
+    """`run_assets` on this instance."""
+    return functools.partial(run_assets, instance)
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """Fresh, stale and missing mean what they say."""
 
-from collections.abc import Iterator
-
 import dagster as dg
-import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings import Settings
-from tests.dagster.conftest import DAILY, Materialize
+from tests.dagster.conftest import DAILY, FIRST, SECOND, Materialize
 
-FIRST, SECOND, THIRD = "2024-03-08", "2024-03-09", "2024-03-10"
+THIRD = "2024-03-10"
 ALL = (*DAILY, "normalization_stats")
 
 
@@ -25,14 +22,6 @@ def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[
         for name, day in keys
         if resolver.get_status(dg.AssetKey(name), day).value == "STALE"
     }
-
-
-@pytest.fixture
-def built(materialize: Materialize, instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """Two days, the first with the constants."""
-    assert materialize(*ALL, day=FIRST).success
-    assert materialize(*DAILY, day=SECOND).success
-    return instance
 
 
 def test_what_was_built_in_order_is_fresh(built: dg.DagsterInstance) -> None:

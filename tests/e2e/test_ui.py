@@ -53,6 +53,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
         "SDOML_END": "2024-03-11",
         "SDOML_CHANNELS": "AIA_0171,AIA_0193,AIA_0211,AIA_1700,HMI_M",
         "SDOML_RESOLUTION": "128",
+        "SDOML_DAYS_PER_RUN": "3",
         "SDOML_STORE": str(folder / "store"),
         "SDOML_AIA_ROOTS": archive.aia_root,
         "SDOML_HMI_ROOTS": archive.hmi_root,
