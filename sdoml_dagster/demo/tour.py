@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
             "DAGSTER_HOME": str(_instance(folder)),
+            # Half as many slots as the dataset has: the tour is to take a minute or two.
+            "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),
         }
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
