@@ -239,7 +239,7 @@ class ArchiveClient:
         parts: list[bytes] = []
         received = 0
         # read1 returns what has arrived, so a trickle cannot hold us for longer than the deadline.
-        while part := response.raw.read1(1 << 16):
+        while part := response.raw.read1(1 << 18):
             parts.append(part)
             received += len(part)
             if received > MAX_BYTES:
