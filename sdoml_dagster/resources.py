@@ -1,13 +1,15 @@
 """What assets are given to reach the world: the store and the archive."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import dagster as dg
 
 from sdoml_core.channels import Instrument
-from sdoml_dagster.archive import ArchiveClient
 from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+
+if TYPE_CHECKING:  # requests and fsspec: a run needs them, those who list assets do not
+    from sdoml_dagster.archive import ArchiveClient
+    from sdoml_dagster.store import Store
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -15,8 +17,10 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     url: str
 
-    def open(self) -> Store:
+    def open(self) -> "Store":
         """The store itself."""
+        from sdoml_dagster.store import Store
+
         return Store(self.url)
 
 
@@ -42,8 +46,10 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             attempts=settings.attempts,
         )
 
-    def client(self, instrument: Instrument) -> ArchiveClient:
+    def client(self, instrument: Instrument) -> "ArchiveClient":
         """A client for one instrument's tree; close it after use."""
+        from sdoml_dagster.archive import ArchiveClient
+
         return ArchiveClient(
             self.aia_roots if instrument == "AIA" else self.hmi_roots,
             connections=self.max_connections,
