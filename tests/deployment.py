@@ -25,6 +25,12 @@ mutation($params: LaunchBackfillParams!) {
     ... on PartitionKeysNotFoundError { message partitionKeys }
   }
 }"""
+QUICK_DAEMON = """
+from dagster._daemon import controller
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2  # instead of 30: how often it looks at backfills
+from dagster._daemon.cli import main
+main()
+"""
 RUN = """
 mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -81,8 +87,10 @@ class Deployment:
 
     def __enter__(self) -> Self:
         prepare_instance(self.home)
-        self._start("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port))
-        self._start("daemon", "dagster._daemon", "run")
+        self._start(
+            "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port)]
+        )
+        self._start("daemon", ["-c", QUICK_DAEMON, "run"])
         deadline = time.monotonic() + 120
         while not daemon_is_up(self.port):
             if time.monotonic() > deadline:
@@ -157,11 +165,11 @@ class Deployment:
             assert time.monotonic() < deadline, found
             time.sleep(0.5)
 
-    def _start(self, name: str, module: str, *options: str) -> None:
+    def _start(self, name: str, command: Sequence[str]) -> None:
         with (self.home / f"{name}.log").open("wb") as log:
             self._services.append(
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-m", module, *options, "-m", MODULE],
+                    [sys.executable, "-W", "ignore", *command, "-m", MODULE],
                     env=self.environment,
                     stdout=log,
                     stderr=log,
