@@ -16,7 +16,7 @@ ui: $(VENV)/.base ## Dagster's web UI and daemon on the built-in archive
 	$(BIN)/python -m sdoml_dagster.demo.ui
 
 test: $(VENV)/.dev ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## lint, format, types and import rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -55,7 +55,8 @@ app: Celery = make_app(  # type: ignore[no-untyped-call]
                 "socket_connect_timeout": 10,
                 "socket_keepalive": True,
             },
-            # A worker outlives any outage of the broker.
+            # A worker outlives any outage of the broker, also one that begins with a task.
+            "result_backend_always_retry": True,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,
             "redis_socket_timeout": 10,

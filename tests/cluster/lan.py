@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -97,6 +97,14 @@ class Host:
             )
         return done.stdout
 
+    def logs(self, lines: int = 60) -> str:
+        """The last lines of what each program has said."""
+        return "\n".join(
+            f"--- {self.name}/{log.name}\n"
+            + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+            for log in sorted(self.folder.glob("*.log"))
+        )
+
     def pids(self) -> list[int]:
         """Processes on this host."""
         listed = subprocess.run(
@@ -174,6 +182,15 @@ class Lan:
         for host in self._hosts:
             host.remove()
         subprocess.run(["ip", "netns", "delete", self.switch], check=False)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Let an error carry the last lines of every host's logs."""
+        try:
+            yield
+        except Exception as error:
+            error.add_note("\n".join(host.logs() for host in self._hosts))
+            raise
 
     def host(self, name: str, address: str) -> Host:
         """Add a host."""

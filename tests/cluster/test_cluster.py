@@ -27,7 +27,8 @@ def lan() -> Iterator[Lan]:
 
 @pytest.fixture(scope="module")
 def seen(lan: Lan, frame_cache: Path) -> Evidence:
-    return play(lan, cache=frame_cache, report=print)
+    with lan.explained():
+        return play(lan, cache=frame_cache, report=print)
 
 
 def test_the_store_is_byte_identical_to_that_of_a_single_machine(seen: Evidence) -> None:

@@ -91,6 +91,12 @@ def lan() -> Iterator[Lan]:
 
 @pytest.fixture(scope="module")
 def seen(lan: Lan, frame_cache: Path) -> Evidence:
+    with lan.explained():
+        return play(lan, frame_cache)
+
+
+def play(lan: Lan, frame_cache: Path) -> Evidence:
+    """Let the services go away, one after the other."""
     cluster = Deployment(lan, SETTINGS, workers=1, cache=frame_cache, pool=2, waiting=1, silence=15)
     single = lan.host("single", SINGLE)
     single.environment = cluster.settings | {
@@ -134,12 +140,13 @@ def restart_postgres(cluster: Deployment) -> None:
 
 
 def restart_redis(cluster: Deployment) -> None:
-    """With one run under way and one that waits in it."""
-    cluster.set_latency(1.5)
+    """With one run under way, long enough for another to wait in Redis meanwhile."""
+    cluster.set_latency(5)
     under_way = launch(cluster, REDIS_DAY)
     await_fetching(cluster)
     queued = launch(cluster, QUEUED_DAY)
     until(lambda: status(cluster, queued) == "STARTING", "a run in Redis", seconds=30)
+    assert status(cluster, under_way) == "STARTED"
     stop(cluster.redis, signal.SIGTERM)
     time.sleep(DOWN_SECONDS)
     cluster.redis = cluster.start_redis()
