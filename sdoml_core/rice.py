@@ -18,6 +18,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+_ONE = np.uint64(1)
+_WORD = np.uint64(64)  # bits of the window
+_SURE = np.uint64(56)  # bits that it holds after a refill
+
 OK = 0
 STREAM_ENDS_EARLY = 1
 BAD_CODE = 2
@@ -72,26 +76,23 @@ def _refill(stream: Any, window: Any, held: Any, position: Any) -> Any:
     """Bring the number of bits held to 56 or more; what was held stays in front."""
     window |= _load(stream, position) >> held
     position += (np.uint64(63) - held) >> np.uint64(3)
-    return window, held | np.uint64(56), position
+    return window, held | _SURE, position
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) -> Any:
-    """Pass a unary part that may be longer than the window; also its length."""
+    """Bring the end of a unary part, however long, to the top of the window; also its length."""
     zeros = np.uint64(0)
     leading: Any = _leading_zeros(window)  # type: ignore[call-arg]
     while leading >= held and position <= end:
         zeros += held
         window = _load(stream, position)
         position += np.uint64(7)
-        held = np.uint64(56)
+        held = _SURE
         leading = _leading_zeros(window)
     if leading >= held:
-        return window, held, end + np.uint64(64), zeros  # beyond the end, for the caller to see
-    window <<= leading
-    window <<= np.uint64(1)
-    held -= leading + np.uint64(1)
-    window, held, position = _refill(stream, window, held, position)
+        return window, held, end + _WORD, zeros  # beyond the end, for the caller to see
+    window, held, position = _refill(stream, window << leading, held - leading, position)
     return window, held, position, zeros + leading
 
 
@@ -101,8 +102,74 @@ def _unfold(folded: Any) -> Any:
     return (folded >> np.uint32(1)) ^ (np.uint32(0) - (folded & np.uint32(1)))
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _take(window: Any, code: Any) -> Any:
+    """The next folded difference plus 2^(code - 1), the window after it, and its bits.
+
+    Means nothing where the window does not hold all of it.
+    """
+    zeros: Any = _leading_zeros(window)  # type: ignore[call-arg]
+    window <<= zeros & np.uint64(63)
+    return (zeros << (code - _ONE)) + (window >> (_WORD - code)), window << code, zeros + code
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
-def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in local variables
+def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
+    """The pixels of a block whose differences have code - 1 low bits; the state after them.
+
+    A block is its code and where it starts and stops in the row. Four pixels share one look at
+    the stream where the window holds them, as it nearly always does. What ends a unary part stays
+    in front of the low bits, and its value, `one`, is taken from the sum.
+    """
+    window, held, position, last = state
+    code, start, stop = block
+    one = _ONE << (code - _ONE)
+    i, stop = np.uint64(start), np.uint64(stop)  # unsigned: such an index is never negative
+    # Unless it has a long unary part, a pixel takes 7 bytes at most.
+    furthest = position + (stop - i) * np.uint64(8)
+    together = code <= np.uint64(11) and furthest <= np.uint64(stream.size)
+    while i < stop:
+        if together and i + np.uint64(4) <= stop:
+            window |= load_word(stream, position) >> held  # type: ignore[call-arg]
+            position += (np.uint64(63) - held) >> np.uint64(3)
+            held |= _SURE
+            a, after, bits_a = _take(window, code)
+            b, after, bits_b = _take(after, code)
+            c, after, bits_c = _take(after, code)
+            d, after, bits_d = _take(after, code)
+            bits = bits_a + bits_b + bits_c + bits_d
+            if bits <= _SURE:
+                window = after
+                held -= bits
+                first = np.uint32(last + _unfold(np.uint32(a - one)))
+                second = np.uint32(first + _unfold(np.uint32(b - one)))
+                third = np.uint32(second + _unfold(np.uint32(c - one)))
+                last = np.uint32(third + _unfold(np.uint32(d - one)))
+                row[i] = np.int32(first)
+                row[i + np.uint64(1)] = np.int32(second)
+                row[i + np.uint64(2)] = np.int32(third)
+                row[i + np.uint64(3)] = np.int32(last)
+                i += np.uint64(4)
+                continue
+        window, held, position = _refill(stream, window, held, position)
+        folded, after, bits = _take(window, code)
+        if bits <= _SURE:
+            window = after
+            held -= bits
+        else:
+            window, held, position, zeros = _skip_zeros(stream, window, held, position, end)
+            together = False
+            folded = (zeros << (code - _ONE)) + (window >> (_WORD - code))
+            window <<= code
+            held -= code
+        last = np.uint32(last + _unfold(np.uint32(folded - one)))
+        row[i] = np.int32(last)
+        i += np.uint64(1)
+    return window, held, position, last
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def decode_row(  # noqa: C901
     stream: Any, tile: Any, block: int, bytepix: int, row: Any
 ) -> int:
     """Decompress one tile into a row of pixels.
@@ -128,14 +195,12 @@ def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in 
     verbatim = np.uint64(26 if bytepix == 4 else 15)
     pixel_bits = np.uint64(8 * bytepix)
     end = np.uint64(tile[1])
-    one = np.uint64(1)
-    word = np.uint64(64)
     if tile[1] - tile[0] < bytepix:
         return STREAM_ENDS_EARLY
 
     # `window` has the next bits at its top, `held` says how many of them count
     position = np.uint64(tile[0])
-    last = np.uint32(_load(stream, position) >> (word - pixel_bits))
+    last = np.uint32(_load(stream, position) >> (_WORD - pixel_bits))
     position += np.uint64(bytepix)
     window = np.uint64(0)
     held = np.uint64(0)
@@ -143,7 +208,7 @@ def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in 
     while first < row.size:
         limit = min(first + block, row.size)
         window, held, position = _refill(stream, window, held, position)
-        code = window >> (word - code_bits)
+        code = window >> (_WORD - code_bits)
         window <<= code_bits
         held -= code_bits
         if code > verbatim:
@@ -154,26 +219,14 @@ def decode_row(  # noqa: C901, PLR0912 - a bit reader is fast with its state in 
         elif code == verbatim:
             for i in range(first, limit):
                 window, held, position = _refill(stream, window, held, position)
-                last = np.uint32(last + _unfold(np.uint32(window >> (word - pixel_bits))))
+                last = np.uint32(last + _unfold(np.uint32(window >> (_WORD - pixel_bits))))
                 window <<= pixel_bits
                 held -= pixel_bits
                 row[i] = np.int32(last)
         else:
-            low_bits = code - one
-            spare = word - code
-            for i in range(first, limit):
-                window, held, position = _refill(stream, window, held, position)
-                zeros: Any = _leading_zeros(window)  # type: ignore[call-arg]
-                if zeros + code <= np.uint64(56):
-                    window <<= zeros + one
-                    held -= zeros + one
-                else:
-                    window, held, position, zeros = _skip_zeros(stream, window, held, position, end)
-                low = (window >> one) >> spare  # in two steps: a shift by 64 is undefined
-                window <<= low_bits
-                held -= low_bits
-                last = np.uint32(last + _unfold(np.uint32((zeros << low_bits) | low)))
-                row[i] = np.int32(last)
+            state = window, held, position, last
+            block_at = code, first, limit
+            window, held, position, last = _fill_block(stream, state, block_at, end, row)
         if position * np.uint64(8) > end * np.uint64(8) + held:
             return STREAM_ENDS_EARLY
         first = limit
@@ -215,6 +268,8 @@ def decode_image(
     """
     block, bytepix = coding
     scale, zero, blank = scaling
+    marker = np.int32(blank)  # with numbers of one size, the loop over a row is vectorised
+    marked = np.int32(marker == blank)
     rows, width = out.shape
     pixels = np.empty(width, np.int32)
     missing = 0
@@ -222,8 +277,11 @@ def decode_image(
         status = decode_row(stream, tiles[r], block, bytepix, pixels)
         if status != OK:
             return status, r, missing
+        absent_here: Any = np.int32(0)
         for c in range(width):
-            absent = pixels[c] == blank
-            missing += absent
-            out[r, c] = np.nan if absent else scale * pixels[c] + zero
+            pixel = pixels[c]
+            absent = np.int32(pixel == marker) & marked
+            absent_here += absent
+            out[r, c] = np.float32(np.nan) if absent else np.float32(scale * pixel + zero)
+        missing += absent_here
     return OK, rows, missing
