@@ -26,12 +26,15 @@ def compress(image: NDArray[np.integer]) -> Tiles:
         return [np.array(row, np.uint8) for row in hdus[1].data["COMPRESSED_DATA"]]
 
 
-def decode(tile: NDArray[np.uint8], width: int, bytepix: int) -> tuple[int, NDArray[np.int32]]:
-    """Status and row, from a buffer that ends with the tile, into one with sentinels around."""
+def decode(
+    tile: NDArray[np.uint8], width: int, bytepix: int, *, following: int = 0
+) -> tuple[int, NDArray[np.int32]]:
+    """Status and row, from a buffer with other bytes after the tile, into one with sentinels."""
     sentinel = np.int32(-559038737)
     room = np.full(width + 128, sentinel, np.int32)
     bounds = np.array([0, tile.size])
-    status = rice.decode_row(tile, bounds, 32, bytepix, room[64 : 64 + width])
+    stream = np.concatenate([tile, np.full(following, 0xA5, np.uint8)])
+    status = rice.decode_row(stream, bounds, 32, bytepix, room[64 : 64 + width])
     assert (room[:64] == sentinel).all()
     assert (room[64 + width :] == sentinel).all()
     return status, room[64 : 64 + width]
@@ -64,12 +67,12 @@ def images(draw: st.DrawFn) -> NDArray[np.integer]:
 
 
 @settings(deadline=None, max_examples=100)
-@given(images())
+@given(images(), st.sampled_from([0, 100, 1000]))
 def test_any_image_that_astropy_compressed_comes_back_bit_for_bit(
-    image: NDArray[np.integer],
+    image: NDArray[np.integer], following: int
 ) -> None:
     for tile, row in zip(compress(image), image, strict=True):
-        status, decoded = decode(tile, row.size, image.itemsize)
+        status, decoded = decode(tile, row.size, image.itemsize, following=following)
         assert status == rice.OK
         np.testing.assert_array_equal(decoded, row)
 
@@ -89,7 +92,8 @@ def test_a_tile_must_have_just_the_bytes_that_it_needs(size: int) -> None:
 def test_a_cut_stream_ends_early(image: NDArray[np.integer], data: st.DataObject) -> None:
     tile = compress(image)[0]
     kept = data.draw(st.integers(0, tile.size - 1))
-    status, _ = decode(tile[:kept].copy(), image.shape[1], image.itemsize)
+    following = data.draw(st.sampled_from([0, 1000]))
+    status, _ = decode(tile[:kept], image.shape[1], image.itemsize, following=following)
     assert status == rice.STREAM_ENDS_EARLY
 
 
@@ -120,7 +124,15 @@ def test_unary_parts_longer_than_any_word_are_read_or_run_out() -> None:
 
 
 @settings(deadline=None, max_examples=400)
-@given(st.binary(max_size=400), st.sampled_from([2, 4]), st.integers(1, 300))
-def test_random_bytes_never_escape_the_row(noise: bytes, bytepix: int, width: int) -> None:
-    status, _ = decode(np.frombuffer(noise, np.uint8).copy(), width, bytepix)
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([2, 4]),
+    st.integers(1, 300),
+    st.sampled_from([0, 1000]),
+)
+def test_random_bytes_never_escape_the_row(
+    noise: bytes, bytepix: int, width: int, following: int
+) -> None:
+    tile = np.frombuffer(noise, np.uint8)
+    status, _ = decode(tile, width, bytepix, following=following)
     assert status == rice.OK or status in rice.PROBLEMS
