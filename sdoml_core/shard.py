@@ -88,7 +88,7 @@ class ShardWriter:
     Parameters
     ----------
     file
-        Takes the bytes; only its ``write`` is used, once per member.
+        Takes the bytes; only its ``write`` is used.
     dtype
         Of the members: ``float32`` or ``float16``.
     case
@@ -111,6 +111,8 @@ class ShardWriter:
         channel: Channel,
         pixels: NDArray[np.float32] | NDArray[np.float16],
         facts: FrameFacts,
+        *,
+        crc32: int | None = None,
     ) -> None:
         """Append a frame.
 
@@ -122,6 +124,8 @@ class ShardWriter:
             Normalised, shape (n, n), in the dtype of the shard.
         facts
             What the index shall tell about the frame.
+        crc32
+            Of the pixels' bytes, where it is known already.
 
         Raises
         ------
@@ -133,7 +137,9 @@ class ShardWriter:
                 f"a square {self._dtype} frame is needed, not {pixels.dtype} {pixels.shape}"
             )
         data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
-        self._append(slot, channel, data.data.cast("B"), len(pixels), asdict(facts))
+        crc32 = zlib.crc32(data.data) if crc32 is None else crc32
+        about = {"resolution": len(pixels), "crc32": crc32, **asdict(facts)}
+        self._append(slot, channel, data.data.cast("B"), about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:
         """Append frames of another shard, checking each against its crc32.
@@ -158,17 +164,12 @@ class ShardWriter:
                 raise DamagedFileError(f"{row['member']} is not what the index says")
             if row["dtype"] != self._dtype:
                 raise DamagedFileError(f"{row['member']} is {row['dtype']}, not {self._dtype}")
-            facts = {name: row[name] for name in FrameFacts.__dataclass_fields__}
-            channel = CHANNELS[row["channel"]]
-            self._append(row["slot"], channel, memoryview(data), row["resolution"], facts)
+            kept = ("resolution", "crc32", *FrameFacts.__dataclass_fields__)
+            about = {name: row[name] for name in kept}
+            self._append(row["slot"], CHANNELS[row["channel"]], memoryview(data), about)
 
     def _append(
-        self,
-        slot: datetime,
-        channel: Channel,
-        data: memoryview,
-        resolution: int,
-        facts: dict[str, Any],
+        self, slot: datetime, channel: Channel, data: memoryview, about: dict[str, Any]
     ) -> None:
         name = member_name(slot, channel, self._case)
         if self._rows and (self._rows[-1]["slot"], self._rows[-1]["channel"]) >= (
@@ -176,7 +177,7 @@ class ShardWriter:
             channel.name,
         ):
             raise ValueError(f"{name} must come before {self._rows[-1]['member']}")
-        header = npy_header(self._dtype, resolution)
+        header = npy_header(self._dtype, about["resolution"])
         info = tarfile.TarInfo(name)  # its defaults are mode 0644, no owner, time 0
         info.size = len(header) + len(data)
         offset = self._position + BLOCK
@@ -188,14 +189,13 @@ class ShardWriter:
                 "offset": offset,
                 "size": info.size,
                 "data_offset": offset + len(header),
-                "crc32": zlib.crc32(data),
                 "dtype": self._dtype,
-                "resolution": resolution,
-                **facts,
+                **about,
             }
         )
-        padding = bytes(-info.size % BLOCK)
-        self._write(b"".join((info.tobuf(tarfile.USTAR_FORMAT), header, data, padding)))
+        self._write(info.tobuf(tarfile.USTAR_FORMAT) + header)
+        self._write(data)
+        self._write(bytes(-info.size % BLOCK))
 
     def close(self) -> ShardSummary:
         """End the archive (the file stays open) and tell what is in it."""
@@ -206,7 +206,7 @@ class ShardWriter:
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
         return ShardSummary(table, self._position, self._hash.hexdigest())
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self._file.write(data)
         self._position += len(data)

@@ -1,5 +1,6 @@
 """A day's shard: processed frames and frozen constants → one deterministic tar with its index."""
 
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ def pack_day(
     room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
     with store.writer(path, size=room) as file:
         writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
-        for row, pixels in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
-            writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants))
+        for row, pixels, crc32 in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+            channel, facts = CHANNELS[row.channel], _facts(row, constants)
+            writer.add(row.slot, channel, pixels, facts, crc32=crc32)
             progress.step("ok")
         summary = writer.close()
         # An index never lies beside a shard that it does not describe.
@@ -133,10 +135,12 @@ class _Preparer:
         self._store = store
         self._constants = constants
 
-    def __call__(self, row: FrameRow) -> tuple[FrameRow, NDArray[np.float32] | NDArray[np.float16]]:
+    def __call__(
+        self, row: FrameRow
+    ) -> tuple[FrameRow, NDArray[np.float32] | NDArray[np.float16], int]:
         side = self._settings.resolution
         out = np.empty((side, side), self._settings.dtype)
         constant = self._constants.constant(row.channel)
         frame = read_frame(self._store, self._day, row, resolution=side)
         normalize(frame, constant, out, transform=transform_of(row.channel))
-        return row, out
+        return row, out, zlib.crc32(out.data)

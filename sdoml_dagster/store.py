@@ -13,23 +13,19 @@ they lie (:mod:`sdoml_dagster.layout`).
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 import fsspec
 
 from sdoml_core.errors import DamagedFileError, SdomlError, StoreError
-
-_TEMPORARY = ".partial"
-"""Ending of temporary names; an unlocked file with it is what a killed process left."""
+from sdoml_dagster import local_files
+from sdoml_dagster.local_files import TEMPORARY
 
 T = TypeVar("T")
 
@@ -143,7 +139,7 @@ class Store:
             name: int(entry["size"])
             for entry in entries
             if entry["type"] == "file"
-            and not (name := entry["name"].rsplit("/", 1)[-1]).endswith(_TEMPORARY)
+            and not (name := entry["name"].rsplit("/", 1)[-1]).endswith(TEMPORARY)
         }
 
     def folders(self, folder: str) -> list[str]:
@@ -165,7 +161,7 @@ class Store:
         with self._explained("list", folder):
             found = self.fs.find(self._full(folder))
         skip = len(self.root) + 1
-        return sorted(name[skip:] for name in found if not name.endswith(_TEMPORARY))
+        return sorted(name[skip:] for name in found if not name.endswith(TEMPORARY))
 
     def write(self, path: str, data: bytes) -> None:
         """Publish bytes under a name, whole or not at all."""
@@ -179,7 +175,7 @@ class Store:
                 if self._remote:
                     self.fs.pipe_file(self._full(path), data, mode="create")
                 else:
-                    with _local_writer(Path(self.root, path), publish=_claim) as handle:
+                    with local_files.writer(Path(self.root, path), overwrite=False) as handle:
                         handle.write(data)
             except FileExistsError:
                 return False
@@ -198,7 +194,7 @@ class Store:
                     handle.flush()
                     self.fs.put_file(handle.name, self._full(path))
             else:
-                with _local_writer(Path(self.root, path), publish=Path.replace) as local:
+                with local_files.writer(Path(self.root, path), size=size or 0) as local:
                     yield local
 
     def delete(self, path: str) -> None:
@@ -224,7 +220,7 @@ class Store:
             if local is None:
                 self.fs.cp_file(self._full(source), self._full(target))
                 return
-            if _link(Path(self.root, source), local):
+            if local_files.link(Path(self.root, source), local):
                 return
         with self.open(source) as reader, self.writer(target) as writer:
             while chunk := reader.read(_CHUNK):
@@ -236,15 +232,7 @@ class Store:
         if local is None:
             return
         with self._explained("clean", folder):
-            for leftover in local.glob(f".*{_TEMPORARY}"):
-                # Gone meanwhile, or another user's: not ours to remove.
-                with (
-                    contextlib.suppress(FileNotFoundError, PermissionError),
-                    # For writing, though nothing is written: NFS locks no other file exclusively.
-                    leftover.open("r+b") as handle,
-                ):
-                    if _lock(handle, wait=False):
-                        leftover.unlink(missing_ok=True)
+            local_files.sweep(local)
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -281,69 +269,6 @@ class Store:
         folder = Path(tempfile.gettempdir() if self._remote else self.root)
         free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
         return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
-
-
-@contextlib.contextmanager
-def _local_writer(target: Path, *, publish: Callable[[Path, Path], object]) -> Iterator[BinaryIO]:
-    """A temporary file beside its target, published when the block ends well, else removed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = _temporary_file(target)
-    try:
-        with handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-            publish(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
-    """A new locked file; the lock, which goes with its process, tells `sweep` that it is in use."""
-    while True:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-        handle = temporary.open("x+b")
-        _lock(handle, wait=True)
-        if os.fstat(handle.fileno()).st_nlink:
-            return handle, temporary
-        handle.close()  # swept in the instant before it was locked
-
-
-def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Whether the file is now locked; never where the file system knows no locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _claim(temporary: Path, target: Path) -> None:
-    """Give a file a name that must be free."""
-    target.hardlink_to(temporary)
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Publish a hard link, in place of what is there; False where the file system has none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-        try:
-            os.link(source, temporary)
-            try:
-                temporary.replace(target)
-            finally:
-                # Renaming to a name of the same file does nothing and leaves both.
-                temporary.unlink(missing_ok=True)
-        except FileNotFoundError:
-            if not source.exists():
-                raise
-        except OSError as error:
-            if error.errno in {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}:
-                return False
-            raise
-        else:
-            return True
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:

@@ -1,5 +1,6 @@
 """The store on a folder and on S3: whole files or none, and errors in one line."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -129,6 +130,27 @@ def test_a_writer_that_fails_leaves_nothing_and_spares_what_was_there(store: Sto
     local = store.local_path("")
     if local is not None:
         assert [path.name for path in local.iterdir()] == ["file"]
+
+
+def test_an_error_that_the_disk_tells_but_once_during_a_long_write_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+
+    def fsync(_: int) -> None:
+        if not told.is_set():
+            told.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = Store(str(tmp_path))
+    with (
+        pytest.raises(StoreError, match="Input/output error"),
+        store.writer("long", size=1 << 30) as file,
+    ):
+        file.write(b"first bytes")
+        assert told.wait(10)
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestFolder:
