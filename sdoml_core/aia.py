@@ -185,7 +185,7 @@ def process_aia(
         divisor=max(frame.exposure, SHORTEST_EXPOSURE) * degradation,
         complete=frame.missing == 0,
     )
-    if not processed.any():
+    if not processed.max() > 0:
         raise BlankFrameError("no pixel is above 0")
     return processed
 

@@ -5,11 +5,12 @@ archive gave, the *frame table* what became of it in processing. They hold no wa
 so that the same frames give the same bytes whenever and wherever a day is built.
 """
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError
 
@@ -68,7 +69,7 @@ _CHECKSUM = b"sdoml_crc32"
 
 def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
     """CRC-32 of all that the rows say, as text."""
-    return str(zlib.crc32(repr(columns).encode())).encode()
+    return str(crc32(repr(columns).encode())).encode()
 
 
 Row = TypeVar("Row", RawRow, FrameRow)

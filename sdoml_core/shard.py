@@ -9,7 +9,6 @@ import io
 import math
 import re
 import tarfile
-import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from sdoml_core.channels import CHANNELS, Channel, MemberCase
 from sdoml_core.errors import DamagedFileError
@@ -137,7 +137,7 @@ class ShardWriter:
                 f"a square {self._dtype} frame is needed, not {pixels.dtype} {pixels.shape}"
             )
         data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
-        crc32 = zlib.crc32(data.data) if crc32 is None else crc32
+        crc32 = zlib_ng.crc32(data.data) if crc32 is None else crc32
         about = {"resolution": len(pixels), "crc32": crc32, **asdict(facts)}
         self._append(slot, channel, data.data.cast("B"), about)
 
@@ -160,7 +160,7 @@ class ShardWriter:
             pixels = row["size"] - (row["data_offset"] - row["offset"])
             source.seek(row["data_offset"])
             data = source.read(pixels)
-            if len(data) != pixels or zlib.crc32(data) != row["crc32"]:
+            if len(data) != pixels or zlib_ng.crc32(data) != row["crc32"]:
                 raise DamagedFileError(f"{row['member']} is not what the index says")
             if row["dtype"] != self._dtype:
                 raise DamagedFileError(f"{row['member']} is {row['dtype']}, not {self._dtype}")

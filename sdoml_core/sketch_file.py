@@ -5,7 +5,6 @@ is and how sketches merge (:mod:`sdoml_core.sketch`).
 """
 
 import re
-import zlib
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.sketch import BINS, Sketch
@@ -113,8 +113,8 @@ class _Rows(NamedTuple):
 
     def checksum(self) -> bytes:
         """CRC-32 of everything that the rows say, as text."""
-        checksum = zlib.crc32(repr((self.facts, self.bin_ends, self.count_ends)).encode())
-        checksum = zlib.crc32(self.counts.data, zlib.crc32(self.bins.data, checksum))
+        checksum = crc32(repr((self.facts, self.bin_ends, self.count_ends)).encode())
+        checksum = crc32(self.counts.data, crc32(self.bins.data, checksum))
         return str(checksum).encode()
 
     def sketches(self) -> dict[str, Sketch]:

@@ -1,11 +1,11 @@
 """Processed frames in the store: one ``.npy`` per day and channel, and the table beside them."""
 
-import zlib
 from datetime import date
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, Instrument
 from sdoml_core.errors import DamagedFileError
@@ -35,7 +35,7 @@ def read_frame(store: Store, day: date, row: FrameRow, *, resolution: int) -> ND
     size = resolution * resolution * 4
     start = NPY_HEADER_BYTES + (row.row or 0) * size
     data = store.read_range(path, start, start + size)
-    if len(data) != size or zlib.crc32(data) != row.crc32:
+    if len(data) != size or crc32(data) != row.crc32:
         raise DamagedFileError(
             f"{store.locate(path)} does not hold the {resolution}×{resolution} frame {row.row} "
             f"of its frame table: materialise the processed assets of {day} again"

@@ -93,7 +93,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
     ended = threading.Event()
 
     def follow() -> None:
-        while not ended.wait(0.2):
+        while not ended.wait(0.05):
             os.fsync(handle.fileno())
 
     with ThreadPoolExecutor(1, "sync") as pool:

@@ -1,6 +1,5 @@
 """A day's shard: processed frames and frozen constants → one deterministic tar with its index."""
 
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.errors import MissingInputError, NormalizationError
@@ -143,4 +143,4 @@ class _Preparer:
         constant = self._constants.constant(row.channel)
         frame = read_frame(self._store, self._day, row, resolution=side)
         normalize(frame, constant, out, transform=transform_of(row.channel))
-        return row, out, zlib.crc32(out.data)
+        return row, out, crc32(out.data)

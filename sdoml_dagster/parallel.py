@@ -43,11 +43,14 @@ def ordered_map(
     items
         Consumed only as far as there is room.
     threads
-        Number of threads; as many results again may wait to be taken.
+        Number of threads; as many results again may wait to be taken. One is the caller's own.
     name
         Of the threads, for debuggers.
     """
     _keep_freed_memory()
+    if threads == 1:
+        yield from map(function, items)
+        return
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, name) as pool:
         try:

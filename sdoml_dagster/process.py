@@ -5,7 +5,6 @@ threads (read → decode → resample → count) that keeps memory flat however 
 """
 
 import hashlib
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.aia import decode_aia, process_aia
 from sdoml_core.channels import Channel, Instrument
@@ -144,7 +144,7 @@ class _Worker:
             facts,
             mean=sketch.mean,
             maximum=sketch.maximum,
-            crc32=zlib.crc32(pixels.data),
+            crc32=crc32(pixels.data),
         )
         return facts, pixels, sketch
 

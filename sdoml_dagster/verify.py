@@ -10,11 +10,12 @@ Nothing is thrown away: a raw frame may be worth more than the archive's answer.
 """
 
 import functools
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
+
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError, NormalizationError, StoreError
@@ -167,7 +168,7 @@ def _damage_of_frames(
                 return f"{size} bytes do not hold {len(rows)} frames"
             file.seek(NPY_HEADER_BYTES)
             for row in rows:
-                if zlib.crc32(file.read(frame)) != row.crc32:
+                if crc32(file.read(frame)) != row.crc32:
                     return f"frame {row.row} is not what the frame table says"
     except (FileNotFoundError, StoreError) as error:
         return _why(error)

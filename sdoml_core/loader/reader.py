@@ -1,7 +1,6 @@
 """Frames from their place in a shard straight into the memory of a tensor."""
 
 import threading
-import zlib
 from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -9,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, DatasetError
 from sdoml_core.loader.catalog import Catalog
@@ -133,7 +133,7 @@ class FrameReader:
 
     def _verify(self, row: int, channel: int, pixels: NDArray[Any]) -> None:
         assert self._checksums is not None  # noqa: S101 for the type checker
-        if zlib.crc32(pixels.data) != self._checksums[row, channel]:
+        if crc32(pixels.data) != self._checksums[row, channel]:
             catalog = self.catalog
             raise DamagedFileError(
                 f"{self.channels[channel]} of {catalog.slots[row]} in "
