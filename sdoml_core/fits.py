@@ -125,11 +125,11 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
     checksum = checksum if checksum and checksum.strip("0") else None  # zeros: not computed
     if promised is None and checksum is None:
         return
-    data_sum = _ones_complement(stream, hdu.data_start, hdu.data_start + hdu.data_size)
+    data_sum = ones_complement(stream, hdu.data_start, hdu.data_start + hdu.data_size)
     if promised is not None and data_sum != promised:
         raise CorruptFrameError(f"DATASUM says {promised}, the data sum up to {data_sum}")
     if checksum is not None:
-        total = data_sum + _ones_complement(stream, hdu.start, hdu.data_start)
+        total = data_sum + ones_complement(stream, hdu.start, hdu.data_start)
         if total % 0xFFFFFFFF:
             raise CorruptFrameError("CHECKSUM does not fit the header")
 
@@ -200,7 +200,7 @@ def _image_shape(header: Header, *, primary: bool) -> tuple[tuple[int, int] | No
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _ones_complement(stream: Any, start: int, stop: int) -> int:
+def ones_complement(stream: Any, start: int, stop: int) -> int:
     """32-bit ones' complement sum of big-endian words (FITS standard 4.0, appendix J)."""
     low_word = np.uint64(0xFFFFFFFF)
     high = np.uint64(0)

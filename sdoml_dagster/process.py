@@ -21,6 +21,7 @@ from sdoml_core.channels import Channel, Instrument
 from sdoml_core.degradation import DegradationTable
 from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError, SettingError
 from sdoml_core.hmi import GEOMETRIC_SCALE, decode_hmi, process_hmi
+from sdoml_core.kernels import prepare_kernels
 from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, merge
 from sdoml_core.sketch_file import encode_sketches
@@ -75,6 +76,7 @@ def process_day(
     """
     ledger = _expected_rows(store, day, instrument, settings)
     store.sweep(layout.processed_folder(day))
+    prepare_kernels(lambda: report("compiling the pixel kernels: a quarter minute, once"))
     worker = _Worker(day, settings, store)
     progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
 

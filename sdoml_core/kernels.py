@@ -1,0 +1,67 @@
+"""All compiled kernels at once, ahead of their use: ``python -m sdoml_core.kernels``.
+
+Numba compiles a kernel for the types of its first call and keeps the machine code on disk, in
+``NUMBA_CACHE_DIR`` where that is set. It takes a while, once per machine and version.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numba.core import event
+from PIL import Image
+
+from sdoml_core import fits, rice
+from sdoml_core.fits_pixels import NO_BLANK
+from sdoml_core.resample import mean_grey_blocks, sum_blocks
+from sdoml_core.sketch import Sketch
+
+
+def prepare_kernels(announce: Callable[[], None]) -> None:
+    """Load all kernels from Numba's cache, or compile them.
+
+    Parameters
+    ----------
+    announce
+        Is called once, before the first is compiled; never where all of them are cached.
+    """
+    with _on_first_compilation(announce):
+        stream = np.frombuffer(bytes(8), np.uint8)
+        tiles = np.array([[0, 5]])
+        rice.decode_image(stream, tiles, (32, 4), (1.0, 0.0, NO_BLANK), _frame(1))
+        fits.ones_complement(stream, 0, 8)
+        for complete in (True, False):
+            sum_blocks(_frame(4), resolution=2, scale=1.0, divisor=1.0, complete=complete)
+        rgb = np.asarray(Image.new("RGB", (4, 4)))
+        mean_grey_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
+        Sketch.of(_frame(2))
+
+
+def _frame(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.ones((size, size), np.float32)
+
+
+class _Announcer(event.Listener):
+    """Calls a function at the first event."""
+
+    def __init__(self, announce: Callable[[], None]) -> None:
+        self._announce: Callable[[], None] | None = announce
+
+    def on_start(self, event: object) -> None:  # noqa: ARG002
+        if self._announce is not None:
+            announce, self._announce = self._announce, None
+            announce()
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+def _on_first_compilation(announce: Callable[[], None]) -> AbstractContextManager[None]:
+    listening: AbstractContextManager[None] = event.install_listener(
+        "numba:compile", _Announcer(announce)
+    )
+    return listening
+
+
+if __name__ == "__main__":
+    prepare_kernels(lambda: print("compiling the pixel kernels", flush=True))  # noqa: T201
