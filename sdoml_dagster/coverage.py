@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.parquet import write_parquet
-from sdoml_dagster.frames import read_frame_table
+from sdoml_dagster.day_tables import read_frame_table
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store

@@ -9,7 +9,8 @@ from PIL import Image
 from sdoml_core.channels import Channel
 from sdoml_core.ledger import FrameRow
 from sdoml_core.slots import midnight
-from sdoml_dagster.frames import read_frame, read_frame_table
+from sdoml_dagster.day_tables import read_frame_table
+from sdoml_dagster.frames import read_frame
 from sdoml_dagster.previews import Panel, contact_sheet
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store

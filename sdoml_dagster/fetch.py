@@ -13,41 +13,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
-from sdoml_core.aia import AiaFrame, decode_aia, quality_reason
 from sdoml_core.channels import Channel, Instrument
-from sdoml_core.ephemeris import hmi_observed, solar_radius
 from sdoml_core.errors import (
-    BadQualityError,
-    BlankFrameError,
     DamagedFileError,
     FrameError,
     OutageError,
-    WrongFrameError,
 )
-from sdoml_core.hmi import decode_hmi
 from sdoml_core.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.slots import archive_path, candidate_minutes, file_name
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
+from sdoml_dagster.raw_frames import RawFacts, inspect_frame
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
-
-FARTHEST_FROM_NAME = timedelta(seconds=90)
-"""How far an AIA frame may lie from the minute of its name; the next frame is two minutes away."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameFacts:
-    """What a usable raw frame says of itself."""
-
-    observed: datetime
-    rsun_obs: float
-    exposure: float | None = None
-    quality: int | None = None
-    flaw: FrameError | None = None
-    """Why an intact frame is of no use all the same; asking again would not change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +48,6 @@ class DayLedger:
     def counts(self) -> Counter[str]:
         """Number of expected frames by status."""
         return Counter(row.status for row in self.rows)
-
-
-def inspect_frame(
-    data: bytes, channel: Channel, minute: datetime, *, max_missing_fraction: float
-) -> FrameFacts:
-    """Decode a raw file and check that it is the frame that its name says.
-
-    Raises
-    ------
-    FrameError
-        Where the file is damaged or another one.
-    """
-    if channel.instrument == "HMI":
-        decode_hmi(data)
-        observed = hmi_observed(minute)
-        return FrameFacts(observed, rsun_obs=float(solar_radius(observed)))
-    frame = decode_aia(data)
-    if frame.wavelength != channel.wavelength:
-        raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
-    if abs(frame.observed - minute) > FARTHEST_FROM_NAME:
-        raise WrongFrameError(f"was taken at {frame.observed:%Y-%m-%d %H:%M:%S}")
-    return FrameFacts(
-        frame.observed,
-        frame.rsun_obs,
-        frame.exposure,
-        frame.quality,
-        flaw=frame_flaw(frame, max_missing_fraction=max_missing_fraction),
-    )
-
-
-def frame_flaw(frame: AiaFrame, *, max_missing_fraction: float) -> FrameError | None:
-    """Why an intact AIA frame must not go into the dataset; ``None`` for a good one."""
-    reason = quality_reason(frame.quality)
-    if reason is not None:
-        return BadQualityError(reason)
-    fraction = frame.missing / frame.image.size
-    if fraction > max_missing_fraction:
-        return BlankFrameError(
-            f"{fraction:.1%} of the pixels hold no data, more than {max_missing_fraction:.1%}"
-        )
-    return None
 
 
 def fetch_day(
@@ -175,12 +114,6 @@ def fetch_day(
             f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}"
         )
     return DayLedger(tuple(rows), fetched_files=len(fetched), fetched_bytes=sum(fetched))
-
-
-def read_ledger(store: Store, day: date, instrument: Instrument) -> list[RawRow] | None:
-    """A day's raw ledger, or ``None`` where the day was never fetched."""
-    made_by = f"raw_{instrument.lower()} of {day}"
-    return store.read_as(layout.raw_ledger(day, instrument), RAW_LEDGER.decode, made_by=made_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +217,7 @@ class _Collector:
     def _address(self, channel: Channel, minute: datetime) -> str:
         return f"{self.client.mirrors[0].root}/{archive_path(channel, minute)}"
 
-    def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, FrameFacts, int]:
+    def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, RawFacts, int]:
         """A good frame from the folder or else from the archive."""
         name = file_name(channel, minute)
         path = f"{self.folder}/{name}"
@@ -321,7 +254,7 @@ def _listed(failures: Sequence[_Failure]) -> str:
     return "; ".join(f"{failure.minute:%H:%M} {failure.reason}" for failure in failures)
 
 
-def _usable(facts: FrameFacts) -> FrameFacts:
+def _usable(facts: RawFacts) -> RawFacts:
     if facts.flaw is not None:
         raise facts.flaw
     return facts

@@ -1,4 +1,4 @@
-"""Processed frames in the store: one ``.npy`` per day and channel, and the table beside them."""
+"""Processed frames in the store: one ``.npy`` per day and channel."""
 
 from datetime import date
 from typing import IO
@@ -7,20 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
-from sdoml_core.channels import CHANNELS, Instrument
+from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.ledger import FrameRow
 from sdoml_dagster import layout
 from sdoml_dagster.store import Store
 
 NPY_HEADER_BYTES = 128
 """Header of the ``.npy`` files written here: numpy pads it, so that any number of frames fits."""
-
-
-def read_frame_table(store: Store, day: date, instrument: Instrument) -> list[FrameRow] | None:
-    """A day's frame table, or ``None`` where the day was never processed."""
-    made_by = f"processed_{instrument.lower()} of {day}"
-    return store.read_as(layout.frame_table(day, instrument), FRAME_TABLE.decode, made_by=made_by)
 
 
 def read_frame(store: Store, day: date, row: FrameRow, *, resolution: int) -> NDArray[np.float32]:

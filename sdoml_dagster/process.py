@@ -26,11 +26,12 @@ from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, merge
 from sdoml_core.sketch_file import encode_sketches
 from sdoml_dagster import layout
-from sdoml_dagster.fetch import frame_flaw, read_ledger
+from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.frames import FrameWriter
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
+from sdoml_dagster.raw_frames import frame_flaw
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 

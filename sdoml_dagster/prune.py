@@ -13,8 +13,7 @@ from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.ledger import RawRow
 from sdoml_dagster import layout
-from sdoml_dagster.fetch import read_ledger
-from sdoml_dagster.frames import read_frame_table
+from sdoml_dagster.day_tables import read_frame_table, read_ledger
 from sdoml_dagster.store import Store
 from sdoml_dagster.verify import verify_shard
 

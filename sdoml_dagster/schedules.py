@@ -52,7 +52,7 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 
 def is_complete(settings: Settings, store: Store, day: date) -> bool:
     """Whether a day has its shard and no frame that the archive may still publish."""
-    from sdoml_dagster.fetch import read_ledger
+    from sdoml_dagster.day_tables import read_ledger
 
     if not store.exists(layout.shard_index(day)):
         return False

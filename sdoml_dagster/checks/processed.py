@@ -33,7 +33,7 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefinition:
     def rows_of(store: Store, day: date) -> list[FrameRow]:
-        from sdoml_dagster.frames import read_frame_table
+        from sdoml_dagster.day_tables import read_frame_table
 
         rows = read_frame_table(store, day, instrument)
         asset = f"processed_{instrument.lower()}"

@@ -18,9 +18,9 @@ from pathlib import Path
 from sdoml_core.channels import INSTRUMENTS, parse_channels
 from sdoml_dagster import layout
 from sdoml_dagster.day_sheet import day_sheet
+from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
-from sdoml_dagster.fetch import read_ledger
 from sdoml_dagster.previews import png
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store

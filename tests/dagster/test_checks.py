@@ -19,7 +19,7 @@ from sdoml_core.ledger import FrameRow
 from sdoml_core.slots import day_slots
 from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
 from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_shard
-from sdoml_dagster.frames import read_frame_table
+from sdoml_dagster.day_tables import read_frame_table
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 from tests.dagster.conftest import DAILY, Materialize

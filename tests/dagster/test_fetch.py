@@ -14,7 +14,8 @@ from sdoml_core.slots import archive_path
 from sdoml_dagster.archive import ArchiveClient
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.faults import Fault, FaultPlan
-from sdoml_dagster.fetch import fetch_day, inspect_frame
+from sdoml_dagster.fetch import fetch_day
+from sdoml_dagster.raw_frames import inspect_frame
 from tests.faults.conftest import DAY, Deploy, Deployment, deploy
 
 __all__ = ["deploy"]
