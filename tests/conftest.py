@@ -4,8 +4,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.ui import INSTANCE
@@ -63,6 +65,22 @@ def environment(
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of that deployment."""
     return Settings.load()
+
+
+class _ByFile(LoadFileScheduling):
+    """Keeps the tests of a file in one process, and two clusters from running at the same time.
+
+    SeaweedFS meets itself in sockets under /tmp, which no network namespace separates.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "cluster" if file.startswith("tests/cluster/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Called where the tests run in several processes (``pytest -n 3``)."""
+    return _ByFile(config, log)
 
 
 _skipped: list[str] = []
