@@ -38,7 +38,6 @@ NOT_RUN = {
 
 NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
-    "docs/operations.md": "acts on a running deployment: tests/dagster and tests/e2e",
     "docs/storage.md": "reports measurements; its commands are those of benchmarks/",
 }
 
@@ -78,7 +77,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
 def prepare(folder: Path) -> None:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
-    (folder / "workspace.yaml").symlink_to(ROOT / "workspace.yaml")
+    for name in ("workspace.yaml", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
 
 
 def run_shell(script: str, folder: Path, archive: object) -> str:
