@@ -91,7 +91,12 @@ def current_normalization(store: Store) -> Normalization | None:
 
 def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, Sketch]:
     """The sketches of a processed day, by channel."""
-    return decode_sketches(store.read(layout.sketches(day, instrument)))
+    made_by = f"processed_{instrument.lower()} of {day}"
+    path = layout.sketches(day, instrument)
+    sketches = store.read_as(path, decode_sketches, made_by=made_by)
+    if sketches is None:
+        raise MissingInputError(f"{store.locate(path)} has gone: materialise {made_by} again")
+    return sketches
 
 
 def processed_days(store: Store, settings: Settings) -> list[date]:

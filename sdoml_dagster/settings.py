@@ -144,6 +144,7 @@ class Settings(BaseSettings):
         SettingError
             In one line, for whatever is wrong.
         """
+        _refuse_unknown_variables()
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -267,6 +268,20 @@ def _config_file() -> Path | None:
     return path
 
 
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be a setting that silently has its default."""
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(PREFIX).lower()
+        if variable.upper().startswith(PREFIX) and name not in {*Settings.model_fields, "config"}:
+            raise SettingError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
+    return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
+
+
 def _explain(problem: Mapping[str, Any]) -> str:
     """One pydantic complaint as a line that names the setting."""
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -274,9 +289,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return message
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
+        return _unknown(name)
     given = problem["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
     return f"{PREFIX}{name.upper()}={shown}: {message}"

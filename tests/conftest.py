@@ -94,5 +94,5 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail where everything is meant to be installed and a test was skipped all the same."""
-    if _skipped and os.environ.get("SDOML_TESTS_MAY_NOT_SKIP"):
+    if _skipped and os.environ.get("TESTS_MAY_NOT_SKIP"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -66,7 +66,7 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("resolutoin = 256", "did you mean resolution?"),
+        ("resolutoin = 256", "did you mean resolution (SDOML_RESOLUTION)?"),
         ("resolution = ", "not valid TOML"),
         ('resolution = "big"', "SDOML_RESOLUTION=big"),
     ],
@@ -96,6 +96,8 @@ BAD = {
     "SDOML_HMI_ROOTS=": "at least one root",
     "SDOML_MEMBER_CASE=camel": "'upper' or 'lower'",
     "SDOML_COVERAGE_ERROR=0.99": "must not exceed SDOML_COVERAGE_WARN",
+    "SDOML_RESOLUTOIN=512": "did you mean resolution (SDOML_RESOLUTION)?",
+    "SDOML_ANYTHING=": "there is no setting 'anything' (SDOML_ANYTHING)",
 }
 
 

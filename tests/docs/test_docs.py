@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {
     r"make |bash \.ci/run|pre-commit ": "each has a test, or is what runs the tests",
-    r"pip install|(\.venv/bin/)?python -m pip|apt-get ": "would change what is installed",
+    r"(\.venv/bin/)?pip install|(\.venv/bin/)?python -m pip|apt-get ": "would change what is installed",
     r"docker|cp \.env|\$EDITOR": "needs a Docker daemon; tests/cluster tries the deployment",
     r"kubectl|helm|kind ": "needs a Kubernetes cluster",
     r"sbatch|srun|squeue|scancel|sacct": "needs Slurm; tests/cluster runs the script itself",
@@ -38,7 +38,6 @@ NOT_RUN = {
 
 NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
-    "docs/operations.md": "acts on a running deployment: tests/dagster and tests/e2e",
     "docs/storage.md": "reports measurements; its commands are those of benchmarks/",
 }
 
@@ -78,7 +77,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
 def prepare(folder: Path) -> None:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
-    (folder / "workspace.yaml").symlink_to(ROOT / "workspace.yaml")
+    for name in ("workspace.yaml", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
 
 
 def run_shell(script: str, folder: Path, archive: object) -> str:
@@ -222,8 +222,7 @@ def mentioned() -> Iterator[tuple[str, str]]:
 
 def test_every_setting_that_is_mentioned_exists() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    # Read by the tests and by deployments, not by the pipeline.
-    known |= {f"{PREFIX}CONFIG", f"{PREFIX}TESTS_MAY_NOT_SKIP"}
+    known |= {f"{PREFIX}CONFIG"}
     deployed = "".join(
         path.read_text(errors="ignore")
         for folder in ("docker", "deploy")
