@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {
     r"make |bash \.ci/run|pre-commit ": "each has a test, or is what runs the tests",
-    r"(\.venv/bin/)?pip install|(\.venv/bin/)?python -m pip|apt-get ": "would change what is installed",
+    r"(\.venv/bin/)?(python -m )?pip |apt-get ": "would change what is installed",
     r"docker|cp \.env|\$EDITOR": "needs a Docker daemon; tests/cluster tries the deployment",
     r"kubectl|helm|kind ": "needs a Kubernetes cluster",
     r"sbatch|srun|squeue|scancel|sacct": "needs Slurm; tests/cluster runs the script itself",
