@@ -17,15 +17,15 @@ from sdoml_core.resample import mean_grey_blocks, sum_blocks
 from sdoml_core.sketch import Sketch
 
 
-def prepare_kernels(announce: Callable[[], None]) -> None:
+def prepare_kernels(report: Callable[[str], None]) -> None:
     """Load all kernels from Numba's cache, or compile them.
 
     Parameters
     ----------
-    announce
-        Is called once, before the first is compiled; never where all of them are cached.
+    report
+        Takes a line before the first is compiled; nothing where all of them are cached.
     """
-    with _on_first_compilation(announce):
+    with _on_first_compilation(report):
         stream = np.frombuffer(bytes(8), np.uint8)
         tiles = np.array([[0, 5]])
         rice.decode_image(stream, tiles, (32, 4), (1.0, 0.0, NO_BLANK), _frame(1))
@@ -42,26 +42,26 @@ def _frame(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 class _Announcer(event.Listener):
-    """Calls a function at the first event."""
+    """Reports the first event."""
 
-    def __init__(self, announce: Callable[[], None]) -> None:
-        self._announce: Callable[[], None] | None = announce
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report: Callable[[str], None] | None = report
 
     def on_start(self, event: object) -> None:  # noqa: ARG002
-        if self._announce is not None:
-            announce, self._announce = self._announce, None
-            announce()
+        if self._report is not None:
+            report, self._report = self._report, None
+            report("compiling the pixel kernels, once on this machine: about 15 s")
 
     def on_end(self, event: object) -> None:
         pass
 
 
-def _on_first_compilation(announce: Callable[[], None]) -> AbstractContextManager[None]:
+def _on_first_compilation(report: Callable[[str], None]) -> AbstractContextManager[None]:
     listening: AbstractContextManager[None] = event.install_listener(
-        "numba:compile", _Announcer(announce)
+        "numba:compile", _Announcer(report)
     )
     return listening
 
 
 if __name__ == "__main__":
-    prepare_kernels(lambda: print("compiling the pixel kernels", flush=True))  # noqa: T201
+    prepare_kernels(print)

@@ -125,7 +125,8 @@ def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
     code, start, stop = block
     one = _ONE << (code - _ONE)
     i, stop = np.uint64(start), np.uint64(stop)  # unsigned: such an index is never negative
-    # Unless it has a long unary part, a pixel takes 7 bytes at most.
+    # Each look moves the position by 7 bytes at most, so that 8 per pixel hold the last one too.
+    # After a long unary part that is no longer so.
     furthest = position + (stop - i) * np.uint64(8)
     together = code <= np.uint64(11) and furthest <= np.uint64(stream.size)
     while i < stop:
@@ -212,7 +213,8 @@ def decode_row(  # noqa: C901
         window <<= code_bits
         held -= code_bits
         if code > verbatim:
-            return BAD_CODE
+            beyond = position * np.uint64(8) > end * np.uint64(8) + held
+            return STREAM_ENDS_EARLY if beyond else BAD_CODE
         if code == 0:
             for i in range(first, limit):
                 row[i] = np.int32(last)

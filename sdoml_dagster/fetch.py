@@ -19,6 +19,7 @@ from sdoml_core.errors import (
     FrameError,
     OutageError,
 )
+from sdoml_core.kernels import prepare_kernels
 from sdoml_core.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.slots import archive_path, candidate_minutes, file_name
 from sdoml_dagster import layout
@@ -70,6 +71,8 @@ def fetch_day(
     OutageError
         After the ledger is written, where the archive could not answer for some frames.
     """
+    if instrument == "AIA":
+        prepare_kernels(report)  # before threads wait for it
     folder = layout.raw_folder(day)
     path = layout.raw_ledger(day, instrument)
     store.sweep(folder)

@@ -31,7 +31,7 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
     target
         The final name; its folder is made.
     size
-        Bytes that the file will have, where known.
+        About how many bytes the file will have, where known.
     overwrite
         Takes the place of what has the name; else that is a ``FileExistsError``.
     """

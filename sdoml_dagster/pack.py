@@ -69,9 +69,11 @@ def pack_day(
     room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
     with store.writer(path, size=room) as file:
         writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
-        for row, pixels, crc32 in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+        for row, pixels, checksum in ordered_map(
+            prepare, rows, threads=settings.threads, name="pack"
+        ):
             channel, facts = CHANNELS[row.channel], _facts(row, constants)
-            writer.add(row.slot, channel, pixels, facts, crc32=crc32)
+            writer.add(row.slot, channel, pixels, facts, crc32=checksum)
             progress.step("ok")
         summary = writer.close()
         # An index never lies beside a shard that it does not describe.

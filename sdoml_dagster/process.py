@@ -77,7 +77,7 @@ def process_day(
     """
     ledger = _expected_rows(store, day, instrument, settings)
     store.sweep(layout.processed_folder(day))
-    prepare_kernels(lambda: report("compiling the pixel kernels: a quarter minute, once"))
+    prepare_kernels(report)
     worker = _Worker(day, settings, store)
     progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
 

@@ -7,6 +7,7 @@ project reads an environment variable.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,6 +28,12 @@ from sdoml_core.errors import SettingError
 from sdoml_core.method import parse_method
 
 PREFIX = "SDOML_"
+_CONFIG = f"{PREFIX}CONFIG"
+_SERVICE_LINK = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
+)
+"""Variables that Kubernetes gives each container for each Service, such as one called ``sdoml``."""
+
 RESOLUTIONS = (64, 128, 256, 512, 1024)
 DAY_MINUTES = 24 * 60
 
@@ -255,11 +262,11 @@ class Settings(BaseSettings):
 
 def _config_file() -> Path | None:
     """The TOML file to read; one that ``SDOML_CONFIG`` names must be there."""
-    named = os.environ.get(f"{PREFIX}CONFIG")
+    named = os.environ.get(_CONFIG)
     path = Path(named or "sdoml.toml")
     if not path.is_file():
         if named:
-            raise SettingError(f"{PREFIX}CONFIG={named}: there is no such file")
+            raise SettingError(f"{_CONFIG}={named}: there is no such file")
         return None
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
@@ -270,14 +277,20 @@ def _config_file() -> Path | None:
 
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be a setting that silently has its default."""
-    for variable in sorted(os.environ):
-        name = variable.upper().removeprefix(PREFIX).lower()
-        if variable.upper().startswith(PREFIX) and name not in {*Settings.model_fields, "config"}:
-            raise SettingError(_unknown(name))
+    unknown = [
+        variable[len(PREFIX) :].lower()
+        for variable in sorted(os.environ)
+        if variable.upper().startswith(PREFIX)
+        and variable != _CONFIG
+        and variable[len(PREFIX) :].lower() not in Settings.model_fields
+        and not _SERVICE_LINK.search(variable)
+    ]
+    if unknown:
+        raise SettingError("; ".join(map(_unknown, unknown)))
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    near = difflib.get_close_matches(name, [*Settings.model_fields, "config"], n=1)
     hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
     return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
 

@@ -1,8 +1,8 @@
 """One folder or bucket that holds everything, over fsspec.
 
 The only place that reads and writes the dataset's files. Paths are relative, with ``/``. A file
-appears under its name whole or not at all: locally a temporary file is flushed to the disk and
-renamed, elsewhere it is one put (multi-part where it is large, and aborted where it fails).
+appears under its name whole or not at all: locally by :mod:`sdoml_dagster.local_files`, elsewhere
+it is one put (multi-part where it is large, and aborted where it fails).
 
 The folder is not flushed after a rename: a power cut may take back the last names, never show a
 name without its bytes, and every step looks at the files themselves when it is run again.
@@ -185,7 +185,8 @@ class Store:
     def writer(self, path: str, *, size: int | None = None) -> Iterator[BinaryIO]:
         """A seekable temporary file that is published under a name when the block ends well.
 
-        ``size`` is how many bytes it will have, for the message where there is no room for them.
+        ``size`` is about how many bytes it will have: for the message where there is no room for
+        them, and for the disk to follow a long write.
         """
         with self._explained("write", path, needed=size):
             if self._remote:

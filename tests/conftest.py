@@ -78,8 +78,9 @@ class _ByFile(LoadFileScheduling):
         return "cluster" if file.startswith("tests/cluster/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
-    """Called where the tests run in several processes (``pytest -n 3``)."""
+    """Called where the tests run in several processes (``pytest -n 3``), whatever ``--dist``."""
     return _ByFile(config, log)
 
 

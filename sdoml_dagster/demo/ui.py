@@ -22,8 +22,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from sdoml_core.errors import SettingError
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
+from sdoml_dagster.settings import Settings
 
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 MODULE = "sdoml_dagster.definitions"
@@ -57,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **{k: v for k, v in os.environ.items() if not k.endswith("_ROOTS")},
         }
         environment["DAGSTER_HOME"] = str(prepare_instance(options.folder.resolve() / "dagster"))
+        os.environ.update(environment)
+        try:
+            Settings.load()
+        except SettingError as error:
+            parser.exit(1, f"{error}\n")
         _show(environment)
         return _serve(environment, options.port, stop)
 

@@ -21,7 +21,7 @@ from sdoml_core.hmi import decode_hmi, process_hmi
 from sdoml_core.kernels import prepare_kernels
 from sdoml_core.sketch import Sketch
 
-prepare_kernels(lambda: print("compiling"))
+prepare_kernels(lambda line: print(line.split()[0]))
 aia, hmi = (Path(name).read_bytes() for name in sys.argv[1:])
 with event.install_recorder("numba:compile") as recorder:
     frame = decode_aia(aia)

@@ -365,21 +365,23 @@ def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
         process(absent, fetched)
 
 
-def test_ordered_map_keeps_order_and_bounds_what_is_in_flight() -> None:
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 6)])
+def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahead: int) -> None:
     started: list[int] = []
 
     def work(number: int) -> int:
         started.append(number)
         return number * number
 
-    results = ordered_map(work, range(100), threads=3, name="test")
+    results = ordered_map(work, range(100), threads=threads, name="test")
     for expected in range(100):
         assert next(results) == expected**2
-        assert len(started) <= expected + 1 + 6
+        assert len(started) <= expected + 1 + ahead
     assert list(results) == []
 
 
-def test_ordered_map_stops_at_the_first_error() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ordered_map_stops_at_the_first_error(threads: int) -> None:
     done: list[int] = []
 
     def work(number: int) -> None:
@@ -388,5 +390,5 @@ def test_ordered_map_stops_at_the_first_error() -> None:
         done.append(number)
 
     with pytest.raises(DamagedFileError, match="five"):
-        list(ordered_map(work, range(1000), threads=2, name="test"))
+        list(ordered_map(work, range(1000), threads=threads, name="test"))
     assert len(done) < 20

@@ -54,6 +54,13 @@ def test_the_environment_wins_over_the_file(
     assert settings.start == datetime(2024, 3, 1, tzinfo=UTC)
 
 
+def test_what_kubernetes_adds_for_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_4000_TCP_ADDR"):
+        monkeypatch.setenv(f"SDOML_{name}", "tcp://10.0.0.1:4000")
+        monkeypatch.setenv(f"SDOML_DAGSTER_WEBSERVER_{name}", "10.0.0.1")
+    assert Settings.load().resolution == 512
+
+
 def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text("hmi_scale = 0.85")
     monkeypatch.setenv("SDOML_CONFIG", str(tmp_path / "other.toml"))
@@ -115,16 +122,23 @@ def test_a_bad_value_is_one_line_that_names_the_setting(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("SDOML_RESOLUTION", "SDOML_RESOLUTION=500"),
+        ("SDOML_RESOLUTOIN", "there is no setting 'resolutoin' (SDOML_RESOLUTOIN)"),
+    ],
+)
 def test_dagsters_command_line_shows_that_one_line_and_fails(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, line: str
 ) -> None:
-    monkeypatch.setenv("SDOML_RESOLUTION", "500")
+    monkeypatch.setenv(name, "500")
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
     command += ["-m", "sdoml_dagster.definitions", "--select", "*", "--partition", "2024-03-08"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("SDOML_RESOLUTION=500")
+    assert done.stderr.splitlines()[-1].startswith(line)
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ from sdoml_core.loader import SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import fit_store, freeze
+from sdoml_dagster.fit import day_sketches, fit_store, freeze
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.process import process_day
 from sdoml_dagster.publish import ReleaseRequest, publish
@@ -168,6 +168,9 @@ class Provoker:
         yield lambda: with_file("start = \n")
         yield lambda: ReleaseRequest(name="a/b")
 
+    def sketches(self) -> object:
+        return day_sketches(self.store, ONE, "AIA")
+
     def absent_frame(self) -> None:
         with ArchiveClient([self.archive.aia_root]) as client:
             client.fetch("2024/03/01/H0000/nothing.fits", lambda data: data)
@@ -182,6 +185,7 @@ class Provoker:
         yield lambda: self.publish(first_day=date(2030, 1, 1))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
         yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE))
+        yield self.remove("processed/2024/03/01/aia.sketch.arrow", self.sketches)
 
     def normalization_errors(self) -> Iterator[Callable[[], object]]:
         yield lambda: self.pack(ONE, resolution=128)
@@ -200,6 +204,7 @@ class Provoker:
         yield self.damage("raw/2024/03/01/*_0171.fits", cut, lambda: self.process(ONE))
         yield self.damage("processed/2024/03/01/AIA_0171.npy", cut, lambda: self.pack(ONE))
         yield self.damage("processed/2024/03/01/aia.parquet", cut, lambda: self.pack(ONE))
+        yield self.damage("processed/2024/03/01/aia.sketch.arrow", cut, self.sketches)
         self.pack(ONE)  # a packing that failed leaves no index
         shard = "shards/2024/*03-01.tar"
         yield self.damage(shard, cut, self.publish)
