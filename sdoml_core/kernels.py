@@ -5,7 +5,6 @@ Numba compiles a kernel for the types of its first call and keeps the machine co
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import numpy as np
 from numba.core import event
@@ -25,7 +24,7 @@ def prepare_kernels(report: Callable[[str], None]) -> None:
     report
         Takes a line before the first is compiled; nothing where all of them are cached.
     """
-    with _on_first_compilation(report):
+    with event.install_listener("numba:compile", _Announcer(report)):
         stream = np.frombuffer(bytes(8), np.uint8)
         tiles = np.array([[0, 5]])
         rice.decode_image(stream, tiles, (32, 4), (1.0, 0.0, NO_BLANK), _frame(1))
@@ -54,13 +53,6 @@ class _Announcer(event.Listener):
 
     def on_end(self, event: object) -> None:
         pass
-
-
-def _on_first_compilation(report: Callable[[str], None]) -> AbstractContextManager[None]:
-    listening: AbstractContextManager[None] = event.install_listener(
-        "numba:compile", _Announcer(report)
-    )
-    return listening
 
 
 if __name__ == "__main__":

@@ -72,11 +72,23 @@ def _load(stream: Any, position: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _refill(stream: Any, window: Any, held: Any, position: Any) -> Any:
-    """Bring the number of bits held to 56 or more; what was held stays in front."""
-    window |= _load(stream, position) >> held
+def _pour(word: Any, window: Any, held: Any, position: Any) -> Any:
+    """Put the word at a position behind the bits held, which are then 56 or more."""
+    window |= word >> held
     position += (np.uint64(63) - held) >> np.uint64(3)
     return window, held | _SURE, position
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _refill(stream: Any, window: Any, held: Any, position: Any) -> Any:
+    """Bring the number of bits held to 56 or more; what was held stays in front."""
+    return _pour(_load(stream, position), window, held, position)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _is_beyond(held: Any, position: Any, end: Any) -> Any:
+    """Whether bits behind the end of the tile were taken."""
+    return position * np.uint64(8) > end * np.uint64(8) + held
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -131,9 +143,8 @@ def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
     together = code <= np.uint64(11) and furthest <= np.uint64(stream.size)
     while i < stop:
         if together and i + np.uint64(4) <= stop:
-            window |= load_word(stream, position) >> held  # type: ignore[call-arg]
-            position += (np.uint64(63) - held) >> np.uint64(3)
-            held |= _SURE
+            word: Any = load_word(stream, position)  # type: ignore[call-arg]
+            window, held, position = _pour(word, window, held, position)
             a, after, bits_a = _take(window, code)
             b, after, bits_b = _take(after, code)
             c, after, bits_c = _take(after, code)
@@ -213,8 +224,7 @@ def decode_row(  # noqa: C901
         window <<= code_bits
         held -= code_bits
         if code > verbatim:
-            beyond = position * np.uint64(8) > end * np.uint64(8) + held
-            return STREAM_ENDS_EARLY if beyond else BAD_CODE
+            return STREAM_ENDS_EARLY if _is_beyond(held, position, end) else BAD_CODE
         if code == 0:
             for i in range(first, limit):
                 row[i] = np.int32(last)
@@ -229,7 +239,7 @@ def decode_row(  # noqa: C901
             state = window, held, position, last
             block_at = code, first, limit
             window, held, position, last = _fill_block(stream, state, block_at, end, row)
-        if position * np.uint64(8) > end * np.uint64(8) + held:
+        if _is_beyond(held, position, end):
             return STREAM_ENDS_EARLY
         first = limit
     if position * np.uint64(8) + np.uint64(8) <= end * np.uint64(8) + held:

@@ -55,7 +55,7 @@ def link(source: Path, target: Path) -> bool:
     """Publish a hard link, in place of what is there; False where the file system has none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
+        temporary = _temporary_name(target)
         try:
             os.link(source, temporary)
             try:
@@ -105,10 +105,14 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
         followed.result()  # an error is told to one caller only
 
 
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
+
+
 def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
     """A new locked file; the lock, which goes with its process, tells `sweep` that it is in use."""
     while True:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
+        temporary = _temporary_name(target)
         handle = temporary.open("x+b")
         _lock(handle, wait=True)
         if os.fstat(handle.fileno()).st_nlink:
