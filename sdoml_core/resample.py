@@ -148,6 +148,21 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _sum_groups(line: Any, divisor: float, row: Any) -> None:
+    """Sums of neighbouring numbers of a line, as many as fit one pixel of the row, divided."""
+    group = line.size // row.size
+    if group == 2:  # the default resolution; a sum of fixed length is vectorised
+        for q in range(row.size):
+            row[q] = (line[2 * q] + line[2 * q + 1]) / divisor
+        return
+    for q in range(row.size):
+        amount = 0.0
+        for c in range(q * group, (q + 1) * group):
+            amount += line[c]
+        row[q] = amount / divisor
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _sum_complete(image: Any, taps: Any, divisor: float, out: Any) -> None:
     """The sum for an image without NaN."""
     index, weight, _ = taps
@@ -175,11 +190,7 @@ def _sum_complete(image: Any, taps: Any, divisor: float, out: Any) -> None:
                 value = g * even[0, c] + f * odd[0, c]
                 mask = g * even[1, c] + f * odd[1, c]
                 total[c] += value * mask
-        for q in range(resolution):
-            amount = 0.0
-            for c in range(q * block, (q + 1) * block):
-                amount += total[c]
-            out[resolution - 1 - p, q] = amount / divisor
+        _sum_groups(total, divisor, out[resolution - 1 - p])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
