@@ -24,6 +24,9 @@ from sdoml_core.rice import load_word
 
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
+_END = b"END     "
+_CARD = re.compile(rb"(.{8})= (.{70})|.{80}", re.DOTALL)
+
 BLOCK = 2880
 CARD = 80
 
@@ -147,15 +150,14 @@ def _refuse_start(data: bytes) -> NoReturn:
 
 def _read_header(data: bytes, start: int) -> tuple[Header, int]:
     """Cards of the header at a position, and where its data begin."""
-    cards: dict[str, bytes] = {}
-    for position in range(start, len(data) - CARD + 1, CARD):
-        key = data[position : position + 8]
-        if key == b"END     ":
-            after = position + CARD
-            return Header(cards), min(start + -(-(after - start) // BLOCK) * BLOCK, len(data))
-        if data[position + 8 : position + 10] == b"= ":
-            name = key.decode("latin-1").rstrip()
-            cards.setdefault(name, data[position + 10 : position + CARD])
+    end = data.find(_END, start)
+    while end >= 0 and (end - start) % CARD:
+        end = data.find(_END, end + 1)
+    after = end + CARD
+    if end >= 0 and after <= len(data):
+        found = reversed(_CARD.findall(data[start:end]))  # so that the first of a keyword stays
+        cards = {key.decode("latin-1").rstrip(): value for key, value in found if key}
+        return Header(cards), min(start + -(-(after - start) // BLOCK) * BLOCK, len(data))
     if data[start:].isascii():
         raise TruncatedFrameError(f"{len(data)} bytes, which end within a header")
     raise CorruptFrameError("a header without an END card")

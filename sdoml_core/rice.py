@@ -125,7 +125,7 @@ def _take(window: Any, code: Any) -> Any:
     return (zeros << (code - _ONE)) + (window >> (_WORD - code)), window << code, zeros + code
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
     """The pixels of a block whose differences have code - 1 low bits; the state after them.
 
