@@ -71,8 +71,6 @@ def fetch_day(
     OutageError
         After the ledger is written, where the archive could not answer for some frames.
     """
-    if instrument == "AIA":
-        prepare_kernels(report)  # before threads wait for it
     folder = layout.raw_folder(day)
     path = layout.raw_ledger(day, instrument)
     store.sweep(folder)
@@ -93,6 +91,8 @@ def fetch_day(
         for channel in settings.channels_of(instrument)
     ]
     progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
+    if instrument == "AIA":
+        prepare_kernels(report)  # before threads wait for it
     rows: list[RawRow] = []
     fetched: list[int] = []
     # Three times as many threads as connections: while some decode and store what came, there is

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 
 LINES = 10
-"""Lines that one piece of work logs at the most."""
+"""Lines that one piece of work logs on its way, at the most."""
 
 
 class Progress:
-    """Counts steps and reports at each tenth of the way, with the time left.
+    """Says what begins, counts steps, and reports at each tenth of the way with the time left.
 
     Parameters
     ----------
@@ -34,6 +34,7 @@ class Progress:
         self._done = 0
         self._bytes = 0
         self._outcomes: Counter[str] = Counter()
+        report(f"{title}: {total} {unit}")
 
     def step(self, outcome: str, received: int = 0) -> None:
         """Count one step with its outcome and the bytes that it took from the network."""
