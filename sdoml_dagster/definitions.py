@@ -1,5 +1,6 @@
 """The code location: everything that Dagster loads."""
 
+import gc
 import warnings
 
 import dagster as dg
@@ -63,3 +64,6 @@ except SettingError:
 
 oneline.install(_settings)
 defs = build_defs(_settings)
+# Dagster's hundred thousand objects are here to stay: looking through them again and again, while
+# a run imports what it needs, takes a tenth of the time until its first line.
+gc.freeze()

@@ -21,8 +21,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-import fsspec
-
 from sdoml_core.errors import DamagedFileError, SdomlError, StoreError
 from sdoml_dagster import local_files
 from sdoml_dagster.local_files import TEMPORARY
@@ -43,6 +41,8 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        import fsspec  # slow, and the definitions need no store
+
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
         self._errors = _errors_of(url)
