@@ -18,11 +18,10 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
 from sdoml_core.loader.collate import Sample, Samples, collate
-from sdoml_core.loader.files import open_files
 from sdoml_core.loader.pipeline import Pending
 from sdoml_core.loader.reader import FrameReader
 from sdoml_core.loader.report import Coverage, count_coverage, describe
-from sdoml_core.loader.sources import open_catalog
+from sdoml_core.loader.sources import open_catalog, open_files
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
 from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
 

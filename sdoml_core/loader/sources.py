@@ -13,7 +13,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -22,6 +22,7 @@ from sdoml_core.index import INDEX_SCHEMA, Index, consolidate, decode_index
 from sdoml_core.loader.catalog import Catalog
 from sdoml_core.loader.files import FileFacts, Files, LocalFiles, write_atomically
 from sdoml_core.loader.merge import merge_releases
+from sdoml_core.loader.remote import RemoteFiles
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.shard import scan_shard
 
@@ -42,6 +43,21 @@ class _Shard:
         """What must be the same for a kept index to be believed."""
         facts = (self.tar, self.index) if self.index else (self.tar,)
         return [f"{file.name} {file.size} {file.changed}" for file in facts]
+
+
+def open_files(
+    data_dir: str | os.PathLike[str],
+    *,
+    storage_options: dict[str, Any] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Files:
+    """The folder that a path or URL names."""
+    path = os.fspath(data_dir)
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    if "://" in path:
+        return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir)
+    return LocalFiles(path)
 
 
 def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:

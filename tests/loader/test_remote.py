@@ -14,7 +14,8 @@ from synthetic_shards import FIRST, SIDE, at, frame, write_day
 from torch.utils.data import DataLoader
 
 from sdoml_core.errors import DamagedFileError, StoreError
-from sdoml_core.loader import BatchLoader, SDOMLlite, files
+from sdoml_core.loader import BatchLoader, SDOMLlite, remote
+from sdoml_core.loader.files import LocalFiles
 
 pytest.importorskip("aiohttp")
 
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(release, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
     shutil.copytree(release, tmp_path / "served")
     server = Server(tmp_path / "served")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -116,7 +117,7 @@ def test_what_stays_broken_is_named(server):
     server.faults = [500] * 20
     with pytest.raises(StoreError, match=r"cannot read .*sdoml-lite-001\.tar"):
         dataset[0]
-    assert len(server.faults) == 20 - files.ATTEMPTS
+    assert len(server.faults) == 20 - remote.ATTEMPTS
     server.faults = [403] * 5
     with pytest.raises(StoreError, match="403"):
         dataset[0]
@@ -229,5 +230,5 @@ def test_a_bucket_that_does_not_exist_is_one_clear_line(bucket):
 
 def test_a_url_of_a_local_folder_is_a_local_folder(release):
     dataset = SDOMLlite(f"file://{os.fspath(release)}")
-    assert isinstance(dataset.reader.files, files.LocalFiles)
+    assert isinstance(dataset.reader.files, LocalFiles)
     check(dataset, 0)
