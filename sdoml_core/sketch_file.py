@@ -72,10 +72,11 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
         Where the bytes are anything else than what was written.
     """
     try:
-        with pa.ipc.open_file(pa.BufferReader(data)) as reader:
-            metadata = reader.schema.metadata or {}
-            known = metadata.get(_FORMAT) == _VERSION and reader.schema.equals(_SCHEMA)
-            batch = reader.get_batch(0) if known and reader.num_record_batches == 1 else None
+        reader = pa.ipc.RecordBatchFileReader(pa.py_buffer(data))
+        schema = reader.schema
+        metadata = schema.metadata or {}
+        known = metadata.get(_FORMAT) == _VERSION and schema.equals(_SCHEMA)
+        batch = reader.get_batch(0) if known and reader.num_record_batches == 1 else None
         if batch is not None:
             batch.validate(full=True)
             rows = _Rows.of(batch)
@@ -132,9 +133,13 @@ class _Rows(NamedTuple):
         least = min(zeros + frames, default=0)
         if not ascending.all() or self.counts.min(initial=1) <= 0 or least < 0:
             raise DamagedFileError("bins of a sketch do not ascend or a count is not positive")
-        cumulated = np.concatenate(([0], np.cumsum(self.counts)))[[0, *self.bin_ends]].tolist()
-        counted = [end - start for start, end in pairwise(cumulated)]
-        if pixels != [dark + bright for dark, bright in zip(zeros, counted, strict=True)]:
+        filled = [row for row, span in enumerate(spans) if span.start < span.stop]
+        counted = list(zeros)
+        if filled:
+            bright = np.add.reduceat(self.counts, [spans[row].start for row in filled]).tolist()
+            for row, count in zip(filled, bright, strict=True):
+                counted[row] += count
+        if pixels != counted:
             raise DamagedFileError("the counts of a sketch do not add up to its pixels")
         return {
             name: Sketch(
