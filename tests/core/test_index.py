@@ -190,3 +190,22 @@ def test_shards_that_do_not_belong_together_are_refused(other, message):
     other = index_of("b.tar", **{"day": DAY + timedelta(1)} | other)
     with pytest.raises(DamagedFileError, match=message):
         release_of(index_of("a.tar"), other)
+
+
+def test_a_frame_must_lie_within_the_shard():
+    table = summary_of().table
+    last = table.to_pylist()[-1]
+    end = last["offset"] + last["size"]
+
+    def claiming(shard_bytes):
+        return encode_index(
+            table,
+            shard="a.tar",
+            shard_bytes=shard_bytes,
+            shard_sha256="0" * 64,
+            normalization_version="v1",
+        )
+
+    assert decode_index(claiming(end)).shard_bytes == end
+    with pytest.raises(DamagedFileError, match="outside the shard"):
+        decode_index(claiming(end - 1))

@@ -293,3 +293,13 @@ INDEX = encode_index(
 
 def test_facts_of_a_frame_can_all_be_unknown():
     assert set(dataclasses.asdict(FrameFacts()).values()) == {None}
+
+
+@pytest.mark.parametrize("side", [12, 16])
+def test_an_archive_ends_with_two_empty_blocks_at_least(side):
+    for count in range(1, 21):
+        data, summary = write(count, side=side)
+        end = max(row["offset"] + row["size"] for row in summary.table.to_pylist())
+        assert len(data) % tarfile.RECORDSIZE == 0
+        assert len(data) >= end + 2 * tarfile.BLOCKSIZE
+        assert not any(data[end:])

@@ -163,3 +163,8 @@ def test_impossible_worlds_are_refused():
 
 def test_bounds_of_an_exhausted_epoch_hold_no_step():
     assert step_bounds(10, 10, batch_size=4, world_size=2, drop_last=False) == [10]
+
+
+def test_what_is_left_joins_the_step_before_only_where_a_rank_would_have_none():
+    assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
+    assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]

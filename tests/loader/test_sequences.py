@@ -169,3 +169,11 @@ def test_numbers_beyond_the_last_are_an_index_error(dataset):
     sequences = SDOMLliteSequences(dataset, past=2)
     with pytest.raises(IndexError):
         sequences[len(sequences)]
+
+
+@pytest.mark.parametrize("gaps", ["mask", "raise"])
+def test_no_sequence_reaches_the_end_of_the_range(release, gaps):
+    end = "2022-11-01T03:00"
+    part = SDOMLlite(release, ["HMI_M"], date_end=end)
+    sequences = SDOMLliteSequences(part, past=1, horizon=QUARTER, gaps=gaps)
+    assert max(sequences[len(sequences) - 1]["times"]) == "2022-11-01T02:45:00"
