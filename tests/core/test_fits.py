@@ -173,6 +173,17 @@ def test_image_after_a_table_is_found() -> None:
     np.testing.assert_array_equal(read(file.getvalue())[0], image)
 
 
+def test_the_first_of_a_repeated_card_counts_and_a_comment_may_say_end() -> None:
+    image = np.ones((4, 4), np.float32)
+    data = plain(
+        image, {"NUMBER": b"1", "COMMENT": b"the END     of it", "NUMBER ": b"2", "LAST": b"3"}
+    )
+    assert data.count(b"NUMBER") == 2
+    header = fits.find_image(data).header
+    assert (header.integer("NUMBER"), header.integer("LAST")) == (1, 3)
+    np.testing.assert_array_equal(read(data)[0], image)
+
+
 def test_values_of_cards() -> None:
     header = fits.Header(
         {
