@@ -124,11 +124,23 @@ def config_day(text: str | None, name: str) -> date | None:
         raise SettingError(f"run config {name}={text!r} is no date such as 2024-03-08") from None
 
 
+class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
+    """Ctrl-C, or a run that was terminated.
+
+    Dagster's retry policies take an interrupt for a failure, wait, and try again; errors of its
+    own pass them by. As a ``KeyboardInterrupt`` it ends the run.
+    """
+
+
 @contextlib.contextmanager
 def failures_explained() -> Iterator[None]:
     """Show an error as its one line; retry it only where its type says that this can help."""
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        raise InterruptedRunError(
+            "interrupted: what is there is kept, and the same run goes on from it"
+        ) from None
     except SdomlError as error:
         recoverable = isinstance(error, OutageError | StoreError)
         # The line says all; where it was raised helps nobody who reads it in the UI.

@@ -1,0 +1,43 @@
+"""A run that is interrupted ends at once, whatever its assets would retry; the next goes on."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sdoml_dagster.demo.archive import Archive
+
+COMMAND = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
+COMMAND += ["-m", "sdoml_dagster.definitions", "--select", "raw_aia,raw_hmi"]
+COMMAND += ["--partition", "2024-03-08"]
+
+
+def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
+    environment: dict[str, str], frame_cache: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("SDOML_RETRY_DELAY", "60")
+    with Archive(cache=frame_cache, absences=False, latency=2) as slow:
+        monkeypatch.setenv("SDOML_AIA_ROOTS", slow.aia_root)
+        monkeypatch.setenv("SDOML_MAX_CONNECTIONS", "1")
+        with subprocess.Popen(
+            COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as run:
+            assert run.stdout is not None
+            before = []
+            for line in run.stdout:
+                before.append(line)
+                if "raw_aia 2024-03-08: 1/8 frames" in line:
+                    break
+            run.send_signal(signal.SIGINT)
+            interrupted = time.monotonic()
+            after = run.communicate(timeout=100)[0]
+    assert time.monotonic() - interrupted < 30, after
+    assert run.returncode != 0
+    assert "interrupted: what is there is kept" in after
+    assert "STEP_UP_FOR_RETRY" not in after
+    assert "raw_hmi 2024-03-08" not in after
+    monkeypatch.setenv("SDOML_AIA_ROOTS", environment["SDOML_AIA_ROOTS"])
+    done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(Path(environment["SDOML_STORE"]).rglob("*.fits"))) == 8
