@@ -42,7 +42,7 @@ from sdoml_core.shard import FrameFacts, ShardWriter
 SIX = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 SIDE = 512
 ORIGINAL = "original's way"
-FLOOR = "one copy in memory"
+ONE_COPY = "one copy in memory"
 OURS = ("BatchLoader, shuffled", "shard_dataset, in sequence")
 START = datetime(2022, 11, 1, tzinfo=UTC)
 
@@ -387,7 +387,7 @@ def compare_batches(root: Path, six: Path, options: argparse.Namespace) -> None:
 
     loaders(ORIGINAL, lambda: Reference(six))
     loaders("bare pread", lambda: BarePread(six))
-    measure(FLOOR, "2 threads", one_copy(six, size))
+    measure(ONE_COPY, "2 threads", one_copy(six, size))
     loaders("webdataset", lambda: plain_webdataset(six))
     if installed("litdata"):
         import litdata
@@ -419,7 +419,9 @@ def show(results: dict[str, dict[str, float]], size: int) -> None:
     peers = [name for name in (ORIGINAL, "webdataset", "litdata", "streaming") if name in best]
     for ours in OURS:
         ratios = ", ".join(f"{name} {best[ours] / best[name]:.1f} ×" for name in peers)
-        print(f"  {ours}, each at its best: {ratios}; {best[ours] / best[FLOOR]:.0%} of {FLOOR}")
+        print(
+            f"  {ours}, each at its best: {ratios}; {best[ours] / best[ONE_COPY]:.0%} of {ONE_COPY}"
+        )
 
 
 if __name__ == "__main__":

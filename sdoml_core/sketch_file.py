@@ -136,6 +136,7 @@ class _Rows(NamedTuple):
         filled = [row for row, span in enumerate(spans) if span.start < span.stop]
         counted = list(zeros)
         if filled:
+            # Sums from each start to the next: rows lie one behind the other, up to the end.
             bright = np.add.reduceat(self.counts, [spans[row].start for row in filled]).tolist()
             for row, count in zip(filled, bright, strict=True):
                 counted[row] += count

@@ -154,7 +154,7 @@ number or time, reads only the channels asked for):
 ```python
 from sdoml_core.loader import SDOMLlite
 dataset = SDOMLlite("{self.name}", channels={names})
-image, time = dataset[0]  # or dataset["{self.first:%Y-%m-%dT%H:%M:%S}"]
+image, time = dataset[0]  # the first sample that has them all
 ```
 
 With webdataset (sequential, from disks or object stores):

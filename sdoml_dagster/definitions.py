@@ -64,6 +64,7 @@ except SettingError:
 
 oneline.install(_settings)
 defs = build_defs(_settings)
-# Dagster's hundred thousand objects are here to stay: looking through them again and again, while
-# a run imports what it needs, takes a tenth of the time until its first line.
-gc.freeze()
+if oneline.is_command_line():
+    # Dagster's hundred thousand objects are here to stay: looking through them again and again,
+    # while a run imports what it needs, takes a tenth of the time until its first line.
+    gc.freeze()

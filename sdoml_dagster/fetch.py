@@ -90,9 +90,9 @@ def fetch_day(
         for slot in expected_slots(settings, day)
         for channel in settings.channels_of(instrument)
     ]
-    progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
     if instrument == "AIA":
-        prepare_kernels(report)  # before threads wait for it
+        prepare_kernels(report)  # before threads wait for it, and before the time is taken
+    progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
     # Three times as many threads as connections: while some decode and store what came, there is

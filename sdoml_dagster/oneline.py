@@ -28,7 +28,7 @@ def explain(error: BaseException, settings: Settings | None = None) -> str | Non
 
 def install(settings: Settings | None = None) -> None:
     """Use these lines for errors that end the process, where it is Dagster's command line."""
-    if settings is not None and not _is_command_line(sys.argv[0]):
+    if settings is not None and not is_command_line():
         return
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -52,7 +52,7 @@ def _days(settings: Settings | None) -> str:
     )
 
 
-def _is_command_line(program: str) -> bool:
+def is_command_line() -> bool:
     """Whether this is ``dagster`` or ``python -m dagster``, and not someone's notebook."""
-    path = Path(program)
+    path = Path(sys.argv[0])
     return path.name == "dagster" or (path.name, path.parent.name) == ("__main__.py", "dagster")

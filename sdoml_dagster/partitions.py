@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
+from sdoml_core.errors import SettingError
 from sdoml_core.slots import day_slots
 from sdoml_dagster.settings import Settings
 
@@ -30,6 +31,19 @@ def expected_slots(settings: Settings, day: date) -> tuple[datetime, ...]:
 
 
 def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
-    """The days that a run was asked for, in order: one, or the range of a single-run backfill."""
-    for key in context.partition_keys:
-        yield date.fromisoformat(key)
+    """The days that a run was asked for, in order: one, or the range of a single-run backfill.
+
+    Raises
+    ------
+    SettingError
+        Where it was asked for none.
+    """
+    if not context.has_partition_key and not context.has_partition_key_range:
+        raise SettingError(
+            "this run names no day: give --partition 2024-03-08 to `dagster asset materialize`, "
+            "or launch a backfill"
+        )
+    keys = context.partition_keys
+    if not keys:
+        raise SettingError("this run names a range without a day: the earlier day comes first")
+    yield from map(date.fromisoformat, keys)

@@ -77,9 +77,9 @@ def process_day(
     """
     ledger = _expected_rows(store, day, instrument, settings)
     store.sweep(layout.processed_folder(day))
-    progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
     prepare_kernels(report)
     worker = _Worker(day, settings, store)
+    progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
 
     rows: list[FrameRow] = []
     sketches: dict[str, Sketch] = {}

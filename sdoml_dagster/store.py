@@ -239,7 +239,7 @@ class Store:
             if local is None:
                 return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
             # fsspec holds the lock of the interpreter ten times as long over it.
-            with local.open("rb", buffering=0) as handle:
+            with local.open("rb") as handle:
                 handle.seek(start)
                 return handle.read(-1 if end is None else end - start)
 

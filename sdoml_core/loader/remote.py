@@ -135,5 +135,9 @@ def _cached(path: Path | None, size: int) -> bytes | None:
 
 def _network_errors() -> tuple[type[Exception], ...]:
     """What a filesystem raises where the network fails; HTTP's own errors are no OSError."""
-    aiohttp = sys.modules.get("aiohttp")
-    return (OSError, aiohttp.ClientError) if aiohttp else (OSError,)
+    aiohttp, botocore = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
+    return (
+        OSError,
+        *((aiohttp.ClientError,) if aiohttp else ()),
+        *((botocore.BotoCoreError, botocore.ClientError) if botocore else ()),
+    )

@@ -81,3 +81,21 @@ def test_a_range_gives_the_bytes_of_single_days(
     shard.unlink()
     assert materialize(*DAILY, day=DAYS[1]).success
     assert shard.read_bytes() == data
+
+
+def test_a_range_whose_end_comes_first_is_refused(
+    environment: dict[str, str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
+    done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[1]}...{DAYS[0]}")
+    assert done.returncode != 0
+    assert "a range without a day: the earlier day comes first" in done.stdout + done.stderr
+
+
+def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "job", "execute"]
+    command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "this run names no day: give --partition" in done.stdout + done.stderr
+    assert "STEP_UP_FOR_RETRY" not in done.stdout + done.stderr
