@@ -7,6 +7,7 @@ cannot know; no date of its making, so that the same release has the same card.
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
@@ -29,6 +30,7 @@ TAGS = (
     "magnetogram",
 )
 TASKS = ("image-feature-extraction", "image-to-image", "unconditional-image-generation")
+THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 FIELD = 2457.6
 """Arcseconds that a frame would span on a day when the Sun's radius is `RADIUS`."""
 RADIUS = 976
@@ -265,11 +267,17 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
     def _making(self) -> str:
         settings = self.settings
         lines = ["## How it was made", ""]
-        for instrument, roots in (("AIA", settings.aia_roots), ("HMI", settings.hmi_roots)):
+        for instrument, asked in (("AIA", settings.aia_roots), ("HMI", settings.hmi_roots)):
             if any(CHANNELS[name].instrument == instrument for name in self.channels):
-                listed = ", ".join(f"<{public(root)}>" for root in roots)
+                listed = ", ".join(f"<{public(root)}>" for root in asked)
                 lines.append(f"- {instrument} archive roots that this build was configured with, "
                              f"in the order asked: {listed}.")  # fmt: skip
+        roots = (*settings.aia_roots, *settings.hmi_roots)
+        if any(urlsplit(root).hostname in THIS_MACHINE for root in roots):
+            lines.append(
+                "- **Roots on the machine that built it need not be the archive.** The server that "
+                "comes with sdoml-lite gives frames that are rendered, not observed."
+            )
         lines += [
             f"- The Sun is scaled about the centre of the frame by {RADIUS}″/RSUN_OBS (bilinear).",
         ]
