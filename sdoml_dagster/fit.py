@@ -1,7 +1,6 @@
 """The normalisation constants of a store: fitted once from the days' sketches, then frozen."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,7 +13,7 @@ from sdoml_dagster import layout
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
-_SKETCH_PATH = re.compile(r"processed/(\d{4})/(\d{2})/(\d{2})/(aia|hmi)\.sketch\.arrow")
+_DAY_FILE = re.compile(r"processed/(\d{4})/(\d{2})/(\d{2})/(?:(aia|hmi)\.sketch\.arrow|.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +22,8 @@ class Fitted:
 
     normalization: Normalization
     sketches: dict[str, Sketch]
+    left_out: tuple[date, ...]
+    """Days asked for that are processed in part: the sketches of an instrument are not there."""
 
 
 def fit_store(
@@ -37,8 +38,12 @@ def fit_store(
     NormalizationError
         Where days were processed at different resolutions.
     """
-    days = processed_days(store, settings)
-    chosen = [d for d in days if (first is None or d >= first) and (last is None or d <= last)]
+    days = {
+        day: whole
+        for day, whole in _processed_days(store, settings).items()
+        if (first is None or day >= first) and (last is None or day <= last)
+    }
+    chosen = [day for day, whole in days.items() if whole]
     if not chosen:
         asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
         raise MissingInputError(
@@ -65,7 +70,7 @@ def fit_store(
         last_day=chosen[-1],
         days=len(chosen),
     )
-    return Fitted(normalization, wanted)
+    return Fitted(normalization, wanted, tuple(day for day, whole in days.items() if not whole))
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
@@ -99,18 +104,14 @@ def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, S
     return sketches
 
 
-def processed_days(store: Store, settings: Settings) -> list[date]:
-    """Days that have the sketches of every instrument asked for, in order."""
+def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
+    """Days with any processed file, in order; whether every instrument's sketches are there."""
     found: dict[date, set[str]] = {}
-    for day, instrument in _sketch_files(store):
-        found.setdefault(day, set()).add(instrument)
-    needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
-    return sorted(day for day, instruments in found.items() if needed <= instruments)
-
-
-def _sketch_files(store: Store) -> Iterator[tuple[date, str]]:
     for path in store.find("processed"):
-        match = _SKETCH_PATH.fullmatch(path)
+        match = _DAY_FILE.fullmatch(path)
         if match:
             year, month, day, instrument = match.groups()
-            yield date(int(year), int(month), int(day)), instrument
+            instruments = found.setdefault(date(int(year), int(month), int(day)), set())
+            instruments.update([instrument] if instrument else [])
+    needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
+    return {day: needed <= found[day] for day in sorted(found)}

@@ -73,6 +73,17 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                     last=config_day(config.last_day, "last_day"),
                 )
                 current = freeze(opened, fitted.normalization, replace=not building)
+        if fitted:
+            context.log.info(
+                f"{current.version}: {current.method}, fitted to {current.days} days "
+                f"from {current.first_day} to {current.last_day}"
+            )
+        left_out = [day.isoformat() for day in fitted.left_out] if fitted else []
+        if left_out:
+            context.log.warning(
+                f"{len(left_out)} days are processed in part and were left out, the first "
+                f"{left_out[0]}: materialise processed_aia and processed_hmi of them"
+            )
         picture = _histograms(fitted) if fitted else _last_picture(context, current.version)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(current.version),
@@ -86,6 +97,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                 "last_day": current.last_day.isoformat(),
                 "days": current.days,
                 "refitted": fitted is not None,
+                "left_out_days": left_out,
                 "constants": opened.locate(layout.normalization(current.version)),
             },
         )

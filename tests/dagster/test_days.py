@@ -322,6 +322,12 @@ def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive
     assert fit_store(settings, fetched, last=DAY).normalization.version == alone.version
     with pytest.raises(MissingInputError, match="from 2025-01-01"):
         fit_store(settings, fetched, first=date(2025, 1, 1))
+    assert fit_store(settings, fetched).left_out == ()
+    fetched.delete(layout.sketches(NEXT, "HMI"))
+    in_part = fit_store(settings, fetched)
+    assert in_part.normalization.version == alone.version
+    assert in_part.left_out == (NEXT,)
+    assert fit_store(settings, fetched, last=DAY).left_out == ()
 
 
 @pytest.mark.parametrize("channels", [("AIA_0171",), ("HMI_M",)])
