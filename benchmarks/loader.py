@@ -127,7 +127,7 @@ class BarePread(Dataset):
 
 
 def one_copy(folder: Path, size: int, threads: int = 2) -> Callable[[], int]:
-    """Each batch copied once, from mapped files to memory in use: what the machine allows."""
+    """Each batch copied once, from mapped files to memory in use: one pass over the bytes."""
     places = BarePread(folder).places
     frames = len(SIX) * SIDE * SIDE * 4
     maps = {path: np.memmap(path, np.uint8, "r") for path, _ in places}

@@ -112,6 +112,7 @@ def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
         if match:
             year, month, day, instrument = match.groups()
             instruments = found.setdefault(date(int(year), int(month), int(day)), set())
-            instruments.update([instrument] if instrument else [])
+            if instrument:
+                instruments.add(instrument)
     needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
     return {day: needed <= found[day] for day in sorted(found)}

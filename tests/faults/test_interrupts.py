@@ -24,9 +24,7 @@ def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
             COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as run:
             assert run.stdout is not None
-            before = []
             for line in run.stdout:
-                before.append(line)
                 if "raw_aia 2024-03-08: 1/8 frames" in line:
                     break
             run.send_signal(signal.SIGINT)
