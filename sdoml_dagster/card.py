@@ -267,13 +267,14 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
     def _making(self) -> str:
         settings = self.settings
         lines = ["## How it was made", ""]
-        for instrument, asked in (("AIA", settings.aia_roots), ("HMI", settings.hmi_roots)):
+        hosts = set()
+        for instrument, roots in (("AIA", settings.aia_roots), ("HMI", settings.hmi_roots)):
             if any(CHANNELS[name].instrument == instrument for name in self.channels):
-                listed = ", ".join(f"<{public(root)}>" for root in asked)
+                hosts |= {urlsplit(root).hostname for root in roots}
+                listed = ", ".join(f"<{public(root)}>" for root in roots)
                 lines.append(f"- {instrument} archive roots that this build was configured with, "
                              f"in the order asked: {listed}.")  # fmt: skip
-        roots = (*settings.aia_roots, *settings.hmi_roots)
-        if any(urlsplit(root).hostname in THIS_MACHINE for root in roots):
+        if hosts & THIS_MACHINE:
             lines.append(
                 "- **Roots on the machine that built it need not be the archive.** The server that "
                 "comes with sdoml-lite gives frames that are rendered, not observed."
