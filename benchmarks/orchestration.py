@@ -45,6 +45,7 @@ import dagster as dg
 def raw_hmi() -> None: ...
 defs = dg.Definitions([raw_hmi])
 """
+STARTED = "Started execution of run"
 LAUNCH = """
 mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -80,9 +81,9 @@ def main() -> None:
         bare = folder / "bare.py"
         bare.write_text(BARE)
         for title, mark, source in (
-            ("its step starts", "STEP_START", ("-m", MODULE)),
+            ("its run starts", STARTED, ("-m", MODULE)),
             ("its first line", "raw_hmi 2024", ("-m", MODULE)),
-            ("the step of an empty asset starts", "STEP_START", ("-f", str(bare))),
+            ("the run of an empty asset starts", STARTED, ("-f", str(bare))),
         ):
             runs = [first_line(environment, mark, source) for _ in range(5)]
             wall, cpu = (statistics.median(values) for values in zip(*runs, strict=True))

@@ -6,7 +6,7 @@ import warnings
 import dagster as dg
 
 from sdoml_core.errors import SettingError
-from sdoml_dagster import oneline
+from sdoml_dagster import command_line
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
@@ -59,12 +59,12 @@ try:
     _settings = Settings.load()
 except SettingError:
     # Dagster's command line would print a long trace in front of the one line that matters.
-    oneline.install()
+    command_line.set_up()
     raise
 
-oneline.install(_settings)
+command_line.set_up(_settings)
 defs = build_defs(_settings)
-if oneline.is_command_line():
+if command_line.is_command_line():
     # Dagster's hundred thousand objects are here to stay: looking through them again and again,
     # while a run imports what it needs, takes a tenth of the time until its first line.
     gc.freeze()

@@ -114,7 +114,9 @@ def fetch_day(
     outages = [row for row in rows if row.status == "outage"]
     if outages:
         raise OutageError(
-            f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}"
+            f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}. "
+            "What came is kept: run the day again later, or name another mirror in "
+            f"SDOML_{instrument}_ROOTS"
         )
     return DayLedger(tuple(rows), fetched_files=len(fetched), fetched_bytes=sum(fetched))
 

@@ -86,6 +86,10 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 },
                 allow_retries=False,
             )
+        context.log.info(
+            f"verify_store: {outcome.files} files, {outcome.bytes / 2**20:.0f} MiB read, "
+            "nothing damaged"
+        )
         context.add_output_metadata(metadata)
 
     @dg.op(name="prune", description="Drops raw frames of days whose shards verify.")
@@ -102,11 +106,15 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 dry_run=config.dry_run,
                 report=context.log.info,
             )
+        files = sum(outcome.files for outcome in outcomes)
+        size = sum(outcome.bytes for outcome in outcomes) / 2**20
+        verb = "would go; dry_run: false removes them" if config.dry_run else "removed"
+        context.log.info(f"prune_raw: {files} files, {size:.0f} MiB {verb}")
         context.add_output_metadata(
             {
                 "dry_run": config.dry_run,
-                "files": sum(outcome.files for outcome in outcomes),
-                "size_MiB": sum(outcome.bytes for outcome in outcomes) / 2**20,
+                "files": files,
+                "size_MiB": size,
                 "days": _table(
                     [
                         {

@@ -67,6 +67,10 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
                 complete_only=config.complete_only,
             )
             done = publish(request, settings=settings, store=opened, report=context.log.info)
+        context.log.info(
+            f"release {request.name}: {done.card.samples} samples in "
+            f"{len(done.card.shards)} shards, {opened.locate(done.folder)}"
+        )
         calendar = coverage_calendar(done.coverage.by_day(), title=f"Coverage of {request.name}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(hashlib.sha256(done.sums).hexdigest()),

@@ -1,4 +1,4 @@
-"""What the code location offers, what it costs to load, and what it says to mistakes."""
+"""What the code location offers, what it costs to load, and what its failures say."""
 
 import subprocess
 import sys
@@ -17,9 +17,6 @@ from tests.dagster.conftest import DAILY, Materialize
 
 ASSETS = {*DAILY, "normalization_stats", "release"}
 JOBS = {"ingest", "fit_normalization", "build_shards", "daily_update", "make_release"}
-UNKNOWN_CONFIG = '{"ops": {"normalization_stats": {"config": {"until": "2024-03-08"}}}}'
-CLI = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
-CLI += ["-m", "sdoml_dagster.definitions"]
 
 
 @pytest.fixture
@@ -89,39 +86,6 @@ def test_all_instances_have_the_same_rules() -> None:
         assert rules["run_monitoring"]["enabled"]
         assert rules["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
     assert one["run_retries"] == many["run_retries"]
-
-
-@pytest.mark.parametrize(
-    ("options", "variables", "words"),
-    [
-        (["--select", "raw_hmi", "--partition", "yesterday"], {}, ["yesterday", "2024-03-01"]),
-        (["--select", "raw_hmi", "--partition", "2024-02-29"], {}, ["2024-02-29", "SDOML_START"]),
-        (["--select", "raw_hmi"], {}, ["--partition"]),
-        (["--select", "row_hmi", "--partition", "2024-03-08"], {}, ["row_hmi", "asset list"]),
-        (["--select", "raw_hmi"], {"SDOML_RESOLUTION": "7"}, ["SDOML_RESOLUTION=7"]),
-        (
-            ["--select", "normalization_stats", "--config-json", UNKNOWN_CONFIG],
-            {},
-            ["until", "first_day", "last_day"],
-        ),
-    ],
-    ids=["no day", "before the start", "no partition", "no asset", "setting", "config"],
-)
-def test_a_mistake_on_the_command_line_is_a_line_and_a_remedy(
-    environment: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    variables: dict[str, str],
-    words: list[str],
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    done = subprocess.run([*CLI, *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 5
-    for word in words:
-        assert word in done.stderr
 
 
 @pytest.mark.parametrize(

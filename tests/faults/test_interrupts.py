@@ -33,7 +33,7 @@ def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
     assert time.monotonic() - interrupted < 30, after
     assert run.returncode != 0
     assert "interrupted: what is there is kept" in after
-    assert "STEP_UP_FOR_RETRY" not in after
+    assert "trying again" not in after
     assert "raw_hmi 2024-03-08" not in after
     monkeypatch.setenv("SDOML_AIA_ROOTS", environment["SDOML_AIA_ROOTS"])
     done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
