@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.normalization import Normalization
+from sdoml_dagster.card_loading import loading
 from sdoml_dagster.coverage import REASONS, Coverage
-from sdoml_dagster.markdown import percent, public, size_category, size_text, table
+from sdoml_dagster.markdown import counted, percent, public, size_category, size_text, table
 from sdoml_dagster.released_days import day_list
 from sdoml_dagster.settings import Settings
 
@@ -59,6 +60,8 @@ class Card:
     samples: int
     complete: int
     """Samples that have all of `channels`."""
+    alike: bool
+    """Whether the first samples have the same channels."""
     complete_only: bool
     days_per_shard: int
 
@@ -67,7 +70,14 @@ class Card:
         sections = (
             self._metadata(),
             self._summary(),
-            self._loading(),
+            loading(
+                self.name,
+                channels=self.channels,
+                shards=self.shards,
+                member=self.member,
+                whole=self.complete == self.samples,
+                alike=self.alike,
+            ),
             self._channels(),
             self._inverse(),
             self._coverage(),
@@ -116,7 +126,7 @@ class Card:
             ("Pixels", f"{side}×{side} {self.dtype}, values in [0, 1], north up"),
             ("Scale", f"{scale:g}″ · RSUN_OBS/{RADIUS}″ per pixel: on every date the Sun's radius "
              f"is {RADIUS / scale:.2f} pixels"),
-            ("Shards", f"{len(self.shards):,} tar files, {size_text(self.bytes)}"),
+            ("Shards", f"{counted(len(self.shards), 'tar file')}, {size_text(self.bytes)}"),
             ("Normalisation", f"version `{self.normalization.version}`"),
         ]  # fmt: skip
         instruments = " and ".join(
@@ -132,70 +142,17 @@ class Card:
             "index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
         )
 
-    def _loading(self) -> str:
-        names = json.dumps(list(self.channels))
-        if len(self.shards) == 1:
-            glob = self.shards[0]
-        else:
-            stem, _, number = self.shards[0][:-4].rpartition("-")
-            glob = f"{stem}-{{{number}..{len(self.shards)}}}.tar"
-        key = self.member.split(".", 1)[1]
-        constant = (
-            ""
-            if self.complete == self.samples
-            else (
-                "\nThis builder wants the same members in the first samples of the first shard "
-                "and fills in\n`None` later on. A release made with `complete_only` suits it.\n"
-            )
-        )
-        return f"""## Loading
-
-Three lines each; `{self.name}` is this folder. With the loader of sdoml-lite (random access by
-number or time, reads only the channels asked for):
-
-```python
-from sdoml_core.loader import SDOMLlite
-dataset = SDOMLlite("{self.name}", channels={names})
-image, time = dataset[0]  # the first sample that has them all
-```
-
-With webdataset (sequential, from disks or object stores):
-
-```python
-import webdataset as wds
-dataset = wds.WebDataset("{self.name}/{glob}", shardshuffle=False).decode()
-sample = next(iter(dataset))  # sample["{key.lower()}"], sample["__key__"]
-```
-
-With Hugging Face datasets:
-
-```python
-from datasets import load_dataset
-dataset = load_dataset("webdataset", data_files="{self.name}/*.tar", split="train", streaming=True)
-sample = next(iter(dataset))  # sample["{key}"]
-```
-{constant}
-With Python's own tarfile and NumPy alone:
-
-```python
-import io, tarfile, numpy
-with tarfile.open("{self.name}/{self.shards[0]}") as tar:
-    frame = numpy.load(io.BytesIO(tar.extractfile("{self.member}").read()))
-```
-"""
-
     def _channels(self) -> str:
         rows = []
         for name in self.channels:
             statistics = self.normalization.channels[name]
             aia = statistics.transform == "sqrt"
             unit = "DN/s" if aia else "level"
-            constant = self.normalization.constant(name)
             rows.append(
                 (
                     f"`{name}`",
                     f"{CHANNELS[name].wavelength} Å" if aia else "line-of-sight field, Fe I 6173 Å",
-                    f"{constant!r}",
+                    f"{self.normalization.constant(name):.6g}",
                     unit,
                     "y = √(min(x, c)/c)" if aia else "y = x",
                     ""
@@ -207,9 +164,10 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
         return (
             "## Channels and normalisation\n\n"
             + table(("channel", "what", "constant c", "unit of x", "transform", "above c"), rows)
-            + f"\nFitted by `{fitted.method}` to {fitted.days:,} days from {fitted.first_day} to "
-            f"{fitted.last_day}; version `{fitted.version}` of `normalization.json`, which has "
-            "quantiles, mean and\nstandard deviation too.\n"
+            + f"\nFitted by `{fitted.method}` to {counted(fitted.days, 'day')} from "
+            f"{fitted.first_day} to {fitted.last_day}; version `{fitted.version}`. "
+            "`normalization.json` has the constants\nto the last digit, and quantiles, mean and "
+            "standard deviation.\n"
         )
 
     def _inverse(self) -> str:
@@ -254,7 +212,7 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
             f"Days of this range that were not built, {len(absent):,} of "
             f"{len(self.coverage.by_day()):,}: {day_list(absent)}."
             if absent
-            else f"All {len(self.coverage.by_day()):,} days of this range were built."
+            else f"Days of this range: {len(self.coverage.by_day()):,}, all of them built."
         )
         meanings = "".join(f"- *{n.replace('_', ' ')}*: {MEANINGS[n]}\n" for n in shown)
         return (
@@ -303,7 +261,7 @@ with tarfile.open("{self.name}/{self.shards[0]}") as tar:
         return "\n".join(lines)
 
     def _files(self) -> str:
-        days = "one built day" if self.days_per_shard == 1 else f"{self.days_per_shard} built days"
+        days = counted(self.days_per_shard, "built day")
         only = " Only samples with every channel were kept." if self.complete_only else ""
         rows = [
             (

@@ -46,9 +46,8 @@ def fit_store(
     chosen = [day for day, whole in days.items() if whole]
     if not chosen:
         asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
-        raise MissingInputError(
-            f"no processed day{asked} in {store.url}: materialise processed_aia and processed_hmi"
-        )
+        part = f" ({len(days)} in part)" if days else ""
+        raise MissingInputError(f"no processed day{asked} in {store.url}{part}: run ingest first")
     sketches = merge_channels(
         day_sketches(store, day, instrument)
         for day in chosen
@@ -60,7 +59,7 @@ def fit_store(
         if sketch.pixels != sketch.frames * settings.resolution**2:
             raise NormalizationError(
                 f"{name}: not all of these days were processed at {settings.resolution}×"
-                f"{settings.resolution} pixels: materialise the processed assets of the others"
+                f"{settings.resolution} pixels: run ingest for the others again"
             )
     normalization = fit(
         wanted,

@@ -1,4 +1,4 @@
-"""Numbers, sizes and tables as Markdown."""
+"""Numbers, sizes and tables for people, in Markdown."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,6 +29,11 @@ def size_text(size: int) -> str:
     while amount >= 1024 and unit != "TiB":
         amount, unit = amount / 1024, next(units)
     return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 day``, ``2 days``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def percent(part: int, whole: int) -> str:

@@ -16,7 +16,7 @@ from sdoml_core.ledger import FrameRow
 from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
-from sdoml_dagster.day_tables import read_frame_table
+from sdoml_dagster.day_tables import not_there, read_frame_table
 from sdoml_dagster.fit import current_normalization
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.parallel import ordered_map
@@ -54,12 +54,12 @@ def pack_day(
     if constants is None:
         raise MissingInputError(
             f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
-            "materialise normalization_stats first"
+            "run fit_normalization first (ingest, where no day is processed yet)"
         )
     if constants.resolution != settings.resolution:
         raise NormalizationError(
             f"normalisation {constants.version} is for {constants.resolution} pixels, not "
-            f"{settings.resolution}: materialise normalization_stats again, then these shards"
+            f"{settings.resolution}: run fit_normalization again, then build_shards"
         )
     rows = _usable_rows(store, day, settings)
     path, index_path = layout.shard(day), layout.shard_index(day)
@@ -105,11 +105,12 @@ def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:
         asset = f"processed_{instrument.lower()}"
         table = read_frame_table(store, day, instrument)
         if table is None:
-            raise MissingInputError(f"{asset} of {day} is not in {store.url}: materialise it first")
+            raise not_there(asset, day, store)
         absent = sorted(channels - {row.channel for row in table}) if table else []
         if absent:
             raise MissingInputError(
-                f"{asset} of {day} was made without {', '.join(absent)}: materialise it again"
+                f"{asset} of {day} was made without {', '.join(absent)}: "
+                "run ingest for the day again"
             )
         rows += [row for row in table if row.status == "ok" and row.channel in channels]
     return sorted(rows, key=lambda row: (row.slot, row.channel))

@@ -40,7 +40,7 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
-            "this run names no day: give --partition 2024-03-08 to `dagster asset materialize`, "
+            "this run names no day: give --partition 2024-03-08 on the command line, "
             "or launch a backfill"
         )
     keys = context.partition_keys

@@ -26,7 +26,7 @@ from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, merge
 from sdoml_core.sketch_file import encode_sketches
 from sdoml_dagster import layout
-from sdoml_dagster.day_tables import read_ledger
+from sdoml_dagster.day_tables import not_there, read_ledger
 from sdoml_dagster.frames import FrameWriter
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
@@ -220,7 +220,7 @@ def _expected_rows(
     asset = f"raw_{instrument.lower()}"
     ledger = read_ledger(store, day, instrument)
     if ledger is None:
-        raise MissingInputError(f"{asset} of {day} is not in {store.url}: materialise it first")
+        raise not_there(asset, day, store)
     rows = {(row.channel, row.slot): row for row in ledger}
     wanted = [
         (channel.name, slot)
@@ -232,6 +232,6 @@ def _expected_rows(
         channel, slot = absent[0]
         raise MissingInputError(
             f"{asset} of {day} was fetched for other settings ({channel} at {slot:%H:%M} and "
-            f"{len(absent) - 1} other frames are not in its ledger): materialise it again"
+            f"{len(absent) - 1} other frames are not in its ledger): run ingest for the day again"
         )
     return [rows[key] for key in wanted]

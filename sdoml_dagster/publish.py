@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import DamagedFileError, MissingInputError, SettingError
+from sdoml_core.errors import MissingInputError, SettingError
 from sdoml_core.index import Index, consolidate
 from sdoml_core.parquet import SHARD_NAME
-from sdoml_core.shard import ShardWriter
 from sdoml_dagster import layout
 from sdoml_dagster.card import Card
 from sdoml_dagster.coverage import Coverage, Frames, count_coverage, days_between
@@ -27,12 +26,12 @@ from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
+from sdoml_dagster.release_shards import ShardMaker, number_shards
 from sdoml_dagster.released_days import (
     BuiltDay,
     built_days,
     common_normalization,
     complete_rows,
-    damaged,
 )
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
@@ -68,7 +67,7 @@ class ReleaseRequest:
                     f"{name!r} cannot name a release: use letters, digits, . _ and -"
                 )
         if self.days_per_shard < 1:
-            raise SettingError(f"days_per_shard is {self.days_per_shard}, not 1 or more")
+            raise SettingError(f"run config days_per_shard={self.days_per_shard} must be 1 or more")
         if self.first_day and self.last_day and self.first_day > self.last_day:
             raise SettingError(f"first_day {self.first_day} is after last_day {self.last_day}")
 
@@ -87,14 +86,6 @@ class Release:
     coverage: Coverage
     sums: bytes
     """Content of SHA256SUMS, which stands for the content of the whole release."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One shard to write."""
-
-    name: str
-    days: tuple[BuiltDay, ...]
 
 
 def publish(
@@ -116,7 +107,9 @@ def publish(
     )
     normalization, constants = common_normalization(store, built)
     released = _select(built, request, settings)
-    plans = _number(released, request)
+    plans = number_shards(
+        released, prefix=request.shard_prefix, days_per_shard=request.days_per_shard
+    )
 
     folder = layout.release_folder(request.name)
     for name in (SUMS, INDEX):
@@ -127,8 +120,9 @@ def publish(
         if name.endswith(".tar") and name not in names:
             store.delete(f"{folder}/{name}")
 
-    progress = Progress(f"release {request.name}", sum(map(_frames, plans)), report)
-    writer = _ShardMaker(folder, request, settings, store)
+    progress = Progress(f"release {request.name}", sum(plan.frames for plan in plans), report)
+    linked = request.days_per_shard == 1 and not request.complete_only
+    writer = ShardMaker(folder, store, case=settings.member_case, linked=linked)
     indexes: list[Index] = []
     for index in ordered_map(writer, plans, threads=settings.threads, name="release"):
         indexes.append(index)
@@ -155,6 +149,7 @@ def publish(
         last=max(slots),
         samples=len(slots),
         complete=sum(count == len(channels) for count in slots.values()),
+        alike=_alike(first),
         complete_only=request.complete_only,
         days_per_shard=request.days_per_shard,
     )
@@ -198,64 +193,13 @@ def _select(
     return released
 
 
-def _number(days: Sequence[BuiltDay], request: ReleaseRequest) -> list[_Plan]:
-    """Shards numbered from 1, the numbers padded to the width of the last."""
-    step = request.days_per_shard
-    groups = [tuple(days[start : start + step]) for start in range(0, len(days), step)]
-    width = len(str(len(groups)))
-    return [
-        _Plan(f"{request.shard_prefix}-{number:0{width}d}.tar", group)
-        for number, group in enumerate(groups, 1)
-    ]
-
-
-def _frames(plan: _Plan) -> int:
-    return sum(day.index.table.num_rows for day in plan.days)
-
-
-class _ShardMaker:
-    """Writes one shard of a release; shared by threads."""
-
-    def __init__(
-        self, folder: str, request: ReleaseRequest, settings: Settings, store: Store
-    ) -> None:
-        self._folder = folder
-        self._link = request.days_per_shard == 1 and not request.complete_only
-        self._settings = settings
-        self._store = store
-
-    def __call__(self, plan: _Plan) -> Index:
-        """The index of the shard, under its name in the release."""
-        path = f"{self._folder}/{plan.name}"
-        if self._link:
-            return self._linked(path, plan.name, plan.days[0])
-        return self._rewritten(path, plan)
-
-    def _linked(self, path: str, name: str, day: BuiltDay) -> Index:
-        self._store.link_or_copy(layout.shard(day.day), path)
-        found = self._store.sha256(path)
-        if found != day.index.shard_sha256:
-            raise damaged(
-                self._store, day.day, f"SHA-256 {found}, its index says {day.index.shard_sha256}"
-            )
-        return replace(day.index, shard=name)
-
-    def _rewritten(self, path: str, plan: _Plan) -> Index:
-        first = plan.days[0].index
-        with self._store.writer(path) as file:
-            writer = ShardWriter(
-                file, dtype=first.table["dtype"][0].as_py(), case=self._settings.member_case
-            )
-            for day in plan.days:
-                with self._store.open(layout.shard(day.day)) as source:
-                    try:
-                        writer.copy(source, day.index.table)
-                    except DamagedFileError as error:
-                        raise damaged(self._store, day.day, error) from error
-            summary = writer.close()
-        return Index(
-            summary.table, plan.name, summary.bytes, summary.sha256, first.normalization_version
-        )
+def _alike(table: pa.Table) -> bool:
+    """Whether the first five samples have the same channels, which Hugging Face's builder wants."""
+    samples: dict[datetime, set[str]] = {}
+    for slot, channel in zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True):
+        samples.setdefault(slot, set()).add(channel)
+    first = list(samples.values())[:5]
+    return all(channels == first[0] for channels in first)
 
 
 def _coverage(

@@ -66,12 +66,12 @@ def built_days(
                 found.setdefault(day, set()).add(match[2])
     if not found:
         asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
-        raise MissingInputError(f"no shard{asked} in {store.url}: materialise shards first")
+        raise MissingInputError(f"no shard{asked} in {store.url}: run build_shards first")
     halves = sorted(day for day, parts in found.items() if len(parts) < 2)
     if halves:
         raise MissingInputError(
             f"shard or index of {day_list(halves)} is not in {store.url}: "
-            "materialise shards of these days again"
+            "run build_shards for it again"
         )
     sizes = {
         year: store.sizes(f"shards/{year:04d}") for year in sorted({day.year for day in found})

@@ -48,7 +48,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
     )
 
     store: str = "./data"
@@ -168,6 +172,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword arguments, then the environment, then the TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+    @field_validator("store")
+    @classmethod
+    def _some_place(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a folder or a URL is needed")
+        return value
 
     @field_validator("channels", "aia_roots", "hmi_roots", mode="before")
     @classmethod
@@ -298,6 +309,7 @@ def _unknown(name: str) -> str:
 def _explain(problem: Mapping[str, Any]) -> str:
     """One pydantic complaint as a line that names the setting."""
     message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:
         return message
     name = str(problem["loc"][0])

@@ -182,15 +182,18 @@ class Cursor:
         DatasetError
             If it is no such state, or one of other samples or another order.
         """
+        absent = [key for key in self.state_dict() if key not in state]
+        if absent:
+            raise DatasetError(f"this is no state of such a loader: it has no {', '.join(absent)}")
         for key, value in self._identity.items():
-            if state.get(key) != value:
+            if state[key] != value:
                 raise DatasetError(
-                    f"this state has {key}={state.get(key)!r}, the loader {key}={value!r}: "
+                    f"this state has {key}={state[key]!r}, the loader {key}={value!r}: "
                     "it cannot go on from there"
                 )
-        epoch, position = state.get("epoch"), state.get("position")
+        epoch, position = state["epoch"], state["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
-            raise DatasetError("this state has no epoch and position")
+            raise DatasetError(f"this state is at sample {position!r} of epoch {epoch!r}")
         if epoch < 0 or not 0 <= position <= self._count:
             raise DatasetError(f"this state is at sample {position} of {self._count}")
         self.epoch, self.position, self.begun = epoch, position, False

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from sdoml_core.errors import DamagedFileError, StoreError
+from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
 from sdoml_core.loader.files import FileFacts, concerns, is_year, write_atomically
 
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
+REFUSALS: Final = ("PermissionError", "NoCredentialsError")
+"""Errors that no later try mends."""
 
 
 class RemoteFiles:
@@ -105,11 +107,13 @@ class RemoteFiles:
                 raise StoreError(f"there is no {path}") from error
             except _network_errors() as error:
                 status = getattr(error, "status", None)
-                final = isinstance(error, PermissionError) or (
+                final = type(error).__name__ in REFUSALS or (
                     status is not None and 400 <= status < 500 and status not in {408, 429}
                 )
                 if final or attempt + 1 == ATTEMPTS:
-                    raise StoreError(f"cannot read {path}: {error!r}") from error
+                    raise StoreError(
+                        f"cannot read {path}: {type(error).__name__}: {error}"
+                    ) from error
             time.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError
 
@@ -118,7 +122,11 @@ class RemoteFiles:
             import fsspec
 
             protocol = self.root.partition("://")[0]
-            self._connected = (os.getpid(), fsspec.filesystem(protocol, **self._options))
+            try:
+                filesystem = fsspec.filesystem(protocol, **self._options)
+            except (ValueError, ImportError) as error:
+                raise DatasetError(f"cannot open {self.root}: {error}") from error
+            self._connected = (os.getpid(), filesystem)
         return self._connected[1]
 
 

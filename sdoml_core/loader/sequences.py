@@ -126,7 +126,8 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             raise DatasetError(
                 f"no sequence of {len(self._offsets)} frames over "
                 f"{self._offsets[-1] - self._offsets[0]} can be filled; "
-                f"{len(candidates)} times lie far enough from the ends of the range"
+                f"{len(candidates)} times lie far enough from the ends of the range, and samples "
+                f"are {cadence_of(slots)} apart"
             )
 
     def _ages(

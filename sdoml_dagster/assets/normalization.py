@@ -21,6 +21,7 @@ from sdoml_dagster.assets.common import (
     retry_policy,
     table_metadata,
 )
+from sdoml_dagster.markdown import counted
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 
@@ -75,14 +76,14 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                 current = freeze(opened, fitted.normalization, replace=not building)
         if fitted:
             context.log.info(
-                f"{current.version}: {current.method}, fitted to {current.days} days "
-                f"from {current.first_day} to {current.last_day}"
+                f"normalization_stats: {current.version}, {current.method}, fitted to "
+                f"{counted(current.days, 'day')} from {current.first_day} to {current.last_day}"
             )
         left_out = [day.isoformat() for day in fitted.left_out] if fitted else []
         if left_out:
             context.log.warning(
-                f"{len(left_out)} days are processed in part and were left out, the first "
-                f"{left_out[0]}: materialise processed_aia and processed_hmi of them"
+                f"{counted(len(left_out), 'day')} left out, processed in part: the first is "
+                f"{left_out[0]}; run ingest for it again"
             )
         picture = _histograms(fitted) if fitted else _last_picture(context, current.version)
         return dg.MaterializeResult(

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from sdoml_dagster.assets.common import OWNERS, config_day, failures_explained, retry_policy
+from sdoml_dagster.markdown import counted
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 
@@ -68,8 +69,8 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
             )
             done = publish(request, settings=settings, store=opened, report=context.log.info)
         context.log.info(
-            f"release {request.name}: {done.card.samples} samples in "
-            f"{len(done.card.shards)} shards, {opened.locate(done.folder)}"
+            f"release {request.name}: {counted(done.card.samples, 'sample')} in "
+            f"{counted(len(done.card.shards), 'shard')}, {opened.locate(done.folder)}"
         )
         calendar = coverage_calendar(done.coverage.by_day(), title=f"Coverage of {request.name}")
         return dg.MaterializeResult(

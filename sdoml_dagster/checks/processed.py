@@ -7,7 +7,7 @@ from datetime import date, datetime
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
-from sdoml_core.errors import DamagedFileError, MissingInputError
+from sdoml_core.errors import DamagedFileError
 from sdoml_core.ledger import FrameRow
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
 from sdoml_dagster.settings import Settings
@@ -33,12 +33,12 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefinition:
     def rows_of(store: Store, day: date) -> list[FrameRow]:
-        from sdoml_dagster.day_tables import read_frame_table
+        from sdoml_dagster.day_tables import not_there, read_frame_table
 
         rows = read_frame_table(store, day, instrument)
         asset = f"processed_{instrument.lower()}"
         if rows is None:
-            raise MissingInputError(f"{asset} of {day} is not in {store.url}: materialise it first")
+            raise not_there(asset, day, store)
         return rows
 
     def coverage(store: Store, day: date, settings: Settings) -> Finding:

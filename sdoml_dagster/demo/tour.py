@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from sdoml_core.channels import INSTRUMENTS, parse_channels
+from sdoml_core.ledger import STATUSES
 from sdoml_dagster import layout
 from sdoml_dagster.day_sheet import day_sheet
 from sdoml_dagster.day_tables import read_ledger
@@ -26,6 +27,14 @@ from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
 INSTANCE = Path(__file__).with_name("dagster.yaml")
+NEXT = """
+Next
+  {release}/README.md describes the release.
+  In Python, after `.venv/bin/pip install -e '.[loader]'`:
+    from sdoml_core.loader import SDOMLlite
+    dataset = SDOMLlite("{shards}", channels={channels})
+    image, time = dataset[0]
+  `make ui` shows it all in Dagster's web UI, and docs/guide.md goes on from here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--days", type=int, default=2, help="number of days (%(default)s)")
     options = parser.parse_args(arguments)
+    if options.days < 1:
+        parser.error("--days must be 1 or more")
     folder: Path = options.folder.resolve()
     days = [options.start + timedelta(days=n) for n in range(options.days)]
     started = time.monotonic()
@@ -53,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Half as many slots as the dataset has: the tour is to take a minute or two.
             "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),
         }
+        print("The archive is played on this machine for as long as this runs. Settings:")
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
         os.environ.update(environment)
@@ -98,7 +110,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
                     statuses[row.channel]["stand-ins"] += 1
                 if row.status != "ok":
                     reasons[row.status, (row.reason or "").split("; ")[0][6:]] += 1
-    columns = ("ok", "stand-ins", "missing", "quality", "invalid", "blank")
+    columns = ("ok", "stand-ins", *STATUSES[1:])
     print("  channel   " + "".join(f"{column:>10}" for column in columns))
     for name, counts in statuses.items():
         print(f"  {name:<10}" + "".join(f"{counts[column]:>10}" for column in columns))
@@ -114,7 +126,10 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
     if sheet is not None:
         picture = folder / "sdoml-lite.png"
         picture.write_bytes(png(sheet))
-        print(f"\nThe Sun\n  {picture}")
+        print(f"\nThe Sun, rendered from two real frames\n  {picture}")
+    names = [channel.name for channel in channels[:3]]
+    print(NEXT.format(release=store.locate(layout.release_folder("sdoml-lite")),
+                      shards=store.locate("shards"), channels=names))  # fmt: skip
 
 
 if __name__ == "__main__":

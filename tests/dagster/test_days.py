@@ -193,7 +193,7 @@ def test_each_step_names_the_one_that_is_missing(settings: Settings, fetched: St
     with pytest.raises(MissingInputError, match="no processed day"):
         fit_store(settings, fetched)
     process(settings, fetched)
-    with pytest.raises(MissingInputError, match="materialise normalization_stats first"):
+    with pytest.raises(MissingInputError, match="run fit_normalization first"):
         pack(settings, fetched)
     fit(settings, fetched)
     with pytest.raises(MissingInputError, match="processed_aia of 2024-03-09 is not in"):

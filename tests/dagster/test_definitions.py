@@ -91,11 +91,11 @@ def test_all_instances_have_the_same_rules() -> None:
 @pytest.mark.parametrize(
     ("steps", "last", "config", "words"),
     [
-        ([], "processed_hmi", None, ["raw_hmi of 2024-03-08", "materialise it first"]),
-        ([], "shards", None, ["materialise normalization_stats first"]),
-        ([], "normalization_stats", None, ["materialise processed_aia and processed_hmi"]),
+        ([], "processed_hmi", None, ["raw_hmi of 2024-03-08", "run ingest for the day first"]),
+        ([], "shards", None, ["run fit_normalization first"]),
+        ([], "normalization_stats", None, ["run ingest first"]),
         (["raw_hmi"], "normalization_stats", {"first_day": "soon"}, ["first_day='soon'"]),
-        ([], "release", None, ["shard", "materialise"]),
+        ([], "release", None, ["no shard", "run build_shards"]),
     ],
     ids=["no raw", "no constants", "no processed", "bad config", "no shards"],
 )

@@ -54,6 +54,14 @@ def test_the_environment_wins_over_the_file(
     assert settings.start == datetime(2024, 3, 1, tzinfo=UTC)
 
 
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STORE", "END", "CHANNELS", "DEGRADATION_TABLE"):
+        monkeypatch.setenv(f"SDOML_{name}", "")
+    settings = Settings.load()
+    assert (settings.store, settings.end, settings.degradation_table) == ("./data", None, None)
+    assert settings.channels == DEFAULT_CHANNELS
+
+
 def test_what_kubernetes_adds_for_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_4000_TCP_ADDR"):
         monkeypatch.setenv(f"SDOML_{name}", "tcp://10.0.0.1:4000")
@@ -88,7 +96,7 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
 BAD = {
     "SDOML_RESOLUTION=500": "64, 128, 256, 512, 1024",
     "SDOML_CHANNELS=AIA_0999,HMI_M": "unknown channel AIA_0999",
-    "SDOML_CHANNELS=": "no channel given",
+    "SDOML_CHANNELS=,": "no channel given",
     "SDOML_CADENCE_MINUTES=7": "multiple of 15",
     "SDOML_CADENCE_MINUTES=2": "without HMI_M",
     "SDOML_CADENCE_MINUTES=0": "greater than or equal to 2",
@@ -98,9 +106,11 @@ BAD = {
     "SDOML_HMI_SCALE=big": "neither 'geometric' nor a number",
     "SDOML_DTYPE=int8": "float16",
     "SDOML_NORMALIZATION=quantile:2": "quantile",
-    "SDOML_THREADS=0": "greater than or equal to 1",
+    "SDOML_THREADS=0": "must be greater than or equal to 1",
+    "SDOML_RETRY_DELAY=soon": "must be a valid number",
+    "SDOML_STORE= ": "a folder or a URL is needed",
     "SDOML_AIA_ROOTS=ftp://jsoc": "http://",
-    "SDOML_HMI_ROOTS=": "at least one root",
+    "SDOML_HMI_ROOTS=,": "at least one root",
     "SDOML_MEMBER_CASE=camel": "'upper' or 'lower'",
     "SDOML_COVERAGE_ERROR=0.99": "must not exceed SDOML_COVERAGE_WARN",
     "SDOML_RESOLUTOIN=512": "did you mean resolution (SDOML_RESOLUTION)?",

@@ -4,22 +4,29 @@ import io
 import os
 import re
 import shutil
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from sdoml_core.aia import decode_aia, quality_reason
 from sdoml_core.errors import SdomlError
 from sdoml_core.hmi import decode_hmi
-from sdoml_core.loader import SDOMLlite, SDOMLliteSequences
+from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
+from sdoml_dagster.assets.common import InterruptedRunError, config_day, failures_explained
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
 from sdoml_dagster.fit import day_sketches, fit_store, freeze
 from sdoml_dagster.pack import pack_day
+from sdoml_dagster.partitions import run_days
 from sdoml_dagster.process import process_day
 from sdoml_dagster.publish import ReleaseRequest, publish
 from sdoml_dagster.settings import Settings
@@ -128,6 +135,19 @@ class Provoker:
         shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
         return SDOMLlite(folder, CHANNELS, **options)
 
+    def lacking(self) -> None:
+        """A channel at one time, the other at another."""
+        folder = self.folder / "lacking"
+        folder.mkdir()
+        pixels = io.BytesIO()
+        np.save(pixels, np.zeros((64, 64), np.float32))
+        with tarfile.open(folder / "sdoml-lite-1.tar", "w") as tar:
+            for name in ("2024/03/01/0000.AIA_0171", "2024/03/01/0015.HMI_M"):
+                member = tarfile.TarInfo(f"{name}.npy")
+                member.size = len(pixels.getvalue())
+                tar.addfile(member, io.BytesIO(pixels.getvalue()))
+        SDOMLlite(folder, CHANNELS)
+
     def mix(self, then: Callable[[], object]) -> None:
         before = self.store.read("normalization/current.json")
         other = fit_store(Settings.load(normalization="max"), self.store).normalization
@@ -160,6 +180,7 @@ class Provoker:
             "CADENCE_MINUTES": "10",
             "NORMALIZATION": "median",
             "HMI_SCALE": "big",
+            "THREADS": "0",
             "CONFIG": "nowhere.toml",
         }.items():
             yield lambda name=name, value=value: with_variable(name, value)
@@ -167,6 +188,18 @@ class Provoker:
         yield lambda: with_file("resoluton = 256\n")
         yield lambda: with_file("start = \n")
         yield lambda: ReleaseRequest(name="a/b")
+        yield lambda: ReleaseRequest(days_per_shard=0)
+        yield lambda: ReleaseRequest(first_day=OTHER, last_day=ONE)
+        yield lambda: config_day("soon", "first_day")
+        yield lambda: list(run_days(AskedFor(has_partition_key_range=False)))
+        yield lambda: list(run_days(AskedFor(has_partition_key_range=True)))
+        for options in (
+            "--select raw_hmi --partition 2024-03-10",
+            "--select raw_hmi --partition-range 2024-03-01...2024-03-02",
+            "--select release --partition 2024-03-01",
+        ):
+            yield lambda options=options: on_the_command_line(options)
+        yield interrupted
 
     def sketches(self) -> object:
         return day_sketches(self.store, ONE, "AIA")
@@ -223,6 +256,8 @@ class Provoker:
         yield lambda: self.load(["AIA_4500"])
         yield lambda: self.load(["AIA_0304"])
         yield lambda: self.load(date_start="2024-03-02", date_end="2024-03-01")
+        yield lambda: self.load(date_start="2030-01-01")
+        yield self.lacking
         yield lambda: self.load()["yesterday"]
         yield lambda: self.load()["2024-03-01T00:07"]
         yield lambda: self.load(units="kelvin")
@@ -230,6 +265,8 @@ class Provoker:
         yield lambda: self.bare(verify=True)
         yield lambda: SDOMLliteSequences(self.load(), past=2, gaps="hold")
         yield lambda: SDOMLliteSequences(self.load(), past=99, stride=timedelta(hours=6))
+        yield lambda: BatchSampler(self.load(), 2).load_state_dict({})
+        yield lambda: SDOMLlite("foo://bar/shards", CHANNELS)
         yield self.split
 
 
@@ -254,6 +291,31 @@ def jpeg(side: int) -> bytes:
 
 def complain(reason: str | None) -> None:
     raise SdomlError(reason)
+
+
+@dataclass(frozen=True)
+class AskedFor:
+    """A run's context that names no day, or a range without one."""
+
+    has_partition_key_range: bool
+    has_partition_key: bool = False
+    partition_keys: tuple[str, ...] = ()
+
+
+def on_the_command_line(options: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
+    command += ["-m", "sdoml_dagster.definitions", *options.split()]
+    environment = os.environ | {"SDOML_END": "2024-03-10"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    raise SdomlError(done.stderr.strip())
+
+
+def interrupted() -> None:
+    try:
+        with failures_explained():
+            raise KeyboardInterrupt
+    except InterruptedRunError as error:
+        raise SdomlError(str(error)) from None
 
 
 def with_variable(name: str, value: str) -> None:

@@ -144,7 +144,7 @@ def test_set_epoch_keeps_the_place_of_a_loaded_state():
         ({"seed": 9}, "seed=9, the loader seed=3"),
         ({"shuffle": False}, "shuffle=False"),
         ({"position": 41}, "sample 41 of 40"),
-        ({"position": None}, "no epoch and position"),
+        ({"position": None}, "sample None of epoch"),
         ({"epoch": -1}, "cannot|at sample"),
     ],
 )
@@ -168,3 +168,8 @@ def test_bounds_of_an_exhausted_epoch_hold_no_step():
 def test_what_is_left_joins_the_step_before_only_where_a_rank_would_have_none():
     assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
     assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
+
+
+def test_a_state_of_nothing_says_what_it_lacks() -> None:
+    with pytest.raises(DatasetError, match="it has no shuffle, seed, samples, epoch"):
+        BatchSampler(range(40), 4).load_state_dict({})

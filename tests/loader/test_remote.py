@@ -13,7 +13,7 @@ import pytest
 from synthetic_shards import FIRST, SIDE, at, frame, write_day
 from torch.utils.data import DataLoader
 
-from sdoml_core.errors import DamagedFileError, StoreError
+from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
 from sdoml_core.loader import BatchLoader, SDOMLlite, remote
 from sdoml_core.loader.files import LocalFiles
 
@@ -232,3 +232,8 @@ def test_a_url_of_a_local_folder_is_a_local_folder(release):
     dataset = SDOMLlite(f"file://{os.fspath(release)}")
     assert isinstance(dataset.reader.files, LocalFiles)
     check(dataset, 0)
+
+
+def test_a_protocol_that_is_not_known_is_refused_at_once() -> None:
+    with pytest.raises(DatasetError, match="cannot open foo://bar: Protocol not known: foo"):
+        SDOMLlite("foo://bar", ["AIA_0171"])
