@@ -10,7 +10,8 @@ from dagster_shared.check import CheckError
 
 from sdoml_core.errors import SettingError
 from sdoml_dagster.console import RunLogger
-from sdoml_dagster.settings import PREFIX, Settings
+from sdoml_dagster.setting_errors import PREFIX
+from sdoml_dagster.settings import Settings
 
 
 def is_command_line() -> bool:

@@ -1,15 +1,12 @@
 """All settings of a deployment: read, checked and documented in this one place.
 
 They come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
-(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins. Nothing else in the
-project reads an environment variable.
+(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins. No other module reads
+a setting from either; `setting_errors` refuses names in the environment that are none.
 """
 
-import difflib
 import os
-import re
 import tomllib
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,13 +23,7 @@ from pydantic_settings import (
 from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
 from sdoml_core.errors import SettingError
 from sdoml_core.method import parse_method
-
-PREFIX = "SDOML_"
-_CONFIG = f"{PREFIX}CONFIG"
-_SERVICE_LINK = re.compile(
-    r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
-)
-"""Variables that Kubernetes gives each container for each Service, such as one called ``sdoml``."""
+from sdoml_dagster.setting_errors import CONFIG, PREFIX, explain, refuse_unknown_variables
 
 RESOLUTIONS = (64, 128, 256, 512, 1024)
 DAY_MINUTES = 24 * 60
@@ -155,11 +146,13 @@ class Settings(BaseSettings):
         SettingError
             In one line, for whatever is wrong.
         """
-        _refuse_unknown_variables()
+        refuse_unknown_variables(cls.model_fields)
         try:
             return cls(**overrides)
         except ValidationError as error:
-            raise SettingError("; ".join(_explain(problem) for problem in error.errors())) from None
+            raise SettingError(
+                "; ".join(explain(problem, cls.model_fields) for problem in error.errors())
+            ) from None
 
     @classmethod
     def settings_customise_sources(
@@ -273,48 +266,14 @@ class Settings(BaseSettings):
 
 def _config_file() -> Path | None:
     """The TOML file to read; one that ``SDOML_CONFIG`` names must be there."""
-    named = os.environ.get(_CONFIG)
+    named = os.environ.get(CONFIG)
     path = Path(named or "sdoml.toml")
     if not path.is_file():
         if named:
-            raise SettingError(f"{_CONFIG}={named}: there is no such file")
+            raise SettingError(f"{CONFIG}={named}: there is no such file")
         return None
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}") from None
     return path
-
-
-def _refuse_unknown_variables() -> None:
-    """A misspelt variable would be a setting that silently has its default."""
-    unknown = [
-        variable[len(PREFIX) :].lower()
-        for variable in sorted(os.environ)
-        if variable.upper().startswith(PREFIX)
-        and variable != _CONFIG
-        and variable[len(PREFIX) :].lower() not in Settings.model_fields
-        and not _SERVICE_LINK.search(variable)
-    ]
-    if unknown:
-        raise SettingError("; ".join(map(_unknown, unknown)))
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [*Settings.model_fields, "config"], n=1)
-    hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
-    return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    """One pydantic complaint as a line that names the setting."""
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
-    if not problem["loc"]:
-        return message
-    name = str(problem["loc"][0])
-    if problem["type"] == "extra_forbidden":
-        return _unknown(name)
-    given = problem["input"]
-    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
-    return f"{PREFIX}{name.upper()}={shown}: {message}"

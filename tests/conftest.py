@@ -11,7 +11,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.ui import INSTANCE
-from sdoml_dagster.settings import PREFIX, Settings
+from sdoml_dagster.setting_errors import PREFIX
+from sdoml_dagster.settings import Settings
 
 SMALL = {
     "SDOML_START": "2024-03-01",

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
-from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
 from sdoml_core.loader.collate import Sample, Samples, collate
 from sdoml_core.loader.pipeline import Pending
 from sdoml_core.loader.reader import FrameReader
 from sdoml_core.loader.report import Coverage, count_coverage, describe
+from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.sources import open_catalog, open_files
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
-from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
+from sdoml_core.loader.times import Time, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Those of the original's loader, in its order."""
@@ -92,7 +92,7 @@ class SDOMLlite(Dataset[Sample]):
     ):
         files = open_files(data_dir, storage_options=storage_options, cache_dir=cache_dir)
         catalog = open_catalog(files, cache_dir=cache_dir)
-        self.channels = _check_channels(channels, catalog.channels, files.root)
+        self.channels = check_channels(channels, catalog.channels, files.root)
         self.reader = FrameReader(files, catalog, self.channels, units=units, verify=verify)
         self.data_dir = os.fspath(data_dir)
         self.transform = transform
@@ -100,50 +100,15 @@ class SDOMLlite(Dataset[Sample]):
         self.threads = threads
         self._facts = catalog.facts(self.channels) if metadata else None
         self._buffers = Buffers()
-        self._select(date_start, date_end, date_exclusions or ())
-
-    def _select(
-        self,
-        date_start: Time | None,
-        date_end: Time | None,
-        exclusions: Iterable[tuple[Time, Time]],
-    ) -> None:
-        """Find the samples that have every channel and lie in the range."""
-        slots = self.reader.catalog.slots
-        if not len(slots):
-            raise DatasetError(f"the shards in {self.data_dir} are empty")
-        first, beyond = slots[0], slots[-1] + np.timedelta64(1, "s")
-        start = first if date_start is None else parse_time(date_start, "date_start")
-        end = beyond if date_end is None else parse_time(date_end, "date_end")
-        there = f"{self.data_dir} has {iso(slots[0])} to {iso(slots[-1])}"
-        if date_start is not None and date_end is not None and start >= end:
-            raise DatasetError(f"empty range: {iso(start)} is not before {iso(end)}; {there}")
-        if end <= first or start >= beyond:
-            raise DatasetError(f"nothing between {iso(start)} and {iso(end)}; {there}")
-        self.date_exclusions = [
-            (parse_time(a, "date_exclusions"), parse_time(b, "date_exclusions"))
-            for a, b in exclusions
-        ]
-        for a, b in self.date_exclusions:
-            if a >= b:
-                raise DatasetError(f"empty exclusion: {iso(a)} is not before {iso(b)}")
-        self.ranges = [(max(start, first), min(end, beyond))]
-        wanted = self.allowed()
-        complete = (self.reader.offsets >= 0).all(axis=1)
-        self.rows: NDArray[np.int64] = np.flatnonzero(wanted & complete)
-        self.times: NDArray[np.datetime64] = slots[self.rows]
-        if not len(self.rows):
-            counts = (self.reader.offsets[wanted] >= 0).sum(axis=0).tolist()
-            each = ", ".join(f"{c} {n}" for c, n in zip(self.channels, counts, strict=True))
-            raise DatasetError(
-                f"no sample between {iso(start)} and {iso(end)} has all channels asked for; "
-                f"of {int(wanted.sum())} samples there have: {each}"
-            )
-
-    def allowed(self) -> NDArray[np.bool_]:
-        """Which rows of the catalog lie in the ranges of the dataset and are not excluded."""
-        slots = self.reader.catalog.slots
-        return inside(slots, self.ranges) & ~inside(slots, self.date_exclusions)
+        self.selection = Selection(
+            catalog.slots,
+            self.reader.offsets,
+            self.channels,
+            start=date_start,
+            end=date_end,
+            exclusions=date_exclusions or (),
+            source=self.data_dir,
+        )
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
         """The part of the dataset that lies in half-open ranges; shares all else with it.
@@ -153,17 +118,8 @@ class SDOMLlite(Dataset[Sample]):
         DatasetError
             If there is no sample in them.
         """
-        bounds = [(parse_time(start), parse_time(end)) for start, end in ranges]
         part = copy.copy(self)
-        part.ranges = intersect(self.ranges, bounds)
-        keep = inside(self.times, part.ranges)
-        if not keep.any():
-            listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
-            raise DatasetError(
-                f"no sample in {listed or 'no range at all'}; "
-                f"there are {iso(self.times[0])} to {iso(self.times[-1])}"
-            )
-        part.rows, part.times = self.rows[keep], self.times[keep]
+        part.selection = self.selection.within(ranges)
         return part
 
     def split(
@@ -186,6 +142,16 @@ class SDOMLlite(Dataset[Sample]):
     ) -> Splits:
         """Parts by months of the year, such as ``{"train": range(1, 9), "test": (11, 12)}``."""
         return Splits.of(self, month_ranges(self.times, months), guard=guard)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the samples in the catalog."""
+        return self.selection.rows
+
+    @property
+    def times(self) -> NDArray[np.datetime64]:
+        """Slots of the samples, ascending."""
+        return self.selection.times
 
     @property
     def dates(self) -> list[datetime]:
@@ -254,7 +220,7 @@ class SDOMLlite(Dataset[Sample]):
             For a time at which there is no sample.
         """
         if isinstance(index, str | date | np.datetime64):
-            return self._row_at(parse_time(index))
+            return self.selection.row_at(parse_time(index))
         try:
             number = operator.index(index)
         except TypeError as error:
@@ -267,31 +233,7 @@ class SDOMLlite(Dataset[Sample]):
 
     def find(self, time: Time) -> int | None:
         """Number of the sample at a time; None where there is none."""
-        wanted = parse_time(time)
-        number = int(np.searchsorted(self.times, wanted))
-        return number if number < len(self) and self.times[number] == wanted else None
-
-    def _row_at(self, time: np.datetime64) -> int:
-        catalog, times = self.reader.catalog, self.times
-        number = int(np.searchsorted(times, time))
-        if number < len(times) and times[number] == time:
-            return int(self.rows[number])
-        row = int(np.searchsorted(catalog.slots, time))
-        if not inside(np.array([time]), self.ranges)[0]:
-            why = f"the dataset runs from {iso(times[0])} to {iso(times[-1])}"
-        elif inside(np.array([time]), self.date_exclusions)[0]:
-            why = "it is excluded"
-        elif row < len(catalog) and catalog.slots[row] == time:
-            lacking = [
-                name
-                for name, place in zip(self.channels, self.reader.offsets[row], strict=True)
-                if place < 0
-            ]
-            why = f"it lacks {', '.join(lacking)}"
-        else:
-            why = "there is nothing at that time"
-        near = [iso(t) for t in times[max(0, number - 1) : number + 1]]
-        raise DatasetError(f"no sample at {iso(time)}: {why}; the nearest are {', '.join(near)}")
+        return self.selection.find(parse_time(time))
 
     def facts(self, row: int) -> dict[str, dict[str, Any]]:
         """What is on record of each frame of a sample, by channel.
@@ -314,7 +256,7 @@ class SDOMLlite(Dataset[Sample]):
 
     def coverage(self) -> Coverage:
         """How many frames of each channel there are, by month, over the range of the dataset."""
-        return count_coverage(self.reader.catalog, self.ranges, self.rows)
+        return count_coverage(self.reader.catalog, self.selection.ranges, self.rows)
 
     def __repr__(self) -> str:
         return describe(self)
@@ -324,23 +266,3 @@ class SDOMLlite(Dataset[Sample]):
         from sdoml_core.loader.plots import plot_sample
 
         return plot_sample(self, index, path)
-
-
-def _check_channels(
-    channels: Sequence[str], available: Sequence[str], root: str
-) -> tuple[str, ...]:
-    """Names in upper case, in the order given."""
-    names = [channels] if isinstance(channels, str) else list(channels)
-    names = [name.upper() for name in names]
-    there = f"{root} has {', '.join(available) or 'no frame at all'}"
-    if not names:
-        raise DatasetError(f"no channel asked for; {there}")
-    unknown = [name for name in names if name not in CHANNELS]
-    if unknown:
-        raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
-    absent = [name for name in names if name not in available]
-    if absent:
-        raise DatasetError(f"there is no {', '.join(absent)}; {there}")
-    if len(set(names)) < len(names):
-        raise DatasetError(f"a channel is asked for twice: {', '.join(names)}")
-    return tuple(names)

@@ -92,7 +92,7 @@ def count_coverage(
 
 def describe(dataset: "SDOMLlite") -> str:
     """The ``repr`` of a dataset: what is in it, in a few lines."""
-    reader, times = dataset.reader, dataset.times
+    reader, times, exclusions = dataset.reader, dataset.times, dataset.selection.exclusions
     catalog = reader.catalog
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(dataset.coverage().slots)
@@ -103,7 +103,7 @@ def describe(dataset: "SDOMLlite") -> str:
             f"  samples   {len(dataset):,} of {slots:,} slots every {minutes} min, "
             f"in {shards:,} shards",
             f"  time      {iso(times[0])} to {iso(times[-1])}"
-            + (f", {len(dataset.date_exclusions)} exclusions" if dataset.date_exclusions else ""),
+            + (f", {len(exclusions)} exclusions" if exclusions else ""),
             f"  channels  {', '.join(dataset.channels)}",
             f"  pixels    {catalog.resolution} × {catalog.resolution}, {catalog.dtype} in shards, "
             f"{reader.units}",

@@ -101,13 +101,13 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _find(self) -> None:
         """Find the times that have a sequence."""
         dataset, slots = self.dataset, self.dataset.reader.catalog.slots
-        allowed = dataset.allowed()
+        allowed = dataset.selection.allowed()
         there = (dataset.reader.offsets >= 0) & allowed[:, None]
         rows = np.arange(len(slots))[:, None]
         # Row of the last frame of each channel up to each row; −1 before the first.
         self._latest = np.maximum.accumulate(np.where(there, rows, -1).astype(np.int32), axis=0)
         whole = np.zeros(len(slots), bool)
-        for start, end in dataset.ranges:
+        for start, end in dataset.selection.ranges:
             whole |= (slots + self._offsets[0] >= start) & (slots + self._offsets[-1] < end)
         candidates = np.flatnonzero(whole & there.any(axis=1))
         filled = np.ones(len(candidates), bool)
@@ -143,7 +143,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         latest = np.where(rows[:, None] >= 0, self._latest[rows], -1)
         age = times[:, None] - slots[latest]
         never = np.timedelta64(np.iinfo(np.int64).max, "s")
-        for start, end in self.dataset.ranges:
+        for start, end in self.dataset.selection.ranges:
             here = ((times >= start) & (times < end))[:, None]
             age = np.where(here & (slots[latest] < start), never, age)
         return latest, np.where(latest >= 0, age, never)

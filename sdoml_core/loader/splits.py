@@ -68,7 +68,9 @@ class Splits(Mapping[str, "SDOMLlite"]):
         for name, part in self.items():
             first, last = iso(part.times[0]), iso(part.times[-1])
             share = f"{100 * len(part) / total:.1f} %"
-            rows.append((name, first, last, str(len(part.ranges)), f"{len(part):,}", share))
+            rows.append(
+                (name, first, last, str(len(part.selection.ranges)), f"{len(part):,}", share)
+            )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 from sdoml_dagster.demo import sky
 from sdoml_dagster.demo.absences import Condition, Quality
 from sdoml_dagster.demo.planes import PROFILE_STEP, SIZE, planes
+from sdoml_dagster.demo.regions import paint_region
 from sdoml_dagster.demo.sun import Sun, pattern, see
-from sdoml_dagster.demo.surface import (
-    TONE_STEP,
-    TONES,
-    paint_corona,
-    paint_region,
-)
+from sdoml_dagster.demo.surface import TONE_STEP, TONES, paint_corona
 
 BLANK = -(2**31)
 PIXEL_SCALE = 2.4

@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 
 from sdoml_dagster.demo import sky
 from sdoml_dagster.demo.planes import SIZE, planes
-from sdoml_dagster.demo.surface import (
-    PATTERN,
-    draw_region,
-    paint_region,
-    turn_field,
-    turn_texture,
-)
+from sdoml_dagster.demo.regions import PATTERN, draw_region, paint_region
+from sdoml_dagster.demo.surface import turn_field, turn_texture
 
 _REMEMBERED = 6
 """Minutes kept, 12 MB each: clients ask for all wavelengths of a slot at about the same time."""

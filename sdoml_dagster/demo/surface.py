@@ -15,37 +15,12 @@ frames are the same on every machine. Noise comes from a counter-based generator
 import numpy as np
 from numba import njit
 
+from sdoml_dagster.demo.noise import normal
 from sdoml_dagster.demo.planes import CENTRE, PROFILE_STEP
 
 TONES = 2048
 """Entries of a tone curve: texture 0 … 16 in equal steps."""
 TONE_STEP = 16 / TONES
-PATTERN = 160
-"""Pixels across the pattern of an active region, six times its size."""
-PATTERN_STEP = 6 / (PATTERN - 1)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _random(seed, counter):  # type: ignore[no-untyped-def]
-    """Splitmix64: 64 random bits for a counter."""
-    z = seed + counter * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _normal(seed, counter):  # type: ignore[no-untyped-def]
-    """About a standard normal deviate: four 16-bit uniforms, summed and scaled."""
-    bits = _random(seed, counter)
-    mask = np.uint64(0xFFFF)
-    total = (
-        (bits & mask)
-        + ((bits >> np.uint64(16)) & mask)
-        + ((bits >> np.uint64(32)) & mask)
-        + (bits >> np.uint64(48))
-    )
-    return (np.float64(total) - 131070.0) * 2.6429e-05
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -108,109 +83,6 @@ def _surface_row(  # type: ignore[no-untyped-def]
             value += share * (_between(lines, work[1, k]) - value)
         out[k] = value
     return first, last
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _value_noise(seed, a, b):  # type: ignore[no-untyped-def]
-    """Smooth noise in [0, 1] over a plane, from a lattice of random values."""
-    shifted_a, shifted_b = a + 512.0, b + 512.0
-    i, j = int(shifted_a), int(shifted_b)
-    p, q = shifted_a - i, shifted_b - j
-    p, q = p * p * (3 - 2 * p), q * q * (3 - 2 * q)
-    scale = 1 / 4294967296.0
-    place = i + 4096 * j
-    v00 = np.float64(_random(seed, np.uint64(place)) >> np.uint64(32)) * scale
-    v10 = np.float64(_random(seed, np.uint64(place + 1)) >> np.uint64(32)) * scale
-    v01 = np.float64(_random(seed, np.uint64(place + 4096)) >> np.uint64(32)) * scale
-    v11 = np.float64(_random(seed, np.uint64(place + 4097)) >> np.uint64(32)) * scale
-    return (v00 * (1 - p) + v10 * p) * (1 - q) + (v01 * (1 - p) + v11 * p) * q
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def draw_region(seed, pattern):  # type: ignore[no-untyped-def]
-    """The pattern of an active region, which it keeps for life.
-
-    Parameters
-    ----------
-    seed
-        uint64.
-    pattern
-        Out, float32 (2, `PATTERN`, `PATTERN`), over −3 … 3 region sizes west and north: field
-        and hot plasma, both about 1 at most.
-    """
-    for row in range(PATTERN):
-        b = row * PATTERN_STEP - 3
-        for column in range(PATTERN):
-            a = column * PATTERN_STEP - 3
-            d2 = a * a + b * b
-            fade = max(1 - d2 / 9, 0.0)
-            fade *= fade
-            patch = _value_noise(seed, 2.5 * a, 2.5 * b)
-            grain = _value_noise(seed + np.uint64(1), 9 * a, 9 * b)
-            lead = (a - 0.7) * (a - 0.7) * 1.6 + (b - 0.1) * (b - 0.1) * 2.0
-            trail = (a + 0.8) * (a + 0.8) * 0.9 + (b + 0.15) * (b + 0.15) * 1.4
-            lead, trail = 1 / (1 + lead) ** 2, 0.9 / (1 + trail) ** 2
-            # one spot leads; what trails is broken up
-            clumps = patch * grain * 3
-            spot = lead * lead
-            loose = 1.6 * lead * (1 - lead) * clumps * clumps - trail * clumps * clumps
-            pattern[0, row, column] = np.float32((spot + loose) * fade)
-            # arcades: rings around the neutral line, broken up by noise
-            arc = np.sqrt(a * a * 0.8 + b * b * 1.7) * 3.2 + 1.6 * patch
-            wave = abs(arc - np.int32(arc) - 0.5) * 2
-            core = 1 / (1 + 0.9 * a * a + 1.8 * b * b) ** 2
-            pattern[1, row, column] = np.float32(
-                core * (0.35 + 0.5 * wave + 0.9 * patch * grain) * fade
-            )
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def paint_region(radius, region, pattern, field, glow):  # type: ignore[no-untyped-def]
-    """Add an active region to planes.
-
-    Parameters
-    ----------
-    radius
-        Of the solar disk, in pixels.
-    region
-        A row of numbers from `sky.Region.numbers`.
-    pattern
-        From `draw_region`.
-    field, glow
-        float32 (1024, 1024), south up: gauss along the line of sight, and how much hot plasma
-        stands there (about 1 in the core of a region).
-    """
-    size = field.shape[0]
-    scale, strength = region[9], region[10]
-    reach = 3.0 * scale * radius
-    row0 = max(0, int(CENTRE + region[1] * radius - reach))
-    row1 = min(size, int(CENTRE + region[1] * radius + reach) + 2)
-    column0 = max(0, int(CENTRE + region[0] * radius - reach))
-    column1 = min(size, int(CENTRE + region[0] * radius + reach) + 2)
-    steps = 1 / (scale * PATTERN_STEP)
-    middle = 3 / PATTERN_STEP
-    for row in range(row0, row1):
-        y = (row - CENTRE) / radius
-        for column in range(column0, column1):
-            x = (column - CENTRE) / radius
-            r2 = x * x + y * y
-            if r2 >= 1:
-                continue
-            z = np.sqrt(1 - r2)
-            a = (x * region[3] + y * region[4] + z * region[5]) * steps + middle
-            b = (x * region[6] + y * region[7] + z * region[8]) * steps + middle
-            if a < 0 or b < 0 or a >= PATTERN - 1 or b >= PATTERN - 1:
-                continue
-            i, j = np.uint32(a), np.uint32(b)
-            p, q = a - i, b - j
-            for layer in range(2):
-                low = pattern[layer, j, i] * (1 - p) + pattern[layer, j, i + 1] * p
-                high = pattern[layer, j + 1, i] * (1 - p) + pattern[layer, j + 1, i + 1] * p
-                value = low * (1 - q) + high * q
-                if layer == 0:
-                    field[row, column] += np.float32(value * strength * z)
-                else:
-                    glow[row, column] += np.float32(value * abs(strength) / 800)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -318,7 +190,7 @@ def paint_corona(  # type: ignore[no-untyped-def]
         for column in range(size):
             distance[column] = np.sqrt(y2 + (column - CENTRE) * (column - CENTRE)) * inverse
         for column in range(size):
-            deviate[column] = _normal(seed, np.uint64(row * 1024 + column))
+            deviate[column] = normal(seed, np.uint64(row * 1024 + column))
         for column in range(size):
             r = distance[column]
             place = r * (1 / PROFILE_STEP)
@@ -380,7 +252,7 @@ def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def
         if abs(y) >= 1:
             continue
         for column in range(first, last):
-            deviate[column] = noise * _normal(seed, np.uint64(row * 1024 + column))
+            deviate[column] = noise * normal(seed, np.uint64(row * 1024 + column))
         for column in range(first, last):
             b = gauss[row, column] + deviate[column]
             root = np.sqrt(abs(b) + 30)

@@ -14,7 +14,8 @@ import yaml
 import sdoml_core.index
 from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFormat
 from sdoml_dagster.definitions import build_defs
-from sdoml_dagster.settings import PREFIX, Settings
+from sdoml_dagster.setting_errors import PREFIX
+from sdoml_dagster.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graph import PICTURE, draw

@@ -115,7 +115,7 @@ def test_no_sequence_reaches_beyond_its_range_or_into_an_exclusion(release, gaps
     part = whole.within([("2022-11-01T04:00", "2022-11-02T05:00"), ("2022-11-03", "2022-11-04")])
     options = {"max_age": timedelta(days=2)} if gaps == "hold" else {}
     sequences = SDOMLliteSequences(part, past=3, horizon=QUARTER, gaps=gaps, **options)
-    bounds = [tuple(map(np.datetime64, map(str, pair))) for pair in part.ranges]
+    bounds = [tuple(map(np.datetime64, map(str, pair))) for pair in part.selection.ranges]
     for item in sequences:
         times = [np.datetime64(time) for time in item["times"]]
         ages = item.get("age", torch.zeros(4, 1))[:, 0].tolist()

@@ -1,0 +1,180 @@
+"""Which samples of a catalog a dataset has: those of its ranges that have every channel."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
+
+INSTANT: Final = np.timedelta64(1, "s")
+
+
+class Selection:
+    """Samples in order of time.
+
+    Parameters
+    ----------
+    slots
+        Times of all samples of the catalog, ascending.
+    offsets
+        Where each frame is, negative where it is missing: (samples, channels).
+    channels
+        Their names, for messages.
+    start, end
+        Half-open range; None where it has no bound.
+    exclusions
+        Pairs (start, end), half-open, of what is left out.
+    source
+        Where the samples are, for messages.
+
+    Attributes
+    ----------
+    ranges
+        What the samples may lie in: half-open pairs.
+    rows, times
+        Of the samples, in the catalog.
+
+    Raises
+    ------
+    DatasetError
+        For a range or an exclusion that is empty, or where no sample is left.
+    """
+
+    def __init__(
+        self,
+        slots: NDArray[np.datetime64],
+        offsets: NDArray[np.int64],
+        channels: Sequence[str],
+        *,
+        start: Time | None,
+        end: Time | None,
+        exclusions: Iterable[tuple[Time, Time]],
+        source: str,
+    ):
+        if not len(slots):
+            raise DatasetError(f"the shards in {source} are empty")
+        self._slots = slots
+        self._offsets = offsets
+        self._channels = channels
+        self.ranges = [self._bounds(start, end, source)]
+        self.exclusions = [
+            (parse_time(a, "date_exclusions"), parse_time(b, "date_exclusions"))
+            for a, b in exclusions
+        ]
+        for a, b in self.exclusions:
+            if a >= b:
+                raise DatasetError(f"empty exclusion: {iso(a)} is not before {iso(b)}")
+        wanted = self.allowed()
+        self.rows: NDArray[np.int64] = np.flatnonzero(wanted & (offsets >= 0).all(axis=1))
+        self.times: NDArray[np.datetime64] = slots[self.rows]
+        if not len(self.rows):
+            counts = (offsets[wanted] >= 0).sum(axis=0).tolist()
+            each = ", ".join(f"{c} {n}" for c, n in zip(channels, counts, strict=True))
+            first, beyond = self.ranges[0]
+            raise DatasetError(
+                f"no sample between {iso(first)} and {iso(beyond)} has all channels asked for; "
+                f"of {int(wanted.sum())} samples there have: {each}"
+            )
+
+    def _bounds(
+        self, start: Time | None, end: Time | None, source: str
+    ) -> tuple[np.datetime64, np.datetime64]:
+        """The part of a range in which there is anything."""
+        first, beyond = self._slots[0], self._slots[-1] + INSTANT
+        a = first if start is None else parse_time(start, "date_start")
+        b = beyond if end is None else parse_time(end, "date_end")
+        found = f"{source} has {iso(first)} to {iso(self._slots[-1])}"
+        if start is not None and end is not None and a >= b:
+            raise DatasetError(f"empty range: {iso(a)} is not before {iso(b)}; {found}")
+        if b <= first or a >= beyond:
+            raise DatasetError(f"nothing between {iso(a)} and {iso(b)}; {found}")
+        return max(a, first), min(b, beyond)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which rows of the catalog lie in the ranges and are not excluded."""
+        return inside(self._slots, self.ranges) & ~inside(self._slots, self.exclusions)
+
+    def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
+        """The samples that lie in half-open ranges as well.
+
+        Raises
+        ------
+        DatasetError
+            If there is none.
+        """
+        bounds = [(parse_time(start), parse_time(end)) for start, end in ranges]
+        part = copy.copy(self)
+        part.ranges = intersect(self.ranges, bounds)
+        keep = inside(self.times, part.ranges)
+        if not keep.any():
+            listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
+            raise DatasetError(
+                f"no sample in {listed or 'no range at all'}; "
+                f"there are {iso(self.times[0])} to {iso(self.times[-1])}"
+            )
+        part.rows, part.times = self.rows[keep], self.times[keep]
+        return part
+
+    def find(self, time: np.datetime64) -> int | None:
+        """Number of the sample at a time; None where there is none."""
+        number = int(np.searchsorted(self.times, time))
+        return number if number < len(self.times) and self.times[number] == time else None
+
+    def row_at(self, time: np.datetime64) -> int:
+        """Row of the catalog of the sample at a time.
+
+        Raises
+        ------
+        DatasetError
+            Where there is none: says why, and which are nearest.
+        """
+        number = self.find(time)
+        if number is not None:
+            return int(self.rows[number])
+        after = int(np.searchsorted(self.times, time))
+        near = [iso(t) for t in self.times[max(0, after - 1) : after + 1]]
+        raise DatasetError(
+            f"no sample at {iso(time)}: {self._why_not(time)}; the nearest are {', '.join(near)}"
+        )
+
+    def _why_not(self, time: np.datetime64) -> str:
+        if not inside(np.array([time]), self.ranges)[0]:
+            return f"the dataset runs from {iso(self.times[0])} to {iso(self.times[-1])}"
+        if inside(np.array([time]), self.exclusions)[0]:
+            return "it is excluded"
+        row = int(np.searchsorted(self._slots, time))
+        if row < len(self._slots) and self._slots[row] == time:
+            frames = zip(self._channels, self._offsets[row], strict=True)
+            return f"it lacks {', '.join(name for name, place in frames if place < 0)}"
+        return "there is nothing at that time"
+
+
+def check_channels(
+    channels: Sequence[str] | str, available: Sequence[str], source: str
+) -> tuple[str, ...]:
+    """Names of channels in upper case, in the order given.
+
+    Raises
+    ------
+    DatasetError
+        For names that are none, that are not available, or come twice.
+    """
+    names = [channels] if isinstance(channels, str) else list(channels)
+    names = [name.upper() for name in names]
+    there = f"{source} has {', '.join(available) or 'no frame at all'}"
+    if not names:
+        raise DatasetError(f"no channel asked for; {there}")
+    unknown = [name for name in names if name not in CHANNELS]
+    if unknown:
+        raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
+    absent = [name for name in names if name not in available]
+    if absent:
+        raise DatasetError(f"there is no {', '.join(absent)}; {there}")
+    if len(set(names)) < len(names):
+        raise DatasetError(f"a channel is asked for twice: {', '.join(names)}")
+    return tuple(names)

@@ -1,0 +1,57 @@
+"""What is wrong with a setting, as one line that names it."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sdoml_core.errors import SettingError
+
+PREFIX = "SDOML_"
+CONFIG = f"{PREFIX}CONFIG"
+_SERVICE_LINK = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
+)
+"""Variables that Kubernetes gives each container for each Service, such as one called ``sdoml``."""
+
+
+def refuse_unknown_variables(known: Iterable[str]) -> None:
+    """A misspelt variable would be a setting that silently has its default.
+
+    Raises
+    ------
+    SettingError
+        For each variable with our prefix that is none of the known settings.
+    """
+    names = set(known)
+    unknown = [
+        variable[len(PREFIX) :].lower()
+        for variable in sorted(os.environ)
+        if variable.upper().startswith(PREFIX)
+        and variable != CONFIG
+        and variable[len(PREFIX) :].lower() not in names
+        and not _SERVICE_LINK.search(variable)
+    ]
+    if unknown:
+        raise SettingError("; ".join(_unknown(name, names) for name in unknown))
+
+
+def explain(problem: Mapping[str, Any], known: Iterable[str]) -> str:
+    """One of pydantic's complaints as a line that names the setting."""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return _unknown(name, known)
+    given = problem["input"]
+    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
+    return f"{PREFIX}{name.upper()}={shown}: {message}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted([*known, "config"]), n=1)
+    hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
+    return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
