@@ -4,9 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sdoml_dagster.demo.archive import Archive
+from tests.deployment import STATUS, Deployment
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
 COMMAND += ["-m", "sdoml_dagster.definitions", "--select", "raw_aia,raw_hmi"]
@@ -39,3 +43,39 @@ def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
     done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(Path(environment["SDOML_STORE"]).rglob("*.fits"))) == 8
+
+
+TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+"""What the button in the UI sends."""
+
+
+@pytest.mark.timeout(400)
+def test_terminate_ends_a_run_that_would_be_retried(
+    environment: dict[str, str], frame_cache: Path, tmp_path: Path
+) -> None:
+    with Archive(cache=frame_cache, absences=False, latency=2) as slow:
+        variables = environment | {
+            "SDOML_AIA_ROOTS": slow.aia_root,
+            "SDOML_MAX_CONNECTIONS": "1",
+            "SDOML_RETRY_DELAY": "120",
+            "DAGSTER_HOME": str(tmp_path / "ui"),
+        }
+        with Deployment(variables) as deployment:
+            backfill = deployment.launch(["raw_aia", "processed_aia"], ["2024-03-08"])
+            wait_until(lambda: len(slow.log.requests) > 1, seconds=120)
+            (run,) = deployment.graphql(STATUS, id=backfill)["partitionBackfillOrError"]["runs"]
+            answer = deployment.graphql(TERMINATE, id=run["id"])
+            assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+            found = deployment.wait(backfill, timeout=60)
+            (run,) = found["runs"]
+            assert run["status"] == "CANCELED", found
+            asked = len(slow.log.requests)
+            time.sleep(5)
+            assert len(slow.log.requests) == asked
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
