@@ -1,6 +1,9 @@
 """The RICE_1 decoder against astropy's compressor, bit for bit, and against damage."""
 
 import io
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -138,3 +141,43 @@ def test_random_bytes_never_escape_the_row_and_mean_the_same_wherever_they_lie(
     assert status == rice.OK or status in rice.PROBLEMS
     if status == rice.OK:
         np.testing.assert_array_equal(row, row_amid)
+
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+from sdoml_core import rice
+
+libc = ctypes.CDLL(None, use_errno=True)
+room = mmap.mmap(-1, 64 * mmap.PAGESIZE)
+start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+last = ctypes.c_void_p(start + len(room) - mmap.PAGESIZE)
+assert libc.mprotect(last, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0  # PROT_NONE: a touch is death
+everything = np.frombuffer(room, np.uint8)[: -mmap.PAGESIZE]
+random = np.random.default_rng(0)
+seen = set()
+for number in range(20000):
+    tile = random.integers(0, 256, random.integers(4, 400), np.uint8)
+    if number % 2:
+        tile[random.integers(4, tile.size + 1) :] = 0 if number % 4 == 1 else 255
+    width, bytepix = int(random.integers(1, 300)), (2, 4)[number % 2]
+    stream = everything[everything.size - tile.size :]
+    stream[:] = tile
+    row = np.empty(width, np.int32)
+    seen.add(rice.decode_row(stream, np.array([0, tile.size]), 32, bytepix, row))
+if sys.argv[1:]:
+    stream.ctypes.data_as(ctypes.POINTER(ctypes.c_char))[tile.size]
+print(sorted(seen))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="guards memory with Linux's mprotect")
+def test_no_stream_makes_it_read_beyond_the_buffer() -> None:
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", GUARDED, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[0, 1, 2, 3]\n"  # each outcome that there is
+    assert run("touch it").returncode == -signal.SIGSEGV  # the guard works
