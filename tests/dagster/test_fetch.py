@@ -2,8 +2,10 @@
 
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -26,15 +28,16 @@ ONE = {"channels": ("AIA_0171",), "cadence_minutes": 360}
 class Faulty(FaultPlan):
     """A plan that can change its mind."""
 
-    gone: frozenset[str] = frozenset()
-    fault = Fault.NOT_FOUND
+    faulty: Mapping[str, Fault] = MappingProxyType({})
 
     def choose(self, path: str, attempt: int) -> Fault | None:
-        return self.fault if path.rpartition("/")[2] in self.gone else None
+        return self.faulty.get(path.rpartition("/")[2])
 
     def lose(self, *names: str, fault: Fault = Fault.NOT_FOUND) -> None:
-        object.__setattr__(self, "gone", frozenset(names))
-        object.__setattr__(self, "fault", fault)
+        self.hit(dict.fromkeys(names, fault))
+
+    def hit(self, faulty: Mapping[str, Fault]) -> None:
+        object.__setattr__(self, "faulty", faulty)
 
 
 @pytest.fixture
@@ -90,6 +93,32 @@ def test_an_interrupted_day_fetches_only_what_it_lacks(faulty: Archive, deploy: 
     day.fetch()
     assert sorted(asked(faulty, count)) == [NAME, damaged.name]
     assert day.files() == before
+
+
+def test_a_frame_that_changed_since_is_fetched_anew(faulty: Archive, deploy: Deploy) -> None:
+    day = deploy(faulty, **ONE)
+    day.fetch()
+    before = day.files()
+    raw = day.folder / "raw/2024/03/08"
+    changed = raw / NAME
+    changed.write_bytes((raw / "AIA20240308_1200_0171.fits").read_bytes())
+    count = len(faulty.log.requests)
+    day.fetch()
+    assert asked(faulty, count) == [NAME]
+    assert day.files() == before
+
+
+def test_without_a_stand_in_the_fate_of_the_paired_minute_counts(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
+    plan.hit({**dict.fromkeys(AROUND, Fault.NOT_FOUND), NAME: Fault.HTML})
+    day = deploy(faulty, **ONE)
+    day.fetch()
+    assert statuses(day) == ["ok", "invalid", "ok", "ok"]
+    row = day.ledger()[1]
+    assert row.url is not None
+    assert row.url.endswith(NAME)
+    assert (row.reason or "").startswith("06:00 an HTML or XML page")
 
 
 def test_missing_is_believed_for_a_while_and_then_asked_again(

@@ -142,6 +142,8 @@ def test_a_stream_goes_shard_by_shard_within_its_buffer(dataset):
     place = np.argsort(unmoved)
     assert (moved != unmoved).any()
     assert abs(place[moved] - np.arange(len(moved))).max() < 10
+    one = dataset.within([(dataset.times[0], dataset.times[10])])  # of a single shard
+    assert len({tuple(ShardDataset(one).order(epoch)) for epoch in range(4)}) == 4
     assert ShardDataset(dataset, shuffle=False).order(3).tolist() == list(range(60))
 
 
