@@ -19,7 +19,7 @@ from sdoml_core.errors import (
     StoreError,
 )
 from sdoml_core.hmi import level_to_gauss
-from sdoml_core.loader import SDOMLlite, collate
+from sdoml_core.loader import SDOMLlite, SDOMLliteSequences, collate
 
 # More workers than cores are meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -365,3 +365,17 @@ def test_bare_tars_know_no_constants(tmp_path):
     with pytest.raises(DatasetError, match="verify=True needs indexes"):
         SDOMLlite(tmp_path, verify=True)
     assert SDOMLlite(tmp_path, metadata=True)[0][2]["HMI_M"]["quality"] is None
+
+
+def test_a_range_wider_than_the_data_is_that_of_the_data(release):
+    wide = SDOMLlite(release, date_start="1999-01-01", date_end="2099-01-01")
+    assert wide.coverage() == SDOMLlite(release).coverage()
+    assert repr(wide) == repr(SDOMLlite(release))
+
+
+def test_a_part_stays_within_its_dataset(release):
+    dataset = SDOMLlite(release, ["HMI_M"], date_start="2022-11-02", date_end="2022-11-03")
+    part = dataset.within([("2022-11-01", "2022-11-02T03:00")])
+    assert part.times[0] == np.datetime64("2022-11-02")
+    assert part.coverage().slots == (12,)
+    assert len(SDOMLliteSequences(part, past=2)) == 11
