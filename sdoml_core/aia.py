@@ -21,7 +21,6 @@ TARGET_RADIUS = 976.0
 SHORTEST_EXPOSURE = 0.01
 """Seconds; what an EXPTIME below it counts as."""
 
-MAX_MISSING = 0.05
 """Share of pixels without data above which a frame counts as blank."""
 
 _QUICKLOOK = 1 << 30  # says how early the file was made, nothing about its quality
@@ -143,7 +142,6 @@ def process_aia(
     *,
     resolution: int,
     degradation: float,
-    max_missing: float = MAX_MISSING,
 ) -> NDArray[np.float32]:
     """Scale the Sun to its common size, correct exposure and degradation, sum blocks, turn.
 
@@ -159,8 +157,6 @@ def process_aia(
         n, a divisor of 1024.
     degradation
         Factor of the day and wavelength, above 0.
-    max_missing
-        Share of pixels without data, in [0, 1], above which the frame is refused.
 
     Returns
     -------
@@ -169,15 +165,10 @@ def process_aia(
     Raises
     ------
     BlankFrameError
-        Where too many pixels have no data, or none is above 0.
+        Where no pixel is above 0.
     """
     if not (degradation > 0 and math.isfinite(degradation)):
         raise ValueError(f"degradation factor {degradation} is not above 0")
-    if frame.missing > max_missing * frame.image.size:
-        share = frame.missing / frame.image.size
-        raise BlankFrameError(
-            f"{frame.missing} pixels ({share:.1%}) have no data, more than {max_missing:.1%}"
-        )
     processed = sum_blocks(
         frame.image,
         resolution=resolution,

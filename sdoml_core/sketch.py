@@ -184,7 +184,7 @@ class Sketch:
         self._require_pixels()
         if value >= self.maximum:
             return 0.0
-        if value < 0:
+        if value < self.minimum:
             return 1.0
         own = int(np.array([value], np.float32).view(np.uint32)[0] >> 16)
         above = int(self.counts[np.searchsorted(self.bins, own, side="right") :].sum())

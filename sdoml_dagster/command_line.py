@@ -54,14 +54,18 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
     return None
 
 
-def _about_days(text: str, settings: Settings) -> str:
+def _about_days(text: str, settings: Settings) -> str | None:
+    """The line for the mistakes with days that Dagster knows; ``None`` for errors of its own."""
     if "none of the assets are partitioned" in text:
         return f"{_partition()}: leave it out, for these assets have no days"
     if "single_run" in text:
         return f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0"
     if "partition key" in text:
-        return f"{_partition()}: {_days(settings)}"
-    return f"{text}\nGive a day such as --partition {settings.start:%F}: {_days(settings)}"
+        one = "one day, or a range with --partition-range; " if "," in _partition() else ""
+        return f"{_partition()}: {one}{_days(settings)}"
+    if "'--partition' option" in text or "partition range format" in text:
+        return f"{text}\nGive a day such as --partition {settings.start:%F}: {_days(settings)}"
+    return None
 
 
 def _days(settings: Settings) -> str:

@@ -14,6 +14,8 @@ from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
 """Errors whose message says all."""
+RETRY = "RetryRequestedFromPolicy"
+"""What Dagster makes of an error that a retry policy takes care of; its cause is the error."""
 
 
 class RunLogger(logging.Logger):
@@ -65,8 +67,8 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 def _said(error: Any) -> str:
     """An expected error's own words, also within Dagster's word on retries; all of another."""
     link = error
-    while link is not None:
-        if link.cls_name in EXPECTED:
-            return str(link.message).partition(": ")[2].strip()
+    while link is not None and link.cls_name == RETRY:
         link = link.cause
+    if link is not None and link.cls_name in EXPECTED:
+        return str(link.message).partition(": ")[2].strip()
     return "no reason is known" if error is None else str(error.to_string())

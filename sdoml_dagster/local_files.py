@@ -53,8 +53,8 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
 
 def link(source: Path, target: Path) -> bool:
     """Publish a hard link, in place of what is there; False where the file system has none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     while True:
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_name(target)
         try:
             os.link(source, temporary)

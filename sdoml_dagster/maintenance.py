@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from sdoml_dagster.assets.common import config_day, failures_explained
+from sdoml_dagster.markdown import counted
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 
@@ -70,7 +71,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         if damages:
             remedies = sorted({damage.remedy for damage in damages})
             raise dg.Failure(
-                f"{len(damages)} damaged files; materialise " + ", ".join(remedies[:10]),
+                f"{counted(len(damages), 'damaged file')}; materialise " + ", ".join(remedies[:10]),
                 metadata=metadata
                 | {
                     "files_to_mend": _table(

@@ -13,7 +13,8 @@ from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.ledger import RawRow
 from sdoml_dagster import layout
-from sdoml_dagster.day_tables import read_frame_table, read_ledger
+from sdoml_dagster.day_tables import read_ledger
+from sdoml_dagster.leftovers import leftovers
 from sdoml_dagster.store import Store
 from sdoml_dagster.verify import verify_shard
 
@@ -90,13 +91,7 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
         return f"{store.locate(damage.path)} {damage.reason}"
     if index is None:
         return "it has no shard"
-    done = set(
-        zip(index.table["slot"].to_pylist(), index.table["channel"].to_pylist(), strict=True)
-    )
-    for instrument in INSTRUMENTS:
-        table = read_frame_table(store, day, instrument) or ()
-        done |= {(row.slot, row.channel) for row in table if row.status != "ok"}
-    left = [row for row in rows if row.status == "ok" and (row.slot, row.channel) not in done]
+    left = leftovers(store, day, rows, index)
     if left:
         return (
             f"{len(left)} frames are not in its shard, such as {left[0].channel} of "

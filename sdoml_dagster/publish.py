@@ -37,6 +37,7 @@ from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
 INDEX = "index.parquet"
+CONSTANTS = "normalization.json"
 SUMS = "SHA256SUMS"
 
 
@@ -115,6 +116,8 @@ def publish(
     for name in (SUMS, INDEX):
         store.delete(f"{folder}/{name}")
     store.sweep(folder)
+    # First, so that shards without an index can be told for a release that is not finished.
+    store.write(f"{folder}/{CONSTANTS}", constants)
     names = {plan.name for plan in plans}
     for name in store.sizes(folder):
         if name.endswith(".tar") and name not in names:
@@ -154,13 +157,13 @@ def publish(
         days_per_shard=request.days_per_shard,
     )
     files = {
-        "normalization.json": constants,
         "coverage.parquet": coverage.to_parquet(),
         "contact_sheet.png": _picture(store, folder, indexes, slots, card),
         "README.md": card.markdown().encode(),
         INDEX: consolidate(indexes),
     }
     hashes = {index.shard: index.shard_sha256 for index in indexes}
+    hashes[CONSTANTS] = hashlib.sha256(constants).hexdigest()
     for name, data in files.items():
         store.write(f"{folder}/{name}", data)
         hashes[name] = hashlib.sha256(data).hexdigest()

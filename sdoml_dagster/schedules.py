@@ -6,6 +6,8 @@ from datetime import date, timedelta
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.ledger import RawRow
 from sdoml_dagster import layout
 from sdoml_dagster.jobs import daily_update
 from sdoml_dagster.resources import StoreResource
@@ -22,7 +24,8 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule=f"0 {settings.schedule_hour} * * *",
         execution_timezone="UTC",
         description=f"Every day of the {settings.lookback_days} days before the publication lag "
-        "that has no shard yet, or lacks frames that may still appear.",
+        "that has no shard yet, lacks frames that may still appear, or has some that its shard "
+        "lacks.",
     )
     def daily_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource
@@ -40,7 +43,7 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
 
 def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
-    """Days of the look-back window without a shard, or with frames that may still appear."""
+    """Days of the look-back window that are not complete."""
     for age in range(settings.lookback_days - 1, -1, -1):
         day = today - timedelta(days=settings.publication_lag_days + age)
         in_range = settings.start.date() <= day and (
@@ -51,17 +54,25 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 
 
 def is_complete(settings: Settings, store: Store, day: date) -> bool:
-    """Whether a day has its shard and no frame that the archive may still publish."""
+    """Whether a day's shard has all its frames, and the archive is to publish no more of them."""
+    from sdoml_core.index import decode_index
     from sdoml_dagster.day_tables import read_ledger
+    from sdoml_dagster.leftovers import leftovers
 
-    if not store.exists(layout.shard_index(day)):
+    data = store.read_if_there(layout.shard_index(day))
+    if data is None:
         return False
+    rows: list[RawRow] = []
     for instrument in INSTRUMENTS:
         if settings.channels_of(instrument):
             ledger = read_ledger(store, day, instrument)
             if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
                 return False
-    return True
+            rows += ledger
+    try:
+        return not leftovers(store, day, rows, decode_index(data))
+    except DamagedFileError:
+        return False
 
 
 def days_in_progress(instance: dg.DagsterInstance) -> set[date]:

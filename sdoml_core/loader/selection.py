@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time
+from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time, unite
 
 INSTANT: Final = np.timedelta64(1, "s")
 
@@ -36,6 +36,8 @@ class Selection:
     ----------
     ranges
         What the samples may lie in: half-open pairs.
+    exclusions
+        What they may not lie in.
     rows, times
         Of the samples, in the catalog.
 
@@ -105,11 +107,14 @@ class Selection:
         Raises
         ------
         DatasetError
-            If there is none.
+            If there is none, or a range is empty.
         """
         bounds = [(parse_time(start), parse_time(end)) for start, end in ranges]
+        for a, b in bounds:
+            if a >= b:
+                raise DatasetError(f"empty range: {iso(a)} is not before {iso(b)}")
         part = copy.copy(self)
-        part.ranges = intersect(self.ranges, bounds)
+        part.ranges = intersect(self.ranges, unite(bounds))
         keep = inside(self.times, part.ranges)
         if not keep.any():
             listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
@@ -144,6 +149,8 @@ class Selection:
 
     def _why_not(self, time: np.datetime64) -> str:
         if not inside(np.array([time]), self.ranges)[0]:
+            if self.times[0] < time < self.times[-1]:
+                return "it lies between the ranges of the dataset"
             return f"the dataset runs from {iso(self.times[0])} to {iso(self.times[-1])}"
         if inside(np.array([time]), self.exclusions)[0]:
             return "it is excluded"

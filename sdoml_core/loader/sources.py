@@ -27,6 +27,8 @@ from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.shard import scan_shard
 
 RELEASE_INDEX: Final = "index.parquet"
+RELEASE_CONSTANTS: Final = "normalization.json"
+"""The first file of a release, as the index is nearly its last."""
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 SOURCES: Final = "sdoml.sources"
 THREADS: Final = 8
@@ -74,7 +76,7 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
     Raises
     ------
     DatasetError
-        If there are no shards.
+        If there are no shards, or a release is not finished.
     NormalizationError
         If the shards were normalised by different constants.
     """
@@ -82,6 +84,11 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         if isinstance(files, LocalFiles):
             return Catalog(str(Path(files.root, RELEASE_INDEX)))
         return Catalog(files.read(RELEASE_INDEX))
+    if files.has(RELEASE_CONSTANTS):
+        raise DatasetError(
+            f"{files.root} is a release that is not finished, for it has no {RELEASE_INDEX}: "
+            "make it again"
+        )
     shards = _shards(files)
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
     kept_at = _place(files, cache_dir)

@@ -16,6 +16,7 @@ import dagster as dg
 from sdoml_dagster import layout
 from sdoml_dagster.assets.common import (
     OWNERS,
+    code_version,
     config_day,
     failures_explained,
     retry_policy,
@@ -50,7 +51,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         description=__doc__,
         group_name="normalization",
         kinds={"json"},
-        code_version="1",
+        code_version=code_version("1", method=settings.normalization),
         owners=OWNERS,
         retry_policy=retry_policy(settings),
     )

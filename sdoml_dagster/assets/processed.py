@@ -42,7 +42,12 @@ def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
     channels = settings.channels_of(instrument)
-    geometry = {"scale": settings.hmi_scale} if instrument == "HMI" else {}
+    recipe: dict[str, object] = {"resolution": settings.resolution}
+    if instrument == "HMI":
+        recipe["scale"] = settings.hmi_scale
+    else:
+        recipe["missing"] = settings.max_missing_fraction
+        recipe["degradation"] = settings.degradation_table or "V9"
 
     @dg.asset(
         name=f"processed_{instrument.lower()}",
@@ -50,7 +55,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         description=DESCRIPTIONS[instrument],
         group_name="processed",
         kinds={"numpy", "numba", "parquet"},
-        code_version=code_version("1", resolution=settings.resolution, **geometry),
+        code_version=code_version("1", **recipe),
         metadata={"dagster/column_schema": column_schema(FRAME_TABLE)},
         **daily(settings),
     )

@@ -154,7 +154,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or "in the middle, of the right size, in arcsec:",
+        description=listed(wrong) or "in the middle, of the right size",
         metadata=metadata,
     )
 

@@ -178,16 +178,6 @@ def test_an_impossible_degradation_is_refused(real_frame: AiaFrame, degradation:
         process_aia(real_frame, resolution=256, degradation=degradation)
 
 
-def test_too_many_missing_pixels_are_a_blank_frame_with_the_numbers() -> None:
-    image = np.ones((1024, 1024))
-    image[:60] = np.nan
-    with pytest.raises(BlankFrameError, match=r"61440 pixels \(5\.9%\) have no data.* 5\.0%"):
-        process_aia(frame_of(image), resolution=512, degradation=1.0)
-    process_aia(frame_of(image), resolution=512, degradation=1.0, max_missing=0.06)
-    with pytest.raises(BlankFrameError):
-        process_aia(frame_of(image), resolution=512, degradation=1.0, max_missing=0.0)
-
-
 def test_a_frame_without_any_light_is_blank() -> None:
     with pytest.raises(BlankFrameError, match="above 0"):
         process_aia(frame_of(np.full((1024, 1024), -1.0)), resolution=512, degradation=1.0)

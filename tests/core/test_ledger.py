@@ -1,6 +1,7 @@
 """The two tables of a day: exact round trips, stable bytes, and no nonsense on reading."""
 
 import io
+import re
 from dataclasses import fields
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sdoml_core import ledger
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 
@@ -50,24 +52,27 @@ def _with(**columns: list[object]) -> bytes:
     for name, values in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, pa.array(values))
+    # A checksum that fits, so that the content itself is judged.
+    checksum = ledger._checksum(table.to_pydict())
+    table = table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: checksum})
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "reason"),
     [
-        b"",
-        b"PAR1",
-        RAW_LEDGER.encode([OK])[:-20],
-        FRAME_TABLE.encode([]),
-        _with(status=["splendid"]),
-        _with(slot=[None]),
-        _with(bytes=["many"]),
+        (b"", ""),
+        (b"PAR1", ""),
+        (RAW_LEDGER.encode([OK])[:-20], ""),
+        (FRAME_TABLE.encode([]), ""),
+        (_with(status=["splendid"]), "bad status, slot or channel {'splendid'}"),
+        (_with(slot=[None]), "bad status, slot or channel set()"),
+        (_with(bytes=["many"]), ""),
     ],
     ids=["empty", "magic only", "truncated", "another table", "status", "no slot", "type"],
 )
-def test_what_is_no_ledger_is_refused(data: bytes) -> None:
-    with pytest.raises(DamagedFileError, match="no readable raw ledger"):
+def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):
         RAW_LEDGER.decode(data)

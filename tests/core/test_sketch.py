@@ -286,3 +286,10 @@ def test_another_arrow_file_is_refused() -> None:
         writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
     with pytest.raises(DamagedFileError, match="version"):
         decode_sketches(bytes(sink.getvalue()))
+
+
+def test_the_share_above_a_value_is_whole_below_the_smallest_and_none_above_the_largest() -> None:
+    sketch = Sketch.of(np.full((8, 8), 1.004, np.float32))
+    assert sketch.fraction_above(1.002) == 1.0
+    assert sketch.fraction_above(1.003) == 1.0
+    assert sketch.fraction_above(1.0041) == 0.0

@@ -154,7 +154,21 @@ def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched
     assert len(frames) == 3
 
 
-def _with_blank_cells(store: Store, name: str) -> str:
+@pytest.mark.parametrize(("tolerated", "status"), [(0.05, "blank"), (0.5, "ok")])
+def test_as_many_missing_pixels_as_the_setting_says_are_tolerated(
+    settings: Settings, fetched: Store, tolerated: float, status: str
+) -> None:
+    ledger = read_ledger(fetched, DAY, "AIA")
+    assert ledger
+    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 %
+    changed = replace(ledger[0], sha256=holed, bytes=None)
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
+    process(settings.model_copy(update={"max_missing_fraction": tolerated}), fetched)
+    row, *_ = read_frame_table(fetched, DAY, "AIA") or []
+    assert (row.slot, row.channel, row.status) == (changed.slot, changed.channel, status)
+
+
+def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
     """Punch a hole into a raw frame and return the new file's SHA-256."""
     from astropy.io import fits
 
@@ -166,6 +180,7 @@ def _with_blank_cells(store: Store, name: str) -> str:
         }
         image = np.array(hdus[1].data, np.float32)
     image[:4, :4] = np.nan
+    image[:rows] = np.nan
     hdu = fits.PrimaryHDU(image, fits.Header(header))
     sink = io.BytesIO()
     hdu.writeto(sink)

@@ -97,5 +97,5 @@ def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) 
     command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
-    assert "this run names no day: give --partition" in done.stdout + done.stderr
+    assert "this run names no day: launch a backfill" in done.stdout + done.stderr
     assert "trying again" not in done.stdout + done.stderr

@@ -27,6 +27,7 @@ from PIL import Image
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.errors import (
     DamagedFileError,
+    DatasetError,
     MissingInputError,
     NormalizationError,
     SettingError,
@@ -465,6 +466,8 @@ def test_killed_at_any_write_it_does_not_look_whole_and_a_second_run_mends_it(
             make(stored)
     assert not (folder / "SHA256SUMS").exists()
     assert not (folder / "index.parquet").exists()
+    with pytest.raises(DatasetError, match=r"a release that is not finished.* make it again"):
+        SDOMLlite(folder, channels=NAMES)
     make(stored)
     assert contents(folder) == contents(released)
 

@@ -143,6 +143,25 @@ def test_a_failed_day_is_asked_for_again_at_the_next_tick(
     assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
 
 
+def test_a_day_whose_shard_fell_behind_its_ledger_is_asked_for_again(
+    constants: None,
+    clockwork: Clockwork,
+    materialize: Materialize,
+    archive: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SDOML_MISSING_RECHECK_HOURS", "0")
+    monkeypatch.setattr(archive, "faults", Days(half=frozenset({"2024/03/12"})))
+    clockwork.tick(TICK)
+    clockwork.work()
+    # The frames appear, and the run dies when it has fetched them.
+    monkeypatch.setattr(archive, "faults", FaultPlan())
+    assert materialize("raw_aia", "raw_hmi", day="2024-03-12").success
+    assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]
+    clockwork.work()
+    assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
+
+
 def test_the_same_tick_twice_asks_once(constants: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == WINDOW
     assert clockwork.tick(TICK) == []

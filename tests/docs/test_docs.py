@@ -39,7 +39,6 @@ NOT_RUN = {
 
 NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
-    "docs/storage.md": "reports measurements; its commands are those of benchmarks/",
 }
 
 NOT_RUN_PYTHON = {"s3://my-bucket": "there is no such bucket; tests/loader/test_remote.py plays S3"}

@@ -379,3 +379,29 @@ def test_a_part_stays_within_its_dataset(release):
     assert part.times[0] == np.datetime64("2022-11-02")
     assert part.coverage().slots == (12,)
     assert len(SDOMLliteSequences(part, past=2)) == 11
+
+
+def test_ranges_that_overlap_or_touch_are_one(release):
+    dataset = SDOMLlite(release, ["HMI_M"])
+    whole = dataset.within([("2022-11-01T01:00", "2022-11-01T04:00")])
+    for ranges in (
+        [("2022-11-01T02:00", "2022-11-01T04:00"), ("2022-11-01T01:00", "2022-11-01T03:00")],
+        [("2022-11-01T01:00", "2022-11-01T02:30"), ("2022-11-01T02:30", "2022-11-01T04:00")],
+    ):
+        part = dataset.within(ranges)
+        assert part.coverage() == whole.coverage()
+        assert len(SDOMLliteSequences(part, past=3)) == len(SDOMLliteSequences(whole, past=3))
+
+
+def test_a_range_that_ends_before_it_begins_is_refused(release):
+    dataset = SDOMLlite(release, ["HMI_M"])
+    with pytest.raises(DatasetError, match="empty range: 2022-11-02"):
+        dataset.within([("2022-11-02", "2022-11-01"), ("2022-11-01", "2022-11-02")])
+
+
+def test_a_time_between_two_ranges_is_told_so(release):
+    part = SDOMLlite(release, ["HMI_M"]).within(
+        [("2022-11-01", "2022-11-02"), ("2022-11-03", "2022-11-04")]
+    )
+    with pytest.raises(DatasetError, match="it lies between the ranges of the dataset"):
+        part["2022-11-02T01:00"]

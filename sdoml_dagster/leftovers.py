@@ -1,0 +1,26 @@
+"""Good raw frames of a day that have not come into its shard, though nothing is wrong with them."""
+
+from collections.abc import Iterable
+from datetime import date
+
+from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.index import Index
+from sdoml_core.ledger import RawRow
+from sdoml_dagster.day_tables import read_frame_table
+from sdoml_dagster.store import Store
+
+
+def leftovers(store: Store, day: date, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
+    """Rows of the ledger with a frame that is neither in the shard nor rejected in processing."""
+    done = set(
+        zip(index.table["slot"].to_pylist(), index.table["channel"].to_pylist(), strict=True)
+    )
+    for instrument in INSTRUMENTS:
+        table = read_frame_table(store, day, instrument) or ()
+        # A frame that had not come when the day was processed was not rejected.
+        done |= {
+            (row.slot, row.channel)
+            for row in table
+            if row.status not in {"ok", "missing", "outage"}
+        }
+    return [row for row in ledger if row.status == "ok" and (row.slot, row.channel) not in done]
