@@ -1,6 +1,6 @@
 """Dagster's command line as a user meets it: mistakes as one line with its remedy."""
 
-import logging
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -9,9 +9,11 @@ import dagster as dg
 from dagster_shared.check import CheckError
 
 from sdoml_core.errors import SettingError
-from sdoml_dagster.console import RunLogger
+from sdoml_dagster import console
 from sdoml_dagster.setting_errors import PREFIX
 from sdoml_dagster.settings import Settings
+
+_DAYS = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
 
 def is_command_line() -> bool:
@@ -30,7 +32,7 @@ def set_up(settings: Settings | None = None) -> None:
     """
     if not is_command_line():
         return
-    logging.setLoggerClass(RunLogger)
+    console.install()
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         line = explain(error, settings)
@@ -61,9 +63,11 @@ def _about_days(text: str, settings: Settings) -> str | None:
     if "single_run" in text:
         return f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0"
     if "partition key" in text:
-        one = "one day, or a range with --partition-range; " if "," in _partition() else ""
-        return f"{_partition()}: {one}{_days(settings)}"
-    if "'--partition' option" in text or "partition range format" in text:
+        form = "" if _DAYS.search(_partition()) else "a day is written 2024-03-08, one at a time; "
+        return f"{_partition()}: {form}{_days(settings)}"
+    if "partition range format" in text:
+        return f"{_partition()}: a range is written 2024-03-08...2024-03-09; {_days(settings)}"
+    if "'--partition' option" in text:
         return f"{text}\nGive a day such as --partition {settings.start:%F}: {_days(settings)}"
     return None
 

@@ -7,35 +7,58 @@ trace.
 """
 
 import logging
-from typing import Any
+import os
+import sys
+import time
+from typing import Any, ClassVar
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
 """Errors whose message says all."""
+INTERRUPTED = "interrupted: what is there is kept, and the same run goes on from it"
+SKIPPED = "Dependencies for step "
+"""What Dagster says of each step after one that failed: the failure says enough."""
 RETRY = "RetryRequestedFromPolicy"
 """What Dagster makes of an error that a retry policy takes care of; its cause is the error."""
 
 
 class RunLogger(logging.Logger):
-    """Passes on what is worth a line, in our words.
+    """Writes what is worth a line to the terminal, in our words.
 
     Dagster makes the logger of a run's terminal of the class that is set for loggers, and hands
     each record over with its event. Records of other loggers pass unchanged.
     """
 
+    terminal: ClassVar[logging.Handler]
+
     def handle(self, record: logging.LogRecord) -> None:
-        """Pass a record on, or leave it to Dagster's event log."""
+        """Write a record, or leave it to Dagster's event log."""
         meta = getattr(record, "dagster_meta", None)
-        if meta is not None:
-            event = meta["dagster_event"]
-            level, line = tell(event) if event else (record.levelno, meta["orig_message"])
-            if level < logging.INFO:
-                return
+        if meta is None:
+            super().handle(record)
+            return
+        event = meta["dagster_event"]
+        level, line = tell(event) if event else (record.levelno, meta["orig_message"])
+        if level >= logging.INFO and not line.startswith(SKIPPED):
             record.levelno, record.levelname = level, logging.getLevelName(level)
             record.msg = line
-        super().handle(record)
+            self.terminal.handle(record)
+
+
+def install() -> None:
+    """Let the runs of this process speak to the terminal that it has now.
+
+    While a step runs, Dagster sends standard error to a file, and has a process copy that to the
+    terminal, which it may stop before the last lines are copied.
+    """
+    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
+    RunLogger.terminal = logging.StreamHandler(stream)
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    formatter.converter = time.gmtime
+    RunLogger.terminal.setFormatter(formatter)
+    logging.setLoggerClass(RunLogger)
 
 
 def tell(event: DagsterEvent) -> tuple[int, str]:
@@ -69,6 +92,8 @@ def _said(error: Any) -> str:
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause
+    if link is not None and link.cls_name == "DagsterExecutionInterruptedError":
+        return INTERRUPTED
     if link is not None and link.cls_name in EXPECTED:
         return str(link.message).partition(": ")[2].strip()
     return "no reason is known" if error is None else str(error.to_string())

@@ -93,6 +93,29 @@ def current_normalization(store: Store) -> Normalization | None:
     )
 
 
+def refuse_unasked_fit(store: Store) -> Normalization | None:
+    """Where there are shards, constants are not fitted in passing.
+
+    Returns
+    -------
+    The constants that another run has just fitted; ``None`` in a store without shards.
+
+    Raises
+    ------
+    MissingInputError
+        Where there are shards, and the constants by which they were normalised have gone.
+    """
+    if not store.find("shards"):
+        return None
+    current = current_normalization(store)
+    if current is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} has gone, but there are shards: restore "
+            "it, or run fit_normalization and then build_shards for all days"
+        )
+    return current
+
+
 def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, Sketch]:
     """The sketches of a processed day, by channel."""
     made_by = f"processed_{instrument.lower()} of {day}"

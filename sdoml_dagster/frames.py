@@ -32,7 +32,8 @@ def read_frame(store: Store, day: date, row: FrameRow, *, resolution: int) -> ND
     if len(data) != size or crc32(data) != row.crc32:
         raise DamagedFileError(
             f"{store.locate(path)} does not hold the {resolution}×{resolution} frame {row.row} "
-            f"of its frame table: materialise the processed assets of {day} again"
+            f"of its frame table (damaged, or made at another resolution): materialise the "
+            f"processed assets of {day} again"
         )
     return np.frombuffer(data, "<f4").reshape(resolution, resolution)
 

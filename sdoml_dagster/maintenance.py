@@ -69,7 +69,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             "damaged": len(damages),
         }
         if damages:
-            remedies = sorted({damage.remedy for damage in damages})
+            remedies = sorted({damage.remedy for damage in damages}, key=_in_working_order)
             raise dg.Failure(
                 f"{counted(len(damages), 'damaged file')}; materialise " + ", ".join(remedies[:10]),
                 metadata=metadata
@@ -138,6 +138,12 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         prune()
 
     return [verify_store, prune_raw]
+
+
+def _in_working_order(remedy: str) -> tuple[int, str]:
+    """Sorts assets with their days so that each comes after what it is made of."""
+    stages = ("raw", "processed", "normalization", "shards", "release")
+    return next(n for n, stage in enumerate(stages) if remedy.startswith(stage)), remedy
 
 
 def _table(rows: Sequence[dict[str, str]]) -> dg.TableMetadataValue:

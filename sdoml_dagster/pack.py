@@ -59,7 +59,8 @@ def pack_day(
     if constants.resolution != settings.resolution:
         raise NormalizationError(
             f"normalisation {constants.version} is for {constants.resolution} pixels, not "
-            f"{settings.resolution}: run fit_normalization again, then build_shards"
+            f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
+            "fit_normalization again, then build_shards"
         )
     rows = _usable_rows(store, day, settings)
     path, index_path = layout.shard(day), layout.shard_index(day)

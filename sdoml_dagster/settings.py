@@ -6,6 +6,7 @@ a setting from either; `setting_errors` refuses names in the environment that ar
 """
 
 import os
+import re
 import tomllib
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -171,6 +172,8 @@ class Settings(BaseSettings):
     def _some_place(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("a folder or a URL is needed")
+        if re.match(r"[a-z0-9]{2,}:/(?!/)", value):
+            raise ValueError("a URL has two slashes after the colon, as in s3://bucket/prefix")
         return value
 
     @field_validator("channels", "aia_roots", "hmi_roots", mode="before")

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from sdoml_core.errors import DamagedFileError, SdomlError, StoreError
+from sdoml_core.errors import DamagedFileError, SdomlError, SettingError, StoreError
 from sdoml_dagster import local_files
 from sdoml_dagster.local_files import TEMPORARY
 
@@ -48,7 +48,10 @@ class Store:
         self._errors = _errors_of(url)
         # A cached listing would hide what another worker has published since.
         options = {"use_listings_cache": False} if self._remote else {}
-        fs, root = fsspec.url_to_fs(url, **options)
+        try:
+            fs, root = fsspec.url_to_fs(url, **options)
+        except (ValueError, ImportError) as error:
+            raise SettingError(f"SDOML_STORE={url}: {error}") from error
         self.fs: fsspec.AbstractFileSystem = fs
         self.root = str(root).rstrip("/")
 

@@ -5,7 +5,7 @@ handles; a handle is closed when the last reader lets go of it.
 """
 
 import os
-import tempfile
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,8 @@ class LocalFiles:
         """Tars and Parquet files of the folder and of its folders for years."""
         folder = Path(self.root)
         if not folder.is_dir():
+            if folder.is_file():
+                raise StoreError(f"{self.root} is a file: give the folder that it is in")
             raise StoreError(f"there is no folder {self.root}")
         years = [p for p in folder.iterdir() if p.is_dir() and is_year(p.name)]
         found = [
@@ -148,13 +150,13 @@ class LocalFiles:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # with the rights that the user's files have
             file.write(data)
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -120,8 +120,12 @@ def _shards(files: Files) -> list[_Shard]:
     tars = [file for file in listing.values() if file.name.endswith(".tar")]
     if not tars:
         hint = ""
-        if isinstance(files, LocalFiles) and Path(files.root, "shards").is_dir():
-            hint = f"; there are some in {Path(files.root, 'shards')}"
+        if isinstance(files, LocalFiles):
+            root = Path(files.root)
+            below = [
+                path for path in (root / "shards", *sorted(root.iterdir())) if _holds_shards(path)
+            ]
+            hint = f"; there are some in {below[0]}" if below else ""
         raise DatasetError(f"there are no shards (*.tar) in {files.root}{hint}")
     shards = [_Shard(tar, listing.get(f"{tar.name[:-4]}.parquet")) for tar in tars]
     indexed = [shard for shard in shards if shard.index]
@@ -134,6 +138,11 @@ def _shards(files: Files) -> list[_Shard]:
         )
         return indexed
     return shards
+
+
+def _holds_shards(folder: Path) -> bool:
+    """Whether a folder has shards in it, or in a folder of a year."""
+    return any(any(folder.glob(pattern)) for pattern in ("*.tar", "[0-9][0-9][0-9][0-9]/*.tar"))
 
 
 def _read_index(files: Files, shard: _Shard) -> Index:

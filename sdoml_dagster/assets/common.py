@@ -11,6 +11,7 @@ import dagster as dg
 
 from sdoml_core.errors import OutageError, SdomlError, SettingError, StoreError
 from sdoml_core.ledger import STATUSES, FrameRow, RawRow, TableFormat
+from sdoml_dagster.console import INTERRUPTED
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings import Settings
 
@@ -138,9 +139,7 @@ def failures_explained() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        raise InterruptedRunError(
-            "interrupted: what is there is kept, and the same run goes on from it"
-        ) from None
+        raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
         recoverable = isinstance(error, OutageError | StoreError)
         # The line says all; where it was raised helps nobody who reads it in the UI.

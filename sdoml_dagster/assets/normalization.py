@@ -59,7 +59,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: FitConfig, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
         """Fit."""
-        from sdoml_dagster.fit import current_normalization, fit_store, freeze
+        from sdoml_dagster.fit import current_normalization, fit_store, freeze, refuse_unasked_fit
 
         fitted = None
         with failures_explained():
@@ -67,6 +67,8 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
             current = current_normalization(opened)
             # Part of building days, a run must not change the constants of the days before.
             building = context.has_partition_key or "dagster/backfill" in context.run.tags
+            if current is None and building:
+                current = refuse_unasked_fit(opened)
             if current is None or not building:
                 fitted = fit_store(
                     settings,

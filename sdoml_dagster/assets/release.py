@@ -56,6 +56,7 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         """Publish."""
         from sdoml_dagster.previews import coverage_calendar, inline_markdown
         from sdoml_dagster.publish import ReleaseRequest, publish
+        from sdoml_dagster.released_days import day_list
 
         with failures_explained():
             opened = store.open()
@@ -68,6 +69,12 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
                 complete_only=config.complete_only,
             )
             done = publish(request, settings=settings, store=opened, report=context.log.info)
+        absent = sorted({count.day for count in done.coverage.counts if count.not_built})
+        if absent:
+            context.log.warning(
+                f"release {request.name}: no shard, and so nothing, of {day_list(absent)}; "
+                "run build_shards for it, then make_release again"
+            )
         context.log.info(
             f"release {request.name}: {counted(done.card.samples, 'sample')} in "
             f"{counted(len(done.card.shards), 'shard')}, {opened.locate(done.folder)}"

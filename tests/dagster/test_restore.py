@@ -84,3 +84,15 @@ def test_a_lost_database_costs_no_request(
         assert len(archive.log.requests) == asked
         assert empty.get_materialized_partitions(dg.AssetKey("shards")) == {SECOND}
     assert snapshot(root) == before
+
+
+def test_lost_constants_are_not_fitted_anew_in_passing(
+    built: dg.DagsterInstance, materialize: Materialize, root: Path
+) -> None:
+    shutil.rmtree(root / "normalization")
+    before = snapshot(root)
+    result = materialize(*DAILY, "normalization_stats", day=FIRST)
+    assert not result.success
+    (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert "has gone, but there are shards" in str(failure.step_failure_data.error)
+    assert snapshot(root) == before

@@ -108,6 +108,7 @@ BAD = {
     "SDOML_NORMALIZATION=quantile:2": "quantile",
     "SDOML_THREADS=0": "must be greater than or equal to 1",
     "SDOML_RETRY_DELAY=soon": "must be a valid number",
+    "SDOML_STORE=s3:/bucket": "two slashes",
     "SDOML_STORE= ": "a folder or a URL is needed",
     "SDOML_AIA_ROOTS=ftp://jsoc": "http://",
     "SDOML_HMI_ROOTS=,": "at least one root",

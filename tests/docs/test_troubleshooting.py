@@ -24,7 +24,7 @@ from sdoml_dagster.archive import ArchiveClient, FrameMissingError
 from sdoml_dagster.assets.common import InterruptedRunError, config_day, failures_explained
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import day_sketches, fit_store, freeze
+from sdoml_dagster.fit import day_sketches, fit_store, freeze, refuse_unasked_fit
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.process import process_day
@@ -215,6 +215,7 @@ class Provoker:
         yield lambda: self.pack(ONE, channels="AIA_0171,AIA_0304,HMI_M")
         yield lambda: fit_store(self.settings, Store(str(self.folder / "none")))
         yield self.remove("normalization/current.json", lambda: self.pack(ONE))
+        yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
         yield lambda: self.publish(first_day=date(2030, 1, 1))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
         yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE))
