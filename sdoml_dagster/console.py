@@ -53,7 +53,11 @@ def install() -> None:
     While a step runs, Dagster sends standard error to a file, and has a process copy that to the
     terminal, which it may stop before the last lines are copied.
     """
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError):  # started without a standard error
+        return
+    stream = os.fdopen(descriptor, "w", buffering=1, errors="backslashreplace")
     RunLogger.terminal = logging.StreamHandler(stream)
     formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
     formatter.converter = time.gmtime

@@ -13,7 +13,8 @@ from sdoml_dagster import layout
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
-_DAY_FILE = re.compile(r"processed/(\d{4})/(\d{2})/(\d{2})/(?:(aia|hmi)\.sketch\.arrow|.*)")
+_NAMES = "|".join(instrument.lower() for instrument in INSTRUMENTS)
+_DAY_FILE = re.compile(rf"processed/(\d{{4}})/(\d\d)/(\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -541,12 +541,13 @@ def test_a_shard_of_another_size_is_refused_before_anything_is_touched(stored: P
 
 
 @pytest.mark.parametrize("days_per_shard", [1, 4])
-def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int) -> None:
-    path = stored / "shards/2024/sdoml-lite-2024-03-06.tar"
+@pytest.mark.parametrize("day", ["2024-03-06", "2024-03-07"])
+def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int, day: str) -> None:
+    path = stored / f"shards/2024/sdoml-lite-{day}.tar"
     data = bytearray(path.read_bytes())
     data[4096] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedFileError, match="materialise shards of 2024-03-06 again"):
+    with pytest.raises(DamagedFileError, match=f"materialise shards of {day} again"):
         make(stored, days_per_shard=days_per_shard)
     assert not (stored / "releases/sdoml-lite/index.parquet").exists()
     assert not (stored / "releases/sdoml-lite/SHA256SUMS").exists()
