@@ -76,6 +76,10 @@ class StoreError(SdomlError, OSError):
     """The store cannot be read or written: disk full, no permission, no such bucket."""
 
 
+class StorePathError(StoreError):
+    """The store's place is none that can be used so; no later try mends it by itself."""
+
+
 class MissingInputError(SdomlError, LookupError):
     """An upstream product is not in the store; the message says what to materialise."""
 

@@ -21,13 +21,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from sdoml_core.errors import DamagedFileError, SdomlError, SettingError, StoreError
+from sdoml_core.errors import DamagedFileError, SdomlError, SettingError, StoreError, StorePathError
 from sdoml_dagster import local_files
 from sdoml_dagster.local_files import TEMPORARY
 
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
+_NO_PLACE = {
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EROFS,
+}
+"""What the operating system says of a path that waiting does not mend."""
 
 
 class Store:
@@ -271,7 +280,10 @@ class Store:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if code in {errno.ENOSPC, errno.EDQUOT}:
                 reason += f" ({self._room(needed)}); make room and run again"
-            explained = StoreError(f"cannot {verb} {self.locate(path)}: {reason}")
+            kind = StoreError
+            if code in _NO_PLACE:
+                kind, reason = StorePathError, f"{reason}; is SDOML_STORE={self.url} right?"
+            explained = kind(f"cannot {verb} {self.locate(path)}: {reason}")
             explained.errno = code
             raise explained from error
 

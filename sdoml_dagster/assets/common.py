@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import dagster as dg
 
-from sdoml_core.errors import OutageError, SdomlError, SettingError, StoreError
+from sdoml_core.errors import OutageError, SdomlError, SettingError, StoreError, StorePathError
 from sdoml_core.ledger import STATUSES, FrameRow, RawRow, TableFormat
 from sdoml_dagster.console import INTERRUPTED
 from sdoml_dagster.partitions import daily_partitions
@@ -141,7 +141,8 @@ def failures_explained() -> Iterator[None]:
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        recoverable = isinstance(error, OutageError | StoreError)
+        mends = isinstance(error, OutageError | StoreError)
+        recoverable = mends and not isinstance(error, StorePathError)
         # The line says all; where it was raised helps nobody who reads it in the UI.
         raise dg.Failure(str(error), allow_retries=recoverable) from None
 

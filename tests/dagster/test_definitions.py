@@ -125,9 +125,14 @@ def test_what_is_missing_upstream_is_one_line_and_not_retried(
 
 
 def test_only_what_can_recover_is_retried() -> None:
-    from sdoml_core.errors import MissingInputError, OutageError, StoreError
+    from sdoml_core.errors import MissingInputError, OutageError, StoreError, StorePathError
 
-    for error, retried in ((OutageError, True), (StoreError, True), (MissingInputError, False)):
+    for error, retried in (
+        (OutageError, True),
+        (StoreError, True),
+        (StorePathError, False),
+        (MissingInputError, False),
+    ):
         with pytest.raises(dg.Failure) as caught, failures_explained():
             raise error("why")
         assert caught.value.allow_retries is retried

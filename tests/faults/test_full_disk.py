@@ -60,5 +60,8 @@ def test_a_full_disk_names_path_and_need_and_loses_nothing(
 def test_a_read_only_store_is_one_clear_line(disk: Path, archive: Archive, deploy: Deploy) -> None:
     day = deploy(archive, store=str(disk / "store"))
     remount(disk, "ro")
-    with pytest.raises(StoreError, match=rf"^cannot write {disk}/store\S*: Read-only file system$"):
+    with pytest.raises(
+        StoreError,
+        match=rf"^cannot write {disk}/store\S*: Read-only file system; is SDOML_STORE=.* right[?]$",
+    ):
         day.fetch()
