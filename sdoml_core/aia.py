@@ -21,8 +21,6 @@ TARGET_RADIUS = 976.0
 SHORTEST_EXPOSURE = 0.01
 """Seconds; what an EXPTIME below it counts as."""
 
-"""Share of pixels without data above which a frame counts as blank."""
-
 _QUICKLOOK = 1 << 30  # says how early the file was made, nothing about its quality
 
 _QUALITY_BITS = {

@@ -9,6 +9,7 @@ that pandas, polars and duckdb read them too. Nothing here opens a file.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -64,6 +65,10 @@ FRAME_FIELDS: Final = [
 ]
 """Leaves of each channel's struct column in the index of a release."""
 
+RELEASE_INDEX = "index.parquet"
+RELEASE_CONSTANTS = "normalization.json"
+"""Files of a release: the constants are its first, the index is nearly its last."""
+
 
 @dataclass(frozen=True)
 class Index:
@@ -78,6 +83,11 @@ class Index:
     shard_bytes: int
     shard_sha256: str
     normalization_version: str
+
+    def frames(self) -> set[tuple[datetime, str]]:
+        """Slot and channel of each frame in the shard."""
+        slots, channels = self.table["slot"].to_pylist(), self.table["channel"].to_pylist()
+        return set(zip(slots, channels, strict=True))
 
 
 def encode_index(

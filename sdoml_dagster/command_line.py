@@ -13,7 +13,7 @@ from sdoml_dagster import console
 from sdoml_dagster.setting_errors import PREFIX
 from sdoml_dagster.settings import Settings
 
-_DAYS = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
+_FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
 
 def is_command_line() -> bool:
@@ -63,7 +63,7 @@ def _about_days(text: str, settings: Settings) -> str | None:
     if "single_run" in text:
         return f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0"
     if "partition key" in text:
-        form = "" if _DAYS.search(_partition()) else "a day is written 2024-03-08, one at a time; "
+        form = "" if _FORM.search(_partition()) else "a day is written 2024-03-08, one at a time; "
         return f"{_partition()}: {form}{_days(settings)}"
     if "partition range format" in text:
         return f"{_partition()}: a range is written 2024-03-08...2024-03-09; {_days(settings)}"

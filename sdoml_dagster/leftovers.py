@@ -12,9 +12,7 @@ from sdoml_dagster.store import Store
 
 def leftovers(store: Store, day: date, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
     """Rows of the ledger with a frame that is neither in the shard nor rejected in processing."""
-    done = set(
-        zip(index.table["slot"].to_pylist(), index.table["channel"].to_pylist(), strict=True)
-    )
+    done = index.frames()
     for instrument in INSTRUMENTS:
         table = read_frame_table(store, day, instrument) or ()
         # A frame that had not come when the day was processed was not rejected.

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError, SettingError
-from sdoml_core.index import Index, consolidate
+from sdoml_core.index import RELEASE_CONSTANTS, RELEASE_INDEX, Index, consolidate
 from sdoml_core.parquet import SHARD_NAME
 from sdoml_dagster import layout
 from sdoml_dagster.card import Card
-from sdoml_dagster.coverage import Coverage, Frames, count_coverage, days_between
+from sdoml_dagster.coverage import Coverage, count_coverage, days_between
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.previews import Panel, contact_sheet, png
@@ -36,8 +36,6 @@ from sdoml_dagster.released_days import (
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
-INDEX = "index.parquet"
-CONSTANTS = "normalization.json"
 SUMS = "SHA256SUMS"
 
 
@@ -113,11 +111,11 @@ def publish(
     )
 
     folder = layout.release_folder(request.name)
-    for name in (SUMS, INDEX):
+    for name in (SUMS, RELEASE_INDEX):
         store.delete(f"{folder}/{name}")
     store.sweep(folder)
     # First, so that shards without an index can be told for a release that is not finished.
-    store.write(f"{folder}/{CONSTANTS}", constants)
+    store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
     names = {plan.name for plan in plans}
     for name in store.sizes(folder):
         if name.endswith(".tar") and name not in names:
@@ -160,10 +158,10 @@ def publish(
         "coverage.parquet": coverage.to_parquet(),
         "contact_sheet.png": _picture(store, folder, indexes, slots, card),
         "README.md": card.markdown().encode(),
-        INDEX: consolidate(indexes),
+        RELEASE_INDEX: consolidate(indexes),
     }
     hashes = {index.shard: index.shard_sha256 for index in indexes}
-    hashes[CONSTANTS] = hashlib.sha256(constants).hexdigest()
+    hashes[RELEASE_CONSTANTS] = hashlib.sha256(constants).hexdigest()
     for name, data in files.items():
         store.write(f"{folder}/{name}", data)
         hashes[name] = hashlib.sha256(data).hexdigest()
@@ -213,9 +211,9 @@ def _coverage(
     released: Sequence[BuiltDay],
 ) -> Coverage:
     """Counts of all days of the range, of which the dataset may have less than was asked for."""
-    there = {day.day: _frame_set(day.index) for day in built}
+    there = {day.day: day.index.frames() for day in built}
     kept = {day: set[tuple[datetime, str]]() for day in there}
-    kept |= {day.day: _frame_set(day.index) for day in released}
+    kept |= {day.day: day.index.frames() for day in released}
     first = max(request.first_day or built[0].day, min(settings.start.date(), built[0].day))
     last = request.last_day or built[-1].day
     if settings.last_day is not None:
@@ -226,11 +224,6 @@ def _coverage(
     occurring = {channel for frames in there.values() for _, channel in frames}
     channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
     return count_coverage(store, settings, days=days, built=there, released=kept, channels=channels)
-
-
-def _frame_set(index: Index) -> Frames:
-    table = index.table
-    return set(zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True))
 
 
 def _picture(

@@ -52,8 +52,8 @@ def explain(problem: Mapping[str, Any], known: Iterable[str]) -> str:
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted([*known, "config"]), n=1)
     if name.startswith(PREFIX.lower()):
         return f"there is no setting {name!r}: in sdoml.toml names have no prefix"
+    near = difflib.get_close_matches(name, sorted([*known, "config"]), n=1)
     hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
     return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"

@@ -82,7 +82,9 @@ def verify_store(
         outcome.include(part)
         progress.step("damaged" if part.damages else "ok")
     outcome.include(_verify_constants(store))
-    outcome.include(_confirmed(_verify_releases, store))
+    for path in store.find("releases"):
+        if path.endswith("/SHA256SUMS"):
+            outcome.include(_confirmed(_verify_release, store, path))
     return outcome
 
 
@@ -192,15 +194,14 @@ def _verify_constants(store: Store) -> Verification:
     return outcome
 
 
-def _verify_releases(store: Store) -> Verification:
+def _verify_release(store: Store, sums: str) -> Verification:
     outcome = Verification()
-    for sums in (path for path in store.find("releases") if path.endswith("/SHA256SUMS")):
-        folder = sums.rpartition("/")[0]
-        remedy = f"release {folder.removeprefix('releases/')}"
-        listed = store.read_if_there(sums) or b""  # gone: the release is being made
-        for line in listed.decode(errors="replace").splitlines():
-            sha256, _, name = line.partition("  ")
-            _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
+    folder = sums.rpartition("/")[0]
+    remedy = f"release {folder.removeprefix('releases/')}"
+    listed = store.read_if_there(sums) or b""  # gone: the release is being made
+    for line in listed.decode(errors="replace").splitlines():
+        sha256, _, name = line.partition("  ")
+        _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
     return outcome
 
 

@@ -64,13 +64,7 @@ class Selection:
         self._offsets = offsets
         self._channels = channels
         self.ranges = [self._bounds(start, end, source)]
-        self.exclusions = [
-            (parse_time(a, "date_exclusions"), parse_time(b, "date_exclusions"))
-            for a, b in exclusions
-        ]
-        for a, b in self.exclusions:
-            if a >= b:
-                raise DatasetError(f"empty exclusion: {iso(a)} is not before {iso(b)}")
+        self.exclusions = _parse(exclusions, "date_exclusions", kind="exclusion")
         wanted = self.allowed()
         self.rows: NDArray[np.int64] = np.flatnonzero(wanted & (offsets >= 0).all(axis=1))
         self.times: NDArray[np.datetime64] = slots[self.rows]
@@ -109,10 +103,7 @@ class Selection:
         DatasetError
             If there is none, or a range is empty.
         """
-        bounds = [(parse_time(start), parse_time(end)) for start, end in ranges]
-        for a, b in bounds:
-            if a >= b:
-                raise DatasetError(f"empty range: {iso(a)} is not before {iso(b)}")
+        bounds = _parse(ranges, "time", kind="range")
         part = copy.copy(self)
         part.ranges = intersect(self.ranges, unite(bounds))
         keep = inside(self.times, part.ranges)
@@ -159,6 +150,17 @@ class Selection:
             frames = zip(self._channels, self._offsets[row], strict=True)
             return f"it lacks {', '.join(name for name, place in frames if place < 0)}"
         return "there is nothing at that time"
+
+
+def _parse(
+    ranges: Iterable[tuple[Time, Time]], what: str, *, kind: str
+) -> list[tuple[np.datetime64, np.datetime64]]:
+    """Half-open ranges as they were given, each of which holds something."""
+    pairs = [(parse_time(start, what), parse_time(end, what)) for start, end in ranges]
+    for start, end in pairs:
+        if start >= end:
+            raise DatasetError(f"empty {kind}: {iso(start)} is not before {iso(end)}")
+    return pairs
 
 
 def check_channels(

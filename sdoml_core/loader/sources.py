@@ -18,7 +18,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
-from sdoml_core.index import INDEX_SCHEMA, Index, consolidate, decode_index
+from sdoml_core.index import (
+    INDEX_SCHEMA,
+    RELEASE_CONSTANTS,
+    RELEASE_INDEX,
+    Index,
+    consolidate,
+    decode_index,
+)
 from sdoml_core.loader.catalog import Catalog
 from sdoml_core.loader.files import FileFacts, Files, LocalFiles, write_atomically
 from sdoml_core.loader.merge import merge_releases
@@ -26,9 +33,6 @@ from sdoml_core.loader.remote import RemoteFiles
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.shard import scan_shard
 
-RELEASE_INDEX: Final = "index.parquet"
-RELEASE_CONSTANTS: Final = "normalization.json"
-"""The first file of a release, as the index is nearly its last."""
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 SOURCES: Final = "sdoml.sources"
 THREADS: Final = 8
