@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         archive = self.server.archive
-        with archive.log.answering():
+        with archive.log.answering(self.client_address[0]):
             if archive.latency:
                 time.sleep(archive.latency)
             body = archive.frames.get(self.path)

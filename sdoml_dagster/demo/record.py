@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,7 +31,8 @@ class Log:
     """Opened so far."""
     open_connections: int = 0
     max_open_connections: int = 0
-    in_flight: int = 0
+    in_flight: Counter[str] = field(default_factory=Counter)
+    """Requests that are being answered, by the client's address."""
     max_in_flight: int = 0
     """Most requests that were answered at the same time."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -49,16 +51,16 @@ class Log:
             self.open_connections -= 1
 
     @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self, client: str) -> Iterator[None]:
         """Count a request as being in flight."""
         with self._lock:
-            self.in_flight += 1
-            self.max_in_flight = max(self.max_in_flight, self.in_flight)
+            self.in_flight[client] += 1
+            self.max_in_flight = max(self.max_in_flight, self.in_flight.total())
         try:
             yield
         finally:
             with self._lock:
-                self.in_flight -= 1
+                self.in_flight[client] -= 1
 
     def add(self, request: Request) -> None:
         """Put a request on record."""

@@ -20,6 +20,7 @@ def main(host: str, port: str, cache: str) -> None:
                 archive.latency = float(Path("latency").read_text() or 0)
             counts = {
                 "requests": len(log.requests),
+                "in_flight": dict(log.in_flight),
                 "max_in_flight": log.max_in_flight,
                 "max_open_connections": log.max_open_connections,
                 "latency": archive.latency,

@@ -244,9 +244,9 @@ class Deployment:
         """What the event log says of a run."""
         return [event["message"] for event in self.query(_EVENTS, id=run)["events"]]
 
-    def counts(self) -> dict[str, float]:
+    def counts(self) -> dict[str, Any]:
         """What the archive has counted since :meth:`set_latency`."""
-        counts: dict[str, float] = json.loads((self.archive.folder / "counts.json").read_text())
+        counts: dict[str, Any] = json.loads((self.archive.folder / "counts.json").read_text())
         return counts
 
     def set_latency(self, seconds: float) -> None:
