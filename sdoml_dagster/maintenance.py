@@ -1,18 +1,16 @@
 """Jobs for the owner of a dataset, beside the assets: ``verify_store`` and ``prune_raw``."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from sdoml_dagster.assets.common import config_day, failures_explained
+from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.markdown import counted
+from sdoml_dagster.metadata import table_metadata
+from sdoml_dagster.partitions import config_day
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
-
-LISTED = 200
-"""Rows of a table that the UI shows; the log has them all."""
 
 
 class VerifyConfig(dg.Config):
@@ -74,7 +72,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 f"{counted(len(damages), 'damaged file')}; materialise " + ", ".join(remedies[:10]),
                 metadata=metadata
                 | {
-                    "files_to_mend": _table(
+                    "files_to_mend": table_metadata(
                         [
                             {
                                 "file": damage.path,
@@ -82,7 +80,8 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                                 "materialise": damage.remedy,
                             }
                             for damage in damages
-                        ]
+                        ],
+                        dict.fromkeys(("file", "reason", "materialise"), "string"),
                     )
                 },
                 allow_retries=False,
@@ -116,15 +115,16 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 "dry_run": config.dry_run,
                 "files": files,
                 "size_MiB": size,
-                "days": _table(
+                "days": table_metadata(
                     [
                         {
                             "day": outcome.day.isoformat(),
-                            "files": str(outcome.files),
+                            "files": outcome.files,
                             "kept_because": outcome.kept_because or "",
                         }
                         for outcome in outcomes
-                    ]
+                    ],
+                    {"day": "string", "files": "int", "kept_because": "string"},
                 ),
             }
         )
@@ -144,11 +144,3 @@ def _in_working_order(remedy: str) -> tuple[int, str]:
     """Sorts assets with their days so that each comes after what it is made of."""
     stages = ("raw", "processed", "normalization", "shards", "release")
     return next(n for n, stage in enumerate(stages) if remedy.startswith(stage)), remedy
-
-
-def _table(rows: Sequence[dict[str, str]]) -> dg.TableMetadataValue:
-    columns = dict.fromkeys(rows[0] if rows else ("day",), "string")
-    return dg.MetadataValue.table(
-        [dg.TableRecord(row) for row in rows[:LISTED]],
-        schema=dg.TableSchema.from_name_type_dict(columns),
-    )

@@ -47,3 +47,11 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     if not keys:
         raise SettingError("this run names a range without a day: the earlier day comes first")
     yield from map(date.fromisoformat, keys)
+
+
+def config_day(text: str | None, name: str) -> date | None:
+    """A day from run config, which knows no dates of its own."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise SettingError(f"run config {name}={text!r} is no date such as 2024-03-08") from None

@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import (
-    OWNERS,
-    code_version,
-    config_day,
-    failures_explained,
-    retry_policy,
-    table_metadata,
-)
+from sdoml_dagster.assets.declaration import OWNERS, code_version, retry_policy
+from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.markdown import counted
+from sdoml_dagster.metadata import table_metadata
+from sdoml_dagster.partitions import config_day
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 

@@ -7,14 +7,10 @@ import dagster as dg
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.ledger import RAW_LEDGER
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import (
-    DayContents,
-    code_version,
-    column_schema,
-    coverage_metadata,
-    daily,
-    failures_explained,
-)
+from sdoml_dagster.assets.day_contents import DayContents
+from sdoml_dagster.assets.declaration import code_version, daily
+from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.metadata import column_schema, coverage_metadata
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.settings import Settings

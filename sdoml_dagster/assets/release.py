@@ -10,8 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from sdoml_dagster.assets.common import OWNERS, config_day, failures_explained, retry_policy
+from sdoml_dagster.assets.declaration import OWNERS, retry_policy
+from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.markdown import counted
+from sdoml_dagster.partitions import config_day
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings
 

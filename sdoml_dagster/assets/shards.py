@@ -14,13 +14,10 @@ import dagster as dg
 
 from sdoml_core.channels import parse_channels
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import (
-    DayContents,
-    code_version,
-    daily,
-    failures_explained,
-    picture_metadata,
-)
+from sdoml_dagster.assets.day_contents import DayContents
+from sdoml_dagster.assets.declaration import code_version, daily
+from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.metadata import picture_metadata
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from sdoml_dagster.assets.common import failures_explained
+from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings import Settings

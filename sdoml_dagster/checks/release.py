@@ -6,7 +6,7 @@ import dagster as dg
 
 from sdoml_core.errors import SdomlError
 from sdoml_dagster import layout
-from sdoml_dagster.assets.common import failures_explained
+from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.store import Store
 

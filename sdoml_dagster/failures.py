@@ -1,0 +1,31 @@
+"""How a run fails: an error in one line, tried again only where that can help."""
+
+import contextlib
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sdoml_core.errors import OutageError, SdomlError, StoreError, StorePathError
+from sdoml_dagster.console import INTERRUPTED
+
+
+class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
+    """Ctrl-C, or a run that was terminated.
+
+    Dagster's retry policies take an interrupt for a failure, wait, and try again; errors of its
+    own pass them by. As a ``KeyboardInterrupt`` it ends the run.
+    """
+
+
+@contextlib.contextmanager
+def failures_explained() -> Iterator[None]:
+    """Show an error as its one line; retry it only where its type says that this can help."""
+    try:
+        yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        raise InterruptedRunError(INTERRUPTED) from None
+    except SdomlError as error:
+        mends = isinstance(error, OutageError | StoreError)
+        recoverable = mends and not isinstance(error, StorePathError)
+        # The line says all; where it was raised helps nobody who reads it in the UI.
+        raise dg.Failure(str(error), allow_retries=recoverable) from None
