@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 from sdoml_core.errors import BlankFrameError, CorruptFrameError, WrongFrameError
 from sdoml_core.fits import Header, find_image, verify_checksum
 from sdoml_core.fits_pixels import read_pixels
+from sdoml_core.geometry import SIZE, TARGET_RADIUS
 from sdoml_core.resample import sum_blocks
-
-SIZE = 1024
-"""Pixels along each side of an input frame."""
-
-TARGET_RADIUS = 976.0
-"""Arcseconds of 2.4″ pixels that the photospheric radius has in every processed frame."""
 
 SHORTEST_EXPOSURE = 0.01
 """Seconds; what an EXPTIME below it counts as."""

@@ -40,8 +40,8 @@ def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.flo
     Arcseconds; a float for one time, float64 (len(times),) for a sequence.
     """
     if isinstance(times, datetime):
-        return float(_radius(np.array([_days_since_j2000(times)]))[0])
-    return _radius(np.array([_days_since_j2000(time) for time in times], dtype=np.float64))
+        return float(_radius([times])[0])
+    return _radius(times)
 
 
 def hmi_observed(minute: datetime) -> datetime:
@@ -63,13 +63,26 @@ def hmi_observed(minute: datetime) -> datetime:
     raise ValueError(f"{minute} is before UTC had leap seconds")
 
 
-def _days_since_j2000(time: datetime) -> float:
-    return (time - _J2000) / timedelta(days=1) + _TT_MINUS_UTC_DAYS
+def earth_from_sun(*times: datetime) -> NDArray[np.float64]:
+    """Heliocentric position of the Earth's centre, in au: ERFA's `epv00`, equatorial axes of J2000.
+
+    Parameters
+    ----------
+    times
+        Timezone-aware.
+
+    Returns
+    -------
+    float64 (len(times), 3).
+    """
+    days = [(time - _J2000) / timedelta(days=1) + _TT_MINUS_UTC_DAYS for time in times]
+    heliocentric, _ = erfa.epv00(_J2000_JD, np.array(days, np.float64))
+    position: NDArray[np.float64] = heliocentric["p"]
+    return position
 
 
-def _radius(days: NDArray[np.float64]) -> NDArray[np.float64]:
-    heliocentric, _ = erfa.epv00(_J2000_JD, days)
-    distance = np.linalg.norm(heliocentric["p"], axis=-1) * ASTRONOMICAL_UNIT_KM
+def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:
+    distance = np.linalg.norm(earth_from_sun(*times), axis=-1) * ASTRONOMICAL_UNIT_KM
     radius: NDArray[np.float64] = np.degrees(np.arcsin(SOLAR_RADIUS_KM / distance)) * 3600
     return radius
 

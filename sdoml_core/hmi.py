@@ -18,13 +18,10 @@ from sdoml_core.errors import (
     TruncatedFrameError,
     WrongFrameError,
 )
+from sdoml_core.geometry import PIXEL, SIZE, TARGET_RADIUS
 from sdoml_core.resample import mean_grey_blocks
 
-SIZE = 1024
-TARGET_RADIUS = 976.0
-"""As in `sdoml_core.aia`: arcseconds of 2.4″ pixels that the solar radius has when processed."""
-
-GEOMETRIC_SCALE = 2.0168 / 2.4
+GEOMETRIC_SCALE = 2.0168 / PIXEL
 """Pixel size of the catalogue's JPGs over that of AIA's synoptic frames."""
 
 LABEL = (988, 400)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sdoml_core.geometry import DISK_RADIUS
+
 RAYS = 360
 NEAR, FAR = 0.85, 1.15
 """The limb is looked for between these fractions of the expected radius."""
-
-RADIUS = 976.0 / (2.4 * 1024)
-"""Expected radius as a fraction of the frame's edge: 976″ on a field of 1024 pixels of 2.4″."""
 
 _STEPS_PER_PIXEL = 4
 _FEWEST_RAYS = RAYS // 4
@@ -42,11 +41,6 @@ class Disk:
     def offset(self) -> float:
         """Distance of its centre from that of the frame."""
         return float(np.hypot(self.x, self.y))
-
-
-def expected_radius(resolution: int) -> float:
-    """Radius of the disk in pixels that all processed frames of this resolution share."""
-    return RADIUS * resolution
 
 
 def measure_disk(frame: NDArray[np.float32], *, finest: int = 1024) -> Disk | None:
@@ -82,7 +76,7 @@ def _reduced(frame: NDArray[np.float32], step: int) -> NDArray[np.float64]:
 
 def _measure(frame: NDArray[np.float64]) -> Disk | None:
     side = frame.shape[0]
-    expected = expected_radius(side)
+    expected = DISK_RADIUS * side
     angles = np.arange(RAYS) * (2 * np.pi / RAYS)
     radii = np.arange(NEAR * expected, FAR * expected, 1 / _STEPS_PER_PIXEL)
     middle = (side - 1) / 2

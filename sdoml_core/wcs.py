@@ -17,20 +17,13 @@ from datetime import UTC, datetime
 import erfa
 import numpy as np
 
-from sdoml_core.aia import SIZE, TARGET_RADIUS
 from sdoml_core.channels import CHANNELS
-from sdoml_core.ephemeris import SOLAR_RADIUS_KM
+from sdoml_core.ephemeris import SOLAR_RADIUS_KM, earth_from_sun
+from sdoml_core.geometry import PIXEL, SIZE, TARGET_RADIUS
 from sdoml_core.hmi import GEOMETRIC_SCALE
-
-AIA_PIXEL = 2.4
-"""Arcseconds per pixel of a synoptic AIA frame, whose centre is the Sun's (CRPIX 512.5)."""
-
-HMI_PIXEL = GEOMETRIC_SCALE * AIA_PIXEL
-"""The same for a JPG of the HMI image catalogue."""
 
 _TELESCOPES = {94: 4, 131: 1, 171: 3, 193: 2, 211: 2, 304: 4, 335: 1, 1600: 3, 1700: 3}
 _POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
-_J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 
 def frame_header(
@@ -80,7 +73,7 @@ def frame_header(
     aia = known.instrument == "AIA"
     scale = TARGET_RADIUS / rsun_obs * (1 if aia else hmi_scale)
     block = SIZE // resolution
-    pixel = (AIA_PIXEL if aia else HMI_PIXEL) / scale * block
+    pixel = PIXEL * (1 if aia else GEOMETRIC_SCALE) / scale * block
     centre = (SIZE / 2 + 0.5 - scale / 2) / block + 0.5
     header: dict[str, str | int | float] = {
         "NAXIS": 2,
@@ -118,7 +111,6 @@ def heliographic_latitude(time: datetime) -> float:
     From ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU); light time and
     aberration, which together are below 0.001°, are left out.
     """
-    days = (time - _J2000).total_seconds() / 86400
-    heliocentric, _ = erfa.epv00(2451545.0, days)
-    direction = heliocentric["p"] / np.linalg.norm(heliocentric["p"])
+    (position,) = earth_from_sun(time)
+    direction = position / np.linalg.norm(position)
     return math.degrees(math.asin(float(direction @ erfa.s2c(*_POLE))))

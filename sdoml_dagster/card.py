@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.geometry import FIELD, TARGET_RADIUS
 from sdoml_core.normalization import Normalization
 from sdoml_dagster.card_loading import loading
 from sdoml_dagster.coverage import REASONS, Coverage
@@ -32,9 +33,6 @@ TAGS = (
 )
 TASKS = ("image-feature-extraction", "image-to-image", "unconditional-image-generation")
 THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
-FIELD = 2457.6
-"""Arcseconds that a frame would span on a day when the Sun's radius is `RADIUS`."""
-RADIUS = 976
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +122,8 @@ class Card:
             ("Channels", ", ".join(self.channels)),
             ("Samples", f"{self.samples:,}; {pattern}"),
             ("Pixels", f"{side}×{side} {self.dtype}, values in [0, 1], north up"),
-            ("Scale", f"{scale:g}″ · RSUN_OBS/{RADIUS}″ per pixel: on every date the Sun's radius "
-             f"is {RADIUS / scale:.2f} pixels"),
+            ("Scale", f"{scale:g}″ · RSUN_OBS/{TARGET_RADIUS:g}″ per pixel: on every date the "
+             f"Sun's radius is {TARGET_RADIUS / scale:.2f} pixels"),
             ("Shards", f"{counted(len(self.shards), 'tar file')}, {size_text(self.bytes)}"),
             ("Normalisation", f"version `{self.normalization.version}`"),
         ]  # fmt: skip
@@ -238,7 +236,8 @@ class Card:
                 "comes with sdoml-lite gives frames that are rendered, not observed."
             )
         lines += [
-            f"- The Sun is scaled about the centre of the frame by {RADIUS}″/RSUN_OBS (bilinear).",
+            f"- The Sun is scaled about the centre of the frame by {TARGET_RADIUS:g}″/RSUN_OBS "
+            "(bilinear).",
         ]
         if any(CHANNELS[name].instrument == "AIA" for name in self.channels):
             lines.append(

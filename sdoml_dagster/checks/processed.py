@@ -8,6 +8,7 @@ import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
+from sdoml_core.geometry import DISK_RADIUS, FIELD, TARGET_RADIUS
 from sdoml_core.ledger import FrameRow
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
 from sdoml_dagster.settings import Settings
@@ -122,7 +123,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """Measures one frame of each channel, the good one next to noon."""
-    from sdoml_core.limb import expected_radius, measure_disk
+    from sdoml_core.limb import measure_disk
     from sdoml_dagster.frames import read_frame
 
     side = settings.resolution
@@ -139,9 +140,9 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
         if disk is None or disk.scatter > 0.05 * disk.radius:
             wrong.append(f"{row.channel} {row.slot:%H:%M}: no disk to be seen")
             continue
-        radius = disk.radius / expected_radius(side)
-        metadata[f"radius_{row.channel}"] = radius * 976.0
-        metadata[f"offset_{row.channel}"] = disk.offset * 2.4 * 1024 / side
+        radius = disk.radius / (DISK_RADIUS * side)
+        metadata[f"radius_{row.channel}"] = radius * TARGET_RADIUS
+        metadata[f"offset_{row.channel}"] = disk.offset * FIELD / side
         slack = max(SHARP_RADIUS, 0.5 / disk.radius)
         low, high = (1 - slack, 1 + slack) if sharp else CORONA_RADIUS
         if disk.offset > max(0.005 * side, 0.5) * (1 if sharp else 2):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.colormaps import apply_colormap
+from sdoml_core.geometry import DISK_RADIUS
 from sdoml_dagster.previews.canvas import (
     LINE,
     MUTED,
@@ -31,9 +32,6 @@ decades, the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
 """Edge of a channel where the sheet becomes metadata: the largest that stays sharp in 20 kB."""
-
-DISK_RADIUS = 0.397
-"""Radius of the Sun in all frames, as a fraction of their edge: 976 of 2457.6 arcsec."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sdoml_core.aia import decode_aia, process_aia
-from sdoml_core.limb import expected_radius, measure_disk
+from sdoml_core.geometry import DISK_RADIUS
+from sdoml_core.limb import measure_disk
 
 
 def drawn(side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
@@ -27,7 +28,7 @@ def drawn(side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize("side", [64, 512])
 @pytest.mark.parametrize(("x", "y", "scale"), [(0, 0, 1), (0.013, -0.007, 1), (0, 0.01, 1.03)])
 def test_the_disk_is_found_where_it_was_drawn(side: int, x: float, y: float, scale: float) -> None:
-    radius = expected_radius(side) * scale
+    radius = DISK_RADIUS * side * scale
     disk = measure_disk(drawn(side, x * side, y * side, radius))
     assert disk is not None
     assert disk.x == pytest.approx(x * side, abs=0.15)
@@ -41,7 +42,7 @@ def test_the_corona_of_a_real_frame_is_centred_and_falls_above_the_limb() -> Non
     disk = measure_disk(frame, finest=128)
     assert disk is not None
     assert disk.offset < 0.5
-    assert 1.02 < disk.radius / expected_radius(512) < 1.06
+    assert 1.02 < disk.radius / (DISK_RADIUS * 512) < 1.06
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from sunpy.coordinates import sun
 from sunpy.coordinates.utils import get_limb_coordinates
 
 from sdoml_core.aia import AiaFrame, decode_aia, process_aia
+from sdoml_core.geometry import PIXEL
 from sdoml_core.hmi import GEOMETRIC_SCALE, process_hmi
-from sdoml_core.wcs import HMI_PIXEL, frame_header, heliographic_latitude
+from sdoml_core.wcs import frame_header, heliographic_latitude
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what reproject imports deprecates parts of itself
@@ -80,7 +81,7 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
     scale: float, resolution: int
 ) -> None:
     date, rsun_obs = DATES[2], RADII[2]
-    grey = np.round(disk(rsun_obs / HMI_PIXEL) * 200).astype(np.uint8)
+    grey = np.round(disk(rsun_obs / (GEOMETRIC_SCALE * PIXEL)) * 200).astype(np.uint8)
     rgb = np.repeat(grey[..., None], 3, axis=2)
     image = process_hmi(rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)
     header = frame_header(
