@@ -222,13 +222,30 @@ def normalize(
 
 
 def denormalize(
-    normalized: NDArray[np.floating[Any]], constant: float, *, transform: Transform = "sqrt"
+    normalized: NDArray[np.floating[Any]],
+    constant: float,
+    out: NDArray[np.float32],
+    *,
+    transform: Transform = "sqrt",
 ) -> NDArray[np.float32]:
-    """Inverse of `normalize`: float32 in the unit of ``constant``; what was saturated stays c."""
-    values = normalized.astype(np.float32)
+    """Write the inverse of `normalize`, in the unit of ``constant``, and return it.
+
+    What was saturated comes back as the constant.
+
+    Parameters
+    ----------
+    normalized
+        float32 or float16, any shape.
+    constant, transform
+        As given to `normalize`.
+    out
+        float32, of the same shape. May be the normalised pixels themselves.
+    """
+    values = normalized
     if transform == "sqrt":
-        np.square(values, out=values)
-    return np.multiply(values, np.float32(constant), out=values)
+        values = np.square(normalized, out=out, dtype=np.float32)
+    np.multiply(values, np.float32(constant), out=out, dtype=np.float32)
+    return out
 
 
 def _statistics(name: str, sketch: "Sketch", method: Method) -> ChannelStatistics:

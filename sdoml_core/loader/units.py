@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError, NormalizationError
+from sdoml_core.normalization import denormalize
 
 UNITS: Final = ("normalized", "dn", "gauss")
 
@@ -57,9 +58,8 @@ def convert(
         ``constant`` (c) and ``transform`` of each channel.
     """
     if units == "dn" and channel.startswith("AIA"):
-        if constants[channel]["transform"] == "sqrt":
-            np.multiply(pixels, pixels, out=pixels)
-        np.multiply(pixels, np.float32(constants[channel]["constant"]), out=pixels)
+        facts = constants[channel]
+        denormalize(pixels, facts["constant"], pixels, transform=facts["transform"])
     elif units == "gauss" and channel == "HMI_M":
         pixels[...] = np.interp(pixels, *_gauss_table())
 

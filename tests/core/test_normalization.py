@@ -179,7 +179,7 @@ def test_normalised_pixels_are_in_0_to_1_and_come_back(
     out = normalize(pixels, constant, np.empty_like(pixels))
     assert out.min() >= 0
     assert out.max() <= 1
-    back = denormalize(out, constant)
+    back = denormalize(out, constant, np.empty_like(pixels))
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6, abs=constant * 1e-30)
 
 
@@ -190,7 +190,7 @@ def test_float16_comes_back_within_its_precision(
     out = normalize(pixels, constant, np.empty(pixels.shape, np.float16))
     assert out.dtype == np.float16
     assert out.max() <= 1
-    back = denormalize(out, constant)
+    back = denormalize(out, constant, np.empty_like(pixels))
     assert back.dtype == np.float32
     # 11 bits, twice as much after the square; below 2^-14 an absolute step of 2^-25.
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1.1e-3, abs=constant * 1e-8)
@@ -213,7 +213,7 @@ def test_hmi_levels_pass_unchanged() -> None:
     levels = (np.arange(256) / 255).astype(np.float32)
     out = normalize(levels, 1.0, np.empty_like(levels), transform="linear")
     assert out.tobytes() == levels.tobytes()
-    assert denormalize(out, 1.0, transform="linear").tobytes() == levels.tobytes()
+    assert denormalize(out, 1.0, out, transform="linear").tobytes() == levels.tobytes()
 
 
 def test_missing_pixels_stay_missing_and_negative_ones_become_dark() -> None:

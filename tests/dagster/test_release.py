@@ -278,7 +278,12 @@ def test_tarfile_and_numpy_read_it(released: Path) -> None:
     constants = json.loads((released / "normalization.json").read_bytes())["channels"]
     constant = constants["AIA_0193"]["constant"]
     expected = np.minimum(pixels(datetime(2024, 3, 1, 12, tzinfo=UTC), "AIA_0193"), constant)
-    np.testing.assert_allclose(denormalize(frame, constant), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        denormalize(frame, constant, np.empty_like(frame, np.float32)),
+        expected,
+        rtol=1e-5,
+        atol=1e-4,
+    )
 
 
 def test_coverage_accounts_for_every_expected_frame(released: Path) -> None:
