@@ -1,13 +1,12 @@
 """The contact sheet of a processed day: the sample nearest noon that has the most channels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 from PIL import Image
 
 from sdoml_core.channels import Channel
-from sdoml_core.ledger import FrameRow
 from sdoml_core.slots import midnight
 from sdoml_dagster.day_tables import read_frame_table
 from sdoml_dagster.frames import read_frame
@@ -25,7 +24,7 @@ def day_sheet(
         for instrument in sorted({channel.instrument for channel in channels})
         for row in read_frame_table(store, day, instrument) or []
     }
-    slot = _best_slot([row for row in rows.values() if row.status == "ok"], day)
+    slot = best_slot((row.slot for row in rows.values() if row.status == "ok"), day)
     if slot is None:
         return None
     panels = []
@@ -42,8 +41,8 @@ def day_sheet(
     )
 
 
-def _best_slot(rows: Sequence[FrameRow], day: date) -> datetime | None:
-    """The slot with the most frames; of several the one nearest noon."""
-    counts = Counter(row.slot for row in rows)
+def best_slot(slots: Iterable[datetime], day: date) -> datetime | None:
+    """The slot of the most frames, given that of each; of several the one nearest noon."""
+    counts = Counter(slots)
     noon = midnight(day) + timedelta(hours=12)
     return min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)

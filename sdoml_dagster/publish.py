@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-import numpy as np
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS
@@ -34,6 +33,7 @@ from sdoml_dagster.released_days import (
     complete_rows,
 )
 from sdoml_dagster.settings import Settings
+from sdoml_dagster.shard_sheet import shard_frame
 from sdoml_dagster.store import Store
 
 SUMS = "SHA256SUMS"
@@ -238,10 +238,7 @@ def _picture(
         table = index.table
         mine = pa.array([slot == chosen for slot in table["slot"].to_pylist()], pa.bool_())
         for row in table.filter(mine).to_pylist():
-            start, end = row["data_offset"], row["offset"] + row["size"]
-            data = store.read_range(f"{folder}/{index.shard}", start, end)
-            pixels = np.frombuffer(data, np.dtype(row["dtype"]).newbyteorder("<"))
-            image = pixels.reshape(row["resolution"], row["resolution"])
+            image = shard_frame(store, f"{folder}/{index.shard}", row)
             panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
     sheet = contact_sheet(
         [panels.get(name, Panel(name, None)) for name in card.channels],

@@ -1,8 +1,7 @@
 """The contact sheet of a shard: what lies in the tar, normalised, of the sample nearest noon."""
 
-from collections import Counter
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from PIL import Image
 
 from sdoml_core.channels import Channel
 from sdoml_core.index import Index
-from sdoml_core.slots import midnight
 from sdoml_dagster import layout
+from sdoml_dagster.day_sheet import best_slot
 from sdoml_dagster.previews import Panel, contact_sheet
 from sdoml_dagster.store import Store
 
@@ -23,14 +22,16 @@ def shard_sheet(
     """A shard's contact sheet, or ``None`` where it is empty."""
     wanted = ["slot", "channel", "observed", "data_offset", "dtype", "resolution"]
     rows = index.table.select(wanted).to_pylist()
-    counts: Counter[datetime] = Counter(row["slot"] for row in rows)
-    noon = midnight(day) + timedelta(hours=12)
-    slot = min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)
+    slot = best_slot((row["slot"] for row in rows), day)
     if slot is None:
         return None
     found = {row["channel"]: row for row in rows if row["slot"] == slot}
     panels = [
-        Panel(name, shard_frame(store, day, found[name]), observed=found[name]["observed"])
+        Panel(
+            name,
+            shard_frame(store, layout.shard(day), found[name]),
+            observed=found[name]["observed"],
+        )
         if (name := channel.name) in found
         else Panel(name, None, reason="not in this sample")
         for channel in channels
@@ -44,9 +45,19 @@ def shard_sheet(
     )
 
 
-def shard_frame(store: Store, day: date, row: dict[str, Any]) -> NDArray[np.floating[Any]]:
-    """The frame of one row of a shard's index, (n, n), as it was packed."""
-    side, dtype = row["resolution"], np.dtype(row["dtype"])
+def shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
+    """The frame of one row of a shard's index, (n, n), as it was packed.
+
+    Parameters
+    ----------
+    store
+        Where the shard is.
+    shard
+        Its path.
+    row
+        ``data_offset``, ``dtype`` and ``resolution`` of the frame.
+    """
+    side, dtype = row["resolution"], np.dtype(row["dtype"]).newbyteorder("<")
     start = row["data_offset"]
-    data = store.read_range(layout.shard(day), start, start + side * side * dtype.itemsize)
+    data = store.read_range(shard, start, start + side * side * dtype.itemsize)
     return np.frombuffer(data, dtype).reshape(side, side)

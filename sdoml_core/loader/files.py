@@ -4,6 +4,7 @@ Positioned reads share no file position, so that threads and forked workers can 
 handles; a handle is closed when the last reader lets go of it.
 """
 
+import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -145,6 +146,11 @@ class LocalFiles:
             for oldest in list(self._handles)[:-MAX_HANDLES]:
                 self._handles.pop(oldest, None)
         return handle
+
+
+def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
+    """Where below a cache what belongs to a folder of shards is kept."""
+    return Path(cache_dir) / hashlib.sha256(root.encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -3,7 +3,6 @@
 What was read can be kept in a folder on this machine.
 """
 
-import hashlib
 import os
 import random
 import sys
@@ -13,7 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
-from sdoml_core.loader.files import FileFacts, concerns, is_year, write_atomically
+from sdoml_core.loader.files import (
+    FileFacts,
+    cache_folder,
+    concerns,
+    is_year,
+    write_atomically,
+)
 
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
@@ -35,10 +40,7 @@ class RemoteFiles:
     ):
         self.root = root
         self._options = storage_options
-        self._cache = None
-        if cache_dir is not None:
-            tag = hashlib.sha256(root.encode()).hexdigest()[:16]
-            self._cache = Path(cache_dir) / tag
+        self._cache = None if cache_dir is None else cache_folder(cache_dir, root)
         self._connected: tuple[int, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ of which files, sizes and times of change it was made, and counts for nothing on
 then only what changed is read again.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -27,7 +26,7 @@ from sdoml_core.index import (
     decode_index,
 )
 from sdoml_core.loader.catalog import Catalog
-from sdoml_core.loader.files import FileFacts, Files, LocalFiles, write_atomically
+from sdoml_core.loader.files import FileFacts, Files, LocalFiles, cache_folder, write_atomically
 from sdoml_core.loader.merge import merge_releases
 from sdoml_core.loader.remote import RemoteFiles
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
@@ -186,8 +185,7 @@ def _read_index(files: Files, shard: _Shard) -> Index:
 def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
     """Where a made index is kept."""
     if cache_dir is not None:
-        tag = hashlib.sha256(files.root.encode()).hexdigest()[:16]
-        return Path(cache_dir) / tag / KEPT_INDEX
+        return cache_folder(cache_dir, files.root) / KEPT_INDEX
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
 
 
