@@ -25,7 +25,8 @@ import dagster as dg
 import psutil
 
 from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.ui import MODULE, prepare_instance
+from sdoml_dagster.demo.instance import prepare_instance
+from sdoml_dagster.demo.ui import MODULE
 
 DAYS = 6000
 START = date(2010, 5, 13)

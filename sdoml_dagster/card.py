@@ -14,7 +14,7 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.geometry import FIELD, TARGET_RADIUS
 from sdoml_core.normalization import Normalization
 from sdoml_dagster.card_loading import loading
-from sdoml_dagster.coverage import REASONS, Coverage
+from sdoml_dagster.coverage import REASONS, ReleaseCoverage
 from sdoml_dagster.markdown import counted, percent, public, size_category, size_text, table
 from sdoml_dagster.released_days import day_list
 from sdoml_dagster.settings import Settings
@@ -42,7 +42,7 @@ class Card:
     name: str
     settings: Settings
     normalization: Normalization
-    coverage: Coverage
+    coverage: ReleaseCoverage
     channels: tuple[str, ...]
     """Those that occur, in canonical order."""
     dtype: str

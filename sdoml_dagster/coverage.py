@@ -52,7 +52,7 @@ REASONS = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class ReleaseCoverage:
     """All counts of a release, and which degradation tables its frames were corrected by."""
 
     counts: tuple[Count, ...]
@@ -84,7 +84,7 @@ class Coverage:
         return write_parquet(pa.Table.from_pylist([asdict(count) for count in self.counts], schema))
 
 
-def count_coverage(
+def count_frames(
     store: Store,
     settings: Settings,
     *,
@@ -92,7 +92,7 @@ def count_coverage(
     built: Mapping[date, Frames],
     released: Mapping[date, Frames],
     channels: Iterable[str],
-) -> Coverage:
+) -> ReleaseCoverage:
     """Count frames.
 
     Parameters
@@ -131,7 +131,7 @@ def count_coverage(
             counts.append(
                 Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
             )
-    return Coverage(tuple(counts), tuple(sorted(tables)))
+    return ReleaseCoverage(tuple(counts), tuple(sorted(tables)))
 
 
 def _fates(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:

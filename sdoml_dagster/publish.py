@@ -20,7 +20,7 @@ from sdoml_core.index import RELEASE_CONSTANTS, RELEASE_INDEX, Index, consolidat
 from sdoml_core.parquet import SHARD_NAME
 from sdoml_dagster import layout
 from sdoml_dagster.card import Card
-from sdoml_dagster.coverage import Coverage, count_coverage, days_between
+from sdoml_dagster.coverage import ReleaseCoverage, count_frames, days_between
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.previews import Panel, contact_sheet, png
@@ -82,7 +82,7 @@ class Release:
 
     folder: str
     card: Card
-    coverage: Coverage
+    coverage: ReleaseCoverage
     sums: bytes
     """Content of SHA256SUMS, which stands for the content of the whole release."""
 
@@ -209,7 +209,7 @@ def _coverage(
     store: Store,
     built: Sequence[BuiltDay],
     released: Sequence[BuiltDay],
-) -> Coverage:
+) -> ReleaseCoverage:
     """Counts of all days of the range, of which the dataset may have less than was asked for."""
     there = {day.day: day.index.frames() for day in built}
     kept = {day: set[tuple[datetime, str]]() for day in there}
@@ -223,7 +223,7 @@ def _coverage(
     ]
     occurring = {channel for frames in there.values() for _, channel in frames}
     channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
-    return count_coverage(store, settings, days=days, built=there, released=kept, channels=channels)
+    return count_frames(store, settings, days=days, built=there, released=kept, channels=channels)
 
 
 def _picture(

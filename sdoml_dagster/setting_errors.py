@@ -37,7 +37,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
         raise SettingError("; ".join(_unknown(name, names) for name in unknown))
 
 
-def explain(problem: Mapping[str, Any], known: Iterable[str]) -> str:
+def describe_problem(problem: Mapping[str, Any], known: Iterable[str]) -> str:
     """One of pydantic's complaints as a line that names the setting."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]

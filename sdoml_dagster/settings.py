@@ -24,7 +24,7 @@ from pydantic_settings import (
 from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
 from sdoml_core.errors import SettingError
 from sdoml_core.method import parse_method
-from sdoml_dagster.setting_errors import CONFIG, PREFIX, explain, refuse_unknown_variables
+from sdoml_dagster.setting_errors import CONFIG, PREFIX, describe_problem, refuse_unknown_variables
 
 RESOLUTIONS = (64, 128, 256, 512, 1024)
 DAY_MINUTES = 24 * 60
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except ValidationError as error:
             raise SettingError(
-                "; ".join(explain(problem, cls.model_fields) for problem in error.errors())
+                "; ".join(describe_problem(problem, cls.model_fields) for problem in error.errors())
             ) from None
 
     @classmethod

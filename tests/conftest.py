@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.ui import INSTANCE
+from sdoml_dagster.demo.instance import INSTANCE
 from sdoml_dagster.setting_errors import PREFIX
 from sdoml_dagster.settings import Settings
 

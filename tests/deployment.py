@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sdoml_dagster.demo.faults import Fault, FaultPlan
-from sdoml_dagster.demo.ui import MODULE, daemon_is_up, prepare_instance
+from sdoml_dagster.demo.instance import prepare_instance
+from sdoml_dagster.demo.ui import MODULE, daemon_is_up
 
 LAUNCH = """
 mutation($params: LaunchBackfillParams!) {

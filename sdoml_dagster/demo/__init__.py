@@ -13,5 +13,6 @@ The pipeline does not know this package; it sees HTTP only.
 - ``aia_file``, ``aia_render``, ``hmi_render``: frames as the archive's files.
 - ``sky``: the state of the Sun and the Earth's distance at a time.
 - ``sun``, ``surface``, ``planes``: the pixels, from the real frames to an image of another time.
+- ``tour``, ``ui``: what ``make demo`` and ``make ui`` run; ``instance``: their Dagster.
 - ``rice``: the RICE_1 encoder. ``glyphs``: letters for the HMI label.
 """

@@ -6,7 +6,6 @@ Runs the commands that a user would type, on an archive of its own, and shows wh
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -22,11 +21,11 @@ from sdoml_dagster.day_sheet import day_sheet
 from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
+from sdoml_dagster.demo.instance import prepare_instance
 from sdoml_dagster.previews import png
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
-INSTANCE = Path(__file__).with_name("dagster.yaml")
 NEXT = """
 Next
   {release}/README.md describes the release.
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_END": str(days[-1] + timedelta(days=1)),
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
-            "DAGSTER_HOME": str(_instance(folder)),
+            "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
             # Half as many slots as the dataset has: the tour is to take a minute or two.
             "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),
         }
@@ -75,14 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{len(days)} days in {time.monotonic() - started:.0f} s")
     _show(Store(environment["SDOML_STORE"]), days, folder)
     return 0
-
-
-def _instance(folder: Path) -> Path:
-    """A Dagster instance of the tour's own, so that the user's is left alone."""
-    home = folder / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(INSTANCE, home / "dagster.yaml")
-    return home
 
 
 def _materialise(day: date) -> int:

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,14 +19,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-import dagster as dg
-
 from sdoml_core.errors import SettingError
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.frames import default_cache
+from sdoml_dagster.demo.instance import prepare_instance
 from sdoml_dagster.settings import Settings
 
-INSTANCE = Path(__file__).with_name("dagster.yaml")
 MODULE = "sdoml_dagster.definitions"
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
@@ -79,17 +76,6 @@ def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
         "SDOML_AIA_ROOTS": archive.aia_root,
         "SDOML_HMI_ROOTS": archive.hmi_root,
     }
-
-
-def prepare_instance(home: Path) -> Path:
-    """A Dagster instance in a folder, ready for several processes.
-
-    Its databases are made here, because two processes that make them at once spoil them.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(INSTANCE, home / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(home)):
-        return home
 
 
 def _show(environment: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import yaml
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from sdoml_dagster.definitions import build_defs
-from sdoml_dagster.demo.ui import INSTANCE
+from sdoml_dagster.demo.instance import INSTANCE
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.settings import Settings
 from tests.dagster.conftest import DAILY, Materialize
