@@ -17,13 +17,13 @@ from typing import Any
 
 import dagster as dg
 from celery import Celery  # type: ignore[import-untyped]
+from celery.exceptions import OperationalError  # type: ignore[import-untyped]
 from celery.signals import task_postrun, task_prerun  # type: ignore[import-untyped]
 from celery.utils.log import get_logger  # type: ignore[import-untyped]
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import unpack_value
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
-from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 PULSE_SECONDS = 5.0

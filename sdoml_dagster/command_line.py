@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
-from dagster_shared.check import CheckError
+from dagster._check import CheckError
 
 from sdoml_core.errors import SettingError
 from sdoml_dagster import console
