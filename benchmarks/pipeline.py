@@ -37,10 +37,11 @@ from sdoml_core.ledger import RAW_LEDGER, RawRow
 from sdoml_core.shard import member_name
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient
+from sdoml_dagster.constants import freeze
 from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import fit_store, freeze
+from sdoml_dagster.fit import fit_store
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.process import process_day
 from sdoml_dagster.settings import Settings

@@ -14,7 +14,7 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.geometry import FIELD, TARGET_RADIUS
 from sdoml_core.normalization import Normalization
 from sdoml_dagster.card_loading import loading
-from sdoml_dagster.coverage import REASONS, ReleaseCoverage
+from sdoml_dagster.coverage import MEANINGS, REASONS, ReleaseCoverage
 from sdoml_dagster.markdown import counted, percent, public, size_category, size_text, table
 from sdoml_dagster.released_days import day_list
 from sdoml_dagster.settings import Settings
@@ -278,18 +278,6 @@ class Card:
         ]  # fmt: skip
         return "## Files\n\n" + table(("file", "content"), rows)
 
-
-MEANINGS = {
-    "ok": "in this release",
-    "incomplete": "good, but its sample lacks another channel",
-    "missing": "the archive has none",
-    "quality": "QUALITY says that it is no science image",
-    "invalid": "the archive's file is no readable image of the kind",
-    "blank": "nothing is on it, or too many pixels lack data",
-    "outage": "the archive could not answer",
-    "unexplained": "absent, and no record says why",
-    "not_built": "its day has no shard",
-}
 
 CREDIT = """## Licence and credit
 

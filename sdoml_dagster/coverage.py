@@ -50,6 +50,19 @@ REASONS = tuple(
 )
 """What may become of an expected frame."""
 
+MEANINGS = {
+    "ok": "in this release",
+    "incomplete": "good, but its sample lacks another channel",
+    "missing": "the archive has none",
+    "quality": "QUALITY says that it is no science image",
+    "invalid": "the archive's file is no readable image of the kind",
+    "blank": "nothing is on it, or too many pixels lack data",
+    "outage": "the archive could not answer",
+    "unexplained": "absent, and no record says why",
+    "not_built": "its day has no shard",
+}
+"""What they mean, for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCoverage:

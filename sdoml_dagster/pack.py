@@ -16,8 +16,8 @@ from sdoml_core.ledger import FrameRow
 from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
+from sdoml_dagster.constants import current_normalization
 from sdoml_dagster.day_tables import not_there, read_frame_table
-from sdoml_dagster.fit import current_normalization
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.progress import Progress

@@ -18,7 +18,7 @@ from sdoml_core.errors import DamagedFileError, MissingInputError, Normalization
 from sdoml_core.index import Index, decode_index
 from sdoml_core.normalization import Normalization, from_json
 from sdoml_dagster import layout
-from sdoml_dagster.fit import current_normalization
+from sdoml_dagster.constants import current_normalization
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.store import Store
 

@@ -6,7 +6,8 @@ from datetime import date
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.normalization import Normalization
 from sdoml_core.sketch import Sketch
-from sdoml_dagster.fit import current_normalization, day_sketches
+from sdoml_dagster.constants import current_normalization
+from sdoml_dagster.fit import day_sketches
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 

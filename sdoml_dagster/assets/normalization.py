@@ -55,7 +55,8 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: FitConfig, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
         """Fit."""
-        from sdoml_dagster.fit import current_normalization, fit_store, freeze, refuse_unasked_fit
+        from sdoml_dagster.constants import current_normalization, freeze, refuse_unasked_fit
+        from sdoml_dagster.fit import fit_store
 
         fitted = None
         with failures_explained():

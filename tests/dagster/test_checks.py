@@ -183,7 +183,7 @@ def test_saturation_and_drift_are_seen_against_the_constants(
     from sdoml_core.channels import CHANNELS
     from sdoml_core.normalization import fit
     from sdoml_core.sketch import Sketch
-    from sdoml_dagster.fit import freeze
+    from sdoml_dagster.constants import freeze
 
     dim = {
         name: Sketch.of(np.load(Path(settings.store, f"processed/2024/03/08/{name}.npy")) / scale)

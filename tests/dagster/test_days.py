@@ -18,10 +18,11 @@ from sdoml_core.normalization import from_json, normalize
 from sdoml_core.sketch_file import decode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient
+from sdoml_dagster.constants import current_normalization, freeze
 from sdoml_dagster.day_tables import read_frame_table, read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import current_normalization, fit_store, freeze
+from sdoml_dagster.fit import fit_store
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.parallel import ordered_map

@@ -41,7 +41,8 @@ from sdoml_core.sketch_file import encode_sketches
 from sdoml_core.slots import day_slots
 from sdoml_dagster import layout, publish
 from sdoml_dagster.assets.release import build_release_asset
-from sdoml_dagster.fit import fit_store, freeze
+from sdoml_dagster.constants import freeze
+from sdoml_dagster.fit import fit_store
 from sdoml_dagster.markdown import percent, public, size_category, size_text
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.publish import Release, ReleaseRequest

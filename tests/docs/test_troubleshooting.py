@@ -21,10 +21,11 @@ from sdoml_core.errors import SdomlError
 from sdoml_core.hmi import decode_hmi
 from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
+from sdoml_dagster.constants import freeze, refuse_unasked_fit
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.failures import InterruptedRunError, failures_explained
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import day_sketches, fit_store, freeze, refuse_unasked_fit
+from sdoml_dagster.fit import day_sketches, fit_store
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.partitions import config_day, run_days
 from sdoml_dagster.process import process_day

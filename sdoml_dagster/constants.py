@@ -1,0 +1,50 @@
+"""The normalisation constants in force: put there once, then frozen."""
+
+from sdoml_core.errors import MissingInputError
+from sdoml_core.normalization import Normalization, from_json
+from sdoml_dagster import layout
+from sdoml_dagster.store import Store
+
+
+def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
+    """Put constants in force and return those that then are.
+
+    Without ``replace`` the first of several runs wins and the others take its constants.
+    """
+    data = normalization.to_json()
+    store.write(layout.normalization(normalization.version), data)
+    if replace:
+        store.write(layout.CURRENT_NORMALIZATION, data)
+    elif not store.create(layout.CURRENT_NORMALIZATION, data):
+        return from_json(store.read(layout.CURRENT_NORMALIZATION))
+    return normalization
+
+
+def current_normalization(store: Store) -> Normalization | None:
+    """The constants in force, or ``None`` where none were fitted yet."""
+    return store.read_as(
+        layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
+    )
+
+
+def refuse_unasked_fit(store: Store) -> Normalization | None:
+    """Where there are shards, constants are not fitted in passing.
+
+    Returns
+    -------
+    The constants that another run has just fitted; ``None`` in a store without shards.
+
+    Raises
+    ------
+    MissingInputError
+        Where there are shards, and the constants by which they were normalised have gone.
+    """
+    if not store.find("shards"):
+        return None
+    current = current_normalization(store)
+    if current is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} has gone, but there are shards: restore "
+            "it, or run fit_normalization and then build_shards for all days"
+        )
+    return current
