@@ -9,6 +9,8 @@ from sdoml_dagster.store import Store
 
 CURRENT_NORMALIZATION = "normalization/current.json"
 
+_SHARD_PATH = re.compile(r"shards/\d{4}/sdoml-lite-(\d{4}-\d{2}-\d{2})\.(tar|parquet)")
+
 
 def raw_folder(day: date) -> str:
     """Folder of a day's raw frames, as the original dataset lays them out."""
@@ -53,6 +55,15 @@ def shard(day: date) -> str:
 def shard_index(day: date) -> str:
     """The index beside a day's shard."""
     return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
+
+
+def shard_files(store: Store) -> dict[date, set[str]]:
+    """Which of ``tar`` and ``parquet`` are there, for each day that has a shard or an index."""
+    found: dict[date, set[str]] = {}
+    for path in store.find("shards"):
+        if match := _SHARD_PATH.fullmatch(path):
+            found.setdefault(date.fromisoformat(match[1]), set()).add(match[2])
+    return found
 
 
 def release_folder(name: str) -> str:

@@ -4,7 +4,6 @@ Everything that can be known without reading pixels is checked here, before a fo
 touched: an index beside each shard, the size of each shard, one normalisation, one pixel type.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ LISTED_RANGES = 12
 """Runs of days that a message or a card lists; a sparse year has hundreds."""
 
 K = TypeVar("K", bound=Hashable)
-
-_SHARD_PATH = re.compile(r"shards/\d{4}/sdoml-lite-(\d{4}-\d{2}-\d{2})\.(tar|parquet)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,11 @@ def built_days(
     DamagedFileError
         Where an index cannot be read, or a shard has another size than it says.
     """
-    found: dict[date, set[str]] = {}
-    for path in store.find("shards"):
-        if match := _SHARD_PATH.fullmatch(path):
-            day = date.fromisoformat(match[1])
-            if (first is None or day >= first) and (last is None or day <= last):
-                found.setdefault(day, set()).add(match[2])
+    found = {
+        day: parts
+        for day, parts in layout.shard_files(store).items()
+        if (first is None or day >= first) and (last is None or day <= last)
+    }
     if not found:
         asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
         raise MissingInputError(f"no shard{asked} in {store.url}: run build_shards first")

@@ -61,7 +61,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         fitted = None
         with failures_explained():
             opened = store.open()
-            current = current_normalization(opened)
+            former = current = current_normalization(opened)
             # Part of building days, a run must not change the constants of the days before.
             building = context.has_partition_key or "dagster/backfill" in context.run.tags
             if current is None and building:
@@ -79,6 +79,12 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                 f"normalization_stats: {current.version}, {current.method}, fitted to "
                 f"{counted(current.days, 'day')} from {current.first_day} to {current.last_day}"
             )
+            if former and former.version != current.version:
+                stale = len(layout.shard_files(opened))
+                context.log.warning(
+                    f"in place of {former.version}: run build_shards again for the "
+                    f"{counted(stale, 'day')} that have a shard"
+                )
         left_out = [day.isoformat() for day in fitted.left_out] if fitted else []
         if left_out:
             context.log.warning(

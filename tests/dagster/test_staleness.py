@@ -46,8 +46,10 @@ def test_the_same_result_makes_nothing_stale(
 def test_a_new_normalisation_makes_exactly_the_shards_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
-    assert materialize("normalization_stats").success
+    result = materialize("normalization_stats")
     assert stale(built, FIRST, SECOND) == {f"shards@{FIRST}", f"shards@{SECOND}"}
+    said = [entry.user_message for entry in built.all_logs(result.run_id)]
+    assert any("run build_shards again for the 2 days that have a shard" in text for text in said)
     assert materialize("shards", day=FIRST).success
     assert materialize("shards", day=SECOND).success
     assert stale(built, FIRST, SECOND) == set()
