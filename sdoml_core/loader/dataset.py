@@ -124,7 +124,7 @@ class SDOMLlite(Dataset[Sample]):
 
     def split(
         self, ranges: Mapping[str, Iterable[tuple[Time, Time]]], *, guard: timedelta = NO_GUARD
-    ) -> Splits:
+    ) -> Splits[Self]:
         """Parts by date ranges, with a gap between them; prints as a table.
 
         Parameters
@@ -139,7 +139,7 @@ class SDOMLlite(Dataset[Sample]):
 
     def split_by_months(
         self, months: Mapping[str, Iterable[int]], *, guard: timedelta = NO_GUARD
-    ) -> Splits:
+    ) -> Splits[Self]:
         """Parts by months of the year, such as ``{"train": range(1, 9), "test": (11, 12)}``."""
         return Splits.of(self, month_ranges(self.times, months), guard=guard)
 
@@ -259,10 +259,21 @@ class SDOMLlite(Dataset[Sample]):
         return count_coverage(self.reader.catalog, self.selection.ranges, self.rows)
 
     def __repr__(self) -> str:
-        return describe(self)
+        return describe(self.data_dir, self.reader, self.selection)
 
     def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
-        """Matplotlib figure of a sample, in the field's colours; saved where a path is given."""
-        from sdoml_core.loader.plots import plot_sample
+        """Matplotlib figure of a sample, in the field's colours; saved where a path is given.
 
-        return plot_sample(self, index, path)
+        The transform is not applied.
+        """
+        from sdoml_core.loader.plots import plot_images
+
+        row = self.row_of(index)
+        pixels = np.empty(self.reader.shape, np.float32)
+        self.reader.read(row, pixels)
+        return plot_images(
+            dict(zip(self.channels, pixels, strict=True)),
+            title=f"{self.reader.catalog.slots[row]} UTC",
+            normalized=self.reader.units == "normalized",
+            path=path,
+        )

@@ -1,28 +1,32 @@
 """Pictures of samples, for a first look; matplotlib is imported only here."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sdoml_core.colormaps import colormap
-from sdoml_core.loader.times import Time
-
-if TYPE_CHECKING:
-    from sdoml_core.loader.dataset import SDOMLlite
 
 
-def plot_sample(
-    dataset: "SDOMLlite", index: int | Time, path: str | os.PathLike[str] | None
+def plot_images(
+    images: Mapping[str, NDArray[np.float32]],
+    *,
+    title: str,
+    normalized: bool,
+    path: str | os.PathLike[str] | None,
 ) -> Any:
-    """A row of images, one a channel, north up, each stretched over its own range.
+    """Rows of images, one a channel, north up, each stretched over its own range.
 
     Parameters
     ----------
-    dataset
-        Its transform is not applied.
-    index
-        Number or time of the sample.
+    images
+        Of shape (n, n), by channel.
+    title
+        Above them.
+    normalized
+        Whether HMI is in grey levels, which are shown from 0 to 1.
     path
         Where to save the picture, if anywhere.
 
@@ -40,23 +44,20 @@ def plot_sample(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("plot_sample needs matplotlib: pip install matplotlib") from error
-    row = dataset.row_of(index)
-    pixels = np.empty(dataset.reader.shape, np.float32)
-    dataset.reader.read(row, pixels)
-    columns = min(4, len(pixels))
-    rows = -(-len(pixels) // columns)
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
     figure = Figure(figsize=(3 * columns, 3.3 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, channel, image in zip(axes, dataset.channels, pixels, strict=False):
+    for axis, (channel, image) in zip(axes, images.items(), strict=False):
         low, high = np.nanquantile(image, (0.0, 0.999))
-        if channel == "HMI_M" and dataset.reader.units == "normalized":
+        if channel == "HMI_M" and normalized:
             low, high = 0.0, 1.0
         colours = ListedColormap(colormap(channel) / 255.0)
         axis.imshow(image, origin="upper", cmap=colours, vmin=low, vmax=max(high, low + 1e-6))
         axis.set_title(channel, fontsize=9)
-    figure.suptitle(f"{dataset.times[np.searchsorted(dataset.rows, row)]} UTC", fontsize=10)
+    figure.suptitle(title, fontsize=10)
     if path is not None:
         figure.savefig(path)
     return figure

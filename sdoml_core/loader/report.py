@@ -1,17 +1,15 @@
 """What a dataset says of itself: coverage tables and its ``repr``."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdoml_core.loader.catalog import Catalog
+from sdoml_core.loader.reader import FrameReader
+from sdoml_core.loader.selection import Selection
 from sdoml_core.loader.times import inside, iso
-
-if TYPE_CHECKING:
-    from sdoml_core.loader.dataset import SDOMLlite
 
 
 @dataclass(frozen=True)
@@ -90,21 +88,20 @@ def count_coverage(
     )
 
 
-def describe(dataset: "SDOMLlite") -> str:
+def describe(source: str, reader: FrameReader, selection: Selection) -> str:
     """The ``repr`` of a dataset: what is in it, in a few lines."""
-    reader, times, exclusions = dataset.reader, dataset.times, dataset.selection.exclusions
-    catalog = reader.catalog
+    catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
-    slots = sum(dataset.coverage().slots)
-    shards = len(np.unique(catalog.shard[dataset.rows]))
+    slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)
+    shards = len(np.unique(catalog.shard[selection.rows]))
     return "\n".join(
         (
-            f"SDOMLlite({dataset.data_dir})",
-            f"  samples   {len(dataset):,} of {slots:,} slots every {minutes} min, "
+            f"SDOMLlite({source})",
+            f"  samples   {len(times):,} of {slots:,} slots every {minutes} min, "
             f"in {shards:,} shards",
             f"  time      {iso(times[0])} to {iso(times[-1])}"
             + (f", {len(exclusions)} exclusions" if exclusions else ""),
-            f"  channels  {', '.join(dataset.channels)}",
+            f"  channels  {', '.join(reader.channels)}",
             f"  pixels    {catalog.resolution} × {catalog.resolution}, {catalog.dtype} in shards, "
             f"{reader.units}",
             f"  constants version {catalog.normalization_version or 'not known'}",

@@ -6,36 +6,46 @@ samples of two parts must not be neighbours.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.selection import Selection
 from sdoml_core.loader.times import Time, iso, parse_time
-
-if TYPE_CHECKING:
-    from sdoml_core.loader.dataset import SDOMLlite
 
 NO_GUARD: Final = timedelta(0)
 Range = tuple[np.datetime64, np.datetime64]
 
 
-class Splits(Mapping[str, "SDOMLlite"]):
+class Divisible(Protocol):
+    """A dataset that can be cut: `SDOMLlite`."""
+
+    selection: Selection
+
+    def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
+        """The part that lies in half-open ranges."""
+
+
+D = TypeVar("D", bound=Divisible)
+
+
+class Splits(Mapping[str, D]):
     """Parts of a dataset by name; prints as a table."""
 
-    def __init__(self, parts: Mapping[str, "SDOMLlite"], guard: timedelta):
+    def __init__(self, parts: Mapping[str, D], guard: timedelta):
         self._parts = dict(parts)
         self.guard = guard
 
     @classmethod
     def of(
         cls,
-        dataset: "SDOMLlite",
+        dataset: D,
         ranges: Mapping[str, Iterable[tuple[Time, Time]]],
         *,
         guard: timedelta,
-    ) -> "Splits":
+    ) -> "Splits[D]":
         """Cut a dataset; see `SDOMLlite.split`.
 
         Raises
@@ -51,7 +61,7 @@ class Splits(Mapping[str, "SDOMLlite"]):
             {name: dataset.within(kept) for name, kept in apart(parsed, guard=guard).items()}, guard
         )
 
-    def __getitem__(self, name: str) -> "SDOMLlite":
+    def __getitem__(self, name: str) -> D:
         if name not in self._parts:
             raise KeyError(f"there is no split {name!r}; there are {', '.join(self._parts)}")
         return self._parts[name]
@@ -64,13 +74,12 @@ class Splits(Mapping[str, "SDOMLlite"]):
 
     def __str__(self) -> str:
         rows = [("split", "first", "last", "ranges", "samples", "share")]
-        total = sum(len(part) for part in self.values())
-        for name, part in self.items():
-            first, last = iso(part.times[0]), iso(part.times[-1])
-            share = f"{100 * len(part) / total:.1f} %"
-            rows.append(
-                (name, first, last, str(len(part.selection.ranges)), f"{len(part):,}", share)
-            )
+        parts = {name: part.selection for name, part in self.items()}
+        total = sum(len(part.times) for part in parts.values())
+        for name, part in parts.items():
+            first, last, count = iso(part.times[0]), iso(part.times[-1]), len(part.times)
+            share = f"{100 * count / total:.1f} %"
+            rows.append((name, first, last, str(len(part.ranges)), f"{count:,}", share))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

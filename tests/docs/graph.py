@@ -7,20 +7,23 @@ from pathlib import Path
 import grimp
 
 PAGE = Path(__file__).parents[2] / "docs/architecture.md"
-PICTURE = re.compile(r"<!-- imports of (\w+): (.*?) -->\n```text\n(.*?)```", re.DOTALL)
+PICTURE = re.compile(r"<!-- imports of ([\w.]+): (.*?) -->\n```text\n(.*?)```", re.DOTALL)
 
 
 def draw(package: str, modules: list[str]) -> str:
     """A line per module with those of the others that it imports, each below what it needs."""
-    graph = grimp.build_graph(package, cache_dir=None)
+    graph = grimp.build_graph(package.partition(".")[0], cache_dir=None)
     needs: dict[str, set[str]] = {module: set() for module in modules}
+
+    def module_of(full: str) -> str:
+        """The module of the package that another lies in, or is."""
+        inside = full.removeprefix(f"{package}.")
+        return "" if inside == full else inside.split(".")[0]
+
     for full in graph.modules:
-        parts = full.split(".")
-        if len(parts) > 1 and parts[1] in needs:
-            for target in graph.find_modules_directly_imported_by(full):
-                other = target.split(".")[1] if "." in target else ""
-                if other in needs and other != parts[1]:
-                    needs[parts[1]].add(other)
+        if (module := module_of(full)) in needs:
+            targets = map(module_of, graph.find_modules_directly_imported_by(full))
+            needs[module] |= {other for other in targets if other in needs and other != module}
     lines: list[str] = []
     width = max(map(len, modules))
     placed: set[str] = set()
