@@ -293,3 +293,10 @@ def test_the_share_above_a_value_is_whole_below_the_smallest_and_none_above_the_
     assert sketch.fraction_above(1.002) == 1.0
     assert sketch.fraction_above(1.003) == 1.0
     assert sketch.fraction_above(1.0041) == 0.0
+
+
+def test_a_value_that_float32_rounds_up_to_the_maximum_is_still_below_it() -> None:
+    sketch = Sketch.of(np.array([1, 2, 2, 2], np.float32))
+    assert sketch.fraction_above(1.99) == 0.75
+    assert sketch.fraction_above(2 - 1e-9) == 0.75
+    assert sketch.fraction_above(2) == 0
