@@ -157,9 +157,6 @@ def _check_rows(index: Index) -> None:
     """Refuse rows that lead outside the shard or contradict themselves."""
     check_shard_name(index.shard)
     table = index.table
-    for name in INDEX_SCHEMA.names:
-        if not INDEX_SCHEMA.field(name).nullable and table.column(name).null_count:
-            raise DamagedFileError(f"index of {index.shard} has rows without {name}")
     slots = timestamps(table.column("slot"))
     keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")
     channels = table.column("channel").to_pylist()

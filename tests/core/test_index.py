@@ -90,6 +90,64 @@ def test_another_table_is_refused_by_what_it_lacks():
         decode_index(sink.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("column", "type_"), [("crc32", pa.int64()), ("slot", pa.timestamp("us", "UTC"))]
+)
+def test_columns_of_other_types_are_refused(column, type_):
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index(column)
+    field = raw.schema.field(column).with_type(type_)
+    sink = io.BytesIO()
+    pq.write_table(raw.set_column(place, field, raw[column].cast(type_)), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+def test_a_required_value_that_may_be_absent_is_refused():
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index("crc32")
+    sink = io.BytesIO()
+    values = pa.array([None] * len(raw), pa.uint32())
+    pq.write_table(raw.set_column(place, "crc32", values), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.shard", None),
+        ("sdoml.shard_bytes", None),
+        ("sdoml.shard_bytes", "many"),
+        ("sdoml.shard_sha256", None),
+        ("sdoml.normalization", None),
+    ],
+)
+def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
+    raw = read_columns(open_parquet(encoded()))
+    facts = {name.decode(): fact.decode() for name, fact in raw.schema.metadata.items()}
+    del facts[key]
+    facts |= {key: value} if value else {}
+    sink = io.BytesIO()
+    pq.write_table(raw.replace_schema_metadata(facts), sink)
+    with pytest.raises(DamagedFileError, match=f"index cannot be read: .*{value or key}"):
+        decode_index(sink.getvalue())
+
+
+def test_a_page_with_a_flipped_bit_is_refused():
+    data = bytearray(encoded())
+    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
+    data[place] ^= 1
+    with pytest.raises(DamagedFileError, match="index cannot be read"):
+        decode_index(bytes(data))
+
+
+def test_the_frames_of_an_index_are_slots_and_channels():
+    index = index_of(count=2)
+    slots = [DAY, DAY + timedelta(minutes=15)]
+    assert index.frames() == {(slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")}
+
+
 def test_an_index_of_another_format_version_is_refused():
     table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
     sink = io.BytesIO()
