@@ -243,6 +243,7 @@ def test_the_name_of_a_folder_is_not_that_of_the_member_behind_it():
         (b"2 path=x\n", "pax header is damaged"),
         (b"1 path=x\n", "pax header is damaged"),
         (b"0 path=x\n", "pax header is damaged"),
+        (b"9" * 5000 + b" path=x\n", "pax header is damaged"),
         (b"11 size=-1\n", "pax header is damaged"),
         (b"11 size=\xb22\n", "pax header is damaged"),
         (b"25 size=9999999999999999\n", "pax header is damaged"),
