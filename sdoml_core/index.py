@@ -30,6 +30,7 @@ from sdoml_core.parquet import (
     write_parquet,
 )
 
+MAX_SHARD_BYTES: Final = 1 << 62
 DTYPES: Final = ("float32", "float16")
 
 FACTS: Final = [
@@ -156,6 +157,8 @@ def decode_index(data: bytes) -> Index:
 def _check_rows(index: Index) -> None:
     """Refuse rows that lead outside the shard or contradict themselves."""
     check_shard_name(index.shard)
+    if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
+        raise DamagedFileError(f"index of {index.shard} claims {index.shard_bytes} bytes: refused")
     table = index.table
     slots = timestamps(table.column("slot"))
     keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")

@@ -134,6 +134,20 @@ def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
         decode_index(sink.getvalue())
 
 
+@pytest.mark.parametrize("claimed", ["-1", "9" * 30])
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_shard_of_an_absurd_size_is_refused(claimed, count):
+    data = encode_index(
+        summary_of(count=count).table,
+        shard="a.tar",
+        shard_bytes=int(claimed),
+        shard_sha256="0" * 64,
+        normalization_version="v1",
+    )
+    with pytest.raises(DamagedFileError, match=rf"index of a\.tar claims {claimed} bytes: refused"):
+        decode_index(data)
+
+
 def test_a_page_with_a_flipped_bit_is_refused():
     data = bytearray(encoded())
     place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
