@@ -106,7 +106,7 @@ class SDOMLlite(Dataset[Sample]):
             self.channels,
             start=date_start,
             end=date_end,
-            exclusions=date_exclusions or (),
+            exclusions=() if date_exclusions is None else date_exclusions,
             source=self.data_dir,
         )
 

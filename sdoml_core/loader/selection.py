@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time, unite
+from sdoml_core.loader.times import Time, inside, intersect, iso, parse_ranges, parse_time, unite
 
 INSTANT: Final = np.timedelta64(1, "s")
 
@@ -156,7 +156,7 @@ def _parse(
     ranges: Iterable[tuple[Time, Time]], what: str, *, kind: str
 ) -> list[tuple[np.datetime64, np.datetime64]]:
     """Half-open ranges as they were given, each of which holds something."""
-    pairs = [(parse_time(start, what), parse_time(end, what)) for start, end in ranges]
+    pairs = parse_ranges(ranges, what)
     for start, end in pairs:
         if start >= end:
             raise DatasetError(f"empty {kind}: {iso(start)} is not before {iso(end)}")
