@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 from sdoml_core.loader.permutation import Cursor, permutation
-from sdoml_core.loader.pipeline import BatchSource, read_ahead
+from sdoml_core.loader.pipeline import BatchSource, check_counts, read_ahead
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -116,6 +116,7 @@ class BatchLoader:
         rank: int | None = None,
         world_size: int | None = None,
     ):
+        check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
         self.threads = threads
         self.prefetch = prefetch

@@ -58,6 +58,27 @@ def test_batches_hold_the_pixels_of_their_times(dataset, threads):
     assert sorted(flat(batches)) == [str(time) for time in dataset.times]
 
 
+@pytest.mark.parametrize("count", [-1, 1.5, "2", None])
+@pytest.mark.parametrize("name", ["threads", "prefetch"])
+def test_threads_and_prefetch_are_counts(release, dataset, name, count):
+    message = f"^{name} must be a whole number from 0 on, not {count!r}$"
+    for kind in (BatchLoader, ShardDataset):
+        with pytest.raises(DatasetError, match=message):
+            kind(dataset, **{name: count})
+    if name == "threads":
+        with pytest.raises(DatasetError, match=message):
+            SDOMLlite(release, threads=count)
+
+
+@pytest.mark.parametrize("threads", [0, 1, np.int64(2)])
+def test_any_number_of_threads_reads_the_same_samples(release, dataset, threads):
+    samples = SDOMLlite(release, threads=threads).__getitems__([4, 50, 7])
+    check(*zip(*samples, strict=True))
+    assert len(samples) == 3
+    stream = ShardDataset(dataset, threads=threads, prefetch=0, seed=3)
+    assert [time for _, time in stream] == [time for _, time in ShardDataset(dataset, seed=3)]
+
+
 def test_threads_and_prefetch_change_nothing(dataset):
     expected = times_of(BatchLoader(dataset, 8, shuffle=True, threads=0))
     for threads, prefetch in ((1, 0), (2, 1), (4, 20)):
