@@ -246,8 +246,13 @@ def test_empty_days_and_empty_releases_are_fine():
 
 
 def test_shards_of_different_normalisations_are_not_mixed():
-    with pytest.raises(NormalizationError, match=r"versions v1, v2"):
-        release_of(index_of("a.tar"), index_of("b.tar", day=DAY + timedelta(1), version="v2"))
+    days = [
+        index_of(f"{name}.tar", day=DAY + timedelta(number), version=version)
+        for number, (name, version) in enumerate(zip("abcd", ("v2", "v1", "v2", "v1"), strict=True))
+    ]
+    message = r": versions v1, v2 \(first in b\.tar, a\.tar\); "
+    with pytest.raises(NormalizationError, match=message):
+        release_of(*days)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Folders without an index of their own: one is made, kept, and never believed too long."""
 
+import dataclasses
 import json
 import os
 from datetime import timedelta
@@ -148,5 +149,38 @@ def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
 def test_days_of_another_normalisation_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST, version="aaaa")
     other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
-    with pytest.raises(NormalizationError, match="aaaa, bbbb"):
+    message = f"versions aaaa, bbbb \\(first in {one.shard}, {other.shard}\\);"
+    with pytest.raises(NormalizationError, match=message):
         merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_constant_are_not_merged(tmp_path, monkeypatch):
+    one = write_day(tmp_path, FIRST)
+    monkeypatch.setattr("synthetic_shards.CONSTANT", 251.0)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    with pytest.raises(DamagedFileError, match="shards differ in the constant of AIA_0"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_resolution_are_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    other = write_day(tmp_path, FIRST + timedelta(days=1), side=16)
+    with pytest.raises(DamagedFileError, match="shards differ in dtype or resolution"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_a_sample_of_two_shards_is_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    again = dataclasses.replace(one, shard="again.tar")
+    with pytest.raises(DamagedFileError, match="a sample is in more than one shard"):
+        merge_releases(release_of(one), {one.shard}, release_of(again))
+
+
+@pytest.mark.parametrize("version", ["aaaa", VERSION])
+def test_an_old_release_of_which_nothing_is_kept_says_nothing(tmp_path, version):
+    one = write_day(tmp_path, FIRST, version=version)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    merged = merge_releases(release_of(one), set(), release_of(other))
+    assert merged.to_pylist() == release_of(other).to_pylist()
+    empty = merge_releases(release_of(one), set(), release_of())
+    assert (empty.num_rows, json.loads(empty.schema.metadata[b"sdoml.shards"])) == (0, [])
