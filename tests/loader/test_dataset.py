@@ -248,10 +248,21 @@ def test_a_sample_can_be_looked_at(release, tmp_path):
         ({"date_start": "yesterday"}, "date_start 'yesterday' is no ISO date"),
         ({"date_start": 20221101}, "neither a datetime nor an ISO date"),
         ({"date_exclusions": [("2022-11-02", "2022-11-01")]}, "empty exclusion"),
-        ({"date_exclusions": [("2022-11-01", "2022-12-01")]}, "no sample between"),
+        (
+            {"date_exclusions": [("2022-11-01", "2022-12-01")]},
+            "T05:45:01: date_exclusions leave out all 72 that are there$",
+        ),
         (
             {"date_start": "2022-11-01T03:00", "date_end": "2022-11-01T04:00"},
-            "of 4 samples there have: HMI_M 4, AIA_0131 4, .*AIA_0211 0",
+            "of 4 samples there have: HMI_M 4, AIA_0131 4, .*AIA_0211 0, AIA_1600 4$",
+        ),
+        (
+            {
+                "date_start": "2022-11-01T03:00",
+                "date_end": "2022-11-01T05:00",
+                "date_exclusions": [("2022-11-01T03:45", "2022-11-01T08:00")],
+            },
+            "of 3 samples there have: HMI_M 3, .*AIA_1600 3; date_exclusions leave out 5 more$",
         ),
         ({"units": "kelvin"}, "unknown units 'kelvin'; there are normalized, dn, gauss"),
         ({"units": "gauss", "channels": ["AIA_0193"]}, "the channels are AIA_0193"),
