@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from synthetic_shards import FIRST, VERSION, write_day
 
-from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
 from sdoml_core.index import consolidate
 from sdoml_core.loader import SDOMLlite, sources
 from sdoml_core.loader.merge import merge_releases
-from sdoml_core.parquet import open_parquet, read_columns
+from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 
 
 def days(count):
@@ -66,6 +66,32 @@ def test_a_damaged_kept_index_is_made_anew(tmp_path, read):
         assert len(read) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.sources", "[1]"),
+        ("sdoml.sources", "{"),
+        ("sdoml.sources", "[" * 100_000),
+        ("sdoml.shards", "{"),
+        ("sdoml.kind", "shard"),
+    ],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_kept_index_with_damaged_facts_is_made_anew(tmp_path, read, key, value, grown):
+    write_day(tmp_path, FIRST)
+    SDOMLlite(tmp_path)
+    kept = tmp_path / sources.KEPT_INDEX
+    table = read_columns(open_parquet(str(kept)))
+    facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
+    kept.write_bytes(write_parquet(table.replace_schema_metadata(facts | {key: value})))
+    if grown:
+        write_day(tmp_path, FIRST + timedelta(days=1))
+    read.clear()
+    assert len(SDOMLlite(tmp_path)) == 20 * (1 + grown)
+    assert len(read) == 1 + grown
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(tmp_path):
     write_day(tmp_path, FIRST)
@@ -107,6 +133,13 @@ def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_pa
     with pytest.warns(UserWarning, match=r"no index while the others do: sdoml-lite-2022-11-02"):
         dataset = SDOMLlite(tmp_path)
     assert len(dataset) == 20
+
+
+def test_a_release_that_is_not_finished_is_refused(tmp_path):
+    write_day(tmp_path, FIRST, index=False)
+    (tmp_path / "normalization.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"is not finished, for it has no index\.parquet"):
+        SDOMLlite(tmp_path)
 
 
 def test_the_index_of_another_shard_is_refused(tmp_path):
