@@ -130,6 +130,54 @@ def test_batches_of_sequences_are_those_of_their_items(dataset):
             assert batch["times"][number] == item["times"]
 
 
+def test_batches_are_pinned_where_there_is_a_gpu_alone(dataset):
+    tensors, times = next(iter(BatchLoader(dataset, 8, pin_memory=True)))
+    assert tensors.is_pinned() == torch.accelerator.is_available()
+    check(tensors, times)
+
+
+def test_every_tensor_of_a_batch_is_pinned_and_nothing_else_is_changed(release, monkeypatch):
+    pinned = []
+
+    def pin(tensor):
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr("sdoml_core.loader.batches._can_pin", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    dataset = SDOMLlite(release, metadata=True)
+    plain = next(iter(BatchLoader(dataset, 4)))
+    batch = next(iter(BatchLoader(dataset, 4, pin_memory=True)))
+    assert [tensor is pinned[0] for tensor in batch] == [True, False, False]
+    assert torch.equal(batch[0], plain[0])
+    assert batch[1:] == plain[1:]
+    sequences = SDOMLliteSequences(dataset, past=2, horizon=timedelta(minutes=15), gaps="mask")
+    plain = next(iter(BatchLoader(sequences, 3)))
+    batch = next(iter(BatchLoader(sequences, 3, pin_memory=True)))
+    for name in ("past", "future", "mask"):
+        assert any(batch[name] is tensor for tensor in pinned)
+        assert torch.equal(batch[name], plain[name])
+    assert [batch[name] for name in ("time", "times")] == [plain["time"], plain["times"]]
+    assert len(pinned) == 4
+
+
+def test_batches_of_sequences_without_a_future_have_none(dataset):
+    sequences = SDOMLliteSequences(dataset, past=2)
+    batch = next(iter(BatchLoader(sequences, 3)))
+    assert set(batch) == {"past", "time", "times"}
+    assert torch.equal(batch["past"][2], sequences[2]["past"])
+
+
+def test_a_transform_gets_each_sequence_of_a_batch(dataset):
+    def transform(item):
+        return {"mean": item["past"].mean(), "time": item["time"]}
+
+    sequences = SDOMLliteSequences(dataset, past=2, transform=transform)
+    batch = next(iter(BatchLoader(sequences, 3)))
+    assert batch["mean"].tolist() == [float(sequences[n]["mean"]) for n in range(3)]
+    assert batch["time"] == [sequences[n]["time"] for n in range(3)]
+
+
 def test_metadata_and_transforms_come_with_batches(release):
     dataset = SDOMLlite(release, metadata=True, transform=lambda tensor: tensor.sum())
     sums, times, facts = next(iter(BatchLoader(dataset, 4)))
