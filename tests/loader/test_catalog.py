@@ -152,3 +152,23 @@ def test_a_release_of_channels_without_samples_is_empty(table, tmp_path):
     (tmp_path / "index.parquet").write_bytes(parquet(table.slice(0, 0)))
     with pytest.raises(DatasetError, match=f"the shards in {tmp_path} are empty"):
         SDOMLlite(tmp_path, CHANNELS)
+
+
+def test_a_release_of_one_sample_has_a_cadence_all_the_same(table, folder, tmp_path):
+    (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
+    (tmp_path / "index.parquet").write_bytes(parquet(table.slice(2, 1)))
+    dataset = SDOMLlite(tmp_path, CHANNELS)
+    assert "1 of 1 slots every 15 min, in 1 shards" in repr(dataset)
+    assert dataset.coverage().frames == {"AIA_0193": (1,), "HMI_M": (1,)}
+
+
+@pytest.mark.parametrize(("transform", "power"), [("sqrt", 2), ("linear", 1)])
+def test_dn_undoes_the_transform_that_the_index_names(table, folder, tmp_path, transform, power):
+    facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
+    facts["sdoml.channels"] = facts["sdoml.channels"].replace("sqrt", transform)
+    (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
+    (tmp_path / "index.parquet").write_bytes(parquet(table.replace_schema_metadata(facts)))
+    dn, level = SDOMLlite(tmp_path, CHANNELS, units="dn")[1][0]
+    y, same = SDOMLlite(tmp_path, CHANNELS)[1][0]
+    np.testing.assert_allclose(dn, y.numpy() ** power * CONSTANT, rtol=1e-6)
+    np.testing.assert_array_equal(level, same)

@@ -312,6 +312,77 @@ def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
     assert len(times_of(other)) == 8  # the next epoch is whole
 
 
+def test_a_pass_that_was_left_is_followed_by_a_whole_one(dataset):
+    stream = ShardDataset(dataset, batch_size=8)
+    iterator = iter(stream)
+    for _ in range(3):
+        next(iterator)
+    following = ShardDataset(dataset, batch_size=8)
+    following.set_epoch(1)
+    assert times_of(stream) == times_of(following)
+
+
+def test_set_epoch_keeps_the_place_of_a_loaded_state(dataset):
+    whole = ShardDataset(dataset, batch_size=8)
+    whole.set_epoch(4)
+    iterator = iter(whole)
+    for _ in range(3):
+        next(iterator)
+    state = whole.state_dict()
+    stream = ShardDataset(dataset, batch_size=8)
+    stream.load_state_dict(state)
+    stream.set_epoch(4)
+    assert times_of(stream) == times_of(iterator)
+    stream.load_state_dict(state)
+    stream.set_epoch(5)
+    assert len(list(stream)) == len(stream)
+
+
+def test_batches_of_an_epoch_can_be_set_and_resumed(dataset):
+    loader = BatchLoader(dataset, 8, shuffle=True)
+    epochs = [times_of(loader) for _ in range(3)]
+    loader.set_epoch(1)
+    assert times_of(loader) == epochs[1]
+    loader.set_epoch(1)
+    next(iter(loader))
+    loader.load_state_dict(loader.state_dict())
+    loader.set_epoch(1)
+    assert times_of(loader) == epochs[1][1:]
+
+
+def test_workers_go_on_from_a_state_that_is_loaded_after_other_passes(dataset):
+    stream = ShardDataset(dataset, batch_size=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=2)
+    for _ in range(2):
+        list(loader)
+    state = stream.state_dict() | {"epoch": 5, "position": 16, "step": 0}
+    stream.load_state_dict(state)
+    alone = ShardDataset(dataset, batch_size=8)
+    alone.load_state_dict(state)
+    assert times_of(loader) == times_of(alone)
+
+
+@stateful
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_epoch_that_is_set_counts_for_more_than_a_state_of_another(dataset, workers):
+    def make():
+        stream = ShardDataset(dataset, batch_size=8)
+        return stream, torchdata.StatefulDataLoader(stream, batch_size=None, num_workers=workers)
+
+    _, loader = make()
+    iterator = iter(loader)
+    for _ in range(3):
+        next(iterator)
+    state = loader.state_dict()
+    expected = ShardDataset(dataset, batch_size=8)
+    expected.set_epoch(2)
+    stream, again = make()
+    again.load_state_dict(state)
+    stream.set_epoch(2)
+    # torchdata begins with the worker whose turn it was.
+    assert sorted(times_of(again)) == sorted(times_of(expected))
+
+
 @stateful
 def test_a_state_of_single_samples_from_several_workers_is_not_misread(release):
     loader = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
