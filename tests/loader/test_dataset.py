@@ -58,6 +58,9 @@ def test_channels_come_in_the_order_asked_for(release):
     for channels in (ORIGINAL, ORIGINAL[::-1], ("AIA_1700",), ("AIA_1600", "AIA_0094", "HMI_M")):
         check(SDOMLlite(release, channels), 3)
     assert SDOMLlite(release).channels == ORIGINAL
+    alone = SDOMLlite(release, "aia_0193")
+    assert alone.channels == ("AIA_0193",)
+    check(alone, 3)
 
 
 @pytest.mark.parametrize(
@@ -458,6 +461,8 @@ def test_a_range_that_ends_before_it_begins_is_refused(release):
     dataset = SDOMLlite(release, ["HMI_M"])
     with pytest.raises(DatasetError, match="empty range: 2022-11-02"):
         dataset.within([("2022-11-02", "2022-11-01"), ("2022-11-01", "2022-11-02")])
+    with pytest.raises(DatasetError, match="no sample in no range at all; there are 2022-11-01T00"):
+        dataset.within([])
 
 
 def test_a_time_between_two_ranges_is_told_so(release):

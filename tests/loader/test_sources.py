@@ -130,9 +130,13 @@ def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_pa
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{days(2)[1]}.parquet").unlink()
-    with pytest.warns(UserWarning, match=r"no index while the others do: sdoml-lite-2022-11-02"):
+    with pytest.warns(UserWarning, match=r"while the others do: sdoml-lite-2022-11-02\.tar$"):
         dataset = SDOMLlite(tmp_path)
     assert len(dataset) == 20
+    for number in range(2, 7):
+        write_day(tmp_path, FIRST + timedelta(days=number), index=False, hours=1)
+    with pytest.warns(UserWarning, match=r"others do: (sdoml-lite-2022-11-0\d\.tar,? ){5}…$"):
+        assert len(SDOMLlite(tmp_path)) == 20
 
 
 def test_a_release_that_is_not_finished_is_refused(tmp_path):
