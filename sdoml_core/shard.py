@@ -201,9 +201,7 @@ class ShardWriter:
     def close(self) -> ShardSummary:
         """End the archive (the file stays open) and tell what is in it."""
         end = self._position + 2 * BLOCK
-        self._write(
-            bytes(math.ceil(end / tarfile.RECORDSIZE) * tarfile.RECORDSIZE - self._position)
-        )
+        self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
         return ShardSummary(table, self._position, self._hash.hexdigest())
 
