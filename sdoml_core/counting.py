@@ -4,12 +4,12 @@ A module of its own, because numba takes longer to import, and more memory, than
 whole mission, which merges sketches without ever counting a pixel.
 """
 
-import numba
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def count(
     bits: NDArray[np.uint32], values: NDArray[np.float32], counts: NDArray[np.int64]
 ) -> tuple[int, int, np.uint32, np.uint32, float, float]:

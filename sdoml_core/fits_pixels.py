@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core import rice
-from sdoml_core.errors import CorruptFrameError, FrameError, WrongFrameError
+from sdoml_core.errors import CorruptFrameError, WrongFrameError
 from sdoml_core.fits import BLOCK, CARD, Header, ImageHdu
 
 NO_BLANK = 1 << 40
@@ -137,14 +137,12 @@ def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32],
     try:
         with fits.open(io.BytesIO(file.ljust(-(-len(file) // BLOCK) * BLOCK, b"\0"))) as hdus:
             pixels = np.asarray(hdus[1].data)
-        if pixels.shape != hdu.shape:
-            raise WrongFrameError(f"shape {pixels.shape} under a header that says {hdu.shape}")  # noqa: TRY301
         with np.errstate(over="ignore"):
             image = np.ascontiguousarray(pixels, dtype=np.float32)
-    except FrameError:
-        raise
     except Exception as error:  # astropy fails on damaged files in more ways than can be listed
         raise CorruptFrameError(f"astropy cannot decode it: {error}") from error
+    if image.shape != hdu.shape:
+        raise WrongFrameError(f"shape {image.shape} under a header that says {hdu.shape}")
     absent = ~np.isfinite(image)
     image[absent] = np.nan
     return image, int(absent.sum())

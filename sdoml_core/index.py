@@ -30,6 +30,7 @@ from sdoml_core.parquet import (
     write_parquet,
 )
 
+MAX_SHARD_BYTES: Final = 1 << 62
 DTYPES: Final = ("float32", "float16")
 
 FACTS: Final = [
@@ -156,10 +157,9 @@ def decode_index(data: bytes) -> Index:
 def _check_rows(index: Index) -> None:
     """Refuse rows that lead outside the shard or contradict themselves."""
     check_shard_name(index.shard)
+    if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
+        raise DamagedFileError(f"index of {index.shard} claims {index.shard_bytes} bytes: refused")
     table = index.table
-    for name in INDEX_SCHEMA.names:
-        if not INDEX_SCHEMA.field(name).nullable and table.column(name).null_count:
-            raise DamagedFileError(f"index of {index.shard} has rows without {name}")
     slots = timestamps(table.column("slot"))
     keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")
     channels = table.column("channel").to_pylist()
@@ -219,7 +219,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
         If they differ in dtype or resolution, or have a sample twice.
     """
     indexes = sorted(indexes, key=lambda index: index.shard)
-    version = check_versions(index.normalization_version for index in indexes)
+    version = check_versions((index.normalization_version, index.shard) for index in indexes)
     tables = [index.table for index in indexes] or [INDEX_SCHEMA.empty_table()]
     table = pa.concat_tables(tables)
     owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
@@ -283,12 +283,16 @@ def only_value(values: Sequence[Any], what: str) -> Any:
     return values[0] if values else None
 
 
-def check_versions(versions: Iterable[str]) -> str:
-    """The one version of the normalisation that all shards name; empty without shards."""
-    found = sorted(set(versions))
+def check_versions(versions: Iterable[tuple[str, str]]) -> str:
+    """The one version that all shards, given as (version, name), have; empty without shards."""
+    first: dict[str, str] = {}
+    for version, shard in versions:
+        first.setdefault(version, shard)
+    found = sorted(first)
     if len(found) > 1:
         raise NormalizationError(
-            f"the shards were normalised by different constants: versions {', '.join(found)}; "
+            f"the shards were normalised by different constants: versions {', '.join(found)} "
+            f"(first in {', '.join(first[version] for version in found)}); "
             "materialise the shards anew with one of them"
         )
     return found[0] if found else ""

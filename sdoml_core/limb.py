@@ -120,9 +120,7 @@ def _peak(falls: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float6
 
 def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool_]) -> Disk | None:
     """Algebraic least-squares circle (Kåsa 1976), without points that lie far off it."""
-    for _ in range(6):
-        if use.sum() < _FEWEST_RAYS:
-            return None
+    while use.sum() >= _FEWEST_RAYS:
         matrix = np.column_stack([x[use], y[use], np.ones(use.sum())])
         solution, *_ = np.linalg.lstsq(matrix, x[use] ** 2 + y[use] ** 2, rcond=None)
         a, b, c = (float(value) for value in solution)
@@ -133,6 +131,6 @@ def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool
         kept = np.abs(residuals) <= max(3 * spread, 0.05)
         kept &= use
         if kept.sum() == use.sum():
-            break
-        use = kept
-    return Disk(a, b, radius, float(residuals[use].std()), int(use.sum()))
+            return Disk(a, b, radius, float(residuals[use].std()), int(use.sum()))
+        use = kept  # with fewer rays each time, so that this ends
+    return None

@@ -25,6 +25,7 @@ from sdoml_core.members import member_name, npy_header, parse_member_name, parse
 
 BLOCK: Final = tarfile.BLOCKSIZE
 MAX_EXTENDED_HEADER: Final = 64 * 1024
+_DECIMAL: Final = re.compile(rb"[0-9]{1,15}")
 
 __all__ = [
     "FrameFacts",
@@ -200,9 +201,7 @@ class ShardWriter:
     def close(self) -> ShardSummary:
         """End the archive (the file stays open) and tell what is in it."""
         end = self._position + 2 * BLOCK
-        self._write(
-            bytes(math.ceil(end / tarfile.RECORDSIZE) * tarfile.RECORDSIZE - self._position)
-        )
+        self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
         return ShardSummary(table, self._position, self._hash.hexdigest())
 
@@ -290,12 +289,12 @@ def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
     records: dict[str, str] = {}
     while data:
         length, _, rest = data.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(data):
+        if not (_DECIMAL.fullmatch(length) and len(length) < int(length) <= len(data)):
             raise DamagedFileError("pax header is damaged")
         key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
         if key in {b"path", b"size"}:
             records[key.decode()] = value.decode("utf-8", "surrogateescape")
         data = data[int(length) :]
-    if not re.fullmatch("[0-9]{1,15}", records.get("size", "0")):
+    if not _DECIMAL.fullmatch(records.get("size", "0").encode(errors="replace")):
         raise DamagedFileError("pax header is damaged")
     return records

@@ -191,9 +191,9 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            if high > low:
-                share = min(max((high - value) / (high - low), 0.0), 1.0)
-                return (above + share * int(self.counts[place])) / self.pixels
+            # Where the bin holds one value alone, the value asked for was rounded up to it.
+            share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
+            return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
 
     def _require_pixels(self) -> None:

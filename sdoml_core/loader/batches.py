@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 from sdoml_core.loader.permutation import Cursor, permutation
-from sdoml_core.loader.pipeline import BatchSource, read_ahead
+from sdoml_core.loader.pipeline import BatchSource, check_counts, read_ahead
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -94,7 +94,8 @@ class BatchLoader:
     prefetch
         Batches that are read ahead.
     pin_memory
-        Copy batches to page-locked memory, for transfer to a GPU.
+        Copy batches to page-locked memory, for transfer to a GPU; without one they stay as they
+        are.
 
     Notes
     -----
@@ -116,6 +117,7 @@ class BatchLoader:
         rank: int | None = None,
         world_size: int | None = None,
     ):
+        check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
         self.threads = threads
         self.prefetch = prefetch
@@ -137,9 +139,10 @@ class BatchLoader:
         ahead = read_ahead(
             self.dataset, self._cursor.batches(), threads=self.threads, prefetch=self.prefetch
         )
+        pin = self.pin_memory and _can_pin()
         for batch, position in ahead:
             self._cursor.position = position
-            yield _pin(batch) if self.pin_memory else batch
+            yield _pin(batch) if pin else batch
         self._cursor.finish()
 
     def set_epoch(self, epoch: int) -> None:
@@ -181,6 +184,12 @@ def epoch_cursor(
         world_size=world_size,
         identity={"shuffle": shuffle, "seed": seed},
     )
+
+
+def _can_pin() -> bool:
+    """Whether there is anything to transfer batches to."""
+    accelerator = getattr(torch, "accelerator", torch.cuda)  # new in torch 2.6
+    return bool(accelerator.is_available())
 
 
 def _pin(value: Any) -> Any:

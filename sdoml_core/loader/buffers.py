@@ -5,6 +5,7 @@ copying the pixels. Here memory goes back to a pool when the last tensor that lo
 so that nothing a user still holds is ever written over.
 """
 
+import contextlib
 import mmap
 import weakref
 from collections import defaultdict, deque
@@ -38,7 +39,8 @@ class Buffers:
         except IndexError:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-                memory.madvise(mmap.MADV_HUGEPAGE)
+                with contextlib.suppress(OSError):  # a kernel without them
+                    memory.madvise(mmap.MADV_HUGEPAGE)
         # Views and tensors keep this array alive as their base, and nothing else does.
         array = np.frombuffer(memory, np.float32).reshape(shape)
         base: Any = array.base

@@ -64,16 +64,28 @@ class Catalog:
         try:
             pixels = json.loads(facts["sdoml.pixels"])
             shards = json.loads(facts["sdoml.shards"])
-            self.constants = json.loads(facts["sdoml.channels"])
+            self.constants = {
+                name: {key: fact[key] for key in ("constant", "transform")}
+                for name, fact in json.loads(facts["sdoml.channels"]).items()
+            }
             self.normalization_version = facts["sdoml.normalization"]
             self.shards = tuple(check_shard_name(shard[0]) for shard in shards)
             self.shard_bytes = np.array([int(shard[1]) for shard in shards], np.int64)
-            self.dtype = np.dtype(pixels["dtype"] or DTYPES[0])
+            dtype = str(pixels["dtype"] or DTYPES[0])
             self.resolution = int(pixels["resolution"] or 0)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            IndexError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise DamagedFileError(f"index of a release has bad metadata: {error}") from error
-        if self.dtype.name not in DTYPES or not 0 <= self.resolution <= 65535:
-            raise DamagedFileError(f"index has pixels of {self.dtype} × {self.resolution}²")
+        if dtype not in DTYPES or not 0 <= self.resolution <= 65535:
+            raise DamagedFileError(f"index has pixels of {dtype} × {self.resolution}²")
+        self.dtype = np.dtype(dtype)
         self._read_samples(file)
 
     def _read_samples(self, file: pq.ParquetFile) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
 from sdoml_core.loader.collate import Sample, Samples, collate
-from sdoml_core.loader.pipeline import Pending
+from sdoml_core.loader.pipeline import Pending, check_counts
 from sdoml_core.loader.reader import FrameReader
 from sdoml_core.loader.report import Coverage, count_coverage, describe
 from sdoml_core.loader.selection import Selection, check_channels
@@ -58,7 +58,8 @@ class SDOMLlite(Dataset[Sample]):
         Check every frame against the crc32 in the index. Whether a shard has its size, and a
         frame its header, is always checked.
     threads
-        That read the samples of a batch at once, outside worker processes.
+        That read the samples of a batch at once, outside worker processes; with 0 or 1 they are
+        read one after the other.
     cache_dir
         Where to keep what was read over the network, and indexes that had to be made.
     storage_options
@@ -90,6 +91,7 @@ class SDOMLlite(Dataset[Sample]):
         cache_dir: str | os.PathLike[str] | None = None,
         storage_options: dict[str, Any] | None = None,
     ):
+        check_counts(threads=threads)
         files = open_files(data_dir, storage_options=storage_options, cache_dir=cache_dir)
         catalog = open_catalog(files, cache_dir=cache_dir)
         self.channels = check_channels(channels, catalog.channels, files.root)
@@ -106,7 +108,7 @@ class SDOMLlite(Dataset[Sample]):
             self.channels,
             start=date_start,
             end=date_end,
-            exclusions=date_exclusions or (),
+            exclusions=() if date_exclusions is None else date_exclusions,
             source=self.data_dir,
         )
 

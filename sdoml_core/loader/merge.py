@@ -33,7 +33,11 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
     shards += json.loads(facts[1]["sdoml.shards"])
     parts = [(old.filter(pa.array(kept, pa.bool_())), facts[0]), (new, facts[1])]
     parts = [part for part in parts if len(part[0])] or parts[1:]
-    version = check_versions(fact["sdoml.normalization"] for _, fact in parts)
+    version = check_versions(
+        (fact["sdoml.normalization"], shard)
+        for part, fact in parts
+        for shard in part.column("shard").unique().to_pylist()
+    )
     pixels = only_value(sorted({fact["sdoml.pixels"] for _, fact in parts}), "dtype or resolution")
     constants: dict[str, Any] = {}
     for _, fact in parts:

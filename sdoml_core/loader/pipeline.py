@@ -4,7 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol
+
+from sdoml_core.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,19 @@ class BatchSource(Protocol):
 
     def pending(self, indices: Sequence[int]) -> Pending:
         """A batch of samples, by number."""
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse numbers of threads or batches that cannot be.
+
+    Raises
+    ------
+    DatasetError
+        For what is no whole number from 0 on; the message names it.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, Integral) or count < 0:
+            raise DatasetError(f"{name} must be a whole number from 0 on, not {count!r}")
 
 
 def read_ahead(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.times import Time, inside, intersect, iso, parse_time, unite
+from sdoml_core.loader.times import Time, inside, intersect, iso, parse_ranges, parse_time, unite
 
 INSTANT: Final = np.timedelta64(1, "s")
 
@@ -69,13 +69,7 @@ class Selection:
         self.rows: NDArray[np.int64] = np.flatnonzero(wanted & (offsets >= 0).all(axis=1))
         self.times: NDArray[np.datetime64] = slots[self.rows]
         if not len(self.rows):
-            counts = (offsets[wanted] >= 0).sum(axis=0).tolist()
-            each = ", ".join(f"{c} {n}" for c, n in zip(channels, counts, strict=True))
-            first, beyond = self.ranges[0]
-            raise DatasetError(
-                f"no sample between {iso(first)} and {iso(beyond)} has all channels asked for; "
-                f"of {int(wanted.sum())} samples there have: {each}"
-            )
+            raise DatasetError(self._why_none(wanted))
 
     def _bounds(
         self, start: Time | None, end: Time | None, source: str
@@ -90,6 +84,19 @@ class Selection:
         if b <= first or a >= beyond:
             raise DatasetError(f"nothing between {iso(a)} and {iso(b)}; {found}")
         return max(a, first), min(b, beyond)
+
+    def _why_none(self, wanted: NDArray[np.bool_]) -> str:
+        """What to say where none of the rows that are allowed has every channel."""
+        first, beyond = self.ranges[0]
+        where = f"no sample between {iso(first)} and {iso(beyond)}"
+        left = int(wanted.sum())
+        excluded = int(inside(self._slots, self.ranges).sum()) - left
+        if excluded and not left:
+            return f"{where}: date_exclusions leave out all {excluded} that are there"
+        counts = (self._offsets[wanted] >= 0).sum(axis=0).tolist()
+        each = ", ".join(f"{c} {n}" for c, n in zip(self._channels, counts, strict=True))
+        also = f"; date_exclusions leave out {excluded} more" if excluded else ""
+        return f"{where} has all channels asked for; of {left} samples there have: {each}{also}"
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which rows of the catalog lie in the ranges and are not excluded."""
@@ -156,7 +163,7 @@ def _parse(
     ranges: Iterable[tuple[Time, Time]], what: str, *, kind: str
 ) -> list[tuple[np.datetime64, np.datetime64]]:
     """Half-open ranges as they were given, each of which holds something."""
-    pairs = [(parse_time(start, what), parse_time(end, what)) for start, end in ranges]
+    pairs = parse_ranges(ranges, what)
     for start, end in pairs:
         if start >= end:
             raise DatasetError(f"empty {kind}: {iso(start)} is not before {iso(end)}")

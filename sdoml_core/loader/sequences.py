@@ -16,7 +16,7 @@ from sdoml_core.loader.buffers import Buffers
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.pipeline import Pending
 from sdoml_core.loader.report import cadence_of
-from sdoml_core.loader.times import iso
+from sdoml_core.loader.times import iso, parse_duration
 
 GAPS: Final = ("drop", "mask", "hold", "raise")
 
@@ -81,8 +81,8 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         if past < 1 or (horizon is not None and future < 1):
             raise DatasetError(f"past and future must be at least 1, not {past} and {future}")
         slots = dataset.reader.catalog.slots
-        step = cadence_of(slots) if stride is None else np.timedelta64(stride, "s")
-        ahead = None if horizon is None else np.timedelta64(horizon, "s")
+        step = cadence_of(slots) if stride is None else parse_duration(stride, "stride")
+        ahead = None if horizon is None else parse_duration(horizon, "horizon")
         zero = np.timedelta64(0, "s")
         if step <= zero or (ahead is not None and ahead <= zero):
             raise DatasetError("stride and horizon must be positive")
@@ -94,7 +94,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         self._offsets = np.arange(1 - past, 1) * step
         if ahead is not None:
             self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
-        self._max_age = zero if max_age is None else np.timedelta64(max_age, "s")
+        self._max_age = zero if max_age is None else parse_duration(max_age, "max_age")
         self._buffers = Buffers()
         self._find()
 

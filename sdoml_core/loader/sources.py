@@ -95,10 +95,10 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
     shards = _shards(files)
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
     kept_at = _place(files, cache_dir)
-    kept, known = _kept(kept_at)
+    catalog, kept, known = _kept(kept_at)
     unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
-    if kept_at and kept and unchanged == known.keys() == fingerprints.keys():
-        return Catalog(str(kept_at))
+    if catalog and unchanged == known.keys() == fingerprints.keys():
+        return catalog
 
     new = [shard for shard in shards if shard.tar.name not in unchanged]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -189,13 +189,17 @@ def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | Non
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
 
 
-def _kept(path: Path | None) -> tuple[pa.Table | None, dict[str, list[str]]]:
+def _kept(
+    path: Path | None,
+) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
     """A kept index and the files of which it was made; nothing if it is absent or damaged."""
+    nothing = None, None, dict[str, list[str]]()
     if path is None or not path.is_file():
-        return None, {}
+        return nothing
     try:
+        catalog = Catalog(str(path))
         table = read_columns(open_parquet(str(path)))
-        known = json.loads((table.schema.metadata or {}).get(SOURCES.encode(), b"{}"))
-    except (DamagedFileError, ValueError):
-        return None, {}
-    return (table, known) if isinstance(known, dict) else (None, {})
+        known = json.loads(table.schema.metadata.get(SOURCES.encode(), b"{}"))
+    except (DamagedFileError, ValueError, RecursionError):
+        return nothing
+    return (catalog, table, known) if isinstance(known, dict) else nothing

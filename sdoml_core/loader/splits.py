@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.selection import Selection
-from sdoml_core.loader.times import Time, iso, parse_time
+from sdoml_core.loader.times import Time, iso, parse_duration, parse_ranges
 
 NO_GUARD: Final = timedelta(0)
 Range = tuple[np.datetime64, np.datetime64]
@@ -51,12 +51,9 @@ class Splits(Mapping[str, D]):
         Raises
         ------
         DatasetError
-            If ranges of two parts overlap, or a part has no sample.
+            If ranges are no lists of pairs, those of two parts overlap, or a part has no sample.
         """
-        parsed = {
-            name: [(parse_time(a, name), parse_time(b, name)) for a, b in listed]
-            for name, listed in ranges.items()
-        }
+        parsed = {name: parse_ranges(listed, name) for name, listed in ranges.items()}
         return cls(
             {name: dataset.within(kept) for name, kept in apart(parsed, guard=guard).items()}, guard
         )
@@ -105,7 +102,7 @@ def apart(ranges: Mapping[str, list[Range]], *, guard: timedelta) -> dict[str, l
     DatasetError
         If ranges are empty, or those of two parts overlap.
     """
-    gap = np.timedelta64(guard // timedelta(seconds=1), "s")
+    gap = parse_duration(guard, "guard")
     if gap < np.timedelta64(0, "s"):
         raise DatasetError(f"a guard gap cannot be negative: {guard}")
     flat = [(start, end, name) for name, listed in ranges.items() for start, end in listed]

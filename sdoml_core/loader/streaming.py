@@ -20,7 +20,7 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader.collate import Sample
 from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
 from sdoml_core.loader.permutation import Cursor, permutation, random_keys, step_bounds
-from sdoml_core.loader.pipeline import read_ahead
+from sdoml_core.loader.pipeline import check_counts, read_ahead
 from sdoml_core.loader.times import Time
 
 NO_PASS: Final = -1
@@ -42,7 +42,8 @@ class ShardDataset(IterableDataset[Any]):
     drop_last, rank, world_size
         As for `sdoml_core.loader.BatchLoader`.
     threads, prefetch
-        Threads of each process that read, and batches (or samples) that are read ahead.
+        Threads of each process that read (0 reads when a batch is asked for), and batches that
+        are read ahead; without a batch size, samples for each thread.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ShardDataset(IterableDataset[Any]):
     ):
         if buffer < 1:
             raise DatasetError(f"buffer must be at least 1, not {buffer}")
+        check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -1,7 +1,7 @@
 """Times as users give them, and as they get them back."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import numpy as np
@@ -33,6 +33,45 @@ def parse_time(time: Time, what: str = "time") -> np.datetime64:
     if isinstance(time, date) or (isinstance(time, np.datetime64) and not np.isnat(time)):
         return cast("np.datetime64", np.array(time, "datetime64[s]")[()])
     raise DatasetError(f"{what} {time!r} is neither a datetime nor an ISO date")
+
+
+def parse_ranges(
+    ranges: Iterable[tuple[Time, Time]], what: str
+) -> list[tuple[np.datetime64, np.datetime64]]:
+    """Pairs of times as datetime64[s] in UTC.
+
+    Raises
+    ------
+    DatasetError
+        If something else than pairs is given, such as a pair alone; the message names it by `what`.
+    """
+    pairs = []
+    for given in ranges if isinstance(ranges, Iterable) else (ranges,):
+        pair = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else (*given,)
+        if len(pair) != 2:
+            raise DatasetError(
+                f"{what}: {given!r} is no range; a list of pairs is needed, such as "
+                "[('2022-11-01', '2022-12-01')]"
+            )
+        pairs.append((parse_time(pair[0], what), parse_time(pair[1], what)))
+    return pairs
+
+
+def parse_duration(duration: timedelta, what: str) -> np.timedelta64:
+    """A length of time as timedelta64[s].
+
+    Raises
+    ------
+    DatasetError
+        If it is none; the message names it by `what`.
+    """
+    known = isinstance(duration, timedelta | np.timedelta64)
+    if not known or np.isnat(np.timedelta64(duration)):
+        raise DatasetError(
+            f"{what}={duration!r} is no length of time: give a timedelta such as "
+            "timedelta(minutes=15)"
+        )
+    return np.timedelta64(duration, "s")
 
 
 def iso(time: np.datetime64) -> str:

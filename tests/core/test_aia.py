@@ -78,6 +78,13 @@ def test_a_card_that_is_needed_but_missing_or_no_number_is_named(
         decode_aia(with_card(key, value))
 
 
+@pytest.mark.parametrize("key", ["WAVELNTH", "QUALITY"])
+def test_a_card_that_must_be_whole_is_refused_with_a_fraction(key: str) -> None:
+    with pytest.raises(CorruptFrameError, match=rf"^{key} is 193\.5, not a whole number$"):
+        decode_aia(with_card(key, "193.5"))
+    decode_aia(with_card(key, "193.0"))
+
+
 def test_a_frame_without_any_time_names_both_cards() -> None:
     data = with_card("DATE-OBS", "'yesterday'").replace(b"T_OBS   =", b"T_XXX   =")
     with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS missing"):

@@ -122,6 +122,15 @@ def test_response_table_values_by_hand() -> None:
     assert not table.extrapolated(date(2018, 1, 1))
 
 
+def test_remarks_and_rules_between_the_rows_of_a_response_table_say_nothing() -> None:
+    head, *body = HAND_MADE.splitlines()
+    remarks = ["# made by hand", "-----+-----", "", "#", "  # 94_THIN is the first"]
+    table = DegradationTable.from_response_table("\n".join([head, *remarks, *body]).encode())
+    plain = DegradationTable.from_response_table(HAND_MADE.encode())
+    for day in (date(2010, 7, 2), date(2014, 5, 2), date(2024, 1, 1)):
+        assert table.factor(day, 94) == plain.factor(day, 94)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -85,3 +85,11 @@ def test_hmi_time_agrees_with_astropy() -> None:
         name = datetime(year, 6, 11, 12, 45, tzinfo=UTC)
         expected = Time(name.replace(tzinfo=None), scale="tai").utc.to_datetime(timezone=UTC)
         assert abs(hmi_observed(name) - expected) < timedelta(milliseconds=1)
+
+
+def test_a_time_before_utc_had_leap_seconds_is_refused() -> None:
+    # TAI − UTC was 10 s when whole leap seconds began.
+    first = datetime(1972, 1, 1, tzinfo=UTC)
+    assert hmi_observed(first + timedelta(seconds=10)) == first
+    with pytest.raises(ValueError, match=r"1972-01-01 00:00:09\S* is before UTC had leap seconds"):
+        hmi_observed(first + timedelta(seconds=9))

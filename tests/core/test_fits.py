@@ -311,6 +311,40 @@ def test_absurd_structure_is_refused_before_memory_is_taken(
         tracemalloc.stop()
 
 
+def test_an_empty_image_is_passed_over() -> None:
+    image = np.arange(64, dtype=np.int32).reshape(8, 8)
+    for shape in ((0, 8), (8, 0)):
+        cards = dict(zip(("NAXIS2", "NAXIS1"), shape, strict=True))
+        header = "".join(
+            f"{key:8}= {value:>20}".ljust(80)
+            for key, value in {"SIMPLE": "T", "BITPIX": 8, "NAXIS": 2, **cards}.items()
+        )
+        first = (header + "END".ljust(80)).ljust(2880).encode()
+        np.testing.assert_array_equal(read(first + compressed(image)[2880:])[0], image)
+        with pytest.raises(NotAnImageError, match="without a 2-D image"):
+            fits.find_image(first)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_tiles_larger_than_the_image_are_refused_before_astropy_makes_them(axis: int) -> None:
+    data = compressed(np.zeros((8, 8), np.int32), "GZIP_1")
+    with pytest.raises(CorruptFrameError, match="tiles larger than the image"):
+        read(replace_card(data, f"ZTILE{axis}", b"9"))
+
+
+@pytest.mark.parametrize(
+    ("card", "shape"), [("Znaxis1", r"\(8, 4\)"), ("Znaxis2", r"\(4, 8\)"), ("Znaxis", r"\(8,\)")]
+)
+def test_a_card_that_astropy_alone_understands_cannot_change_the_shape(
+    card: str, shape: str
+) -> None:
+    # To astropy, keywords in lower case are the same keywords.
+    value = b"1" if card == "Znaxis" else b"4"
+    data = compressed(np.zeros((8, 8), np.int32), "GZIP_1", cards={card: value})
+    with pytest.raises(WrongFrameError, match=rf"shape {shape} under .* says \(8, 8\)"):
+        read(data)
+
+
 @pytest.mark.parametrize(
     ("row", "column", "value"), [(3, 0, 10**9), (3, 0, 0), (3, 0, -5), (7, 1, 10**9), (7, 1, -1)]
 )

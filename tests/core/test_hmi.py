@@ -96,6 +96,14 @@ def test_padding_after_the_end_marker_does_no_harm() -> None:
     np.testing.assert_array_equal(decode_hmi(RECONSTRUCTED + bytes(512)), decode_hmi(RECONSTRUCTED))
 
 
+def test_a_segment_that_no_marker_follows_is_corrupt() -> None:
+    second = 4 + int.from_bytes(RECONSTRUCTED[4:6], "big")
+    assert RECONSTRUCTED[second] == 0xFF
+    damaged = RECONSTRUCTED[:second] + b"\0" + RECONSTRUCTED[second + 1 :]
+    with pytest.raises(CorruptFrameError, match=f"no JPEG marker at byte {second}"):
+        decode_hmi(damaged)
+
+
 def test_an_absurd_size_is_refused_without_decoding() -> None:
     at = RECONSTRUCTED.index(b"\xff\xc0") + 5
     bomb = RECONSTRUCTED[:at] + b"\xff\xff\xff\xff" + RECONSTRUCTED[at + 4 :]

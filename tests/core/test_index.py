@@ -90,6 +90,78 @@ def test_another_table_is_refused_by_what_it_lacks():
         decode_index(sink.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("column", "type_"), [("crc32", pa.int64()), ("slot", pa.timestamp("us", "UTC"))]
+)
+def test_columns_of_other_types_are_refused(column, type_):
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index(column)
+    field = raw.schema.field(column).with_type(type_)
+    sink = io.BytesIO()
+    pq.write_table(raw.set_column(place, field, raw[column].cast(type_)), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+def test_a_required_value_that_may_be_absent_is_refused():
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index("crc32")
+    sink = io.BytesIO()
+    values = pa.array([None] * len(raw), pa.uint32())
+    pq.write_table(raw.set_column(place, "crc32", values), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.shard", None),
+        ("sdoml.shard_bytes", None),
+        ("sdoml.shard_bytes", "many"),
+        ("sdoml.shard_sha256", None),
+        ("sdoml.normalization", None),
+    ],
+)
+def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
+    raw = read_columns(open_parquet(encoded()))
+    facts = {name.decode(): fact.decode() for name, fact in raw.schema.metadata.items()}
+    del facts[key]
+    facts |= {key: value} if value else {}
+    sink = io.BytesIO()
+    pq.write_table(raw.replace_schema_metadata(facts), sink)
+    with pytest.raises(DamagedFileError, match=f"index cannot be read: .*{value or key}"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize("claimed", ["-1", "9" * 30])
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_shard_of_an_absurd_size_is_refused(claimed, count):
+    data = encode_index(
+        summary_of(count=count).table,
+        shard="a.tar",
+        shard_bytes=int(claimed),
+        shard_sha256="0" * 64,
+        normalization_version="v1",
+    )
+    with pytest.raises(DamagedFileError, match=rf"index of a\.tar claims {claimed} bytes: refused"):
+        decode_index(data)
+
+
+def test_a_page_with_a_flipped_bit_is_refused():
+    data = bytearray(encoded())
+    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
+    data[place] ^= 1
+    with pytest.raises(DamagedFileError, match="index cannot be read"):
+        decode_index(bytes(data))
+
+
+def test_the_frames_of_an_index_are_slots_and_channels():
+    index = index_of(count=2)
+    slots = [DAY, DAY + timedelta(minutes=15)]
+    assert index.frames() == {(slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")}
+
+
 def test_an_index_of_another_format_version_is_refused():
     table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
     sink = io.BytesIO()
@@ -174,8 +246,13 @@ def test_empty_days_and_empty_releases_are_fine():
 
 
 def test_shards_of_different_normalisations_are_not_mixed():
-    with pytest.raises(NormalizationError, match=r"versions v1, v2"):
-        release_of(index_of("a.tar"), index_of("b.tar", day=DAY + timedelta(1), version="v2"))
+    days = [
+        index_of(f"{name}.tar", day=DAY + timedelta(number), version=version)
+        for number, (name, version) in enumerate(zip("abcd", ("v2", "v1", "v2", "v1"), strict=True))
+    ]
+    message = r": versions v1, v2 \(first in b\.tar, a\.tar\); "
+    with pytest.raises(NormalizationError, match=message):
+        release_of(*days)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ def _with(**columns: list[object]) -> bytes:
     return sink.getvalue()
 
 
+def _with_another_checksum() -> bytes:
+    table = pq.read_table(io.BytesIO(RAW_LEDGER.encode([OK])))
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: b"0"}), sink
+    )
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -69,9 +78,21 @@ def _with(**columns: list[object]) -> bytes:
         (FRAME_TABLE.encode([]), ""),
         (_with(status=["splendid"]), "bad status, slot or channel {'splendid'}"),
         (_with(slot=[None]), "bad status, slot or channel set()"),
+        (_with(channel=pa.array([None], pa.string())), "bad status, slot or channel set()"),
         (_with(bytes=["many"]), ""),
+        (_with_another_checksum(), "its checksum is wrong"),
     ],
-    ids=["empty", "magic only", "truncated", "another table", "status", "no slot", "type"],
+    ids=[
+        "empty",
+        "magic only",
+        "truncated",
+        "another table",
+        "status",
+        "no slot",
+        "no channel",
+        "type",
+        "checksum",
+    ],
 )
 def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):

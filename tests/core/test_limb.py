@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sdoml_core import limb
 from sdoml_core.aia import decode_aia, process_aia
 from sdoml_core.geometry import DISK_RADIUS
 from sdoml_core.limb import measure_disk
@@ -50,6 +51,19 @@ def test_the_corona_of_a_real_frame_is_centred_and_falls_above_the_limb() -> Non
 )
 def test_a_frame_without_edges_has_no_disk(frame: NDArray[np.float32]) -> None:
     assert measure_disk(frame) is None
+
+
+def test_rays_that_lie_far_off_the_circle_do_not_count() -> None:
+    angles = np.arange(360) * (2 * np.pi / 360)
+    radius = 50 + np.clip(0.2 * np.random.default_rng(4).standard_cauchy(360), -10, 10)
+    x, y = radius * np.cos(angles), radius * np.sin(angles)
+    disk = limb._circle(x, y, np.ones(360, np.bool_))
+    assert disk is not None
+    assert np.hypot(disk.x, disk.y) < 0.1
+    assert disk.radius == pytest.approx(50, abs=0.02)
+    assert 270 < disk.rays < 310
+    few = np.arange(360) % 5 == 0
+    assert limb._circle(x, y, few) is None
 
 
 def test_noise_gives_no_thin_circle() -> None:

@@ -102,6 +102,7 @@ def test_hmi_keeps_its_levels_whatever_the_method() -> None:
 def test_a_channel_without_frames_is_no_obstacle_until_it_is_asked_for() -> None:
     normalization = fitted()
     assert normalization.channels["AIA_1700"].constant is None
+    assert normalization.constant("AIA_0193") == normalization.channels["AIA_0193"].constant > 0
     with pytest.raises(NormalizationError, match="AIA_1700 had no pixels"):
         normalization.constant("AIA_1700")
     with pytest.raises(NormalizationError, match="AIA_0094 was not fitted"):

@@ -123,6 +123,12 @@ def test_frames_out_of_order_or_of_another_shape_are_refused():
             writer.add(MIDNIGHT + timedelta(1), CHANNELS["HMI_M"], wrong, FrameFacts())
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int16"])
+def test_no_other_dtype_is_written(dtype):
+    with pytest.raises(ValueError, match=f"float32 or float16, not {dtype}"):
+        ShardWriter(OneWay(), dtype=dtype)
+
+
 def test_copied_frames_are_the_same_bytes():
     data, summary = write()
     file = OneWay()
@@ -139,6 +145,12 @@ def test_a_copy_notices_altered_pixels():
     altered[summary.table["data_offset"][3].as_py() + 5] ^= 1
     with pytest.raises(DamagedFileError, match=r"0015\.AIA_0193\.npy is not what the index says"):
         ShardWriter(OneWay()).copy(io.BytesIO(altered), summary.table)
+
+
+def test_a_copy_is_not_of_another_dtype():
+    data, summary = write(1, dtype="float16")
+    with pytest.raises(DamagedFileError, match=r"AIA_0193\.npy is float16, not float32"):
+        ShardWriter(OneWay()).copy(io.BytesIO(data), summary.table)
 
 
 @pytest.mark.parametrize("case", ["upper", "lower"])
@@ -178,6 +190,90 @@ def test_shards_of_other_writers_are_understood(format_):
         raw = data[member.data_offset : member.offset + member.size]
         expected = pixels(member.slot, member.channel.name)
         np.testing.assert_array_equal(np.frombuffer(raw, "<f4").reshape(16, 16), expected)
+
+
+def block(kind, data, name="x", size=None):
+    """A header of some kind, and what follows it."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(data) if size is None else size
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def npy(side=4, dtype="float32"):
+    body = io.BytesIO()
+    np.save(body, np.zeros((side, side), dtype))
+    return body.getvalue()
+
+
+NAME = "2024/03/08/0000.HMI_M.npy"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        block(tarfile.DIRTYPE, b"", "2024/03/08"),
+        block(tarfile.XGLTYPE, b"24 path=../../elsewhere\n"),
+        block(tarfile.GNUTYPE_LONGNAME, NAME.encode() + b"\0"),
+        block(tarfile.XHDTYPE, b"34 path=2024/03/08/0000.HMI_M.npy\n"),
+        block(tarfile.XHDTYPE, b"12 size=192\n"),
+    ],
+    ids=["folder", "global header", "GNU name", "pax name", "pax size"],
+)
+def test_what_tar_puts_before_a_member_is_understood(before):
+    # What names the member counts; the name in its own header is then cut short.
+    named = NAME.encode() in before
+    data = before + block(tarfile.REGTYPE, npy(), NAME[:12] if named else NAME) + bytes(1024)
+    (member,) = scan_shard(io.BytesIO(data))
+    assert (member.name, member.offset) == (NAME, len(before) + 512)
+    assert (member.size, member.resolution) == (192, 4)
+
+
+def test_the_name_of_a_folder_is_not_that_of_the_member_behind_it():
+    folder = block(tarfile.GNUTYPE_LONGNAME, b"2024/03/08/\0") + block(tarfile.DIRTYPE, b"", "2024")
+    data = folder + block(tarfile.REGTYPE, npy(), NAME) + bytes(1024)
+    assert [member.name for member in scan_shard(io.BytesIO(data))] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"path=x\n", "pax header is damaged"),
+        (b"7 path=x\n", "pax header is damaged"),
+        (b"99 path=x\n", "pax header is damaged"),
+        (b"2 path=x\n", "pax header is damaged"),
+        (b"1 path=x\n", "pax header is damaged"),
+        (b"0 path=x\n", "pax header is damaged"),
+        (b"9" * 5000 + b" path=x\n", "pax header is damaged"),
+        (b"11 size=-1\n", "pax header is damaged"),
+        (b"11 size=\xb22\n", "pax header is damaged"),
+        (b"25 size=9999999999999999\n", "pax header is damaged"),
+        (b"70000 comment=".ljust(69_999, b"x") + b"\n", "tar header of 70000 bytes refused"),
+    ],
+    ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else "",
+)
+def test_a_damaged_pax_header_is_refused(header, message):
+    data = block(tarfile.XHDTYPE, header) + block(tarfile.REGTYPE, npy(), NAME) + bytes(1024)
+    with pytest.raises(DamagedFileError, match=message):
+        scan_shard(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"not an array", "is not an npy array of format 1.0"),
+        (npy().replace(b"\x93NUMPY\x01", b"\x93NUMPY\x02"), "is not an npy array of format 1.0"),
+        (npy(dtype="float64"), "is not a square float32 or float16"),
+        (npy().replace(b"(4, 4)", b"(4, 2)"), "is not a square float32 or float16"),
+        (npy()[:-4], "has 188 bytes, not what 4×4 pixels need"),
+        (npy() + b"more", "has 196 bytes, not what 4×4 pixels need"),
+        (npy(0), "has 128 bytes, not what 0×0 pixels need"),
+    ],
+    ids=["text", "format 2", "float64", "oblong", "cut", "longer", "empty"],
+)
+def test_members_that_are_no_frames_are_refused_by_name(body, message):
+    data = block(tarfile.REGTYPE, body, NAME) + bytes(1024)
+    with pytest.raises(DamagedFileError, match=f"{NAME} {message}"):
+        scan_shard(io.BytesIO(data))
 
 
 def test_shards_of_webdataset_are_understood(tmp_path):

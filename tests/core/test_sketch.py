@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from sdoml_core import sketch_file
 from sdoml_core.errors import CorruptFrameError, DamagedFileError, NormalizationError
 from sdoml_core.sketch import (
     BINS,
@@ -192,6 +193,11 @@ def test_a_frame_can_still_be_written_after_it_was_counted() -> None:
     frame[0, 0] = 2
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
+def test_a_frame_without_pixels_is_no_frame(shape: tuple[int, ...]) -> None:
+    assert encoded(Sketch.of(np.empty(shape, np.float32))) == encoded(Sketch())
+
+
 def test_an_empty_sketch_has_no_statistics() -> None:
     for ask in (lambda: Sketch().mean, lambda: Sketch().std, lambda: Sketch().quantile(0.5)):
         with pytest.raises(NormalizationError):
@@ -280,6 +286,19 @@ def test_a_sketch_that_can_not_be_is_refused(change: dict[str, object], message:
         decode_sketches(encoded(sketch))
 
 
+@pytest.mark.parametrize("rows", [[1, 0, 2], [0, 1, 2, 2]])
+def test_channels_out_of_order_or_named_twice_are_refused(stored: bytes, rows: list[int]) -> None:
+    table = pa.ipc.open_file(stored).read_all()
+    batch = table.take(pa.array(rows)).combine_chunks().to_batches()[0]
+    checksum = {b"crc32": sketch_file._Rows.of(batch).checksum()}
+    sink = pa.BufferOutputStream()
+    schema = table.schema.with_metadata(table.schema.metadata | checksum)
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(batch.cast(schema))
+    with pytest.raises(DamagedFileError, match="sorted and each stands once"):
+        decode_sketches(bytes(sink.getvalue()))
+
+
 def test_another_arrow_file_is_refused() -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
@@ -293,3 +312,10 @@ def test_the_share_above_a_value_is_whole_below_the_smallest_and_none_above_the_
     assert sketch.fraction_above(1.002) == 1.0
     assert sketch.fraction_above(1.003) == 1.0
     assert sketch.fraction_above(1.0041) == 0.0
+
+
+def test_a_value_that_float32_rounds_up_to_the_maximum_is_still_below_it() -> None:
+    sketch = Sketch.of(np.array([1, 2, 2, 2], np.float32))
+    assert sketch.fraction_above(1.99) == 0.75
+    assert sketch.fraction_above(2 - 1e-9) == 0.75
+    assert sketch.fraction_above(2) == 0

@@ -260,6 +260,7 @@ class Provoker:
         yield lambda: self.load(date_start="2024-03-02", date_end="2024-03-01")
         yield lambda: self.load(date_start="2030-01-01")
         yield self.lacking
+        yield lambda: self.load(date_exclusions=[("2024-03-01", "2024-04-01")])
         yield lambda: self.load()["yesterday"]
         yield lambda: self.load()["2024-03-01T00:07"]
         yield lambda: self.load(units="kelvin")

@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import shutil
+import sys
 from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
@@ -57,6 +58,9 @@ def test_channels_come_in_the_order_asked_for(release):
     for channels in (ORIGINAL, ORIGINAL[::-1], ("AIA_1700",), ("AIA_1600", "AIA_0094", "HMI_M")):
         check(SDOMLlite(release, channels), 3)
     assert SDOMLlite(release).channels == ORIGINAL
+    alone = SDOMLlite(release, "aia_0193")
+    assert alone.channels == ("AIA_0193",)
+    check(alone, 3)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,35 @@ def test_metadata_tells_what_is_on_record(release):
     assert facts["HMI_M"]["exposure"] is None
 
 
+def test_what_is_on_record_can_be_asked_for_later(release):
+    plain = SDOMLlite(release)
+    with_facts = SDOMLlite(release, metadata=True)
+    for number in (0, 30, -1):
+        assert plain.facts(plain.row_of(number)) == with_facts[number][2]
+    assert len(plain[0]) == 2
+
+
+def test_the_number_of_a_sample_is_found_by_its_time(release):
+    dataset = SDOMLlite(release)
+    for number in (0, 17, 59):
+        assert dataset.find(str(dataset.times[number])) == number
+        assert dataset.find(dataset.dates[number]) == number
+    for nothing in ("2022-11-01T03:15", "2022-11-01T00:07", "2021-01-01", "2031-01-01"):
+        assert dataset.find(nothing) is None
+    with pytest.raises(DatasetError, match="no ISO date"):
+        dataset.find("noon")
+
+
+@pytest.mark.parametrize("metadata", [False, True])
+def test_samples_that_were_read_singly_are_collated_alike(release, metadata):
+    dataset = SDOMLlite(release, metadata=metadata)
+    batch, *others = collate([dataset[3], dataset[59]])
+    together, *expected = collate(dataset.__getitems__([3, 59]))
+    assert torch.equal(batch, together)
+    assert others == expected
+    assert len(others) == 1 + metadata
+
+
 def test_a_transform_is_called_with_each_tensor(release):
     dataset = SDOMLlite(release, transform=lambda tensor: tensor.mean(dim=(1, 2)))
     assert dataset[0][0].shape == (6,)
@@ -235,6 +268,23 @@ def test_a_sample_can_be_looked_at(release, tmp_path):
     assert (tmp_path / "sample.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_look_at_a_sample_leaves_no_file_unless_asked_to(release, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    figure = SDOMLlite(release, ["AIA_0193"]).plot_sample(5)
+    (axis,) = figure.axes
+    (image,) = axis.images
+    np.testing.assert_array_equal(image.get_array(), frame(at("2022-11-01T01:15"), "AIA_0193"))
+    assert "2022-11-01T01:15:00 UTC" in figure.get_suptitle()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_a_look_names_the_remedy(release, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
+    with pytest.raises(ImportError, match="plot_sample needs matplotlib: pip install matplotlib"):
+        SDOMLlite(release).plot_sample()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -248,10 +298,21 @@ def test_a_sample_can_be_looked_at(release, tmp_path):
         ({"date_start": "yesterday"}, "date_start 'yesterday' is no ISO date"),
         ({"date_start": 20221101}, "neither a datetime nor an ISO date"),
         ({"date_exclusions": [("2022-11-02", "2022-11-01")]}, "empty exclusion"),
-        ({"date_exclusions": [("2022-11-01", "2022-12-01")]}, "no sample between"),
+        (
+            {"date_exclusions": [("2022-11-01", "2022-12-01")]},
+            "T05:45:01: date_exclusions leave out all 72 that are there$",
+        ),
         (
             {"date_start": "2022-11-01T03:00", "date_end": "2022-11-01T04:00"},
-            "of 4 samples there have: HMI_M 4, AIA_0131 4, .*AIA_0211 0",
+            "of 4 samples there have: HMI_M 4, AIA_0131 4, .*AIA_0211 0, AIA_1600 4$",
+        ),
+        (
+            {
+                "date_start": "2022-11-01T03:00",
+                "date_end": "2022-11-01T05:00",
+                "date_exclusions": [("2022-11-01T03:45", "2022-11-01T08:00")],
+            },
+            "of 3 samples there have: HMI_M 3, .*AIA_1600 3; date_exclusions leave out 5 more$",
         ),
         ({"units": "kelvin"}, "unknown units 'kelvin'; there are normalized, dn, gauss"),
         ({"units": "gauss", "channels": ["AIA_0193"]}, "the channels are AIA_0193"),
@@ -291,6 +352,9 @@ def test_mixed_normalisations_are_refused_by_name(tmp_path):
 def test_folders_without_shards_say_where_some_are(tmp_path, tree):
     with pytest.raises(StoreError, match="there is no folder"):
         SDOMLlite(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(StoreError, match=r"notes\.txt is a file: give the folder that it is in"):
+        SDOMLlite(tmp_path / "notes.txt")
     with pytest.raises(DatasetError, match=r"no shards \(\*\.tar\)"):
         SDOMLlite(tmp_path)
     with pytest.raises(DatasetError, match=r"there are some in .*shards"):
@@ -397,6 +461,8 @@ def test_a_range_that_ends_before_it_begins_is_refused(release):
     dataset = SDOMLlite(release, ["HMI_M"])
     with pytest.raises(DatasetError, match="empty range: 2022-11-02"):
         dataset.within([("2022-11-02", "2022-11-01"), ("2022-11-01", "2022-11-02")])
+    with pytest.raises(DatasetError, match="no sample in no range at all; there are 2022-11-01T00"):
+        dataset.within([])
 
 
 def test_a_time_between_two_ranges_is_told_so(release):

@@ -1,11 +1,13 @@
 """Byte ranges of local files: all that was asked for, or an error."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from sdoml_core.errors import DamagedFileError
-from sdoml_core.loader.files import LocalFiles
+from sdoml_core.errors import DamagedFileError, StoreError
+from sdoml_core.loader import files as files_module
+from sdoml_core.loader.files import LocalFiles, write_atomically
 
 
 @pytest.fixture
@@ -29,3 +31,41 @@ def test_buffers_are_filled_though_a_read_gives_less_than_was_asked_for(files, m
 def test_a_file_that_ends_too_early_is_damaged(files):
     with pytest.raises(DamagedFileError, match="cut short: 100 bytes, 101 needed"):
         files.read_into("a.tar", 61, buffers(), None)
+
+
+@pytest.mark.parametrize(
+    ("ask", "verb"),
+    [
+        (lambda files: files.open("b.tar"), "open"),
+        (lambda files: files.read("b.tar"), "read"),
+        (lambda files: files.read_into("b.tar", 0, buffers(), None), "open"),
+    ],
+    ids=["open", "read", "read into"],
+)
+def test_a_file_that_is_not_there_is_named(files, ask, verb):
+    assert not files.has("b.tar")
+    with pytest.raises(StoreError, match=rf"cannot {verb} b\.tar in .*No such file"):
+        ask(files)
+
+
+def test_no_more_than_some_files_are_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(files_module, "MAX_HANDLES", 2)
+    for number in range(5):
+        (tmp_path / f"{number}.tar").write_bytes(bytes([number]) * 40)
+    files = LocalFiles(str(tmp_path))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in (0, 1, 2, 3, 4, 0, 3):
+        filled = buffers()
+        files.read_into(f"{number}.tar", 0, filled, 40)
+        assert b"".join(filled) == bytes([number]) * 40
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "a", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    write_atomically(tmp_path / "b" / "c", b"data")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["c"]
+    assert (tmp_path / "b" / "c").read_bytes() == b"data"

@@ -1,6 +1,7 @@
 """Shards behind HTTP and S3: byte ranges, retries, a cache, and clear words when it fails."""
 
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -8,6 +9,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from synthetic_shards import FIRST, SIDE, at, frame, write_day
@@ -168,6 +170,39 @@ def test_batches_and_workers_read_over_the_network(server):
             seen += times
             np.testing.assert_array_equal(tensors[0, 0].numpy(), frame(at(times[0]), "HMI_M"))
         assert seen == expected
+
+
+def test_a_dataset_over_the_network_can_be_sent_to_another_process(server):
+    dataset = SDOMLlite(server.url)
+    check(dataset, 0)  # a connection is open, which stays behind
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.reader.files._connected is None
+    check(again, 7)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A folder that fsspec keeps in memory."""
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+
+
+def test_an_index_of_remote_shards_lives_in_memory_where_no_folder_is_given(memory, tmp_path):
+    write_day(tmp_path, FIRST, hours=1)
+    memory.put(str(tmp_path), "/shards", recursive=True)
+    dataset = SDOMLlite("memory://shards", ["HMI_M"])
+    check(dataset, 3)
+    assert sorted(memory.ls("/shards", detail=False)) == [
+        f"/shards/sdoml-lite-{FIRST}.{kind}" for kind in ("parquet", "tar")
+    ]
+
+
+def test_a_remote_folder_without_shards_is_told_so(memory):
+    memory.pipe("/empty/README.md", b"nothing")
+    with pytest.raises(DatasetError, match=r"no shards \(\*\.tar\) in memory://empty$"):
+        SDOMLlite("memory://empty")
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,12 @@ def test_a_transform_gets_each_item(dataset):
         ({"past": 1, "horizon": QUARTER, "future": 0}, "at least 1"),
         ({"past": 1, "stride": timedelta(0)}, "must be positive"),
         ({"past": 1, "horizon": -QUARTER}, "must be positive"),
+        ({"past": 1, "stride": timedelta(milliseconds=900)}, "must be positive"),
+        ({"past": 1, "stride": 6}, "stride=6 .* a timedelta such as timedelta"),
+        ({"past": 1, "stride": "1h"}, "stride='1h' .* a timedelta such as timedelta"),
+        ({"past": 1, "stride": np.timedelta64("NaT")}, "stride=.*NaT.* a timedelta"),
+        ({"past": 1, "horizon": 24}, "horizon=24 .* a timedelta such as timedelta"),
+        ({"past": 1, "gaps": "hold", "max_age": 3600.0}, r"max_age=3600\.0 .* a timedelta"),
         ({"past": 4000}, "no sequence of 4000 frames"),
         ({"past": 2, "stride": timedelta(minutes=7)}, "no sequence of 2 frames"),
     ],
@@ -166,6 +172,12 @@ def test_a_transform_gets_each_item(dataset):
 def test_what_cannot_be_is_refused(dataset, options, message):
     with pytest.raises(DatasetError, match=message):
         SDOMLliteSequences(dataset, **options)
+
+
+def test_a_timedelta_of_numpy_is_one_too(dataset):
+    stride = np.timedelta64(30, "m")
+    times = SDOMLliteSequences(dataset, past=2, stride=stride, gaps="mask")[0]["times"]
+    assert np.datetime64(times[1]) - np.datetime64(times[0]) == stride
 
 
 def test_numbers_beyond_the_last_are_an_index_error(dataset):

@@ -1,5 +1,6 @@
 """Folders without an index of their own: one is made, kept, and never believed too long."""
 
+import dataclasses
 import json
 import os
 from datetime import timedelta
@@ -7,11 +8,11 @@ from datetime import timedelta
 import pytest
 from synthetic_shards import FIRST, VERSION, write_day
 
-from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
 from sdoml_core.index import consolidate
 from sdoml_core.loader import SDOMLlite, sources
 from sdoml_core.loader.merge import merge_releases
-from sdoml_core.parquet import open_parquet, read_columns
+from sdoml_core.parquet import open_parquet, read_columns, write_parquet
 
 
 def days(count):
@@ -65,6 +66,32 @@ def test_a_damaged_kept_index_is_made_anew(tmp_path, read):
         assert len(read) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.sources", "[1]"),
+        ("sdoml.sources", "{"),
+        ("sdoml.sources", "[" * 100_000),
+        ("sdoml.shards", "{"),
+        ("sdoml.kind", "shard"),
+    ],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_kept_index_with_damaged_facts_is_made_anew(tmp_path, read, key, value, grown):
+    write_day(tmp_path, FIRST)
+    SDOMLlite(tmp_path)
+    kept = tmp_path / sources.KEPT_INDEX
+    table = read_columns(open_parquet(str(kept)))
+    facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
+    kept.write_bytes(write_parquet(table.replace_schema_metadata(facts | {key: value})))
+    if grown:
+        write_day(tmp_path, FIRST + timedelta(days=1))
+    read.clear()
+    assert len(SDOMLlite(tmp_path)) == 20 * (1 + grown)
+    assert len(read) == 1 + grown
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(tmp_path):
     write_day(tmp_path, FIRST)
@@ -103,9 +130,20 @@ def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_pa
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{days(2)[1]}.parquet").unlink()
-    with pytest.warns(UserWarning, match=r"no index while the others do: sdoml-lite-2022-11-02"):
+    with pytest.warns(UserWarning, match=r"while the others do: sdoml-lite-2022-11-02\.tar$"):
         dataset = SDOMLlite(tmp_path)
     assert len(dataset) == 20
+    for number in range(2, 7):
+        write_day(tmp_path, FIRST + timedelta(days=number), index=False, hours=1)
+    with pytest.warns(UserWarning, match=r"others do: (sdoml-lite-2022-11-0\d\.tar,? ){5}…$"):
+        assert len(SDOMLlite(tmp_path)) == 20
+
+
+def test_a_release_that_is_not_finished_is_refused(tmp_path):
+    write_day(tmp_path, FIRST, index=False)
+    (tmp_path / "normalization.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"is not finished, for it has no index\.parquet"):
+        SDOMLlite(tmp_path)
 
 
 def test_the_index_of_another_shard_is_refused(tmp_path):
@@ -148,5 +186,38 @@ def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
 def test_days_of_another_normalisation_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST, version="aaaa")
     other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
-    with pytest.raises(NormalizationError, match="aaaa, bbbb"):
+    message = f"versions aaaa, bbbb \\(first in {one.shard}, {other.shard}\\);"
+    with pytest.raises(NormalizationError, match=message):
         merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_constant_are_not_merged(tmp_path, monkeypatch):
+    one = write_day(tmp_path, FIRST)
+    monkeypatch.setattr("synthetic_shards.CONSTANT", 251.0)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    with pytest.raises(DamagedFileError, match="shards differ in the constant of AIA_0"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_resolution_are_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    other = write_day(tmp_path, FIRST + timedelta(days=1), side=16)
+    with pytest.raises(DamagedFileError, match="shards differ in dtype or resolution"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_a_sample_of_two_shards_is_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    again = dataclasses.replace(one, shard="again.tar")
+    with pytest.raises(DamagedFileError, match="a sample is in more than one shard"):
+        merge_releases(release_of(one), {one.shard}, release_of(again))
+
+
+@pytest.mark.parametrize("version", ["aaaa", VERSION])
+def test_an_old_release_of_which_nothing_is_kept_says_nothing(tmp_path, version):
+    one = write_day(tmp_path, FIRST, version=version)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    merged = merge_releases(release_of(one), set(), release_of(other))
+    assert merged.to_pylist() == release_of(other).to_pylist()
+    empty = merge_releases(release_of(one), set(), release_of())
+    assert (empty.num_rows, json.loads(empty.schema.metadata[b"sdoml.shards"])) == (0, [])

@@ -1,6 +1,6 @@
 """Splits: no sample in two parts, none closer than the guard gap, none lost beyond it."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -61,8 +61,39 @@ def test_overlaps_and_bad_ranges_are_refused(release):
         dataset.split({"train": [(last, day)]})
     with pytest.raises(DatasetError, match="no sample in 2030-01-01"):
         dataset.split({"train": [(day, last)], "test": [("2030-01-01", "2030-01-02")]})
+    with pytest.raises(DatasetError, match=r"guard=86400 .* a timedelta"):
+        dataset.split({"train": [(day, last)]}, guard=86400)
     with pytest.raises(DatasetError, match="cannot be negative"):
         dataset.split({"train": [(day, last)]}, guard=timedelta(-1))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "culprit"),
+    [
+        (("2022-11-01", "2022-11-02"), "'2022-11-01'"),
+        ((date(2022, 11, 1), date(2022, 11, 2)), "datetime.date(2022, 11, 1)"),
+        (("ab", "cd"), "'ab'"),
+        ([("2022-11-01",)], "('2022-11-01',)"),
+        ([("2022-11", "2022-12", "2023-01")], "('2022-11', '2022-12', '2023-01')"),
+        (np.array(["2022-11-01", "2022-11-02"], "M8[s]"), "np.datetime64('2022-11-01T00:00:00')"),
+        ("2022-11-01", "'2'"),
+        (date(2022, 11, 1), "datetime.date(2022, 11, 1)"),
+        (None, "None"),
+    ],
+)
+def test_what_is_no_list_of_pairs_is_answered_with_one(release, ranges, culprit):
+    dataset = SDOMLlite(release, ["HMI_M"])
+    right = "is no range; a list of pairs is needed, such as [('2022-11-01', '2022-12-01')]"
+    for name, ask in {
+        "train": lambda: dataset.split({"train": ranges}),
+        "time": lambda: dataset.within(ranges),
+    }.items():
+        with pytest.raises(DatasetError) as caught:
+            ask()
+        assert str(caught.value) == f"{name}: {culprit} {right}"
+    if ranges is not None:
+        with pytest.raises(DatasetError, match=r"date_exclusions: .* a list of pairs is"):
+            SDOMLlite(release, date_exclusions=ranges)
 
 
 def test_a_split_is_a_dataset_and_prints_as_a_table(release):
@@ -71,6 +102,7 @@ def test_a_split_is_a_dataset_and_prints_as_a_table(release):
         guard=timedelta(hours=18, minutes=45),
     )
     assert set(splits) == {"train", "test"}
+    assert len(splits) == 2
     train, test = splits["train"], splits["test"]
     assert (len(train), len(test)) == (37, 20)
     assert test.times.min() - train.times.max() > np.timedelta64(18 * 60 + 45, "m")

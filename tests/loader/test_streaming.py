@@ -58,6 +58,27 @@ def test_batches_hold_the_pixels_of_their_times(dataset, threads):
     assert sorted(flat(batches)) == [str(time) for time in dataset.times]
 
 
+@pytest.mark.parametrize("count", [-1, 1.5, "2", None])
+@pytest.mark.parametrize("name", ["threads", "prefetch"])
+def test_threads_and_prefetch_are_counts(release, dataset, name, count):
+    message = f"^{name} must be a whole number from 0 on, not {count!r}$"
+    for kind in (BatchLoader, ShardDataset):
+        with pytest.raises(DatasetError, match=message):
+            kind(dataset, **{name: count})
+    if name == "threads":
+        with pytest.raises(DatasetError, match=message):
+            SDOMLlite(release, threads=count)
+
+
+@pytest.mark.parametrize("threads", [0, 1, np.int64(2)])
+def test_any_number_of_threads_reads_the_same_samples(release, dataset, threads):
+    samples = SDOMLlite(release, threads=threads).__getitems__([4, 50, 7])
+    check(*zip(*samples, strict=True))
+    assert len(samples) == 3
+    stream = ShardDataset(dataset, threads=threads, prefetch=0, seed=3)
+    assert [time for _, time in stream] == [time for _, time in ShardDataset(dataset, seed=3)]
+
+
 def test_threads_and_prefetch_change_nothing(dataset):
     expected = times_of(BatchLoader(dataset, 8, shuffle=True, threads=0))
     for threads, prefetch in ((1, 0), (2, 1), (4, 20)):
@@ -107,6 +128,54 @@ def test_batches_of_sequences_are_those_of_their_items(dataset):
             assert torch.equal(batch["past"][number], item["past"])
             assert torch.equal(batch["future"][number], item["future"])
             assert batch["times"][number] == item["times"]
+
+
+def test_batches_are_pinned_where_there_is_a_gpu_alone(dataset):
+    tensors, times = next(iter(BatchLoader(dataset, 8, pin_memory=True)))
+    assert tensors.is_pinned() == torch.accelerator.is_available()
+    check(tensors, times)
+
+
+def test_every_tensor_of_a_batch_is_pinned_and_nothing_else_is_changed(release, monkeypatch):
+    pinned = []
+
+    def pin(tensor):
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr("sdoml_core.loader.batches._can_pin", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    dataset = SDOMLlite(release, metadata=True)
+    plain = next(iter(BatchLoader(dataset, 4)))
+    batch = next(iter(BatchLoader(dataset, 4, pin_memory=True)))
+    assert [tensor is pinned[0] for tensor in batch] == [True, False, False]
+    assert torch.equal(batch[0], plain[0])
+    assert batch[1:] == plain[1:]
+    sequences = SDOMLliteSequences(dataset, past=2, horizon=timedelta(minutes=15), gaps="mask")
+    plain = next(iter(BatchLoader(sequences, 3)))
+    batch = next(iter(BatchLoader(sequences, 3, pin_memory=True)))
+    for name in ("past", "future", "mask"):
+        assert any(batch[name] is tensor for tensor in pinned)
+        assert torch.equal(batch[name], plain[name])
+    assert [batch[name] for name in ("time", "times")] == [plain["time"], plain["times"]]
+    assert len(pinned) == 4
+
+
+def test_batches_of_sequences_without_a_future_have_none(dataset):
+    sequences = SDOMLliteSequences(dataset, past=2)
+    batch = next(iter(BatchLoader(sequences, 3)))
+    assert set(batch) == {"past", "time", "times"}
+    assert torch.equal(batch["past"][2], sequences[2]["past"])
+
+
+def test_a_transform_gets_each_sequence_of_a_batch(dataset):
+    def transform(item):
+        return {"mean": item["past"].mean(), "time": item["time"]}
+
+    sequences = SDOMLliteSequences(dataset, past=2, transform=transform)
+    batch = next(iter(BatchLoader(sequences, 3)))
+    assert batch["mean"].tolist() == [float(sequences[n]["mean"]) for n in range(3)]
+    assert batch["time"] == [sequences[n]["time"] for n in range(3)]
 
 
 def test_metadata_and_transforms_come_with_batches(release):
@@ -241,6 +310,77 @@ def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
     assert times_of(other) == rest
     assert len(set(flat(before)) | {t for times in rest for t in times}) == 60
     assert len(times_of(other)) == 8  # the next epoch is whole
+
+
+def test_a_pass_that_was_left_is_followed_by_a_whole_one(dataset):
+    stream = ShardDataset(dataset, batch_size=8)
+    iterator = iter(stream)
+    for _ in range(3):
+        next(iterator)
+    following = ShardDataset(dataset, batch_size=8)
+    following.set_epoch(1)
+    assert times_of(stream) == times_of(following)
+
+
+def test_set_epoch_keeps_the_place_of_a_loaded_state(dataset):
+    whole = ShardDataset(dataset, batch_size=8)
+    whole.set_epoch(4)
+    iterator = iter(whole)
+    for _ in range(3):
+        next(iterator)
+    state = whole.state_dict()
+    stream = ShardDataset(dataset, batch_size=8)
+    stream.load_state_dict(state)
+    stream.set_epoch(4)
+    assert times_of(stream) == times_of(iterator)
+    stream.load_state_dict(state)
+    stream.set_epoch(5)
+    assert len(list(stream)) == len(stream)
+
+
+def test_batches_of_an_epoch_can_be_set_and_resumed(dataset):
+    loader = BatchLoader(dataset, 8, shuffle=True)
+    epochs = [times_of(loader) for _ in range(3)]
+    loader.set_epoch(1)
+    assert times_of(loader) == epochs[1]
+    loader.set_epoch(1)
+    next(iter(loader))
+    loader.load_state_dict(loader.state_dict())
+    loader.set_epoch(1)
+    assert times_of(loader) == epochs[1][1:]
+
+
+def test_workers_go_on_from_a_state_that_is_loaded_after_other_passes(dataset):
+    stream = ShardDataset(dataset, batch_size=8)
+    loader = DataLoader(stream, batch_size=None, num_workers=2)
+    for _ in range(2):
+        list(loader)
+    state = stream.state_dict() | {"epoch": 5, "position": 16, "step": 0}
+    stream.load_state_dict(state)
+    alone = ShardDataset(dataset, batch_size=8)
+    alone.load_state_dict(state)
+    assert times_of(loader) == times_of(alone)
+
+
+@stateful
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_epoch_that_is_set_counts_for_more_than_a_state_of_another(dataset, workers):
+    def make():
+        stream = ShardDataset(dataset, batch_size=8)
+        return stream, torchdata.StatefulDataLoader(stream, batch_size=None, num_workers=workers)
+
+    _, loader = make()
+    iterator = iter(loader)
+    for _ in range(3):
+        next(iterator)
+    state = loader.state_dict()
+    expected = ShardDataset(dataset, batch_size=8)
+    expected.set_epoch(2)
+    stream, again = make()
+    again.load_state_dict(state)
+    stream.set_epoch(2)
+    # torchdata begins with the worker whose turn it was.
+    assert sorted(times_of(again)) == sorted(times_of(expected))
 
 
 @stateful
