@@ -30,7 +30,8 @@ from sdoml_core.hmi import decode_hmi
 from sdoml_core.index import decode_index, encode_index
 from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 from sdoml_core.normalization import fit, from_json
-from sdoml_core.shard import FrameFacts, ShardWriter, scan_shard
+from sdoml_core.shard import FrameFacts, ShardWriter
+from sdoml_core.shard_scan import scan_shard
 from sdoml_core.sketch import Sketch
 from sdoml_core.sketch_file import decode_sketches, encode_sketches
 from sdoml_dagster.demo.absences import PERFECT

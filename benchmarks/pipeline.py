@@ -34,7 +34,7 @@ from PIL import Image
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
 from sdoml_core.degradation import DegradationTable
 from sdoml_core.ledger import RAW_LEDGER, RawRow
-from sdoml_core.shard import member_name
+from sdoml_core.members import member_name
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient
 from sdoml_dagster.constants import freeze

@@ -1,13 +1,10 @@
-"""Shards: plain ustar archives of .npy members, written in one pass and found again by headers.
+"""Shards: plain ustar archives of .npy members, written in one pass.
 
 The bytes depend on the frames alone: members in order of slot and channel, with fixed time,
 owner and mode. Any tar tool reads them; an index (`sdoml_core.index`) makes them seekable.
 """
 
 import hashlib
-import io
-import math
-import re
 import tarfile
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,21 +18,9 @@ from zlib_ng import zlib_ng
 from sdoml_core.channels import CHANNELS, Channel, MemberCase
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.index import DTYPES, INDEX_SCHEMA
-from sdoml_core.members import member_name, npy_header, parse_member_name, parse_npy_header
+from sdoml_core.members import member_name, npy_header
 
 BLOCK: Final = tarfile.BLOCKSIZE
-MAX_EXTENDED_HEADER: Final = 64 * 1024
-_DECIMAL: Final = re.compile(rb"[0-9]{1,15}")
-
-__all__ = [
-    "FrameFacts",
-    "Member",
-    "ShardSummary",
-    "ShardWriter",
-    "member_name",
-    "parse_member_name",
-    "scan_shard",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +49,6 @@ class ShardSummary:
 
     bytes: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A frame as found in a shard by its headers alone."""
-
-    slot: datetime
-    channel: Channel
-    name: str
-    offset: int
-    """First byte of the .npy in the shard."""
-    size: int
-    """Bytes of the .npy."""
-    data_offset: int
-    """First pixel in the shard."""
-    dtype: str
-    resolution: int
 
 
 class ShardWriter:
@@ -209,92 +177,3 @@ class ShardWriter:
         self._hash.update(data)
         self._file.write(data)
         self._position += len(data)
-
-
-def scan_shard(file: BinaryIO) -> list[Member]:
-    """Members of a shard in the order of the file, reading headers only.
-
-    Takes what tarfile and webdataset.TarWriter write as well: pax and GNU headers before a
-    member, names in lower case, folders.
-
-    Parameters
-    ----------
-    file
-        Seekable.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is no whole tar; if it holds a link, a device or any name that is not a
-        member's; if a member is no square float32 or float16 frame, or is there twice.
-    """
-    end = file.seek(0, io.SEEK_END)
-    members: list[Member] = []
-    seen: set[tuple[datetime, Channel]] = set()
-    position = 0
-    extended: dict[str, str] = {}
-    while True:
-        info, blocks = _header(file, position, end)
-        if info is None:
-            return members
-        position += BLOCK
-        size = int(extended.get("size", info.size))
-        if size > end - position or size < 0:
-            raise DamagedFileError(f"shard is cut short: {info.name!r} needs {size} bytes more")
-        following = position + math.ceil(size / BLOCK) * BLOCK
-        if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
-            if info.type != tarfile.XGLTYPE:
-                extended |= _extension(info, _read(file, position, size))
-        elif info.isdir():
-            extended = {}
-        elif not info.isreg() or info.type not in tarfile.REGULAR_TYPES:
-            raise DamagedFileError(f"a shard holds plain files only, not {info.name!r}")
-        else:
-            slot, channel = parse_member_name(extended.get("path", info.name))
-            if (slot, channel) in seen:
-                raise DamagedFileError(f"shard holds {channel} of {slot:%Y-%m-%dT%H:%M} twice")
-            seen.add((slot, channel))
-            name = extended.get("path", info.name)
-            start, dtype, resolution = parse_npy_header(name, blocks[BLOCK:], size)
-            members.append(
-                Member(slot, channel, name, position, size, position + start, dtype, resolution)
-            )
-            extended = {}
-        position = following
-
-
-def _read(file: BinaryIO, position: int, size: int) -> bytes:
-    file.seek(position)
-    return file.read(size)
-
-
-def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
-    """The header at a position (None for the end of the archive) and some bytes from there."""
-    blocks = _read(file, position, 2 * BLOCK)
-    if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
-        return None, blocks
-    try:
-        return tarfile.TarInfo.frombuf(blocks[:BLOCK], "utf-8", "surrogateescape"), blocks
-    except (tarfile.HeaderError, ValueError) as error:
-        where = f"byte {position} of {end}"
-        raise DamagedFileError(f"not a whole tar archive: {error} at {where}") from error
-
-
-def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
-    """Name and size from a pax or GNU header that precedes a member."""
-    if len(data) > MAX_EXTENDED_HEADER:
-        raise DamagedFileError(f"tar header of {len(data)} bytes refused")
-    if info.type == tarfile.GNUTYPE_LONGNAME:
-        return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
-    records: dict[str, str] = {}
-    while data:
-        length, _, rest = data.partition(b" ")
-        if not (_DECIMAL.fullmatch(length) and len(length) < int(length) <= len(data)):
-            raise DamagedFileError("pax header is damaged")
-        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
-        if key in {b"path", b"size"}:
-            records[key.decode()] = value.decode("utf-8", "surrogateescape")
-        data = data[int(length) :]
-    if not _DECIMAL.fullmatch(records.get("size", "0").encode(errors="replace")):
-        raise DamagedFileError("pax header is damaged")
-    return records

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError, SettingError
-from sdoml_core.index import RELEASE_CONSTANTS, RELEASE_INDEX, Index, consolidate
+from sdoml_core.index import Index
 from sdoml_core.parquet import SHARD_NAME
+from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolidate
 from sdoml_dagster import layout
 from sdoml_dagster.card import Card
 from sdoml_dagster.coverage import ReleaseCoverage, count_frames, days_between

@@ -32,7 +32,7 @@ class Catalog:
     Parameters
     ----------
     source
-        Path or bytes of an index as `sdoml_core.index.consolidate` writes it.
+        Path or bytes of an index as `sdoml_core.release_index.consolidate` writes it.
 
     Raises
     ------

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.index import check_versions, only_value
 from sdoml_core.parquet import index_metadata, timestamps
+from sdoml_core.release_index import check_versions, only_value
 
 
 def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
@@ -18,14 +18,14 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
     Parameters
     ----------
     old, new
-        As read back from what `sdoml_core.index.consolidate` gives.
+        As read back from what `sdoml_core.release_index.consolidate` gives.
     keep
         Names of the shards of `old` that still count.
 
     Raises
     ------
     NormalizationError, DamagedFileError
-        As `sdoml_core.index.consolidate` does.
+        As `sdoml_core.release_index.consolidate` does.
     """
     kept = [name in keep for name in old.column("shard").to_pylist()]
     facts = [index_metadata(table.schema, kind="release") for table in (old, new)]

@@ -17,20 +17,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
-from sdoml_core.index import (
-    INDEX_SCHEMA,
-    RELEASE_CONSTANTS,
-    RELEASE_INDEX,
-    Index,
-    consolidate,
-    decode_index,
-)
+from sdoml_core.index import INDEX_SCHEMA, Index, decode_index
 from sdoml_core.loader.catalog import Catalog
 from sdoml_core.loader.files import FileFacts, Files, LocalFiles, cache_folder, write_atomically
 from sdoml_core.loader.merge import merge_releases
 from sdoml_core.loader.remote import RemoteFiles
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
-from sdoml_core.shard import scan_shard
+from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolidate
+from sdoml_core.shard_scan import scan_shard
 
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 SOURCES: Final = "sdoml.sources"

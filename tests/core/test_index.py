@@ -10,14 +10,9 @@ import pytest
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
-from sdoml_core.index import (
-    INDEX_SCHEMA,
-    Index,
-    consolidate,
-    decode_index,
-    encode_index,
-)
+from sdoml_core.index import INDEX_SCHEMA, Index, decode_index, encode_index
 from sdoml_core.parquet import open_parquet, read_columns
+from sdoml_core.release_index import consolidate
 from sdoml_core.shard import FrameFacts, ShardWriter
 
 DAY = datetime(2024, 3, 8, tzinfo=UTC)

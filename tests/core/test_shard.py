@@ -15,14 +15,9 @@ from hypothesis import strategies as st
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.index import decode_index, encode_index
-from sdoml_core.shard import (
-    FrameFacts,
-    ShardSummary,
-    ShardWriter,
-    member_name,
-    parse_member_name,
-    scan_shard,
-)
+from sdoml_core.members import member_name, parse_member_name
+from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
+from sdoml_core.shard_scan import scan_shard
 
 MIDNIGHT = datetime(2024, 3, 8, tzinfo=UTC)
 PLACE = ("offset", "size", "data_offset", "dtype", "resolution")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import KINDS
 from sdoml_core.errors import DamagedFileError, FrameError, SdomlError
 from sdoml_core.ledger import RAW_LEDGER
-from sdoml_core.shard import scan_shard
+from sdoml_core.shard_scan import scan_shard
 
 
 def test_mutated_files_end_in_typed_errors_within_bounded_memory() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS, MemberCase
-from sdoml_core.index import Index, consolidate, decode_index, encode_index
+from sdoml_core.index import Index, decode_index, encode_index
+from sdoml_core.release_index import consolidate
 from sdoml_core.shard import FrameFacts, ShardWriter
 from sdoml_core.slots import day_slots
 

@@ -9,10 +9,10 @@ import pytest
 from synthetic_shards import FIRST, VERSION, write_day
 
 from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
-from sdoml_core.index import consolidate
 from sdoml_core.loader import SDOMLlite, sources
 from sdoml_core.loader.merge import merge_releases
 from sdoml_core.parquet import open_parquet, read_columns, write_parquet
+from sdoml_core.release_index import consolidate
 
 
 def days(count):
