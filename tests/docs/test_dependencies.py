@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"sdoml_core", "sdoml_dagster", "tests", "benchmarks"}
-WITH_OTHERS = {"llvmlite": "numba", "botocore": "s3fs"}
+WITH_OTHERS = {"llvmlite": "numba"}
 """Modules of packages that come with a declared one, as a part of it."""
 
 
