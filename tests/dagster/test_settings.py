@@ -84,6 +84,10 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("resolutoin = 256", "did you mean resolution (SDOML_RESOLUTION)?"),
         ("resolution = ", "not valid TOML"),
         ('resolution = "big"', "SDOML_RESOLUTION=big"),
+        ("max_connections = true", "SDOML_MAX_CONNECTIONS=true: no setting is true or false"),
+        ("missing_recheck_hours = false", "SDOML_MISSING_RECHECK_HOURS=false: no setting is"),
+        ("hmi_scale = true", "SDOML_HMI_SCALE=true: no setting is true or false"),
+        ('aia_roots = ["http://a", "b"]', "SDOML_AIA_ROOTS=http://a,b: 'b' is no http://"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
