@@ -123,6 +123,19 @@ def test_an_outage_and_its_retries_are_a_line_each(
     assert not any("Stack Trace" in line for line in lines)
 
 
+def test_a_wrong_root_is_a_warning_in_the_log_of_the_run(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = environment["SDOML_HMI_ROOTS"] + "/elsewhere"
+    monkeypatch.setenv("SDOML_HMI_ROOTS", wrong)
+    done = run("--select", "raw_hmi", *DAY)
+    assert done.returncode == 0, "missing data is data"
+    (warning,) = [line for line in said(done) if line.startswith("WARNING")]
+    assert warning == (
+        f"WARNING - raw_hmi 2024-03-08: nothing was found at {wrong}; is SDOML_HMI_ROOTS right?"
+    )
+
+
 @pytest.fixture
 def checked() -> dg.ExecuteInProcessResult:
     """A run with checks that pass, warn and fail, and an error that nobody foresaw."""

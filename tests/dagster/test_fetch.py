@@ -190,6 +190,35 @@ def test_neighbours_stand_in_by_their_distance_and_say_so(
     assert row.slot == datetime(2024, 3, 8, 6, tzinfo=UTC)
 
 
+def test_a_published_day_of_which_nothing_is_found_makes_the_roots_doubtful(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
+    day = deploy(faulty, **ONE)
+
+    def warning(root: str, **changes: object) -> str | None:
+        with ArchiveClient([root]) as client:
+            return fetch_day(
+                DAY,
+                "AIA",
+                settings=day.settings.model_copy(update=changes),
+                store=day.store,
+                client=client,
+                report=print,
+            ).warning
+
+    wrong = f"{faulty.aia_root}/elsewhere"
+    secret = wrong.replace("://", "://user:secret@")
+    doubt = f"raw_aia {DAY}: nothing was found at {wrong}; is SDOML_AIA_ROOTS right?"
+    assert warning(secret) == doubt
+    assert warning(secret) == doubt, "as long as the absences are believed"
+    assert statuses(day) == ["missing"] * 4
+    assert warning(wrong, publication_lag_days=10_000) is None, "it may yet be published"
+    assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "nothing is expected"
+    plan.lose(NAME)
+    assert warning(faulty.aia_root, missing_recheck_hours=0) is None, "some of it is there"
+    assert statuses(day).count("ok") == 4
+
+
 def test_another_tolerance_counts_at_once(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     def row(day: Deployment) -> RawRow:
         day.fetch()
