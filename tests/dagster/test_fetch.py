@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -106,6 +106,40 @@ def test_a_frame_that_changed_since_is_fetched_anew(faulty: Archive, deploy: Dep
     day.fetch()
     assert asked(faulty, count) == [NAME]
     assert day.files() == before
+
+
+def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
+    faulty: Archive, deploy: Deploy
+) -> None:
+    day = deploy(faulty, **ONE)
+    day.fetch()
+    before = day.files()
+    ledger = day.folder / "raw/2024/03/08/aia.parquet"
+    ledger.write_bytes(ledger.read_bytes()[:-100])
+    count = len(faulty.log.requests)
+    day.fetch()
+    assert asked(faulty, count) == []
+    assert day.files() == before
+
+
+def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbour_stands_in(
+    frame_cache: Path, deploy: Deploy
+) -> None:
+    bad = "AIA20240404_1800_0171.fits"  # by the plan of the built-in archive
+    with Archive(cache=frame_cache) as life:
+        alone = deploy(life, aia_tolerance_minutes=0, **ONE)
+        alone.day = date(2024, 4, 4)
+        alone.fetch("AIA")
+        assert asked(life, 0).count(bad) == 1
+        tolerant = deploy(life, **ONE)
+        tolerant.day = alone.day
+        tolerant.fetch("AIA")
+    assert statuses(alone)[3] == "quality"
+    assert str(alone.ledger()[3].reason).startswith("18:00 QUALITY 0x00020000: ")
+    assert not (alone.folder / "raw/2024/04/04" / bad).exists()
+    row = tolerant.ledger()[3]
+    assert (row.status, row.file) == ("ok", bad.replace("1800", "1758"))
+    assert str(row.reason).startswith("stands in: 18:00 QUALITY 0x00020000: ")
 
 
 def test_without_a_stand_in_the_fate_of_the_paired_minute_counts(
