@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import webdataset
 
+from sdoml_core.errors import MissingInputError
 from sdoml_core.ledger import FrameRow
 from sdoml_core.slots import day_slots
 from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
@@ -201,6 +202,15 @@ def test_saturation_and_drift_are_seen_against_the_constants(
     assert drift.metadata["drift_AIA_0171"] == pytest.approx(10, rel=0.02)
     assert drift.metadata["drift_AIA_1700"] == pytest.approx(1, rel=0.02)
     assert saturation.severity == dg.AssetCheckSeverity.WARN
+
+
+@pytest.mark.parametrize("judge", [judge_saturation, judge_drift])
+def test_without_constants_nothing_is_said_to_be_well(
+    store: Store, settings: Settings, judge: Callable[..., Any]
+) -> None:
+    store.delete("normalization/current.json")
+    with pytest.raises(MissingInputError, match="run fit_normalization first"):
+        judge(store, DAY, settings)
 
 
 def test_a_release_has_one_normalisation(
