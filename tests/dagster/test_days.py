@@ -401,6 +401,18 @@ def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahea
     assert list(results) == []
 
 
+def test_ordered_map_does_without_what_only_glibc_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    def open_library(name: None) -> object:
+        asked.append(name)
+        return object()
+
+    monkeypatch.setattr("sdoml_dagster.parallel.ctypes.CDLL", open_library)
+    assert list(ordered_map(abs, [-1, 2], threads=2, name="test")) == [1, 2]
+    assert asked == [None]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ordered_map_stops_at_the_first_error(threads: int) -> None:
     done: list[int] = []

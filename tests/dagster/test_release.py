@@ -635,6 +635,7 @@ def test_words_of_the_card() -> None:
     ]
     assert percent(99_999, 100_000) == "99.99 %"
     assert percent(8, 8) == "100 %"
+    assert percent(0, 0) == "–"
     assert size_text(1536) == "1.5 KiB"
     assert size_text(397 << 30) == "397 GiB"
     assert public("https://user:word@host:81/path?token=1") == "https://host:81/path"
