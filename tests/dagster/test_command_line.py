@@ -90,6 +90,40 @@ def test_a_mistake_on_the_command_line_is_a_line_and_a_remedy(
         assert word in done.stderr
 
 
+def ended_by(error: str) -> subprocess.CompletedProcess[str]:
+    """Dagster's command line, where an error ends it."""
+    program = (
+        "import sys, dagster as dg; sys.argv = ['dagster', 'asset', 'list'];"
+        "from sdoml_dagster.command_line import set_up;"
+        "from sdoml_dagster.settings import Settings;"
+        f"set_up(Settings.load()); raise {error}"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_error_that_is_no_mistake_of_the_user_keeps_its_trace(
+    environment: dict[str, str],
+) -> None:
+    for error in (
+        "ZeroDivisionError('nobody foresaw this')",
+        "dg.DagsterInvalidSubsetError('trouble with a partition of its own')",
+    ):
+        done = ended_by(error)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback (most recent call last):")
+        assert error[-12:-2] in done.stderr.splitlines()[-1]
+
+
+def test_a_mistake_with_days_that_no_option_gave_is_a_line_too(
+    environment: dict[str, str],
+) -> None:
+    done = ended_by("dg.DagsterInvalidSubsetError('no such partition key: 2031')")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("no --partition: a day is written 2024-03-08")
+
+
 def test_a_run_says_what_its_assets_say_and_that_it_is_done(environment: dict[str, str]) -> None:
     lines = said(run("--select", "raw_hmi,processed_hmi", *DAY))
     assert lines[0] == 'INFO - Started execution of run for "__ASSET_JOB".'
