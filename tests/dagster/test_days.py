@@ -22,7 +22,7 @@ from sdoml_dagster.day_sheet import day_sheet
 from sdoml_dagster.day_tables import read_frame_table, read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import current_normalization, fit_store, freeze
+from sdoml_dagster.fit import current_normalization, fit_store, freeze, refuse_unasked_fit
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.parallel import ordered_map
@@ -337,6 +337,18 @@ def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
     assert current is not None
     assert current.version == both.version
     assert fetched.exists(layout.normalization(first))
+
+
+def test_constants_that_another_run_has_just_fitted_are_taken(
+    settings: Settings, fetched: Store
+) -> None:
+    assert refuse_unasked_fit(fetched) is None
+    process(settings, fetched)
+    version = fit(settings, fetched)
+    pack(settings, fetched)
+    found = refuse_unasked_fit(fetched)
+    assert found is not None
+    assert found.version == version
 
 
 def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:

@@ -191,8 +191,11 @@ def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
     assert list(store.rglob("*.fits")), "dry by default"
     released = next(store.glob("releases/*/*.tar"))
     flip(released)
+    assert not run("verify_store", mark=False).success
+    assert released.exists(), "looked at and left alone"
     failed = run("verify_store")
     assert not failed.success
+    assert not released.exists()
     (event,) = failed.get_step_failure_events()
     assert event.step_failure_data.user_failure_data is not None
     said = str(event.step_failure_data.user_failure_data.description)

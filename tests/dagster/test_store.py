@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sdoml_core.errors import DamagedFileError, StoreError
+from sdoml_core.errors import DamagedFileError, SettingError, StoreError
 from sdoml_dagster.layout import days_in
 from sdoml_dagster.store import Store
 from tests.dagster.scripted import Handler, serving
@@ -158,6 +158,11 @@ def test_days_are_found_by_folders_and_shards_and_other_names_are_not_ours(store
     ):
         store.write(path, b"")
     assert days_in(store) == [date(2024, 3, day) for day in (7, 8, 9)]
+
+
+def test_a_store_of_no_known_kind_names_the_setting() -> None:
+    with pytest.raises(SettingError, match=r"^SDOML_STORE=s4://data: [^\n]*s4[^\n]*$"):
+        Store("s4://data")
 
 
 def test_a_writer_that_fails_leaves_nothing_and_spares_what_was_there(store: Store) -> None:
