@@ -235,10 +235,10 @@ class ArchiveClient:
     def _body(self, response: requests.Response) -> bytes:
         timeout = self._timeout[1]
         started = time.monotonic()
-        promised = response.headers.get("Content-Length", "")
         parts: list[bytes] = []
         received = 0
-        # read1 returns what has arrived, so a trickle cannot hold us for longer than the deadline.
+        # read1 returns what has arrived, so a trickle cannot hold us for longer than the deadline;
+        # it raises where there is less in the end than Content-Length promised.
         while part := response.raw.read1(1 << 18):
             parts.append(part)
             received += len(part)
@@ -248,8 +248,6 @@ class ArchiveClient:
                 raise _TransientError(f"stalled: {received} bytes within {timeout:g} s")
             if self._cancelled.is_set():
                 raise _TransientError("cancelled")
-        if promised.isdecimal() and received != int(promised):
-            raise _TransientError(f"body ended after {received} of {promised} bytes")
         return b"".join(parts)
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:

@@ -27,6 +27,23 @@ def current_normalization(store: Store) -> Normalization | None:
     )
 
 
+def needed_normalization(store: Store) -> Normalization:
+    """The constants in force, without which there is nothing to do.
+
+    Raises
+    ------
+    MissingInputError
+        Where there are none.
+    """
+    constants = current_normalization(store)
+    if constants is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
+            "run fit_normalization first (ingest, where no day is processed yet)"
+        )
+    return constants
+
+
 def refuse_unasked_fit(store: Store) -> Normalization | None:
     """Where there are shards, constants are not fitted in passing.
 

@@ -6,7 +6,6 @@ one row of the ledger.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from sdoml_core.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.slots import archive_path, candidate_minutes, file_name
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
+from sdoml_dagster.markdown import public
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.raw_frames import RawFacts, inspect_frame
@@ -38,17 +38,14 @@ class DayLedger:
     rows: tuple[RawRow, ...]
     fetched_files: int
     fetched_bytes: int
+    warning: str | None = None
+    """What a person should look at, though missing data is no failure."""
 
     @property
     def content(self) -> bytes:
         """What makes one outcome another: each frame's fate and bytes, not where they came from."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Number of expected frames by status."""
-        return Counter(row.status for row in self.rows)
 
 
 def fetch_day(
@@ -118,7 +115,31 @@ def fetch_day(
             "What came is kept: run the day again later, or name another mirror in "
             f"SDOML_{instrument}_ROOTS"
         )
-    return DayLedger(tuple(rows), fetched_files=len(fetched), fetched_bytes=sum(fetched))
+    return DayLedger(
+        tuple(rows),
+        fetched_files=len(fetched),
+        fetched_bytes=sum(fetched),
+        warning=_doubt(day, instrument, rows, settings=settings, client=client),
+    )
+
+
+def _doubt(
+    day: date,
+    instrument: Instrument,
+    rows: Sequence[RawRow],
+    *,
+    settings: Settings,
+    client: ArchiveClient,
+) -> str | None:
+    """What to ask where all of a published day is a 404, as it is at a wrong root."""
+    published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
+    if not rows or day > published or any(row.status != "missing" for row in rows):
+        return None
+    roots = ", ".join(public(mirror.root) for mirror in client.mirrors)
+    return (
+        f"raw_{instrument.lower()} {day}: nothing was found at {roots}; "
+        f"is SDOML_{instrument}_ROOTS right?"
+    )
 
 
 @dataclass(frozen=True, slots=True)

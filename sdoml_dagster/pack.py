@@ -16,7 +16,7 @@ from sdoml_core.ledger import FrameRow
 from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
-from sdoml_dagster.constants import current_normalization
+from sdoml_dagster.constants import needed_normalization
 from sdoml_dagster.day_tables import not_there, read_frame_table
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.parallel import ordered_map
@@ -50,12 +50,7 @@ def pack_day(
     NormalizationError
         Where the constants are for another resolution or lack a channel.
     """
-    constants = current_normalization(store)
-    if constants is None:
-        raise MissingInputError(
-            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
-            "run fit_normalization first (ingest, where no day is processed yet)"
-        )
+    constants = needed_normalization(store)
     if constants.resolution != settings.resolution:
         raise NormalizationError(
             f"normalisation {constants.version} is for {constants.resolution} pixels, not "

@@ -1,7 +1,7 @@
 """An ordered, bounded map over threads: the pipeline that processing and packing share."""
 
+import contextlib
 import ctypes
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,11 +21,10 @@ def _keep_freed_memory() -> None:
     By default it gives them back to the kernel, which clears each page anew for every frame: a
     quarter of the CPU time of an HMI frame.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    with contextlib.suppress(AttributeError):  # musl and macOS have none
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def ordered_map(

@@ -5,7 +5,6 @@ threads (read → decode → resample → count) that keeps memory flat however 
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -51,11 +50,6 @@ class ProcessedDay:
             for row in self.rows
         ]
         return repr(fates).encode()
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Number of expected frames by status."""
-        return Counter(row.status for row in self.rows)
 
 
 def process_day(

@@ -6,7 +6,7 @@ from datetime import date
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.normalization import Normalization
 from sdoml_core.sketch import Sketch
-from sdoml_dagster.constants import current_normalization
+from sdoml_dagster.constants import needed_normalization
 from sdoml_dagster.fit import day_sketches
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
@@ -41,9 +41,7 @@ def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str
 
 def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
     """Each channel that has frames that day and a constant."""
-    constants = current_normalization(store)
-    if constants is None:
-        return {}
+    constants = needed_normalization(store)
     return {
         name: compared
         for instrument in INSTRUMENTS

@@ -63,15 +63,15 @@ def is_complete(settings: Settings, store: Store, day: date) -> bool:
     if data is None:
         return False
     rows: list[RawRow] = []
-    for instrument in INSTRUMENTS:
-        if settings.channels_of(instrument):
-            ledger = read_ledger(store, day, instrument)
-            if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
-                return False
-            rows += ledger
     try:
+        for instrument in INSTRUMENTS:
+            if settings.channels_of(instrument):
+                ledger = read_ledger(store, day, instrument)
+                if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
+                    return False
+                rows += ledger
         return not leftovers(store, day, rows, decode_index(data))
-    except DamagedFileError:
+    except DamagedFileError:  # it is made anew where the day is
         return False
 
 

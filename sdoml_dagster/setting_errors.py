@@ -47,7 +47,9 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return _unknown(name, known)
     given = problem["input"]
-    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
+    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    if isinstance(given, bool):
+        shown = shown.lower()  # as TOML has it
     return f"{PREFIX}{name.upper()}={shown}: {message}"
 
 

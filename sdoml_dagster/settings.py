@@ -235,6 +235,13 @@ class Settings(BaseSettings):
             pass
         raise ValueError("neither 'geometric' nor a number between 0.1 and 2")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        if isinstance(value, bool):  # pydantic would take it for 0 or 1
+            raise ValueError("no setting is true or false")  # noqa: TRY004 pydantic wants it
+        return value
+
     @field_validator("normalization")
     @classmethod
     def _known_method(cls, value: str) -> str:

@@ -64,9 +64,6 @@ class Store:
         self.fs: fsspec.AbstractFileSystem = fs
         self.root = str(root).rstrip("/")
 
-    def __repr__(self) -> str:
-        return f"Store({self.url!r})"
-
     def locate(self, path: str) -> str:
         """The full path or URL of a file, to show to people."""
         root = self.url.rstrip("/") if self._remote else self.root

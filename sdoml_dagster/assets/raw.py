@@ -68,6 +68,8 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                     client=client,
                     report=context.log.info,
                 )
+                if outcome.warning:
+                    context.log.warning(outcome.warning)
                 metadata = {
                     **coverage_metadata(outcome.rows, channels),
                     "fetched_files": outcome.fetched_files,

@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.WRONG:
                 other = self.server.archive.frames.other(self.path)
                 self._answer(HTTPStatus.OK, other, self._content_type(), fault)
-            case Fault.RESET | Fault.CUT | Fault.STALL | Fault.TRICKLE:
+            case _:  # RESET, CUT, STALL, TRICKLE
                 self._head(HTTPStatus.OK, len(body), self._content_type(), fault)
                 self._break_off(fault, body, part)
 
@@ -198,10 +198,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Promise a whole body and do not deliver it, or not soon."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
-            for start in range(0, len(body), 64):
-                self.wfile.write(body[start : start + 64])
-                if self._hung_up(0.05, since=start * 0.05 / 64):
-                    return
+            waited, sent = 0.0, 0
+            while not self._hung_up(0.05, since=waited):
+                self.wfile.write(body[sent : sent + 64])
+                waited, sent = waited + 0.05, sent + 64
             return
         self.wfile.write(part)
         if fault is Fault.STALL:

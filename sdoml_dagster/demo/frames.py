@@ -89,8 +89,8 @@ class Frames:
         say their time, an image of half the size.
         """
         place = parse_path(path)
-        if place is None:
-            raise ValueError(f"{path} is not a path of this archive")
+        if place is None:  # no fault hits what is not there
+            raise AssertionError
         channel, minute = place
         if channel.instrument == "HMI":
             return shrink(render_hmi(minute, PERFECT))

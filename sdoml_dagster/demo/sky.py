@@ -147,7 +147,7 @@ def activity(day: date) -> float:
     for (before, low), (after, high) in pairwise(_CYCLE):
         if year <= after:
             return low + (high - low) * max(0.0, year - before) / (after - before)
-    raise AssertionError("unreachable: the year was folded into the table")
+    raise AssertionError
 
 
 def regions(time: datetime) -> tuple[Region, ...]:

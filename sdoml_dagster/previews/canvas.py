@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,10 +22,7 @@ _FINE = 2  # drawn so much larger and then reduced: smooth edges, evenly spaced 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own typeface, the same on every machine; beyond ASCII it has few letters."""
-    face = ImageFont.load_default(size)
-    if not isinstance(face, ImageFont.FreeTypeFont):
-        raise TypeError("Pillow was built without FreeType, which its wheels have")
-    return face
+    return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))  # so where a size is given
 
 
 def text_width(text: str, size: int) -> float:
@@ -93,10 +91,6 @@ class Canvas:
         """The outline of a circle."""
         middle = (centre[0] * _FINE, centre[1] * _FINE)
         self._draw.circle(middle, radius * _FINE, outline=colour, width=_FINE)
-
-    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
-        """A filled polygon."""
-        self._draw.polygon([(x * _FINE, y * _FINE) for x, y in points], colour)
 
     def line(self, points: Sequence[Point], colour: Colour, width: float = 1) -> None:
         """A line through points."""

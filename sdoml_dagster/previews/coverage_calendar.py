@@ -77,10 +77,7 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
 
 def class_of(fraction: float) -> tuple[str, Colour]:
     """Name and colour of a day's coverage."""
-    for end, name, colour in CLASSES:
-        if fraction < end or fraction <= 0:
-            return name, colour
-    raise ValueError(f"no class for a coverage of {fraction}")
+    return next((name, colour) for end, name, colour in CLASSES if fraction < end or fraction <= 0)
 
 
 def _week(day: date) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdoml_core.colormaps import colormap
-from sdoml_core.normalization import ChannelStatistics, Normalization
+from sdoml_core.normalization import ChannelStatistics, Normalization, Transform
 from sdoml_dagster.previews.canvas import (
     LINE,
     MUTED,
@@ -53,10 +53,8 @@ def histograms(
         f"{normalization.method} · {days}, {normalization.first_day} to "
         f"{normalization.last_day} · {normalization.resolution} px"
     )
-    room = width - 2 * _MARGIN - 330
-    if room > 0:
-        facts = shortened(facts, 12, room)
-        canvas.text((width - _MARGIN, 42), facts, 12, MUTED, anchor="rs")
+    facts = shortened(facts, 12, width - 2 * _MARGIN - 330)
+    canvas.text((width - _MARGIN, 42), facts, 12, MUTED, anchor="rs")
     for number, name in enumerate(names):
         left = _MARGIN + number % columns * (_WIDTH + _GAP)
         top = _HEADER + number // columns * (_HEIGHT + _GAP)
@@ -76,11 +74,13 @@ def _draw_channel(
     right, bottom = origin[0] + _WIDTH - _RIGHT, origin[1] + _HEIGHT - _BOTTOM
     canvas.text((left, top - 12), channel_label(name), 15)
     canvas.rectangle((left, top, right, bottom), PANEL)
-    if not sketch.maximum > 0:
+    constant = statistics.constant
+    if constant is None or not sketch.maximum > 0:
         middle = ((left + right) / 2, (top + bottom) / 2)
         canvas.text(middle, "no pixels in these days", 13, MUTED, anchor="mm")
         return
-    canvas.text((right, top - 12), _facts(sketch, statistics), 11, MUTED, anchor="rs")
+    facts = _facts(sketch, statistics.transform, constant)
+    canvas.text((right, top - 12), facts, 11, MUTED, anchor="rs")
     logarithmic = statistics.transform == "sqrt"
     edges, counts = _cells(sketch, logarithmic=logarithmic)
     decades = max(ceil(log10(float(counts.max()) + 1)), 1)
@@ -118,8 +118,7 @@ def _draw_channel(
             # Half a pixel of overlap: no seams between the cells.
             box = (float(start), y_of(float(count)), min(float(end) + 0.5, right), bottom)
             canvas.rectangle(box, (red, green, blue))
-    if statistics.constant is not None:
-        _mark_constant(canvas, min(x_of(statistics.constant), right - 1), top, bottom)
+    _mark_constant(canvas, min(x_of(constant), right - 1), top, bottom)
     canvas.line([(left, bottom), (right, bottom)], MUTED)
 
 
@@ -130,15 +129,13 @@ def _mark_constant(canvas: Canvas, x: float, top: float, bottom: float) -> None:
     canvas.text((x, top + 15), "c", 13, anchor="ms")
 
 
-def _facts(sketch: "Sketch", statistics: ChannelStatistics) -> str:
+def _facts(sketch: "Sketch", transform: Transform, constant: float) -> str:
     """The constant, where a median pixel lands, and how many are saturated."""
-    if statistics.constant is None:
-        return "no constant"
-    saturated = f"saturated {sketch.fraction_above(statistics.constant) * 100:.2g} %"
-    if statistics.transform == "linear":
+    saturated = f"saturated {sketch.fraction_above(constant) * 100:.2g} %"
+    if transform == "linear":
         return f"exactly 0 (off the disk) {sketch.zeros / sketch.pixels * 100:.0f} % · {saturated}"
-    median = (sketch.quantile(0.5) / statistics.constant) ** 0.5
-    return f"c = {_number(statistics.constant)} · median becomes {median:.2f} · {saturated}"
+    median = (sketch.quantile(0.5) / constant) ** 0.5
+    return f"c = {_number(constant)} · median becomes {median:.2f} · {saturated}"
 
 
 def _number(value: float) -> str:

@@ -160,6 +160,29 @@ def test_server_errors_end_as_an_outage_that_names_file_mirror_and_error() -> No
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("cut", [short_of_its_promise, chunked_and_cut])
+def test_a_body_that_is_always_cut_short_is_an_outage_and_no_damaged_frame(
+    cut: Callable[[Handler], None],
+) -> None:
+    with serving(cut) as server, client(server) as archive:
+        with pytest.raises(OutageError, match="no answer for file"):
+            archive.fetch("file", intact)
+    assert len(server.asked) == 3
+
+
+def test_a_length_beside_chunks_promises_nothing() -> None:
+    def chunked(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Content-Length", "99")
+        handler.end_headers()
+        handler.wfile.write(b"5\r\nframe\r\n0\r\n\r\n")
+
+    with serving(chunked) as server, client(server) as archive:
+        assert archive.fetch("file", intact).data == b"frame"
+    assert len(server.asked) == 1
+
+
 def test_a_refusal_is_not_repeated() -> None:
     with serving(status(403)) as server, client(server) as archive:
         with pytest.raises(OutageError, match="HTTP 403 Forbidden"):

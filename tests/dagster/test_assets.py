@@ -2,12 +2,19 @@
 
 import base64
 import io
+from datetime import date
+from logging import WARNING
 
 import dagster as dg
 import pytest
 from PIL import Image
 
-from tests.dagster.conftest import DAILY, Materialize
+from sdoml_dagster import layout
+from sdoml_dagster.constants import freeze
+from sdoml_dagster.fit import fit_store
+from sdoml_dagster.settings import Settings
+from sdoml_dagster.store import Store
+from tests.dagster.conftest import DAILY, FIRST, SECOND, Materialize, run_assets
 
 DAY, NEXT = "2024-03-08", "2024-03-09"
 
@@ -87,3 +94,39 @@ def test_a_run_of_its_own_refits(
     )[0]
     assert event.metadata["days"].value == 2
     assert event.metadata["version"] != shown["normalization_stats"]["version"]
+
+
+def test_a_fit_names_the_days_that_it_leaves_out(
+    built: dg.DagsterInstance, materialize: Materialize, settings: Settings
+) -> None:
+    Store(settings.store).delete(layout.sketches(date.fromisoformat(SECOND), "HMI"))
+    result = materialize("normalization_stats")
+    assert result.success
+    (event,) = result.asset_materializations_for_node("normalization_stats")
+    assert event.metadata["left_out_days"].value == [SECOND]
+    assert event.metadata["days"].value == 1
+    warnings = [log.user_message for log in built.all_logs(result.run_id) if log.level == WARNING]
+    assert warnings == [
+        f"1 day left out, processed in part: the first is {SECOND}; run ingest for it again"
+    ]
+
+
+def test_constants_that_this_instance_never_fitted_are_kept_without_a_picture(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    def shown(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
+        result = run_assets(instance, "normalization_stats", day=FIRST)
+        assert result.success
+        (event,) = result.asset_materializations_for_node("normalization_stats")
+        assert event.metadata["refitted"].value is False
+        return dict(event.metadata)
+
+    assert "histograms" in shown(built)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        first = shown(fresh)
+        assert "histograms" not in first
+        assert shown(fresh) == first, "a materialisation without one is the last"
+    store = Store(settings.store)
+    other = fit_store(settings.model_copy(update={"normalization": "max"}), store)
+    freeze(store, other.normalization, replace=True)
+    assert "histograms" not in shown(built), "its picture is of other constants"

@@ -2,8 +2,11 @@
 
 import gc
 import io
+import re
 import shutil
 import tarfile
+import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -14,12 +17,19 @@ import dagster as dg
 import numpy as np
 import pytest
 import webdataset
+from numpy.typing import NDArray
+from PIL import Image
 
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import MissingInputError
 from sdoml_core.ledger import FrameRow
 from sdoml_core.slots import day_slots
+from sdoml_dagster import layout
 from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
+from sdoml_dagster.checks.release import judge_releases
 from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_shard
 from sdoml_dagster.day_tables import read_frame_table
+from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 from tests.dagster.conftest import DAILY, Materialize
@@ -46,6 +56,50 @@ def test_a_sound_day_passes_every_check(
     checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
     assert set(found) == {(name, str(DAY)) for name in checks}
     assert all(e.passed for e in found.values()), [e.description for e in found.values()]
+
+
+def run_check(
+    instance: dg.DagsterInstance, asset: str, name: str, day: date
+) -> dg.ExecuteInProcessResult:
+    """One check by itself, as the UI runs it."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        jobs = build_defs(Settings.load()).resolve_implicit_global_asset_job_def()
+        job = jobs.get_subset(asset_selection=set(), asset_check_selection={key})
+        return job.execute_in_process(
+            instance=instance, partition_key=str(day), raise_on_error=False
+        )
+
+
+def test_one_check_can_be_run_by_itself(
+    built: dg.DagsterInstance, findings: Callable[..., dict[tuple[str, str], Any]]
+) -> None:
+    result = run_check(built, "processed_aia", "coverage", DAY)
+    assert result.success
+    assert set(findings(result)) == {("processed_aia.coverage", str(DAY))}
+
+
+@pytest.mark.parametrize(
+    ("asset", "name", "said"),
+    [
+        ("processed_aia", "values", "processed_aia of 2024-03-10 is not in"),
+        ("shards", "readable", "is not there: materialise shards of 2024-03-10"),
+    ],
+)
+def test_a_check_of_a_day_that_was_never_made_says_so(
+    built: dg.DagsterInstance, asset: str, name: str, said: str
+) -> None:
+    result = run_check(built, asset, name, date(2024, 3, 10))
+    (failure,) = result.get_step_failure_events()
+    assert failure.step_failure_data.user_failure_data is not None
+    assert said in str(failure.step_failure_data.user_failure_data.description)
+    assert result.get_asset_check_evaluations() == []
+
+
+def test_a_day_before_its_first_slot_is_complete_enough(settings: Settings) -> None:
+    finding = judge_coverage([], settings)
+    assert (finding.passed, finding.description) == (True, "no frame is expected")
 
 
 @pytest.mark.parametrize(
@@ -88,27 +142,76 @@ def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
+    ("channel", "value"),
+    [("HMI_M", -0.1), ("HMI_M", 1.5), ("AIA_0171", 2e7), ("AIA_0171", np.nan), ("AIA_0171", None)],
+)
+def test_values_finds_pixels_that_no_instrument_has(
+    store: Store, settings: Settings, channel: str, value: float | None
+) -> None:
+    def spoil(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        frame[3, 3] = value if value is not None else 0
+        return frame if value is not None else frame * 0
+
+    table = rewritten(store, channel, spoil)
+    finding = judge_values(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert f"{channel} 00:00: values from " in finding.description
+    assert finding.metadata["frames_wrong"] == 4
+
+
+def rewritten(
+    store: Store, channel: str, change: Callable[[NDArray[np.float32]], Any]
+) -> list[FrameRow]:
+    """Change the processed frames of a channel; the frame table, changed along with them."""
+    instrument = CHANNELS[channel].instrument
+    table = read_frame_table(store, DAY, instrument) or []
+    path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
+    assert path is not None
+    frames = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
+    np.save(path, frames)
+    return [
+        replace(row, crc32=zlib.crc32(frames[row.row].data))
+        if row.channel == channel and row.row is not None
+        else row
+        for row in table
+    ]
+
+
+def test_disk_names_a_frame_that_cannot_be_read_and_measures_the_others(
+    store: Store, settings: Settings
+) -> None:
+    table = read_frame_table(store, DAY, "AIA") or []
+    Path(settings.store, "processed/2024/03/08/AIA_0171.npy").unlink()
+    finding = judge_disk(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert "AIA_0171 12:00: " in finding.description
+    assert "AIA_1700" not in finding.description
+    assert set(finding.metadata) == {"radius_AIA_1700", "offset_AIA_1700"}
+
+
+def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """By a tenth, about the middle."""
+    image = Image.fromarray(frame).resize((70, 70), Image.Resampling.BICUBIC)
+    return np.asarray(image)[3:-3, 3:-3]
+
+
+@pytest.mark.parametrize(
     ("change", "complaint"),
     [
         (lambda f: np.roll(f, 3, axis=1), "from the middle (+3"),
         (lambda f: np.kron(f, np.ones((2, 2)))[32:-32, 32:-32], "no disk|radius|middle"),
+        (larger, r"radius is 10\d\d″, not 976″"),
         (lambda f: np.full_like(f, 0.5), "no disk"),
     ],
-    ids=["shifted", "twice as large", "no Sun"],
+    ids=["shifted", "twice as large", "larger", "no Sun"],
 )
 def test_disk_finds_a_sun_that_is_elsewhere(
     store: Store, settings: Settings, change: Callable[..., Any], complaint: str
 ) -> None:
-    import re
-    import zlib
-
-    table = read_frame_table(store, DAY, "HMI") or []
-    assert judge_disk(store, DAY, table, settings).passed
-    path = Path(settings.store, "processed/2024/03/08/HMI_M.npy")
-    moved = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
-    np.save(path, moved)
-    table = [replace(r, crc32=zlib.crc32(moved[r.row].data)) for r in table if r.row is not None]
-    finding = judge_disk(store, DAY, table, settings)
+    assert judge_disk(store, DAY, read_frame_table(store, DAY, "HMI") or [], settings).passed
+    finding = judge_disk(store, DAY, rewritten(store, "HMI_M", change), settings)
     assert not finding.passed
     assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description
 
@@ -125,14 +228,18 @@ def test_a_shard_is_what_webdataset_reads(store: Store, settings: Settings) -> N
     assert finding.metadata["frames"] == len(channels) == 12
 
 
-def rewrite(path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]) -> None:
+def rewrite(
+    path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes | None]]]
+) -> None:
+    """Write the members of a tar again, edited; what has no bytes is a folder."""
     with tarfile.open(path) as tar:
         members = [(i.name, tar.extractfile(i).read()) for i in tar]  # type: ignore[union-attr]
     with tarfile.open(path, "w") as tar:
         for name, data in edit(members):
             info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+            info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            info.size = len(data or b"")
+            tar.addfile(info, io.BytesIO(data or b""))
 
 
 def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
@@ -151,9 +258,11 @@ def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
         (lambda m: [m[1], *m[2:], m[0]], "torn apart"),
         (lambda m: [*m, m[0]], "comes twice"),
         (lambda m: [nan(m[0]), *m[1:]], "outside 0 … 1"),
+        (lambda m: [(m[0][0], b"no array"), *m[1:]], "is no .npy"),
+        (lambda m: [("2024", None), *m], "2024 is no file"),
         (lambda m: m, "SHA-256"),
     ],
-    ids=["missing", "exchanged", "torn", "twice", "NaN", "other padding"],
+    ids=["missing", "exchanged", "torn", "twice", "NaN", "no array", "folder", "other padding"],
 )
 def test_a_shard_that_is_not_its_index_is_an_error(
     store: Store, settings: Settings, edit: Callable[..., Any], complaint: str
@@ -180,7 +289,6 @@ def test_saturation_and_drift_are_seen_against_the_constants(
 ) -> None:
     assert judge_saturation(store, DAY, settings).passed
     assert judge_drift(store, DAY, settings).passed
-    from sdoml_core.channels import CHANNELS
     from sdoml_core.normalization import fit
     from sdoml_core.sketch import Sketch
     from sdoml_dagster.constants import freeze
@@ -203,6 +311,15 @@ def test_saturation_and_drift_are_seen_against_the_constants(
     assert saturation.severity == dg.AssetCheckSeverity.WARN
 
 
+@pytest.mark.parametrize("judge", [judge_saturation, judge_drift])
+def test_without_constants_nothing_is_said_to_be_well(
+    store: Store, settings: Settings, judge: Callable[..., Any]
+) -> None:
+    store.delete("normalization/current.json")
+    with pytest.raises(MissingInputError, match="run fit_normalization first"):
+        judge(store, DAY, settings)
+
+
 def test_a_release_has_one_normalisation(
     store: Store, settings: Settings, materialize: Materialize, findings: Callable[..., Any]
 ) -> None:
@@ -213,6 +330,15 @@ def test_a_release_has_one_normalisation(
     fitted = materialize("normalization_stats", config=None, normalization="max")
     assert fitted.success
     shutil.copy(Path(settings.store, "normalization/current.json"), folder / "normalization.json")
-    from sdoml_dagster.checks.release import judge_releases
-
     assert "make the release again" in judge_releases(store)[0]
+
+
+def test_a_release_without_its_constants_is_named(
+    store: Store, settings: Settings, materialize: Materialize
+) -> None:
+    assert materialize("release").success
+    assert judge_releases(store) == []
+    store.delete("releases/sdoml-lite/normalization.json")
+    (wrong,) = judge_releases(store)
+    assert wrong.startswith("sdoml-lite: ")
+    assert "normalization.json" in wrong

@@ -90,6 +90,40 @@ def test_a_mistake_on_the_command_line_is_a_line_and_a_remedy(
         assert word in done.stderr
 
 
+def ended_by(error: str) -> subprocess.CompletedProcess[str]:
+    """Dagster's command line, where an error ends it."""
+    program = (
+        "import sys, dagster as dg; sys.argv = ['dagster', 'asset', 'list'];"
+        "from sdoml_dagster.command_line import set_up;"
+        "from sdoml_dagster.settings import Settings;"
+        f"set_up(Settings.load()); raise {error}"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_error_that_is_no_mistake_of_the_user_keeps_its_trace(
+    environment: dict[str, str],
+) -> None:
+    for error in (
+        "ZeroDivisionError('nobody foresaw this')",
+        "dg.DagsterInvalidSubsetError('trouble with a partition of its own')",
+    ):
+        done = ended_by(error)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback (most recent call last):")
+        assert error[-12:-2] in done.stderr.splitlines()[-1]
+
+
+def test_a_mistake_with_days_that_no_option_gave_is_a_line_too(
+    environment: dict[str, str],
+) -> None:
+    done = ended_by("dg.DagsterInvalidSubsetError('no such partition key: 2031')")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("no --partition: a day is written 2024-03-08")
+
+
 def test_a_run_says_what_its_assets_say_and_that_it_is_done(environment: dict[str, str]) -> None:
     lines = said(run("--select", "raw_hmi,processed_hmi", *DAY))
     assert lines[0] == 'INFO - Started execution of run for "__ASSET_JOB".'
@@ -121,6 +155,19 @@ def test_an_outage_and_its_retries_are_a_line_each(
     assert retry.endswith("name another mirror in SDOML_HMI_ROOTS; trying again in 0 s")
     assert failure == f"ERROR{retry.removeprefix('WARNING').removesuffix('; trying again in 0 s')}"
     assert not any("Stack Trace" in line for line in lines)
+
+
+def test_a_wrong_root_is_a_warning_in_the_log_of_the_run(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = environment["SDOML_HMI_ROOTS"] + "/elsewhere"
+    monkeypatch.setenv("SDOML_HMI_ROOTS", wrong)
+    done = run("--select", "raw_hmi", *DAY)
+    assert done.returncode == 0, "missing data is data"
+    (warning,) = [line for line in said(done) if line.startswith("WARNING")]
+    assert warning == (
+        f"WARNING - raw_hmi 2024-03-08: nothing was found at {wrong}; is SDOML_HMI_ROOTS right?"
+    )
 
 
 @pytest.fixture

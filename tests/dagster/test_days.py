@@ -18,7 +18,8 @@ from sdoml_core.normalization import from_json, normalize
 from sdoml_core.sketch_file import decode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient
-from sdoml_dagster.constants import current_normalization, freeze
+from sdoml_dagster.constants import current_normalization, freeze, refuse_unasked_fit
+from sdoml_dagster.day_sheet import day_sheet
 from sdoml_dagster.day_tables import read_frame_table, read_ledger
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.fetch import fetch_day
@@ -26,12 +27,21 @@ from sdoml_dagster.fit import fit_store
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.parallel import ordered_map
+from sdoml_dagster.previews import Panel, contact_sheet
 from sdoml_dagster.process import process_day
 from sdoml_dagster.settings import Settings
+from sdoml_dagster.shard_sheet import shard_sheet
 from sdoml_dagster.store import Store
+from tests.core.test_degradation import HAND_MADE
 
 DAY = date(2024, 3, 8)
 NEXT = date(2024, 3, 9)
+
+
+THE_171 = """\
+2020-11-19T19:00:00Z 10  171_THIN 171 2010-03-24T00:00:00Z 2014-05-01T12:00:00Z 0.0e0 0e+0 0.0e+0 0.4000 171.1
+2020-11-19T19:00:00Z 10  171_THIN 171 2014-05-01T12:00:00Z 2030-01-01T00:00:00Z 0.0e0 0e+0 0.0e+0 0.1000 171.1
+"""  # noqa: E501 - a row of such a table is as long as that
 
 
 def quiet(_: str) -> None:
@@ -330,6 +340,18 @@ def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
     assert fetched.exists(layout.normalization(first))
 
 
+def test_constants_that_another_run_has_just_fitted_are_taken(
+    settings: Settings, fetched: Store
+) -> None:
+    assert refuse_unasked_fit(fetched) is None
+    process(settings, fetched)
+    version = fit(settings, fetched)
+    pack(settings, fetched)
+    found = refuse_unasked_fit(fetched)
+    assert found is not None
+    assert found.version == version
+
+
 def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
     process(settings, fetched)
     alone = fit_store(settings, fetched).normalization
@@ -344,6 +366,26 @@ def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive
     assert in_part.normalization.version == alone.version
     assert in_part.left_out == (NEXT,)
     assert fit_store(settings, fetched, last=DAY).left_out == ()
+
+
+def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    alone = fit_store(settings, fetched)
+    fetched.write("processed/README.md", b"mine")
+    fetched.write("processed/notes/2024/x.txt", b"mine")
+    again = fit_store(settings, fetched)
+    assert again.normalization.version == alone.normalization.version
+    assert again.left_out == ()
+
+
+def test_a_ledger_without_the_radius_of_the_sun_is_named(
+    settings: Settings, fetched: Store
+) -> None:
+    first, *others = read_ledger(fetched, DAY, "HMI") or []
+    ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
+    fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
+    with pytest.raises(DamagedFileError, match="HMI ledger of 2024-03-08 lacks RSUN_OBS of 2024"):
+        process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
 
 
 @pytest.mark.parametrize("channels", [("AIA_0171",), ("HMI_M",)])
@@ -367,6 +409,9 @@ def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: St
     assert pack(nothing, store) == bytes(10240)
     index = decode_index(store.read(layout.shard_index(DAY)))
     assert (len(index.table), index.normalization_version) == (0, version)
+    channels = [CHANNELS[name] for name in nothing.channels]
+    assert shard_sheet(store, DAY, index, channels, tile=64) is None, "there is nothing to show"
+    assert day_sheet(store, DAY, channels, settings=nothing, tile=64) is None
 
 
 def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
@@ -387,6 +432,49 @@ def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
         process(absent, fetched)
 
 
+def test_a_response_table_of_the_instrument_team_is_read_as_it_is(
+    settings: Settings, fetched: Store, tmp_path: Path
+) -> None:
+    process(settings, fetched)
+    before = _rows(fetched, "AIA")
+    table = tmp_path / "aia_V10_response_table.txt"
+    table.write_text(HAND_MADE.replace(" 1600   1600 ", " 1700   1700 ") + THE_171)
+    process(settings.model_copy(update={"degradation_table": str(table)}), fetched)
+    after = _rows(fetched, "AIA")
+    factors = {row.channel: row.degradation for row in after}
+    assert factors == {"AIA_0171": pytest.approx(0.25), "AIA_1700": pytest.approx(0.5)}
+    assert after[0].degradation_table.startswith("V10 (")
+    assert after[0].mean == pytest.approx(before[0].mean * before[0].degradation / 0.25, rel=1e-5)
+
+
+def test_the_sheet_of_a_day_says_which_channels_it_lacks_and_why(
+    settings: Settings, fetched: Store
+) -> None:
+    ledger = [
+        replace(row, status="missing", file=None, sha256=None, reason="404")
+        if row.channel == "AIA_1700"
+        else row
+        for row in read_ledger(fetched, DAY, "AIA") or []
+    ]
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode(ledger))
+    process(settings, fetched)
+    channels = [CHANNELS[name] for name in ("AIA_0171", "AIA_1700", "AIA_0304")]
+    sheet = day_sheet(fetched, DAY, channels, settings=settings, tile=128)
+    assert sheet is not None
+    (noon,) = [r for r in _rows(fetched, "AIA") if r.channel == "AIA_0171" and r.slot.hour == 12]
+    expected = contact_sheet(
+        [
+            Panel("AIA_0171", read_frame(fetched, DAY, noon, resolution=64), noon.observed),
+            Panel("AIA_1700", None, reason="missing: 404"),
+            Panel("AIA_0304", None, reason="not processed"),
+        ],
+        title="SDOML-lite",
+        subtitle="2024-03-08 12:00 UTC",
+        tile=128,
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 6)])
 def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahead: int) -> None:
     started: list[int] = []
@@ -400,6 +488,18 @@ def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahea
         assert next(results) == expected**2
         assert len(started) <= expected + 1 + ahead
     assert list(results) == []
+
+
+def test_ordered_map_does_without_what_only_glibc_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    def open_library(name: None) -> object:
+        asked.append(name)
+        return object()
+
+    monkeypatch.setattr("sdoml_dagster.parallel.ctypes.CDLL", open_library)
+    assert list(ordered_map(abs, [-1, 2], threads=2, name="test")) == [1, 2]
+    assert asked == [None]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -108,6 +108,40 @@ def test_a_frame_that_changed_since_is_fetched_anew(faulty: Archive, deploy: Dep
     assert day.files() == before
 
 
+def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
+    faulty: Archive, deploy: Deploy
+) -> None:
+    day = deploy(faulty, **ONE)
+    day.fetch()
+    before = day.files()
+    ledger = day.folder / "raw/2024/03/08/aia.parquet"
+    ledger.write_bytes(ledger.read_bytes()[:-100])
+    count = len(faulty.log.requests)
+    day.fetch()
+    assert asked(faulty, count) == []
+    assert day.files() == before
+
+
+def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbour_stands_in(
+    frame_cache: Path, deploy: Deploy
+) -> None:
+    bad = "AIA20240404_1800_0171.fits"  # by the plan of the built-in archive
+    with Archive(cache=frame_cache) as life:
+        alone = deploy(life, aia_tolerance_minutes=0, **ONE)
+        alone.day = date(2024, 4, 4)
+        alone.fetch("AIA")
+        assert asked(life, 0).count(bad) == 1
+        tolerant = deploy(life, **ONE)
+        tolerant.day = alone.day
+        tolerant.fetch("AIA")
+    assert statuses(alone)[3] == "quality"
+    assert str(alone.ledger()[3].reason).startswith("18:00 QUALITY 0x00020000: ")
+    assert not (alone.folder / "raw/2024/04/04" / bad).exists()
+    row = tolerant.ledger()[3]
+    assert (row.status, row.file) == ("ok", bad.replace("1800", "1758"))
+    assert str(row.reason).startswith("stands in: 18:00 QUALITY 0x00020000: ")
+
+
 def test_without_a_stand_in_the_fate_of_the_paired_minute_counts(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
@@ -188,6 +222,35 @@ def test_neighbours_stand_in_by_their_distance_and_say_so(
             assert str(row.reason).count("not in the archive") == 5
     day.process()
     assert row.slot == datetime(2024, 3, 8, 6, tzinfo=UTC)
+
+
+def test_a_published_day_of_which_nothing_is_found_makes_the_roots_doubtful(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
+    day = deploy(faulty, **ONE)
+
+    def warning(root: str, **changes: object) -> str | None:
+        with ArchiveClient([root]) as client:
+            return fetch_day(
+                DAY,
+                "AIA",
+                settings=day.settings.model_copy(update=changes),
+                store=day.store,
+                client=client,
+                report=print,
+            ).warning
+
+    wrong = f"{faulty.aia_root}/elsewhere"
+    secret = wrong.replace("://", "://user:secret@")
+    doubt = f"raw_aia {DAY}: nothing was found at {wrong}; is SDOML_AIA_ROOTS right?"
+    assert warning(secret) == doubt
+    assert warning(secret) == doubt, "as long as the absences are believed"
+    assert statuses(day) == ["missing"] * 4
+    assert warning(wrong, publication_lag_days=10_000) is None, "it may yet be published"
+    assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "nothing is expected"
+    plan.lose(NAME)
+    assert warning(faulty.aia_root, missing_recheck_hours=0) is None, "some of it is there"
+    assert statuses(day).count("ok") == 4
 
 
 def test_another_tolerance_counts_at_once(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:

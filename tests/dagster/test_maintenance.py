@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import dagster as dg
 import pytest
 
 from sdoml_core.errors import MissingInputError
+from sdoml_core.ledger import RAW_LEDGER
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.prune import prune_raw
 from sdoml_dagster.schedules import is_complete
@@ -96,6 +98,22 @@ def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
     assert verify(day).damages == []
 
 
+def test_frames_cut_short_and_constants_under_another_name_are_found(day: Deployment) -> None:
+    cut, empty = (day.folder / PROCESSED / f"{name}.npy" for name in ("AIA_0171", "HMI_M"))
+    cut.write_bytes(cut.read_bytes()[:-1001])
+    empty.write_bytes(b"")
+    (version,) = (p for p in (day.folder / "normalization").iterdir() if p.name != "current.json")
+    version.rename(version.with_name("0123456789ab.json"))
+    assert [(damage.path, damage.reason) for damage in verify(day).damages] == [
+        (PROCESSED + cut.name, f"{cut.stat().st_size} bytes do not hold 4 frames"),
+        (PROCESSED + empty.name, "0 bytes do not hold 4 frames"),
+        (
+            "normalization/0123456789ab.json",
+            f"holds the constants of version {version.stem}",
+        ),
+    ]
+
+
 def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive: Archive) -> None:
     before = day.files()
     dry = prune_raw(day.store, last=DAY, dry_run=True, report=day.lines.append)
@@ -140,6 +158,13 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     unpacked = deploy(archive)
     unpacked.fetch()
     assert reason(unpacked) == "it has no shard"
+    ledger = unpacked.folder / RAW / "hmi.parquet"
+    first, *others = RAW_LEDGER.decode(ledger.read_bytes())
+    ledger.write_bytes(RAW_LEDGER.encode([replace(first, status="outage", file=None), *others]))
+    assert reason(unpacked) == "1 frames are still to be fetched"
+    flip(ledger)
+    assert reason(unpacked).endswith("materialise raw_hmi of 2024-03-08 again")
+    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
 
 
 def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
@@ -166,8 +191,11 @@ def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
     assert list(store.rglob("*.fits")), "dry by default"
     released = next(store.glob("releases/*/*.tar"))
     flip(released)
+    assert not run("verify_store", mark=False).success
+    assert released.exists(), "looked at and left alone"
     failed = run("verify_store")
     assert not failed.success
+    assert not released.exists()
     (event,) = failed.get_step_failure_events()
     assert event.step_failure_data.user_failure_data is not None
     said = str(event.step_failure_data.user_failure_data.description)

@@ -535,6 +535,24 @@ def test_a_shard_without_its_index_is_refused(stored: Path) -> None:
         make(stored)
 
 
+def test_files_of_other_names_among_the_shards_are_no_days(stored: Path, released: Path) -> None:
+    (stored / "shards/2024/README.md").write_text("mine")
+    (stored / "shards/2024/other-2024-03-05.tar").write_bytes(b"")
+    make(stored)
+    assert contents(stored / "releases/sdoml-lite") == contents(released)
+
+
+def test_a_damaged_index_is_named_before_anything_is_touched(stored: Path) -> None:
+    make(stored)
+    path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        DamagedFileError, match=rf"^{path} is damaged, materialise shards of 2024-03-02 again: "
+    ):
+        make(stored)
+    assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
+
+
 def test_a_shard_of_another_size_is_refused_before_anything_is_touched(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.tar"
@@ -578,6 +596,15 @@ def test_constants_that_have_gone_are_missed(stored: Path) -> None:
     for path in (stored / "normalization").iterdir():
         path.unlink()
     with pytest.raises(MissingInputError, match="has gone, by which the shards were normalised"):
+        make(stored)
+
+
+def test_constants_of_another_version_than_their_name_are_refused(stored: Path) -> None:
+    version = json.loads((stored / "normalization/current.json").read_bytes())["version"]
+    other = fit_store(settings_for(stored, normalization="max"), Store(str(stored))).normalization
+    path = stored / f"normalization/{version}.json"
+    path.write_bytes(other.to_json())
+    with pytest.raises(DamagedFileError, match=rf"^{path} holds version {other.version}$"):
         make(stored)
 
 
@@ -641,6 +668,7 @@ def test_words_of_the_card() -> None:
     ]
     assert percent(99_999, 100_000) == "99.99 %"
     assert percent(8, 8) == "100 %"
+    assert percent(0, 0) == "–"
     assert size_text(1536) == "1.5 KiB"
     assert size_text(397 << 30) == "397 GiB"
     assert public("https://user:word@host:81/path?token=1") == "https://host:81/path"

@@ -6,7 +6,7 @@ code location in a process of its own, and the runs that it queues are executed 
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -20,7 +20,8 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.faults import FaultPlan
-from sdoml_dagster.schedules import days_due
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.schedules import days_due, is_complete
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 from tests.dagster.conftest import DAILY, Materialize
@@ -53,7 +54,7 @@ class Clockwork:
 
     def __init__(self, workspace: object, instance: dg.DagsterInstance) -> None:
         self._workspace = workspace
-        self._instance = instance
+        self.instance = instance
         self._times: dict[str, object] = {}
         location = next(iter(workspace.create_request_context().code_locations))  # type: ignore[attr-defined]
         repository = next(iter(location.get_repositories().values()))
@@ -63,7 +64,7 @@ class Clockwork:
 
     def tick(self, time: datetime) -> list[str]:
         """Days that are asked for at a tick."""
-        known = {run.run_id for run in self._instance.get_runs()}
+        known = {run.run_id for run in self.instance.get_runs()}
         with freeze_time(time + timedelta(seconds=5)):
             list(
                 launch_scheduled_runs(
@@ -73,28 +74,28 @@ class Clockwork:
                     self._times,  # type: ignore[arg-type]
                 )
             )
-        last = self._instance.get_ticks(
+        last = self.instance.get_ticks(
             self.schedule.get_remote_origin_id(), self.schedule.selector_id
         )[0]
         assert last.error is None, last.error
-        runs = [run for run in self._instance.get_runs() if run.run_id not in known]
+        runs = [run for run in self.instance.get_runs() if run.run_id not in known]
         assert all(run.job_name == "daily_update" for run in runs)
         return sorted(run.tags["dagster/partition"] for run in runs)
 
     def work(self) -> dict[str, str]:
         """Execute what is queued; outcomes by day."""
         outcomes = {}
-        for run in self._instance.get_runs(
+        for run in self.instance.get_runs(
             dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
         ):
-            self._instance.report_dagster_event(  # it leaves the queue
+            self.instance.report_dagster_event(  # it leaves the queue
                 DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name),
                 run_id=run.run_id,
             )
-            taken = self._instance.get_run_by_id(run.run_id)
+            taken = self.instance.get_run_by_id(run.run_id)
             assert taken is not None
             job = build_defs(Settings.load()).resolve_job_def("daily_update")
-            found = execute_run(InMemoryJob(job), taken, self._instance)
+            found = execute_run(InMemoryJob(job), taken, self.instance)
             outcomes[run.tags["dagster/partition"]] = "ok" if found.success else "failed"
         return outcomes
 
@@ -165,6 +166,52 @@ def test_a_day_whose_shard_fell_behind_its_ledger_is_asked_for_again(
 def test_the_same_tick_twice_asks_once(constants: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == WINDOW
     assert clockwork.tick(TICK) == []
+
+
+def test_a_tick_that_finds_every_day_complete_says_so(
+    constants: None, clockwork: Clockwork
+) -> None:
+    assert clockwork.tick(TICK) == WINDOW
+    clockwork.work()
+    context = dg.build_schedule_context(
+        instance=clockwork.instance,
+        scheduled_execution_time=TICK,
+        resources={"store": StoreResource(url=Settings.load().store)},
+    )
+    schedule = build_defs(Settings.load()).resolve_schedule_def("daily_update_schedule")
+    said = schedule.evaluate_tick(context)
+    assert said.run_requests == []
+    assert said.skip_message == "every day of the look-back window is complete or under way"
+
+
+def test_a_day_of_one_instrument_is_complete_without_the_other(
+    window: None, materialize: Materialize
+) -> None:
+    alone = Settings.load(channels=("HMI_M",))
+    store, day = Store(alone.store), date(2024, 3, 8)
+    steps = ("raw_hmi", "processed_hmi", "normalization_stats")
+    assert materialize(*steps, day=str(day), channels=("HMI_M",)).success
+    assert not is_complete(alone, store, day), "its shard is not there"
+    assert materialize("shards", day=str(day), channels=("HMI_M",)).success
+    assert is_complete(alone, store, day)
+    assert not is_complete(Settings.load(), store, day)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "raw/2024/03/08/hmi.parquet",
+        "processed/2024/03/08/aia.parquet",
+        "shards/2024/sdoml-lite-2024-03-08.parquet",
+    ],
+)
+def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
+    built: dg.DagsterInstance, settings: Settings, damaged: str
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    assert is_complete(settings, store, day)
+    store.write(damaged, store.read(damaged)[:-100])
+    assert not is_complete(settings, store, day)
 
 
 def test_days_outside_the_dataset_are_not_asked_for(settings: Settings) -> None:

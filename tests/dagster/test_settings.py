@@ -84,6 +84,11 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("resolutoin = 256", "did you mean resolution (SDOML_RESOLUTION)?"),
         ("resolution = ", "not valid TOML"),
         ('resolution = "big"', "SDOML_RESOLUTION=big"),
+        ("sdoml_resolution = 256", "no setting 'sdoml_resolution': in sdoml.toml names have no"),
+        ("max_connections = true", "SDOML_MAX_CONNECTIONS=true: no setting is true or false"),
+        ("missing_recheck_hours = false", "SDOML_MISSING_RECHECK_HOURS=false: no setting is"),
+        ("hmi_scale = true", "SDOML_HMI_SCALE=true: no setting is true or false"),
+        ('aia_roots = ["http://a", "b"]', "SDOML_AIA_ROOTS=http://a,b: 'b' is no http://"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -104,6 +109,7 @@ BAD = {
     "SDOML_START=2024-01-01T00:00:30": "finer than a minute",
     "SDOML_END=2020-01-01": "must be later than SDOML_START",
     "SDOML_HMI_SCALE=big": "neither 'geometric' nor a number",
+    "SDOML_HMI_SCALE=2.1": "neither 'geometric' nor a number between 0.1 and 2",
     "SDOML_DTYPE=int8": "float16",
     "SDOML_NORMALIZATION=quantile:2": "quantile",
     "SDOML_THREADS=0": "must be greater than or equal to 1",

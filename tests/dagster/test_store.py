@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sdoml_core.errors import DamagedFileError, StoreError
+from sdoml_core.errors import DamagedFileError, SettingError, StoreError
+from sdoml_dagster.layout import days_in
 from sdoml_dagster.store import Store
 from tests.dagster.scripted import Handler, serving
 
@@ -121,6 +123,48 @@ def test_a_link_has_the_same_bytes_and_can_be_made_again(store: Store) -> None:
         store.link_or_copy("shards/none.tar", "releases/v1/002.tar")
 
 
+def test_a_moved_file_takes_the_place_of_what_has_its_new_name(store: Store) -> None:
+    store.write("shards/one.tar", b"shard")
+    store.write("damaged/shards/one.tar", b"of an earlier time")
+    store.write("shards/two.tar", b"second")
+    store.move("shards/one.tar", "damaged/shards/one.tar")
+    store.move("shards/two.tar", "elsewhere/two.tar")
+    assert store.find("") == ["damaged/shards/one.tar", "elsewhere/two.tar"]
+    assert store.read("damaged/shards/one.tar") == b"shard"
+    assert store.read("elsewhere/two.tar") == b"second"
+    with pytest.raises(FileNotFoundError):
+        store.move("shards/one.tar", "damaged/shards/one.tar")
+    assert store.read("damaged/shards/one.tar") == b"shard"
+
+
+def test_a_sweep_spares_what_is_whole(store: Store) -> None:
+    store.write("day/file", b"whole")
+    store.sweep("day")
+    store.sweep("no/such/folder")
+    assert store.read("day/file") == b"whole"
+
+
+def test_days_are_found_by_folders_and_shards_and_other_names_are_not_ours(store: Store) -> None:
+    for path in (
+        "raw/2024/03/08/aia.parquet",
+        "raw/2024/03/notes/x",
+        "raw/2024/02/30/x",
+        "raw/2024/W10/7/x",  # ISO 8601 knows weeks
+        "processed/2024/03/07/AIA_0171.npy",
+        "shards/2024/sdoml-lite-2024-03-09.tar",
+        "shards/2024/sdoml-lite-2024-03-08.parquet",
+        "shards/2024/README.md",
+        "releases/2024/03/01/x",
+    ):
+        store.write(path, b"")
+    assert days_in(store) == [date(2024, 3, day) for day in (7, 8, 9)]
+
+
+def test_a_store_of_no_known_kind_names_the_setting() -> None:
+    with pytest.raises(SettingError, match=r"^SDOML_STORE=s4://data: [^\n]*s4[^\n]*$"):
+        Store("s4://data")
+
+
 def test_a_writer_that_fails_leaves_nothing_and_spares_what_was_there(store: Store) -> None:
     store.write("file", b"before")
     with pytest.raises(DamagedFileError), store.writer("file") as handle:
@@ -153,6 +197,28 @@ def test_an_error_that_the_disk_tells_but_once_during_a_long_write_counts(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("advised", [True, False])
+def test_the_disk_follows_a_long_write_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advised: bool
+) -> None:
+    followed = threading.Semaphore(0)
+    fsync = os.fsync
+
+    def counted(handle: int) -> None:
+        fsync(handle)
+        followed.release()
+
+    monkeypatch.setattr(os, "fsync", counted)
+    if not advised:
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)  # as on macOS
+    store = Store(str(tmp_path))
+    with store.writer("long", size=1 << 30) as file:
+        file.write(b"first")
+        assert all(followed.acquire(timeout=10) for _ in range(3))
+        file.write(b" last")
+    assert store.read("long") == b"first last"
+
+
 class TestFolder:
     """What only a folder can do to us."""
 
@@ -161,6 +227,36 @@ class TestFolder:
         store.write("a", b"1")
         store.link_or_copy("a", "b")
         assert (tmp_path / "a").samefile(tmp_path / "b")
+
+    @pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP])
+    def test_where_there_are_no_hard_links_a_second_name_is_a_copy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "link", refuse)
+        store = Store(str(tmp_path))
+        data = os.urandom(3 << 20)
+        store.write("a", data)
+        store.write("b", b"before")
+        store.link_or_copy("a", "b")
+        assert store.read("b") == data
+        assert not (tmp_path / "a").samefile(tmp_path / "b")
+        assert [path.name for path in sorted(tmp_path.iterdir())] == ["a", "b"]
+
+    def test_a_link_that_fails_otherwise_is_one_clear_line_and_leaves_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        store = Store(str(tmp_path))
+        store.write("a", b"1")
+        monkeypatch.setattr(os, "link", refuse)
+        with pytest.raises(StoreError, match=rf"^cannot write {tmp_path}/b: Input/output error$"):
+            store.link_or_copy("a", "b")
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
     def test_a_sweep_takes_what_the_dead_left_and_spares_the_living(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
@@ -253,6 +349,13 @@ class TestS3:
         monkeypatch.undo()
         assert not s3.list_multipart_uploads("data")
         assert s3.cat("data/large") == b"before"
+
+    def test_without_the_extra_it_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
+        with pytest.raises(StoreError, match=r"^s3://data needs the extra 's3': pip install"):
+            Store("s3://data")
 
     def test_a_missing_bucket_is_one_clear_line(self, s3: Any) -> None:
         store = Store("s3://elsewhere/prefix")

@@ -152,6 +152,14 @@ def test_brightness_follows_degradation(wavelength):
     assert levels[1] < 0.85 * levels[0]
 
 
+def test_later_cycles_repeat_the_last_one():
+    years = range(2020, 2031)
+    first, second = ([sky.activity(date(y + k, 1, 1)) for y in years] for k in (0, 11))
+    assert max(first) > 0.9
+    assert min(first) < 0.1
+    assert second == pytest.approx(first, abs=0.08)  # a cycle has 10.9 years
+
+
 def test_degradation_outside_the_table_takes_the_nearest_row():
     assert sky.degradation(NOON.date().replace(year=2024), 304) == 0.0592751
     assert sky.degradation(NOON.date().replace(year=2009), 94) == 1.02541

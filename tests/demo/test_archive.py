@@ -71,6 +71,17 @@ def test_what_is_not_there_is_a_404_page(archive, path):
     assert answer.text.startswith("<!DOCTYPE HTML")
 
 
+def test_frames_that_life_withholds_are_404s_and_their_neighbours_are_served(cache):
+    gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_states_depend_on_the_name_alone
+    paths = [
+        archive_path(CHANNELS["AIA_1700"], gap + timedelta(minutes=minutes)) for minutes in (0, 2)
+    ]
+    for absences, expected in ((True, [404, 200]), (False, [200, 200])):
+        with Archive(cache=cache, absences=absences) as archive:
+            answers = [requests.get(f"{archive.aia_root}/{path}", timeout=30) for path in paths]
+        assert [answer.status_code for answer in answers] == expected
+
+
 def test_hmi_has_a_cadence_of_15_minutes(archive):
     path = HMI_PATH.replace("121500", "121400")
     assert requests.get(f"{archive.hmi_root}/{path}", timeout=30).status_code == 404

@@ -150,6 +150,15 @@ def test_server_notices_that_a_client_left(failing):
     assert archive.log.open_connections == 0
 
 
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.TRICKLE])
+def test_a_line_that_is_held_is_let_go_when_the_time_of_the_plan_is_over(failing, fault):
+    archive = failing(fault, stall_seconds=0.3)
+    begin = time.monotonic()
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        aia(archive)
+    assert 0.2 < time.monotonic() - begin < 5
+
+
 def test_flipped_bits_break_the_checksum(failing, intact):
     damaged = aia(failing(Fault.FLIP)).content
     assert len(damaged) == len(intact["aia"])

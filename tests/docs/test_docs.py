@@ -244,8 +244,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         shown = documented[PREFIX + name.upper()].strip("`")
         if isinstance(field.default, str | int | float):
-            assert shown == f"{field.default:g}" if isinstance(field.default, float) else shown
-            assert shown == str(field.default).removesuffix(".0")
+            is_float = isinstance(field.default, float)
+            assert shown == (f"{field.default:g}" if is_float else str(field.default)), name
 
 
 def test_the_guide_names_assets_jobs_and_schedules_that_exist() -> None:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/troubleshooting.md"
 AIA = ROOT / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
 HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
-ONE, OTHER, NEVER = date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)
+ONE, OTHER, NEVER, EMPTY = (date(2024, 3, day) for day in (1, 2, 5, 6))
 CHANNELS = ["AIA_0171", "HMI_M"]
 
 
@@ -73,16 +73,20 @@ class Provoker:
         for day in (ONE, OTHER):
             self.pack(day)
 
-    def fetch(self, day: date, instrument: str, root: str) -> None:
+    def fetch(self, day: date, instrument: str, root: str) -> str | None:
         with ArchiveClient([root], attempts=2, pause=0.01) as client:
-            fetch_day(
+            return fetch_day(
                 day,
                 instrument,
                 settings=self.settings,
                 store=self.store,
                 client=client,
                 report=quiet,
-            )
+            ).warning
+
+    def fetch_from_elsewhere(self) -> None:
+        """A warning, said like the errors."""
+        raise SdomlError(self.fetch(EMPTY, "HMI", f"{self.archive.hmi_root}/elsewhere"))
 
     def process(self, day: date, **settings: object) -> None:
         chosen = Settings.load(**settings)
@@ -166,6 +170,7 @@ class Provoker:
         yield from frame_errors()
         yield self.absent_frame
         yield lambda: self.fetch(NEVER, "HMI", "http://127.0.0.1:9")
+        yield self.fetch_from_elsewhere
         yield from self.upstream_errors()
         yield from self.normalization_errors()
         yield from self.damages()
