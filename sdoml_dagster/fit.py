@@ -14,7 +14,7 @@ from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
 
 _NAMES = "|".join(instrument.lower() for instrument in INSTRUMENTS)
-_DAY_FILE = re.compile(rf"processed/(\d{{4}})/(\d\d)/(\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
+_DAY_FILE = re.compile(rf"processed/(\d{{4}}/\d\d/\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,9 @@ def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
     found: dict[date, set[str]] = {}
     for path in store.find("processed"):
         match = _DAY_FILE.fullmatch(path)
-        if match:
-            year, month, day, instrument = match.groups()
-            instruments = found.setdefault(date(int(year), int(month), int(day)), set())
-            if instrument:
-                instruments.add(instrument)
+        if match and (day := layout.parse_day(match[1].replace("/", "-"))):
+            instruments = found.setdefault(day, set())
+            if match[2]:
+                instruments.add(match[2])
     needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
     return {day: needed <= found[day] for day in sorted(found)}

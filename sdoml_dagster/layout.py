@@ -1,6 +1,5 @@
 """Where everything lies in the store; the layout that ``docs/format.md`` documents."""
 
-import contextlib
 import re
 from datetime import date
 
@@ -61,8 +60,8 @@ def shard_files(store: Store) -> dict[date, set[str]]:
     """Which of ``tar`` and ``parquet`` are there, for each day that has a shard or an index."""
     found: dict[date, set[str]] = {}
     for path in store.find("shards"):
-        if match := _SHARD_PATH.fullmatch(path):
-            found.setdefault(date.fromisoformat(match[1]), set()).add(match[2])
+        if (match := _SHARD_PATH.fullmatch(path)) and (day := parse_day(match[1])):
+            found.setdefault(day, set()).add(match[2])
     return found
 
 
@@ -82,10 +81,14 @@ def days_in(store: Store) -> list[date]:
     }
     for year in store.folders("shards"):
         found |= {name.rpartition(".")[0][-10:] for name in store.sizes(f"shards/{year}")}
-    days = []
-    for text in sorted(found):
-        # Folders of other names are not ours.
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            with contextlib.suppress(ValueError):
-                days.append(date.fromisoformat(text))
-    return days
+    return sorted(filter(None, map(parse_day, found)))
+
+
+def parse_day(text: str) -> date | None:
+    """The day of a name such as ``2024-03-08``; ``None`` for a name that is not ours."""
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

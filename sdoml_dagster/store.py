@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from sdoml_core.errors import DamagedFileError, SdomlError, SettingError, StoreError, StorePathError
 from sdoml_dagster import local_files
@@ -136,30 +136,18 @@ class Store:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Sizes in bytes of the files directly in a folder, by name; empty where it is absent."""
-        with self._explained("list", folder):
-            try:
-                entries = self.fs.ls(self._full(folder), detail=True)
-            except FileNotFoundError as error:
-                self._absent(error)
-                return {}
         return {
             name: int(entry["size"])
-            for entry in entries
+            for entry in self._entries(folder)
             if entry["type"] == "file"
             and not (name := entry["name"].rsplit("/", 1)[-1]).endswith(TEMPORARY)
         }
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly in a folder, sorted; none where it is absent."""
-        with self._explained("list", folder):
-            try:
-                entries = self.fs.ls(self._full(folder), detail=True)
-            except FileNotFoundError as error:
-                self._absent(error)
-                return []
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
-            for entry in entries
+            for entry in self._entries(folder)
             if entry["type"] == "directory"
         )
 
@@ -241,6 +229,15 @@ class Store:
             return
         with self._explained("clean", folder):
             local_files.sweep(local)
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        """What lies directly in a folder; nothing where it is absent."""
+        with self._explained("list", folder):
+            try:
+                return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
+            except FileNotFoundError as error:
+                self._absent(error)
+                return []
 
     def _read(self, path: str, start: int, end: int | None) -> bytes:
         local = self.local_path(path)

@@ -373,6 +373,7 @@ def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched:
     alone = fit_store(settings, fetched)
     fetched.write("processed/README.md", b"mine")
     fetched.write("processed/notes/2024/x.txt", b"mine")
+    fetched.write("processed/2024/02/30/aia.sketch.arrow", b"of no day")
     again = fit_store(settings, fetched)
     assert again.normalization.version == alone.normalization.version
     assert again.left_out == ()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sdoml_core.errors import DamagedFileError, SettingError, StoreError
-from sdoml_dagster.layout import days_in
+from sdoml_dagster.layout import days_in, shard_files
 from sdoml_dagster.store import Store
 from tests.dagster.scripted import Handler, serving
 
@@ -154,10 +154,12 @@ def test_days_are_found_by_folders_and_shards_and_other_names_are_not_ours(store
         "shards/2024/sdoml-lite-2024-03-09.tar",
         "shards/2024/sdoml-lite-2024-03-08.parquet",
         "shards/2024/README.md",
+        "shards/2024/sdoml-lite-2024-02-30.tar",
         "releases/2024/03/01/x",
     ):
         store.write(path, b"")
     assert days_in(store) == [date(2024, 3, day) for day in (7, 8, 9)]
+    assert shard_files(store) == {date(2024, 3, 8): {"parquet"}, date(2024, 3, 9): {"tar"}}
 
 
 def test_a_store_of_no_known_kind_names_the_setting() -> None:

@@ -140,17 +140,36 @@ class Provoker:
         shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
         return SDOMLlite(folder, CHANNELS, **options)
 
-    def lacking(self) -> None:
-        """A channel at one time, the other at another."""
-        folder = self.folder / "lacking"
+    def by_hand(self, *members: tuple[str, int]) -> None:
+        """Shards of one member each, given by name and resolution."""
+        folder = self.folder / f"by-hand-{len(members)}-{members[-1][1]}"
         folder.mkdir()
-        pixels = io.BytesIO()
-        np.save(pixels, np.zeros((64, 64), np.float32))
-        with tarfile.open(folder / "sdoml-lite-1.tar", "w") as tar:
-            for name in ("2024/03/01/0000.AIA_0171", "2024/03/01/0015.HMI_M"):
+        for number, (name, side) in enumerate(members):
+            pixels = io.BytesIO()
+            np.save(pixels, np.zeros((side, side), np.float32))
+            with tarfile.open(folder / f"sdoml-lite-{number}.tar", "w") as tar:
                 member = tarfile.TarInfo(f"{name}.npy")
                 member.size = len(pixels.getvalue())
                 tar.addfile(member, io.BytesIO(pixels.getvalue()))
+        SDOMLlite(folder, CHANNELS)
+
+    def unfitted(self) -> None:
+        """A channel that is processed and has no constant."""
+        before = self.store.read("normalization/current.json")
+        alone = fit_store(Settings.load(channels="AIA_0171"), self.store).normalization
+        freeze(self.store, alone, replace=True)
+        try:
+            self.pack(ONE)
+        finally:
+            self.store.write("normalization/current.json", before)
+            self.pack(ONE)
+
+    def unfinished(self) -> None:
+        """What a release is while it is made."""
+        folder = self.folder / "unfinished"
+        folder.mkdir()
+        shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
+        shutil.copy(self.root / "normalization/current.json", folder / "normalization.json")
         SDOMLlite(folder, CHANNELS)
 
     def mix(self, then: Callable[[], object]) -> None:
@@ -237,6 +256,7 @@ class Provoker:
             lambda data: data.replace(b'"days": 2', b'"days": 7'),
             lambda: self.pack(ONE),
         )
+        yield self.unfitted
         yield lambda: self.bare(units="dn")
 
     def damages(self) -> Iterator[Callable[[], object]]:
@@ -249,6 +269,9 @@ class Provoker:
         shard = "shards/2024/*03-01.tar"
         yield self.damage(shard, cut, self.publish)
         yield self.damage(shard, cut, lambda: self.load()[0])
+        yield self.damage(
+            shard, lambda data: data.replace(b"NUMPY", b"numpy"), lambda: self.load()[0]
+        )
         dataset = self.load()
         place = int(dataset.reader.offsets[dataset.rows[0], 0]) + 5000
         yield self.damage(
@@ -260,19 +283,29 @@ class Provoker:
     def loader_errors(self) -> Iterator[Callable[[], object]]:
         yield lambda: SDOMLlite(self.folder / "nowhere", CHANNELS)
         yield lambda: SDOMLlite(self.root, CHANNELS)
+        yield lambda: SDOMLlite(self.root / "normalization/current.json", CHANNELS)
+        yield self.unfinished
+        yield lambda: self.by_hand(("2024/03/01/0000.AIA_0171", 64), ("2024/03/01/0015.HMI_M", 32))
+        yield lambda: SDOMLlite("http://127.0.0.1:9/shards", CHANNELS)
         yield lambda: self.load(["AIA_4500"])
         yield lambda: self.load(["AIA_0304"])
         yield lambda: self.load(date_start="2024-03-02", date_end="2024-03-01")
         yield lambda: self.load(date_start="2030-01-01")
-        yield self.lacking
+        yield lambda: self.by_hand(("2024/03/01/0000.AIA_0171", 64), ("2024/03/01/0015.HMI_M", 64))
         yield lambda: self.load(date_exclusions=[("2024-03-01", "2024-04-01")])
         yield lambda: self.load()["yesterday"]
         yield lambda: self.load()["2024-03-01T00:07"]
         yield lambda: self.load(units="kelvin")
         yield lambda: self.load(["AIA_0171"], units="gauss")
+        yield lambda: self.load().split({"train": ("2024-03-01", "2024-03-02")})
         yield lambda: self.bare(verify=True)
         yield lambda: SDOMLliteSequences(self.load(), past=2, gaps="hold")
         yield lambda: SDOMLliteSequences(self.load(), past=99, stride=timedelta(hours=6))
+        yield lambda: SDOMLliteSequences(self.load(), past=2, stride=6)
+        hole = self.load(date_exclusions=[("2024-03-01T12:00", "2024-03-01T12:01")])
+        yield lambda: SDOMLliteSequences(hole, past=2, gaps="raise")
+        other = BatchSampler(self.load(), 2, seed=1)
+        yield lambda: BatchSampler(self.load(), 2).load_state_dict(other.state_dict())
         yield lambda: BatchSampler(self.load(), 2).load_state_dict({})
         yield lambda: SDOMLlite("foo://bar/shards", CHANNELS)
         yield self.split
