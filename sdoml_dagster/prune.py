@@ -15,6 +15,7 @@ from sdoml_core.ledger import RawRow
 from sdoml_dagster import layout
 from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.leftovers import leftovers
+from sdoml_dagster.markdown import counted
 from sdoml_dagster.store import Store
 from sdoml_dagster.verify import verify_shard
 
@@ -84,7 +85,7 @@ def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
 def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
     statuses = Counter(row.status for row in rows)
     if statuses["outage"]:
-        return f"{statuses['outage']} frames are still to be fetched"
+        return f"it lacks {counted(statuses['outage'], 'frame')} still to be fetched"
     verification, index = verify_shard(store, day)
     if verification.damages:
         damage = verification.damages[0]
@@ -94,7 +95,7 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
     left = leftovers(store, day, rows, index)
     if left:
         return (
-            f"{len(left)} frames are not in its shard, such as {left[0].channel} of "
+            f"its shard lacks {counted(len(left), 'frame')}, such as {left[0].channel} of "
             f"{left[0].slot:%H:%M}"
         )
     return None
