@@ -21,6 +21,7 @@ from sdoml_core.aia import decode_aia, process_aia
 from sdoml_core.channels import CHANNELS
 from sdoml_core.degradation import DegradationTable
 from sdoml_core.ephemeris import solar_radius
+from sdoml_core.geometry import DISK_RADIUS
 from sdoml_core.hmi import (
     GEOMETRIC_SCALE,
     decode_hmi,
@@ -28,7 +29,6 @@ from sdoml_core.hmi import (
     level_to_gauss,
     process_hmi,
 )
-from sdoml_core.limb import expected_radius
 from sdoml_core.normalization import fit, normalize
 from sdoml_core.sketch import Sketch, merge
 from sdoml_core.slots import archive_path
@@ -89,7 +89,7 @@ def coregistration() -> Figure:
     aia, hmi = processed_aia(), processed_hmi(GEOMETRIC_SCALE)
     bare(left, np.sqrt(aia), "AIA 193 Å, real, 2018-08-20 12:48", cmap="gray", vmax=90)
     bare(middle, hmi, "HMI, reconstructed, 2018-08-20 09:00 TAI", cmap="gray", vmin=0, vmax=1)
-    radius, centre = expected_radius(SIDE), (SIDE - 1) / 2
+    radius, centre = DISK_RADIUS * SIDE, (SIDE - 1) / 2
     turn = np.linspace(0, 2 * np.pi, 400)
     for axis in (left, middle):
         axis.plot(

@@ -1,5 +1,6 @@
 """What the documentation says is so: commands, snippets, names, links, columns, error messages."""
 
+import importlib
 import os
 import re
 import shutil
@@ -317,3 +318,8 @@ def test_the_citation_has_the_version() -> None:
     from sdoml_core import __version__
 
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_every_benchmark_loads(path: Path) -> None:
+    importlib.import_module(f"benchmarks.{path.stem}")
