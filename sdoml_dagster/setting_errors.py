@@ -3,7 +3,9 @@
 import difflib
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sdoml_core.errors import SettingError
@@ -37,8 +39,8 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
         raise SettingError("; ".join(_unknown(name, names) for name in unknown))
 
 
-def describe_problem(problem: Mapping[str, Any], known: Iterable[str]) -> str:
-    """One of pydantic's complaints as a line that names the setting."""
+def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Path | None) -> str:
+    """One of pydantic's complaints as a line that names the setting, and the file that has it."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:
@@ -50,7 +52,15 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str]) -> str:
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
         shown = shown.lower()  # as TOML has it
-    return f"{PREFIX}{name.upper()}={shown}: {message}"
+    variable = f"{PREFIX}{name.upper()}"
+    in_environment = any(key.upper() == variable and value for key, value in os.environ.items())
+    if file and not in_environment and _has(file, name):
+        return f"{file}: {name}={shown}: {message}"
+    return f"{variable}={shown}: {message}"
+
+
+def _has(file: Path, name: str) -> bool:
+    return name in tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -151,8 +151,10 @@ class Settings(BaseSettings):
         try:
             return cls(**overrides)
         except ValidationError as error:
+            problems = error.errors()
+            file = _config_file()
             raise SettingError(
-                "; ".join(describe_problem(problem, cls.model_fields) for problem in error.errors())
+                "; ".join(describe_problem(one, cls.model_fields, file) for one in problems)
             ) from None
 
     @classmethod

@@ -83,12 +83,12 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     [
         ("resolutoin = 256", "did you mean resolution (SDOML_RESOLUTION)?"),
         ("resolution = ", "not valid TOML"),
-        ('resolution = "big"', "SDOML_RESOLUTION=big"),
+        ('resolution = "big"', "sdoml.toml: resolution=big: must be"),
         ("sdoml_resolution = 256", "no setting 'sdoml_resolution': in sdoml.toml names have no"),
-        ("max_connections = true", "SDOML_MAX_CONNECTIONS=true: no setting is true or false"),
-        ("missing_recheck_hours = false", "SDOML_MISSING_RECHECK_HOURS=false: no setting is"),
-        ("hmi_scale = true", "SDOML_HMI_SCALE=true: no setting is true or false"),
-        ('aia_roots = ["http://a", "b"]', "SDOML_AIA_ROOTS=http://a,b: 'b' is no http://"),
+        ("max_connections = true", "sdoml.toml: max_connections=true: no setting is true or false"),
+        ("missing_recheck_hours = false", "sdoml.toml: missing_recheck_hours=false: no setting is"),
+        ("hmi_scale = true", "sdoml.toml: hmi_scale=true: no setting is true or false"),
+        ('aia_roots = ["http://a", "b"]', "sdoml.toml: aia_roots=http://a,b: 'b' is no http://"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -96,6 +96,16 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
     with pytest.raises(SettingError) as caught:
         Settings.load()
     assert message in str(caught.value)
+
+
+def test_a_mistake_in_a_variable_is_not_laid_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sdoml.toml").write_text("resolution = 256\nthreads = 0")
+    monkeypatch.setenv("SDOML_RESOLUTION", "500")
+    with pytest.raises(SettingError) as caught:
+        Settings.load()
+    assert re.match(r"SDOML_RESOLUTION=500: .*; sdoml\.toml: threads=0: ", str(caught.value))
 
 
 BAD = {
