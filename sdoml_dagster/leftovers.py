@@ -1,4 +1,7 @@
-"""Good raw frames of a day that have not come into its shard, though nothing is wrong with them."""
+"""Good raw frames of a day that have not come into its shard, though nothing is wrong with them.
+
+A frame that a better one has replaced since is another frame: it was observed at another time.
+"""
 
 from collections.abc import Iterable
 from datetime import date
@@ -12,13 +15,19 @@ from sdoml_dagster.store import Store
 
 def leftovers(store: Store, day: date, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
     """Rows of the ledger with a frame that is neither in the shard nor rejected in processing."""
-    done = index.frames()
+    done = set(
+        zip(
+            *(index.table[name].to_pylist() for name in ("slot", "channel", "observed")),
+            strict=True,
+        )
+    )
     for instrument in INSTRUMENTS:
         table = read_frame_table(store, day, instrument) or ()
         # A frame that had not come when the day was processed was not rejected.
         done |= {
-            (row.slot, row.channel)
+            (row.slot, row.channel, row.observed)
             for row in table
             if row.status not in {"ok", "missing", "outage"}
         }
-    return [row for row in ledger if row.status == "ok" and (row.slot, row.channel) not in done]
+    good = (row for row in ledger if row.status == "ok")
+    return [row for row in good if (row.slot, row.channel, row.observed) not in done]

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
-from sdoml_core.errors import MissingInputError, NormalizationError
+from sdoml_core.errors import NormalizationError
 from sdoml_core.index import encode_index
 from sdoml_core.ledger import FrameRow
 from sdoml_core.normalization import Normalization, normalize, transform_of
 from sdoml_core.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_dagster import layout
 from sdoml_dagster.constants import needed_normalization
-from sdoml_dagster.day_tables import not_there, read_frame_table
+from sdoml_dagster.day_tables import asked_for, not_there, read_frame_table
 from sdoml_dagster.frames import read_frame
 from sdoml_dagster.parallel import ordered_map
 from sdoml_dagster.progress import Progress
@@ -95,20 +95,14 @@ def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:
     """Rows of the frames that go into the shard, in its order."""
     rows: list[FrameRow] = []
     for instrument in INSTRUMENTS:
-        channels = {channel.name for channel in settings.channels_of(instrument)}
-        if not channels:
+        if not settings.channels_of(instrument):
             continue
         asset = f"processed_{instrument.lower()}"
         table = read_frame_table(store, day, instrument)
         if table is None:
             raise not_there(asset, day, store)
-        absent = sorted(channels - {row.channel for row in table}) if table else []
-        if absent:
-            raise MissingInputError(
-                f"{asset} of {day} was made without {', '.join(absent)}: "
-                "run ingest for the day again"
-            )
-        rows += [row for row in table if row.status == "ok" and row.channel in channels]
+        wanted = asked_for(table, asset, day, instrument, settings)
+        rows += [row for row in wanted if row.status == "ok"]
     return sorted(rows, key=lambda row: (row.slot, row.channel))
 
 

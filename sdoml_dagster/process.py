@@ -25,10 +25,9 @@ from sdoml_core.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.sketch import Sketch, merge
 from sdoml_core.sketch_file import encode_sketches
 from sdoml_dagster import layout
-from sdoml_dagster.day_tables import not_there, read_ledger
+from sdoml_dagster.day_tables import asked_for, not_there, read_ledger
 from sdoml_dagster.frames import FrameWriter
 from sdoml_dagster.parallel import ordered_map
-from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.raw_frames import frame_flaw
 from sdoml_dagster.settings import Settings
@@ -69,7 +68,11 @@ def process_day(
     DamagedFileError
         Where a raw file is no longer what the ledger says.
     """
-    ledger = _expected_rows(store, day, instrument, settings)
+    asset = f"raw_{instrument.lower()}"
+    ledger = read_ledger(store, day, instrument)
+    if ledger is None:
+        raise not_there(asset, day, store)
+    ledger = asked_for(ledger, asset, day, instrument, settings)
     store.sweep(layout.processed_folder(day))
     prepare_kernels(report)
     worker = _Worker(day, settings, store)
@@ -205,27 +208,3 @@ def _describe(table: DegradationTable, day: date) -> str:
     """Which table a factor comes from, and whether the day lies past its calibration."""
     frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
     return f"{table.version} ({table.sha256[:12]}){frozen}"
-
-
-def _expected_rows(
-    store: Store, day: date, instrument: Instrument, settings: Settings
-) -> list[RawRow]:
-    """The ledger's rows of the frames that these settings ask for, by channel and slot."""
-    asset = f"raw_{instrument.lower()}"
-    ledger = read_ledger(store, day, instrument)
-    if ledger is None:
-        raise not_there(asset, day, store)
-    rows = {(row.channel, row.slot): row for row in ledger}
-    wanted = [
-        (channel.name, slot)
-        for channel in settings.channels_of(instrument)
-        for slot in expected_slots(settings, day)
-    ]
-    absent = [key for key in wanted if key not in rows]
-    if absent:
-        channel, slot = absent[0]
-        raise MissingInputError(
-            f"{asset} of {day} was fetched for other settings ({channel} at {slot:%H:%M} and "
-            f"{len(absent) - 1} other frames are not in its ledger): run ingest for the day again"
-        )
-    return [rows[key] for key in wanted]

@@ -230,18 +230,29 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
     settings: Settings, fetched: Store
 ) -> None:
     finer = settings.model_copy(update={"cadence_minutes": 180})
-    with pytest.raises(MissingInputError, match="fetched for other settings"):
+    others = "made for other settings: 8 of 16 frames are not in its table, such as AIA_0171 at 03"
+    with pytest.raises(MissingInputError, match=f"raw_aia of 2024-03-08 was {others}"):
         process(finer, fetched)
     process(settings, fetched)
     fit(settings, fetched)
+    with pytest.raises(MissingInputError, match=f"processed_aia of 2024-03-08 was {others}"):
+        pack(finer, fetched)
     wider = settings.model_copy(update={"channels": (*settings.channels, "AIA_0304")})
-    with pytest.raises(MissingInputError, match="made without AIA_0304"):
+    with pytest.raises(MissingInputError, match=r"4 of 12 frames .*, such as AIA_0304 at 00:00"):
         pack(wider, fetched)
     larger = settings.model_copy(update={"resolution": 128})
     with pytest.raises(NormalizationError, match="not all of these days were processed at 128"):
         fit_store(larger, fetched)
     with pytest.raises(NormalizationError, match="is for 64 pixels, not 128"):
         pack(larger, fetched)
+
+
+def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    pack(settings.model_copy(update={"cadence_minutes": 720}), fetched)
+    index = decode_index(fetched.read(layout.shard_index(DAY)))
+    assert {slot.hour for slot in index.table["slot"].to_pylist()} == {0, 12}
 
 
 def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(

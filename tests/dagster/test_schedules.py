@@ -6,6 +6,7 @@ code location in a process of its own, and the runs that it queues are executed 
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -17,6 +18,9 @@ from dagster._core.test_utils import create_test_daemon_workspace_context, freez
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
+from sdoml_core.ledger import RAW_LEDGER
+from sdoml_dagster import layout
+from sdoml_dagster.day_tables import read_ledger
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.demo.faults import FaultPlan
@@ -211,6 +215,17 @@ def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
     store, day = Store(settings.store), date(2024, 3, 8)
     assert is_complete(settings, store, day)
     store.write(damaged, store.read(damaged)[:-100])
+    assert not is_complete(settings, store, day)
+
+
+def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    first, *others = read_ledger(store, day, "AIA") or []
+    assert first.observed is not None
+    other = replace(first, observed=first.observed + timedelta(minutes=2))
+    store.write(layout.raw_ledger(day, "AIA"), RAW_LEDGER.encode([other, *others]))
     assert not is_complete(settings, store, day)
 
 
