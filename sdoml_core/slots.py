@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from sdoml_core.channels import Channel
 
 MINUTE = timedelta(minutes=1)
-DAY = timedelta(days=1)
+DAY_MINUTES = 24 * 60
 
 
 def midnight(day: date) -> datetime:
@@ -30,7 +30,7 @@ def day_slots(
 ) -> tuple[datetime, ...]:
     """Slot times of a UTC day that lie in the half-open range [start, end), in order."""
     first = midnight(day)
-    times = (first + minute * MINUTE for minute in range(0, 24 * 60, cadence_minutes))
+    times = (first + minute * MINUTE for minute in range(0, DAY_MINUTES, cadence_minutes))
     return tuple(
         time for time in times if (start is None or time >= start) and (end is None or time < end)
     )
@@ -47,12 +47,14 @@ def candidate_minutes(
     """Minutes to try for a slot, best first: the paired one, then +2, −2, +4, −4 … for AIA.
 
     HMI has one frame every 15 minutes, so nothing can stand in for it. Nor does a frame stand in
-    that is as near to another slot: no frame serves two slots.
+    that is as near to another slot: no frame serves two slots, also of two days.
     """
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
         return (paired,)
-    reach = min(tolerance_minutes, (cadence_minutes - 1) // 2)
+    # The last slot of a day may be nearer to the next midnight than the cadence.
+    apart = DAY_MINUTES % cadence_minutes or cadence_minutes
+    reach = min(tolerance_minutes, (apart - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
 

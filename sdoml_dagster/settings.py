@@ -24,10 +24,10 @@ from pydantic_settings import (
 from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
 from sdoml_core.errors import SettingError
 from sdoml_core.method import parse_method
+from sdoml_core.slots import DAY_MINUTES
 from sdoml_dagster.setting_errors import CONFIG, PREFIX, describe_problem, refuse_unknown_variables
 
 RESOLUTIONS = (64, 128, 256, 512, 1024)
-DAY_MINUTES = 24 * 60
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment, a list in TOML."""

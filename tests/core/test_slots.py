@@ -1,6 +1,6 @@
 """Slots, their pairing and the archive's names, against the reference's own examples."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -70,10 +70,11 @@ def test_zero_tolerance_is_strict_and_hmi_never_has_stand_ins() -> None:
     )
 
 
-@pytest.mark.parametrize("cadence", [2, 4, 6, 8, 12, 15, 30])
+@pytest.mark.parametrize("cadence", [2, 4, 6, 8, 12, 15, 30, 75, 210, 285])
 def test_no_frame_serves_two_slots(cadence: int) -> None:
     claimed: dict[datetime, datetime] = {}
-    for slot in day_slots(DAY, cadence_minutes=cadence):
+    days = (DAY, DAY + timedelta(days=1))
+    for slot in (slot for day in days for slot in day_slots(day, cadence_minutes=cadence)):
         for minute in candidate_minutes(AIA, slot, tolerance_minutes=60, cadence_minutes=cadence):
             assert claimed.setdefault(minute, slot) == slot
 
