@@ -6,7 +6,7 @@ it becomes one index as a release has it, of which only the columns in use are r
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from sdoml_core.parquet import (
     read_columns,
     timestamps,
 )
+
+SOURCES: Final = "sdoml.sources"
+"""In an index that was made from a listing: names, sizes and times of change, by shard."""
 
 
 class Catalog:
@@ -43,6 +46,8 @@ class Catalog:
     shards: tuple[str, ...]
     """Names of the shards, relative to the folder."""
     shard_bytes: NDArray[np.int64]
+    shard_tags: tuple[str, ...]
+    """What tells the content of each from another's of its name: its SHA-256, or its listing."""
     slots: NDArray[np.datetime64]
     """Time of each sample, datetime64[s], UTC; shape (samples,)."""
     shard: NDArray[np.int32]
@@ -70,6 +75,8 @@ class Catalog:
             }
             self.normalization_version = facts["sdoml.normalization"]
             self.shards = tuple(check_shard_name(shard[0]) for shard in shards)
+            listed = json.loads(facts.get(SOURCES, "{}"))
+            self.shard_tags = tuple(str(digest or listed.get(name)) for name, _, digest in shards)
             self.shard_bytes = np.array([int(shard[1]) for shard in shards], np.int64)
             dtype = str(pixels["dtype"] or DTYPES[0])
             self.resolution = int(pixels["resolution"] or 0)

@@ -44,11 +44,12 @@ class Files(Protocol):
         """A file to seek in; it reads what it is asked for and no more."""
 
     def read_into(
-        self, name: str, start: int, buffers: Sequence[memoryview], size: int | None
+        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
         """Fill buffers, one after the other, with the bytes of a file from `start` on.
 
-        `size` is what the file must have in all, where that is known.
+        `size` is what the file must have in all, where that is known. `tag` tells its content from
+        what else may have had its name: a copy is kept by it.
         """
 
 
@@ -113,7 +114,13 @@ class LocalFiles:
             raise StoreError(f"cannot read {name} in {self.root}: {error}") from error
 
     def read_into(
-        self, name: str, start: int, buffers: Sequence[memoryview], size: int | None
+        self,
+        name: str,
+        start: int,
+        buffers: Sequence[memoryview],
+        *,
+        size: int | None,
+        tag: str,  # noqa: ARG002 nothing is kept of what is here
     ) -> None:
         """Fill buffers with the bytes of a file from `start` on."""
         handle = self._handle(name)

@@ -114,7 +114,8 @@ class FrameReader:
             buffers.append(scratch[position : position + gap])
             buffers.append(target[channel].data.cast("B"))
             position += gap
-        self.files.read_into(name, run[0][0] - lead, buffers, size)
+        tag = self.catalog.shard_tags[shard]
+        self.files.read_into(name, run[0][0] - lead, buffers, size=size, tag=tag)
         for header, (offset, _) in zip(buffers[::2], run, strict=True):
             # Old versions of numpy made the header shorter, so that it begins within the gap.
             if header[-lead:] != self._header and b"\x93NUMPY\x01\x00" not in bytes(header):

@@ -3,6 +3,7 @@
 What was read can be kept in a folder on this machine.
 """
 
+import hashlib
 import os
 import random
 import sys
@@ -77,11 +78,14 @@ class RemoteFiles:
         return bytes(self._retry("cat_file", f"{self.root}/{name}"))
 
     def read_into(
-        self, name: str, start: int, buffers: Sequence[memoryview], size: int | None
+        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
         """Fill buffers with the bytes of a file from `start` on."""
         wanted = sum(map(len, buffers))
-        copy = self._cache / f"{name}.{size}" / f"{start}-{wanted}" if self._cache else None
+        copy = None
+        if self._cache:
+            content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
+            copy = self._cache / f"{name}.{content}" / f"{start}-{wanted}"
         data = _cached(copy, wanted)
         fresh = data is None
         if data is None:
@@ -124,8 +128,10 @@ class RemoteFiles:
             import fsspec
 
             protocol = self.root.partition("://")[0]
+            # A cached listing would hide what was published since.
+            options = {"use_listings_cache": False} | self._options
             try:
-                filesystem = fsspec.filesystem(protocol, **self._options)
+                filesystem = fsspec.filesystem(protocol, **options)
             except (ValueError, ImportError) as error:
                 raise DatasetError(f"cannot open {self.root}: {error}") from error
             self._connected = (os.getpid(), filesystem)

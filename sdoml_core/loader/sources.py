@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
 from sdoml_core.index import INDEX_SCHEMA, Index, decode_index
-from sdoml_core.loader.catalog import Catalog
+from sdoml_core.loader.catalog import SOURCES, Catalog
 from sdoml_core.loader.files import FileFacts, Files, LocalFiles, cache_folder, write_atomically
 from sdoml_core.loader.merge import merge_releases
 from sdoml_core.loader.remote import RemoteFiles
@@ -27,7 +27,6 @@ from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolida
 from sdoml_core.shard_scan import scan_shard
 
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
-SOURCES: Final = "sdoml.sources"
 THREADS: Final = 8
 
 

@@ -24,13 +24,13 @@ def test_buffers_are_filled_though_a_read_gives_less_than_was_asked_for(files, m
     whole = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, into, at: whole(fd, [into[0][:7]], at))
     filled = buffers()
-    files.read_into("a.tar", 20, filled, 100)
+    files.read_into("a.tar", 20, filled, size=100, tag="")
     assert b"".join(filled) == bytes(range(20, 60))
 
 
 def test_a_file_that_ends_too_early_is_damaged(files):
     with pytest.raises(DamagedFileError, match="cut short: 100 bytes, 101 needed"):
-        files.read_into("a.tar", 61, buffers(), None)
+        files.read_into("a.tar", 61, buffers(), size=None, tag="")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_file_that_ends_too_early_is_damaged(files):
     [
         (lambda files: files.open("b.tar"), "open"),
         (lambda files: files.read("b.tar"), "read"),
-        (lambda files: files.read_into("b.tar", 0, buffers(), None), "open"),
+        (lambda files: files.read_into("b.tar", 0, buffers(), size=None, tag=""), "open"),
     ],
     ids=["open", "read", "read into"],
 )
@@ -56,7 +56,7 @@ def test_no_more_than_some_files_are_open_at_once(tmp_path, monkeypatch):
     before = len(list(Path("/proc/self/fd").iterdir()))
     for number in (0, 1, 2, 3, 4, 0, 3):
         filled = buffers()
-        files.read_into(f"{number}.tar", 0, filled, 40)
+        files.read_into(f"{number}.tar", 0, filled, size=40, tag="")
         assert b"".join(filled) == bytes([number]) * 40
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 

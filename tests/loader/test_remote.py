@@ -12,7 +12,8 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from synthetic_shards import FIRST, SIDE, at, frame, write_day
+import synthetic_shards
+from synthetic_shards import FIRST, SIDE, at, frame, write_day, write_release
 from torch.utils.data import DataLoader
 
 from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
@@ -160,6 +161,20 @@ def test_what_is_cached_is_not_sent_again(server, tmp_path):
     assert server.sent["sdoml-lite-001.tar"] > 0
 
 
+def negative(slot, channel, side=SIDE):
+    return 1 - frame(slot, channel, side)
+
+
+def test_a_shard_that_was_made_anew_is_not_taken_from_the_cache(server, tmp_path, monkeypatch):
+    before = SDOMLlite(server.url, cache_dir=tmp_path / "cache")[3][0]
+    sizes = {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
+    monkeypatch.setattr(synthetic_shards, "frame", negative)
+    write_release(server.folder, 3)
+    assert sizes == {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
+    after = SDOMLlite(server.url, cache_dir=tmp_path / "cache")[3][0]
+    np.testing.assert_allclose(after, 1 - before, atol=1e-6)
+
+
 def test_batches_and_workers_read_over_the_network(server):
     dataset = SDOMLlite(server.url)
     check(dataset, 0)  # a connection is open before workers fork
@@ -236,12 +251,16 @@ def test_a_release_in_a_bucket(bucket):
 
 
 @pytest.mark.parametrize("index", [True, False])
-def test_daily_shards_in_a_bucket(bucket, tmp_path, index):
+def test_daily_shards_in_a_bucket(bucket, tmp_path, monkeypatch, index):
     filesystem, options = bucket
-    write_day(tmp_path / "2022", FIRST, index=index, channels=["AIA_0193", "HMI_M"], hours=1)
     target = f"solar/days-{index}"
-    for path in sorted(tmp_path.rglob("*.*")):
-        filesystem.put_file(str(path), f"{target}/{path.relative_to(tmp_path).as_posix()}")
+
+    def put() -> None:
+        write_day(tmp_path / "2022", FIRST, index=index, channels=["AIA_0193", "HMI_M"], hours=1)
+        for path in sorted((tmp_path / "2022").iterdir()):
+            filesystem.put_file(str(path), f"{target}/2022/{path.name}")
+
+    put()
     dataset = SDOMLlite(
         f"s3://{target}",
         ["HMI_M", "AIA_0193"],
@@ -254,6 +273,12 @@ def test_daily_shards_in_a_bucket(bucket, tmp_path, index):
         f"s3://{target}", ["HMI_M"], storage_options=options, cache_dir=tmp_path / "cache"
     )
     check(again, 3)
+    monkeypatch.setattr(synthetic_shards, "frame", negative)
+    put()
+    anew = SDOMLlite(
+        f"s3://{target}", ["HMI_M"], storage_options=options, cache_dir=tmp_path / "cache"
+    )
+    np.testing.assert_allclose(anew[3][0], 1 - again[3][0], atol=1e-6)
 
 
 def test_a_bucket_that_does_not_exist_is_one_clear_line(bucket):

@@ -110,7 +110,7 @@ def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
 
 
 def test_an_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise DamagedFileError("planted")
 
     monkeypatch.setattr(dataset.reader.files, "read_into", fail)
