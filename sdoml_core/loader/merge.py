@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.parquet import index_metadata, timestamps
 from sdoml_core.release_index import check_versions, only_value
@@ -40,11 +41,14 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
     )
     pixels = only_value(sorted({fact["sdoml.pixels"] for _, fact in parts}), "dtype or resolution")
     constants: dict[str, Any] = {}
-    for _, fact in parts:
+    for part, fact in parts:
         for name, constant in json.loads(fact["sdoml.channels"]).items():
+            if part.column(name).null_count == len(part):
+                continue  # the shards that had it have gone
             if constants.setdefault(name, constant) != constant:
                 raise DamagedFileError(f"shards differ in the constant of {name}")
     table = pa.concat_tables([part for part, _ in parts], promote_options="permissive")
+    table = table.select(["slot", "shard", *(name for name in CHANNELS if name in constants)])
     slots = timestamps(table.column("slot"))
     order = np.argsort(slots, kind="stable")
     if np.any(np.diff(slots[order].astype(np.int64)) == 0):

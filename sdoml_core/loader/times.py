@@ -1,5 +1,6 @@
 """Times as users give them, and as they get them back."""
 
+import contextlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
@@ -65,13 +66,16 @@ def parse_duration(duration: timedelta, what: str) -> np.timedelta64:
     DatasetError
         If it is none; the message names it by `what`.
     """
-    known = isinstance(duration, timedelta | np.timedelta64)
-    if not known or np.isnat(np.timedelta64(duration)):
+    seconds = np.timedelta64("NaT")
+    if isinstance(duration, timedelta | np.timedelta64):
+        with contextlib.suppress(TypeError):  # months have no length
+            seconds = np.timedelta64(duration, "s")
+    if np.isnat(seconds):
         raise DatasetError(
             f"{what}={duration!r} is no length of time: give a timedelta such as "
             "timedelta(minutes=15)"
         )
-    return np.timedelta64(duration, "s")
+    return seconds
 
 
 def iso(time: np.datetime64) -> str:

@@ -183,6 +183,16 @@ def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
     assert merged.schema.metadata == expected.schema.metadata
 
 
+def test_a_channel_goes_with_the_shards_that_had_it(tmp_path):
+    one, two, three = days(3)
+    wide = write_day(tmp_path, one, channels=["AIA_0171", "AIA_0335", "HMI_M"])
+    narrow = [write_day(tmp_path, day, channels=["AIA_0171", "HMI_M"]) for day in (two, three)]
+    merged = merge_releases(release_of(wide, narrow[0]), {narrow[0].shard}, release_of(narrow[1]))
+    expected = release_of(*narrow)
+    assert merged.schema.names == expected.schema.names
+    assert merged.schema.metadata == expected.schema.metadata
+
+
 def test_days_of_another_normalisation_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST, version="aaaa")
     other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")

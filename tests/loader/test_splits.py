@@ -63,6 +63,8 @@ def test_overlaps_and_bad_ranges_are_refused(release):
         dataset.split({"train": [(day, last)], "test": [("2030-01-01", "2030-01-02")]})
     with pytest.raises(DatasetError, match=r"guard=86400 .* a timedelta"):
         dataset.split({"train": [(day, last)]}, guard=86400)
+    with pytest.raises(DatasetError, match="a timedelta"):
+        dataset.split({"train": [(day, last)]}, guard=np.timedelta64(1, "M"))
     with pytest.raises(DatasetError, match="cannot be negative"):
         dataset.split({"train": [(day, last)]}, guard=timedelta(-1))
 
