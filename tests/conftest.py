@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster._core.storage.defs_state.base import _current_storage
 from xdist.scheduler import LoadFileScheduling
 
 from sdoml_dagster.demo.archive import Archive
@@ -38,6 +39,16 @@ def archive(frame_cache: Path) -> Iterator[Archive]:
     """The built-in archive on a free port; every frame is there and good."""
     with Archive(cache=frame_cache, absences=False) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test() -> None:
+    """Let Dagster forget which instance it was in last.
+
+    It has that in a variable which each instance sets back when it ends. Where they do not end in
+    the reverse order of their beginning, one that is gone stays in force.
+    """
+    _current_storage.set(None)
 
 
 @pytest.fixture

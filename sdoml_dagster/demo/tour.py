@@ -29,7 +29,7 @@ from sdoml_dagster.store import Store
 NEXT = """
 Next
   {release}/README.md describes the release.
-  In Python, after `.venv/bin/pip install -e '.[loader]'`:
+  In Python, after `.venv/bin/pip install -c constraints.txt -e '.[loader]'`:
     from sdoml_core.loader import SDOMLlite
     dataset = SDOMLlite("{shards}", channels={channels})
     image, time = dataset[0]
