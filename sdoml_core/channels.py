@@ -64,7 +64,10 @@ def parse_channels(names: Iterable[str]) -> tuple[Channel, ...]:
     wanted = {name.strip().upper() for name in names if name.strip()}
     unknown = sorted(wanted - CHANNELS.keys())
     if unknown:
-        raise SettingError(f"unknown channel {', '.join(unknown)}; there are {', '.join(CHANNELS)}")
+        hint = "; separate them by commas" if any(" " in name for name in unknown) else ""
+        raise SettingError(
+            f"unknown channel {', '.join(unknown)}; there are {', '.join(CHANNELS)}{hint}"
+        )
     if not wanted:
         raise SettingError(f"no channel given; there are {', '.join(CHANNELS)}")
     return tuple(channel for name, channel in CHANNELS.items() if name in wanted)

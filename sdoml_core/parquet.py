@@ -78,10 +78,10 @@ def open_parquet(data: bytes | str, *, max_rows: int = MAX_ROWS) -> pq.ParquetFi
         groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
         volume = sum(group.total_byte_size for group in groups)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"not an index: {error}") from error
+        raise DamagedFileError(f"not a Parquet file: {error}") from error
     if not 0 <= file.metadata.num_rows <= max_rows or not 0 <= volume <= MAX_UNCOMPRESSED:
         raise DamagedFileError(
-            f"index claims {file.metadata.num_rows} rows and {volume} bytes: refused"
+            f"a table that claims {file.metadata.num_rows} rows and {volume} bytes: refused"
         )
     return file
 
@@ -91,7 +91,7 @@ def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.T
     try:
         return file.read(columns=columns, use_threads=True)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"index cannot be read: {error}") from error
+        raise DamagedFileError(f"the table cannot be read: {error}") from error
 
 
 def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError as TransportError
 
 from sdoml_core import __version__
 from sdoml_core.errors import FrameError, NotAnImageError, OutageError
-from sdoml_dagster.mirror import Mirror
+from sdoml_dagster.mirror import Mirror, public
 
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"
 
@@ -268,7 +268,7 @@ class ArchiveClient:
     def _verdict(self, path: str, answers: _Answers) -> Exception:
         unsure = [mirror for mirror in self.mirrors if mirror.root not in answers.missing]
         said = "; ".join(
-            f"{mirror.root}: {answers.refused.get(mirror.root, mirror.last_error)}"
+            f"{public(mirror.root)}: {answers.refused.get(mirror.root, mirror.last_error)}"
             for mirror in unsure
         )
         for errors in answers.rejected.values():

@@ -15,7 +15,8 @@ from sdoml_core.geometry import FIELD, TARGET_RADIUS
 from sdoml_core.normalization import Normalization
 from sdoml_dagster.card_loading import loading
 from sdoml_dagster.coverage import MEANINGS, REASONS, ReleaseCoverage
-from sdoml_dagster.markdown import counted, percent, public, size_category, size_text, table
+from sdoml_dagster.markdown import counted, percent, size_category, size_text, table
+from sdoml_dagster.mirror import public
 from sdoml_dagster.released_days import day_list
 from sdoml_dagster.settings import Settings
 

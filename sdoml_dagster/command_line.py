@@ -2,6 +2,7 @@
 
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -76,8 +77,9 @@ def _days(settings: Settings) -> str:
     start = f"{PREFIX}START={settings.start:%F}"
     if settings.end is None:
         return f"the dataset has the days from {settings.start:%F} to yesterday, by UTC ({start})"
+    future = ", those that are over" if settings.end > datetime.now(UTC) else ""
     return (
-        f"the dataset has the days from {settings.start:%F} to {settings.last_day} "
+        f"the dataset has the days from {settings.start:%F} to {settings.last_day}{future} "
         f"({start}, and {PREFIX}END={settings.end:%FT%R} is not included)"
     )
 

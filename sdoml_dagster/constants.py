@@ -35,7 +35,7 @@ def needed_normalization(store: Store) -> Normalization:
     MissingInputError
         Where there are none.
     """
-    constants = current_normalization(store)
+    constants = current_normalization(store) or refuse_unasked_fit(store)
     if constants is None:
         raise MissingInputError(
             f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "

@@ -23,7 +23,7 @@ from sdoml_core.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.slots import archive_path, candidate_minutes, file_name
 from sdoml_dagster import layout
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
-from sdoml_dagster.markdown import public
+from sdoml_dagster.mirror import public
 from sdoml_dagster.partitions import expected_slots
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.raw_frames import RawFacts, inspect_frame
@@ -178,10 +178,12 @@ class _Collector:
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
         """Whether an earlier run's row needs no new look."""
-        names = [file_name(channel, minute) for minute in self._candidates(row.slot, channel)]
+        minutes = self._candidates(row.slot, channel)
+        names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # Asked for fewer neighbours, or for more, the archive may have said otherwise.
-            return believed and row.status != "outage" and row.candidates == len(names)
+            # Asked for fewer neighbours, or for more, or elsewhere, the answer may be another.
+            alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
+            return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:
             return False
         if row.file != names[0] and not believed:
@@ -241,7 +243,7 @@ class _Collector:
         )
 
     def _address(self, channel: Channel, minute: datetime) -> str:
-        return f"{self.client.mirrors[0].root}/{archive_path(channel, minute)}"
+        return f"{public(self.client.mirrors[0].root)}/{archive_path(channel, minute)}"
 
     def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, RawFacts, int]:
         """A good frame from the folder or else from the archive."""

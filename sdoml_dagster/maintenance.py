@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from sdoml_core.errors import MissingInputError
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.markdown import counted
 from sdoml_dagster.metadata import table_metadata
@@ -56,6 +57,11 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 threads=settings.threads,
                 report=context.log.info,
             )
+            if not outcome.files:
+                raise MissingInputError(
+                    f"no such day in {opened.url}, nor a release: nothing was verified; "
+                    f"is SDOML_STORE={settings.store} right?"
+                )
             for damage in outcome.damages:
                 context.log.error(f"{opened.locate(damage.path)}: {damage.reason}")
             if config.mark:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -41,9 +40,3 @@ def percent(part: int, whole: int) -> str:
     if not whole:
         return "–"
     return "100 %" if part == whole else f"{math.floor(10000 * part / whole) / 100:.2f} %"
-
-
-def public(root: str) -> str:
-    """An address without the user name and password that it may carry."""
-    parts = urlsplit(root)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

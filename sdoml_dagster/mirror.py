@@ -10,6 +10,7 @@ A mirror that has failed for long enough is *dead*: nobody waits for it, but it 
 
 import threading
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
 
 BREAKER_FAILURES = 8
 """Failures in a row that open the breaker. Where one request in five fails at random, this many
@@ -100,3 +101,9 @@ class Mirror:
 
     def _is_open(self) -> bool:
         return self._failures >= (BREAKER_FAILURES if self._answered else BREAKER_FAILURES // 2)
+
+
+def public(root: str) -> str:
+    """An address without the user name and password that it may carry."""
+    parts = urlsplit(root)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

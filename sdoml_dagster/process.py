@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +110,14 @@ class _Worker:
         self._settings = settings
         self._store = store
         self._day = day
-        self._degradation = load_degradation(settings)
-        self._degradation_source = _describe(self._degradation, day)
         scale = settings.hmi_scale
         self._hmi_scale = GEOMETRIC_SCALE if scale == "geometric" else scale
+
+    @cached_property
+    def _degradation(self) -> tuple[DegradationTable, str]:
+        """The table, which HMI does not need, and what is put on record of it."""
+        table = load_degradation(self._settings)
+        return table, _describe(table, self._day)
 
     def process(
         self, raw: RawRow, channel: Channel
@@ -169,12 +173,13 @@ class _Worker:
         flaw = frame_flaw(frame, max_missing_fraction=self._settings.max_missing_fraction)
         if flaw is not None:
             raise flaw
-        factor = self._degradation.factor(self._day, channel.wavelength)
+        table, described = self._degradation
+        factor = table.factor(self._day, channel.wavelength)
         pixels = process_aia(frame, resolution=self._settings.resolution, degradation=factor)
         corrected = replace(
             facts,
             degradation=factor,
-            degradation_table=self._degradation_source,
+            degradation_table=described,
             missing=frame.missing,
         )
         return corrected, pixels
@@ -199,9 +204,12 @@ def load_degradation(settings: Settings) -> DegradationTable:
         data = path.read_bytes()
     except OSError as error:
         raise SettingError(f"SDOML_DEGRADATION_TABLE={path}: {error.strerror}") from error
-    if path.suffix == ".csv":
-        return DegradationTable.from_csv(data, version=path.stem)
-    return DegradationTable.from_response_table(data)
+    try:
+        if path.suffix == ".csv":
+            return DegradationTable.from_csv(data, version=path.stem)
+        return DegradationTable.from_response_table(data)
+    except SettingError as error:
+        raise SettingError(f"SDOML_DEGRADATION_TABLE={path}: {error}") from error
 
 
 def _describe(table: DegradationTable, day: date) -> str:

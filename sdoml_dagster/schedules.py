@@ -30,9 +30,16 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def daily_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        opened = store.open()
+        if not opened.exists(layout.CURRENT_NORMALIZATION):
+            yield dg.SkipReason(
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is not there, and a schedule fits "
+                "no constants: run ingest for some days, then fit_normalization"
+            )
+            return
         tick = context.scheduled_execution_time.date()
         busy = days_in_progress(context.instance)
-        due = [day for day in days_due(settings, store.open(), today=tick) if day not in busy]
+        due = [day for day in days_due(settings, opened, today=tick) if day not in busy]
         for day in due:
             # With the tick in it, a day that failed is asked for again at the next one.
             yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")

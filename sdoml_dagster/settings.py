@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     """Times that a run tries an asset again after an outage or a full disk."""
 
     retry_delay: float = Field(30.0, ge=0)
-    """Seconds before the first of these; doubles with each."""
+    """Seconds before the first of these; doubles with each, give or take."""
 
     coverage_warn: float = Field(0.95, ge=0, le=1)
     """A day's check warns where a channel has a smaller fraction of its frames."""

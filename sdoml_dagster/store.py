@@ -296,5 +296,7 @@ def _errors_of(url: str) -> tuple[type[Exception], ...]:
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        raise StoreError(f"{url} needs the extra 's3': pip install 'sdoml-lite[s3]'") from None
+        raise SettingError(
+            f"SDOML_STORE={url} needs the extra 's3': in a checkout, pip install -e '.[s3]'"
+        ) from None
     return (OSError, BotoCoreError, ClientError)

@@ -9,7 +9,8 @@ try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "sdoml_core.loader needs PyTorch, which is not installed: pip install sdoml-lite[loader]"
+        "sdoml_core.loader needs PyTorch, which is not installed: in a checkout, "
+        "pip install -e '.[loader]'"
     ) from error
 
 from sdoml_core.loader.batches import BatchLoader, BatchSampler

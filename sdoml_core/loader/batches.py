@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from sdoml_core.errors import DatasetError
 from sdoml_core.loader.permutation import Cursor, permutation
 from sdoml_core.loader.pipeline import BatchSource, check_counts, read_ahead
 
@@ -117,6 +118,11 @@ class BatchLoader:
         rank: int | None = None,
         world_size: int | None = None,
     ):
+        if not hasattr(dataset, "pending"):
+            raise DatasetError(
+                "a BatchLoader reads an SDOMLlite, one of its splits, or SDOMLliteSequences, not "
+                f"{dataset!r}"
+            )
         check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
         self.threads = threads

@@ -113,8 +113,9 @@ class Cursor:
         world_size: int | None,
         identity: dict[str, Any],
     ):
-        if batch_size is not None and batch_size < 1:
-            raise DatasetError(f"batch_size must be at least 1, not {batch_size}")
+        whole = isinstance(batch_size, int | np.integer)
+        if batch_size is not None and (not whole or batch_size < 1):
+            raise DatasetError(f"batch_size must be a whole number from 1 on, not {batch_size!r}")
         self.rank, self.world_size = default_world(rank, world_size)
         self.batch_size = batch_size
         self.drop_last = drop_last

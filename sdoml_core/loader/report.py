@@ -98,7 +98,7 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
         (
             f"SDOMLlite({source})",
             f"  samples   {len(times):,} of {slots:,} slots every {minutes} min, "
-            f"in {shards:,} shards",
+            f"in {shards:,} shard{'s' * (shards != 1)}",
             f"  time      {iso(times[0])} to {iso(times[-1])}"
             + (f", {len(exclusions)} exclusions" if exclusions else ""),
             f"  channels  {', '.join(reader.channels)}",

@@ -88,7 +88,7 @@ class Selection:
     def _why_none(self, wanted: NDArray[np.bool_]) -> str:
         """What to say where none of the rows that are allowed has every channel."""
         first, beyond = self.ranges[0]
-        where = f"no sample between {iso(first)} and {iso(beyond)}"
+        where = f"no sample between {iso(first)} and {iso(beyond - INSTANT)}"
         left = int(wanted.sum())
         excluded = int(inside(self._slots, self.ranges).sum()) - left
         if excluded and not left:
@@ -180,8 +180,11 @@ def check_channels(
     DatasetError
         For names that are none, that are not available, or come twice.
     """
-    names = [channels] if isinstance(channels, str) else list(channels)
-    names = [name.upper() for name in names]
+    given = [channels] if isinstance(channels, str) else list(channels)
+    for name in given:
+        if not isinstance(name, str):
+            raise DatasetError(f"a channel is named by text such as 'AIA_0171', not by {name!r}")
+    names = [name.upper() for name in given]
     there = f"{source} has {', '.join(available) or 'no frame at all'}"
     if not names:
         raise DatasetError(f"no channel asked for; {there}")

@@ -55,7 +55,7 @@ def open_files(
         path = path.removeprefix("file://")
     if "://" in path:
         return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir)
-    return LocalFiles(path)
+    return LocalFiles(str(Path(path).expanduser()))
 
 
 def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
@@ -77,9 +77,15 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         If the shards were normalised by different constants.
     """
     if files.has(RELEASE_INDEX):
-        if isinstance(files, LocalFiles):
-            return Catalog(str(Path(files.root, RELEASE_INDEX)))
-        return Catalog(files.read(RELEASE_INDEX))
+        local = isinstance(files, LocalFiles)
+        try:
+            return Catalog(
+                str(Path(files.root, RELEASE_INDEX)) if local else files.read(RELEASE_INDEX)
+            )
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{RELEASE_INDEX} in {files.root}: {error}; make the release again"
+            ) from error
     if files.has(RELEASE_CONSTANTS):
         raise DatasetError(
             f"{files.root} is a release that is not finished, for it has no {RELEASE_INDEX}: "
@@ -124,16 +130,26 @@ def _shards(files: Files) -> list[_Shard]:
             hint = f"; there are some in {below[0]}" if below else ""
         raise DatasetError(f"there are no shards (*.tar) in {files.root}{hint}")
     shards = [_Shard(tar, listing.get(f"{tar.name[:-4]}.parquet")) for tar in tars]
+    known = {shard.index.name for shard in shards if shard.index}
+    _warn_of(
+        [name for name in listing if name.endswith(".parquet") and name not in known],
+        "their shards have gone",
+    )
     indexed = [shard for shard in shards if shard.index]
     if indexed and len(indexed) < len(shards):
-        bare = [shard.tar.name for shard in shards if not shard.index]
-        warnings.warn(
-            f"left out, since they have no index while the others do: {', '.join(bare[:5])}"
-            f"{' …' if len(bare) > 5 else ''}",
-            stacklevel=4,
+        _warn_of(
+            [shard.tar.name for shard in shards if not shard.index],
+            "they have no index while the others do",
         )
         return indexed
     return shards
+
+
+def _warn_of(names: list[str], why: str) -> None:
+    """Tell of what is left out, if anything is."""
+    if names:
+        more = " …" if len(names) > 5 else ""
+        warnings.warn(f"left out, since {why}: {', '.join(names[:5])}{more}", stacklevel=5)
 
 
 def _holds_shards(folder: Path) -> bool:
@@ -171,7 +187,10 @@ def _read_index(files: Files, shard: _Shard) -> Index:
             bare = pa.schema([field.with_nullable(True) for field in INDEX_SCHEMA])  # noqa: FBT003
             table, version, digest = pa.Table.from_pylist(rows, schema=bare), "", ""
     except SdomlError as error:
-        raise type(error)(f"{name} in {files.root}: {error}") from error
+        at_fault = shard.index.name if shard.index else name
+        raise type(error)(
+            f"{at_fault} in {files.root}: {error}; build the shard again, or leave it out"
+        ) from error
     return Index(table, name, size, digest, version)
 
 

@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.exit(1, f"cannot listen on {options.host}:{options.port}: {error.strerror}\n")
+        where = f"{options.host}:{options.port}"
+        parser.exit(1, f"cannot listen on {where}: {error.strerror}; --port 0 takes a free port\n")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

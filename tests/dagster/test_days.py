@@ -361,6 +361,9 @@ def test_constants_that_another_run_has_just_fitted_are_taken(
     found = refuse_unasked_fit(fetched)
     assert found is not None
     assert found.version == version
+    fetched.delete(layout.CURRENT_NORMALIZATION)
+    with pytest.raises(MissingInputError, match="has gone, but there are shards: restore it"):
+        pack(settings, fetched)
 
 
 def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
@@ -439,6 +442,10 @@ def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
     assert before[0].degradation_table.endswith("frozen after 2020-06-02")
     assert after[0].degradation_table.startswith("double (")
     assert after[0].mean == pytest.approx(before[0].mean * before[0].degradation / 2, rel=1e-5)
+    other = settings.model_copy(update={"degradation_table": str(Path(__file__))})
+    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=.*: degradation table: "):
+        process(other, fetched)
+    process_day(DAY, "HMI", settings=other, store=fetched, report=quiet)
     absent = settings.model_copy(update={"degradation_table": "absent.csv"})
     with pytest.raises(SettingError, match=r"SDOML_DEGRADATION_TABLE=absent\.csv"):
         process(absent, fetched)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import WrongFrameError
+from sdoml_core.errors import OutageError, WrongFrameError
 from sdoml_core.ledger import RawRow
 from sdoml_core.slots import archive_path
 from sdoml_dagster.archive import ArchiveClient
@@ -249,8 +249,32 @@ def test_a_published_day_of_which_nothing_is_found_makes_the_roots_doubtful(
     assert warning(wrong, publication_lag_days=10_000) is None, "it may yet be published"
     assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "nothing is expected"
     plan.lose(NAME)
-    assert warning(faulty.aia_root, missing_recheck_hours=0) is None, "some of it is there"
+    assert warning(faulty.aia_root) is None, "some of it is there"
     assert statuses(day).count("ok") == 4
+
+
+def test_a_ledger_and_what_is_said_hold_no_password(faulty: Archive, deploy: Deploy) -> None:
+    day = deploy(faulty, **ONE)
+    secret = tuple(root.replace("://", "://reader:secret@") for root in day.settings.aia_roots)
+    day.settings = day.settings.model_copy(update={"aia_roots": secret})
+    day.fetch()
+    assert statuses(day) == ["ok"] * 4
+    cut_off = deploy(aia_roots=("http://reader:secret@127.0.0.1:9",), attempts=1, **ONE)
+    with pytest.raises(OutageError, match=r"http://127\.0\.0\.1:9: ") as caught:
+        cut_off.fetch("AIA")
+    rows = [*day.ledger(), *cut_off.ledger()]
+    assert "secret" not in "\n".join([str(caught.value), *map(repr, rows), *cut_off.lines])
+
+
+def test_absences_at_another_root_are_not_believed(faulty: Archive, deploy: Deploy) -> None:
+    day = deploy(faulty, **ONE)
+    roots = day.settings.aia_roots
+    day.settings = day.settings.model_copy(update={"aia_roots": (f"{roots[0]}/elsewhere",)})
+    day.fetch()
+    assert statuses(day) == ["missing"] * 4
+    day.settings = day.settings.model_copy(update={"aia_roots": roots})
+    day.fetch()
+    assert statuses(day) == ["ok"] * 4
 
 
 def test_another_tolerance_counts_at_once(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:

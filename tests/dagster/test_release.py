@@ -43,7 +43,8 @@ from sdoml_dagster import layout, publish
 from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.constants import freeze
 from sdoml_dagster.fit import fit_store
-from sdoml_dagster.markdown import percent, public, size_category, size_text
+from sdoml_dagster.markdown import percent, size_category, size_text
+from sdoml_dagster.mirror import public
 from sdoml_dagster.pack import pack_day
 from sdoml_dagster.publish import Release, ReleaseRequest
 from sdoml_dagster.released_days import day_list

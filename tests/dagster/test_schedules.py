@@ -188,6 +188,15 @@ def test_a_tick_that_finds_every_day_complete_says_so(
     assert said.skip_message == "every day of the look-back window is complete or under way"
 
 
+def test_without_constants_a_tick_asks_for_nothing_and_says_what_to_run(
+    window: None, clockwork: Clockwork
+) -> None:
+    assert clockwork.tick(TICK) == []
+    schedule = clockwork.schedule
+    (last,) = clockwork.instance.get_ticks(schedule.get_remote_origin_id(), schedule.selector_id)
+    assert "run ingest for some days, then fit_normalization" in str(last.skip_reason)
+
+
 def test_a_day_of_one_instrument_is_complete_without_the_other(
     window: None, materialize: Materialize
 ) -> None:

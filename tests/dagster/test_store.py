@@ -356,7 +356,7 @@ class TestS3:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
-        with pytest.raises(StoreError, match=r"^s3://data needs the extra 's3': pip install"):
+        with pytest.raises(SettingError, match=r"^SDOML_STORE=s3://data needs the extra 's3'"):
             Store("s3://data")
 
     def test_a_missing_bucket_is_one_clear_line(self, s3: Any) -> None:

@@ -21,7 +21,7 @@ from sdoml_core.errors import SdomlError
 from sdoml_core.hmi import decode_hmi
 from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive import ArchiveClient, FrameMissingError
-from sdoml_dagster.constants import freeze, refuse_unasked_fit
+from sdoml_dagster.constants import freeze, needed_normalization, refuse_unasked_fit
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.failures import InterruptedRunError, failures_explained
 from sdoml_dagster.fetch import fetch_day
@@ -172,6 +172,14 @@ class Provoker:
         shutil.copy(self.root / "normalization/current.json", folder / "normalization.json")
         SDOMLlite(folder, CHANNELS)
 
+    def damaged_index(self, name: str) -> None:
+        """A shard beside which something else has the name of its index."""
+        folder = self.folder / f"with-{name}"
+        folder.mkdir()
+        shutil.copy(next(self.root.glob("shards/*/*-03-01.tar")), folder)
+        (folder / name).write_bytes(b"<html>")
+        SDOMLlite(folder, CHANNELS)
+
     def mix(self, then: Callable[[], object]) -> None:
         before = self.store.read("normalization/current.json")
         other = fit_store(Settings.load(normalization="max"), self.store).normalization
@@ -239,6 +247,7 @@ class Provoker:
         yield lambda: self.pack(NEVER)
         yield lambda: self.pack(ONE, channels="AIA_0171,AIA_0304,HMI_M")
         yield lambda: fit_store(self.settings, Store(str(self.folder / "none")))
+        yield lambda: needed_normalization(Store(str(self.folder / "none")))
         yield self.remove("normalization/current.json", lambda: self.pack(ONE))
         yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
         yield lambda: self.publish(first_day=date(2030, 1, 1))
@@ -285,6 +294,8 @@ class Provoker:
         yield lambda: SDOMLlite(self.root, CHANNELS)
         yield lambda: SDOMLlite(self.root / "normalization/current.json", CHANNELS)
         yield self.unfinished
+        yield lambda: self.damaged_index("index.parquet")
+        yield lambda: self.damaged_index("sdoml-lite-2024-03-01.parquet")
         yield lambda: self.by_hand(("2024/03/01/0000.AIA_0171", 64), ("2024/03/01/0015.HMI_M", 32))
         yield lambda: SDOMLlite("http://127.0.0.1:9/shards", CHANNELS)
         yield lambda: self.load(["AIA_4500"])

@@ -95,7 +95,7 @@ def test_without_torch_the_import_names_the_remedy():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "ImportError: sdoml_core.loader needs PyTorch" in run.stderr
-    assert "pip install sdoml-lite[loader]" in run.stderr
+    assert "pip install -e '.[loader]'" in run.stderr
 
 
 def test_shards_and_indexes_do_without_torch_and_astropy():

@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 
 import pytest
-from synthetic_shards import FIRST, VERSION, write_day
+from synthetic_shards import FIRST, VERSION, write_day, write_release
 
 from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
 from sdoml_core.loader import SDOMLlite, sources
@@ -151,7 +151,7 @@ def test_the_index_of_another_shard_is_refused(tmp_path):
     path = tmp_path / f"sdoml-lite-{FIRST}"
     for suffix in (".tar", ".parquet"):
         path.with_suffix(suffix).rename(tmp_path / f"other{suffix}")
-    with pytest.raises(DamagedFileError, match=r"other\.tar .* is the index of sdoml-lite-2022"):
+    with pytest.raises(DamagedFileError, match=r"other\.parquet .* is the index of sdoml-lite"):
         SDOMLlite(tmp_path)
 
 
@@ -159,8 +159,29 @@ def test_a_damaged_day_is_named(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.parquet").write_bytes(b"<html>")
-    with pytest.raises(DamagedFileError, match=r"sdoml-lite-2022-11-01\.tar in .*not an index"):
+    with pytest.raises(DamagedFileError, match=r"-01\.parquet in .*: not a Parquet file.*; build"):
         SDOMLlite(tmp_path)
+
+
+def test_a_damaged_index_of_a_release_is_named(tmp_path):
+    write_release(tmp_path, 1)
+    (tmp_path / "index.parquet").write_bytes(b"<html>")
+    with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; make the release again$"):
+        SDOMLlite(tmp_path)
+
+
+def test_an_index_whose_shard_has_gone_is_told_of(tmp_path):
+    for day in days(2):
+        write_day(tmp_path, day)
+    (tmp_path / f"sdoml-lite-{FIRST}.tar").unlink()
+    with pytest.warns(UserWarning, match=f"their shards have gone: sdoml-lite-{FIRST}.parquet$"):
+        assert len(SDOMLlite(tmp_path)) == 20
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    write_day(tmp_path / "days", FIRST)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(SDOMLlite("~/days")) == 20
 
 
 def test_an_empty_day_does_no_harm(tmp_path):

@@ -109,6 +109,15 @@ def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
     assert flat(before) + after == expected
 
 
+def test_what_is_no_dataset_or_no_number_is_refused_at_once(dataset):
+    with pytest.raises(DatasetError, match=r"a BatchLoader reads an SDOMLlite, .* not 'data/s"):
+        BatchLoader("data/shards")
+    with pytest.raises(DatasetError, match="batch_size must be a whole number from 1 on, not '8'"):
+        BatchLoader(dataset, "8")
+    with pytest.raises(DatasetError, match=r"a channel is named by text .*, not by 171"):
+        SDOMLlite(dataset.data_dir, [171])
+
+
 def test_an_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
     def fail(*_, **__):
         raise DamagedFileError("planted")
