@@ -25,7 +25,8 @@ FRAME_FIELDS: Final = [
 
 RELEASE_INDEX = "index.parquet"
 RELEASE_CONSTANTS = "normalization.json"
-"""Files of a release: the constants are its first, the index is nearly its last."""
+RELEASE_SUMS = "SHA256SUMS"
+"""Files of a release: the constants are its first, the index is nearly its last, the sums are."""
 
 
 def consolidate(indexes: Iterable[Index]) -> bytes:

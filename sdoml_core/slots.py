@@ -54,7 +54,8 @@ def candidate_minutes(
         return (paired,)
     # The last slot of a day may be nearer to the next midnight than the cadence.
     apart = DAY_MINUTES % cadence_minutes or cadence_minutes
-    reach = min(tolerance_minutes, (apart - 1) // 2)
+    # Of an odd cadence, every second one is paired a minute earlier.
+    reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
 

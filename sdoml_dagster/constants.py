@@ -56,7 +56,7 @@ def refuse_unasked_fit(store: Store) -> Normalization | None:
     MissingInputError
         Where there are shards, and the constants by which they were normalised have gone.
     """
-    if not store.find("shards"):
+    if not layout.shard_files(store):
         return None
     current = current_normalization(store)
     if current is None:

@@ -126,9 +126,8 @@ def count_frames(
         tables |= used
         slots = expected_slots(settings, day)
         for channel in channels:
-            expected = {slot for slot, name in fates if name == channel} or (
-                set(slots) if channel in settings.channels else set()
-            )
+            expected = {slot for slot, name in fates if name == channel}
+            expected |= set(slots) if channel in settings.channels else set()
             expected |= {slot for slot, name in built.get(day, ()) if name == channel}
             outcome: Counter[str] = Counter()
             for slot in expected:

@@ -79,9 +79,7 @@ def days_in(store: Store) -> list[date]:
         for month in store.folders(f"{root}/{year}")
         for day in store.folders(f"{root}/{year}/{month}")
     }
-    for year in store.folders("shards"):
-        found |= {name.rpartition(".")[0][-10:] for name in store.sizes(f"shards/{year}")}
-    return sorted(filter(None, map(parse_day, found)))
+    return sorted({*filter(None, map(parse_day, found)), *shard_files(store)})
 
 
 def parse_day(text: str) -> date | None:

@@ -18,6 +18,9 @@ from typing import IO, BinaryIO
 TEMPORARY = ".partial"
 """Ending of temporary names."""
 
+_NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
+"""What a file system says that has no hard links, or no more of them."""
+
 _LONG = 32 << 20
 """Bytes from which on the disk follows a write while it goes on."""
 
@@ -46,9 +49,21 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
             if overwrite:
                 temporary.replace(target)
             else:
-                target.hardlink_to(temporary)
+                _claim(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _claim(temporary: Path, target: Path) -> None:
+    """Give a file a name that nothing has; ``FileExistsError`` where something has it."""
+    try:
+        target.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # The name is taken first, empty for a moment: there is no better way without links.
+        with target.open("xb"):
+            temporary.replace(target)
 
 
 def link(source: Path, target: Path) -> bool:
@@ -67,7 +82,7 @@ def link(source: Path, target: Path) -> bool:
             if not source.exists():
                 raise
         except OSError as error:
-            if error.errno in {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}:
+            if error.errno in _NO_LINKS:
                 return False
             raise
         else:

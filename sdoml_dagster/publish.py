@@ -18,7 +18,7 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError, SettingError
 from sdoml_core.index import Index
 from sdoml_core.parquet import SHARD_NAME
-from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolidate
+from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS, consolidate
 from sdoml_dagster import layout
 from sdoml_dagster.card import Card
 from sdoml_dagster.coverage import ReleaseCoverage, count_frames, days_between
@@ -36,8 +36,6 @@ from sdoml_dagster.released_days import (
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.shard_sheet import shard_frame
 from sdoml_dagster.store import Store
-
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def publish(
     )
 
     folder = layout.release_folder(request.name)
-    for name in (SUMS, RELEASE_INDEX):
+    for name in (RELEASE_SUMS, RELEASE_INDEX):
         store.delete(f"{folder}/{name}")
     store.sweep(folder)
     # First, so that shards without an index can be told for a release that is not finished.
@@ -167,7 +165,7 @@ def publish(
         store.write(f"{folder}/{name}", data)
         hashes[name] = hashlib.sha256(data).hexdigest()
     sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
-    store.write(f"{folder}/{SUMS}", sums)
+    store.write(f"{folder}/{RELEASE_SUMS}", sums)
     return Release(folder, card, coverage, sums)
 
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS
-from sdoml_core.errors import DamagedFileError
+from sdoml_core.errors import DamagedFileError, MissingInputError
 from sdoml_core.ledger import RawRow
 from sdoml_dagster import layout
 from sdoml_dagster.jobs import daily_update
@@ -63,7 +63,7 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 def is_complete(settings: Settings, store: Store, day: date) -> bool:
     """Whether a day's shard has all its frames, and the archive is to publish no more of them."""
     from sdoml_core.index import decode_index
-    from sdoml_dagster.day_tables import read_ledger
+    from sdoml_dagster.day_tables import asked_for, read_ledger
     from sdoml_dagster.leftovers import leftovers
 
     data = store.read_if_there(layout.shard_index(day))
@@ -76,9 +76,9 @@ def is_complete(settings: Settings, store: Store, day: date) -> bool:
                 ledger = read_ledger(store, day, instrument)
                 if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
                     return False
-                rows += ledger
+                rows += asked_for(ledger, f"raw of {instrument}", day, instrument, settings)
         return not leftovers(store, day, rows, decode_index(data))
-    except DamagedFileError:  # it is made anew where the day is
+    except (DamagedFileError, MissingInputError):  # it is made anew, or for these settings
         return False
 
 

@@ -10,6 +10,7 @@ Nothing is thrown away: a raw frame may be worth more than the archive's answer.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,6 +23,7 @@ from sdoml_core.errors import DamagedFileError, NormalizationError, StoreError
 from sdoml_core.index import Index, decode_index
 from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 from sdoml_core.normalization import from_json
+from sdoml_core.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
 from sdoml_core.sketch_file import decode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.frames import NPY_HEADER_BYTES
@@ -83,7 +85,7 @@ def verify_store(
         progress.step("damaged" if part.damages else "ok")
     outcome.include(_verify_constants(store))
     for path in store.find("releases"):
-        if path.endswith("/SHA256SUMS"):
+        if path.endswith(f"/{RELEASE_SUMS}"):
             outcome.include(_confirmed(_verify_release, store, path))
     return outcome
 
@@ -121,7 +123,9 @@ def mark(store: Store, damages: Iterable[Damage]) -> None:
     for damage in damages:
         for path in (damage.marker, damage.path):
             if path is not None and store.exists(path):
-                store.move(path, f"damaged/{path}")
+                names = itertools.chain([path], (f"{path}.{n}" for n in itertools.count(2)))
+                kept = next(name for name in names if not store.exists(f"damaged/{name}"))
+                store.move(path, f"damaged/{kept}")
 
 
 def _verify_raw(store: Store, day: date, instrument: Instrument) -> Verification:
@@ -198,10 +202,20 @@ def _verify_release(store: Store, sums: str) -> Verification:
     outcome = Verification()
     folder = sums.rpartition("/")[0]
     remedy = f"release {folder.removeprefix('releases/')}"
-    listed = store.read_if_there(sums) or b""  # gone: the release is being made
+    listed = store.read_if_there(sums)
+    if listed is None:  # the release is being made
+        return outcome
+    needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
+    needed |= {RELEASE_INDEX, RELEASE_CONSTANTS}
     for line in listed.decode(errors="replace").splitlines():
         sha256, _, name = line.partition("  ")
+        if "/" in name or not name:
+            outcome.damages.append(Damage(sums, f"has a line {line!r}", remedy))
+            continue
+        needed.discard(name)
         _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
+    if needed:
+        outcome.damages.append(Damage(sums, f"lacks {', '.join(sorted(needed))}", remedy))
     return outcome
 
 

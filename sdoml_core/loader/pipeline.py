@@ -1,5 +1,6 @@
 """Reading ahead with threads: positioned reads hold no lock, so threads are all it takes."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +38,7 @@ class BatchSource(Protocol):
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse numbers of threads or batches that cannot be.
+    """Refuse numbers of threads, batches or frames that cannot be.
 
     Raises
     ------
@@ -80,7 +81,8 @@ def read_ahead(
         while ahead:
             yield _finished(*ahead.popleft())
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # As the interpreter ends, the pool's own module may have gone.
+        pool.shutdown(wait=True, cancel_futures=not sys.is_finalizing())
 
 
 def _finished(futures: list[Future[None]], pending: Pending, position: int) -> tuple[Any, int]:

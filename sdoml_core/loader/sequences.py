@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, default_collate
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.buffers import Buffers
 from sdoml_core.loader.dataset import SDOMLlite
-from sdoml_core.loader.pipeline import Pending
+from sdoml_core.loader.pipeline import Pending, check_counts
 from sdoml_core.loader.report import cadence_of
 from sdoml_core.loader.times import iso, parse_duration
 
@@ -78,6 +78,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             raise DatasetError(f"unknown gap policy {gaps!r}; there are {', '.join(GAPS)}")
         if (gaps == "hold") != (max_age is not None):
             raise DatasetError("max_age belongs to gaps='hold', which needs it")
+        check_counts(past=past, future=future)
         if past < 1 or (horizon is not None and future < 1):
             raise DatasetError(f"past and future must be at least 1, not {past} and {future}")
         slots = dataset.reader.catalog.slots

@@ -60,9 +60,9 @@ class ShardDataset(IterableDataset[Any]):
         threads: int = 2,
         prefetch: int = 2,
     ):
+        check_counts(threads=threads, prefetch=prefetch, buffer=buffer)
         if buffer < 1:
             raise DatasetError(f"buffer must be at least 1, not {buffer}")
-        check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

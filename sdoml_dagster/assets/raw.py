@@ -37,7 +37,10 @@ def build_raw_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
 def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
     channels = [channel.name for channel in settings.channels_of(instrument)]
-    tolerance = {"tolerance": settings.aia_tolerance_minutes} if instrument == "AIA" else {}
+    recipe: dict[str, object] = {}
+    if instrument == "AIA":
+        recipe["tolerance"] = settings.aia_tolerance_minutes
+        recipe["missing"] = settings.max_missing_fraction
 
     @dg.asset(
         name=f"raw_{instrument.lower()}",
@@ -46,7 +49,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         kinds={"fits" if instrument == "AIA" else "image", "parquet"},
         pool="jsoc",
         code_version=code_version(
-            "1", channels=",".join(channels), cadence=settings.cadence_minutes, **tolerance
+            "1", channels=",".join(channels), cadence=settings.cadence_minutes, **recipe
         ),
         metadata={"dagster/column_schema": column_schema(RAW_LEDGER)},
         **daily(settings),

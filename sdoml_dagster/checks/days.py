@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.resources import StoreResource
@@ -64,10 +65,18 @@ def build_day_checks(
             opened = store.open()
             for name, (_, check) in checks.items():
                 if name in selected:
-                    findings = {day: check(opened, day, settings) for day in days}
+                    findings = {day: _judged(check, opened, day, settings) for day in days}
                     yield from _results(asset, name, findings, each=not context.has_partition_key)
 
     return run_checks
+
+
+def _judged(check: Check, store: Store, day: date, settings: Settings) -> Finding:
+    """What a check finds; that it has nothing to look at, or something damaged, is a finding."""
+    try:
+        return check(store, day, settings)
+    except (DamagedFileError, MissingInputError, NormalizationError) as error:
+        return Finding(passed=False, severe=True, description=str(error))
 
 
 def _results(

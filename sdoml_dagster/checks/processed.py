@@ -151,7 +151,10 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
                 f"middle ({disk.x:+.1f} right, {disk.y:+.1f} down)"
             )
         elif not low <= radius <= high:
-            wrong.append(f"{row.channel} {row.slot:%H:%M}: radius is {radius * 976:.0f}″, not 976″")
+            wrong.append(
+                f"{row.channel} {row.slot:%H:%M}: radius is {radius * TARGET_RADIUS:.0f}″, "
+                f"not {TARGET_RADIUS:.0f}″"
+            )
     return Finding(
         passed=not wrong,
         severe=True,

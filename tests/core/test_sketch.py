@@ -319,3 +319,10 @@ def test_a_value_that_float32_rounds_up_to_the_maximum_is_still_below_it() -> No
     assert sketch.fraction_above(1.99) == 0.75
     assert sketch.fraction_above(2 - 1e-9) == 0.75
     assert sketch.fraction_above(2) == 0
+
+
+def test_within_a_bin_pixels_are_spread_evenly() -> None:
+    # All in the bin from 1 to 1 + 2^-7, of which the sketch knows the ends.
+    sketch = Sketch.of(np.linspace(1, 1.007, 101).astype(np.float32))
+    assert sketch.fraction_above(1.0035) == pytest.approx(0.5, abs=0.01)
+    assert sketch.fraction_above(1.00525) == pytest.approx(0.25, abs=0.01)

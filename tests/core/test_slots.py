@@ -70,7 +70,7 @@ def test_zero_tolerance_is_strict_and_hmi_never_has_stand_ins() -> None:
     )
 
 
-@pytest.mark.parametrize("cadence", [2, 4, 6, 8, 12, 15, 30, 75, 210, 285])
+@pytest.mark.parametrize("cadence", [2, 4, 6, 8, 12, 15, 30, 45, 75, 105, 210, 285])
 def test_no_frame_serves_two_slots(cadence: int) -> None:
     claimed: dict[datetime, datetime] = {}
     days = (DAY, DAY + timedelta(days=1))

@@ -11,7 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
-from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
+from sdoml_core.errors import (
+    DamagedFileError,
+    MissingInputError,
+    NormalizationError,
+    SettingError,
+    StoreError,
+)
 from sdoml_core.index import decode_index
 from sdoml_core.ledger import RAW_LEDGER
 from sdoml_core.normalization import from_json, normalize
@@ -245,6 +251,22 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
         fit_store(larger, fetched)
     with pytest.raises(NormalizationError, match="is for 64 pixels, not 128"):
         pack(larger, fetched)
+
+
+def test_an_index_never_lies_beside_a_shard_that_it_does_not_describe(
+    settings: Settings, fetched: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("killed between the two")
+
+    process(settings, fetched)
+    fit(settings, fetched)
+    before = pack(settings, fetched)
+    monkeypatch.setattr("sdoml_dagster.pack.encode_index", fail)
+    with pytest.raises(StoreError):
+        pack(settings.model_copy(update={"dtype": "float16"}), fetched)
+    assert fetched.read(layout.shard(DAY)) != before
+    assert not fetched.exists(layout.shard_index(DAY))
 
 
 def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched: Store) -> None:

@@ -203,6 +203,16 @@ def test_an_outage_is_asked_again_at_once(faulty: Archive, plan: Faulty, deploy:
     assert statuses(day) == ["ok"] * 4
 
 
+def test_an_outage_after_an_absence_leaves_the_question_open(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
+    plan.hit({NAME: Fault.NOT_FOUND, AROUND[0]: Fault.SERVER_ERROR})
+    day = deploy(faulty, **ONE)
+    with pytest.raises(OutageError, match="1 of 4 AIA frames"):
+        day.fetch()
+    assert statuses(day) == ["ok", "outage", "ok", "ok"]
+
+
 def test_neighbours_stand_in_by_their_distance_and_say_so(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:

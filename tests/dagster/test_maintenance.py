@@ -12,10 +12,13 @@ import pytest
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.ledger import RAW_LEDGER
+from sdoml_dagster import layout
 from sdoml_dagster.demo.archive import Archive
 from sdoml_dagster.prune import prune_raw
+from sdoml_dagster.publish import ReleaseRequest, publish
 from sdoml_dagster.schedules import is_complete
-from sdoml_dagster.verify import Verification, mark, verify_store
+from sdoml_dagster.store import Store
+from sdoml_dagster.verify import Verification, mark, verify_day, verify_store
 from tests.dagster.conftest import DAILY, Materialize
 from tests.faults.conftest import DAY, Deploy, Deployment, deploy
 
@@ -112,6 +115,60 @@ def test_frames_cut_short_and_constants_under_another_name_are_found(day: Deploy
             f"holds the constants of version {version.stem}",
         ),
     ]
+
+
+@pytest.fixture
+def released(day: Deployment) -> Deployment:
+    publish(ReleaseRequest(), settings=day.settings, store=day.store, report=print)
+    assert verify(day).damages == []
+    return day
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda sums: b"", "lacks index.parquet, normalization.json, sdoml-lite-1.tar"),
+        (lambda sums: b"".join(sums.splitlines(keepends=True)[:-1]), "lacks sdoml-lite-1.tar"),
+        (lambda sums: sums + b"0  ../../raw\n", "has a line '0  ../../raw'"),
+        (lambda sums: sums + b"0\n", "has a line '0'"),
+    ],
+)
+def test_sums_that_leave_out_a_file_or_lead_elsewhere_are_damaged(
+    released: Deployment, change: Callable[[bytes], bytes], said: str
+) -> None:
+    sums = released.folder / "releases/sdoml-lite/SHA256SUMS"
+    sums.write_bytes(change(sums.read_bytes()))
+    (damage,) = verify(released).damages
+    assert (damage.path, damage.reason) == ("releases/sdoml-lite/SHA256SUMS", said)
+    assert damage.remedy == "release sdoml-lite"
+
+
+def test_what_is_marked_twice_is_kept_twice(day: Deployment) -> None:
+    frame = next((day.folder / RAW).glob("*.fits"))
+    for content in (b"first", b"second"):
+        frame.write_bytes(content)
+        mark(day.store, verify(day).damages)
+    kept = sorted((day.folder / "damaged" / RAW).glob("*.fits*"))
+    assert [path.read_bytes() for path in kept] == [b"first", b"second"]
+
+
+def test_a_file_that_is_being_made_anew_is_looked_at_twice(
+    day: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = layout.shard_index(DAY)
+    whole = day.store.read(index)
+    day.store.write(index, b"cut")
+    looked = []
+
+    def look(store: Store, day_: date) -> Verification:
+        looked.append(day_)
+        found = verify_day(store, day_)
+        store.write(index, whole)  # another run publishes it meanwhile
+        return found
+
+    monkeypatch.setattr("sdoml_dagster.verify.verify_day", look)
+    assert verify(day).damages == []
+    assert looked == [DAY, DAY]
 
 
 def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive: Archive) -> None:

@@ -227,6 +227,24 @@ def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
     assert not is_complete(settings, store, day)
 
 
+def test_an_outage_on_record_makes_a_day_due(built: dg.DagsterInstance, settings: Settings) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    first, *others = read_ledger(store, day, "HMI") or []
+    out = replace(first, status="outage", file=None, sha256=None)
+    store.write(layout.raw_ledger(day, "HMI"), RAW_LEDGER.encode([out, *others]))
+    assert not is_complete(settings, store, day)
+
+
+def test_a_day_made_for_fewer_channels_or_slots_is_due(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    assert is_complete(settings, store, day)
+    wider = Settings.load(channels=(*settings.channels, "AIA_0304"))
+    assert not is_complete(wider, store, day)
+    assert not is_complete(Settings.load(cadence_minutes=180), store, day)
+
+
 def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:

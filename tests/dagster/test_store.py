@@ -247,6 +247,19 @@ class TestFolder:
         assert not (tmp_path / "a").samefile(tmp_path / "b")
         assert [path.name for path in sorted(tmp_path.iterdir())] == ["a", "b"]
 
+    def test_where_there_are_no_hard_links_a_name_is_created_once_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        store = Store(str(tmp_path))
+        assert store.create("mark", b"first")
+        assert not store.create("mark", b"second")
+        assert store.read("mark") == b"first"
+        assert [path.name for path in tmp_path.iterdir()] == ["mark"]
+
     def test_a_link_that_fails_otherwise_is_one_clear_line_and_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -158,7 +158,7 @@ def test_a_release_of_one_sample_has_a_cadence_all_the_same(table, folder, tmp_p
     (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
     (tmp_path / "index.parquet").write_bytes(parquet(table.slice(2, 1)))
     dataset = SDOMLlite(tmp_path, CHANNELS)
-    assert "1 of 1 slots every 15 min, in 1 shards" in repr(dataset)
+    assert "1 of 1 slots every 15 min, in 1 shard\n" in repr(dataset)
     assert dataset.coverage().frames == {"AIA_0193": (1,), "HMI_M": (1,)}
 
 
