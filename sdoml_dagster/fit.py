@@ -1,6 +1,5 @@
 """Constants of a store's processed days, from their sketches: no pixel is read."""
 
-import re
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,9 +11,6 @@ from sdoml_core.sketch_file import decode_sketches
 from sdoml_dagster import layout
 from sdoml_dagster.settings import Settings
 from sdoml_dagster.store import Store
-
-_NAMES = "|".join(instrument.lower() for instrument in INSTRUMENTS)
-_DAY_FILE = re.compile(rf"processed/(\d{{4}}/\d\d/\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +81,6 @@ def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, S
 
 def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
     """Days with any processed file, in order; whether every instrument's sketches are there."""
-    found: dict[date, set[str]] = {}
-    for path in store.find("processed"):
-        match = _DAY_FILE.fullmatch(path)
-        if match and (day := layout.parse_day(match[1].replace("/", "-"))):
-            instruments = found.setdefault(day, set())
-            if match[2]:
-                instruments.add(match[2])
+    found = layout.processed_files(store)
     needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
     return {day: needed <= found[day] for day in sorted(found)}

@@ -3,11 +3,13 @@
 import re
 from datetime import date
 
-from sdoml_core.channels import Channel, Instrument
+from sdoml_core.channels import INSTRUMENTS, Channel, Instrument
 from sdoml_dagster.store import Store
 
 CURRENT_NORMALIZATION = "normalization/current.json"
 
+_NAMES = "|".join(instrument.lower() for instrument in INSTRUMENTS)
+_PROCESSED_PATH = re.compile(rf"processed/(\d{{4}}/\d\d/\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
 _SHARD_PATH = re.compile(r"shards/\d{4}/sdoml-lite-(\d{4}-\d{2}-\d{2})\.(tar|parquet)")
 
 
@@ -54,6 +56,16 @@ def shard(day: date) -> str:
 def shard_index(day: date) -> str:
     """The index beside a day's shard."""
     return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
+
+
+def processed_files(store: Store) -> dict[date, set[str]]:
+    """Instruments whose sketches are there, in lower case, for each day with a processed file."""
+    found: dict[date, set[str]] = {}
+    for path in store.find("processed"):
+        match = _PROCESSED_PATH.fullmatch(path)
+        if match and (day := parse_day(match[1].replace("/", "-"))):
+            found.setdefault(day, set()).update(filter(None, [match[2]]))
+    return found
 
 
 def shard_files(store: Store) -> dict[date, set[str]]:

@@ -264,3 +264,17 @@ def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
     assert run("prune_raw", dry_run=False).success
     assert not list(store.rglob("*.fits"))
     assert run("verify_store").success
+
+
+def test_a_store_with_nothing_in_it_is_not_called_intact(
+    environment: dict[str, str], instance: dg.DagsterInstance
+) -> None:
+    from sdoml_dagster.definitions import build_defs
+    from sdoml_dagster.settings import Settings
+
+    job = build_defs(Settings.load()).resolve_job_def("verify_store")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    (event,) = result.get_step_failure_events()
+    assert event.step_failure_data.user_failure_data is not None
+    said = str(event.step_failure_data.user_failure_data.description)
+    assert said.endswith(f"is SDOML_STORE={environment['SDOML_STORE']} right?")

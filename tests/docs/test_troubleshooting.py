@@ -233,6 +233,7 @@ class Provoker:
         ):
             yield lambda options=options: on_the_command_line(options)
         yield interrupted
+        yield without_the_extra
 
     def sketches(self) -> object:
         return day_sketches(self.store, ONE, "AIA")
@@ -368,6 +369,12 @@ def interrupted() -> None:
             raise KeyboardInterrupt
     except InterruptedRunError as error:
         raise SdomlError(str(error)) from None
+
+
+def without_the_extra() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
+        Store("s3://bucket")
 
 
 def with_variable(name: str, value: str) -> None:
