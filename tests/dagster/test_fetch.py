@@ -175,6 +175,22 @@ def test_missing_is_believed_for_a_while_and_then_asked_again(
     assert statuses(day) == ["ok"] * 4
 
 
+def test_an_absence_that_was_confirmed_is_believed_anew(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
+    plan.lose(NAME)
+    day = deploy(faulty, aia_tolerance_minutes=0, **ONE)
+    day.fetch()
+    age(day, 21)
+    count = len(faulty.log.requests)
+    day.fetch()
+    day.fetch()
+    assert set(asked(faulty, count)) == {NAME}
+    confirmed = len(faulty.log.requests)
+    day.fetch()
+    assert asked(faulty, confirmed) == []
+
+
 def test_a_stand_in_gives_way_to_the_frame_that_appears_late(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:

@@ -127,6 +127,15 @@ def test_a_pass_that_was_left_is_not_taken_up_again():
     assert one != two
 
 
+def test_a_pass_that_was_left_begins_anew_where_its_epoch_is_set():
+    (sampler,) = samplers(40, 8, 1)
+    batches = iter(sampler)
+    first = next(batches)
+    next(batches)
+    sampler.set_epoch(0)
+    assert next(iter(sampler)) == first
+
+
 def test_set_epoch_keeps_the_place_of_a_loaded_state():
     (sampler,) = samplers(40, 8, 1)
     state = sampler.state_dict() | {"epoch": 4, "position": 24}
