@@ -42,6 +42,9 @@ NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
 }
 
+OF_A_STORE = {"docs/storage.md"}
+"""Pages for readers who have a store already."""
+
 NOT_RUN_PYTHON = {"s3://my-bucket": "there is no such bucket; tests/loader/test_remote.py plays S3"}
 
 
@@ -124,8 +127,14 @@ RUNNABLE = [
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUNNABLE, ids=NAMES.get)
-def test_the_shell_commands_of_a_page_run(page: Path, tmp_path: Path, archive: object) -> None:
-    prepare(tmp_path)
+def test_the_shell_commands_of_a_page_run(
+    page: Path, tmp_path: Path, archive: object, request: pytest.FixtureRequest
+) -> None:
+    if NAMES[page] in OF_A_STORE:
+        built = request.getfixturevalue("built")
+        shutil.copytree(built, tmp_path, symlinks=True, dirs_exist_ok=True)
+    else:
+        prepare(tmp_path)
     for body in blocks(page, "yaml"):
         if name := re.match(r"# (\w+\.yaml)\n", body):
             (tmp_path / name[1]).write_text(body)
