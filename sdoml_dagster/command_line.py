@@ -8,6 +8,7 @@ from types import TracebackType
 
 import dagster as dg
 from dagster._check import CheckError
+from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelectionError
 
 from sdoml_core.errors import SettingError
 from sdoml_dagster import console
@@ -50,6 +51,8 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
     text = str(error).removeprefix("Failure condition: ")
     if isinstance(error, SettingError | dg.DagsterInvalidConfigError):
         return text
+    if isinstance(error, DagsterInvalidAssetSelectionError):
+        return f"{text}: names of assets are separated by commas, as in --select raw_aia,raw_hmi"
     if isinstance(error, dg.DagsterInvalidSubsetError | CheckError) and "partition" in text:
         return None if settings is None else _about_days(text, settings)
     if isinstance(error, dg.DagsterInvalidSubsetError):

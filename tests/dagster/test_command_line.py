@@ -58,6 +58,16 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
             {},
             ["until", "first_day", "last_day"],
         ),
+        (
+            ["--select", "raw_aia raw_hmi", *DAY],
+            {},
+            ["raw_aia raw_hmi: names of assets are separated by commas"],
+        ),
+        (
+            ["--select", "raw_hmi", "--partition", "2098-01-01"],
+            {"SDOML_END": "2099-01-01"},
+            ["to 2098-12-31, those that are over (SDOML_START"],
+        ),
     ],
     ids=[
         "no day",
@@ -71,6 +81,8 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
         "no asset",
         "setting",
         "config",
+        "spaces",
+        "future",
     ],
 )
 def test_a_mistake_on_the_command_line_is_a_line_and_a_remedy(
