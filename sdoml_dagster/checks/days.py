@@ -98,13 +98,13 @@ def _results(
                 metadata=finding.metadata,
                 partition=day.isoformat(),
             )
-    worst = max(findings.values(), key=lambda finding: (not finding.passed, finding.severe))
+    which, worst = max(findings.items(), key=lambda item: (not item[1].passed, item[1].severe))
     yield dg.AssetCheckResult(
         asset_key=asset,
         check_name=name,
         passed=worst.passed,
         severity=worst.severity,
-        description=worst.description,
+        description=f"{which}: {worst.description}" if each else worst.description,
         metadata=worst.metadata,
     )
 

@@ -61,6 +61,8 @@ def test_each_day_of_a_range_has_its_own_files_metadata_and_findings(
     result = materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[2]))
     assert result.success
     found = findings(result)
+    overall = found["processed_aia.coverage", "None"]
+    assert str(overall.description).startswith("2024-03-"), "it says which day is the worst"
     for day in DAYS:
         assert Path(settings.store, f"shards/2024/sdoml-lite-{day}.tar").is_file()
         assert found["shards.readable", day].passed
