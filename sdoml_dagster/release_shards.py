@@ -65,7 +65,7 @@ class ShardMaker:
 
     def _link(self, path: str, name: str, day: BuiltDay) -> Index:
         self._store.link_or_copy(layout.shard(day.day), path)
-        found = self._store.sha256(path)
+        found, _ = self._store.sha256_and_size(path)
         if found != day.index.shard_sha256:
             raise damaged(
                 self._store, day.day, f"SHA-256 {found}, its index says {day.index.shard_sha256}"

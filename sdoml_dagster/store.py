@@ -120,10 +120,6 @@ class Store:
         with self._explained("look up", path):
             return cast("datetime", self.fs.modified(self._full(path)))
 
-    def sha256(self, path: str) -> str:
-        """SHA-256 of a file's bytes, in hex."""
-        return self.sha256_and_size(path)[0]
-
     def sha256_and_size(self, path: str) -> tuple[str, int]:
         """SHA-256 of a file's bytes, in hex, and their number."""
         digest = hashlib.sha256()

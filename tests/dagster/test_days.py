@@ -202,7 +202,7 @@ def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
     sink = io.BytesIO()
     hdu.writeto(sink)
     store.write(path, sink.getvalue())
-    return store.sha256(path)
+    return store.sha256_and_size(path)[0]
 
 
 def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
