@@ -253,7 +253,7 @@ class Deployment:
         """Make the archive slow, and its counters of maxima zero."""
         (self.archive.folder / "latency").write_text(str(seconds))
         (self.archive.folder / "reset").touch()
-        until(lambda: self.counts()["max_in_flight"] == 0, "the counters to be reset", seconds=10)
+        until(lambda: self.counts()["max_in_flight"] == 0, "the counters to be reset", seconds=30)
 
     def copy_store(self) -> Path:
         """The bucket's content as a folder."""

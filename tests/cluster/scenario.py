@@ -110,7 +110,7 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
         status = cluster.backfill_status(number)
         return status if status.startswith("COMPLETED") or status == "FAILED" else None
 
-    until(lambda: has_successes(cluster, number), "all six days", seconds=240)
+    until(lambda: has_successes(cluster, number), "all six days", seconds=360)
     say("every day has a successful run")
     in_flight = int(cluster.counts()["max_in_flight"])
     runs = [run for run in cluster.runs() if run["tags"].get("dagster/backfill") == number]
@@ -127,7 +127,7 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
     say("constants fitted from the sketches of all days")
     await_runs(cluster, [cluster.launch("build_shards", day) for day in DAYS])
     say("shards packed")
-    status = until(over, "the backfill to end", seconds=150)
+    status = until(over, "the backfill to end", seconds=240)
     say(f"backfill {status}")
     together = files_of(cluster.copy_store())
     return Evidence(
@@ -196,7 +196,7 @@ def await_runs(cluster: Deployment, wanted: list[str]) -> None:
         runs = {run["runId"]: run["status"] for run in cluster.runs(runIds=wanted)}
         return runs if set(runs.values()) <= FINISHED else None
 
-    runs = until(ended, "runs to end", seconds=240)
+    runs = until(ended, "runs to end", seconds=360)
     for run, status in runs.items():
         if status != "SUCCESS":
             raise RuntimeError(f"run {run}: {status}: {cluster.messages(run)[-5:]}")

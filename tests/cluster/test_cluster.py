@@ -10,7 +10,7 @@ from tests.cluster.deployment import missing_programs
 from tests.cluster.lan import Lan, unavailable
 from tests.cluster.scenario import CONNECTIONS, DAYS, POOL, Evidence, play
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1000)]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tests.cluster.deployment import (
 from tests.cluster.lan import Host, Lan, unavailable
 from tests.cluster.scenario import FINISHED, INGEST
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
 
 POSTGRES_DAY, REDIS_DAY, QUEUED_DAY, S3_DAY = DAYS = [f"2024-03-0{day}" for day in range(1, 5)]
 SETTINGS = {
@@ -134,7 +134,7 @@ def restart_postgres(cluster: Deployment) -> None:
     await_fetching(cluster)
     stop(cluster.postgres, signal.SIGINT)  # its "fast" shutdown, which containers ask for
     log = cluster.workers[0].folder / "worker.log"
-    until(lambda: "too many retries" in log.read_text(), "Dagster to give up", seconds=60)
+    until(lambda: "too many retries" in log.read_text(), "Dagster to give up", seconds=120)
     cluster.postgres = cluster.start_postgres()
     complete(cluster, POSTGRES_DAY, run)
 
@@ -145,7 +145,7 @@ def restart_redis(cluster: Deployment) -> None:
     under_way = launch(cluster, REDIS_DAY)
     await_fetching(cluster)
     queued = launch(cluster, QUEUED_DAY)
-    until(lambda: status(cluster, queued) == "STARTING", "a run in Redis", seconds=30)
+    until(lambda: status(cluster, queued) == "STARTING", "a run in Redis", seconds=60)
     assert status(cluster, under_way) == "STARTED"
     stop(cluster.redis, signal.SIGTERM)
     time.sleep(DOWN_SECONDS)
@@ -198,7 +198,7 @@ def build_alone(single: Host) -> dict[str, bytes]:
 
 def await_fetching(cluster: Deployment) -> None:
     """Until a run has asked the archive for something."""
-    until(lambda: cluster.counts()["max_in_flight"] > 0, "a run that fetches", seconds=60)
+    until(lambda: cluster.counts()["max_in_flight"] > 0, "a run that fetches", seconds=120)
 
 
 def launch(cluster: Deployment, day: str) -> str:
@@ -209,7 +209,7 @@ def launch(cluster: Deployment, day: str) -> str:
             return cluster.launch("ingest", day)
         return None
 
-    return until(attempt, f"a run of {day}", seconds=30)
+    return until(attempt, f"a run of {day}", seconds=60)
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -229,7 +229,7 @@ def await_end(cluster: Deployment, run: str) -> str:
     return until(
         lambda: (now := status(cluster, run)) and now in FINISHED and now,
         f"the end of run {run}",
-        seconds=90,
+        seconds=180,
     )
 
 
@@ -240,7 +240,7 @@ def complete(cluster: Deployment, day: str, run: str) -> None:
     retried = until(
         lambda: cluster.runs(tags=[{"key": "dagster/root_run_id", "value": run}]),
         f"another run of {day}",
-        seconds=30,
+        seconds=60,
     )
     assert await_end(cluster, retried[0]["runId"]) == "SUCCESS"
 
