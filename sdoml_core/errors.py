@@ -13,6 +13,7 @@
     │   └── BlankFrameError                 nothing on it (black image, too many pixels missing)
     ├── OutageError (ConnectionError)       the archive cannot answer now; a later try can mend it
     ├── StoreError (OSError)                the store cannot be read or written
+    │   └── StorePathError                  its place is none that can be used so
     ├── MissingInputError (LookupError)     an upstream product is not there; names the remedy
     ├── DamagedFileError (ValueError)       a ledger, sketch, shard or index is not what was written
     ├── NormalizationError (ValueError)     constants are missing, mixed or do not fit
@@ -27,6 +28,9 @@ from typing import ClassVar, Literal
 
 class SdomlError(Exception):
     """Base of all errors raised on purpose."""
+
+    may_pass: ClassVar[bool] = False
+    """Whether a later try can mend it by itself."""
 
 
 class SettingError(SdomlError, ValueError):
@@ -71,13 +75,19 @@ class BlankFrameError(FrameError):
 class OutageError(SdomlError, ConnectionError):
     """The archive could not answer after all retries; asking again later can mend it."""
 
+    may_pass = True
+
 
 class StoreError(SdomlError, OSError):
     """The store cannot be read or written: disk full, no permission, no such bucket."""
 
+    may_pass = True
+
 
 class StorePathError(StoreError):
     """The store's place is none that can be used so; no later try mends it by itself."""
+
+    may_pass = False
 
 
 class MissingInputError(SdomlError, LookupError):

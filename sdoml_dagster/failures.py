@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sdoml_core.errors import OutageError, SdomlError, StoreError, StorePathError
+from sdoml_core.errors import SdomlError
 from sdoml_dagster.console import INTERRUPTED
 
 
@@ -25,7 +25,5 @@ def failures_explained() -> Iterator[None]:
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        mends = isinstance(error, OutageError | StoreError)
-        recoverable = mends and not isinstance(error, StorePathError)
         # The line says all; where it was raised helps nobody who reads it in the UI.
-        raise dg.Failure(str(error), allow_retries=recoverable) from None
+        raise dg.Failure(str(error), allow_retries=error.may_pass) from None

@@ -64,7 +64,9 @@ def processed_files(store: Store) -> dict[date, set[str]]:
     for path in store.find("processed"):
         match = _PROCESSED_PATH.fullmatch(path)
         if match and (day := parse_day(match[1].replace("/", "-"))):
-            found.setdefault(day, set()).update(filter(None, [match[2]]))
+            instruments = found.setdefault(day, set())
+            if match[2]:
+                instruments.add(match[2])
     return found
 
 

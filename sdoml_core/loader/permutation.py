@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.pipeline import check_counts
 
 Order = Callable[[int], NDArray[np.int64]]
 """From the number of an epoch to the order of its samples."""
@@ -113,9 +114,8 @@ class Cursor:
         world_size: int | None,
         identity: dict[str, Any],
     ):
-        whole = isinstance(batch_size, int | np.integer)
-        if batch_size is not None and (not whole or batch_size < 1):
-            raise DatasetError(f"batch_size must be a whole number from 1 on, not {batch_size!r}")
+        if batch_size is not None:
+            check_counts(1, batch_size=batch_size)
         self.rank, self.world_size = default_world(rank, world_size)
         self.batch_size = batch_size
         self.drop_last = drop_last

@@ -37,17 +37,17 @@ class BatchSource(Protocol):
         """A batch of samples, by number."""
 
 
-def check_counts(**counts: int) -> None:
+def check_counts(least: int = 0, /, **counts: int) -> None:
     """Refuse numbers of threads, batches or frames that cannot be.
 
     Raises
     ------
     DatasetError
-        For what is no whole number from 0 on; the message names it.
+        For what is no whole number from the least on; the message names it.
     """
     for name, count in counts.items():
-        if not isinstance(count, Integral) or count < 0:
-            raise DatasetError(f"{name} must be a whole number from 0 on, not {count!r}")
+        if not isinstance(count, Integral) or count < least:
+            raise DatasetError(f"{name} must be a whole number from {least} on, not {count!r}")
 
 
 def read_ahead(
