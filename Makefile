@@ -10,10 +10,10 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.base ## two days from the built-in archive to shards, and a picture of the Sun
-	$(BIN)/python -m sdoml_dagster.demo.tour
+	$(BIN)/python -m sdoml_demo.tour
 
 ui: $(VENV)/.base ## Dagster's web UI and daemon on the built-in archive
-	$(BIN)/python -m sdoml_dagster.demo.ui
+	$(BIN)/python -m sdoml_demo.ui
 
 test: $(VENV)/.dev ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -21,13 +21,13 @@ from statistics import median
 
 import requests
 
-from sdoml_core.slots import archive_path, paired_minute
-from sdoml_dagster.archive import ArchiveClient
-from sdoml_dagster.demo.frames import Frames, default_cache
-from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.partitions import expected_slots
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_core.slots import paired_minute
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.archive.tree import archive_path
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+from sdoml_demo.files import Frames, default_cache
 
 DAY = date(2024, 3, 8)
 TREE = "/data/aia/synoptic/"
@@ -84,7 +84,7 @@ def main() -> None:
     )
     frames = Frames(options.cache, absences=False)
     files = {}
-    for slot in expected_slots(settings, DAY):
+    for slot in settings.expected_slots(DAY):
         for channel in settings.channels_of("AIA"):
             path = TREE + archive_path(channel, paired_minute(channel, slot))
             data = frames.get(path)

@@ -35,10 +35,10 @@ import webdataset
 from torch.utils.data import DataLoader, Dataset
 
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS
-from sdoml_core.index import decode_index, encode_index
+from sdoml_core.formats.index import decode_index, encode_index
+from sdoml_core.formats.release_index import consolidate
+from sdoml_core.formats.shard import FrameFacts, ShardWriter
 from sdoml_core.loader import BatchLoader, SDOMLlite, shard_dataset
-from sdoml_core.release_index import consolidate
-from sdoml_core.shard import FrameFacts, ShardWriter
 
 SIX = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 SIDE = 512

@@ -29,11 +29,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sdoml_core.normalization import Normalization, fit, normalize
-from sdoml_core.sketch import Sketch, merge, merge_channels
-from sdoml_core.sketch_file import decode_sketches, encode_sketches
+from sdoml_core.formats.sketch_file import decode_sketches, encode_sketches
+from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.fit import fit
+from sdoml_core.normalization.sketch import Sketch, merge, merge_channels
+from sdoml_core.normalization.transform import normalize
 
-FRAME = Path(__file__).parents[1] / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
+FRAME = Path(__file__).parents[1] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
 BRIGHTNESS = {
     # Median DN/s of a 512² disk pixel relative to 193 Å, and the power that gives its contrast.
     "AIA_0094": (0.006, 1.25),

@@ -24,9 +24,9 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.instance import prepare_instance
-from sdoml_dagster.demo.ui import MODULE
+from sdoml_dagster.instance.home import prepare_instance
+from sdoml_demo.server import Archive
+from sdoml_demo.ui import MODULE
 
 DAYS = 6000
 START = date(2010, 5, 13)

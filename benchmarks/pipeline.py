@@ -32,21 +32,21 @@ from astropy.io import fits
 from PIL import Image
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
-from sdoml_core.degradation import DegradationTable
-from sdoml_core.ledger import RAW_LEDGER, RawRow
-from sdoml_core.members import member_name
-from sdoml_dagster import layout
-from sdoml_dagster.archive import ArchiveClient
-from sdoml_dagster.constants import freeze
-from sdoml_dagster.day_tables import read_ledger
-from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import fit_store
-from sdoml_dagster.pack import pack_day
-from sdoml_dagster.process import process_day
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
-from tests.core.reference import original_aia, original_hmi
+from sdoml_core.formats.ledger import RAW_LEDGER, RawRow
+from sdoml_core.formats.members import member_name
+from sdoml_core.frames.degradation import DegradationTable
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.pipeline.fit import fit_store
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.pipeline.pack import pack_day
+from sdoml_dagster.pipeline.process import process_day
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
+from tests.support.original import original_aia, original_hmi
 
 DAY = date(2024, 3, 8)
 CORES = 2

@@ -13,13 +13,13 @@ from datetime import date
 from pathlib import Path
 
 from sdoml_core.channels import INSTRUMENTS
-from sdoml_core.ledger import RawRow
-from sdoml_dagster.archive import ArchiveClient
-from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.frames import default_cache
-from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+from sdoml_demo.files import default_cache
+from sdoml_demo.server import Archive
 
 DAY = date(2024, 3, 8)
 

@@ -11,6 +11,7 @@
     │   ├── WrongFrameError                 intact, but another size, channel or time than asked for
     │   ├── BadQualityError                 QUALITY says that it is not a science image
     │   └── BlankFrameError                 nothing on it (black image, too many pixels missing)
+    ├── FrameMissingError (LookupError)     no mirror has the frame; becomes a row of the ledger
     ├── OutageError (ConnectionError)       the archive cannot answer now; a later try can mend it
     ├── StoreError (OSError)                the store cannot be read or written
     │   └── StorePathError                  its place is none that can be used so
@@ -70,6 +71,10 @@ class BlankFrameError(FrameError):
     """Nothing to see: an all-black image, or too many pixels without data."""
 
     status = "blank"
+
+
+class FrameMissingError(SdomlError, LookupError):
+    """No mirror of the archive has the file; the message is the reason for the ledger."""
 
 
 class OutageError(SdomlError, ConnectionError):

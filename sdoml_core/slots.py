@@ -58,16 +58,3 @@ def candidate_minutes(
     reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
-
-
-def file_name(channel: Channel, minute: datetime) -> str:
-    """The archive's file name: ``AIA20240102_0100_0094.fits``, ``20240102_010000_M_1k.jpg``."""
-    if channel.instrument == "AIA":
-        return f"AIA{minute:%Y%m%d_%H%M}_{channel.wavelength:04d}.fits"
-    return f"{minute:%Y%m%d_%H%M}00_M_1k.jpg"
-
-
-def archive_path(channel: Channel, minute: datetime) -> str:
-    """Where the archive keeps a frame, relative to its root."""
-    hour = f"H{minute:%H}00/" if channel.instrument == "AIA" else ""
-    return f"{minute:%Y/%m/%d}/{hour}{file_name(channel, minute)}"

@@ -19,8 +19,7 @@ import numpy as np
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.ephemeris import SOLAR_RADIUS_KM, earth_from_sun
-from sdoml_core.geometry import PIXEL, SIZE, TARGET_RADIUS
-from sdoml_core.hmi import GEOMETRIC_SCALE
+from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, SIZE, TARGET_RADIUS
 
 _TELESCOPES = {94: 4, 131: 1, 171: 3, 193: 2, 211: 2, 304: 4, 335: 1, 1600: 3, 1700: 3}
 _POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU

@@ -6,7 +6,7 @@ import warnings
 import dagster as dg
 
 from sdoml_core.errors import SettingError
-from sdoml_dagster import command_line
+from sdoml_dagster import dagster_cli as command_line
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
@@ -15,11 +15,11 @@ from sdoml_dagster.assets.shards import build_shards_asset
 from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
-from sdoml_dagster.jobs import ASSET_JOBS
-from sdoml_dagster.maintenance import build_maintenance_jobs
+from sdoml_dagster.jobs.asset_jobs import ASSET_JOBS
+from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
-from sdoml_dagster.schedules import build_daily_update_schedule
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
+from sdoml_dagster.settings.model import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
-from sdoml_dagster.console import INTERRUPTED
+from sdoml_dagster.run_logger import INTERRUPTED
 
 
 class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):

@@ -1,13 +1,12 @@
-"""The days of a dataset, as Dagster partitions and as slots."""
+"""The days of a dataset as Dagster partitions."""
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 
 from sdoml_core.errors import SettingError
-from sdoml_core.slots import day_slots
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
@@ -17,16 +16,6 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
         start_date=f"{settings.start:%Y-%m-%d}",
         end_date=None if last is None else f"{last + timedelta(days=1):%Y-%m-%d}",
         timezone="UTC",
-    )
-
-
-def expected_slots(settings: Settings, day: date) -> tuple[datetime, ...]:
-    """The slots of a day that lie in the dataset's range."""
-    return day_slots(
-        day,
-        cadence_minutes=settings.cadence_minutes,
-        start=settings.start,
-        end=settings.end,
     )
 
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 
 from sdoml_core.channels import Instrument
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
 
 if TYPE_CHECKING:  # requests and fsspec: a run needs them, those who list assets do not
-    from sdoml_dagster.archive import ArchiveClient
-    from sdoml_dagster.store import Store
+    from sdoml_dagster.archive.client import ArchiveClient
+    from sdoml_dagster.store.store import Store
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -19,7 +19,7 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self) -> "Store":
         """The store itself."""
-        from sdoml_dagster.store import Store
+        from sdoml_dagster.store.store import Store
 
         return Store(self.url)
 
@@ -48,7 +48,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def client(self, instrument: Instrument) -> "ArchiveClient":
         """A client for one instrument's tree; close it after use."""
-        from sdoml_dagster.archive import ArchiveClient
+        from sdoml_dagster.archive.client import ArchiveClient
 
         return ArchiveClient(
             self.aia_roots if instrument == "AIA" else self.hmi_roots,

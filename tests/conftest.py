@@ -10,22 +10,12 @@ import pytest
 from dagster._core.storage.defs_state.base import _current_storage
 from xdist.scheduler import LoadFileScheduling
 
-from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.instance import INSTANCE
-from sdoml_dagster.setting_errors import PREFIX
-from sdoml_dagster.settings import Settings
-
-SMALL = {
-    "SDOML_START": "2024-03-01",
-    "SDOML_CADENCE_MINUTES": "360",
-    "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M",
-    "SDOML_RESOLUTION": "64",
-    "SDOML_THREADS": "2",
-    "SDOML_ATTEMPTS": "2",
-    "SDOML_RETRY_DELAY": "0",
-    "DAGSTER_DISABLE_TELEMETRY": "1",
-}
-"""Four samples a day of three channels: a day takes a second from archive to shard."""
+from sdoml_dagster.instance.home import INSTANCE
+from sdoml_dagster.settings.errors import PREFIX
+from sdoml_dagster.settings.model import Settings
+from sdoml_demo.server import Archive
+from tests.support.day_deployment import Deploy, Deployment
+from tests.support.runs import SMALL
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +67,26 @@ def environment(
 def settings(environment: dict[str, str]) -> Settings:
     """The settings of that deployment."""
     return Settings.load()
+
+
+@pytest.fixture
+def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Makes deployments, each with a store of its own; arguments are settings."""
+    monkeypatch.setenv("SDOML_ATTEMPTS", "4")
+    count = iter(range(100))
+
+    def make(archive: Archive | None = None, **overrides: object) -> Deployment:
+        if archive is not None:
+            # Two names of one host: a 404 of the first mirror is looked up on the second.
+            other = archive.aia_root.replace("127.0.0.1", "localhost")
+            overrides = {
+                "aia_roots": (archive.aia_root, other),
+                "hmi_roots": (archive.hmi_root,),
+            } | overrides
+        overrides = {"store": str(tmp_path / f"store{next(count)}")} | overrides
+        return Deployment(Settings.load(**overrides))
+
+    return make
 
 
 class _ByFile(LoadFileScheduling):

@@ -14,9 +14,9 @@ except ImportError as error:
     ) from error
 
 from sdoml_core.loader.batches import BatchLoader, BatchSampler
-from sdoml_core.loader.collate import collate
 from sdoml_core.loader.dataset import SDOMLlite
-from sdoml_core.loader.resume import global_state
+from sdoml_core.loader.reading.collate import collate
+from sdoml_core.loader.sampling.resume import global_state
 from sdoml_core.loader.sequences import SDOMLliteSequences
 from sdoml_core.loader.streaming import ShardDataset, shard_dataset
 

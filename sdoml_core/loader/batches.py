@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Sampler
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.permutation import Cursor, permutation
-from sdoml_core.loader.pipeline import BatchSource, check_counts, read_ahead
+from sdoml_core.loader.reading.prefetch import BatchSource, check_counts, read_ahead
+from sdoml_core.loader.sampling.order import Cursor, permutation
 
 
 class BatchSampler(Sampler[list[int]]):

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.buffers import Buffers
-from sdoml_core.loader.collate import Sample, Samples, collate
-from sdoml_core.loader.pipeline import Pending, check_counts
-from sdoml_core.loader.reader import FrameReader
-from sdoml_core.loader.report import Coverage, count_coverage, describe
+from sdoml_core.loader.coverage import Coverage, count_coverage, describe
+from sdoml_core.loader.reading.buffers import Buffers
+from sdoml_core.loader.reading.collate import Sample, Samples, collate
+from sdoml_core.loader.reading.prefetch import Pending, check_counts
+from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.selection import Selection, check_channels
-from sdoml_core.loader.sources import open_catalog, open_files
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
+from sdoml_core.loader.storage.sources import open_catalog, open_files
 from sdoml_core.loader.times import Time, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")

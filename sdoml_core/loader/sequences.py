@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.buffers import Buffers
+from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.dataset import SDOMLlite
-from sdoml_core.loader.pipeline import Pending, check_counts
-from sdoml_core.loader.report import cadence_of
+from sdoml_core.loader.reading.buffers import Buffers
+from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.times import iso, parse_duration
 
 GAPS: Final = ("drop", "mask", "hold", "raise")

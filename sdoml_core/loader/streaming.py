@@ -2,7 +2,7 @@
 
 The order of an epoch is known from the index alone: shards in random order, and within them each
 sample moved by less than a shuffle buffer's length. So nothing has to be held in memory to
-shuffle, ranks and workers share each step as `sdoml_core.loader.permutation` says, and an epoch
+shuffle, ranks and workers share each step as `sdoml_core.loader.sampling.order` says, and an epoch
 resumes from one number.
 """
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.collate import Sample
 from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
-from sdoml_core.loader.permutation import Cursor, permutation, random_keys, step_bounds
-from sdoml_core.loader.pipeline import check_counts, read_ahead
+from sdoml_core.loader.reading.collate import Sample
+from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
+from sdoml_core.loader.sampling.order import Cursor, permutation, random_keys, step_bounds
 from sdoml_core.loader.times import Time
 
 NO_PASS: Final = -1

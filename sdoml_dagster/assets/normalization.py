@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sdoml_dagster import layout
-from sdoml_dagster.assets.declaration import OWNERS, code_version, retry_policy
+from sdoml_dagster.assets.options import OWNERS, code_version, retry_policy
 from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.markdown import counted
-from sdoml_dagster.metadata import table_metadata
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.partitions import config_day
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.ui_metadata import table_metadata
 
 if TYPE_CHECKING:
-    from sdoml_core.normalization import Normalization
-    from sdoml_dagster.fit import Fitted
+    from sdoml_core.normalization.constants import Normalization
+    from sdoml_dagster.pipeline.fit import Fitted
 
 _PICTURE = "histograms"
 
@@ -55,8 +55,12 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: FitConfig, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
         """Fit."""
-        from sdoml_dagster.constants import current_normalization, freeze, refuse_unasked_fit
-        from sdoml_dagster.fit import fit_store
+        from sdoml_dagster.pipeline.fit import fit_store
+        from sdoml_dagster.pipeline.frozen_constants import (
+            current_normalization,
+            freeze,
+            refuse_unasked_fit,
+        )
 
         fitted = None
         with failures_explained():

@@ -5,15 +5,15 @@ from typing import Any
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
-from sdoml_core.ledger import FRAME_TABLE
-from sdoml_dagster import layout
-from sdoml_dagster.assets.day_contents import DayContents
-from sdoml_dagster.assets.declaration import code_version, daily
+from sdoml_core.formats.ledger import FRAME_TABLE
+from sdoml_dagster.assets.data_versions import DayContents
+from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.metadata import column_schema, coverage_metadata, picture_metadata
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.ui_metadata import column_schema, coverage_metadata, picture_metadata
 
 DESCRIPTIONS: dict[Instrument, str] = {
     "AIA": """AIA frames with the solar radius brought to 976″, divided by exposure time and
@@ -57,9 +57,9 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
     def processed(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
-        from sdoml_dagster.day_sheet import day_sheet
+        from sdoml_dagster.pipeline.day_sheet import day_sheet
+        from sdoml_dagster.pipeline.process import process_day
         from sdoml_dagster.previews import INLINE_TILE
-        from sdoml_dagster.process import process_day
 
         contents = DayContents(context)
         with failures_explained():

@@ -5,15 +5,15 @@ from typing import Any
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
-from sdoml_core.ledger import RAW_LEDGER
-from sdoml_dagster import layout
-from sdoml_dagster.assets.day_contents import DayContents
-from sdoml_dagster.assets.declaration import code_version, daily
+from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_dagster.assets.data_versions import DayContents
+from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.metadata import column_schema, coverage_metadata
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import ArchiveResource, StoreResource
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.ui_metadata import column_schema, coverage_metadata
 
 DESCRIPTIONS: dict[Instrument, str] = {
     "AIA": """Synoptic images of the Atmospheric Imaging Assembly, as the JSOC serves them.
@@ -57,7 +57,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
     def raw(
         context: dg.AssetExecutionContext, store: StoreResource, archive: ArchiveResource
     ) -> dg.MaterializeResult[Any]:
-        from sdoml_dagster.fetch import fetch_day
+        from sdoml_dagster.pipeline.fetch import fetch_day
 
         contents = DayContents(context)
         with failures_explained(), archive.client(instrument) as client:

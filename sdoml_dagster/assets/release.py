@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from sdoml_dagster.assets.declaration import OWNERS, retry_policy
+from sdoml_dagster.assets.options import OWNERS, retry_policy
 from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.markdown import counted
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.partitions import config_day
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
 
 
 class ReleaseConfig(dg.Config):
@@ -57,8 +57,8 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         """Publish."""
         from sdoml_dagster.previews import coverage_calendar, inline_markdown
-        from sdoml_dagster.publish import ReleaseRequest, publish
-        from sdoml_dagster.released_days import day_list
+        from sdoml_dagster.release.build import ReleaseRequest, publish
+        from sdoml_dagster.release.inputs import day_list
 
         with failures_explained():
             opened = store.open()

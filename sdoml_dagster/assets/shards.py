@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sdoml_core.channels import parse_channels
-from sdoml_dagster import layout
-from sdoml_dagster.assets.day_contents import DayContents
-from sdoml_dagster.assets.declaration import code_version, daily
+from sdoml_dagster.assets.data_versions import DayContents
+from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.metadata import picture_metadata
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.settings import Settings
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.ui_metadata import picture_metadata
 
 if TYPE_CHECKING:
-    from sdoml_core.index import Index
+    from sdoml_core.formats.index import Index
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy | None:
@@ -58,11 +58,11 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     def shards(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
-        from sdoml_core.index import decode_index
-        from sdoml_dagster.pack import pack_day
+        from sdoml_core.formats.index import decode_index
+        from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
+        from sdoml_dagster.pipeline.pack import pack_day
+        from sdoml_dagster.pipeline.shard_sheet import shard_sheet
         from sdoml_dagster.previews import INLINE_TILE
-        from sdoml_dagster.saturation import saturated_fractions
-        from sdoml_dagster.shard_sheet import shard_sheet
 
         contents = DayContents(context)
         with failures_explained():

@@ -12,8 +12,8 @@ from sdoml_core.errors import DamagedFileError, MissingInputError, Normalization
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

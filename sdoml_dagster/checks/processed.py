@@ -8,11 +8,11 @@ import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.geometry import DISK_RADIUS, FIELD, TARGET_RADIUS
-from sdoml_core.ledger import FrameRow
+from sdoml_core.formats.ledger import FrameRow
+from sdoml_core.frames.grid import DISK_RADIUS, FIELD, TARGET_RADIUS
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
 
 PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels that see a sharp limb; in the others, the corona ends above it."""
@@ -34,7 +34,7 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefinition:
     def rows_of(store: Store, day: date) -> list[FrameRow]:
-        from sdoml_dagster.day_tables import not_there, read_frame_table
+        from sdoml_dagster.store.day_tables import not_there, read_frame_table
 
         rows = read_frame_table(store, day, instrument)
         asset = f"processed_{instrument.lower()}"
@@ -98,7 +98,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
     """Reads every frame back from the store."""
     import numpy as np
 
-    from sdoml_dagster.frames import read_frame
+    from sdoml_dagster.store.frame_files import read_frame
 
     wrong: list[str] = []
     good = [row for row in rows if row.status == "ok"]
@@ -123,8 +123,8 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """Measures one frame of each channel, the good one next to noon."""
-    from sdoml_core.limb import measure_disk
-    from sdoml_dagster.frames import read_frame
+    from sdoml_core.frames.limb import measure_disk
+    from sdoml_dagster.store.frame_files import read_frame
 
     side = settings.resolution
     wrong: list[str] = []

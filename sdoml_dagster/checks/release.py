@@ -5,10 +5,10 @@ import json
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
-from sdoml_dagster import layout
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.store import Store
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
 
 
 def build_release_check() -> dg.AssetChecksDefinition:
@@ -53,8 +53,8 @@ def judge_releases(store: Store) -> list[str]:
 
 def _judge(store: Store, folder: str) -> str | None:
     """Why the constants beside a release are not those of its shards."""
-    from sdoml_core.normalization import from_json
-    from sdoml_core.parquet import index_metadata, open_parquet
+    from sdoml_core.formats.parquet import index_metadata, open_parquet
+    from sdoml_core.normalization.constants import from_json
 
     facts = index_metadata(
         open_parquet(store.read(f"{folder}/index.parquet")).schema_arrow, kind="release"

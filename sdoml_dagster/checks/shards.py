@@ -12,10 +12,10 @@ import dagster as dg
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, MissingInputError
-from sdoml_dagster import layout
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
 
 SATURATED = 0.01
 """Fraction of a channel's pixels above its constant that a day may have: flares have less."""
@@ -48,7 +48,7 @@ def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
     """Reads the whole shard as a stranger would, and compares it with its index."""
-    from sdoml_core.index import decode_index
+    from sdoml_core.formats.index import decode_index
 
     path = layout.shard_index(day)
     data = store.read_if_there(path)
@@ -139,7 +139,7 @@ def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
 
 def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
     """From the day's sketches."""
-    from sdoml_dagster.saturation import saturated_fractions
+    from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
 
     fractions = saturated_fractions(store, day, settings)
     over = {name: share for name, share in fractions.items() if share > SATURATED}
@@ -153,7 +153,7 @@ def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
 
 def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
     """From the day's sketches and the constants in force."""
-    from sdoml_dagster.saturation import compare_day
+    from sdoml_dagster.pipeline.compare_to_fit import compare_day
 
     compared = compare_day(store, day, settings)
     drifts = {name: channel.drift for name, channel in compared.items()}

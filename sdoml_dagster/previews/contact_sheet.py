@@ -11,7 +11,7 @@ from PIL import Image
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.colormaps import apply_colormap
-from sdoml_core.geometry import DISK_RADIUS
+from sdoml_core.frames.grid import DISK_RADIUS
 from sdoml_dagster.previews.canvas import (
     LINE,
     MUTED,

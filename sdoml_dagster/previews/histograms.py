@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdoml_core.colormaps import colormap
-from sdoml_core.normalization import ChannelStatistics, Normalization, Transform
+from sdoml_core.normalization.constants import ChannelStatistics, Normalization
+from sdoml_core.normalization.transform import Transform
 from sdoml_dagster.previews.canvas import (
     LINE,
     MUTED,
@@ -21,7 +22,7 @@ from sdoml_dagster.previews.canvas import (
 from sdoml_dagster.previews.contact_sheet import channel_label
 
 if TYPE_CHECKING:
-    from sdoml_core.sketch import Sketch  # brings numba
+    from sdoml_core.normalization.sketch import Sketch  # brings numba
 
 _WIDTH, _HEIGHT = 420, 268  # of a channel, with its title and axes
 _MARGIN, _GAP, _HEADER = 28, 20, 66

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from sdoml_dagster.demo.archive import Archive
+from sdoml_demo.server import Archive
 
 
 def main(host: str, port: str, cache: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sdoml_dagster.demo.archive import Archive
+from sdoml_demo.server import Archive
 from tests.cluster.deployment import ROOT, differences, files_of
-from tests.conftest import SMALL
+from tests.support.runs import SMALL
 
 DAYS = [f"2024-03-0{day}" for day in range(1, 6)]
 INGEST = "raw_aia,raw_hmi,processed_aia,processed_hmi"

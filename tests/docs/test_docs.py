@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import sdoml_core.index
-from sdoml_core.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFormat
+import sdoml_core.formats.index
+from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFormat
 from sdoml_dagster.definitions import build_defs
-from sdoml_dagster.setting_errors import PREFIX
-from sdoml_dagster.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from graph import PICTURE, draw
+from sdoml_dagster.settings.errors import PREFIX
+from sdoml_dagster.settings.model import Settings
+from tests.docs.graph import PICTURE, draw
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -45,7 +43,9 @@ NOT_RUN_PAGES = {
 OF_A_STORE = {"docs/storage.md"}
 """Pages for readers who have a store already."""
 
-NOT_RUN_PYTHON = {"s3://my-bucket": "there is no such bucket; tests/loader/test_remote.py plays S3"}
+NOT_RUN_PYTHON = {
+    "s3://my-bucket": "there is no such bucket; tests/sdoml_core/loader/test_remote.py plays S3"
+}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -205,7 +205,7 @@ def test_the_format_lists_the_columns_of_the_ledgers(table: TableFormat, heading
 
 def test_the_format_lists_the_columns_of_the_index() -> None:
     documented = rows_of((ROOT / "docs/format.md").read_text(), "## Index of a shard")
-    schema = sdoml_core.index.INDEX_SCHEMA
+    schema = sdoml_core.formats.index.INDEX_SCHEMA
     assert [row[:2] for row in documented] == [
         [f"`{field.name}`", str(field.type)] for field in schema
     ]

@@ -18,7 +18,7 @@ from benchmarks.jsoc_pool import (
     table,
 )
 from sdoml_core.channels import CHANNELS
-from sdoml_core.shard import FrameFacts, ShardWriter
+from sdoml_core.formats.shard import FrameFacts, ShardWriter
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")

@@ -16,26 +16,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdoml_core.aia import decode_aia, quality_reason
 from sdoml_core.errors import SdomlError
-from sdoml_core.hmi import decode_hmi
+from sdoml_core.frames.aia import decode_aia, quality_reason
+from sdoml_core.frames.hmi import decode_hmi
 from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
-from sdoml_dagster.archive import ArchiveClient, FrameMissingError
-from sdoml_dagster.constants import freeze, needed_normalization, refuse_unasked_fit
-from sdoml_dagster.demo.archive import Archive
+from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
 from sdoml_dagster.failures import InterruptedRunError, failures_explained
-from sdoml_dagster.fetch import fetch_day
-from sdoml_dagster.fit import day_sketches, fit_store
-from sdoml_dagster.pack import pack_day
 from sdoml_dagster.partitions import config_day, run_days
-from sdoml_dagster.process import process_day
-from sdoml_dagster.publish import ReleaseRequest, publish
-from sdoml_dagster.settings import Settings
-from sdoml_dagster.store import Store
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.pipeline.fit import day_sketches, fit_store
+from sdoml_dagster.pipeline.frozen_constants import freeze, needed_normalization, refuse_unasked_fit
+from sdoml_dagster.pipeline.pack import pack_day
+from sdoml_dagster.pipeline.process import process_day
+from sdoml_dagster.release.build import ReleaseRequest, publish
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/troubleshooting.md"
-AIA = ROOT / "sdoml_dagster/demo/data/AIA20180820_1248_0193.fits"
+AIA = ROOT / "sdoml_demo/data/AIA20180820_1248_0193.fits"
 HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
 ONE, OTHER, NEVER, EMPTY = (date(2024, 3, day) for day in (1, 2, 5, 6))
 CHANNELS = ["AIA_0171", "HMI_M"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from sdoml_dagster.demo.archive import Archive
-from tests.conftest import SMALL
-from tests.deployment import Deployment
+from sdoml_demo.server import Archive
+from tests.support.deployment import Deployment
+from tests.support.runs import SMALL
 
 CHROMIUM = shutil.which("chromium")
 OPTIONS = [

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from sdoml_core.errors import OutageError
-from sdoml_dagster.demo.archive import Archive
-from sdoml_dagster.demo.faults import Fault, FaultPlan
-from tests.faults.conftest import Deploy
+from sdoml_demo.faults import Fault, FaultPlan
+from sdoml_demo.server import Archive
+from tests.support.day_deployment import Deploy
 
 PASSING = [fault for fault in Fault if fault not in (Fault.STALL, Fault.TRICKLE)]
 

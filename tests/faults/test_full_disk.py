@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sdoml_core.errors import StoreError
-from sdoml_dagster.demo.archive import Archive
-from tests.faults.conftest import Deploy
+from sdoml_demo.server import Archive
+from tests.support.day_deployment import Deploy
 
 
 def mount(folder: Path, *options: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sdoml_dagster.demo.archive import Archive
-from tests.deployment import STATUS, Deployment
+from sdoml_demo.server import Archive
+from tests.support.deployment import STATUS, Deployment
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
 COMMAND += ["-m", "sdoml_dagster.definitions", "--select", "raw_aia,raw_hmi"]

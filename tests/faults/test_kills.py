@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kills import SMALL, STAGES, Runner, snapshot
-from sdoml_dagster.demo.archive import Archive
+from sdoml_demo.server import Archive
+from tests.faults.kill_campaign import SMALL, STAGES, Runner, snapshot
 
 
 @pytest.fixture

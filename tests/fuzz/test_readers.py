@@ -1,4 +1,7 @@
-"""Whatever the bytes: the project's errors, bounded memory, an end. See also benchmarks/fuzz.py."""
+"""Whatever the bytes: the project's errors, bounded memory, an end.
+
+`campaign.py` runs many more inputs.
+"""
 
 import io
 import subprocess
@@ -14,17 +17,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz import KINDS
 from sdoml_core.errors import DamagedFileError, FrameError, SdomlError
-from sdoml_core.ledger import RAW_LEDGER
-from sdoml_core.shard_scan import scan_shard
+from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_core.formats.shard_scan import scan_shard
+from tests.fuzz.campaign import KINDS
 
 
 def test_mutated_files_end_in_typed_errors_within_bounded_memory() -> None:
     """In a process of its own, whose memory is limited."""
     kinds = [word for name in KINDS for word in ("--kind", name)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fuzz", *kinds, "--inputs", "1500", "--seed", "7"],
+        [sys.executable, "-m", "tests.fuzz.campaign", *kinds, "--inputs", "1500", "--seed", "7"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

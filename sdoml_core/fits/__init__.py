@@ -1,0 +1,1 @@
+"""FITS files: header cards, checksums and pixels, without a full parse."""

@@ -1,0 +1,222 @@
+"""Where a FITS file has its image, what its cards say, and whether it is whole.
+
+Without a full parse: only the structure and the cards that are asked for are ever interpreted, so
+that the archive's illegal cards (``RSUN_LF = nan``) do no harm. Sizes are compared with the bytes
+at hand before anything is allocated. DATASUM and CHECKSUM are verified where a file has them.
+Pixels are the business of `sdoml_core.fits.pixels`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numba import njit
+
+from sdoml_core.errors import (
+    CorruptFrameError,
+    NotAnImageError,
+    TruncatedFrameError,
+    WrongFrameError,
+)
+from sdoml_core.fits.rice import load_word
+
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+
+_END = b"END     "
+_CARD = re.compile(rb"(.{8})= (.{70})|.{80}", re.DOTALL)
+
+BLOCK = 2880
+CARD = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The cards of one HDU, interpreted on request."""
+
+    cards: dict[str, bytes]
+    """What follows the ``=`` of each card; of repeated keywords the first."""
+
+    def text(self, key: str) -> str | None:
+        """A card's value as text: without quotes, trailing blanks and comment."""
+        raw = self.cards.get(key)
+        if raw is None:
+            return None
+        field = raw.decode("latin-1").strip()
+        if not field.startswith("'"):
+            return field.partition("/")[0].strip() or None
+        quoted = _QUOTED.match(field)
+        return quoted[1].replace("''", "'").rstrip() if quoted else None
+
+    def number(self, key: str) -> float | None:
+        """A card's value as a float; NaN for ``nan``, None for no number or no card."""
+        text = self.text(key)
+        try:
+            return None if text is None else float(text.replace("D", "E"))
+        except ValueError:
+            return None
+
+    def integer(self, key: str) -> int | None:
+        """A card's value as an int; None for anything else or no card."""
+        text = self.text(key)
+        try:
+            return None if text is None else int(text)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHdu:
+    """Where a file has its image."""
+
+    header: Header
+    start: int
+    """First byte of the header."""
+
+    data_start: int
+    data_size: int
+    """Bytes of the data unit, without the padding to full blocks."""
+
+    shape: tuple[int, int]
+    """Rows, columns."""
+
+    compressed: bool
+    """Whether it is a binary table of compressed tiles (ZIMAGE)."""
+
+
+def find_image(data: bytes) -> ImageHdu:
+    """The first HDU that holds a 2-D image, compressed or not.
+
+    Raises
+    ------
+    NotAnImageError
+        For what is no FITS file, or a whole one without such an image.
+    TruncatedFrameError
+        Where the bytes end before the header or the data do.
+    CorruptFrameError
+        Where the structural cards make no sense.
+    """
+    if not data.startswith(b"SIMPLE  ="):
+        _refuse_start(data)
+    start = 0
+    while start < len(data):
+        header, data_start = _read_header(data, start)
+        size = _data_size(header)
+        shape, compressed = _image_shape(header, primary=start == 0)
+        if data_start + size > len(data):
+            raise TruncatedFrameError(f"{len(data)} bytes, the header promises {data_start + size}")
+        if shape is not None:
+            return ImageHdu(header, start, data_start, size, shape, compressed)
+        start = data_start + -(-size // BLOCK) * BLOCK
+        if start == len(data) and header.text("EXTEND") == "T":
+            raise TruncatedFrameError("ends where the image should begin")
+    raise NotAnImageError("a FITS file without a 2-D image")
+
+
+def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
+    """Compare DATASUM and CHECKSUM with the bytes, where the HDU has them.
+
+    Raises
+    ------
+    CorruptFrameError
+        Where one does not fit.
+    """
+    stream = np.frombuffer(data, np.uint8)
+    promised = hdu.header.integer("DATASUM")
+    checksum = hdu.header.text("CHECKSUM")
+    checksum = checksum if checksum and checksum.strip("0") else None  # zeros: not computed
+    if promised is None and checksum is None:
+        return
+    data_sum = ones_complement(stream, hdu.data_start, hdu.data_start + hdu.data_size)
+    if promised is not None and data_sum != promised:
+        raise CorruptFrameError(f"DATASUM says {promised}, the data sum up to {data_sum}")
+    if checksum is not None:
+        total = data_sum + ones_complement(stream, hdu.start, hdu.data_start)
+        if total % 0xFFFFFFFF:
+            raise CorruptFrameError("CHECKSUM does not fit the header")
+
+
+def _refuse_start(data: bytes) -> NoReturn:
+    """The fitting error for bytes that do not begin like FITS."""
+    if not data:
+        raise NotAnImageError("empty")
+    if len(data) < 9 and b"SIMPLE  =".startswith(data):
+        raise TruncatedFrameError(f"{len(data)} bytes")
+    if data[:512].lstrip().startswith(b"<"):
+        raise NotAnImageError("an HTML or XML page, not a FITS file")
+    raise NotAnImageError("not a FITS file")
+
+
+def _read_header(data: bytes, start: int) -> tuple[Header, int]:
+    """Cards of the header at a position, and where its data begin."""
+    end = data.find(_END, start)
+    while end >= 0 and (end - start) % CARD:
+        end = data.find(_END, end + 1)
+    after = end + CARD
+    if end >= 0 and after <= len(data):
+        found = reversed(_CARD.findall(data[start:end]))  # so that the first of a keyword stays
+        cards = {key.decode("latin-1").rstrip(): value for key, value in found if key}
+        return Header(cards), min(start + -(-(after - start) // BLOCK) * BLOCK, len(data))
+    if data[start:].isascii():
+        raise TruncatedFrameError(f"{len(data)} bytes, which end within a header")
+    raise CorruptFrameError("a header without an END card")
+
+
+def _count(header: Header, key: str, default: int | None = None) -> int:
+    """A structural card that must be a number from 0 on."""
+    value = default if key not in header.cards else header.integer(key)
+    if value is None or value < 0:
+        raise CorruptFrameError(f"{key} is {header.text(key) or 'missing'}")
+    return value
+
+
+def _data_size(header: Header) -> int:
+    """Bytes of an HDU's data unit (FITS standard 4.0, equations 1 and 2)."""
+    axes = _count(header, "NAXIS")
+    if axes > 999:
+        raise CorruptFrameError(f"NAXIS is {axes}")
+    bitpix = header.integer("BITPIX")
+    if bitpix not in {8, 16, 32, 64, -32, -64}:
+        raise CorruptFrameError(f"BITPIX is {header.text('BITPIX')}")
+    elements = math.prod(_count(header, f"NAXIS{axis}") for axis in range(1, axes + 1))
+    if axes == 0:
+        elements = 0
+    groups = _count(header, "GCOUNT", 1)
+    return abs(bitpix) // 8 * groups * (_count(header, "PCOUNT", 0) + elements)
+
+
+def _image_shape(header: Header, *, primary: bool) -> tuple[tuple[int, int] | None, bool]:
+    """(rows, columns) of a 2-D image, else None; and whether it is compressed."""
+    kind = header.text("XTENSION")
+    compressed = kind == "BINTABLE" and header.text("ZIMAGE") == "T"
+    prefix = "Z" if compressed else ""
+    if not (primary or compressed or kind == "IMAGE") or _count(header, f"{prefix}NAXIS") != 2:
+        return None, False
+    rows, columns = _count(header, f"{prefix}NAXIS2"), _count(header, f"{prefix}NAXIS1")
+    if rows == 0 or columns == 0:
+        return None, False
+    if max(rows, columns) > 4096:
+        raise WrongFrameError(f"{columns}×{rows} pixels, more than any camera of SDO has")
+    return (rows, columns), compressed
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def ones_complement(stream: Any, start: int, stop: int) -> int:
+    """32-bit ones' complement sum of big-endian words (FITS standard 4.0, appendix J)."""
+    low_word = np.uint64(0xFFFFFFFF)
+    high = np.uint64(0)
+    low = np.uint64(0)
+    whole = (stop - start) // 8 * 8
+    for at in range(start, start + whole, 8):
+        pair: Any = load_word(stream, np.uint64(at))  # type: ignore[call-arg]
+        high += pair >> np.uint64(32)
+        low += pair & low_word
+    last = np.uint64(0)
+    for i in range(8):
+        at = start + whole + i
+        last = (last << np.uint64(8)) | (np.uint64(stream[at]) if at < stop else np.uint64(0))
+    total = high + low + (last >> np.uint64(32)) + (last & low_word)
+    while total >> np.uint64(32):
+        total = (total & low_word) + (total >> np.uint64(32))
+    return int(total)

@@ -1,0 +1,1 @@
+"""File formats: ledgers, sketches, shards and indexes as bytes."""

@@ -1,0 +1,200 @@
+"""The memory of a day: what became of each expected frame.
+
+Two tables, both Parquet and one row per expected (slot, channel): the *raw ledger* tells what the
+archive gave, the *frame table* what became of it in processing. They hold no wall-clock times,
+so that the same frames give the same bytes whenever and wherever a day is built.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from zlib_ng.zlib_ng import crc32
+
+from sdoml_core.errors import DamagedFileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Status = Literal["ok", "missing", "quality", "invalid", "blank", "outage"]
+"""``ok``, or why there is no frame: the archive has none, QUALITY is bad, the bytes are no such
+image, nothing is on it, or the archive could not answer (the one that a later try can mend)."""
+
+STATUSES: tuple[Status, ...] = ("ok", "missing", "quality", "invalid", "blank", "outage")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One expected frame in the raw ledger."""
+
+    slot: datetime
+    channel: str
+    status: Status
+    file: str | None = None
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    observed: datetime | None = None
+    exposure: float | None = None
+    quality: int | None = None
+    rsun_obs: float | None = None
+    candidates: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """One expected frame in the frame table."""
+
+    slot: datetime
+    channel: str
+    status: Status
+    row: int | None = None
+    observed: datetime | None = None
+    exposure: float | None = None
+    quality: int | None = None
+    rsun_obs: float | None = None
+    degradation: float | None = None
+    degradation_table: str | None = None
+    missing: int | None = None
+    mean: float | None = None
+    maximum: float | None = None
+    crc32: int | None = None
+    reason: str | None = None
+
+
+_CHECKSUM = b"sdoml_crc32"
+
+
+def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """CRC-32 of all that the rows say, as text."""
+    return str(crc32(repr(columns).encode())).encode()
+
+
+Row = TypeVar("Row", RawRow, FrameRow)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, as the Parquet schema, the docs and Dagster's UI describe it."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class TableFormat(Generic[Row]):
+    """How one of the two tables is written and read."""
+
+    name: str
+    row: type[Row]
+    columns: tuple[Column, ...]
+
+    def schema(self) -> "pa.Schema":
+        """The Arrow schema, with each column's description as field metadata."""
+        import pyarrow as pa  # slow to import, and definitions need only the descriptions
+
+        types = {
+            "string": pa.string(),
+            "int64": pa.int64(),
+            "float64": pa.float64(),
+            "timestamp": pa.timestamp("ms", tz="UTC"),
+        }
+        return pa.schema(
+            [
+                pa.field(c.name, types[c.type], metadata={"description": c.description})
+                for c in self.columns
+            ]
+        )
+
+    def encode(self, rows: Iterable[Row]) -> bytes:
+        """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes."""
+        import pyarrow as pa
+
+        from sdoml_core.formats.parquet import write_parquet
+
+        ordered = sorted(rows, key=lambda row: (row.slot, row.channel))
+        table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=self.schema())
+        facts = {b"sdoml_table": self.name.encode(), _CHECKSUM: _checksum(table.to_pydict())}
+        return write_parquet(table.replace_schema_metadata(facts))
+
+    def decode(self, data: bytes) -> list[Row]:
+        """Rows from Parquet bytes.
+
+        Raises
+        ------
+        DamagedFileError
+            Where the bytes are not such a table.
+        """
+        import pyarrow as pa
+
+        from sdoml_core.formats.parquet import MAX_ROWS_OF_A_DAY, open_parquet, read_columns
+
+        names = [column.name for column in self.columns]
+        try:
+            file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+            table = read_columns(file).select(names)
+            columns: Mapping[str, Sequence[Any]] = table.cast(self.schema()).to_pydict()
+        except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
+            raise DamagedFileError(f"no readable {self.name}: {error}") from error
+        # Parquet's own checksums leave out the footer, where a flipped bit can drop rows.
+        if (table.schema.metadata or {}).get(_CHECKSUM) != _checksum(columns):
+            raise DamagedFileError(f"no readable {self.name}: its checksum is wrong")
+        bad = set(columns["status"]) - set(STATUSES)
+        if bad or None in columns["slot"] or None in columns["channel"]:
+            raise DamagedFileError(f"no readable {self.name}: bad status, slot or channel {bad}")
+        make = cast("type[Any]", self.row)
+        return [
+            make(**dict(zip(names, values, strict=True)))
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+
+_SHARED = (
+    Column("slot", "timestamp", "Time of the slot (UTC): the HMI minute, key of the sample"),
+    Column("channel", "string", "AIA_0193 … HMI_M"),
+    Column("status", "string", f"One of {', '.join(STATUSES)}"),
+)
+_OBSERVATION = (
+    Column("observed", "timestamp", "When the frame was really taken (UTC)"),
+    Column("exposure", "float64", "EXPTIME in seconds (AIA)"),
+    Column("quality", "int64", "QUALITY of the FITS header (AIA); 0 is good"),
+    Column("rsun_obs", "float64", "Apparent solar radius in arcsec"),
+)
+_REASON = Column("reason", "string", "Why there is no frame, or why another one stands in")
+
+RAW_LEDGER = TableFormat(
+    "raw ledger",
+    RawRow,
+    (
+        *_SHARED,
+        Column("file", "string", "File name in the day's raw folder"),
+        Column("url", "string", "Its address at the first root; any mirror may have served it"),
+        Column("bytes", "int64", "Size of the file"),
+        Column("sha256", "string", "SHA-256 of the file, in hex"),
+        *_OBSERVATION,
+        Column("candidates", "int64", "Minutes that could serve the slot, by the tolerance (AIA)"),
+        _REASON,
+    ),
+)
+
+FRAME_TABLE = TableFormat(
+    "frame table",
+    FrameRow,
+    (
+        *_SHARED,
+        Column(
+            "row", "int64", "Index of the frame in the channel's .npy; null where there is none"
+        ),
+        *_OBSERVATION,
+        Column("degradation", "float64", "Degradation factor that the frame was divided by (AIA)"),
+        Column("degradation_table", "string", "Its table, and whether the day lies past it"),
+        Column("missing", "int64", "Pixels of the raw frame without data"),
+        Column("mean", "float64", "Mean pixel of the processed frame"),
+        Column("maximum", "float64", "Largest pixel of the processed frame"),
+        Column("crc32", "int64", "CRC-32 of the processed frame's pixels (little-endian float32)"),
+        _REASON,
+    ),
+)

@@ -1,0 +1,123 @@
+"""Members of a shard found by their headers alone: for shards without an index."""
+
+import io
+import math
+import re
+import tarfile
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Final
+
+from sdoml_core.channels import Channel
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.members import parse_member_name, parse_npy_header
+
+BLOCK: Final = tarfile.BLOCKSIZE
+MAX_EXTENDED_HEADER: Final = 64 * 1024
+_DECIMAL: Final = re.compile(rb"[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A frame as found in a shard by its headers alone."""
+
+    slot: datetime
+    channel: Channel
+    name: str
+    offset: int
+    """First byte of the .npy in the shard."""
+    size: int
+    """Bytes of the .npy."""
+    data_offset: int
+    """First pixel in the shard."""
+    dtype: str
+    resolution: int
+
+
+def scan_shard(file: BinaryIO) -> list[Member]:
+    """Members of a shard in the order of the file, reading headers only.
+
+    Takes what tarfile and webdataset.TarWriter write as well: pax and GNU headers before a
+    member, names in lower case, folders.
+
+    Parameters
+    ----------
+    file
+        Seekable.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is no whole tar; if it holds a link, a device or any name that is not a
+        member's; if a member is no square float32 or float16 frame, or is there twice.
+    """
+    end = file.seek(0, io.SEEK_END)
+    members: list[Member] = []
+    seen: set[tuple[datetime, Channel]] = set()
+    position = 0
+    extended: dict[str, str] = {}
+    while True:
+        info, blocks = _header(file, position, end)
+        if info is None:
+            return members
+        position += BLOCK
+        size = int(extended.get("size", info.size))
+        if size > end - position or size < 0:
+            raise DamagedFileError(f"shard is cut short: {info.name!r} needs {size} bytes more")
+        following = position + math.ceil(size / BLOCK) * BLOCK
+        if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
+            if info.type != tarfile.XGLTYPE:
+                extended |= _extension(info, _read(file, position, size))
+        elif info.isdir():
+            extended = {}
+        elif not info.isreg() or info.type not in tarfile.REGULAR_TYPES:
+            raise DamagedFileError(f"a shard holds plain files only, not {info.name!r}")
+        else:
+            slot, channel = parse_member_name(extended.get("path", info.name))
+            if (slot, channel) in seen:
+                raise DamagedFileError(f"shard holds {channel} of {slot:%Y-%m-%dT%H:%M} twice")
+            seen.add((slot, channel))
+            name = extended.get("path", info.name)
+            start, dtype, resolution = parse_npy_header(name, blocks[BLOCK:], size)
+            members.append(
+                Member(slot, channel, name, position, size, position + start, dtype, resolution)
+            )
+            extended = {}
+        position = following
+
+
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
+    """The header at a position (None for the end of the archive) and some bytes from there."""
+    blocks = _read(file, position, 2 * BLOCK)
+    if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
+        return None, blocks
+    try:
+        return tarfile.TarInfo.frombuf(blocks[:BLOCK], "utf-8", "surrogateescape"), blocks
+    except (tarfile.HeaderError, ValueError) as error:
+        where = f"byte {position} of {end}"
+        raise DamagedFileError(f"not a whole tar archive: {error} at {where}") from error
+
+
+def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
+    """Name and size from a pax or GNU header that precedes a member."""
+    if len(data) > MAX_EXTENDED_HEADER:
+        raise DamagedFileError(f"tar header of {len(data)} bytes refused")
+    if info.type == tarfile.GNUTYPE_LONGNAME:
+        return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+    records: dict[str, str] = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        if not (_DECIMAL.fullmatch(length) and len(length) < int(length) <= len(data)):
+            raise DamagedFileError("pax header is damaged")
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if key in {b"path", b"size"}:
+            records[key.decode()] = value.decode("utf-8", "surrogateescape")
+        data = data[int(length) :]
+    if not _DECIMAL.fullmatch(records.get("size", "0").encode(errors="replace")):
+        raise DamagedFileError("pax header is damaged")
+    return records

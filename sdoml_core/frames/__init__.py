@@ -1,0 +1,1 @@
+"""One frame: from the bytes of a file to pixels on the common grid."""

@@ -1,0 +1,60 @@
+"""All compiled kernels at once, ahead of their use: ``python -m sdoml_core.kernel_cache``.
+
+Numba compiles a kernel for the types of its first call and keeps the machine code on disk, in
+``NUMBA_CACHE_DIR`` where that is set. It takes a while, once per machine and version.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba.core import event
+from PIL import Image
+
+from sdoml_core.fits import header as fits
+from sdoml_core.fits import rice
+from sdoml_core.fits.pixels import NO_BLANK
+from sdoml_core.frames.resample import mean_grey_blocks, sum_blocks
+from sdoml_core.normalization.sketch import Sketch
+
+
+def prepare_kernels(report: Callable[[str], None]) -> None:
+    """Load all kernels from Numba's cache, or compile them.
+
+    Parameters
+    ----------
+    report
+        Takes a line before the first is compiled; nothing where all of them are cached.
+    """
+    with event.install_listener("numba:compile", _Announcer(report)):
+        stream = np.frombuffer(bytes(8), np.uint8)
+        tiles = np.array([[0, 5]])
+        rice.decode_image(stream, tiles, (32, 4), (1.0, 0.0, NO_BLANK), _frame(1))
+        fits.ones_complement(stream, 0, 8)
+        for complete in (True, False):
+            sum_blocks(_frame(4), resolution=2, scale=1.0, divisor=1.0, complete=complete)
+        rgb = np.asarray(Image.new("RGB", (4, 4)))
+        mean_grey_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
+        Sketch.of(_frame(2))
+
+
+def _frame(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.ones((size, size), np.float32)
+
+
+class _Announcer(event.Listener):
+    """Reports the first event."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report: Callable[[str], None] | None = report
+
+    def on_start(self, event: object) -> None:  # noqa: ARG002
+        if self._report is not None:
+            report, self._report = self._report, None
+            report("compiling the pixel kernels, once on this machine: about 15 s")
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    prepare_kernels(print)

@@ -1,0 +1,1 @@
+"""From byte ranges to tensors: reading ahead, buffers, collation and units."""

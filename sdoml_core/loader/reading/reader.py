@@ -1,0 +1,154 @@
+"""Frames from their place in a shard straight into the memory of a tensor."""
+
+import threading
+from collections.abc import Container, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
+
+from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.formats.members import npy_header
+from sdoml_core.loader.reading.units import check_units, convert
+from sdoml_core.loader.storage.catalog import Catalog
+from sdoml_core.loader.storage.local import Files
+
+MAX_GAP: Final = 8192
+"""Frames with no more bytes than this between them are read by one call: tar and npy headers of
+adjacent members, whichever tool wrote them."""
+
+
+class FrameReader:
+    """Reads the channels of a sample; safe to use from several threads, to fork and to pickle.
+
+    Parameters
+    ----------
+    files, catalog
+        Where the shards are, and what is in them.
+    channels
+        Names, in the order that samples shall have.
+    units
+        See `sdoml_core.loader.reading.units`.
+    verify
+        Check each frame against the crc32 in its index.
+    """
+
+    def __init__(
+        self, files: Files, catalog: Catalog, channels: Sequence[str], *, units: str, verify: bool
+    ):
+        self.files = files
+        self.catalog = catalog
+        self.channels = tuple(channels)
+        self.units = units
+        self.offsets = catalog.offsets(channels)
+        check_units(units, channels, catalog.constants)
+        self._checksums = catalog.checksums(channels) if verify else None
+        if self._checksums is not None and np.any((self._checksums < 0) & (self.offsets >= 0)):
+            raise DatasetError("verify=True needs indexes; these shards have none")
+        self._header = npy_header(catalog.dtype.name, catalog.resolution)
+        self._scratch = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_scratch": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_scratch": threading.local()}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a sample: channels, rows, columns."""
+        return len(self.channels), self.catalog.resolution, self.catalog.resolution
+
+    def read(self, row: int, out: NDArray[np.float32], only: Container[int] | None = None) -> None:
+        """Fill an array with the frames of a sample.
+
+        Parameters
+        ----------
+        row
+            Of the catalog.
+        out
+            C-contiguous, of `shape`. Frames that the sample lacks are left alone.
+        only
+            Numbers of the channels to read, if not all; the others are left alone.
+
+        Raises
+        ------
+        DamagedFileError
+            If the shard is cut short, is another than its index says, or (with `verify`) a
+            frame has been altered.
+        """
+        catalog = self.catalog
+        places = self.offsets[row].tolist()
+        order = sorted(
+            (place, channel)
+            for channel, place in enumerate(places)
+            if place >= 0 and (only is None or channel in only)
+        )
+        target: NDArray[Any] = out
+        if catalog.dtype != np.float32:
+            target = np.empty(out.shape, catalog.dtype)
+        shard = int(catalog.shard[row])
+        for run in _runs(order, catalog.frame_bytes):
+            self._read_run(shard, run, target)
+        for _, channel in order:
+            if self._checksums is not None:
+                self._verify(row, channel, target[channel])
+            if target is not out:
+                torch.from_numpy(out[channel]).copy_(torch.from_numpy(target[channel]))
+            if self.units != "normalized":
+                convert(out[channel], self.channels[channel], self.units, catalog.constants)
+
+    def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
+        """Read frames that lie one behind the other, each with the header before it."""
+        name, size = self.catalog.shards[shard], int(self.catalog.shard_bytes[shard])
+        lead = len(self._header)
+        gaps = [lead]
+        gaps += [b - a - self.catalog.frame_bytes for (a, _), (b, _) in pairwise(run)]
+        scratch = self._scratch_of(sum(gaps))
+        buffers: list[memoryview] = []
+        position = 0
+        for gap, (_, channel) in zip(gaps, run, strict=True):
+            buffers.append(scratch[position : position + gap])
+            buffers.append(target[channel].data.cast("B"))
+            position += gap
+        tag = self.catalog.shard_tags[shard]
+        self.files.read_into(name, run[0][0] - lead, buffers, size=size, tag=tag)
+        for header, (offset, _) in zip(buffers[::2], run, strict=True):
+            # Old versions of numpy made the header shorter, so that it begins within the gap.
+            if header[-lead:] != self._header and b"\x93NUMPY\x01\x00" not in bytes(header):
+                raise DamagedFileError(
+                    f"{name} in {self.files.root} is not the shard that its index describes: "
+                    f"no frame begins at byte {offset}"
+                )
+
+    def _scratch_of(self, size: int) -> memoryview:
+        """Memory of this thread for the headers between frames."""
+        scratch: memoryview | None = getattr(self._scratch, "memory", None)
+        if scratch is None or len(scratch) < size:
+            scratch = memoryview(bytearray(max(size, 32 * 1024)))
+            self._scratch.memory = scratch
+        return scratch
+
+    def _verify(self, row: int, channel: int, pixels: NDArray[Any]) -> None:
+        assert self._checksums is not None  # noqa: S101 for the type checker
+        if crc32(pixels.data) != self._checksums[row, channel]:
+            catalog = self.catalog
+            raise DamagedFileError(
+                f"{self.channels[channel]} of {catalog.slots[row]} in "
+                f"{catalog.shards[catalog.shard[row]]} has been altered: its crc32 is not the "
+                "one in the index"
+            )
+
+
+def _runs(order: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    """Frames (offset, channel) in order of place, cut where something else lies between."""
+    runs: list[list[tuple[int, int]]] = []
+    for place in order:
+        if runs and size <= place[0] - runs[-1][-1][0] <= size + MAX_GAP:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return runs

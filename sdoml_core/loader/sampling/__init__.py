@@ -1,0 +1,1 @@
+"""Which samples come next: the order of an epoch, ranks and resuming."""

@@ -1,0 +1,196 @@
+"""What a folder of shards holds, as a table of samples in memory.
+
+Whatever the folder is (a release, a tree of daily shards with their indexes, or bare tars),
+it becomes one index as a release has it, of which only the columns in use are read.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.index import DTYPES, FACTS
+from sdoml_core.formats.parquet import (
+    check_shard_name,
+    index_metadata,
+    integers,
+    open_parquet,
+    read_columns,
+    timestamps,
+)
+
+SOURCES: Final = "sdoml.sources"
+"""In an index that was made from a listing: names, sizes and times of change, by shard."""
+
+
+class Catalog:
+    """Samples of a folder of shards, in order of time.
+
+    Parameters
+    ----------
+    source
+        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is none, or leads outside the shards.
+    """
+
+    shards: tuple[str, ...]
+    """Names of the shards, relative to the folder."""
+    shard_bytes: NDArray[np.int64]
+    shard_tags: tuple[str, ...]
+    """What tells the content of each from another's of its name: its SHA-256, or its listing."""
+    slots: NDArray[np.datetime64]
+    """Time of each sample, datetime64[s], UTC; shape (samples,)."""
+    shard: NDArray[np.int32]
+    """Number of the shard that has it; shape (samples,)."""
+    channels: tuple[str, ...]
+    """All channels that occur."""
+    dtype: np.dtype[Any]
+    resolution: int
+    constants: dict[str, dict[str, Any]]
+    """``constant`` and ``transform`` of each channel, None where not known."""
+    normalization_version: str
+
+    def __init__(self, source: str | bytes):
+        self._source = source
+        file = open_parquet(source)
+        schema = file.schema_arrow  # parsed anew at each access
+        facts = index_metadata(schema, kind="release")
+        self.channels = tuple(name for name in CHANNELS if name in schema.names)
+        try:
+            pixels = json.loads(facts["sdoml.pixels"])
+            shards = json.loads(facts["sdoml.shards"])
+            self.constants = {
+                name: {key: fact[key] for key in ("constant", "transform")}
+                for name, fact in json.loads(facts["sdoml.channels"]).items()
+            }
+            self.normalization_version = facts["sdoml.normalization"]
+            self.shards = tuple(check_shard_name(shard[0]) for shard in shards)
+            listed = json.loads(facts.get(SOURCES, "{}"))
+            self.shard_tags = tuple(str(digest or listed.get(name)) for name, _, digest in shards)
+            self.shard_bytes = np.array([int(shard[1]) for shard in shards], np.int64)
+            dtype = str(pixels["dtype"] or DTYPES[0])
+            self.resolution = int(pixels["resolution"] or 0)
+        except (
+            AttributeError,
+            KeyError,
+            IndexError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise DamagedFileError(f"index of a release has bad metadata: {error}") from error
+        if dtype not in DTYPES or not 0 <= self.resolution <= 65535:
+            raise DamagedFileError(f"index has pixels of {dtype} × {self.resolution}²")
+        self.dtype = np.dtype(dtype)
+        self._read_samples(file)
+
+    def _read_samples(self, file: pq.ParquetFile) -> None:
+        table = read_columns(file, ["slot", "shard"])
+        try:
+            self.slots = timestamps(table.column("slot"))
+            owners = table.column("shard").unify_dictionaries()
+            names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
+            number = {name: i for i, name in enumerate(self.shards)}
+            # The last stands for null; names that no sample has may be unknown too.
+            lookup = np.array([number.get(name, -1) for name in [*names, None]], np.int32)
+            indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
+            self.shard = lookup[integers(indices, np.int32, missing=-1)]
+        except (
+            KeyError,
+            AttributeError,
+            IndexError,
+            TypeError,
+            ValueError,
+            pa.ArrowException,
+        ) as error:
+            raise DamagedFileError(f"index of a release is damaged: {error}") from error
+        if np.any(self.shard < 0):
+            raise DamagedFileError("index of a release names a shard that it does not describe")
+        if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
+            raise DamagedFileError("index of a release is not in order of time")
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def _reopen(self) -> pq.ParquetFile:
+        """The index again, for columns that are needed later; it may have been replaced."""
+        file = open_parquet(self._source)
+        if not np.array_equal(_slots(file), self.slots):
+            raise DamagedFileError("the index has changed since the dataset was opened")
+        return file
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes that the pixels of one frame take in a shard."""
+        return self.resolution**2 * self.dtype.itemsize
+
+    def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
+        """First byte of the pixels of each frame in its shard, −1 where there is none.
+
+        Parameters
+        ----------
+        channels
+            Names, each among `channels`.
+
+        Returns
+        -------
+        Array of shape (samples, len(channels)).
+        """
+        offsets = np.empty((len(self), len(channels)), np.int64)
+        file = open_parquet(self._source)
+        for column, name in enumerate(channels):
+            offsets[:, column] = _leaf(file, name, "data_offset", missing=-1)
+        last = self.shard_bytes[self.shard][:, None] - self.frame_bytes
+        if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
+            raise DamagedFileError("index of a release names places outside its shards")
+        return offsets
+
+    def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
+        """crc32 of the pixels of each frame, −1 where not known; shape as `offsets`."""
+        file = self._reopen()
+        columns = [_leaf(file, name, "crc32", missing=-1) for name in channels]
+        return np.stack(columns, axis=1)
+
+    def facts(self, channels: Sequence[str]) -> dict[str, pa.Table]:
+        """Observed time, exposure, quality, RSUN_OBS and degradation of each frame."""
+        file = self._reopen()
+        names = [fact.name for fact in FACTS]
+        return {
+            channel: pa.table(
+                dict(zip(names, (_chunks(file, channel, name) for name in names), strict=True))
+            )
+            for channel in channels
+        }
+
+
+def _slots(file: pq.ParquetFile) -> NDArray[np.datetime64]:
+    return timestamps(read_columns(file, ["slot"]).column("slot"))
+
+
+def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
+    """One leaf of a channel's struct column; null where the frame is missing."""
+    column = read_columns(file, [f"{channel}.{name}"])
+    try:
+        chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
+        return pa.chunked_array(chunks, column.schema.field(channel).type.field(0).type)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFileError(f"index of a release has no {name} of {channel}") from error
+
+
+def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:
+    """A leaf of whole numbers, with a value for what is null."""
+    leaf = _chunks(file, channel, name)
+    if leaf.type not in {pa.int64(), pa.uint32()}:
+        raise DamagedFileError(f"index of a release has a {name} of type {leaf.type}")
+    return integers(leaf, np.int64 if leaf.type == pa.int64() else np.uint32, missing)

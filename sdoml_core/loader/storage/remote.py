@@ -1,0 +1,159 @@
+"""Byte ranges out of shards behind a URL, by fsspec: asked for again where a later try can mend it.
+
+What was read can be kept in a folder on this machine.
+"""
+
+import hashlib
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
+from sdoml_core.loader.storage.local import (
+    FileFacts,
+    cache_folder,
+    concerns,
+    is_year,
+    write_atomically,
+)
+
+ATTEMPTS: Final = 5
+FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
+REFUSALS: Final = ("PermissionError", "NoCredentialsError")
+"""Errors that no later try mends."""
+
+
+class RemoteFiles:
+    """Shards behind a URL that fsspec knows, read by byte ranges.
+
+    A connection belongs to one process: after a fork each worker opens its own.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        storage_options: dict[str, Any],
+        cache_dir: str | os.PathLike[str] | None,
+    ):
+        self.root = root
+        self._options = storage_options
+        self._cache = None if cache_dir is None else cache_folder(cache_dir, root)
+        self._connected: tuple[int, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_connected": None}
+
+    def list(self) -> list[FileFacts]:
+        """Tars and Parquet files of the folder and of its folders for years."""
+        found = {}
+        for parent in ("", *self._years()):
+            for entry in self._retry("ls", f"{self.root}/{parent}".rstrip("/"), detail=True):
+                name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+                if entry["type"] != "directory" and concerns(name):
+                    name = f"{parent}/{name}".lstrip("/")
+                    changed = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime")
+                    found[name] = FileFacts(name, entry.get("size") or -1, str(changed))
+        return [found[name] for name in sorted(found)]
+
+    def _years(self) -> Sequence[str]:
+        entries = self._retry("ls", self.root, detail=True)
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries)
+        return sorted({name for name in names if is_year(name)})
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self._retry("exists", f"{self.root}/{name}"))
+
+    def open(self, name: str) -> BinaryIO:
+        """A file to seek in, unbuffered."""
+        file = self._retry("open", f"{self.root}/{name}", mode="rb", cache_type="none")
+        return cast("BinaryIO", file)
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        return bytes(self._retry("cat_file", f"{self.root}/{name}"))
+
+    def read_into(
+        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
+    ) -> None:
+        """Fill buffers with the bytes of a file from `start` on."""
+        wanted = sum(map(len, buffers))
+        copy = None
+        if self._cache:
+            content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
+            copy = self._cache / f"{name}.{content}" / f"{start}-{wanted}"
+        data = _cached(copy, wanted)
+        fresh = data is None
+        if data is None:
+            data = self._retry("cat_file", f"{self.root}/{name}", start=start, end=start + wanted)
+        if len(data) > wanted:
+            raise StoreError(f"{self.root} does not serve byte ranges")
+        if len(data) < wanted:
+            raise DamagedFileError(
+                f"{name} in {self.root} is cut short: {wanted} bytes from byte {start} "
+                f"wanted, {len(data)} there"
+            )
+        position = 0
+        for buffer in buffers:
+            buffer[:] = data[position : position + len(buffer)]
+            position += len(buffer)
+        if copy is not None and fresh:
+            write_atomically(copy, data)
+
+    def _retry(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call the filesystem; whatever a later try can mend is tried again."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return getattr(self._filesystem(), method)(path, **arguments)
+            except FileNotFoundError as error:
+                raise StoreError(f"there is no {path}") from error
+            except _network_errors() as error:
+                status = getattr(error, "status", None)
+                final = type(error).__name__ in REFUSALS or (
+                    status is not None and 400 <= status < 500 and status not in {408, 429}
+                )
+                if final or attempt + 1 == ATTEMPTS:
+                    raise StoreError(
+                        f"cannot read {path}: {type(error).__name__}: {error}"
+                    ) from error
+            time.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        raise AssertionError
+
+    def _filesystem(self) -> Any:
+        if self._connected is None or self._connected[0] != os.getpid():
+            import fsspec
+
+            protocol = self.root.partition("://")[0]
+            # A cached listing would hide what was published since.
+            options = {"use_listings_cache": False} | self._options
+            try:
+                filesystem = fsspec.filesystem(protocol, **options)
+            except (ValueError, ImportError) as error:
+                raise DatasetError(f"cannot open {self.root}: {error}") from error
+            self._connected = (os.getpid(), filesystem)
+        return self._connected[1]
+
+
+def _cached(path: Path | None, size: int) -> bytes | None:
+    """A cached range, if it is there and whole."""
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if len(data) == size else None
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What a filesystem raises where the network fails; HTTP's own errors are no OSError."""
+    aiohttp, botocore = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
+    return (
+        OSError,
+        *((aiohttp.ClientError,) if aiohttp else ()),
+        *((botocore.BotoCoreError, botocore.ClientError) if botocore else ()),
+    )

@@ -1,0 +1,223 @@
+"""From a folder to its catalog: the index that is there, or one that is made and kept.
+
+A folder without an index of its own gets one beside its shards, under a hidden name. It tells
+of which files, sizes and times of change it was made, and counts for nothing once they differ;
+then only what changed is read again.
+"""
+
+import io
+import json
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
+from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index
+from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
+from sdoml_core.formats.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolidate
+from sdoml_core.formats.shard_scan import scan_shard
+from sdoml_core.loader.storage.catalog import SOURCES, Catalog
+from sdoml_core.loader.storage.local import (
+    FileFacts,
+    Files,
+    LocalFiles,
+    cache_folder,
+    write_atomically,
+)
+from sdoml_core.loader.storage.merge_indexes import merge_releases
+from sdoml_core.loader.storage.remote import RemoteFiles
+
+KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
+THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard in a listing, with its index where it has one."""
+
+    tar: FileFacts
+    index: FileFacts | None
+
+    def fingerprint(self) -> list[str]:
+        """What must be the same for a kept index to be believed."""
+        facts = (self.tar, self.index) if self.index else (self.tar,)
+        return [f"{file.name} {file.size} {file.changed}" for file in facts]
+
+
+def open_files(
+    data_dir: str | os.PathLike[str],
+    *,
+    storage_options: dict[str, Any] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Files:
+    """The folder that a path or URL names."""
+    path = os.fspath(data_dir)
+    if path.startswith("file://"):
+        path = path.removeprefix("file://")
+    if "://" in path:
+        return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir)
+    return LocalFiles(str(Path(path).expanduser()))
+
+
+def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
+    """What a folder of shards holds.
+
+    Parameters
+    ----------
+    files
+        A release (``index.parquet`` and tars), daily shards with an index each (in the folder
+        or below folders named for years), or tars alone.
+    cache_dir
+        Where to keep an index that had to be made; otherwise, for a local folder, in it.
+
+    Raises
+    ------
+    DatasetError
+        If there are no shards, or a release is not finished.
+    NormalizationError
+        If the shards were normalised by different constants.
+    """
+    if files.has(RELEASE_INDEX):
+        local = isinstance(files, LocalFiles)
+        try:
+            return Catalog(
+                str(Path(files.root, RELEASE_INDEX)) if local else files.read(RELEASE_INDEX)
+            )
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{RELEASE_INDEX} in {files.root}: {error}; make the release again"
+            ) from error
+    if files.has(RELEASE_CONSTANTS):
+        raise DatasetError(
+            f"{files.root} is a release that is not finished, for it has no {RELEASE_INDEX}: "
+            "make it again"
+        )
+    shards = _shards(files)
+    fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
+    kept_at = _place(files, cache_dir)
+    catalog, kept, known = _kept(kept_at)
+    unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
+    if catalog and unchanged == known.keys() == fingerprints.keys():
+        return catalog
+
+    new = [shard for shard in shards if shard.tar.name not in unchanged]
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = consolidate(pool.map(lambda shard: _read_index(files, shard), new))
+    table = read_columns(open_parquet(made))
+    if kept and unchanged:
+        table = merge_releases(kept, unchanged, table)
+    facts = table.schema.metadata | {SOURCES: json.dumps(fingerprints)}
+    data = write_parquet(table.replace_schema_metadata(facts))
+    if kept_at:
+        try:
+            write_atomically(kept_at, data)
+        except OSError:  # a folder that cannot be written to: the index lives in memory
+            return Catalog(data)
+        return Catalog(str(kept_at))
+    return Catalog(data)
+
+
+def _shards(files: Files) -> list[_Shard]:
+    """The shards of a folder, with their indexes."""
+    listing = {file.name: file for file in files.list()}
+    tars = [file for file in listing.values() if file.name.endswith(".tar")]
+    if not tars:
+        hint = ""
+        if isinstance(files, LocalFiles):
+            root = Path(files.root)
+            below = [
+                path for path in (root / "shards", *sorted(root.iterdir())) if _holds_shards(path)
+            ]
+            hint = f"; there are some in {below[0]}" if below else ""
+        raise DatasetError(f"there are no shards (*.tar) in {files.root}{hint}")
+    shards = [_Shard(tar, listing.get(f"{tar.name[:-4]}.parquet")) for tar in tars]
+    known = {shard.index.name for shard in shards if shard.index}
+    _warn_of(
+        [name for name in listing if name.endswith(".parquet") and name not in known],
+        "their shards have gone",
+    )
+    indexed = [shard for shard in shards if shard.index]
+    if indexed and len(indexed) < len(shards):
+        _warn_of(
+            [shard.tar.name for shard in shards if not shard.index],
+            "they have no index while the others do",
+        )
+        return indexed
+    return shards
+
+
+def _warn_of(names: list[str], why: str) -> None:
+    """Tell of what is left out, if anything is."""
+    if names:
+        more = " …" if len(names) > 5 else ""
+        warnings.warn(f"left out, since {why}: {', '.join(names[:5])}{more}", stacklevel=5)
+
+
+def _holds_shards(folder: Path) -> bool:
+    """Whether a folder has shards in it, or in a folder of a year."""
+    return any(any(folder.glob(pattern)) for pattern in ("*.tar", "[0-9][0-9][0-9][0-9]/*.tar"))
+
+
+def _read_index(files: Files, shard: _Shard) -> Index:
+    """The index of a shard, from beside it or from its headers."""
+    name = shard.tar.name
+    try:
+        if shard.index:
+            index = decode_index(files.read(shard.index.name))
+            if index.shard.rpartition("/")[2] != name.rpartition("/")[2]:
+                raise DamagedFileError(f"is the index of {index.shard}")
+            table, version, digest = index.table, index.normalization_version, index.shard_sha256
+            size = index.shard_bytes
+        else:
+            with files.open(name) as file:
+                members = scan_shard(file)
+                size = file.seek(0, io.SEEK_END)
+            rows = [
+                {
+                    "slot": member.slot,
+                    "channel": member.channel.name,
+                    "member": member.name,
+                    "offset": member.offset,
+                    "size": member.size,
+                    "data_offset": member.data_offset,
+                    "dtype": member.dtype,
+                    "resolution": member.resolution,
+                }
+                for member in members
+            ]
+            bare = pa.schema([field.with_nullable(True) for field in INDEX_SCHEMA])  # noqa: FBT003
+            table, version, digest = pa.Table.from_pylist(rows, schema=bare), "", ""
+    except SdomlError as error:
+        at_fault = shard.index.name if shard.index else name
+        raise type(error)(
+            f"{at_fault} in {files.root}: {error}; build the shard again, or leave it out"
+        ) from error
+    return Index(table, name, size, digest, version)
+
+
+def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
+    """Where a made index is kept."""
+    if cache_dir is not None:
+        return cache_folder(cache_dir, files.root) / KEPT_INDEX
+    return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
+
+
+def _kept(
+    path: Path | None,
+) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
+    """A kept index and the files of which it was made; nothing if it is absent or damaged."""
+    nothing = None, None, dict[str, list[str]]()
+    if path is None or not path.is_file():
+        return nothing
+    try:
+        catalog = Catalog(str(path))
+        table = read_columns(open_parquet(str(path)))
+        known = json.loads(table.schema.metadata.get(SOURCES.encode(), b"{}"))
+    except (DamagedFileError, ValueError, RecursionError):
+        return nothing
+    return (catalog, table, known) if isinstance(known, dict) else nothing

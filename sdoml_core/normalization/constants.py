@@ -1,0 +1,146 @@
+"""Normalization constants: one per channel, fitted once to a whole dataset and then frozen.
+
+What was fitted, to which days and with which result is one small JSON document. Its version is
+the hash of its content; shards name the version that they used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.normalization.transform import Transform
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """One channel's constant, and what its pixels are like; units are those of processed frames."""
+
+    transform: Transform
+
+    constant: float | None
+    """The value that becomes 1; None where no frame was found to fit it to."""
+
+    pixels: int
+
+    minimum: float | None = None
+
+    maximum: float | None = None
+
+    mean: float | None = None
+
+    std: float | None = None
+
+    quantiles: Mapping[str, float] | None = None
+    """Values of `LISTED_QUANTILES`, by the quantile as text."""
+
+    saturated: float | None = None
+    """Fraction of the pixels above the constant: they all become 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """The frozen constants of a dataset. Equal content has an equal version."""
+
+    method: str
+    """``quantile:0.9999`` or ``max``."""
+
+    resolution: int
+    """Of the frames that it was fitted to: sums over pixels grow with their area."""
+
+    first_day: date
+
+    last_day: date
+
+    days: int
+    """Days with data between the first and the last, both included."""
+
+    channels: Mapping[str, ChannelStatistics]
+    """By channel name, in the order of ``CHANNELS``."""
+
+    @property
+    def version(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the content."""
+        return _version(self._content())
+
+    def constant(self, channel: str) -> float:
+        """The value of a channel that becomes 1.
+
+        Raises
+        ------
+        NormalizationError
+            Where the normalisation was fitted without this channel or found no frame of it.
+        """
+        statistics = self.channels.get(channel)
+        if statistics is None or statistics.constant is None:
+            why = "was not fitted" if statistics is None else "had no pixels above zero"
+            raise NormalizationError(
+                f"{channel} {why} when normalisation {self.version} was fitted to "
+                f"{self.first_day} … {self.last_day}; refit it to days that have this channel"
+            )
+        return statistics.constant
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: sorted keys, UTF-8, exact floats, a newline at the end."""
+        content = self._content()
+        return _canonical({**content, "version": _version(content)})
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "method": self.method,
+            "resolution": self.resolution,
+            "first_day": self.first_day.isoformat(),
+            "last_day": self.last_day.isoformat(),
+            "days": self.days,
+            "channels": {name: asdict(channel) for name, channel in self.channels.items()},
+        }
+
+
+def from_json(data: bytes) -> Normalization:
+    """Normalisation that `Normalization.to_json` wrote.
+
+    Raises
+    ------
+    DamagedFileError
+        Where the document is another one, or its content does not have the version it states.
+    """
+    try:
+        content = json.loads(data)
+        stated = content.pop("version")
+        normalization = _normalization(content)
+        intact = content["format"] == _FORMAT and stated == normalization.version
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(f"not a normalisation document: {error!r}") from error
+    if not intact:
+        raise DamagedFileError(f"the content of normalisation {stated} is not what was written")
+    return normalization
+
+
+def _normalization(content: Mapping[str, Any]) -> Normalization:
+    channels = content["channels"]
+    return Normalization(
+        method=content["method"],
+        resolution=content["resolution"],
+        first_day=date.fromisoformat(content["first_day"]),
+        last_day=date.fromisoformat(content["last_day"]),
+        days=content["days"],
+        channels={
+            name: ChannelStatistics(**channels[name]) for name in CHANNELS if name in channels
+        },
+    )
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
+    return f"{text}\n".encode()
+
+
+def _version(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()[:16]

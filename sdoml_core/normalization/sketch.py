@@ -1,0 +1,276 @@
+"""Sketches: what the pixels of many frames add up to, in a few kilobytes that merge exactly.
+
+A sketch counts pixels in fine logarithmic bins: the upper 16 bits of a float32 (its exponent and
+7 bits of its mantissa, a bfloat16), which gives 128 bins per octave over the whole range of
+float32 without any setting. Beside the counts it holds the exact minimum and maximum, and sums
+as integers in fixed point, so that merging is integer arithmetic: any order and any grouping of
+the same frames gives the same bytes. The pixels themselves are never needed again.
+
+`sdoml_core.normalization.fit` turns sketches into constants.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import CorruptFrameError, NormalizationError
+
+BINS = 0x7F80
+"""Bins of a sketch: the upper halves of all finite float32 values that are not negative."""
+
+QUANTILE_TOLERANCE = 0.005
+"""Largest relative error of a quantile, for values that are normal float32 (above 1.2e-38)."""
+
+TOTAL_BITS = 64
+"""``total`` counts units of 2^-64; ``squares``, the square of that, units of 2^-128."""
+
+
+def _no_bins() -> NDArray[np.uint16]:
+    return np.empty(0, np.uint16)
+
+
+def _no_counts() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+@dataclass(slots=True, eq=False)
+class Sketch:
+    """Counts, extremes and sums of pixel values; ``Sketch()`` is that of no frame."""
+
+    frames: int = 0
+    """Frames counted; with ``pixels`` it tells their resolution."""
+
+    pixels: int = 0
+    """Pixels counted, zeros included."""
+
+    zeros: int = 0
+    """Pixels that are exactly zero; they stand in no bin."""
+
+    minimum: float = math.inf
+    """Exact; infinite where there are no pixels."""
+
+    maximum: float = -math.inf
+    """Exact; minus infinity where there are no pixels."""
+
+    total: int = 0
+    """Sum of the values, in units of 2^-64."""
+
+    squares: int = 0
+    """Sum of the squared values, in units of 2^-128."""
+
+    bins: NDArray[np.uint16] = field(default_factory=_no_bins)
+    """Upper 16 bits of the values above zero that occur, ascending."""
+
+    counts: NDArray[np.int64] = field(default_factory=_no_counts)
+    """Pixels in each of ``bins``, all above zero."""
+
+    @classmethod
+    def of(cls, frame: NDArray[np.float32]) -> Self:
+        """Sketch of one frame; holds no lock while it counts.
+
+        Parameters
+        ----------
+        frame
+            float32, any shape, in any unit; finite and not negative.
+
+        Raises
+        ------
+        CorruptFrameError
+            Where a pixel is negative, infinite or NaN.
+        TypeError
+            Where the frame is not float32.
+        """
+        from sdoml_core.normalization.count_pixels import count
+
+        if frame.dtype != np.float32:
+            raise TypeError(f"a sketch counts float32 pixels, not {frame.dtype}")
+        values = np.ascontiguousarray(frame).reshape(-1)
+        if values.size == 0:
+            return cls()
+        # Memory-mapped frames are read-only; one kind of array means one compiled kernel.
+        values.flags.writeable = False
+        dense = np.zeros(BINS, np.int64)
+        bad, zeros, low, high, total, squares = count(values.view(np.uint32), values, dense)
+        if bad:
+            raise CorruptFrameError(f"{bad} pixels are negative, infinite or NaN")
+        dense[0] -= zeros
+        minimum, maximum = np.array([low, high], np.uint32).view(np.float32).tolist()
+        bins = np.flatnonzero(dense)
+        return cls(
+            frames=1,
+            pixels=values.size,
+            zeros=zeros,
+            minimum=minimum,
+            maximum=maximum,
+            total=_fixed_point(total, TOTAL_BITS),
+            squares=_fixed_point(squares, 2 * TOTAL_BITS),
+            bins=bins.astype(np.uint16),
+            counts=dense[bins],
+        )
+
+    def add(self, frame: NDArray[np.float32]) -> None:
+        """Count one more frame, in place; for what it takes and raises see `Sketch.of`."""
+        both = self + type(self).of(frame)
+        for name in self.__slots__:
+            setattr(self, name, getattr(both, name))
+
+    def __add__(self, other: "Sketch") -> "Sketch":
+        return merge((self, other))
+
+    @property
+    def mean(self) -> float:
+        """Mean pixel value.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        return self.total / (self.pixels << TOTAL_BITS)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the pixel values (of the population, not of a sample).
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        # Integers do not cancel: the difference below is exact however small it is.
+        spread = max(self.squares * self.pixels - self.total**2, 0)
+        return math.sqrt(spread / (self.pixels**2 << 2 * TOTAL_BITS))
+
+    def quantile(self, q: float) -> float:
+        """Value below which the fraction q of the pixels lies.
+
+        The definition is numpy's default: linear between the two order statistics next to
+        ``q * (pixels - 1)``. Each of them is interpolated inside its bin and kept to the part of
+        the bin that is within `QUANTILE_TOLERANCE` of both its edges, and to [minimum, maximum],
+        so the result is within that tolerance of the exact quantile for any pixels whatever.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        ValueError
+            Where q is not in [0, 1].
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"a quantile is between 0 and 1, not {q}")
+        self._require_pixels()
+        rank = q * (self.pixels - 1)
+        below = math.floor(rank)
+        lower = self._order_statistic(below)
+        if rank == below:
+            return lower
+        return lower + (rank - below) * (self._order_statistic(below + 1) - lower)
+
+    def fraction_above(self, value: float) -> float:
+        """Fraction of the pixels above a value; linear inside the value's own bin.
+
+        Raises
+        ------
+        NormalizationError
+            Where there are no pixels.
+        """
+        self._require_pixels()
+        if value >= self.maximum:
+            return 0.0
+        if value < self.minimum:
+            return 1.0
+        own = int(np.array([value], np.float32).view(np.uint32)[0] >> 16)
+        above = int(self.counts[np.searchsorted(self.bins, own, side="right") :].sum())
+        place = int(np.searchsorted(self.bins, own))
+        if place < len(self.bins) and int(self.bins[place]) == own:
+            low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
+            # Where the bin holds one value alone, the value asked for was rounded up to it.
+            share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
+            return (above + share * int(self.counts[place])) / self.pixels
+        return above / self.pixels
+
+    def _require_pixels(self) -> None:
+        if not self.pixels:
+            raise NormalizationError("a sketch without pixels has no statistics")
+
+    def _order_statistic(self, index: int) -> float:
+        """Value of the pixel at an index of the sorted pixels, within the tolerance."""
+        if index <= 0:
+            return self.minimum
+        if index >= self.pixels - 1:
+            return self.maximum
+        if index < self.zeros:
+            return 0.0
+        cumulated = np.cumsum(self.counts)
+        place = int(np.searchsorted(cumulated, index - self.zeros, side="right"))
+        count = int(self.counts[place])
+        before = int(cumulated[place]) - count
+        low, high = _edge(int(self.bins[place])), _edge(int(self.bins[place]) + 1)
+        value = low + (high - low) * (index - self.zeros - before + 0.5) / count
+        value = min(max(value, high * (1 - QUANTILE_TOLERANCE)), low * (1 + QUANTILE_TOLERANCE))
+        return min(max(value, self.minimum), self.maximum)
+
+
+def merge(sketches: Iterable[Sketch]) -> Sketch:
+    """Sketch of all frames of several sketches: the same, to the byte, in any order or grouping.
+
+    Takes an iterator, so thousands of sketches need the memory of one.
+    """
+    accumulator = _Accumulator()
+    for sketch in sketches:
+        accumulator.include(sketch)
+    return accumulator.result()
+
+
+def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
+    """Sketches of several days merged channel by channel, names sorted.
+
+    Takes an iterator over what `decode_sketches` gives for each file; a channel may be absent
+    from some of them.
+    """
+    accumulators: defaultdict[str, _Accumulator] = defaultdict(_Accumulator)
+    for day in days:
+        for name, sketch in day.items():
+            accumulators[name].include(sketch)
+    return {name: accumulators[name].result() for name in sorted(accumulators)}
+
+
+class _Accumulator:
+    """A sum of sketches under way: every bin at its own place, so that adding is cheap."""
+
+    def __init__(self) -> None:
+        self._sum = Sketch()
+        self._counts = np.zeros(BINS, np.int64)
+
+    def include(self, sketch: Sketch) -> None:
+        self._sum.frames += sketch.frames
+        self._sum.pixels += sketch.pixels
+        self._sum.zeros += sketch.zeros
+        self._sum.minimum = min(self._sum.minimum, sketch.minimum)
+        self._sum.maximum = max(self._sum.maximum, sketch.maximum)
+        self._sum.total += sketch.total
+        self._sum.squares += sketch.squares
+        # Bins of a sketch are distinct; numpy adds fastest at places of its own integer type.
+        np.add.at(self._counts, sketch.bins.astype(np.intp), sketch.counts)
+
+    def result(self) -> Sketch:
+        bins = np.flatnonzero(self._counts)
+        return replace(self._sum, bins=bins.astype(np.uint16), counts=self._counts[bins])
+
+
+def _edge(bin_number: int) -> float:
+    """Lower edge of a bin."""
+    return float(np.array([bin_number << 16], np.uint32).view(np.float32)[0])
+
+
+def _fixed_point(value: float, bits: int) -> int:
+    """A float as an integer count of 2^-bits: exact but for what is smaller than that."""
+    numerator, denominator = value.as_integer_ratio()
+    return (numerator << bits) // denominator

@@ -1,0 +1,79 @@
+"""The transform between physical values and [0, 1], and its inverse.
+
+AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is in [0, 1] from the start:
+y = min(x, c) / c with c = 1.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS
+
+Transform = Literal["sqrt", "linear"]
+
+
+def transform_of(channel: str) -> Transform:
+    """``sqrt`` for AIA, ``linear`` for HMI."""
+    return "sqrt" if CHANNELS[channel].instrument == "AIA" else "linear"
+
+
+Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
+
+
+def normalize(
+    frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
+) -> Pixels:
+    """Write normalised pixels, in [0, 1], and return them; holds no lock while it computes.
+
+    Division and square root of float32 are correctly rounded, so the result is the same on every
+    machine; it never exceeds 1. NaN stays NaN.
+
+    Parameters
+    ----------
+    frame
+        float32, any shape, in the unit of ``constant``. Negative pixels become 0.
+    constant
+        The value that becomes 1, as `Normalization.constant` gives it.
+    out
+        float32 or float16, of the frame's shape. May be the frame itself.
+    transform
+        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c.
+    """
+    scale = np.float32(constant)
+    scratch = out if out.dtype == np.float32 else np.empty(frame.shape, np.float32)
+    np.clip(frame, np.float32(0), scale, out=scratch)
+    np.divide(scratch, scale, out=scratch)
+    if transform == "sqrt":
+        np.sqrt(scratch, out=scratch)
+    if scratch is not out:
+        out[...] = scratch
+    return out
+
+
+def denormalize(
+    normalized: NDArray[np.floating[Any]],
+    constant: float,
+    out: NDArray[np.float32],
+    *,
+    transform: Transform = "sqrt",
+) -> NDArray[np.float32]:
+    """Write the inverse of `normalize`, in the unit of ``constant``, and return it.
+
+    What was saturated comes back as the constant.
+
+    Parameters
+    ----------
+    normalized
+        float32 or float16, any shape.
+    constant, transform
+        As given to `normalize`.
+    out
+        float32, of the same shape. May be the normalised pixels themselves.
+    """
+    values = normalized
+    if transform == "sqrt":
+        values = np.square(normalized, out=out, dtype=np.float32)
+    np.multiply(values, np.float32(constant), out=out, dtype=np.float32)
+    return out

@@ -1,0 +1,1 @@
+"""The JSOC archive over HTTP: client, circuit breaker, and inspection of what it serves."""

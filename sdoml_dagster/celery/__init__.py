@@ -1,0 +1,1 @@
+"""Celery deployment: the worker application and the run launcher."""

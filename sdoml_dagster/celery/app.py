@@ -1,0 +1,111 @@
+"""The Celery application of the worker machines: each task is one Dagster run, one day.
+
+Start a worker with ``celery -A sdoml_dagster.celery.app worker -P solo``. The solo pool, since a
+run starts processes of its own, which Celery's prefork children may not. Broker and result backend
+are named by Celery's own variables, ``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND``.
+
+While a task runs, a thread of the worker writes a pulse to the result backend. Celery itself says
+``STARTED`` of a task for ever once its worker is dead; the pulse is how
+:mod:`sdoml_dagster.celery.launcher` can tell.
+"""
+
+import itertools
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from celery import Celery  # type: ignore[import-untyped]
+from celery.exceptions import OperationalError  # type: ignore[import-untyped]
+from celery.signals import task_postrun, task_prerun  # type: ignore[import-untyped]
+from celery.utils.log import get_logger  # type: ignore[import-untyped]
+from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
+from dagster._serdes import unpack_value
+from dagster_celery.make_app import make_app
+from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
+from redis.exceptions import RedisError
+
+PULSE_SECONDS = 5.0
+"""Between two pulses of a running task."""
+
+WORKER_TAG = "sdoml/worker"
+"""Tag of a run: the machine that works on it."""
+
+_log = get_logger(__name__)
+
+
+def pulse_key(task_id: str) -> str:
+    """Where in the result backend the pulse of a task is."""
+    return f"sdoml-pulse-{task_id}"
+
+
+app: Celery = make_app(  # type: ignore[no-untyped-call]
+    {
+        "config_source": {
+            # A run is a long task: take one at a time, and give it back if it was never begun.
+            "task_acks_late": True,
+            "worker_prefetch_multiplier": 1,
+            "worker_concurrency": 1,
+            # Redis hands a task that is not acknowledged to a second worker after this time. For
+            # a run that has begun, Dagster ignores that; one that its worker never began starts.
+            "broker_transport_options": {
+                "visibility_timeout": 1800,
+                "socket_timeout": 20,
+                "socket_connect_timeout": 10,
+                "socket_keepalive": True,
+            },
+            # A worker outlives any outage of the broker, also one that begins with a task.
+            "result_backend_always_retry": True,
+            "broker_connection_retry_on_startup": True,
+            "broker_connection_max_retries": None,
+            "redis_socket_timeout": 10,
+            "redis_socket_connect_timeout": 10,
+            "worker_hijack_root_logger": False,
+        }
+    }
+)
+
+execute_job = create_execute_job_task(app)
+resume_job = create_resume_job_task(app)
+
+
+class _Heart(threading.Thread):
+    """Writes the pulse of one task until it ends."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self._task_id = task_id
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        host = socket.gethostname()
+        for beat in itertools.count():
+            try:
+                app.backend.set(pulse_key(self._task_id), f"{host} {beat}")
+            except (OperationalError, RedisError, OSError) as error:
+                _log.warning("no pulse for %s: %s", self._task_id, error)
+            if self._ended.wait(PULSE_SECONDS):
+                return
+
+    def end(self) -> None:
+        """Stop without waiting: a last pulse of a task that has ended does no harm."""
+        self._ended.set()
+
+
+_hearts: dict[str, _Heart] = {}
+
+
+@task_prerun.connect  # type: ignore[untyped-decorator]
+def _begin_pulse(task_id: str, kwargs: Mapping[str, Any], **_: Any) -> None:
+    heart = _hearts[task_id] = _Heart(task_id)
+    heart.start()
+    (packed,) = kwargs.values()
+    run_id = unpack_value(packed, (ExecuteRunArgs, ResumeRunArgs)).run_id
+    with dg.DagsterInstance.get() as instance:
+        instance.add_run_tags(run_id, {WORKER_TAG: socket.gethostname()})
+
+
+@task_postrun.connect  # type: ignore[untyped-decorator]
+def _end_pulse(task_id: str, **_: Any) -> None:
+    _hearts.pop(task_id).end()

@@ -1,0 +1,96 @@
+"""Dagster's Celery launcher, which in addition notices when the worker of a run is dead."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+from sdoml_dagster.celery.app import PULSE_SECONDS, pulse_key
+
+
+@dataclass(frozen=True, slots=True)
+class _Pulse:
+    """The last pulse of a run and when, by this machine's clock, it was first seen."""
+
+    value: bytes
+    since: float
+    looked: float
+
+
+class WatchfulCeleryRunLauncher(CeleryRunLauncher):
+    """Reports a run's worker as failed once its pulse stands still.
+
+    The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
+    ``STARTED`` when the worker is killed: the run would stay in progress for ever, its day undone.
+    Run monitoring calls :meth:`check_run_worker_health`, marks the run as failed, and run retries
+    start its day again on another worker.
+
+    Only this machine's clock counts, so the workers' clocks may differ.
+
+    Parameters
+    ----------
+    silence_seconds
+        How long a pulse may stand still: longer than any interruption of the network that runs
+        should live through, since they do.
+    """
+
+    def __init__(self, silence_seconds: int = 120, **options: Any) -> None:
+        super().__init__(**options)
+        self._silence = silence_seconds
+        self._pulses: dict[str, _Pulse] = {}
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """The base class's fields and one of our own."""
+        silence = dg.Field(
+            dg.IntSource,
+            is_required=False,
+            default_value=120,
+            description="Seconds without a sign of life after which a run's worker counts as dead.",
+        )
+        return {**_fields_of(CeleryRunLauncher), "silence_seconds": silence}
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Called by run monitoring for each run in progress."""
+        task_id = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
+        try:
+            value: bytes | None = self.celery.backend.get(pulse_key(task_id))
+        except Exception:
+            # Silence is the worker's only where we could have heard it.
+            self._pulses.clear()
+            raise
+        if value is None:
+            return super().check_run_worker_health(run)
+        silent = self._silent_for(task_id, value)
+        if silent < self._silence:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        host = value.decode(errors="replace").split(" ")[0]
+        return CheckRunHealthResult(
+            WorkerStatus.FAILED, f"no sign of life from worker {host} for {silent:.0f} s"
+        )
+
+    def _silent_for(self, task_id: str, value: bytes) -> float:
+        """Seconds since the pulse was last seen to change."""
+        now = time.monotonic()
+        known = self._pulses.get(task_id)
+        # After a break in looking (a daemon that hung, say) the count starts anew.
+        overslept = known is not None and now - known.looked > max(self._silence, PULSE_SECONDS)
+        fresh = known is None or overslept or known.value != value
+        since = now if known is None or fresh else known.since
+        self._pulses[task_id] = _Pulse(value, since, now)
+        if len(self._pulses) > 1000:
+            recent = now - 10 * self._silence
+            self._pulses = {k: p for k, p in self._pulses.items() if p.looked > recent}
+        return now - since
+
+
+def _fields_of(launcher: type[CeleryRunLauncher]) -> Mapping[str, Any]:
+    fields = launcher.config_type()
+    if not isinstance(fields, Mapping):
+        raise TypeError(f"{launcher.__name__}.config_type() is no longer a mapping")
+    return fields

@@ -1,0 +1,1 @@
+"""Maintenance of a whole store: verify files and prune raw frames."""

@@ -1,0 +1,101 @@
+"""Drops the raw frames of days whose shards are whole; their ledgers stay.
+
+Raw frames are seven tenths of a store. With the ledgers kept, ``raw_aia`` and ``raw_hmi`` of a
+pruned day fetch the very same files again when they are materialised.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.formatting import counted
+from sdoml_dagster.maintenance.verify import verify_shard
+from sdoml_dagster.pipeline.completeness import leftovers
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedDay:
+    """What became of one day's raw frames, or would."""
+
+    day: date
+    files: int = 0
+    bytes: int = 0
+    kept_because: str | None = None
+    """Why the day keeps them; ``None`` where they go."""
+
+
+def prune_raw(
+    store: Store,
+    *,
+    first: date | None = None,
+    last: date,
+    dry_run: bool,
+    report: Callable[[str], None],
+) -> list[PrunedDay]:
+    """Drop the raw frames of all days from ``first`` to ``last`` that no longer need them.
+
+    A day needs them as long as its shard does not verify, its ledger has an outage, or a good raw
+    frame has neither come into the shard nor been rejected in processing. Files that no ledger
+    names are left alone.
+    """
+    outcomes = []
+    for day in layout.days_in(store):
+        if day > last or (first is not None and day < first):
+            continue
+        outcome = _prune_day(store, day, dry_run=dry_run)
+        if outcome is None:
+            continue
+        outcomes.append(outcome)
+        what = f"{outcome.files} raw files, {outcome.bytes / 2**20:,.1f} MiB"
+        verb = "would drop" if dry_run else "dropped"
+        kept = outcome.kept_because
+        report(f"{day}: {f'kept, since {kept}' if kept else f'{verb} {what}'}")
+    return outcomes
+
+
+def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
+    """What became of a day; ``None`` where it has no raw frames."""
+    folder = layout.raw_folder(day)
+    present = store.sizes(folder)
+    rows: list[RawRow] = []
+    try:
+        for instrument in INSTRUMENTS:
+            rows += read_ledger(store, day, instrument) or ()
+        held = sorted({row.file for row in rows if row.file in present and row.file})
+        if not held:
+            return None
+        reason = _reason_to_keep(store, day, rows)
+    except DamagedFileError as error:
+        return PrunedDay(day, kept_because=str(error))
+    if reason is not None:
+        return PrunedDay(day, kept_because=reason)
+    if not dry_run:
+        for name in held:
+            store.delete(f"{folder}/{name}")
+    return PrunedDay(day, files=len(held), bytes=sum(present[name] for name in held))
+
+
+def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
+    statuses = Counter(row.status for row in rows)
+    if statuses["outage"]:
+        return f"it lacks {counted(statuses['outage'], 'frame')} still to be fetched"
+    verification, index = verify_shard(store, day)
+    if verification.damages:
+        damage = verification.damages[0]
+        return f"{store.locate(damage.path)} {damage.reason}"
+    if index is None:
+        return "it has no shard"
+    left = leftovers(store, day, rows, index)
+    if left:
+        return (
+            f"its shard lacks {counted(len(left), 'frame')}, such as {left[0].channel} of "
+            f"{left[0].slot:%H:%M}"
+        )
+    return None

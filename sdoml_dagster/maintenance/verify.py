@@ -1,0 +1,266 @@
+"""Reads a whole store again and says what is no longer what was written.
+
+Every file is compared with what lies beside it: raw files with the ledger's SHA-256, processed
+frames with the frame table's CRC-32, shards with the index's SHA-256, a release with its
+SHA256SUMS; tables, sketches, indexes and constants must decode.
+
+A damaged file can be *marked*: it is moved to ``damaged/`` together with the small file that says
+that its day is there, so that steps, schedules and people see that it has to be made again.
+Nothing is thrown away: a raw frame may be worth more than the archive's answer.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeVar
+
+from zlib_ng.zlib_ng import crc32
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
+from sdoml_core.errors import DamagedFileError, NormalizationError, StoreError
+from sdoml_core.formats.index import Index, decode_index
+from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
+from sdoml_core.formats.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
+from sdoml_core.formats.sketch_file import decode_sketches
+from sdoml_core.normalization.constants import from_json
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.frame_files import NPY_HEADER_BYTES
+from sdoml_dagster.store.store import Store
+from sdoml_dagster.threads import ordered_map
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One file that is not what was written."""
+
+    path: str
+    reason: str
+    remedy: str
+    """What to materialise."""
+
+    marker: str | None = None
+    """The file that says that the product is there; marked along with the damaged one."""
+
+
+@dataclass
+class Verification:
+    """What was read, and what of it is damaged."""
+
+    files: int = 0
+    bytes: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+    def include(self, other: "Verification") -> None:
+        """Add the outcome of another part of the store."""
+        self.files += other.files
+        self.bytes += other.bytes
+        self.damages += other.damages
+
+
+def verify_store(
+    store: Store,
+    *,
+    first: date | None = None,
+    last: date | None = None,
+    threads: int,
+    report: Callable[[str], None],
+) -> Verification:
+    """Read all files of the days from ``first`` to ``last``, the constants and the releases."""
+    days = [
+        day
+        for day in layout.days_in(store)
+        if (first is None or day >= first) and (last is None or day <= last)
+    ]
+    outcome = Verification()
+    progress = Progress("verify_store", len(days), report, unit="days")
+    for part in ordered_map(
+        functools.partial(_confirmed, verify_day, store), days, threads=threads, name="verify"
+    ):
+        outcome.include(part)
+        progress.step("damaged" if part.damages else "ok")
+    outcome.include(_verify_constants(store))
+    for path in store.find("releases"):
+        if path.endswith(f"/{RELEASE_SUMS}"):
+            outcome.include(_confirmed(_verify_release, store, path))
+    return outcome
+
+
+def _confirmed(check: Callable[..., Verification], *arguments: Any) -> Verification:
+    """What is found, and found again: what was just being made anew is not damaged."""
+    found = check(*arguments)
+    return check(*arguments) if found.damages else found
+
+
+def verify_day(store: Store, day: date) -> Verification:
+    """Read all files of one day."""
+    outcome = Verification()
+    for instrument in INSTRUMENTS:
+        outcome.include(_verify_raw(store, day, instrument))
+        outcome.include(_verify_processed(store, day, instrument))
+    outcome.include(verify_shard(store, day)[0])
+    return outcome
+
+
+def verify_shard(store: Store, day: date) -> tuple[Verification, Index | None]:
+    """Read a day's shard against its index; the index, where both are there and intact."""
+    outcome = Verification()
+    path, index_path = layout.shard(day), layout.shard_index(day)
+    remedy = f"shards of {day}"
+    index = _decoded(outcome, store, index_path, decode_index, remedy)
+    if index is None:
+        return outcome, None
+    _verify_sha256(outcome, store, path, index.shard_sha256, remedy, marker=index_path)
+    return outcome, None if outcome.damages else index
+
+
+def mark(store: Store, damages: Iterable[Damage]) -> None:
+    """Move damaged files, and what says that they are there, to ``damaged/``."""
+    for damage in damages:
+        for path in (damage.marker, damage.path):
+            if path is not None and store.exists(path):
+                names = itertools.chain([path], (f"{path}.{n}" for n in itertools.count(2)))
+                kept = next(name for name in names if not store.exists(f"damaged/{name}"))
+                store.move(path, f"damaged/{kept}")
+
+
+def _verify_raw(store: Store, day: date, instrument: Instrument) -> Verification:
+    outcome = Verification()
+    remedy = f"raw_{instrument.lower()} of {day}"
+    ledger = layout.raw_ledger(day, instrument)
+    rows: Sequence[RawRow] = _decoded(outcome, store, ledger, RAW_LEDGER.decode, remedy) or ()
+    folder = layout.raw_folder(day)
+    present = store.sizes(folder)
+    held = [row for row in rows if row.status == "ok"]
+    if not any(row.file in present for row in held):
+        return outcome  # pruned
+    for row in held:
+        _verify_sha256(outcome, store, f"{folder}/{row.file}", str(row.sha256), remedy)
+    return outcome
+
+
+def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verification:
+    outcome = Verification()
+    remedy = f"processed_{instrument.lower()} of {day}"
+    table = layout.frame_table(day, instrument)
+    rows: Sequence[FrameRow] | None = _decoded(outcome, store, table, FRAME_TABLE.decode, remedy)
+    if rows is None:
+        return outcome
+    sketches = layout.sketches(day, instrument)
+    found = _decoded(outcome, store, sketches, decode_sketches, remedy, marker=table)
+    if found is None and not outcome.damages:
+        outcome.damages.append(Damage(sketches, "is not there", remedy, table))
+    for channel in sorted({row.channel for row in rows if row.status == "ok"}):
+        mine = sorted(
+            (row for row in rows if row.channel == channel and row.status == "ok"),
+            key=lambda row: row.row or 0,
+        )
+        path = layout.processed_frames(day, CHANNELS[channel])
+        reason = _damage_of_frames(outcome, store, path, mine)
+        if reason is not None:
+            outcome.damages.append(Damage(path, reason, remedy, table))
+    return outcome
+
+
+def _damage_of_frames(
+    outcome: Verification, store: Store, path: str, rows: Sequence[FrameRow]
+) -> str | None:
+    """What is wrong with a channel's ``.npy``, if anything."""
+    try:
+        with store.open(path) as file:
+            size = file.seek(0, 2)
+            outcome.files += 1
+            outcome.bytes += size
+            frame, rest = divmod(size - NPY_HEADER_BYTES, len(rows))
+            if rest or frame <= 0:
+                return f"{size} bytes do not hold {len(rows)} frames"
+            file.seek(NPY_HEADER_BYTES)
+            for row in rows:
+                if crc32(file.read(frame)) != row.crc32:
+                    return f"frame {row.row} is not what the frame table says"
+    except (FileNotFoundError, StoreError) as error:
+        return _why(error)
+    return None
+
+
+def _verify_constants(store: Store) -> Verification:
+    outcome = Verification()
+    for path in store.find("normalization"):
+        found = _decoded(outcome, store, path, from_json, "normalization_stats")
+        named = path.removeprefix("normalization/").removesuffix(".json")
+        if found is not None and named not in {"current", found.version}:
+            reason = f"holds the constants of version {found.version}"
+            outcome.damages.append(Damage(path, reason, "normalization_stats"))
+    return outcome
+
+
+def _verify_release(store: Store, sums: str) -> Verification:
+    outcome = Verification()
+    folder = sums.rpartition("/")[0]
+    remedy = f"release {folder.removeprefix('releases/')}"
+    listed = store.read_if_there(sums)
+    if listed is None:  # the release is being made
+        return outcome
+    needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
+    needed |= {RELEASE_INDEX, RELEASE_CONSTANTS}
+    for line in listed.decode(errors="replace").splitlines():
+        sha256, _, name = line.partition("  ")
+        if "/" in name or not name:
+            outcome.damages.append(Damage(sums, f"has a line {line!r}", remedy))
+            continue
+        needed.discard(name)
+        _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
+    if needed:
+        outcome.damages.append(Damage(sums, f"lacks {', '.join(sorted(needed))}", remedy))
+    return outcome
+
+
+def _verify_sha256(
+    outcome: Verification,
+    store: Store,
+    path: str,
+    expected: str,
+    remedy: str,
+    *,
+    marker: str | None = None,
+) -> None:
+    """Hash a file and put on record where it is not the one expected."""
+    try:
+        sha256, size = store.sha256_and_size(path)
+    except (FileNotFoundError, StoreError) as error:
+        outcome.damages.append(Damage(path, _why(error), remedy, marker))
+        return
+    outcome.files += 1
+    outcome.bytes += size
+    if sha256 != expected:
+        outcome.damages.append(Damage(path, "its SHA-256 is another", remedy, marker))
+
+
+def _decoded(
+    outcome: Verification,
+    store: Store,
+    path: str,
+    decode: Callable[[bytes], T],
+    remedy: str,
+    *,
+    marker: str | None = None,
+) -> T | None:
+    """What a small file says; ``None`` where it is absent, or damaged, which goes on record."""
+    try:
+        data = store.read_if_there(path)
+        if data is None:
+            return None
+        outcome.files += 1
+        outcome.bytes += len(data)
+        return decode(data)
+    except (DamagedFileError, NormalizationError, StoreError) as error:
+        outcome.damages.append(Damage(path, str(error), remedy, marker))
+        return None
+
+
+def _why(error: OSError) -> str:
+    return "is not there" if isinstance(error, FileNotFoundError) else str(error)

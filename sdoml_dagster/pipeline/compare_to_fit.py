@@ -1,0 +1,63 @@
+"""How a day's pixels stand to the frozen constants: from its sketches, without touching a pixel."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.sketch import Sketch
+from sdoml_dagster.pipeline.fit import day_sketches
+from sdoml_dagster.pipeline.frozen_constants import needed_normalization
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDay:
+    """One channel on one day against the fit."""
+
+    saturated: float
+    """Fraction of its pixels above the constant, which all become 1."""
+
+    fitted_saturated: float
+    """The same over all pixels of the fit."""
+
+    median: float
+    """Of its pixels, in units of processed frames."""
+
+    fitted_median: float
+    """The same over all pixels of the fit."""
+
+    @property
+    def drift(self) -> float:
+        """The day's median as a multiple of the fit's."""
+        return self.median / self.fitted_median if self.fitted_median > 0 else 1.0
+
+
+def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str, float]:
+    """Fraction of each channel's pixels that the constants in force clip."""
+    return {name: channel.saturated for name, channel in compare_day(store, day, settings).items()}
+
+
+def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
+    """Each channel that has frames that day and a constant."""
+    constants = needed_normalization(store)
+    return {
+        name: compared
+        for instrument in INSTRUMENTS
+        if settings.channels_of(instrument)
+        for name, sketch in day_sketches(store, day, instrument).items()
+        if name in settings.channels and (compared := _compare(sketch, constants, name)) is not None
+    }
+
+
+def _compare(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
+    fitted = constants.channels.get(name)
+    if fitted is None or fitted.constant is None or not sketch.pixels:
+        return None
+    return ChannelDay(
+        saturated=sketch.fraction_above(fitted.constant),
+        fitted_saturated=fitted.saturated or 0.0,
+        median=sketch.quantile(0.5),
+        fitted_median=(fitted.quantiles or {}).get("0.5", 0.0),
+    )

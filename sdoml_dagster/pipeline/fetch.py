@@ -1,0 +1,289 @@
+"""A day's raw frames: what is expected, what is there already, what the archive gives.
+
+For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbours. Each
+candidate is looked for in the day's folder and then in the archive. Whatever comes of it becomes
+one row of the ledger.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+from sdoml_core.channels import Channel, Instrument
+from sdoml_core.errors import (
+    DamagedFileError,
+    FrameError,
+    FrameMissingError,
+    OutageError,
+)
+from sdoml_core.formats.ledger import RAW_LEDGER, RawRow, Status
+from sdoml_core.kernel_cache import prepare_kernels
+from sdoml_core.slots import candidate_minutes
+from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.archive.inspection import RawFacts, inspect_frame
+from sdoml_dagster.archive.tree import archive_path, file_name
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DayLedger:
+    """The outcome of fetching one instrument's day."""
+
+    rows: tuple[RawRow, ...]
+    fetched_files: int
+    fetched_bytes: int
+    warning: str | None = None
+    """What a person should look at, though missing data is no failure."""
+
+    @property
+    def content(self) -> bytes:
+        """What makes one outcome another: each frame's fate and bytes, not where they came from."""
+        fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
+        return repr(fates).encode()
+
+
+def fetch_day(
+    day: date,
+    instrument: Instrument,
+    *,
+    settings: Settings,
+    store: Store,
+    client: ArchiveClient,
+    report: Callable[[str], None],
+) -> DayLedger:
+    """Bring a day's raw frames of one instrument into the store and write their ledger.
+
+    Frames that are there and valid are not fetched again. Frames that the archive did not have,
+    and those for which others stand in, are asked for again once the ledger is older than
+    ``missing_recheck_hours``; those with an outage at once.
+
+    Raises
+    ------
+    OutageError
+        After the ledger is written, where the archive could not answer for some frames.
+    """
+    folder = layout.raw_folder(day)
+    path = layout.raw_ledger(day, instrument)
+    store.sweep(folder)
+    earlier = _earlier_ledger(store, path)
+    believed = earlier.age < timedelta(hours=settings.missing_recheck_hours)
+    collector = _Collector(settings, store, client, folder, set(store.sizes(folder)))
+
+    def collect(expected: tuple[datetime, Channel]) -> tuple[RawRow, int]:
+        slot, channel = expected
+        row = earlier.rows.get((slot, channel.name))
+        if row is not None and collector.still_holds(row, channel, believed=believed):
+            return row, 0
+        return collector.collect(slot, channel)
+
+    wanted = [
+        (slot, channel)
+        for slot in settings.expected_slots(day)
+        for channel in settings.channels_of(instrument)
+    ]
+    if instrument == "AIA":
+        prepare_kernels(report)  # before threads wait for it, and before the time is taken
+    progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
+    rows: list[RawRow] = []
+    fetched: list[int] = []
+    # Three times as many threads as connections: while some decode and store what came, there is
+    # always one to take a connection over (with twice as many it rests for 3 % of the time).
+    with ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}") as pool:
+        try:
+            for row, received in pool.map(collect, wanted):
+                rows.append(row)
+                fetched += [received] if received else []
+                progress.step(row.status, received)
+        except BaseException:
+            client.cancel()
+            pool.shutdown(cancel_futures=True)
+            raise
+    content = RAW_LEDGER.encode(rows)
+    # Where nothing is new, the file keeps its time: it says since when absences are believed.
+    if not believed or content != earlier.content:
+        store.write(path, content)
+    outages = [row for row in rows if row.status == "outage"]
+    if outages:
+        raise OutageError(
+            f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}. "
+            "What came is kept: run the day again later, or name another mirror in "
+            f"SDOML_{instrument}_ROOTS"
+        )
+    return DayLedger(
+        tuple(rows),
+        fetched_files=len(fetched),
+        fetched_bytes=sum(fetched),
+        warning=_doubt(day, instrument, rows, settings=settings, client=client),
+    )
+
+
+def _doubt(
+    day: date,
+    instrument: Instrument,
+    rows: Sequence[RawRow],
+    *,
+    settings: Settings,
+    client: ArchiveClient,
+) -> str | None:
+    """What to ask where all of a published day is a 404, as it is at a wrong root."""
+    published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
+    if not rows or day > published or any(row.status != "missing" for row in rows):
+        return None
+    roots = ", ".join(public(mirror.root) for mirror in client.mirrors)
+    return (
+        f"raw_{instrument.lower()} {day}: nothing was found at {roots}; "
+        f"is SDOML_{instrument}_ROOTS right?"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _EarlierLedger:
+    """What an earlier run left; nothing, where it left none or a damaged one."""
+
+    content: bytes = b""
+    rows: Mapping[tuple[datetime, str], RawRow] = field(default_factory=dict)
+    age: timedelta = timedelta(0)
+
+
+def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
+    content = store.read_if_there(path)
+    if content is None:
+        return _EarlierLedger()
+    try:
+        rows = RAW_LEDGER.decode(content)
+    except DamagedFileError:
+        return _EarlierLedger()
+    return _EarlierLedger(
+        content,
+        {(row.slot, row.channel): row for row in rows},
+        datetime.now(UTC) - store.modified(path),
+    )
+
+
+@dataclass
+class _Collector:
+    """Finds the frame of one slot after the other; shared by the threads of one day."""
+
+    settings: Settings
+    store: Store
+    client: ArchiveClient
+    folder: str
+    present: set[str]
+
+    def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
+        """Whether an earlier run's row needs no new look."""
+        minutes = self._candidates(row.slot, channel)
+        names = [file_name(channel, minute) for minute in minutes]
+        if row.status != "ok":
+            # Asked for fewer neighbours, or for more, or elsewhere, the answer may be another.
+            alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
+            return believed and row.status != "outage" and alike
+        if row.file not in names or row.file not in self.present:
+            return False
+        if row.file != names[0] and not believed:
+            return False
+        data = self.store.read(f"{self.folder}/{row.file}")
+        return hashlib.sha256(data).hexdigest() == row.sha256
+
+    def collect(self, slot: datetime, channel: Channel) -> tuple[RawRow, int]:
+        """The row of one expected frame, and how many bytes of it came from the archive."""
+        failures: list[_Failure] = []
+        minutes = self._candidates(slot, channel)
+        for minute in minutes:
+            try:
+                data, facts, received = self._frame(channel, minute)
+            except FrameMissingError as error:
+                failures.append(_Failure(minute, "missing", str(error)))
+            except FrameError as error:
+                failures.append(_Failure(minute, error.status, str(error)))
+            except OutageError as error:
+                failures.append(_Failure(minute, "outage", str(error)))
+                break
+            else:
+                row = RawRow(
+                    slot,
+                    channel.name,
+                    "ok",
+                    file=file_name(channel, minute),
+                    url=self._address(channel, minute),
+                    bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    observed=facts.observed,
+                    exposure=facts.exposure,
+                    quality=facts.quality,
+                    rsun_obs=facts.rsun_obs,
+                    candidates=len(minutes),
+                    reason=f"stands in: {_listed(failures)}" if failures else None,
+                )
+                return row, received
+        # An outage leaves the question open; otherwise the paired minute's own fate counts.
+        outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
+        row = RawRow(
+            slot,
+            channel.name,
+            outcome.status,
+            url=self._address(channel, outcome.minute),
+            candidates=len(minutes),
+            reason=_listed(failures),
+        )
+        return row, 0
+
+    def _candidates(self, slot: datetime, channel: Channel) -> Sequence[datetime]:
+        return candidate_minutes(
+            channel,
+            slot,
+            tolerance_minutes=self.settings.aia_tolerance_minutes,
+            cadence_minutes=self.settings.cadence_minutes,
+        )
+
+    def _address(self, channel: Channel, minute: datetime) -> str:
+        return f"{public(self.client.mirrors[0].root)}/{archive_path(channel, minute)}"
+
+    def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, RawFacts, int]:
+        """A good frame from the folder or else from the archive."""
+        name = file_name(channel, minute)
+        path = f"{self.folder}/{name}"
+        check = partial(
+            inspect_frame,
+            channel=channel,
+            minute=minute,
+            max_missing_fraction=self.settings.max_missing_fraction,
+        )
+        if name in self.present:
+            data = self.store.read(path)
+            try:
+                facts = check(data)
+            except FrameError:
+                pass  # a damaged file is fetched anew
+            else:
+                return data, _usable(facts), 0
+        fetched = self.client.fetch(archive_path(channel, minute), check)
+        facts = _usable(fetched.value)
+        self.store.write(path, fetched.data)
+        return fetched.data, facts, len(fetched.data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why one candidate is not the frame of a slot."""
+
+    minute: datetime
+    status: Status
+    reason: str
+
+
+def _listed(failures: Sequence[_Failure]) -> str:
+    return "; ".join(f"{failure.minute:%H:%M} {failure.reason}" for failure in failures)
+
+
+def _usable(facts: RawFacts) -> RawFacts:
+    if facts.flaw is not None:
+        raise facts.flaw
+    return facts

@@ -1,0 +1,67 @@
+"""The normalisation constants in force: put there once, then frozen."""
+
+from sdoml_core.errors import MissingInputError
+from sdoml_core.normalization.constants import Normalization, from_json
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+
+def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
+    """Put constants in force and return those that then are.
+
+    Without ``replace`` the first of several runs wins and the others take its constants.
+    """
+    data = normalization.to_json()
+    store.write(layout.normalization(normalization.version), data)
+    if replace:
+        store.write(layout.CURRENT_NORMALIZATION, data)
+    elif not store.create(layout.CURRENT_NORMALIZATION, data):
+        return from_json(store.read(layout.CURRENT_NORMALIZATION))
+    return normalization
+
+
+def current_normalization(store: Store) -> Normalization | None:
+    """The constants in force, or ``None`` where none were fitted yet."""
+    return store.read_as(
+        layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
+    )
+
+
+def needed_normalization(store: Store) -> Normalization:
+    """The constants in force, without which there is nothing to do.
+
+    Raises
+    ------
+    MissingInputError
+        Where there are none.
+    """
+    constants = current_normalization(store) or refuse_unasked_fit(store)
+    if constants is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
+            "run fit_normalization first (ingest, where no day is processed yet)"
+        )
+    return constants
+
+
+def refuse_unasked_fit(store: Store) -> Normalization | None:
+    """Where there are shards, constants are not fitted in passing.
+
+    Returns
+    -------
+    The constants that another run has just fitted; ``None`` in a store without shards.
+
+    Raises
+    ------
+    MissingInputError
+        Where there are shards, and the constants by which they were normalised have gone.
+    """
+    if not layout.shard_files(store):
+        return None
+    current = current_normalization(store)
+    if current is None:
+        raise MissingInputError(
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} has gone, but there are shards: restore "
+            "it, or run fit_normalization and then build_shards for all days"
+        )
+    return current

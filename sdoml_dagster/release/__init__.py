@@ -1,0 +1,1 @@
+"""Releases: numbered shards with an index, coverage, checksums and a dataset card."""

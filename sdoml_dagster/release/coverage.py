@@ -1,0 +1,162 @@
+"""Coverage of a release: for each day and channel, what became of every expected frame."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime, timedelta
+
+import pyarrow as pa
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.formats.parquet import write_parquet
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.day_tables import read_frame_table
+from sdoml_dagster.store.store import Store
+
+Frames = set[tuple[datetime, str]]
+"""Frames by slot and channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One channel on one day. ``expected`` is the sum of all that follow it."""
+
+    day: date
+    channel: str
+    expected: int
+    ok: int
+    """In the release."""
+    incomplete: int
+    """Good, but left out because its sample lacks another channel (``complete_only``)."""
+    missing: int
+    """The archive has none."""
+    quality: int
+    """QUALITY says that it is no science image."""
+    invalid: int
+    """The archive's file is no such image."""
+    blank: int
+    """Nothing is on it."""
+    outage: int
+    """The archive could not answer."""
+    unexplained: int
+    """Absent, and the frame table of the day does not say why, or has gone."""
+    not_built: int
+    """The day has no shard."""
+
+
+REASONS = tuple(
+    field.name for field in fields(Count) if field.name not in {"day", "channel", "expected"}
+)
+"""What may become of an expected frame."""
+
+MEANINGS = {
+    "ok": "in this release",
+    "incomplete": "good, but its sample lacks another channel",
+    "missing": "the archive has none",
+    "quality": "QUALITY says that it is no science image",
+    "invalid": "the archive's file is no readable image of the kind",
+    "blank": "nothing is on it, or too many pixels lack data",
+    "outage": "the archive could not answer",
+    "unexplained": "absent, and no record says why",
+    "not_built": "its day has no shard",
+}
+"""What they mean, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseCoverage:
+    """All counts of a release, and which degradation tables its frames were corrected by."""
+
+    counts: tuple[Count, ...]
+    degradation_tables: tuple[str, ...]
+
+    def by_channel(self) -> dict[str, Counter[str]]:
+        """Sums over the days."""
+        sums: dict[str, Counter[str]] = {}
+        for count in self.counts:
+            mine = sums.setdefault(count.channel, Counter())
+            mine.update({name: getattr(count, name) for name in ("expected", *REASONS)})
+        return sums
+
+    def by_day(self) -> dict[date, float]:
+        """Fraction of the expected frames that were found on each day."""
+        found: Counter[date] = Counter()
+        expected: Counter[date] = Counter()
+        for count in self.counts:
+            found[count.day] += count.ok + count.incomplete
+            expected[count.day] += count.expected
+        return {day: found[day] / total if total else 1.0 for day, total in expected.items()}
+
+    def to_parquet(self) -> bytes:
+        """The table as a file; the same counts give the same bytes."""
+        types = {"day": pa.date32(), "channel": pa.string()}
+        schema = pa.schema(
+            [(field.name, types.get(field.name, pa.int32())) for field in fields(Count)]
+        )
+        return write_parquet(pa.Table.from_pylist([asdict(count) for count in self.counts], schema))
+
+
+def count_frames(
+    store: Store,
+    settings: Settings,
+    *,
+    days: Sequence[date],
+    built: Mapping[date, Frames],
+    released: Mapping[date, Frames],
+    channels: Iterable[str],
+) -> ReleaseCoverage:
+    """Count frames.
+
+    Parameters
+    ----------
+    store, settings
+        For the frame tables, and for what is expected where there is none.
+    days
+        Of the release, built or not.
+    built, released
+        What the shards hold, and what of it is in the release.
+    channels
+        To count, in order.
+    """
+    counts: list[Count] = []
+    tables: set[str] = set()
+    for day in days:
+        fates, used = _fates(store, day) if day in built else ({}, set())
+        tables |= used
+        slots = settings.expected_slots(day)
+        for channel in channels:
+            expected = {slot for slot, name in fates if name == channel}
+            expected |= set(slots) if channel in settings.channels else set()
+            expected |= {slot for slot, name in built.get(day, ()) if name == channel}
+            outcome: Counter[str] = Counter()
+            for slot in expected:
+                frame = (slot, channel)
+                if day not in built:
+                    outcome["not_built"] += 1
+                elif frame in built[day]:
+                    outcome["ok" if frame in released[day] else "incomplete"] += 1
+                else:
+                    fate = fates.get(frame, "ok")
+                    # Good in the table, yet not in the shard: it was processed after packing.
+                    outcome["unexplained" if fate == "ok" else fate] += 1
+            counts.append(
+                Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
+            )
+    return ReleaseCoverage(tuple(counts), tuple(sorted(tables)))
+
+
+def _fates(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:
+    """Status of each frame in the frame tables of a day, and the degradation tables used."""
+    rows = [
+        row
+        for instrument in INSTRUMENTS
+        for row in read_frame_table(store, day, instrument) or ()
+        if row.channel in CHANNELS
+    ]
+    used = {row.degradation_table for row in rows if row.degradation_table is not None}
+    return {(row.slot, row.channel): row.status for row in rows}, used
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from one to another, both included."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]

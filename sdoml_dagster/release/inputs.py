@@ -1,0 +1,181 @@
+"""The days that a release takes: which are built, and whether they belong together.
+
+Everything that can be known without reading pixels is checked here, before a former release is
+touched: an index beside each shard, the size of each shard, one normalisation, one pixel type.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import TypeVar
+
+import pyarrow as pa
+
+from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
+from sdoml_core.formats.index import Index, decode_index
+from sdoml_core.normalization.constants import Normalization, from_json
+from sdoml_dagster.pipeline.frozen_constants import current_normalization
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from sdoml_dagster.threads import ordered_map
+
+LISTED_RANGES = 12
+"""Runs of days that a message or a card lists; a sparse year has hundreds."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltDay:
+    """One day's shard, as its index describes it."""
+
+    day: date
+    index: Index
+
+    @property
+    def pixels(self) -> str | None:
+        """Type and resolution of the frames; None where there is none."""
+        table = self.index.table
+        if not table.num_rows:
+            return None
+        return f"{table['dtype'][0].as_py()} at {table['resolution'][0].as_py()}×"
+
+
+def built_days(
+    store: Store, *, first: date | None, last: date | None, threads: int
+) -> list[BuiltDay]:
+    """The days from ``first`` to ``last`` (both included) that have a shard, in order.
+
+    Raises
+    ------
+    MissingInputError
+        Where there is none, or one lacks its index.
+    DamagedFileError
+        Where an index cannot be read, or a shard has another size than it says.
+    """
+    found = {
+        day: parts
+        for day, parts in layout.shard_files(store).items()
+        if (first is None or day >= first) and (last is None or day <= last)
+    }
+    if not found:
+        asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
+        raise MissingInputError(f"no shard{asked} in {store.url}: run build_shards first")
+    halves = sorted(day for day, parts in found.items() if len(parts) < 2)
+    if halves:
+        raise MissingInputError(
+            f"shard or index of {day_list(halves)} is not in {store.url}: "
+            "run build_shards for it again"
+        )
+    sizes = {
+        year: store.sizes(f"shards/{year:04d}") for year in sorted({day.year for day in found})
+    }
+    read = partial(_read_day, store, sizes)
+    return list(ordered_map(read, sorted(found), threads=threads, name="index"))
+
+
+def _read_day(store: Store, sizes: dict[int, dict[str, int]], day: date) -> BuiltDay:
+    path = layout.shard(day)
+    try:
+        index = decode_index(store.read(layout.shard_index(day)))
+    except DamagedFileError as error:
+        raise DamagedFileError(
+            f"{_again(store.locate(layout.shard_index(day)), day)}: {error}"
+        ) from error
+    size = sizes[day.year].get(path.rsplit("/", 1)[1])
+    if size != index.shard_bytes:
+        raise DamagedFileError(
+            f"{_again(store.locate(path), day)}: it has {size} bytes, its index says "
+            f"{index.shard_bytes}"
+        )
+    return BuiltDay(day, index)
+
+
+def damaged(store: Store, day: date, why: object) -> DamagedFileError:
+    """The error for a shard that does not hold what its index says."""
+    return DamagedFileError(f"{_again(store.locate(layout.shard(day)), day)}: {why}")
+
+
+def _again(location: str, day: date) -> str:
+    return f"{location} is damaged, materialise shards of {day} again"
+
+
+def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:
+    """The one normalisation of all days, and the bytes of its document.
+
+    Raises
+    ------
+    NormalizationError
+        Where they have several; names the days and what to do.
+    DamagedFileError
+        Where they differ in pixel type or resolution, or the document is not what was written.
+    MissingInputError
+        Where the document has gone.
+    """
+    current = current_normalization(store)
+    in_force = None if current is None else current.version
+    versions = _groups(days, lambda day: day.index.normalization_version)
+    if len(versions) > 1:
+        keep = in_force if in_force in versions else next(iter(versions))
+        stale = sorted(day for version in versions if version != keep for day in versions[version])
+        listed = "; ".join(f"{version}: {day_list(group)}" for version, group in versions.items())
+        raise NormalizationError(
+            f"the shards were normalised by different constants ({listed}). "
+            + (
+                f"Materialise shards of {day_list(stale)} again, with {keep}, which is in force"
+                if keep == in_force
+                else "None is in force any more: materialise shards of all these days again"
+            )
+        )
+    kinds = _groups((day for day in days if day.pixels), lambda day: day.pixels)
+    if len(kinds) > 1:
+        listed = "; ".join(f"{kind}: {day_list(group)}" for kind, group in kinds.items())
+        raise DamagedFileError(
+            f"the shards differ in type or resolution ({listed}): materialise one group again"
+        )
+    version = next(iter(versions))
+    path = layout.normalization(version)
+    data = store.read_if_there(path)
+    if data is None:
+        raise MissingInputError(
+            f"{store.locate(path)} has gone, by which the shards were normalised: restore it, or "
+            "materialise normalization_stats and then these shards again"
+        )
+    normalization = from_json(data)
+    if normalization.version != version:
+        raise DamagedFileError(f"{store.locate(path)} holds version {normalization.version}")
+    return normalization, data
+
+
+def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, list[date]]:
+    """Days by a property, the most frequent value first."""
+    groups: dict[K, list[date]] = {}
+    for day in days:
+        groups.setdefault(key(day), []).append(day.day)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+
+
+def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
+    """Rows of the samples that have all of the channels, and of these channels alone."""
+    wanted = set(channels)
+    rows = table.filter(
+        pa.array([name in wanted for name in table["channel"].to_pylist()], pa.bool_())
+    )
+    slots = rows["slot"].to_pylist()
+    counts = Counter(slots)
+    return rows.filter(pa.array([counts[slot] == len(wanted) for slot in slots], pa.bool_()))
+
+
+def day_list(days: Sequence[date]) -> str:
+    """Days in order as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
+    runs: list[list[date]] = []
+    for day in days:
+        if runs and day - runs[-1][-1] == timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    texts = [f"{run[0]} … {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    more = len(texts) - LISTED_RANGES
+    return ", ".join(texts[:LISTED_RANGES]) + (f" and {more} more runs of days" if more > 0 else "")

@@ -1,0 +1,88 @@
+"""The numbered shards of a release: hard links to the daily ones, or days packed together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sdoml_core.channels import MemberCase
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.index import Index
+from sdoml_core.formats.shard import ShardWriter
+from sdoml_dagster.release.inputs import BuiltDay, damaged
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One shard to write."""
+
+    name: str
+    days: tuple[BuiltDay, ...]
+
+    @property
+    def frames(self) -> int:
+        """How many it will hold."""
+        return sum(day.index.table.num_rows for day in self.days)
+
+
+def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
+    """Shards numbered from 1, the numbers padded to the width of the last."""
+    starts = range(0, len(days), days_per_shard)
+    width = len(str(len(starts)))
+    return [
+        ShardPlan(f"{prefix}-{number:0{width}d}.tar", tuple(days[start : start + days_per_shard]))
+        for number, start in enumerate(starts, 1)
+    ]
+
+
+class ShardMaker:
+    """Writes shards of a release; shared by threads.
+
+    Parameters
+    ----------
+    folder
+        Of the release.
+    store
+        Where the daily shards are, and the release goes.
+    case
+        Of the channels in the names of members.
+    linked
+        Whether each shard is a whole daily one.
+    """
+
+    def __init__(self, folder: str, store: Store, *, case: MemberCase, linked: bool) -> None:
+        self._folder = folder
+        self._store = store
+        self._case = case
+        self._linked = linked
+
+    def __call__(self, plan: ShardPlan) -> Index:
+        """The index of the shard, under its name in the release."""
+        path = f"{self._folder}/{plan.name}"
+        if self._linked:
+            return self._link(path, plan.name, plan.days[0])
+        return self._rewrite(path, plan)
+
+    def _link(self, path: str, name: str, day: BuiltDay) -> Index:
+        self._store.link_or_copy(layout.shard(day.day), path)
+        found, _ = self._store.sha256_and_size(path)
+        if found != day.index.shard_sha256:
+            raise damaged(
+                self._store, day.day, f"SHA-256 {found}, its index says {day.index.shard_sha256}"
+            )
+        return replace(day.index, shard=name)
+
+    def _rewrite(self, path: str, plan: ShardPlan) -> Index:
+        first = plan.days[0].index
+        with self._store.writer(path) as file:
+            writer = ShardWriter(file, dtype=first.table["dtype"][0].as_py(), case=self._case)
+            for day in plan.days:
+                with self._store.open(layout.shard(day.day)) as source:
+                    try:
+                        writer.copy(source, day.index.table)
+                    except DamagedFileError as error:
+                        raise damaged(self._store, day.day, error) from error
+            summary = writer.close()
+        return Index(
+            summary.table, plan.name, summary.bytes, summary.sha256, first.normalization_version
+        )

@@ -1,0 +1,1 @@
+"""Settings: one typed model, and errors that name the setting."""

@@ -1,0 +1,295 @@
+"""All settings of a deployment: read, checked and documented in this one place.
+
+They come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
+(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins. No other module reads
+a setting from either; `setting_errors` refuses names in the environment that are none.
+"""
+
+import os
+import re
+import tomllib
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
+from sdoml_core.errors import SettingError
+from sdoml_core.normalization.method import parse_method
+from sdoml_core.slots import DAY_MINUTES, day_slots
+from sdoml_dagster.settings.errors import CONFIG, PREFIX, describe_problem, refuse_unknown_variables
+
+RESOLUTIONS = (64, 128, 256, 512, 1024)
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Comma-separated in the environment, a list in TOML."""
+
+
+class Settings(BaseSettings):
+    """One deployment's settings; immutable and valid once it exists.
+
+    Use :meth:`load`, which turns every mistake into one :class:`SettingError` line.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    store: str = "./data"
+    """Folder or fsspec URL (``s3://bucket/prefix``) that holds everything."""
+
+    start: datetime = datetime(2022, 11, 1, tzinfo=UTC)
+    """First instant of the dataset (UTC)."""
+
+    end: datetime | None = None
+    """End of the dataset, itself not included; unset: it grows daily."""
+
+    cadence_minutes: int = Field(15, ge=2, le=DAY_MINUTES)
+    """Minutes between slots; the grid starts anew at each UTC midnight."""
+
+    channels: Names = DEFAULT_CHANNELS
+    """Names of the channels to build."""
+
+    resolution: int = 512
+    """Pixels along each side of a processed frame."""
+
+    dtype: Literal["float32", "float16"] = "float32"
+    """Pixel type of the shards."""
+
+    aia_roots: Names = (
+        "http://jsoc.stanford.edu/data/aia/synoptic",
+        "http://jsoc1.stanford.edu/data/aia/synoptic",
+        "http://jsoc2.stanford.edu/data/aia/synoptic",
+    )
+    """Roots of the AIA tree, tried in order."""
+
+    hmi_roots: Names = ("http://jsoc.stanford.edu/data/hmi/images",)
+    """Roots of the HMI tree, tried in order."""
+
+    max_connections: int = Field(4, ge=1, le=64)
+    """Connections to the archive that one process holds at a time."""
+
+    connect_timeout: float = Field(10.0, gt=0)
+    """Seconds to wait for a connection."""
+
+    read_timeout: float = Field(30.0, gt=0)
+    """Seconds to wait for the next bytes, and for a whole file at 20 kB/s at the least."""
+
+    attempts: int = Field(5, ge=1, le=20)
+    """Times that each mirror is asked before a frame counts as an outage."""
+
+    missing_recheck_hours: float = Field(20.0, ge=0)
+    """How long the archive's word that it has no such frame is believed."""
+
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Threads that one run uses for decoding, resampling and packing."""
+
+    aia_tolerance_minutes: int = Field(4, ge=0, le=60)
+    """How far a good AIA frame may lie from the paired minute to stand in for it."""
+
+    hmi_scale: float | Literal["geometric"] = "geometric"
+    """Size of an HMI JPG pixel on the AIA grid."""
+
+    max_missing_fraction: float = Field(0.05, ge=0, le=1)
+    """A frame with a larger fraction of pixels without data is rejected."""
+
+    degradation_table: str | None = None
+    """File with another AIA degradation table than the built-in V9."""
+
+    normalization: str = "quantile:0.9999"
+    """How the constants are chosen."""
+
+    member_case: MemberCase = "upper"
+    """Case of the channel names in shard members."""
+
+    publication_lag_days: int = Field(8, ge=0)
+    """The schedule leaves younger days alone."""
+
+    lookback_days: int = Field(28, ge=1)
+    """Days before the publication lag that the schedule keeps complete."""
+
+    schedule_hour: int = Field(6, ge=0, le=23)
+    """UTC hour of the daily update."""
+
+    days_per_run: int = Field(1, ge=0)
+    """Days that one backfill run takes; 0: the whole range in one run."""
+
+    run_retries: int = Field(3, ge=0, le=20)
+    """Times that a run tries an asset again after an outage or a full disk."""
+
+    retry_delay: float = Field(30.0, ge=0)
+    """Seconds before the first of these; doubles with each, give or take."""
+
+    coverage_warn: float = Field(0.95, ge=0, le=1)
+    """A day's check warns where a channel has a smaller fraction of its frames."""
+
+    coverage_error: float = Field(0.5, ge=0, le=1)
+    """The same, as an error that the check reports."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Settings from the environment and ``sdoml.toml``; keyword arguments win over both.
+
+        Raises
+        ------
+        SettingError
+            In one line, for whatever is wrong.
+        """
+        refuse_unknown_variables(cls.model_fields)
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            problems = error.errors()
+            file = _config_file()
+            raise SettingError(
+                "; ".join(describe_problem(one, cls.model_fields, file) for one in problems)
+            ) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 part of pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments, then the environment, then the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
+
+    @field_validator("store")
+    @classmethod
+    def _some_place(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a folder or a URL is needed")
+        if re.match(r"[a-z0-9]{2,}:/(?!/)", value):
+            raise ValueError("a URL has two slashes after the colon, as in s3://bucket/prefix")
+        return value
+
+    @field_validator("channels", "aia_roots", "hmi_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _utc(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                raise ValueError(
+                    f"{value!r} is no ISO date or datetime such as 2022-11-01 or 2022-11-01T06:30"
+                ) from None
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+        if isinstance(value, datetime):
+            value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            if value.second or value.microsecond:
+                raise ValueError(f"{value.isoformat()} is finer than a minute")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _known_channels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(channel.name for channel in parse_channels(value))
+
+    @field_validator("aia_roots", "hmi_roots")
+    @classmethod
+    def _http_roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one root is needed")
+        for root in value:
+            if not root.startswith(("http://", "https://")):
+                raise ValueError(f"{root!r} is no http:// or https:// address")
+        return tuple(root.rstrip("/") for root in value)
+
+    @field_validator("resolution")
+    @classmethod
+    def _divides(cls, value: int) -> int:
+        if value not in RESOLUTIONS:
+            raise ValueError(f"{value} is none of {', '.join(map(str, RESOLUTIONS))}")
+        return value
+
+    @field_validator("hmi_scale", mode="before")
+    @classmethod
+    def _plausible_scale(cls, value: float | str) -> float | str:
+        if value == "geometric":
+            return value
+        try:
+            if 0.1 <= float(value) <= 2:
+                return float(value)
+        except ValueError:
+            pass
+        raise ValueError("neither 'geometric' nor a number between 0.1 and 2")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        if isinstance(value, bool):  # pydantic would take it for 0 or 1
+            raise ValueError("no setting is true or false")  # noqa: TRY004 pydantic wants it
+        return value
+
+    @field_validator("normalization")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        return str(parse_method(value))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(
+                f"{PREFIX}END={self.end:%Y-%m-%dT%H:%M} must be later than "
+                f"{PREFIX}START={self.start:%Y-%m-%dT%H:%M}"
+            )
+        cadence = self.cadence_minutes
+        if cadence % 15 and ("HMI_M" in self.channels or cadence % 2 or DAY_MINUTES % cadence):
+            raise ValueError(
+                f"{PREFIX}CADENCE_MINUTES={cadence} must be a multiple of 15, "
+                "or without HMI_M an even divisor of 1440"
+            )
+        if self.coverage_error > self.coverage_warn:
+            raise ValueError(f"{PREFIX}COVERAGE_ERROR must not exceed {PREFIX}COVERAGE_WARN")
+        return self
+
+    def channels_of(self, instrument: Instrument) -> tuple[Channel, ...]:
+        """The channels to build that an instrument observes."""
+        return tuple(c for c in parse_channels(self.channels) if c.instrument == instrument)
+
+    def expected_slots(self, day: date) -> tuple[datetime, ...]:
+        """The slots of a UTC day that lie in the range of the dataset."""
+        return day_slots(day, cadence_minutes=self.cadence_minutes, start=self.start, end=self.end)
+
+    @property
+    def last_day(self) -> date | None:
+        """The last UTC day with a slot in the range; ``None`` where the dataset grows."""
+        return None if self.end is None else (self.end - timedelta(minutes=1)).date()
+
+
+def _config_file() -> Path | None:
+    """The TOML file to read; one that ``SDOML_CONFIG`` names must be there."""
+    named = os.environ.get(CONFIG)
+    path = Path(named or "sdoml.toml")
+    if not path.is_file():
+        if named:
+            raise SettingError(f"{CONFIG}={named}: there is no such file")
+        return None
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid TOML: {error}") from None
+    return path

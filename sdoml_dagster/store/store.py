@@ -1,0 +1,298 @@
+"""One folder or bucket that holds everything, over fsspec.
+
+The only place that reads and writes the dataset's files. Paths are relative, with ``/``. A file
+appears under its name whole or not at all: locally by :mod:`sdoml_dagster.store.local_files`,
+elsewhere it is one put (multi-part where it is large, and aborted where it fails).
+
+The folder is not flushed after a rename: a power cut may take back the last names, never show a
+name without its bytes, and every step looks at the files themselves when it is run again.
+
+What belongs here: bytes and names. What does not: what the files mean (``sdoml_core``) and where
+they lie (:mod:`sdoml_dagster.store.layout`).
+"""
+
+import contextlib
+import errno
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+from sdoml_core.errors import DamagedFileError, SdomlError, SettingError, StoreError, StorePathError
+from sdoml_dagster.store import local_files
+from sdoml_dagster.store.local_files import TEMPORARY
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 20
+_NO_PLACE = {
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EROFS,
+}
+"""What the operating system says of a path that waiting does not mend."""
+
+
+class Store:
+    """Reads, publishes and lists files below one root.
+
+    Parameters
+    ----------
+    url
+        A folder, or a URL that fsspec knows, such as ``s3://bucket/prefix``. S3 endpoint and
+        credentials come from the usual AWS variables.
+    """
+
+    def __init__(self, url: str) -> None:
+        import fsspec  # slow, and the definitions need no store
+
+        self.url = url
+        self._remote = "://" in url and not url.startswith("file://")
+        self._errors = _errors_of(url)
+        # A cached listing would hide what another worker has published since.
+        options = {"use_listings_cache": False} if self._remote else {}
+        try:
+            fs, root = fsspec.url_to_fs(url, **options)
+        except (ValueError, ImportError) as error:
+            raise SettingError(f"SDOML_STORE={url}: {error}") from error
+        self.fs: fsspec.AbstractFileSystem = fs
+        self.root = str(root).rstrip("/")
+
+    def locate(self, path: str) -> str:
+        """The full path or URL of a file, to show to people."""
+        root = self.url.rstrip("/") if self._remote else self.root
+        return f"{root}/{path}" if path else root
+
+    def local_path(self, path: str) -> Path | None:
+        """The file's path on this machine; ``None`` where the store is remote."""
+        return None if self._remote else Path(self.root, path)
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there."""
+        # Not `isfile`, which answers "no" where the truth is "no access".
+        with self._explained("look up", path):
+            try:
+                return bool(self.fs.info(self._full(path))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError) as error:
+                return self._absent(error)
+
+    def read(self, path: str) -> bytes:
+        """A whole file; ``FileNotFoundError`` where it is absent."""
+        return self._read(path, 0, None)
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """A whole file, or ``None`` where it is absent."""
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Bytes from ``start`` up to ``end``; fewer where the file is shorter."""
+        return self._read(path, start, end)
+
+    def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
+        """What a file holds, or ``None`` where it is absent; a damaged one is named."""
+        data = self.read_if_there(path)
+        if data is None:
+            return None
+        try:
+            return decode(data)
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{self.locate(path)}: {error}; materialise {made_by} again"
+            ) from error
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """A file to read in parts."""
+        with self._explained("read", path), self.fs.open(self._full(path), "rb") as handle:
+            yield cast("BinaryIO", handle)
+
+    def modified(self, path: str) -> datetime:
+        """When a file was last published (UTC)."""
+        with self._explained("look up", path):
+            return cast("datetime", self.fs.modified(self._full(path)))
+
+    def sha256_and_size(self, path: str) -> tuple[str, int]:
+        """SHA-256 of a file's bytes, in hex, and their number."""
+        digest = hashlib.sha256()
+        size = 0
+        with self.open(path) as handle:
+            while chunk := handle.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+        return digest.hexdigest(), size
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Sizes in bytes of the files directly in a folder, by name; empty where it is absent."""
+        return {
+            name: int(entry["size"])
+            for entry in self._entries(folder)
+            if entry["type"] == "file"
+            and not (name := entry["name"].rsplit("/", 1)[-1]).endswith(TEMPORARY)
+        }
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, sorted; none where it is absent."""
+        return sorted(
+            entry["name"].rstrip("/").rsplit("/", 1)[-1]
+            for entry in self._entries(folder)
+            if entry["type"] == "directory"
+        )
+
+    def find(self, folder: str) -> list[str]:
+        """Paths of all files below a folder, sorted."""
+        with self._explained("list", folder):
+            found = self.fs.find(self._full(folder))
+        skip = len(self.root) + 1
+        return sorted(name[skip:] for name in found if not name.endswith(TEMPORARY))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Publish bytes under a name, whole or not at all."""
+        with self.writer(path, size=len(data)) as handle:
+            handle.write(data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish bytes under a name that is not taken; False, and nothing done, where it is."""
+        with self._explained("write", path, needed=len(data)):
+            try:
+                if self._remote:
+                    self.fs.pipe_file(self._full(path), data, mode="create")
+                else:
+                    with local_files.writer(Path(self.root, path), overwrite=False) as handle:
+                        handle.write(data)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def writer(self, path: str, *, size: int | None = None) -> Iterator[BinaryIO]:
+        """A seekable temporary file that is published under a name when the block ends well.
+
+        ``size`` is about how many bytes it will have: for the message where there is no room for
+        them, and for the disk to follow a long write.
+        """
+        with self._explained("write", path, needed=size):
+            if self._remote:
+                with tempfile.NamedTemporaryFile(prefix="sdoml-") as handle:
+                    yield cast("BinaryIO", handle)
+                    handle.flush()
+                    self.fs.put_file(handle.name, self._full(path))
+            else:
+                with local_files.writer(Path(self.root, path), size=size or 0) as local:
+                    yield local
+
+    def delete(self, path: str) -> None:
+        """Remove a file; one that is absent already is no error."""
+        with self._explained("delete", path), contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self._full(path))
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file another name, in place of what has it; a copy comes first on S3."""
+        with self._explained("move", source):
+            local = self.local_path(target)
+            if local is None:
+                self.fs.cp_file(self._full(source), self._full(target))
+                self.fs.rm_file(self._full(source))
+            else:
+                local.parent.mkdir(parents=True, exist_ok=True)
+                Path(self.root, source).replace(local)
+
+    def link_or_copy(self, source: str, target: str) -> None:
+        """Publish a file under a second name: a hard link where the store can, else a copy."""
+        local = self.local_path(target)
+        with self._explained("write", target):
+            if local is None:
+                self.fs.cp_file(self._full(source), self._full(target))
+                return
+            if local_files.link(Path(self.root, source), local):
+                return
+        with self.open(source) as reader, self.writer(target) as writer:
+            while chunk := reader.read(_CHUNK):
+                writer.write(chunk)
+
+    def sweep(self, folder: str) -> None:
+        """Remove what killed processes left half-written in a folder; live writers keep theirs."""
+        local = self.local_path(folder)
+        if local is None:
+            return
+        with self._explained("clean", folder):
+            local_files.sweep(local)
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        """What lies directly in a folder; nothing where it is absent."""
+        with self._explained("list", folder):
+            try:
+                return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
+            except FileNotFoundError as error:
+                self._absent(error)
+                return []
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        local = self.local_path(path)
+        with self._explained("read", path):
+            if local is None:
+                return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
+            # fsspec holds the lock of the interpreter ten times as long over it.
+            with local.open("rb") as handle:
+                handle.seek(start)
+                return handle.read(-1 if end is None else end - start)
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def _absent(self, error: OSError) -> bool:
+        """False for an absent file; an error for an absent bucket, which S3 reports alike."""
+        if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in str(error):
+            raise StoreError(f"cannot use {self.url}: there is no such bucket") from error
+        return False
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
+        """Turn the many errors of file systems into one line that says what could not be done."""
+        try:
+            yield
+        except SdomlError:
+            raise
+        except self._errors as error:
+            if isinstance(error, FileNotFoundError):
+                self._absent(error)
+                if verb != "write":
+                    raise
+            code = getattr(error, "errno", None)
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if code in {errno.ENOSPC, errno.EDQUOT}:
+                reason += f" ({self._room(needed)}); make room and run again"
+            kind = StoreError
+            if code in _NO_PLACE:
+                kind, reason = StorePathError, f"{reason}; is SDOML_STORE={self.url} right?"
+            explained = kind(f"cannot {verb} {self.locate(path)}: {reason}")
+            explained.errno = code
+            raise explained from error
+
+    def _room(self, needed: int | None) -> str:
+        """How much room a file needs and how much there is."""
+        # Files on their way to a remote store wait in the folder for temporary files.
+        folder = Path(tempfile.gettempdir() if self._remote else self.root)
+        free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
+        return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
+
+
+def _errors_of(url: str) -> tuple[type[Exception], ...]:
+    """What a store may raise: S3 has errors of its own beside ``OSError``."""
+    if not url.startswith("s3://"):
+        return (OSError,)
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        raise SettingError(
+            f"SDOML_STORE={url} needs the extra 's3': in a checkout, pip install -e '.[s3]'"
+        ) from None
+    return (OSError, BotoCoreError, ClientError)

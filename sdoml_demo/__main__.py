@@ -1,0 +1,78 @@
+"""Command line of the built-in archive: ``python -m sdoml_demo``."""
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from sdoml_core.errors import SettingError
+from sdoml_demo.faults import Fault, FaultPlan
+from sdoml_demo.files import default_cache
+from sdoml_demo.server import Archive
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sdoml_demo",
+        description="An archive like the JSOC's, with rendered frames for any date.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument("--port", type=int, default=8300, help="0: a free one (%(default)s)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="where rendered frames are kept (%(default)s)",
+    )
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="SECONDS", help="before each answer"
+    )
+    parser.add_argument(
+        "--lag-days",
+        type=float,
+        default=0.0,
+        metavar="DAYS",
+        help="frames younger than this are not there yet; the JSOC takes about 7 (%(default)s)",
+    )
+    parser.add_argument(
+        "--complete", action="store_true", help="every frame is there and good, unlike in life"
+    )
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="PLAN",
+        help="such as 500=0.1,reset=0.05,attempts=1,seed=3; kinds: "
+        + ", ".join(fault.value for fault in Fault)
+        + ", or all",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        archive = Archive(
+            host=options.host,
+            port=options.port,
+            cache=options.cache,
+            latency=options.latency,
+            lag_days=options.lag_days,
+            absences=not options.complete,
+            faults=FaultPlan.parse(options.faults),
+        )
+    except SettingError as error:
+        parser.error(str(error))
+    except OSError as error:
+        where = f"{options.host}:{options.port}"
+        parser.exit(1, f"cannot listen on {where}: {error.strerror}; --port 0 takes a free port\n")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with archive:
+        print(f"export SDOML_AIA_ROOTS={archive.aia_root}", flush=True)  # noqa: T201
+        print(f"export SDOML_HMI_ROOTS={archive.hmi_root}", flush=True)  # noqa: T201
+        stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

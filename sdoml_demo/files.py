@@ -1,0 +1,147 @@
+"""The archive's files by path: what exists, rendered on request and kept in a cache folder.
+
+Frames depend on their names alone. The cache lies under a key made of the rendering code itself,
+so that no stale frame outlives a change.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import PIL
+
+from sdoml_core.channels import CHANNELS, Channel
+from sdoml_dagster.archive.tree import archive_path
+from sdoml_demo.absences import PERFECT, condition, exists
+from sdoml_demo.render.aia import PASSBANDS
+from sdoml_demo.render.aia_file import render_aia
+from sdoml_demo.render.hmi import render_hmi, shrink
+from sdoml_demo.render.solar_state import digest
+
+AIA_TREE = "/data/aia/synoptic/"
+HMI_TREE = "/data/hmi/images/"
+
+_AIA_NAME = re.compile(r"AIA(\d{8}_\d{4})_(\d{4})\.fits")
+_HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
+
+
+def default_cache() -> Path:
+    """The user's cache folder for rendered frames."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "sdoml-demo-archive"
+
+
+class Frames:
+    """Files of the archive by path, from the cache or rendered.
+
+    Parameters
+    ----------
+    folder
+        The cache.
+    absences
+        False: every frame that can exist is there and good.
+    lag_days
+        Frames younger than this are not there yet.
+    """
+
+    def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
+        kind = "as-in-life" if absences else "complete"
+        self._folder = folder / f"{_rendering()}-{kind}"
+        self._absences = absences
+        self._lag = timedelta(days=lag_days)
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def get(self, path: str) -> bytes | None:
+        """The file at a path such as ``/data/hmi/images/2024/…``, or None if there is none."""
+        place = parse_path(path)
+        if place is None:
+            return None
+        channel, minute = place
+        if not exists(channel, minute) or minute > datetime.now(UTC) - self._lag:
+            return None
+        state = condition(channel, minute) if self._absences else PERFECT
+        if state is None:
+            return None
+        file = self._folder / path.lstrip("/")
+        with self._turn(path):
+            with contextlib.suppress(FileNotFoundError):
+                return file.read_bytes()
+            if channel.instrument == "AIA":
+                data = render_aia(minute, channel.wavelength, state)
+            else:
+                data = render_hmi(minute, state)
+            _write(file, data)
+            return data
+
+    def other(self, path: str) -> bytes:
+        """An intact frame that is not the one at a path, in a way that can be told.
+
+        For AIA another wavelength, or the frame of two hours earlier; for HMI, whose files do not
+        say their time, an image of half the size.
+        """
+        place = parse_path(path)
+        if place is None:  # no fault hits what is not there
+            raise AssertionError
+        channel, minute = place
+        if channel.instrument == "HMI":
+            return shrink(render_hmi(minute, PERFECT))
+        if digest("wrong", path) % 2:
+            return render_aia(minute, 171 if channel.wavelength == 193 else 193, PERFECT)
+        return render_aia(minute - timedelta(hours=2), channel.wavelength, PERFECT)
+
+    @contextlib.contextmanager
+    def _turn(self, path: str) -> Iterator[None]:
+        """Let one thread at a time render a path."""
+        with self._lock:
+            lock = self._locks.setdefault(path, threading.Lock())
+        with lock:
+            yield
+        with self._lock:
+            self._locks.pop(path, None)
+
+
+@cache
+def _rendering() -> str:
+    """A name for the present rendering: its code and the JPEG encoder's version."""
+    digest = hashlib.sha256(PIL.__version__.encode())
+    package = files("sdoml_demo")
+    for folder in (package, package / "render"):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
+    with os.fdopen(handle, "wb") as temporary:
+        temporary.write(data)
+    Path(name).replace(file)
+
+
+def parse_path(path: str) -> tuple[Channel, datetime] | None:
+    """Channel and minute of a path, or None where the archive's tree has no such place."""
+    name = path.rsplit("/", 1)[-1]
+    try:
+        if match := _AIA_NAME.fullmatch(name):
+            if int(match[2]) not in PASSBANDS:
+                return None
+            channel, tree = CHANNELS[f"AIA_{match[2]}"], AIA_TREE
+        elif match := _HMI_NAME.fullmatch(name):
+            channel, tree = CHANNELS["HMI_M"], HMI_TREE
+        else:
+            return None
+        minute = datetime.strptime(match[1], "%Y%m%d_%H%M").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (channel, minute) if path == tree + archive_path(channel, minute) else None

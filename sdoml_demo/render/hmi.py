@@ -1,0 +1,74 @@
+"""HMI catalogue images: the magnetogram in grey, as the JSOC's script renders it."""
+
+import io
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdoml_demo.absences import Condition
+from sdoml_demo.render import solar_state as sky
+from sdoml_demo.render.label_font import draw
+from sdoml_demo.render.planes import SIZE
+from sdoml_demo.render.sun import magnetic
+from sdoml_demo.render.surface import paint_field
+
+PIXEL_SCALE = 4 * 0.5042
+"""Arcsec per pixel: four pixels of the camera."""
+
+_NOISE = 6.0  # gauss, in a 1024-pixel image
+_LABEL_ROWS = slice(992, 1008)
+_LABEL_START = 15
+_LABEL_WIDTH = {"Magnetogram": 272, "Quick-Look Magnetogram": 349}
+"""Pixels, as real images have them: up to column 286 and 363."""
+
+
+def grey_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray[np.uint8]:
+    """The image before it is compressed: uint8, shape (1024, 1024), north up.
+
+    Parameters
+    ----------
+    minute
+        As in the file name, at face value.
+    condition
+        From `absences.condition`.
+    seed
+        Of the noise.
+    """
+    out = np.zeros((SIZE, SIZE), np.uint8)
+    if condition.black:
+        return out
+    radius = sky.observe(minute).rsun_obs / PIXEL_SCALE
+    gauss, _ = magnetic(minute, radius)
+    paint_field(gauss, radius, _NOISE, np.uint64(seed), out)
+    kind = "Quick-Look Magnetogram" if condition.quicklook_label else "Magnetogram"
+    text = f"SDO/HMI {kind}: {minute:%Y%m%d_%H%M%S}"
+    height = _LABEL_ROWS.stop - _LABEL_ROWS.start
+    width = _LABEL_WIDTH[kind]
+    label = out[_LABEL_ROWS, _LABEL_START : _LABEL_START + width]
+    label[draw(text, width=width, height=height)] = 255
+    return out
+
+
+def render_hmi(minute: datetime, condition: Condition) -> bytes:
+    """A whole file, as the archive would serve it: RGB JPEG of quality 95.
+
+    The pixels before compression are the same on every machine; the bytes are so for the same
+    build of Pillow and its JPEG library.
+    """
+    name = f"{minute:%Y%m%d_%H%M%S}_M_1k.jpg"
+    grey = grey_levels(minute, condition, seed=sky.digest("noise", name))
+    return _jpeg(Image.fromarray(grey))
+
+
+def shrink(data: bytes) -> bytes:
+    """The same image at half the size, as the catalogue has it under another name."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _jpeg(image.reduce(2))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=95)
+    return file.getvalue()

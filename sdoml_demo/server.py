@@ -1,0 +1,272 @@
+"""The server: the JSOC's two image trees over HTTP, on loopback, rendered on request."""
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+
+from sdoml_demo.faults import Fault, FaultPlan, flip
+from sdoml_demo.files import AIA_TREE, HMI_TREE, Frames, default_cache
+from sdoml_demo.request_log import Log, Request
+
+_HTML = "text/html; charset=iso-8859-1"
+
+
+class Archive:
+    """A running archive; a context manager.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; port 0 takes a free one.
+    cache
+        Folder for rendered frames; the user's cache folder without.
+    latency
+        Seconds to wait before each answer.
+    lag_days
+        Frames younger than this are not there yet.
+    absences
+        False: every frame that can exist is there and good.
+    faults
+        What goes wrong on the way; nothing without.
+
+    Examples
+    --------
+    >>> with Archive() as archive:
+    ...     print(archive.aia_root)
+    http://127.0.0.1:40123/data/aia/synoptic
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        cache: Path | None = None,
+        latency: float = 0.0,
+        lag_days: float = 0.0,
+        absences: bool = True,
+        faults: FaultPlan | None = None,
+    ) -> None:
+        self.log = Log()
+        self.latency = latency
+        self.faults = faults or FaultPlan()
+        self._attempts: Counter[str] = Counter()
+        self._attempts_lock = threading.Lock()
+        self.frames = Frames(cache or default_cache(), absences=absences, lag_days=lag_days)
+        self._server = _Server((host, port), self)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    @property
+    def aia_root(self) -> str:
+        """For ``SDOML_AIA_ROOTS``."""
+        return self.url + AIA_TREE.rstrip("/")
+
+    @property
+    def hmi_root(self) -> str:
+        """For ``SDOML_HMI_ROOTS``."""
+        return self.url + HMI_TREE.rstrip("/")
+
+    def next_fault(self, path: str) -> Fault | None:
+        """The fault of the next answer for a path; counts as one attempt."""
+        with self._attempts_lock:
+            self._attempts[path] += 1
+            attempt = self._attempts[path]
+        return self.faults.choose(path, attempt)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.hang_up()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], archive: Archive) -> None:
+        self.archive = archive
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._sockets.discard(connection)
+
+    def hang_up(self) -> None:
+        """End the connections that clients keep alive."""
+        with self._lock:
+            for connection in self._sockets:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may leave when they like."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "Apache"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self._number = self.server.archive.log.connected()
+        self.server.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        self.server.archive.log.disconnected()
+        super().finish()
+
+    def do_GET(self) -> None:
+        archive = self.server.archive
+        with archive.log.answering(self.client_address[0]):
+            if archive.latency:
+                time.sleep(archive.latency)
+            body = archive.frames.get(self.path)
+            if body is None:
+                self._answer(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
+                return
+            fault = archive.next_fault(self.path) if self.command == "GET" else None
+            if fault is None:
+                self._answer(HTTPStatus.OK, body, self._content_type())
+            else:
+                with contextlib.suppress(OSError):  # clients hang up on bad answers
+                    self._misbehave(fault, body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _content_type(self) -> str:
+        return "image/jpeg" if self.path.endswith(".jpg") else "application/fits"
+
+    def _misbehave(self, fault: Fault, body: bytes) -> None:
+        part = body[: len(body) * 3 // 5]
+        match fault:
+            case Fault.NOT_FOUND | Fault.SERVER_ERROR:
+                status = HTTPStatus(int(fault.value))
+                self._answer(status, _page(status), _HTML, fault)
+            case Fault.TOO_MANY_REQUESTS | Fault.UNAVAILABLE:
+                status = HTTPStatus(int(fault.value))
+                wait = str(self.server.archive.faults.retry_after)
+                self._answer(status, _page(status), _HTML, fault, {"Retry-After": wait})
+            case Fault.HTML:
+                self._answer(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
+            case Fault.EMPTY:
+                self._answer(HTTPStatus.OK, b"", self._content_type(), fault)
+            case Fault.SHORT:
+                self._answer(HTTPStatus.OK, part, self._content_type(), fault)
+            case Fault.FLIP:
+                damaged = flip(self.path, body)
+                self._answer(HTTPStatus.OK, damaged, self._content_type(), fault)
+            case Fault.WRONG:
+                other = self.server.archive.frames.other(self.path)
+                self._answer(HTTPStatus.OK, other, self._content_type(), fault)
+            case _:  # RESET, CUT, STALL, TRICKLE
+                self._head(HTTPStatus.OK, len(body), self._content_type(), fault)
+                self._break_off(fault, body, part)
+
+    def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
+        """Promise a whole body and do not deliver it, or not soon."""
+        self.close_connection = True
+        if fault is Fault.TRICKLE:
+            waited, sent = 0.0, 0
+            while not self._hung_up(0.05, since=waited):
+                self.wfile.write(body[sent : sent + 64])
+                waited, sent = waited + 0.05, sent + 64
+            return
+        self.wfile.write(part)
+        if fault is Fault.STALL:
+            waited = 0.0
+            while not self._hung_up(0.05, since=waited):
+                waited += 0.05
+        elif fault is Fault.RESET:
+            # lingering for no time makes close() send RST; both handles must go first
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.rfile.close()
+            self.connection.close()
+
+    def _hung_up(self, seconds: float, *, since: float) -> bool:
+        """Wait; whether to stop then, since the client is gone or the plan's time is over."""
+        if since >= self.server.archive.faults.stall_seconds:
+            return True
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def _answer(
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        content_type: str,
+        fault: Fault | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self._head(status, len(body), content_type, fault, headers)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _head(
+        self,
+        status: HTTPStatus,
+        length: int,
+        content_type: str,
+        fault: Fault | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.server.archive.log.add(
+            Request(
+                method=self.command,
+                path=self.path,
+                status=int(status),
+                connection=self._number,
+                agent=self.headers.get("User-Agent", ""),
+                fault=fault.value if fault else None,
+            )
+        )
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(length))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Requests are in the log object, not on the terminal."""
+
+
+def _page(status: HTTPStatus) -> bytes:
+    """A web page as Apache writes it."""
+    title = "Maintenance" if status == HTTPStatus.OK else f"{status.value} {status.phrase}"
+    return (
+        '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">\n<html><head>\n'
+        f"<title>{title}</title>\n</head><body>\n<h1>{title}</h1>\n</body></html>\n"
+    ).encode("ascii")

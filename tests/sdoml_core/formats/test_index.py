@@ -1,0 +1,283 @@
+"""Indexes: what a decoded one may be trusted to say."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index, encode_index
+from sdoml_core.formats.parquet import open_parquet, read_columns
+from sdoml_core.formats.release_index import consolidate
+from sdoml_core.formats.shard import FrameFacts, ShardWriter
+
+DAY = datetime(2024, 3, 8, tzinfo=UTC)
+
+
+def summary_of(day=DAY, names=("AIA_0193", "HMI_M"), *, count=3, side=8, constant=5.0):
+    writer = ShardWriter(io.BytesIO())
+    for number in range(count):
+        slot = day + number * timedelta(minutes=15)
+        for name in names:
+            facts = FrameFacts(
+                observed=slot - timedelta(seconds=3),
+                exposure=2.9,
+                quality=0x40000000,
+                constant=constant,
+                transform="sqrt",
+            )
+            writer.add(slot, CHANNELS[name], np.full((side, side), 0.5, np.float32), facts)
+    return writer.close()
+
+
+def encoded(table=None, *, version="v1", shard="a.tar", **options) -> bytes:
+    summary = summary_of(**options)
+    return encode_index(
+        summary.table if table is None else table,
+        shard=shard,
+        shard_bytes=summary.bytes,
+        shard_sha256=summary.sha256,
+        normalization_version=version,
+    )
+
+
+def index_of(shard="a.tar", **options) -> Index:
+    return decode_index(encoded(shard=shard, **options))
+
+
+def release_of(*indexes: Index) -> pa.Table:
+    return read_columns(open_parquet(consolidate(indexes)))
+
+
+def test_an_index_comes_back_as_it_was_written():
+    summary = summary_of()
+    index = index_of(shard="2024/sdoml-lite-2024-03-08.tar", version="abc")
+    assert index.table.equals(summary.table)
+    assert index.shard == "2024/sdoml-lite-2024-03-08.tar"
+    assert (index.shard_bytes, index.shard_sha256) == (summary.bytes, summary.sha256)
+    assert index.normalization_version == "abc"
+    assert index.table["quality"][0].as_py() == 0x40000000
+
+
+def test_the_same_rows_give_the_same_bytes():
+    assert encoded() == encoded()
+
+
+def test_an_empty_day_has_an_index():
+    assert index_of(count=0).table.equals(INDEX_SCHEMA.empty_table())
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>not found</html>", bytes(1000)])
+def test_what_is_no_index_is_refused(data):
+    with pytest.raises(DamagedFileError, match="not a Parquet file"):
+        decode_index(data)
+
+
+def test_another_table_is_refused_by_what_it_lacks():
+    sink = io.BytesIO()
+    metadata = {"sdoml.kind": "shard", "sdoml.format": "1"}
+    pq.write_table(pa.table({"slot": [1]}).replace_schema_metadata(metadata), sink)
+    with pytest.raises(DamagedFileError, match="lacks channel, member, offset"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("column", "type_"), [("crc32", pa.int64()), ("slot", pa.timestamp("us", "UTC"))]
+)
+def test_columns_of_other_types_are_refused(column, type_):
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index(column)
+    field = raw.schema.field(column).with_type(type_)
+    sink = io.BytesIO()
+    pq.write_table(raw.set_column(place, field, raw[column].cast(type_)), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+def test_a_required_value_that_may_be_absent_is_refused():
+    raw = read_columns(open_parquet(encoded()))
+    place = raw.schema.get_field_index("crc32")
+    sink = io.BytesIO()
+    values = pa.array([None] * len(raw), pa.uint32())
+    pq.write_table(raw.set_column(place, "crc32", values), sink)
+    with pytest.raises(DamagedFileError, match="has columns of other types"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.shard", None),
+        ("sdoml.shard_bytes", None),
+        ("sdoml.shard_bytes", "many"),
+        ("sdoml.shard_sha256", None),
+        ("sdoml.normalization", None),
+    ],
+)
+def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
+    raw = read_columns(open_parquet(encoded()))
+    facts = {name.decode(): fact.decode() for name, fact in raw.schema.metadata.items()}
+    del facts[key]
+    facts |= {key: value} if value else {}
+    sink = io.BytesIO()
+    pq.write_table(raw.replace_schema_metadata(facts), sink)
+    with pytest.raises(DamagedFileError, match=f"index cannot be read: .*{value or key}"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize("claimed", ["-1", "9" * 30])
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_shard_of_an_absurd_size_is_refused(claimed, count):
+    data = encode_index(
+        summary_of(count=count).table,
+        shard="a.tar",
+        shard_bytes=int(claimed),
+        shard_sha256="0" * 64,
+        normalization_version="v1",
+    )
+    with pytest.raises(DamagedFileError, match=rf"index of a\.tar claims {claimed} bytes: refused"):
+        decode_index(data)
+
+
+def test_a_page_with_a_flipped_bit_is_refused():
+    data = bytearray(encoded())
+    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
+    data[place] ^= 1
+    with pytest.raises(DamagedFileError, match="cannot be read"):
+        decode_index(bytes(data))
+
+
+def test_the_frames_of_an_index_are_slots_and_channels():
+    index = index_of(count=2)
+    slots = [DAY, DAY + timedelta(minutes=15)]
+    assert index.frames() == {(slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")}
+
+
+def test_an_index_of_another_format_version_is_refused():
+    table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    with pytest.raises(DamagedFileError, match="its format 9"):
+        decode_index(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["/etc/passwd.tar", "../a.tar", "2024/../a.tar", "x/a.tar", "a.zip", ".a.tar", "a\n.tar", ""],
+)
+def test_a_shard_outside_the_folder_is_refused(shard):
+    with pytest.raises(DamagedFileError, match="names a shard"):
+        index_of(shard=shard)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("member", "../../etc/passwd", "names a member"),
+        ("member", "2024/03/08/0015.HMI_M.npy", "calls"),
+        ("channel", "AIA_0195", "names a member"),
+        ("offset", 0, "outside the shard"),
+        ("offset", 1 << 62, "outside the shard"),
+        ("offset", -1, "outside the shard"),
+        ("size", 1 << 62, "outside the shard"),
+        ("size", -(1 << 62), "outside the shard"),
+        ("data_offset", 100, "outside the shard"),
+        ("dtype", "object", "unknown dtype"),
+        ("resolution", 60000, "outside the shard"),
+        ("resolution", -1, "unknown dtype or resolution"),
+        ("slot", DAY + timedelta(minutes=15), "calls"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(column, value, message):
+    rows = summary_of().table.to_pylist()
+    rows[0][column] = value
+    with pytest.raises(DamagedFileError, match=message):
+        decode_index(encoded(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)))
+
+
+def test_a_frame_named_twice_is_refused():
+    table = summary_of().table
+    with pytest.raises(DamagedFileError, match="twice"):
+        decode_index(encoded(pa.concat_tables([table, table.slice(0, 1)])))
+
+
+def test_absurd_claims_are_refused_before_allocation(monkeypatch):
+    monkeypatch.setattr("sdoml_core.formats.index.MAX_ROWS_OF_A_DAY", 3)
+    with pytest.raises(DamagedFileError, match="claims 6 rows"):
+        index_of()
+
+
+def test_a_release_has_one_row_per_sample_and_one_struct_per_channel():
+    days = [DAY, DAY + timedelta(days=1)]
+    indexes = [
+        index_of("sdoml-lite-1.tar", day=days[0]),
+        index_of("sdoml-lite-2.tar", day=days[1], names=("HMI_M",)),
+    ]
+    table = release_of(*indexes)
+    assert table.column_names == ["slot", "shard", "AIA_0193", "HMI_M"]
+    rows = table.to_pylist()
+    assert [row["shard"] for row in rows] == ["sdoml-lite-1.tar"] * 3 + ["sdoml-lite-2.tar"] * 3
+    assert [row["AIA_0193"] is None for row in rows] == [False] * 3 + [True] * 3
+    long = [row for index in indexes for row in index.table.to_pylist()]
+    for row in long:
+        sample = next(sample for sample in rows if sample["slot"] == row["slot"])
+        assert sample[row["channel"]] == {key: row[key] for key in sample[row["channel"]]}
+
+
+def test_samples_go_by_time_whatever_the_shards_are_called():
+    late = index_of("a.tar", day=DAY + timedelta(days=5))
+    early = index_of("b.tar", day=DAY)
+    slots = release_of(late, early)["slot"].to_pylist()
+    assert slots == sorted(slots)
+
+
+def test_empty_days_and_empty_releases_are_fine():
+    assert release_of().num_rows == 0
+    assert release_of(index_of("a.tar", count=0), index_of("b.tar")).num_rows == 3
+
+
+def test_shards_of_different_normalisations_are_not_mixed():
+    days = [
+        index_of(f"{name}.tar", day=DAY + timedelta(number), version=version)
+        for number, (name, version) in enumerate(zip("abcd", ("v2", "v1", "v2", "v1"), strict=True))
+    ]
+    message = r": versions v1, v2 \(first in b\.tar, a\.tar\); "
+    with pytest.raises(NormalizationError, match=message):
+        release_of(*days)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"side": 16}, "differ in resolution: 8, 16"),
+        ({"constant": 6.0}, "differ in constant of AIA_0193"),
+        ({"day": DAY}, "more than one shard"),
+    ],
+)
+def test_shards_that_do_not_belong_together_are_refused(other, message):
+    other = index_of("b.tar", **{"day": DAY + timedelta(1)} | other)
+    with pytest.raises(DamagedFileError, match=message):
+        release_of(index_of("a.tar"), other)
+
+
+def test_a_frame_must_lie_within_the_shard():
+    table = summary_of().table
+    last = table.to_pylist()[-1]
+    end = last["offset"] + last["size"]
+
+    def claiming(shard_bytes):
+        return encode_index(
+            table,
+            shard="a.tar",
+            shard_bytes=shard_bytes,
+            shard_sha256="0" * 64,
+            normalization_version="v1",
+        )
+
+    assert decode_index(claiming(end)).shard_bytes == end
+    with pytest.raises(DamagedFileError, match="outside the shard"):
+        decode_index(claiming(end - 1))

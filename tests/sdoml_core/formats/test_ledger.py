@@ -1,0 +1,99 @@
+"""The two tables of a day: exact round trips, stable bytes, and no nonsense on reading."""
+
+import io
+import re
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats import ledger
+from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
+
+SLOT = datetime(2024, 3, 8, 0, 15, tzinfo=UTC)
+OK = RawRow(
+    SLOT,
+    "AIA_0193",
+    "ok",
+    file="AIA20240308_0014_0193.fits",
+    url="http://archive/AIA20240308_0014_0193.fits",
+    bytes=1_105_920,
+    sha256="ab" * 32,
+    observed=datetime(2024, 3, 8, 0, 14, 4, 843_000, tzinfo=UTC),
+    exposure=1.99,
+    quality=1 << 30,
+    rsun_obs=966.2,
+)
+MISSING = RawRow(SLOT, "AIA_1700", "missing", reason="00:14 not in the archive")
+
+
+def test_rows_survive_to_the_last_bit() -> None:
+    assert RAW_LEDGER.decode(RAW_LEDGER.encode([OK, MISSING])) == [OK, MISSING]
+    row = FrameRow(SLOT, "HMI_M", "ok", row=3, mean=0.1, crc32=2**32 - 1)
+    assert FRAME_TABLE.decode(FRAME_TABLE.encode([row])) == [row]
+    assert FRAME_TABLE.decode(FRAME_TABLE.encode([])) == []
+
+
+def test_bytes_do_not_depend_on_the_order_of_the_rows() -> None:
+    assert RAW_LEDGER.encode([OK, MISSING]) == RAW_LEDGER.encode([MISSING, OK])
+
+
+@pytest.mark.parametrize("table", [RAW_LEDGER, FRAME_TABLE])
+def test_every_field_of_a_row_is_a_described_column(table: object) -> None:
+    assert [c.name for c in table.columns] == [f.name for f in fields(table.row)]  # type: ignore[attr-defined]
+    assert all(column.description for column in table.columns)  # type: ignore[attr-defined]
+
+
+def _with(**columns: list[object]) -> bytes:
+    table = pq.read_table(io.BytesIO(RAW_LEDGER.encode([OK])))
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.array(values))
+    # A checksum that fits, so that the content itself is judged.
+    checksum = ledger._checksum(table.to_pydict())
+    table = table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: checksum})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _with_another_checksum() -> bytes:
+    table = pq.read_table(io.BytesIO(RAW_LEDGER.encode([OK])))
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: b"0"}), sink
+    )
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", ""),
+        (b"PAR1", ""),
+        (RAW_LEDGER.encode([OK])[:-20], ""),
+        (FRAME_TABLE.encode([]), ""),
+        (_with(status=["splendid"]), "bad status, slot or channel {'splendid'}"),
+        (_with(slot=[None]), "bad status, slot or channel set()"),
+        (_with(channel=pa.array([None], pa.string())), "bad status, slot or channel set()"),
+        (_with(bytes=["many"]), ""),
+        (_with_another_checksum(), "its checksum is wrong"),
+    ],
+    ids=[
+        "empty",
+        "magic only",
+        "truncated",
+        "another table",
+        "status",
+        "no slot",
+        "no channel",
+        "type",
+        "checksum",
+    ],
+)
+def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):
+        RAW_LEDGER.decode(data)

@@ -1,0 +1,197 @@
+"""AIA frames: what is read from the header, what is refused and why, what NaN pixels do."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sdoml_core.errors import (
+    BlankFrameError,
+    CorruptFrameError,
+    FrameError,
+    NotAnImageError,
+    TruncatedFrameError,
+    WrongFrameError,
+)
+from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia, quality_reason
+
+REAL = (Path(__file__).parents[3] / "sdoml_demo/data/AIA20180820_1248_0193.fits").read_bytes()
+BARE = REAL.replace(b"CHECKSUM=", b"CHECKXXX=").replace(b"DATASUM =", b"DATAXXX =")
+
+
+def with_card(key: str, value: str | None) -> bytes:
+    """The real file with another value of a card, or without it; checksums taken off."""
+    start = BARE.index(f"{key:8}=".encode())
+    card = f"{key:8}= {value}" if value is not None else "COMMENT"
+    return BARE[:start] + card.encode().ljust(80) + BARE[start + 80 :]
+
+
+@pytest.fixture(scope="module")
+def real_frame() -> AiaFrame:
+    return decode_aia(REAL)
+
+
+def frame_of(image: NDArray[np.floating], **facts: float) -> AiaFrame:
+    return AiaFrame(
+        image=image.astype(np.float32),
+        observed=datetime(2022, 11, 1, tzinfo=UTC),
+        wavelength=193,
+        exposure=facts.get("exposure", 2.0),
+        quality=0,
+        rsun_obs=facts.get("rsun_obs", 960.0),
+        missing=int(np.isnan(image).sum()),
+    )
+
+
+def test_facts_of_the_real_frame(real_frame: AiaFrame) -> None:
+    assert real_frame.observed == datetime(2018, 8, 20, 12, 48, 4, 840_000, tzinfo=UTC)
+    assert real_frame.wavelength == 193
+    assert real_frame.exposure == 2.000056
+    assert real_frame.quality == 0
+    assert real_frame.rsun_obs == 948.410050
+    assert real_frame.missing == 0
+    assert real_frame.image.shape == (1024, 1024)
+    assert real_frame.image.dtype == np.float32
+    # on disk the median of the 4096-pixel image is 70 DN per pixel (DATAMEDN)
+    assert 20 < np.median(real_frame.image) < 200
+    assert 0.01 < (real_frame.image <= 0).mean() < 0.05
+
+
+def test_time_falls_back_on_t_obs() -> None:
+    expected = datetime(2018, 8, 20, 12, 48, 5, 840_000, tzinfo=UTC)
+    assert decode_aia(with_card("DATE-OBS", None)).observed == expected
+    assert decode_aia(with_card("DATE-OBS", "nan")).observed == expected
+
+
+@pytest.mark.parametrize("key", ["WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS"])
+@pytest.mark.parametrize("value", [None, "nan", "-nan", "inf", "'none'", ""])
+def test_a_card_that_is_needed_but_missing_or_no_number_is_named(
+    key: str, value: str | None
+) -> None:
+    with pytest.raises(CorruptFrameError, match=f"{key} is "):
+        decode_aia(with_card(key, value))
+
+
+@pytest.mark.parametrize("key", ["WAVELNTH", "QUALITY"])
+def test_a_card_that_must_be_whole_is_refused_with_a_fraction(key: str) -> None:
+    with pytest.raises(CorruptFrameError, match=rf"^{key} is 193\.5, not a whole number$"):
+        decode_aia(with_card(key, "193.5"))
+    decode_aia(with_card(key, "193.0"))
+
+
+def test_a_frame_without_any_time_names_both_cards() -> None:
+    data = with_card("DATE-OBS", "'yesterday'").replace(b"T_OBS   =", b"T_XXX   =")
+    with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS missing"):
+        decode_aia(data)
+
+
+@pytest.mark.parametrize("value", ["0.0", "-948.4", "15.8", "1e30"])
+def test_an_impossible_solar_radius_is_refused(value: str) -> None:
+    with pytest.raises(CorruptFrameError, match="RSUN_OBS"):
+        decode_aia(with_card("RSUN_OBS", value))
+
+
+def test_quality_is_on_record_but_no_error() -> None:
+    assert decode_aia(with_card("QUALITY", "8192")).quality == 8192
+    assert decode_aia(with_card("QUALITY", "-2147483648")).quality == -(2**31)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", NotAnImageError),
+        (b"<!DOCTYPE html><title>503</title>", NotAnImageError),
+        (REAL[:600_000], TruncatedFrameError),
+        (REAL[:2880], TruncatedFrameError),
+        (with_card("ZNAXIS1", "2048"), WrongFrameError),
+    ],
+)
+def test_bytes_that_are_no_frame(data: bytes, error: type[FrameError]) -> None:
+    with pytest.raises(error):
+        decode_aia(data)
+
+
+def test_damage_that_checksums_would_catch_is_never_more_than_a_frame_error() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(60):
+        damaged = bytearray(BARE)
+        for position in random.integers(0, len(BARE), 3):
+            damaged[position] = random.integers(256)
+        for position in random.integers(2880, 20160, 2):
+            damaged[position] = random.integers(256)
+        try:
+            frame = decode_aia(bytes(damaged))
+            process_aia(frame, resolution=256, degradation=1.0)
+        except FrameError:
+            continue
+
+
+@pytest.mark.parametrize("quality", [0, 1 << 30])
+def test_good_quality_has_no_reason(quality: int) -> None:
+    assert quality_reason(quality) is None
+
+
+@pytest.mark.parametrize(
+    ("quality", "words"),
+    [
+        (1 << 12, ["science pointing", "bit 12"]),
+        (1 << 13, ["eclipse", "bit 13"]),
+        (1 << 14, ["sun presence"]),
+        (1 << 15, ["safe mode"]),
+        (1 << 16, ["dark"]),
+        (1 << 17, ["loop open"]),
+        (1 << 18, ["calibration"]),
+        (1 << 27, ["bit 27"]),
+        (-(2**31), ["not available", "bit 31", "0x80000000"]),
+        (1 << 31, ["not available", "bit 31"]),
+        ((1 << 30) | (1 << 8) | (1 << 9), ["pixels missing", "bit 8", "bit 9", "near-real-time"]),
+    ],
+)
+def test_bad_quality_names_its_bits(quality: int, words: list[str]) -> None:
+    reason = quality_reason(quality)
+    assert reason is not None
+    for word in words:
+        assert word in reason
+
+
+def test_exposure_and_degradation_divide(real_frame: AiaFrame) -> None:
+    plain = process_aia(real_frame, resolution=256, degradation=1.0)
+    halved = process_aia(real_frame, resolution=256, degradation=2.0)
+    longer = process_aia(
+        dataclasses.replace(real_frame, exposure=4 * real_frame.exposure),
+        resolution=256,
+        degradation=1.0,
+    )
+    np.testing.assert_array_equal(halved * 2, plain)
+    np.testing.assert_array_equal(longer * 4, plain)
+
+
+@pytest.mark.parametrize("exposure", [0.0, -1.0, 0.005])
+def test_exposures_below_a_hundredth_count_as_that(exposure: float) -> None:
+    image = np.ones((1024, 1024))
+    result = process_aia(frame_of(image, exposure=exposure), resolution=64, degradation=1.0)
+    np.testing.assert_allclose(result, 256 / 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize("degradation", [0.0, -0.5, float("nan"), float("inf")])
+def test_an_impossible_degradation_is_refused(real_frame: AiaFrame, degradation: float) -> None:
+    with pytest.raises(ValueError, match="degradation"):
+        process_aia(real_frame, resolution=256, degradation=degradation)
+
+
+def test_a_frame_without_any_light_is_blank() -> None:
+    with pytest.raises(BlankFrameError, match="above 0"):
+        process_aia(frame_of(np.full((1024, 1024), -1.0)), resolution=512, degradation=1.0)
+
+
+def test_frames_are_independent_of_the_threads_that_process_them() -> None:
+    def whole(_: int) -> bytes:
+        return process_aia(decode_aia(REAL), resolution=512, degradation=0.63).tobytes()
+
+    alone = whole(0)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(whole, range(24))) == {alone}

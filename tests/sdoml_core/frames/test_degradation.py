@@ -1,0 +1,143 @@
+import csv
+import hashlib
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdoml_core.errors import MissingInputError, SettingError
+from sdoml_core.frames.degradation import DegradationTable
+from tests.support.response_table import HAND_MADE
+
+CSV = Path(__file__).parents[3] / "sdoml_core/data/degradation_v9.csv"
+
+
+def rows() -> list[dict[str, str]]:
+    with CSV.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_default_table_gives_each_days_row() -> None:
+    table = DegradationTable.default()
+    assert table.version == "V9"
+    assert table.sha256 == hashlib.sha256(CSV.read_bytes()).hexdigest()
+    for row in rows()[::97]:
+        day = date.fromisoformat(row.pop("date"))
+        for wavelength, factor in row.items():
+            assert table.factor(day, int(wavelength)) == float(factor)
+
+
+def test_days_past_the_table_take_the_frozen_value_and_say_so() -> None:
+    table = DegradationTable.default()
+    frozen = float(rows()[-1]["171"])
+    assert table.calibrated_until == date(2020, 6, 2)
+    for day in (date(2020, 6, 3), date(2022, 11, 1), date(2040, 1, 1)):
+        assert table.factor(day, 171) == frozen
+        assert table.extrapolated(day)
+    assert not table.extrapolated(date(2020, 6, 2))
+    assert not table.extrapolated(date(2010, 5, 13))
+
+
+def test_days_before_the_table_take_its_first_row() -> None:
+    table = DegradationTable.default()
+    assert table.factor(date(2010, 4, 1), 171) == float(rows()[0]["171"])
+
+
+def test_a_wavelength_that_the_table_lacks_is_named() -> None:
+    with pytest.raises(MissingInputError, match="4500 Å, only 94, 131"):
+        DegradationTable.default().factor(date(2012, 1, 1), 4500)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "date,94\n",
+        "date,94\n2010-05-01,1\n2010-05-03,1\n",
+        "date,94\n2010-05-01,0\n",
+        "date,94\n2010-05-01,nan\n",
+        "date,94\n2010-05-01\n",
+        "date,94\n2010-05-01,1,2\n",
+        "date,EUV\n2010-05-01,1\n",
+        "date,94\nyesterday,1\n",
+        "<html>",
+    ],
+)
+def test_a_bad_table_is_one_clear_line(text: str) -> None:
+    with pytest.raises(SettingError, match="degradation table") as failure:
+        DegradationTable.from_csv(text.encode(), version="V0")
+    assert "\n" not in str(failure.value)
+
+
+def independent_factor(day: date, wavelength: str) -> float:
+    """The published formula, row by row, without a line in common with the package."""
+    table = [line.split() for line in HAND_MADE.splitlines()[1:]]
+    mine = [row for row in table if row[2] == wavelength and row[1] == "10"]
+    reference = min(mine, key=lambda row: row[4])
+    now = np.datetime64(day, "s")
+    valid = [row for row in mine if np.datetime64(row[4][:-1]) <= now < np.datetime64(row[5][:-1])]
+    row = max(valid, key=lambda row: row[0])
+    days = (now - np.datetime64(row[4][:-1])) / np.timedelta64(1, "D")
+    polynomial = np.polyval([float(row[8]), float(row[7]), float(row[6]), 1.0], days)
+    return float(polynomial * float(row[9]) / float(reference[9]))
+
+
+@pytest.mark.parametrize(("wavelength", "channel"), [(94, "94_THIN"), (1600, "1600")])
+def test_response_table_is_evaluated_by_the_published_formula(
+    wavelength: int, channel: str
+) -> None:
+    table = DegradationTable.from_response_table(HAND_MADE.encode())
+    assert table.version == "V10"
+    for offset in range(0, 7000, 37):
+        day = date(2010, 5, 1) + timedelta(days=offset)
+        assert table.factor(day, wavelength) == pytest.approx(
+            independent_factor(day, channel), rel=1e-12
+        )
+
+
+def test_response_table_values_by_hand() -> None:
+    table = DegradationTable.from_response_table(HAND_MADE.encode())
+    assert table.factor(date(2010, 3, 24), 94) == 1
+    hundred_days = 1 - 1e-2 + 2e-3 - 1e-4
+    assert table.factor(date(2010, 7, 2), 94) == pytest.approx(hundred_days, rel=1e-12)
+    assert table.factor(date(2012, 1, 15), 94) == pytest.approx(0.5)  # the newer row counts
+    assert table.factor(date(2014, 5, 2), 94) == pytest.approx(0.9)
+    assert table.factor(date(2024, 1, 1), 1600) == pytest.approx(0.5)
+    assert table.calibrated_until == date(2018, 1, 1)
+    assert table.extrapolated(date(2018, 1, 2))
+    assert not table.extrapolated(date(2018, 1, 1))
+
+
+def test_remarks_and_rules_between_the_rows_of_a_response_table_say_nothing() -> None:
+    head, *body = HAND_MADE.splitlines()
+    remarks = ["# made by hand", "-----+-----", "", "#", "  # 94_THIN is the first"]
+    table = DegradationTable.from_response_table("\n".join([head, *remarks, *body]).encode())
+    plain = DegradationTable.from_response_table(HAND_MADE.encode())
+    for day in (date(2010, 7, 2), date(2014, 5, 2), date(2024, 1, 1)):
+        assert table.factor(day, 94) == plain.factor(day, 94)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "DATE VER_NUM\n2020 10\n",
+        HAND_MADE.splitlines()[0],
+        HAND_MADE.replace("0.3900", "area"),
+        HAND_MADE.replace("0.3900", "-1.00"),
+        HAND_MADE.replace("EFFA_P2", "EFFA_XX"),
+        HAND_MADE.replace("2010-09-23T00:00:00Z 2014", "2011-09-23T00:00:00Z 2014"),
+        HAND_MADE.replace("94_THIN", "94_OPEN").replace("1600", "1601_X"),
+        "<html>404</html>",
+    ],
+)
+def test_a_bad_response_table_is_one_clear_line(text: str) -> None:
+    with pytest.raises(SettingError, match="degradation table") as failure:
+        DegradationTable.from_response_table(text.encode())
+    assert "\n" not in str(failure.value)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(SettingError):
+        DegradationTable.from_response_table(b"\xff\xfe\x00")

@@ -1,0 +1,195 @@
+"""HMI frames: what is refused and why, the label, and grey levels that invert to gauss."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits as astropy_fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdoml_core.errors import (
+    BlankFrameError,
+    CorruptFrameError,
+    FrameError,
+    NotAnImageError,
+    TruncatedFrameError,
+    WrongFrameError,
+)
+from sdoml_core.frames.grid import GEOMETRIC_SCALE
+from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.magnetogram import gauss_to_level, level_to_gauss
+
+ROOT = Path(__file__).parents[3]
+RECONSTRUCTED = (ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg").read_bytes()
+MAGNETOGRAM = ROOT / "sdoml_demo/data/hmi.M_720s_nrt.20180820_090000_TAI.fits"
+
+
+def jpeg(pixels: NDArray[np.uint8], **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_decoded_pixels_are_pillows() -> None:
+    rgb = decode_hmi(RECONSTRUCTED)
+    assert rgb.shape == (1024, 1024, 3)
+    assert rgb.dtype == np.uint8
+    with Image.open(io.BytesIO(RECONSTRUCTED)) as picture:
+        np.testing.assert_array_equal(rgb, np.asarray(picture))
+
+
+def test_a_grey_jpeg_counts_as_three_equal_channels() -> None:
+    rgb = decode_hmi(jpeg(noise((1024, 1024)), quality=95))
+    assert rgb.shape == (1024, 1024, 3)
+    np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
+
+
+def test_a_progressive_jpeg_is_decoded_too() -> None:
+    with Image.open(io.BytesIO(RECONSTRUCTED)) as picture:
+        pixels = np.asarray(picture)
+    rgb = decode_hmi(jpeg(pixels, quality=95, progressive=True))
+    assert np.abs(rgb.astype(int) - pixels).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", NotAnImageError),
+        (b"<html>404 Not Found</html>", NotAnImageError),
+        (b"SIMPLE  =                    T", NotAnImageError),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50_000), NotAnImageError),
+        (RECONSTRUCTED[:3], TruncatedFrameError),
+        (RECONSTRUCTED[:100], TruncatedFrameError),
+        (RECONSTRUCTED[:200_000], TruncatedFrameError),
+        (RECONSTRUCTED[:-2], TruncatedFrameError),
+        (RECONSTRUCTED[:200_000] + bytes(100_000), TruncatedFrameError),
+        (jpeg(noise((512, 512, 3)), quality=95), WrongFrameError),
+        (jpeg(noise((1024, 1000, 3)), quality=95), WrongFrameError),
+        (jpeg(np.zeros((1024, 1024, 3), np.uint8), quality=95), BlankFrameError),
+    ],
+)
+def test_bytes_that_are_no_frame(data: bytes, error: type[FrameError]) -> None:
+    with pytest.raises(error):
+        decode_hmi(data)
+
+
+def test_a_black_image_is_blank_however_many_bytes_it_has() -> None:
+    data = jpeg(np.zeros((1024, 1024, 3), np.uint8), quality=95, comment=b"x" * 40_000)
+    assert len(data) > 30_000
+    with pytest.raises(BlankFrameError, match="black"):
+        decode_hmi(data)
+
+
+def test_padding_after_the_end_marker_does_no_harm() -> None:
+    np.testing.assert_array_equal(decode_hmi(RECONSTRUCTED + bytes(512)), decode_hmi(RECONSTRUCTED))
+
+
+def test_a_segment_that_no_marker_follows_is_corrupt() -> None:
+    second = 4 + int.from_bytes(RECONSTRUCTED[4:6], "big")
+    assert RECONSTRUCTED[second] == 0xFF
+    damaged = RECONSTRUCTED[:second] + b"\0" + RECONSTRUCTED[second + 1 :]
+    with pytest.raises(CorruptFrameError, match=f"no JPEG marker at byte {second}"):
+        decode_hmi(damaged)
+
+
+def test_an_absurd_size_is_refused_without_decoding() -> None:
+    at = RECONSTRUCTED.index(b"\xff\xc0") + 5
+    bomb = RECONSTRUCTED[:at] + b"\xff\xff\xff\xff" + RECONSTRUCTED[at + 4 :]
+    with pytest.raises(WrongFrameError, match="65535×65535"):
+        decode_hmi(bomb)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_damaged_files_raise_frame_errors_alone(data: st.DataObject) -> None:
+    damaged = bytearray(RECONSTRUCTED)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.one_of(st.integers(0, 700), st.integers(0, len(damaged) - 1)))
+        damaged[at] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(0, len(damaged))) :]
+    try:
+        assert decode_hmi(bytes(damaged)).shape == (1024, 1024, 3)
+    except FrameError:
+        return
+
+
+def test_broken_tables_are_corrupt() -> None:
+    at = RECONSTRUCTED.index(b"\xff\xc4") + 4
+    with pytest.raises(CorruptFrameError):
+        decode_hmi(RECONSTRUCTED[:at] + b"\xff" * 20 + RECONSTRUCTED[at + 20 :])
+
+
+@pytest.mark.parametrize("width", [287, 364])
+def test_the_label_leaves_no_trace_in_either_length(width: int) -> None:
+    disk = decode_hmi(RECONSTRUCTED).copy()
+    disk[988:, :400] = 0
+    labelled = disk.copy()
+    labelled[992:1008, 15:width] = 255
+    bare, masked = (
+        process_hmi(rgb, resolution=512, rsun_obs=948.4, scale=GEOMETRIC_SCALE)
+        for rgb in (disk, labelled)
+    )
+    np.testing.assert_array_equal(bare, masked)
+
+
+def test_the_mask_never_reaches_the_disk() -> None:
+    # 484 px is the largest radius, in January
+    assert np.hypot(988 - 511.5, 400 - 511.5) > 484
+
+
+def test_processed_frames_are_within_zero_and_one() -> None:
+    white = np.full((1024, 1024, 3), 255, np.uint8)
+    result = process_hmi(white, resolution=256, rsun_obs=960.0, scale=GEOMETRIC_SCALE)
+    assert result.max() == 1.0
+    assert result.min() >= 0.0
+
+
+def test_levels_follow_the_rendering_rule() -> None:
+    field = np.linspace(-250, 265, 2001)
+    grey = 255 * gauss_to_level(field)
+    stretched = 400 * field / (np.abs(field) + 30) ** 0.75
+    np.testing.assert_allclose(grey, 253 * (stretched + 1500) / 3000, rtol=1e-12)
+    assert int(255 * gauss_to_level(np.array(0.0)) + 0.5) == 127
+    np.testing.assert_allclose(255 * gauss_to_level(np.array([-5000.0, 5000.0])), [1, 253])
+    assert (np.diff(grey) > 0).all()
+
+
+@settings(deadline=None)
+@given(st.floats(-264.4, 270.9))
+def test_levels_invert_exactly(field: float) -> None:
+    assert level_to_gauss(gauss_to_level(np.array(field))) == pytest.approx(field, abs=1e-9)
+
+
+def test_what_is_saturated_and_what_is_off_the_disk() -> None:
+    levels = np.array([[0.0, 1 / 255], [253 / 255, 1.0]])
+    field = level_to_gauss(levels)
+    assert field.shape == (2, 2)
+    assert np.isnan(field[0, 0])
+    assert field[0, 1] == pytest.approx(-264.449, abs=1e-3)
+    assert field[1, 0] == field[1, 1] == pytest.approx(270.975, abs=1e-3)
+
+
+def test_the_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
+    with astropy_fits.open(MAGNETOGRAM) as hdus:
+        truth = np.asarray(hdus[1].data)[::-1]  # FITS rows run from south to north
+    field = level_to_gauss(decode_hmi(RECONSTRUCTED).mean(axis=2) / 255)
+    y, x = np.mgrid[:1024, :1024] - 511.5
+    disk = np.isfinite(truth) & (np.hypot(x, y) < 0.99 * 470)
+    error = np.abs(field - truth)[disk & (np.abs(truth) < 200)]
+    median, high = np.percentile(error, [50, 95])
+    rms = np.sqrt((error**2).mean())
+    print(f"|B| < 200 G: median {median:.2f} G, 95 % {high:.2f} G, rms {rms:.2f} G")
+    assert median < 0.7
+    assert high < 2.2
+    assert rms < 1.5
+    # one grey level is 0.4 G near zero and 2.5 G near 200 G: rounding and JPEG, nothing else
+    assert abs((field - truth)[disk & (np.abs(truth) < 200)].mean()) < 0.1

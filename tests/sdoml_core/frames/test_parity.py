@@ -1,0 +1,98 @@
+"""Processed frames equal the original's, computed independently, to a few float32 steps."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
+from sdoml_core.frames.grid import GEOMETRIC_SCALE
+from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from tests.support.original import original_aia, original_hmi, worst_relative_difference
+
+ROOT = Path(__file__).parents[3]
+REAL_AIA = ROOT / "sdoml_demo/data/AIA20180820_1248_0193.fits"
+RECONSTRUCTED_HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
+
+RESOLUTIONS = (1024, 512, 256)
+
+
+@pytest.fixture(scope="module")
+def real_frame() -> AiaFrame:
+    return decode_aia(REAL_AIA.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def real_rgb() -> NDArray[np.uint8]:
+    return decode_hmi(RECONSTRUCTED_HMI.read_bytes())
+
+
+def synthetic_frame(seed: int, rsun_obs: float, exposure: float) -> AiaFrame:
+    """Noise around zero with a bright disk and hot pixels: negatives and zeros everywhere."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:1024, :1024] - 511.5
+    disk = np.hypot(x, y) < rsun_obs / 2.4
+    image = random.normal(0, 3, (1024, 1024)) + disk * random.exponential(200, (1024, 1024))
+    image[random.random((1024, 1024)) < 1e-4] *= 1000
+    image = np.round(image * 16) / 16
+    return AiaFrame(
+        image=image.astype(np.float32),
+        observed=datetime(2022, 11, 1, tzinfo=UTC),
+        wavelength=171,
+        exposure=exposure,
+        quality=0,
+        rsun_obs=rsun_obs,
+        missing=0,
+    )
+
+
+def assert_parity(frame: AiaFrame, resolution: int, degradation: float) -> None:
+    result = process_aia(frame, resolution=resolution, degradation=degradation)
+    reference = original_aia(
+        frame.image,
+        exposure=frame.exposure,
+        rsun_obs=frame.rsun_obs,
+        degradation=degradation,
+        resolution=resolution,
+    )
+    assert result.shape == (resolution, resolution)
+    assert result.dtype == np.float32
+    assert worst_relative_difference(result, reference) <= 1e-6
+    assert np.abs(result - reference).max() <= 1e-6 * reference.max()
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_real_aia_frame_equals_the_originals(real_frame: AiaFrame, resolution: int) -> None:
+    assert_parity(real_frame, resolution, degradation=0.632666)
+
+
+@pytest.mark.parametrize("resolution", [*RESOLUTIONS, 64])
+@pytest.mark.parametrize(
+    ("rsun_obs", "exposure"), [(943.6, 2.9), (960.0, 0.23), (975.9, 0.001), (976.0, 2.0)]
+)
+def test_synthetic_aia_frames_equal_the_originals(
+    resolution: int, rsun_obs: float, exposure: float
+) -> None:
+    assert_parity(synthetic_frame(7, rsun_obs, exposure), resolution, degradation=0.06)
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("scale", [0.85, GEOMETRIC_SCALE])
+@pytest.mark.parametrize("rsun_obs", [943.6, 948.41, 975.9])
+def test_hmi_frame_equals_the_originals(
+    real_rgb: NDArray[np.uint8], resolution: int, scale: float, rsun_obs: float
+) -> None:
+    result = process_hmi(real_rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)
+    reference = original_hmi(real_rgb, rsun_obs=rsun_obs, scale=scale, resolution=resolution)
+    assert result.dtype == np.float32
+    assert worst_relative_difference(result, reference) <= 1e-6
+    assert np.abs(result - reference).max() <= 1e-7
+
+
+def test_hmi_channels_that_differ_count_alike() -> None:
+    rgb = np.random.default_rng(3).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+    result = process_hmi(rgb, resolution=512, rsun_obs=960.0, scale=0.85)
+    reference = original_hmi(rgb, rsun_obs=960.0, scale=0.85, resolution=512)
+    assert np.abs(result - reference).max() <= 1e-7

@@ -1,0 +1,174 @@
+"""Indexes of releases: nothing that one says is believed where it cannot be."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.loader import SDOMLlite
+from sdoml_core.loader.storage.catalog import Catalog
+from tests.support.synthetic_shards import CONSTANT, write_release
+
+CHANNELS = ("AIA_0193", "HMI_M")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A release of one day, two channels and four samples."""
+    return write_release(tmp_path_factory.mktemp("release"), 1, channels=CHANNELS, hours=1)
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    return pq.read_table(folder / "index.parquet", read_dictionary=["shard"])
+
+
+def parquet(table):
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def with_column(table, name, values):
+    return table.set_column(table.schema.get_field_index(name), name, values)
+
+
+def frames(**leaf):
+    """A channel's column with a leaf of one value."""
+    return pa.array([leaf] * 4)
+
+
+def shards(*names):
+    return pa.array([*names, *["sdoml-lite-001.tar"] * (4 - len(names))]).dictionary_encode()
+
+
+def test_an_index_tells_what_is_where(table):
+    catalog = Catalog(parquet(table))
+    assert catalog.channels == CHANNELS
+    assert catalog.constants["AIA_0193"] == {"constant": CONSTANT, "transform": "sqrt"}
+    assert (len(catalog), catalog.resolution, catalog.dtype) == (4, 32, np.float32)
+    assert (np.diff(catalog.offsets(CHANNELS), axis=1) > catalog.frame_bytes).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sdoml.pixels", None, "bad metadata: 'sdoml.pixels'"),
+        ("sdoml.shards", None, "bad metadata: 'sdoml.shards'"),
+        ("sdoml.channels", None, "bad metadata: 'sdoml.channels'"),
+        ("sdoml.normalization", None, "bad metadata: 'sdoml.normalization'"),
+        ("sdoml.pixels", "{", "bad metadata"),
+        ("sdoml.pixels", "[]", "bad metadata"),
+        ("sdoml.pixels", '{"dtype": "float32", "resolution": 1e999}', "bad metadata"),
+        ("sdoml.pixels", '{"dtype": "float32", "resolution": -1}', "pixels of float32 × -1²"),
+        ("sdoml.pixels", '{"dtype": "float32", "resolution": 65536}', "of float32 × 65536²"),
+        ("sdoml.pixels", '{"dtype": ">f4", "resolution": 32}', "pixels of >f4 × 32²"),
+        ("sdoml.pixels", '{"dtype": "object", "resolution": 32}', "pixels of object × 32²"),
+        ("sdoml.shards", "[[]]", "bad metadata"),
+        ("sdoml.shards", '[["../a.tar", 1]]', r"names a shard '\.\./a\.tar'"),
+        ("sdoml.shards", '[["a.tar", NaN]]', "bad metadata"),
+        ("sdoml.shards", '[["a.tar", 1e999]]', "bad metadata"),
+        ("sdoml.shards", f'[["a.tar", {"9" * 30}]]', "bad metadata"),
+        ("sdoml.shards", "[]", "names a shard that it does not describe"),
+        ("sdoml.channels", "[]", "bad metadata"),
+        ("sdoml.channels", '{"AIA_0193": 250}', "bad metadata"),
+        ("sdoml.channels", '{"AIA_0193": {"constant": 250}}', "bad metadata: 'transform'"),
+        ("sdoml.channels", "[" * 100_000, "bad metadata"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "absent",
+)
+def test_metadata_that_cannot_be_is_refused(table, key, value, message):
+    facts = {name.decode(): fact for name, fact in table.schema.metadata.items()}
+    del facts[key]
+    facts |= {key: value} if value else {}
+    with pytest.raises(DamagedFileError, match=message):
+        Catalog(parquet(table.replace_schema_metadata(facts)))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("slot", pa.array([1, 2, 3, 4]), "damaged: index has times of type int64"),
+        ("shard", pa.array(["sdoml-lite-001.tar"] * 4), "is damaged"),
+        ("shard", pa.array([0] * 4), "is damaged"),
+        ("shard", pa.array([0] * 4).dictionary_encode(), "is damaged"),
+        ("shard", shards("b.tar"), "names a shard that it does not describe"),
+        ("shard", shards(None), "names a shard that it does not describe"),
+    ],
+    ids=["times", "text", "numbers", "dictionary of numbers", "unknown", "null"],
+)
+def test_samples_that_cannot_be_are_refused(table, column, values, message):
+    with pytest.raises(DamagedFileError, match=message):
+        Catalog(parquet(with_column(table, column, values)))
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 0, 1, 2]])
+def test_samples_out_of_order_or_twice_are_refused(table, order):
+    with pytest.raises(DamagedFileError, match="not in order of time"):
+        Catalog(parquet(table.take(pa.array(order))))
+
+
+@pytest.mark.parametrize("column", ["slot", "shard"])
+def test_an_index_without_samples_times_or_shards_is_refused(table, column):
+    with pytest.raises(DamagedFileError, match=f"damaged.*{column}"):
+        Catalog(parquet(table.drop_columns([column])))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([1] * 4), "no data_offset of AIA_0193"),
+        (pa.array([[1]] * 4), "no data_offset of AIA_0193"),
+        (frames(size=1), "no data_offset of AIA_0193"),
+        (frames(data_offset="1"), "a data_offset of type string"),
+        (frames(data_offset=1.5), "a data_offset of type double"),
+        (frames(data_offset=511), "places outside its shards"),
+        (frames(data_offset=-2), "places outside its shards"),
+        (frames(data_offset=1 << 40), "places outside its shards"),
+    ],
+    ids=["number", "list", "another leaf", "text", "fraction", "first block", "negative", "behind"],
+)
+def test_places_that_cannot_be_are_refused(table, values, message):
+    catalog = Catalog(parquet(with_column(table, "AIA_0193", values)))
+    with pytest.raises(DamagedFileError, match=message):
+        catalog.offsets(["AIA_0193"])
+
+
+def test_an_index_that_was_replaced_since_is_noticed(table, folder, tmp_path):
+    path = tmp_path / "index.parquet"
+    path.write_bytes(parquet(table))
+    catalog = Catalog(str(path))
+    assert len(catalog.facts(["HMI_M"])["HMI_M"]) == 4
+    path.write_bytes(parquet(table.slice(1)))
+    for ask in (catalog.facts, catalog.checksums):
+        with pytest.raises(DamagedFileError, match="has changed since the dataset was opened"):
+            ask(["HMI_M"])
+
+
+def test_a_release_of_channels_without_samples_is_empty(table, tmp_path):
+    (tmp_path / "index.parquet").write_bytes(parquet(table.slice(0, 0)))
+    with pytest.raises(DatasetError, match=f"the shards in {tmp_path} are empty"):
+        SDOMLlite(tmp_path, CHANNELS)
+
+
+def test_a_release_of_one_sample_has_a_cadence_all_the_same(table, folder, tmp_path):
+    (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
+    (tmp_path / "index.parquet").write_bytes(parquet(table.slice(2, 1)))
+    dataset = SDOMLlite(tmp_path, CHANNELS)
+    assert "1 of 1 slots every 15 min, in 1 shard\n" in repr(dataset)
+    assert dataset.coverage().frames == {"AIA_0193": (1,), "HMI_M": (1,)}
+
+
+@pytest.mark.parametrize(("transform", "power"), [("sqrt", 2), ("linear", 1)])
+def test_dn_undoes_the_transform_that_the_index_names(table, folder, tmp_path, transform, power):
+    facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
+    facts["sdoml.channels"] = facts["sdoml.channels"].replace("sqrt", transform)
+    (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
+    (tmp_path / "index.parquet").write_bytes(parquet(table.replace_schema_metadata(facts)))
+    dn, level = SDOMLlite(tmp_path, CHANNELS, units="dn")[1][0]
+    y, same = SDOMLlite(tmp_path, CHANNELS)[1][0]
+    np.testing.assert_allclose(dn, y.numpy() ** power * CONSTANT, rtol=1e-6)
+    np.testing.assert_array_equal(level, same)

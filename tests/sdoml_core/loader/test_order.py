@@ -1,0 +1,184 @@
+"""Epochs: every sample once, equally many batches, and a resume that loses and repeats nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader import BatchSampler
+from sdoml_core.loader.sampling.order import permutation, step_bounds
+
+small = st.integers(1, 9)
+
+
+def samplers(count, batch_size, world, *, seed=3, drop_last=False, shuffle=True):
+    return [
+        BatchSampler(
+            range(count),
+            batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world,
+        )
+        for rank in range(world)
+    ]
+
+
+def test_the_permutation_never_changes():
+    # Saved states refer to it: another algorithm needs another name in the state.
+    assert permutation(8, 1, 2).tolist() == [5, 6, 2, 7, 4, 1, 0, 3]
+    assert sorted(permutation(1000, 5, 0)) == list(range(1000))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = {tuple(permutation(50, seed, epoch)) for seed in range(5) for epoch in range(5)}
+    assert len(orders) == 25
+
+
+def test_a_permutation_favours_no_place():
+    places = np.zeros((10, 10))
+    for epoch in range(4000):
+        places[np.arange(10), permutation(10, 7, epoch)] += 1
+    assert abs(places - 400).max() < 100
+
+
+@given(st.integers(1, 200), small, small, st.booleans())
+def test_each_sample_comes_once_in_equally_many_batches(count, batch_size, world, shuffle):
+    batches = [list(s) for s in samplers(count, batch_size, world, shuffle=shuffle)]
+    seen = [index for rank in batches for batch in rank for index in batch]
+    assert sorted(seen) == list(range(count))
+    assert len({len(rank) for rank in batches}) == 1
+    sizes = [len(batch) for rank in batches for batch in rank]
+    assert max(sizes) <= batch_size + 1
+    assert min(sizes) >= 1 or count < world
+
+
+@given(st.integers(0, 200), small, small)
+def test_without_the_rest_all_batches_are_full(count, batch_size, world):
+    batches = [list(s) for s in samplers(count, batch_size, world, drop_last=True)]
+    assert {len(batch) for rank in batches for batch in rank} <= {batch_size}
+    assert {len(rank) for rank in batches} == {count // (batch_size * world)}
+
+
+@given(
+    st.integers(1, 150),
+    st.lists(st.tuples(small, small, st.integers(0, 12)), min_size=1, max_size=4),
+)
+@settings(max_examples=200)
+def test_an_epoch_goes_on_in_another_world_without_loss_or_repetition(count, legs):
+    """Each leg: a batch size, a number of ranks, and how many batches it gets to."""
+    seen, state = [], None
+    for batch_size, world, steps in legs:
+        ranks = samplers(count, batch_size, world)
+        for sampler in ranks:
+            if state is not None:
+                sampler.load_state_dict(state)
+        iterators = [iter(sampler) for sampler in ranks]
+        for _ in range(steps):
+            step = [next(iterator, None) for iterator in iterators]
+            assert len({batch is None for batch in step}) == 1  # no rank waits for another
+            if step[0] is None:
+                break
+            seen += [index for batch in step for index in batch]
+        states = [sampler.state_dict() for sampler in ranks]
+        assert all(each == states[0] for each in states)
+        state = states[0]
+        if state["epoch"] == 1:
+            break
+    if state["epoch"] == 0:
+        (rest,) = samplers(count, 4, 1)
+        rest.load_state_dict(state)
+        seen += [index for batch in rest for index in batch]
+    assert sorted(seen) == list(range(count))
+
+
+@given(st.integers(1, 100), small, st.integers(0, 30))
+def test_a_resumed_epoch_is_the_same_epoch(count, batch_size, steps):
+    (whole,) = samplers(count, batch_size, 1)
+    (first,) = samplers(count, batch_size, 1)
+    expected = list(whole)
+    iterator = iter(first)
+    for _ in range(min(steps, len(expected))):
+        next(iterator)
+    (second,) = samplers(count, batch_size, 1)
+    second.load_state_dict(first.state_dict())
+    assert list(second) == expected[min(steps, len(expected)) :]
+    assert list(second) == list(whole)  # and then the next epoch
+
+
+def test_passes_count_up_and_can_be_set():
+    (sampler,) = samplers(40, 8, 1)
+    first, second = list(sampler), list(sampler)
+    assert first != second
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert list(sampler) == second
+
+
+def test_a_pass_that_was_left_is_not_taken_up_again():
+    (sampler,) = samplers(40, 8, 1)
+    one = next(iter(sampler))
+    assert sampler.state_dict()["position"] == 8
+    two = next(iter(sampler))
+    assert sampler.state_dict() == sampler.state_dict() | {"epoch": 1, "position": 8}
+    assert one != two
+
+
+def test_a_pass_that_was_left_begins_anew_where_its_epoch_is_set():
+    (sampler,) = samplers(40, 8, 1)
+    batches = iter(sampler)
+    first = next(batches)
+    next(batches)
+    sampler.set_epoch(0)
+    assert next(iter(sampler)) == first
+
+
+def test_set_epoch_keeps_the_place_of_a_loaded_state():
+    (sampler,) = samplers(40, 8, 1)
+    state = sampler.state_dict() | {"epoch": 4, "position": 24}
+    sampler.load_state_dict(state)
+    sampler.set_epoch(4)
+    assert sampler.state_dict() == state
+    sampler.set_epoch(5)
+    assert sampler.state_dict()["position"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": 41}, "samples=41, the loader samples=40"),
+        ({"seed": 9}, "seed=9, the loader seed=3"),
+        ({"shuffle": False}, "shuffle=False"),
+        ({"position": 41}, "sample 41 of 40"),
+        ({"position": None}, "sample None of epoch"),
+        ({"epoch": -1}, "cannot|at sample"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(change, message):
+    (sampler,) = samplers(40, 8, 1)
+    with pytest.raises(DatasetError, match=message):
+        sampler.load_state_dict(sampler.state_dict() | change)
+
+
+def test_impossible_worlds_are_refused():
+    with pytest.raises(DatasetError, match="no rank 2 among 2"):
+        BatchSampler(range(4), 1, rank=2, world_size=2)
+    with pytest.raises(DatasetError, match="batch_size must be a whole number from 1 on"):
+        BatchSampler(range(4), 0)
+
+
+def test_bounds_of_an_exhausted_epoch_hold_no_step():
+    assert step_bounds(10, 10, batch_size=4, world_size=2, drop_last=False) == [10]
+
+
+def test_what_is_left_joins_the_step_before_only_where_a_rank_would_have_none():
+    assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
+    assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
+
+
+def test_a_state_of_nothing_says_what_it_lacks() -> None:
+    with pytest.raises(DatasetError, match="it has no shuffle, seed, samples, epoch"):
+        BatchSampler(range(40), 4).load_state_dict({})

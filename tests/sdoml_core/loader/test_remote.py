@@ -1,0 +1,300 @@
+"""Shards behind HTTP and S3: byte ranges, retries, a cache, and clear words when it fails."""
+
+import os
+import pickle
+import re
+import shutil
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
+from sdoml_core.loader import BatchLoader, SDOMLlite
+from sdoml_core.loader.storage import remote
+from sdoml_core.loader.storage.local import LocalFiles
+from tests.support import synthetic_shards
+from tests.support.synthetic_shards import FIRST, SIDE, at, frame, write_day, write_release
+
+pytest.importorskip("aiohttp")
+
+
+class Server(ThreadingHTTPServer):
+    """Files of a folder with byte ranges, and faults on request."""
+
+    def __init__(self, folder: Path):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.sent: Counter[str] = Counter()
+        self.faults: list[object] = []
+        self.ranges = True
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, *, body):
+        server = self.server
+        if body and server.faults:
+            fault = server.faults.pop(0)
+            if fault == "reset":
+                self.close_connection = True
+                return
+            self.send_response(fault)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path = server.folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted and server.ranges:
+            start, stop = int(wanted[1]), int(wanted[2]) + 1
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+            data = data[start:stop]
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+            server.sent[path.name] += len(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    shutil.copytree(release, tmp_path / "served")
+    server = Server(tmp_path / "served")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def check(dataset, index):
+    tensor, time = dataset[index]
+    for pixels, channel in zip(tensor, dataset.channels, strict=True):
+        np.testing.assert_array_equal(pixels.numpy(), frame(at(time), channel))
+
+
+def test_only_the_bytes_of_the_channels_are_sent(server):
+    dataset = SDOMLlite(server.url, ["AIA_0171", "AIA_0193"])
+    server.sent.clear()
+    check(dataset, 30)
+    one = SIDE * SIDE * 4
+    assert 2 * one <= server.sent["sdoml-lite-002.tar"] <= 2 * one + 2048
+    assert server.sent.total() == server.sent["sdoml-lite-002.tar"]
+
+
+def test_what_a_later_try_can_mend_is_tried_again(server):
+    dataset = SDOMLlite(server.url)
+    server.faults = [503, "reset", 500, 429]
+    check(dataset, 3)
+    assert server.faults == []
+
+
+def test_what_stays_broken_is_named(server):
+    dataset = SDOMLlite(server.url)
+    server.faults = [500] * 20
+    with pytest.raises(StoreError, match=r"cannot read .*sdoml-lite-001\.tar"):
+        dataset[0]
+    assert len(server.faults) == 20 - remote.ATTEMPTS
+    server.faults = [403] * 5
+    with pytest.raises(StoreError, match="403"):
+        dataset[0]
+    assert len(server.faults) == 4  # asking again would not help
+
+
+def test_a_shard_that_is_gone_or_cut_short_is_named(server):
+    dataset = SDOMLlite(server.url)
+    shard = server.folder / "sdoml-lite-003.tar"
+    shard.write_bytes(shard.read_bytes()[:200_000])
+    with pytest.raises((DamagedFileError, StoreError), match=r"sdoml-lite-003\.tar"):
+        dataset[-1]
+    shard.unlink()
+    with pytest.raises(StoreError, match=r"there is no .*sdoml-lite-003\.tar"):
+        dataset[-1]
+
+
+def test_a_server_without_ranges_is_found_out(server):
+    dataset = SDOMLlite(server.url)
+    server.ranges = False
+    with pytest.raises(StoreError, match="does not serve byte ranges"):
+        dataset[0]
+
+
+def test_what_is_cached_is_not_sent_again(server, tmp_path):
+    cache = tmp_path / "cache"
+    dataset = SDOMLlite(server.url, cache_dir=cache)
+    for number in (0, 5):
+        check(dataset, number)
+    server.sent.clear()
+    again = SDOMLlite(server.url, cache_dir=cache)
+    check(again, 5)
+    assert server.sent["sdoml-lite-001.tar"] == 0
+    for copy in cache.rglob("*-*"):
+        if copy.is_file():
+            copy.write_bytes(b"cut")  # a damaged cache is no cache
+    check(again, 5)
+    assert server.sent["sdoml-lite-001.tar"] > 0
+
+
+def negative(slot, channel, side=SIDE):
+    return 1 - frame(slot, channel, side)
+
+
+def test_a_shard_that_was_made_anew_is_not_taken_from_the_cache(server, tmp_path, monkeypatch):
+    before = SDOMLlite(server.url, cache_dir=tmp_path / "cache")[3][0]
+    sizes = {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
+    monkeypatch.setattr(synthetic_shards, "frame", negative)
+    write_release(server.folder, 3)
+    assert sizes == {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
+    after = SDOMLlite(server.url, cache_dir=tmp_path / "cache")[3][0]
+    np.testing.assert_allclose(after, 1 - before, atol=1e-6)
+
+
+def test_batches_and_workers_read_over_the_network(server):
+    dataset = SDOMLlite(server.url)
+    check(dataset, 0)  # a connection is open before workers fork
+    expected = [str(time) for time in dataset.times]
+    for loader in (BatchLoader(dataset, 8), DataLoader(dataset, batch_size=8, num_workers=2)):
+        seen = []
+        for tensors, times in loader:
+            seen += times
+            np.testing.assert_array_equal(tensors[0, 0].numpy(), frame(at(times[0]), "HMI_M"))
+        assert seen == expected
+
+
+def test_a_dataset_over_the_network_can_be_sent_to_another_process(server):
+    dataset = SDOMLlite(server.url)
+    check(dataset, 0)  # a connection is open, which stays behind
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.reader.files._connected is None
+    check(again, 7)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A folder that fsspec keeps in memory."""
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+
+
+def test_an_index_of_remote_shards_lives_in_memory_where_no_folder_is_given(memory, tmp_path):
+    write_day(tmp_path, FIRST, hours=1)
+    memory.put(str(tmp_path), "/shards", recursive=True)
+    dataset = SDOMLlite("memory://shards", ["HMI_M"])
+    check(dataset, 3)
+    assert sorted(memory.ls("/shards", detail=False)) == [
+        f"/shards/sdoml-lite-{FIRST}.{kind}" for kind in ("parquet", "tar")
+    ]
+
+
+def test_a_remote_folder_without_shards_is_told_so(memory):
+    memory.pipe("/empty/README.md", b"nothing")
+    with pytest.raises(DatasetError, match=r"no shards \(\*\.tar\) in memory://empty$"):
+        SDOMLlite("memory://empty")
+
+
+@pytest.fixture(scope="module")
+def bucket(release):
+    """A bucket of a local S3 server that holds the release."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {
+        "key": "test",
+        "secret": "test",
+        "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
+    }
+    filesystem = s3fs.S3FileSystem(**options)
+    filesystem.mkdir("solar")
+    filesystem.put(str(release), "solar/release", recursive=True)
+    yield filesystem, options
+    server.stop()
+
+
+def test_a_release_in_a_bucket(bucket):
+    _, options = bucket
+    dataset = SDOMLlite("s3://solar/release", storage_options=options)
+    assert len(dataset) == 60
+    for number in (0, 30, -1):
+        check(dataset, number)
+    loader = DataLoader(dataset, batch_size=16, num_workers=1)
+    assert [time for _, times in loader for time in times] == [str(t) for t in dataset.times]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_daily_shards_in_a_bucket(bucket, tmp_path, monkeypatch, index):
+    filesystem, options = bucket
+    target = f"solar/days-{index}"
+
+    def put() -> None:
+        write_day(tmp_path / "2022", FIRST, index=index, channels=["AIA_0193", "HMI_M"], hours=1)
+        for path in sorted((tmp_path / "2022").iterdir()):
+            filesystem.put_file(str(path), f"{target}/2022/{path.name}")
+
+    put()
+    dataset = SDOMLlite(
+        f"s3://{target}",
+        ["HMI_M", "AIA_0193"],
+        storage_options=options,
+        cache_dir=tmp_path / "cache",
+    )
+    assert len(dataset) == 4
+    check(dataset, 2)
+    again = SDOMLlite(
+        f"s3://{target}", ["HMI_M"], storage_options=options, cache_dir=tmp_path / "cache"
+    )
+    check(again, 3)
+    monkeypatch.setattr(synthetic_shards, "frame", negative)
+    put()
+    anew = SDOMLlite(
+        f"s3://{target}", ["HMI_M"], storage_options=options, cache_dir=tmp_path / "cache"
+    )
+    np.testing.assert_allclose(anew[3][0], 1 - again[3][0], atol=1e-6)
+
+
+def test_a_bucket_that_does_not_exist_is_one_clear_line(bucket):
+    _, options = bucket
+    with pytest.raises(StoreError, match="nowhere") as caught:
+        SDOMLlite("s3://nowhere/at-all", storage_options=options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_url_of_a_local_folder_is_a_local_folder(release):
+    dataset = SDOMLlite(f"file://{os.fspath(release)}")
+    assert isinstance(dataset.reader.files, LocalFiles)
+    check(dataset, 0)
+
+
+def test_a_protocol_that_is_not_known_is_refused_at_once() -> None:
+    with pytest.raises(DatasetError, match="cannot open foo://bar: Protocol not known: foo"):
+        SDOMLlite("foo://bar", ["AIA_0171"])

@@ -1,0 +1,255 @@
+"""Folders without an index of their own: one is made, kept, and never believed too long."""
+
+import dataclasses
+import json
+import os
+from datetime import timedelta
+
+import pytest
+
+from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
+from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
+from sdoml_core.formats.release_index import consolidate
+from sdoml_core.loader import SDOMLlite
+from sdoml_core.loader.storage import sources
+from sdoml_core.loader.storage.merge_indexes import merge_releases
+from tests.support.synthetic_shards import FIRST, VERSION, write_day, write_release
+
+
+def days(count):
+    return [FIRST + timedelta(days=number) for number in range(count)]
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Names of the shards whose index or headers are read."""
+    names = []
+    original = sources._read_index
+
+    def spy(files, shard):
+        names.append(shard.tar.name)
+        return original(files, shard)
+
+    monkeypatch.setattr(sources, "_read_index", spy)
+    return names
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_an_index_is_made_once_and_only_what_changed_is_read_again(tmp_path, read, index):
+    for day in days(3):
+        write_day(tmp_path, day, index=index)
+    first = SDOMLlite(tmp_path)
+    assert len(read) == 3
+    read.clear()
+    assert SDOMLlite(tmp_path).times.tolist() == first.times.tolist()
+    assert read == []
+
+    write_day(tmp_path, FIRST + timedelta(days=3), index=index)  # the range grows
+    write_day(tmp_path, FIRST, index=index, hours=2)  # a day is made anew
+    (tmp_path / f"sdoml-lite-{FIRST + timedelta(days=1)}.tar").unlink()  # one is withdrawn
+    (tmp_path / f"sdoml-lite-{FIRST + timedelta(days=1)}.parquet").unlink(missing_ok=True)
+    changed = SDOMLlite(tmp_path)
+    assert sorted(read) == ["sdoml-lite-2022-11-01.tar", "sdoml-lite-2022-11-04.tar"]
+    assert len(changed) == 8 + 20 + 20
+    for number in (0, 20, -1):
+        changed[number]
+    assert changed.reader.catalog.normalization_version == (VERSION if index else "")
+
+
+def test_a_damaged_kept_index_is_made_anew(tmp_path, read):
+    write_day(tmp_path, FIRST)
+    SDOMLlite(tmp_path)
+    kept = tmp_path / sources.KEPT_INDEX
+    for damage in (b"", b"PAR1 nonsense", kept.read_bytes()[:-9]):
+        kept.write_bytes(damage)
+        read.clear()
+        assert len(SDOMLlite(tmp_path)) == 20
+        assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sdoml.sources", "[1]"),
+        ("sdoml.sources", "{"),
+        ("sdoml.sources", "[" * 100_000),
+        ("sdoml.shards", "{"),
+        ("sdoml.kind", "shard"),
+    ],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_kept_index_with_damaged_facts_is_made_anew(tmp_path, read, key, value, grown):
+    write_day(tmp_path, FIRST)
+    SDOMLlite(tmp_path)
+    kept = tmp_path / sources.KEPT_INDEX
+    table = read_columns(open_parquet(str(kept)))
+    facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
+    kept.write_bytes(write_parquet(table.replace_schema_metadata(facts | {key: value})))
+    if grown:
+        write_day(tmp_path, FIRST + timedelta(days=1))
+    read.clear()
+    assert len(SDOMLlite(tmp_path)) == 20 * (1 + grown)
+    assert len(read) == 1 + grown
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(tmp_path):
+    write_day(tmp_path, FIRST)
+    tmp_path.chmod(0o555)
+    try:
+        assert len(SDOMLlite(tmp_path)) == 20
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_where_no_index_can_be_kept_it_lives_in_memory(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("read-only file system")
+
+    write_day(tmp_path, FIRST)
+    monkeypatch.setattr(sources, "write_atomically", refuse)
+    assert len(SDOMLlite(tmp_path)) == 20
+    assert not (tmp_path / sources.KEPT_INDEX).exists()
+
+
+def test_an_index_can_be_kept_elsewhere(tmp_path):
+    write_day(tmp_path / "shards", FIRST, index=False)
+    SDOMLlite(tmp_path / "shards", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "shards" / sources.KEPT_INDEX).exists()
+    assert len(list((tmp_path / "cache").rglob(sources.KEPT_INDEX))) == 1
+
+
+def test_nothing_is_pickled(tmp_path):
+    write_day(tmp_path, FIRST)
+    SDOMLlite(tmp_path)
+    table = read_columns(open_parquet(str(tmp_path / sources.KEPT_INDEX)))
+    assert json.loads(table.schema.metadata[b"sdoml.sources"])
+
+
+def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_path):
+    for day in days(2):
+        write_day(tmp_path, day)
+    (tmp_path / f"sdoml-lite-{days(2)[1]}.parquet").unlink()
+    with pytest.warns(UserWarning, match=r"while the others do: sdoml-lite-2022-11-02\.tar$"):
+        dataset = SDOMLlite(tmp_path)
+    assert len(dataset) == 20
+    for number in range(2, 7):
+        write_day(tmp_path, FIRST + timedelta(days=number), index=False, hours=1)
+    with pytest.warns(UserWarning, match=r"others do: (sdoml-lite-2022-11-0\d\.tar,? ){5}…$"):
+        assert len(SDOMLlite(tmp_path)) == 20
+
+
+def test_a_release_that_is_not_finished_is_refused(tmp_path):
+    write_day(tmp_path, FIRST, index=False)
+    (tmp_path / "normalization.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"is not finished, for it has no index\.parquet"):
+        SDOMLlite(tmp_path)
+
+
+def test_the_index_of_another_shard_is_refused(tmp_path):
+    write_day(tmp_path, FIRST)
+    path = tmp_path / f"sdoml-lite-{FIRST}"
+    for suffix in (".tar", ".parquet"):
+        path.with_suffix(suffix).rename(tmp_path / f"other{suffix}")
+    with pytest.raises(DamagedFileError, match=r"other\.parquet .* is the index of sdoml-lite"):
+        SDOMLlite(tmp_path)
+
+
+def test_a_damaged_day_is_named(tmp_path):
+    for day in days(2):
+        write_day(tmp_path, day)
+    (tmp_path / f"sdoml-lite-{FIRST}.parquet").write_bytes(b"<html>")
+    with pytest.raises(DamagedFileError, match=r"-01\.parquet in .*: not a Parquet file.*; build"):
+        SDOMLlite(tmp_path)
+
+
+def test_a_damaged_index_of_a_release_is_named(tmp_path):
+    write_release(tmp_path, 1)
+    (tmp_path / "index.parquet").write_bytes(b"<html>")
+    with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; make the release again$"):
+        SDOMLlite(tmp_path)
+
+
+def test_an_index_whose_shard_has_gone_is_told_of(tmp_path):
+    for day in days(2):
+        write_day(tmp_path, day)
+    (tmp_path / f"sdoml-lite-{FIRST}.tar").unlink()
+    with pytest.warns(UserWarning, match=f"their shards have gone: sdoml-lite-{FIRST}.parquet$"):
+        assert len(SDOMLlite(tmp_path)) == 20
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    write_day(tmp_path / "days", FIRST)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(SDOMLlite("~/days")) == 20
+
+
+def test_an_empty_day_does_no_harm(tmp_path):
+    write_day(tmp_path, FIRST, hours=0)
+    write_day(tmp_path, FIRST + timedelta(days=1))
+    assert len(SDOMLlite(tmp_path)) == 20
+
+
+def release_of(*indexes):
+    return read_columns(open_parquet(consolidate(indexes)))
+
+
+def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
+    all_days = [write_day(tmp_path, day) for day in days(4)]
+    old = release_of(*all_days[:3])
+    keep = {all_days[0].shard, all_days[2].shard}
+    merged = merge_releases(old, keep, release_of(all_days[1], all_days[3]))
+    expected = release_of(*all_days)
+    assert merged.to_pylist() == expected.to_pylist()
+    assert merged.schema.metadata == expected.schema.metadata
+
+
+def test_a_channel_goes_with_the_shards_that_had_it(tmp_path):
+    one, two, three = days(3)
+    wide = write_day(tmp_path, one, channels=["AIA_0171", "AIA_0335", "HMI_M"])
+    narrow = [write_day(tmp_path, day, channels=["AIA_0171", "HMI_M"]) for day in (two, three)]
+    merged = merge_releases(release_of(wide, narrow[0]), {narrow[0].shard}, release_of(narrow[1]))
+    expected = release_of(*narrow)
+    assert merged.schema.names == expected.schema.names
+    assert merged.schema.metadata == expected.schema.metadata
+
+
+def test_days_of_another_normalisation_are_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST, version="aaaa")
+    other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
+    message = f"versions aaaa, bbbb \\(first in {one.shard}, {other.shard}\\);"
+    with pytest.raises(NormalizationError, match=message):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_constant_are_not_merged(tmp_path, monkeypatch):
+    one = write_day(tmp_path, FIRST)
+    monkeypatch.setattr("tests.support.synthetic_shards.CONSTANT", 251.0)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    with pytest.raises(DamagedFileError, match="shards differ in the constant of AIA_0"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_days_of_another_resolution_are_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    other = write_day(tmp_path, FIRST + timedelta(days=1), side=16)
+    with pytest.raises(DamagedFileError, match="shards differ in dtype or resolution"):
+        merge_releases(release_of(one), {one.shard}, release_of(other))
+
+
+def test_a_sample_of_two_shards_is_not_merged(tmp_path):
+    one = write_day(tmp_path, FIRST)
+    again = dataclasses.replace(one, shard="again.tar")
+    with pytest.raises(DamagedFileError, match="a sample is in more than one shard"):
+        merge_releases(release_of(one), {one.shard}, release_of(again))
+
+
+@pytest.mark.parametrize("version", ["aaaa", VERSION])
+def test_an_old_release_of_which_nothing_is_kept_says_nothing(tmp_path, version):
+    one = write_day(tmp_path, FIRST, version=version)
+    other = write_day(tmp_path, FIRST + timedelta(days=1))
+    merged = merge_releases(release_of(one), set(), release_of(other))
+    assert merged.to_pylist() == release_of(other).to_pylist()
+    empty = merge_releases(release_of(one), set(), release_of())
+    assert (empty.num_rows, json.loads(empty.schema.metadata[b"sdoml.shards"])) == (0, [])

@@ -1,0 +1,158 @@
+"""sunpy is the truth: its limb must lie on the limb of processed images."""
+
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+from skimage.registration import phase_cross_correlation
+from sunpy.coordinates import sun
+from sunpy.coordinates.utils import get_limb_coordinates
+
+from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
+from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL
+from sdoml_core.frames.hmi import process_hmi
+from sdoml_core.wcs import frame_header, heliographic_latitude
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what reproject imports deprecates parts of itself
+    import sunpy.map
+
+REAL = Path(__file__).parents[2] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
+DATES = [datetime(2024, month, 4, 12, tzinfo=UTC) for month in (1, 4, 7, 10)]
+RADII = [975.3, 959.0, 943.9, 958.6]
+
+
+def disk(radius: float) -> NDArray[np.float32]:
+    """A uniform Sun with a limb one pixel wide.
+
+    The sky is not quite dark, since processing dims pixels next to such without light.
+    """
+    y, x = np.mgrid[:1024, :1024]
+    distance = np.hypot(y - 511.5, x - 511.5)
+    return np.clip(radius - distance + 0.5, 1e-6, 1).astype(np.float32)
+
+
+def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Radius and centre (column, row) of the half-brightness circle, in pixels."""
+    light = image.astype(np.float64) / np.median(image[image > image.max() / 2])
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    total = light.sum()
+    return (
+        float(np.sqrt(total / np.pi)),
+        float((light * x).sum() / total),
+        float((light * y).sum() / total),
+    )
+
+
+def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
+    """The same of the limb that sunpy computes from the header."""
+    limb = get_limb_coordinates(solar_map.observer_coordinate, rsun=solar_map.rsun_meters)
+    x, y = (axis.value for axis in solar_map.world_to_pixel(limb))
+    centre = float((x.max() + x.min()) / 2), float((y.max() + y.min()) / 2)
+    return float(np.hypot(x - centre[0], y - centre[1]).mean()), *centre
+
+
+@pytest.mark.parametrize("resolution", [1024, 512, 256])
+@pytest.mark.parametrize(("date", "rsun_obs"), list(zip(DATES, RADII, strict=True)))
+def test_aia_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
+    date: datetime, rsun_obs: float, resolution: int
+) -> None:
+    frame = AiaFrame(disk(rsun_obs / 2.4), date, 193, 1.0, 0, rsun_obs, 0)
+    image = process_aia(frame, resolution=resolution, degradation=1.0)
+    header = frame_header("AIA_0193", resolution=resolution, observed=date, rsun_obs=rsun_obs)
+    solar_map = sunpy.map.Map(image[::-1], header)
+    drawn = drawn_limb(solar_map)
+    assert drawn == pytest.approx(measured_limb(image[::-1]), abs=0.05)
+    assert drawn[0] == pytest.approx(976 / 2.4 * resolution / 1024, abs=0.02)
+    assert solar_map.rsun_obs.to_value("arcsec") == pytest.approx(rsun_obs)
+
+
+@pytest.mark.parametrize("scale", [GEOMETRIC_SCALE, 0.85])
+@pytest.mark.parametrize("resolution", [1024, 256])
+def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
+    scale: float, resolution: int
+) -> None:
+    date, rsun_obs = DATES[2], RADII[2]
+    grey = np.round(disk(rsun_obs / (GEOMETRIC_SCALE * PIXEL)) * 200).astype(np.uint8)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    image = process_hmi(rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)
+    header = frame_header(
+        "HMI_M", resolution=resolution, observed=date, rsun_obs=rsun_obs, hmi_scale=scale
+    )
+    solar_map = sunpy.map.Map(image[::-1], header)
+    assert drawn_limb(solar_map) == pytest.approx(measured_limb(image[::-1]), abs=0.05)
+    assert solar_map.observatory == "SDO"
+    assert solar_map.measurement == "magnetogram"
+
+
+def test_north_is_north_and_west_is_west() -> None:
+    """A spot in the solar north-west of the raw frame (row 0 south, column 0 east)."""
+    raw = np.full((1024, 1024), 0.01, np.float32)
+    raw[511 + 200, 511 + 100] = 100
+    frame = AiaFrame(raw, DATES[0], 171, 1.0, 0, 976.0, 0)
+    image = process_aia(frame, resolution=1024, degradation=1.0)
+    header = frame_header("AIA_0171", resolution=1024, observed=DATES[0], rsun_obs=976.0)
+    row, column = np.unravel_index(image[::-1].argmax(), image.shape)
+    place = sunpy.map.Map(image[::-1], header).pixel_to_world(column * u.pix, row * u.pix)
+    assert place.Tx.to_value("arcsec") == pytest.approx(99.5 * 2.4, abs=1.3)
+    assert place.Ty.to_value("arcsec") == pytest.approx(199.5 * 2.4, abs=1.3)
+
+
+def test_real_frame_and_its_processed_form_show_the_same_features_at_the_same_coordinates() -> None:
+    frame = decode_aia(REAL.read_bytes())
+    image = process_aia(frame, resolution=512, degradation=1.0)
+    header = frame_header(
+        "AIA_0193", resolution=512, observed=frame.observed, rsun_obs=frame.rsun_obs
+    )
+    processed = sunpy.map.Map(image[::-1].copy(), header)
+    assert processed.wavelength == 193 * u.angstrom
+    assert processed.unit == u.Unit("DN / s")
+
+    with fits.open(REAL) as hdus:
+        cards = hdus[1].header
+        # Where the original header puts each processed pixel, from its own scale and centre.
+        grid = np.mgrid[:512, :512]
+        world = processed.pixel_to_world(grid[1] * u.pix, grid[0] * u.pix)
+        column = world.Tx.to_value("arcsec") / cards["CDELT1"] + cards["CRPIX1"] - 1
+        row = world.Ty.to_value("arcsec") / cards["CDELT2"] + cards["CRPIX2"] - 1
+    smooth = gaussian_filter(np.nan_to_num(frame.image).astype(np.float64), 1.0)
+    expected = map_coordinates(smooth, [row, column], order=1, mode="nearest")
+    shift, error, _ = phase_cross_correlation(
+        np.sqrt(np.clip(expected, 0, None)),
+        np.sqrt(processed.data.astype(np.float64) * frame.exposure),
+        upsample_factor=50,
+        normalization=None,
+    )
+    assert np.abs(shift).max() <= 0.04
+    assert error < 0.1
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_observer_is_where_sunpy_puts_the_earth(date: datetime) -> None:
+    assert heliographic_latitude(date) == pytest.approx(
+        sun.B0(date.replace(tzinfo=None)).to_value("deg"), abs=0.005
+    )
+
+
+def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
+    header = frame_header("AIA_0304", resolution=256, observed=DATES[1], rsun_obs=959.0)
+    solar_map = sunpy.map.Map(np.ones((256, 256), np.float32), header)
+    centre = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=solar_map.coordinate_frame)
+    ground = centre.transform_to("heliographic_stonyhurst")
+    assert ground.lon.to_value("deg") == pytest.approx(0, abs=0.01)
+    assert ground.lat.to_value("deg") == pytest.approx(heliographic_latitude(DATES[1]), abs=0.01)
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    with pytest.raises(ValueError, match="no channel 'AIA_0195'; there are AIA_0094"):
+        frame_header("AIA_0195", resolution=512, observed=DATES[0], rsun_obs=960)
+    with pytest.raises(ValueError, match="no time zone"):
+        frame_header("HMI_M", resolution=512, observed=datetime(2024, 1, 1), rsun_obs=960)  # noqa: DTZ001

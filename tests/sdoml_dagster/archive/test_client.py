@@ -1,0 +1,400 @@
+"""The client against servers that fail in every way that HTTP knows."""
+
+import itertools
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from sdoml_core.errors import CorruptFrameError, NotAnImageError, OutageError
+from sdoml_dagster.archive import client as archive_module
+from sdoml_dagster.archive.circuit_breaker import BREAKER_FAILURES, Mirror
+from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
+from tests.support.scripted_server import Handler, Server, serving
+
+
+def intact(data: bytes) -> str:
+    if data != b"frame":
+        raise CorruptFrameError("not the frame")
+    return "checked"
+
+
+def client(*servers: Server | str, **options: float) -> ArchiveClient:
+    roots = [server if isinstance(server, str) else server.root for server in servers]
+    defaults = {"attempts": 3, "pause": 0.01, "read_timeout": 0.4, "connect_timeout": 0.5}
+    return ArchiveClient(roots, **defaults | options)  # type: ignore[arg-type]
+
+
+def in_turn(*answers: Callable[[Handler], None]) -> Callable[[Handler], None]:
+    """Each answer once, the last one forever."""
+    turn = itertools.chain(answers, itertools.repeat(answers[-1]))
+
+    def behave(handler: Handler) -> None:
+        next(turn)(handler)
+
+    return behave
+
+
+def good(handler: Handler) -> None:
+    handler.answer()
+
+
+def status(code: int, **headers: str) -> Callable[[Handler], None]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: handler.answer(code, b"<html>sorry</html>", named)
+
+
+def body(data: bytes) -> Callable[[Handler], None]:
+    return lambda handler: handler.answer(body=data)
+
+
+def short_of_its_promise(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.answer(body=b"fra", headers={"Content-Length": "5"})
+
+
+def reset(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.answer(body=b"f", headers={"Content-Length": "5"})
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.rfile.close()
+    handler.connection.close()
+
+
+def stalled(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.answer(body=b"f", headers={"Content-Length": "5"})
+    time.sleep(2)
+
+
+def trickle(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.answer(body=b"", headers={"Content-Length": "100"})
+    for _ in range(100):
+        handler.wfile.write(b"x")
+        time.sleep(0.05)
+
+
+def chunked_and_cut(handler: Handler) -> None:
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"3\r\nfra\r\n")
+
+
+@pytest.fixture
+def dead_root() -> Iterator[str]:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/tree"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(500),
+        status(408),
+        status(429, Retry_After="0"),
+        status(503, Retry_After="0"),
+        status(503, Retry_After="yesterday"),
+        short_of_its_promise,
+        chunked_and_cut,
+        reset,
+        stalled,
+        trickle,
+        body(b"<html>maintenance</html>"),
+        body(b""),
+        status(404),
+    ],
+)
+def test_a_passing_fault_is_no_loss(fault: Callable[[Handler], None]) -> None:
+    with serving(in_turn(fault, good)) as server, client(server) as archive:
+        started = time.monotonic()
+        fetched = archive.fetch("day/file", intact)
+        assert time.monotonic() - started < 3, "a trickle of five seconds is cut off"
+    assert (fetched.data, fetched.value) == (b"frame", "checked")
+    assert [path for _, path in server.asked] == ["/tree/day/file"] * 2
+
+
+def test_the_next_mirror_is_asked_before_a_404_counts() -> None:
+    with serving(status(404)) as first, serving(good) as second, client(first, second) as archive:
+        assert archive.fetch("file", intact).data == b"frame"
+    assert len(first.asked) == len(second.asked) == 1
+
+
+def test_a_404_of_all_mirrors_is_a_missing_frame() -> None:
+    with serving(status(404)) as first, serving(status(410)) as second:
+        with client(first, second) as archive, pytest.raises(FrameMissingError) as error:
+            archive.fetch("file", intact)
+    assert str(error.value) == "not in the archive"
+    assert len(first.asked) == len(second.asked) == 1
+
+
+def test_a_404_stands_where_the_other_mirror_is_dead_and_says_so(dead_root: str) -> None:
+    with serving(status(404)) as first, client(first, dead_root) as archive:
+        with pytest.raises(FrameMissingError, match=r"not in the archive \(.*Connection") as error:
+            archive.fetch("file", intact)
+    assert dead_root in str(error.value)
+
+
+def test_a_file_that_is_never_right_is_asked_for_twice_of_each_mirror() -> None:
+    html = body(b"<html>")
+    with serving(html) as first, serving(html) as second, client(first, second) as archive:
+        with pytest.raises(CorruptFrameError):
+            archive.fetch("file", intact)
+    assert len(first.asked) == len(second.asked) == 2
+
+
+def test_server_errors_end_as_an_outage_that_names_file_mirror_and_error() -> None:
+    with serving(status(500)) as server, client(server) as archive:
+        with pytest.raises(OutageError, match=r"day/file \(http://127.*/tree: HTTP 500 Internal"):
+            archive.fetch("day/file", intact)
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("cut", [short_of_its_promise, chunked_and_cut])
+def test_a_body_that_is_always_cut_short_is_an_outage_and_no_damaged_frame(
+    cut: Callable[[Handler], None],
+) -> None:
+    with serving(cut) as server, client(server) as archive:
+        with pytest.raises(OutageError, match="no answer for file"):
+            archive.fetch("file", intact)
+    assert len(server.asked) == 3
+
+
+def test_a_length_beside_chunks_promises_nothing() -> None:
+    def chunked(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Content-Length", "99")
+        handler.end_headers()
+        handler.wfile.write(b"5\r\nframe\r\n0\r\n\r\n")
+
+    with serving(chunked) as server, client(server) as archive:
+        assert archive.fetch("file", intact).data == b"frame"
+    assert len(server.asked) == 1
+
+
+def test_a_refusal_is_not_repeated() -> None:
+    with serving(status(403)) as server, client(server) as archive:
+        with pytest.raises(OutageError, match="HTTP 403 Forbidden"):
+            archive.fetch("file", intact)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_honoured_by_all_threads(form: str) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=2)
+    value = "1" if form == "seconds" else format_datetime(moment, usegmt=True)
+    with serving(in_turn(status(503, Retry_After=value), good)) as server:
+        with client(server) as archive, ThreadPoolExecutor(3) as pool:
+            first = pool.submit(archive.fetch, "0", intact)
+            while not server.asked:
+                time.sleep(0.005)
+            time.sleep(0.1)
+            others = [pool.submit(archive.fetch, str(n), intact) for n in (1, 2)]
+            assert all(job.result().data == b"frame" for job in [first, *others])
+    times = [when for when, _ in server.asked]
+    assert len(times) == 4
+    assert times[1] - times[0] > 0.9
+
+
+def test_a_mirror_that_wants_an_hour_is_not_waited_for() -> None:
+    with serving(status(429, Retry_After="3600")) as server, client(server) as archive:
+        started = time.monotonic()
+        for name in ("a", "b"):
+            with pytest.raises(OutageError, match="HTTP 429"):
+                archive.fetch(name, intact)
+        assert time.monotonic() - started < 1
+    assert len(server.asked) == 1
+
+
+def test_redirects_are_followed_and_bounded() -> None:
+    def hop(handler: Handler) -> None:
+        hops = int(handler.path.rpartition("-")[2])
+        if hops:
+            handler.answer(302, b"moved", {"Location": f"file-{hops - 1}"})
+        else:
+            handler.answer()
+
+    with serving(hop) as server, client(server) as archive:
+        assert archive.fetch("file-5", intact).data == b"frame"
+        with pytest.raises(OutageError, match="more than 5 redirects"):
+            archive.fetch("file-6", intact)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/file", "http://[bad"])
+def test_a_redirect_out_of_http_is_refused(target: str) -> None:
+    with serving(status(301, Location=target)) as server, client(server) as archive:
+        with pytest.raises(OutageError, match="redirected to"):
+            archive.fetch("file", intact)
+
+
+def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "MAX_BYTES", 1 << 20)
+
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        while True:
+            handler.wfile.write(bytes(1 << 16))
+
+    with serving(endless) as server, client(server) as archive:
+        with pytest.raises(NotAnImageError, match="larger than 1 MiB"):
+            archive.fetch("file", intact)
+
+
+def test_connections_are_kept_over_good_and_missing_files_and_bounded() -> None:
+    connections: set[tuple[str, int]] = set()
+    busy = threading.Semaphore(3)
+    overrun = threading.Event()
+
+    def behave(handler: Handler) -> None:
+        if not busy.acquire(blocking=False):
+            overrun.set()
+        connections.add(handler.client_address)
+        time.sleep(0.005)
+        busy.release()
+        handler.answer(404 if handler.path.endswith("7") else 200)
+
+    with serving(behave) as server, client(server, connections=3) as archive:
+
+        def fetch(number: int) -> bool:
+            try:
+                return bool(archive.fetch(str(number), intact))
+            except FrameMissingError:
+                return False
+
+        with ThreadPoolExecutor(9) as pool:
+            assert sum(pool.map(fetch, range(60))) == 54
+    assert not overrun.is_set()
+    assert len(connections) == 3
+
+
+def test_the_client_says_who_it_is() -> None:
+    agents: list[str | None] = []
+
+    def behave(handler: Handler) -> None:
+        agents.append(handler.headers["User-Agent"])
+        handler.answer()
+
+    with serving(behave) as server, client(server) as archive:
+        archive.fetch("file", intact)
+    assert agents[0] is not None
+    assert agents[0].startswith("sdoml-lite/")
+
+
+def test_a_dead_mirror_is_left_alone_and_costs_next_to_nothing() -> None:
+    with serving(status(500)) as dead, serving(good) as alive, client(dead, alive) as archive:
+        for number in range(40):
+            archive.fetch(str(number), intact)
+    assert len(dead.asked) == BREAKER_FAILURES // 2
+    assert len(alive.asked) == 40
+
+
+def test_a_dead_archive_ends_soon_for_a_whole_day(
+    dead_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 1.0)
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.2)
+
+    def fetch(number: int) -> None:
+        with pytest.raises(OutageError, match="Connection"):
+            archive.fetch(str(number), intact)
+
+    started = time.monotonic()
+    with client(dead_root, attempts=5, pause=0.5) as archive, ThreadPoolExecutor(8) as pool:
+        list(pool.map(fetch, range(768)))
+    assert time.monotonic() - started < 10
+
+
+def test_an_archive_that_comes_back_loses_no_file() -> None:
+    back = time.monotonic() + 1.5
+
+    def behave(handler: Handler) -> None:
+        handler.answer(200 if time.monotonic() > back else 500)
+
+    with serving(behave) as server, client(server, attempts=2) as archive:
+        archive.mirrors[0].fail("", asked=time.monotonic(), now=time.monotonic())
+        for _ in range(BREAKER_FAILURES):
+            archive.mirrors[0].fail("", asked=time.monotonic(), now=time.monotonic())
+        with ThreadPoolExecutor(8) as pool:
+            files = list(pool.map(lambda n: archive.fetch(str(n), intact), range(50)))
+    assert len(files) == 50
+
+
+def test_cancelling_wakes_those_who_wait() -> None:
+    with serving(status(503, Retry_After="60")) as server, client(server) as archive:
+        threading.Timer(0.2, archive.cancel).start()
+        started = time.monotonic()
+        with pytest.raises(OutageError):
+            archive.fetch("file", intact)
+        assert time.monotonic() - started < 2
+
+
+class TestMirror:
+    """The breaker by itself, on a clock of its own."""
+
+    def failing(self, times: int, *, until: float = 0.0) -> Mirror:
+        mirror = Mirror("http://host", probe_seconds=9)
+        mirror.succeed()
+        for _ in range(times):
+            mirror.fail("HTTP 500", asked=until, now=until)
+        return mirror
+
+    def test_few_failures_change_nothing(self) -> None:
+        mirror = self.failing(BREAKER_FAILURES - 1)
+        assert mirror.admit(0.0)
+        assert not mirror.hopeless(100.0)
+
+    def test_a_mirror_that_never_answered_is_given_up_sooner(self) -> None:
+        mirror = Mirror("http://host")
+        for _ in range(BREAKER_FAILURES // 2):
+            mirror.fail("timed out", asked=0.0, now=30.0)
+        assert mirror.hopeless(30.0)
+        assert mirror.admit(32.1)
+
+    def test_an_open_breaker_admits_one_caller_after_its_rest(self) -> None:
+        mirror = self.failing(BREAKER_FAILURES)
+        assert not mirror.admit(1.9)
+        assert mirror.admit(2.1)
+        assert not mirror.admit(2.2)
+        assert mirror.admit(11.2), "a probe that never ended holds nobody up"
+
+    def test_each_failed_probe_doubles_the_rest_and_stale_failures_do_not(self) -> None:
+        mirror = self.failing(BREAKER_FAILURES + 5)
+        assert mirror.wait(0.0) == 2
+        assert mirror.admit(2.0)
+        mirror.fail("HTTP 500", asked=2.0, now=2.5)
+        assert mirror.wait(2.5) == 4
+
+    def test_success_closes_the_breaker(self) -> None:
+        mirror = self.failing(BREAKER_FAILURES)
+        assert mirror.admit(2.0)
+        mirror.succeed()
+        assert mirror.wait(2.0) == 0
+        assert all(mirror.admit(2.0) for _ in range(5))
+
+    def test_it_is_dead_after_half_a_minute_of_failures_and_still_probed(self) -> None:
+        mirror = self.failing(BREAKER_FAILURES)
+        assert not mirror.hopeless(1.0)
+        mirror.admit(29.0)
+        mirror.fail("HTTP 500", asked=29.0, now=31.0)
+        assert mirror.hopeless(31.0)
+        assert mirror.admit(35.0)
+
+    def test_an_hour_of_rest_by_request_survives_success_of_others(self) -> None:
+        mirror = Mirror("http://host")
+        mirror.fail("HTTP 429", asked=0.0, now=0.0, retry_after=3600)
+        mirror.succeed()
+        assert mirror.hopeless(1.0)
+        assert not mirror.admit(1.0)

@@ -1,0 +1,132 @@
+"""What a materialised day shows: numbers to plot, tables, a picture; and the rule of the fit."""
+
+import base64
+import io
+from datetime import date
+from logging import WARNING
+
+import dagster as dg
+import pytest
+from PIL import Image
+
+from sdoml_dagster.pipeline.fit import fit_store
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
+
+DAY, NEXT = "2024-03-08", "2024-03-09"
+
+
+@pytest.fixture
+def shown(materialize: Materialize) -> dict[str, dict[str, dg.MetadataValue]]:
+    """Metadata of each asset of a day."""
+    result = materialize(*DAILY, "normalization_stats", day=DAY)
+    assert result.success
+    return {
+        event.asset_key.to_user_string(): dict(
+            event.step_materialization_data.materialization.metadata
+        )
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+def test_numbers_that_dagster_plots(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+    for name, entry in {
+        "raw_aia": "coverage_AIA_0171",
+        "raw_hmi": "coverage",
+        "processed_aia": "mean_AIA_0171",
+        "processed_hmi": "mean_HMI_M",
+        "shards": "saturated_AIA_0171",
+    }.items():
+        assert isinstance(shown[name][entry], dg.FloatMetadataValue), name
+    assert shown["shards"]["complete_samples"].value == 4
+
+
+def test_ledgers_are_tables(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+    for name in DAILY[:4]:
+        table = shown[name]["frames_by_status"]
+        assert isinstance(table, dg.TableMetadataValue)
+        assert all(record.data["ok"] == 4 for record in table.records)
+        assert isinstance(shown[name]["absent"], dg.TableMetadataValue)
+
+
+@pytest.mark.parametrize(
+    ("asset", "entry"),
+    [
+        ("processed_aia", "contact_sheet"),
+        ("processed_hmi", "contact_sheet"),
+        ("shards", "contact_sheet"),
+        ("normalization_stats", "histograms"),
+    ],
+)
+def test_pictures_are_small_and_whole(
+    shown: dict[str, dict[str, dg.MetadataValue]], asset: str, entry: str
+) -> None:
+    value = shown[asset][entry]
+    assert isinstance(value, dg.MarkdownMetadataValue)
+    assert len(value.md_str or "") <= 20_000
+    data = base64.b64decode((value.md_str or "").split("base64,")[1].rstrip(")"))
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    assert picture.width > 100
+
+
+def test_constants_are_kept_in_a_day_s_run_and_so_is_their_picture(
+    shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
+) -> None:
+    result = materialize(*DAILY, "normalization_stats", day=NEXT)
+    event = result.asset_materializations_for_node("normalization_stats")[0]
+    first = shown["normalization_stats"]
+    assert event.metadata["version"] == first["version"]
+    assert event.metadata["histograms"] == first["histograms"]
+    assert event.metadata["refitted"].value is False
+
+
+def test_a_run_of_its_own_refits(
+    shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
+) -> None:
+    assert materialize(*DAILY[:4], day=NEXT).success
+    event = materialize("normalization_stats").asset_materializations_for_node(
+        "normalization_stats"
+    )[0]
+    assert event.metadata["days"].value == 2
+    assert event.metadata["version"] != shown["normalization_stats"]["version"]
+
+
+def test_a_fit_names_the_days_that_it_leaves_out(
+    built: dg.DagsterInstance, materialize: Materialize, settings: Settings
+) -> None:
+    Store(settings.store).delete(layout.sketches(date.fromisoformat(SECOND), "HMI"))
+    result = materialize("normalization_stats")
+    assert result.success
+    (event,) = result.asset_materializations_for_node("normalization_stats")
+    assert event.metadata["left_out_days"].value == [SECOND]
+    assert event.metadata["days"].value == 1
+    warnings = [log.user_message for log in built.all_logs(result.run_id) if log.level == WARNING]
+    assert warnings == [
+        f"1 day left out, processed in part: the first is {SECOND}; run ingest for it again"
+    ]
+
+
+def test_constants_that_this_instance_never_fitted_are_kept_without_a_picture(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    def shown(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
+        result = run_assets(instance, "normalization_stats", day=FIRST)
+        assert result.success
+        (event,) = result.asset_materializations_for_node("normalization_stats")
+        assert event.metadata["refitted"].value is False
+        return dict(event.metadata)
+
+    assert "histograms" in shown(built)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        first = shown(fresh)
+        assert "histograms" not in first
+        assert shown(fresh) == first, "a materialisation without one is the last"
+    store = Store(settings.store)
+    other = fit_store(settings.model_copy(update={"normalization": "max"}), store)
+    freeze(store, other.normalization, replace=True)
+    assert "histograms" not in shown(built), "its picture is of other constants"

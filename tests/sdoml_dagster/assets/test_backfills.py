@@ -1,0 +1,120 @@
+"""Backfills as the UI launches them: GraphQL to a real webserver, a real daemon, real runs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdoml_demo.server import Archive
+from tests.support.deployment import Days, Deployment
+from tests.support.runs import DAILY, SMALL
+
+GOOD, EMPTY, HALF, OUTAGE = "2024-03-08", "2024-03-09", "2024-03-10", "2024-03-11"
+EMPTY_DAYS = frozenset({EMPTY.replace("-", "/")})
+HALF_DAYS = frozenset({HALF.replace("-", "/")})
+PARTITION = "dagster/partition"
+CHECKS = """
+query($asset: AssetKeyInput!, $name: String!) {
+  assetCheckExecutions(assetKey: $asset, checkName: $name, limit: 20) {
+    status evaluation { success severity description partition } } }"""
+
+
+@pytest.fixture(scope="module")
+def archive(frame_cache: Path) -> Iterator[Archive]:
+    """With a day that has nothing, one that has half, and one that it cannot answer for."""
+    outage = frozenset({OUTAGE.replace("-", "/")})
+    days = Days(empty=EMPTY_DAYS, half=HALF_DAYS, outage=outage)
+    with Archive(cache=frame_cache, absences=False, faults=days) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("backfills")
+    environment = SMALL | {
+        "SDOML_START": GOOD,
+        "SDOML_END": "2024-03-12",
+        "SDOML_ATTEMPTS": "1",
+        "SDOML_RUN_RETRIES": "0",
+        "SDOML_CHANNELS": "AIA_1700,HMI_M",
+        "SDOML_STORE": str(folder / "store"),
+        "SDOML_AIA_ROOTS": archive.aia_root,
+        "SDOML_HMI_ROOTS": archive.hmi_root,
+        "DAGSTER_HOME": str(folder / "dagster"),
+    }
+    with Deployment(environment) as running:
+        yield running
+
+
+def counts(outcome: Any) -> dict[str, tuple[int, int]]:
+    """Partitions done and failed of each daily asset."""
+    return {
+        s["assetKey"]["path"][0]: (s["numPartitionsMaterialized"], s["numPartitionsFailed"])
+        for s in outcome["assetBackfillData"]["assetBackfillStatuses"]
+        if "numPartitionsMaterialized" in s
+    }
+
+
+@pytest.mark.timeout(900)
+def test_ingest_fit_and_build_over_good_empty_half_and_bad_days(
+    deployment: Deployment, archive: Archive
+) -> None:
+    days = [GOOD, EMPTY, HALF, OUTAGE]
+
+    # ingest: the outage is the only one that fails.
+    ingest = deployment.wait(deployment.launch(DAILY[:4], days))
+    assert counts(ingest) == dict.fromkeys(DAILY[:4], (3, 1))
+    failed = [run for run in ingest["runs"] if run["status"] == "FAILURE"]
+    partitions = {
+        tag["value"] for run in failed for tag in run["tags"] if "partition" in tag["key"]
+    }
+    assert partitions == {OUTAGE}
+
+    # The days without all frames are a success that warns.
+    query = {"asset": {"path": ["processed_aia"]}, "name": "coverage"}
+    found = {
+        e["evaluation"]["partition"]: e["evaluation"]
+        for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
+        if e["evaluation"] and e["evaluation"]["partition"]  # None: of a whole run
+    }
+    assert found.keys() == {GOOD, EMPTY, HALF}
+    assert found[GOOD]["success"]
+    assert not found[EMPTY]["success"]
+    assert not found[HALF]["success"]
+    assert found[EMPTY]["severity"] == found[HALF]["severity"] == "WARN"
+
+    # Once the archive answers, that day alone is asked for again.
+    archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
+    again = deployment.wait(deployment.launch(DAILY[:4], [OUTAGE]))
+    assert counts(again) == dict.fromkeys(DAILY[:4], (1, 0))
+
+    # fit_normalization, then build_shards.
+    fit = deployment.job("fit_normalization")
+    assert fit == "SUCCESS"
+    build = deployment.wait(deployment.launch(["shards"], [EMPTY, HALF]))
+    assert build["status"] == "COMPLETED_SUCCESS"
+    assert counts(build) == {"shards": (2, 0)}
+
+
+@pytest.mark.timeout(900)
+def test_the_whole_selection_at_once_on_an_empty_store(
+    archive: Archive, tmp_path: Path, deployment: Deployment
+) -> None:
+    archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
+    environment = {
+        **{k: v for k, v in deployment.environment.items() if k.startswith("SDOML_")},
+        "SDOML_STORE": str(tmp_path / "store"),
+        "DAGSTER_HOME": str(tmp_path / "dagster"),
+        "SDOML_DAYS_PER_RUN": "2",
+    }
+    names = [*DAILY, "normalization_stats", "release"]
+    with Deployment(environment) as fresh:
+        found = fresh.wait(fresh.launch(names, [GOOD, EMPTY, HALF, OUTAGE]))
+    assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
+    assert counts(found) == dict.fromkeys(DAILY, (4, 0))
+    # Two days to a run, and one run each for the constants and the release.
+    assert len(found["runs"]) == 2 + 1 + 2 + 1
+    assert len(list((tmp_path / "store/normalization").glob("*.json"))) == 2
+    assert (tmp_path / "store/releases/sdoml-lite/SHA256SUMS").is_file()

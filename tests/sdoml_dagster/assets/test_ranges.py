@@ -1,0 +1,103 @@
+"""A range of days in one run: the command line, the days, their checks."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+from tests.support.runs import DAILY, Materialize
+
+DAYS = ("2024-03-08", "2024-03-09", "2024-03-10")
+BASE = ["dagster", "asset", "materialize", "-m", "sdoml_dagster.definitions"]
+
+
+def cli(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *BASE, *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_partition_range_takes_all_days_in_one_run(
+    environment: dict[str, str], monkeypatch: Any, instance: dg.DagsterInstance
+) -> None:
+    monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
+    done = cli("--select", "raw_hmi,processed_hmi", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
+    assert done.returncode == 0, done.stderr
+    assert len(instance.get_runs()) == 1
+    for name in ("raw_hmi", "processed_hmi"):
+        assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(DAYS)
+
+
+def test_partition_range_with_a_day_per_run_names_the_setting(environment: dict[str, str]) -> None:
+    done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
+    assert done.returncode != 0
+    assert "a range in one run needs SDOML_DAYS_PER_RUN=0" in done.stderr
+
+
+def test_days_per_run_is_the_backfill_policy(settings: Settings) -> None:
+    for days, expected in ((1, 1), (7, 7), (0, None)):
+        graph = build_defs(Settings.load(days_per_run=days)).resolve_asset_graph()
+        for name in DAILY:
+            policy = graph.get(dg.AssetKey(name)).backfill_policy
+            assert policy is not None
+            assert policy.max_partitions_per_run == expected
+
+
+def test_each_day_of_a_range_has_its_own_files_metadata_and_findings(
+    materialize: Materialize,
+    findings: Callable[..., Any],
+    instance: dg.DagsterInstance,
+    settings: Settings,
+) -> None:
+    result = materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[2]))
+    assert result.success
+    found = findings(result)
+    overall = found["processed_aia.coverage", "None"]
+    assert str(overall.description).startswith("2024-03-"), "it says which day is the worst"
+    for day in DAYS:
+        assert Path(settings.store, f"shards/2024/sdoml-lite-{day}.tar").is_file()
+        assert found["shards.readable", day].passed
+        assert found["processed_aia.coverage", day].passed
+        record = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey("shards"), asset_partitions=[day]), limit=1
+        ).records[0]
+        assert record.asset_materialization is not None
+        assert day in str(record.asset_materialization.metadata["shard"].value)
+
+
+def test_a_range_gives_the_bytes_of_single_days(
+    materialize: Materialize, settings: Settings
+) -> None:
+    assert materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[1])).success
+    shard = Path(settings.store, f"shards/2024/sdoml-lite-{DAYS[1]}.tar")
+    data = shard.read_bytes()
+    shard.unlink()
+    assert materialize(*DAILY, day=DAYS[1]).success
+    assert shard.read_bytes() == data
+
+
+def test_a_range_whose_end_comes_first_is_refused(
+    environment: dict[str, str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
+    done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[1]}...{DAYS[0]}")
+    assert done.returncode != 0
+    assert "a range without a day: the earlier day comes first" in done.stdout + done.stderr
+
+
+def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "job", "execute"]
+    command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "this run names no day: launch a backfill" in done.stdout + done.stderr
+    assert "trying again" not in done.stdout + done.stderr

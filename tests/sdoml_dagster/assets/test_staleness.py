@@ -1,0 +1,87 @@
+"""Fresh, stale and missing mean what they say."""
+
+import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+from tests.support.runs import DAILY, FIRST, SECOND, Materialize
+
+THIRD = "2024-03-10"
+ALL = (*DAILY, "normalization_stats")
+
+
+def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[str]:
+    """What the UI calls stale of these days: asset@day."""
+    graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    keys = [(name, day) for name in DAILY for day in days] + [("normalization_stats", None)]
+    return {
+        f"{name}@{day}" if day else name
+        for name, day in keys
+        if resolver.get_status(dg.AssetKey(name), day).value == "STALE"
+    }
+
+
+def test_what_was_built_in_order_is_fresh(built: dg.DagsterInstance) -> None:
+    assert stale(built, FIRST, SECOND) == set()
+
+
+def test_a_new_day_makes_nothing_old_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
+    assert materialize(*ALL, day=THIRD).success
+    assert stale(built, FIRST, SECOND, THIRD) == set()
+
+
+def test_the_same_result_makes_nothing_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
+    for asset in DAILY:
+        assert materialize(asset, day=FIRST).success
+        assert stale(built, FIRST, SECOND) == set(), asset
+
+
+def test_a_new_normalisation_makes_exactly_the_shards_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
+    result = materialize("normalization_stats")
+    assert stale(built, FIRST, SECOND) == {f"shards@{FIRST}", f"shards@{SECOND}"}
+    said = [entry.user_message for entry in built.all_logs(result.run_id)]
+    assert any("run build_shards again for the 2 days that have a shard" in text for text in said)
+    assert materialize("shards", day=FIRST).success
+    assert materialize("shards", day=SECOND).success
+    assert stale(built, FIRST, SECOND) == set()
+
+
+def test_refitting_to_the_same_days_makes_nothing_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
+    fit = {"normalization_stats": {"config": {"last_day": FIRST}}}
+    assert materialize("normalization_stats", config=fit).success
+    assert stale(built, FIRST, SECOND) == set()
+
+
+def test_a_day_rebuilt_alone_after_a_range_makes_nothing_stale(
+    materialize: Materialize, instance: dg.DagsterInstance
+) -> None:
+    assert materialize(*ALL, days=(FIRST, SECOND)).success
+    assert materialize("raw_aia", day=FIRST).success
+    assert materialize("processed_aia", day=FIRST).success
+    assert stale(instance, FIRST, SECOND) == set()
+
+
+def test_another_resolution_shows_what_was_made_for_the_former(built: dg.DagsterInstance) -> None:
+    found = stale(built, FIRST, resolution=128)
+    assert found == {f"processed_aia@{FIRST}", f"processed_hmi@{FIRST}"}
+
+
+def test_other_pixels_make_what_follows_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
+    assert materialize("processed_hmi", day=FIRST, hmi_scale=0.85).success
+    assert stale(built, FIRST, SECOND, hmi_scale=0.85) == {
+        f"shards@{FIRST}",
+        f"processed_hmi@{SECOND}",
+    }

@@ -1,0 +1,345 @@
+"""Checks pass on sound days and say what is wrong with others, with the right severity."""
+
+import gc
+import io
+import re
+import shutil
+import tarfile
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+import webdataset
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import MissingInputError
+from sdoml_core.formats.ledger import FrameRow
+from sdoml_core.slots import day_slots
+from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
+from sdoml_dagster.checks.release import judge_releases
+from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_shard
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day_tables import read_frame_table
+from sdoml_dagster.store.store import Store
+from tests.support.runs import DAILY, Materialize
+
+DAY = date(2024, 3, 8)
+NAMES = (*DAILY, "normalization_stats")
+
+
+@pytest.fixture
+def store(built: dg.DagsterInstance, settings: Settings) -> Store:
+    return Store(settings.store)
+
+
+def rows(found: int, expected: int = 4, channel: str = "AIA_0171") -> list[FrameRow]:
+    slots = day_slots(DAY, cadence_minutes=24 * 60 // expected)
+    return [FrameRow(s, channel, "ok" if n < found else "missing") for n, s in enumerate(slots)]
+
+
+def test_a_sound_day_passes_every_check(
+    materialize: Materialize, findings: Callable[..., dict[tuple[str, str], Any]]
+) -> None:
+    found = findings(materialize(*NAMES, day=str(DAY)))
+    checks = [f"processed_{i}.{n}" for i in ("aia", "hmi") for n in ("coverage", "values", "disk")]
+    checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
+    assert set(found) == {(name, str(DAY)) for name in checks}
+    assert all(e.passed for e in found.values()), [e.description for e in found.values()]
+
+
+def run_check(
+    instance: dg.DagsterInstance, asset: str, name: str, day: date
+) -> dg.ExecuteInProcessResult:
+    """One check by itself, as the UI runs it."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        jobs = build_defs(Settings.load()).resolve_implicit_global_asset_job_def()
+        job = jobs.get_subset(asset_selection=set(), asset_check_selection={key})
+        return job.execute_in_process(
+            instance=instance, partition_key=str(day), raise_on_error=False
+        )
+
+
+def test_one_check_can_be_run_by_itself(
+    built: dg.DagsterInstance, findings: Callable[..., dict[tuple[str, str], Any]]
+) -> None:
+    result = run_check(built, "processed_aia", "coverage", DAY)
+    assert result.success
+    assert set(findings(result)) == {("processed_aia.coverage", str(DAY))}
+
+
+@pytest.mark.parametrize(
+    ("asset", "name", "said"),
+    [
+        ("processed_aia", "values", "processed_aia of 2024-03-10 is not in"),
+        ("shards", "readable", "is not there: materialise shards of 2024-03-10"),
+    ],
+)
+def test_a_check_of_a_day_that_was_never_made_says_so(
+    built: dg.DagsterInstance, asset: str, name: str, said: str
+) -> None:
+    result = run_check(built, asset, name, date(2024, 3, 10))
+    assert result.success, "a check fails no run"
+    (found,) = result.get_asset_check_evaluations()
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    assert said in str(found.description)
+
+
+def test_a_day_before_its_first_slot_is_complete_enough(settings: Settings) -> None:
+    finding = judge_coverage([], settings)
+    assert (finding.passed, finding.description) == (True, "no frame is expected")
+
+
+@pytest.mark.parametrize(
+    ("frames", "passed", "severe"), [(4, True, False), (3, False, False), (1, False, True)]
+)
+def test_coverage_warns_and_then_errs(
+    settings: Settings, frames: int, passed: bool, severe: bool
+) -> None:
+    finding = judge_coverage(rows(4, channel="HMI_M") + rows(frames), settings)
+    assert (finding.passed, finding.severe) == (passed, severe)
+    assert passed or "AIA_0171" in finding.description
+
+
+@pytest.mark.parametrize("found", [0, 1])
+def test_a_day_on_which_the_archive_has_next_to_nothing_is_a_warning(
+    settings: Settings, found: int
+) -> None:
+    finding = judge_coverage(rows(found) + rows(0, channel="AIA_1700"), settings)
+    assert not finding.passed
+    assert finding.severity == dg.AssetCheckSeverity.WARN
+    assert "gap" in finding.description
+
+
+def test_a_day_of_damaged_frames_is_an_error(settings: Settings) -> None:
+    damaged = [replace(row, status="invalid") for row in rows(0)]
+    assert judge_coverage(damaged, settings).severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
+    table = read_frame_table(store, DAY, "AIA") or []
+    assert judge_values(store, DAY, table, settings).passed
+    path = Path(settings.store, "processed/2024/03/08/AIA_0171.npy")
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    finding = judge_values(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert "AIA_0171 00:00" in finding.description
+
+
+@pytest.mark.parametrize(
+    ("channel", "value"),
+    [("HMI_M", -0.1), ("HMI_M", 1.5), ("AIA_0171", 2e7), ("AIA_0171", np.nan), ("AIA_0171", None)],
+)
+def test_values_finds_pixels_that_no_instrument_has(
+    store: Store, settings: Settings, channel: str, value: float | None
+) -> None:
+    def spoil(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        frame[3, 3] = value if value is not None else 0
+        return frame if value is not None else frame * 0
+
+    table = rewritten(store, channel, spoil)
+    finding = judge_values(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert f"{channel} 00:00: values from " in finding.description
+    assert finding.metadata["frames_wrong"] == 4
+
+
+def rewritten(
+    store: Store, channel: str, change: Callable[[NDArray[np.float32]], Any]
+) -> list[FrameRow]:
+    """Change the processed frames of a channel; the frame table, changed along with them."""
+    instrument = CHANNELS[channel].instrument
+    table = read_frame_table(store, DAY, instrument) or []
+    path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
+    assert path is not None
+    frames = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
+    np.save(path, frames)
+    return [
+        replace(row, crc32=zlib.crc32(frames[row.row].data))
+        if row.channel == channel and row.row is not None
+        else row
+        for row in table
+    ]
+
+
+def test_disk_names_a_frame_that_cannot_be_read_and_measures_the_others(
+    store: Store, settings: Settings
+) -> None:
+    table = read_frame_table(store, DAY, "AIA") or []
+    Path(settings.store, "processed/2024/03/08/AIA_0171.npy").unlink()
+    finding = judge_disk(store, DAY, table, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert "AIA_0171 12:00: " in finding.description
+    assert "AIA_1700" not in finding.description
+    assert set(finding.metadata) == {"radius_AIA_1700", "offset_AIA_1700"}
+
+
+def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """By a tenth, about the middle."""
+    image = Image.fromarray(frame).resize((70, 70), Image.Resampling.BICUBIC)
+    return np.asarray(image)[3:-3, 3:-3]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda f: np.roll(f, 3, axis=1), "from the middle (+3"),
+        (lambda f: np.kron(f, np.ones((2, 2)))[32:-32, 32:-32], "no disk|radius|middle"),
+        (larger, r"radius is 10\d\d″, not 976″"),
+        (lambda f: np.full_like(f, 0.5), "no disk"),
+    ],
+    ids=["shifted", "twice as large", "larger", "no Sun"],
+)
+def test_disk_finds_a_sun_that_is_elsewhere(
+    store: Store, settings: Settings, change: Callable[..., Any], complaint: str
+) -> None:
+    assert judge_disk(store, DAY, read_frame_table(store, DAY, "HMI") or [], settings).passed
+    finding = judge_disk(store, DAY, rewritten(store, "HMI_M", change), settings)
+    assert not finding.passed
+    assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see gc below
+def test_a_shard_is_what_webdataset_reads(store: Store, settings: Settings) -> None:
+    finding = judge_shard(store, DAY, settings)
+    assert finding.passed, finding.description
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+    gc.collect()  # webdataset leaves its files to the garbage collector, which complains
+    assert finding.metadata["samples"] == len(samples) == 4
+    channels = [key for sample in samples for key in sample if key.endswith(".npy")]
+    assert finding.metadata["frames"] == len(channels) == 12
+
+
+def rewrite(
+    path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes | None]]]
+) -> None:
+    """Write the members of a tar again, edited; what has no bytes is a folder."""
+    with tarfile.open(path) as tar:
+        members = [(i.name, tar.extractfile(i).read()) for i in tar]  # type: ignore[union-attr]
+    with tarfile.open(path, "w") as tar:
+        for name, data in edit(members):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            info.size = len(data or b"")
+            tar.addfile(info, io.BytesIO(data or b""))
+
+
+def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
+    pixels = np.load(io.BytesIO(member[1]))
+    pixels[3, 3] = np.nan
+    out = io.BytesIO()
+    np.save(out, pixels)
+    return member[0], out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (lambda m: m[1:], "is missing"),
+        (lambda m: [(m[0][0], m[1][1]), (m[1][0], m[0][1]), *m[2:]], "not what the index says"),
+        (lambda m: [m[1], *m[2:], m[0]], "torn apart"),
+        (lambda m: [*m, m[0]], "comes twice"),
+        (lambda m: [nan(m[0]), *m[1:]], "outside 0 … 1"),
+        (lambda m: [(m[0][0], b"no array"), *m[1:]], "is no .npy"),
+        (lambda m: [("2024", None), *m], "2024 is no file"),
+        (lambda m: m, "SHA-256"),
+    ],
+    ids=["missing", "exchanged", "torn", "twice", "NaN", "no array", "folder", "other padding"],
+)
+def test_a_shard_that_is_not_its_index_is_an_error(
+    store: Store, settings: Settings, edit: Callable[..., Any], complaint: str
+) -> None:
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    data = path.read_bytes()
+    rewrite(path, edit)
+    if path.read_bytes() == data:
+        path.write_bytes(data + bytes(512))
+    finding = judge_shard(store, DAY, settings)
+    assert not finding.passed
+    assert finding.severe
+    assert complaint in finding.description
+
+
+def test_a_truncated_shard_is_an_error(store: Store, settings: Settings) -> None:
+    path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
+    path.write_bytes(path.read_bytes()[:30_000])
+    assert not judge_shard(store, DAY, settings).passed
+
+
+def test_saturation_and_drift_are_seen_against_the_constants(
+    store: Store, settings: Settings, materialize: Materialize
+) -> None:
+    assert judge_saturation(store, DAY, settings).passed
+    assert judge_drift(store, DAY, settings).passed
+    from sdoml_core.normalization.fit import fit
+    from sdoml_core.normalization.sketch import Sketch
+    from sdoml_dagster.pipeline.frozen_constants import freeze
+
+    dim = {
+        name: Sketch.of(np.load(Path(settings.store, f"processed/2024/03/08/{name}.npy")) / scale)
+        for name, scale in {"AIA_0171": 10, "AIA_1700": 1, "HMI_M": 1}.items()
+        if name in CHANNELS
+    }
+    other = fit(
+        dim, method=settings.normalization, resolution=64, first_day=DAY, last_day=DAY, days=1
+    )
+    freeze(store, other, replace=True)
+    saturation, drift = judge_saturation(store, DAY, settings), judge_drift(store, DAY, settings)
+    assert not saturation.passed
+    assert not drift.passed
+    assert "AIA_0171" in saturation.description
+    assert drift.metadata["drift_AIA_0171"] == pytest.approx(10, rel=0.02)
+    assert drift.metadata["drift_AIA_1700"] == pytest.approx(1, rel=0.02)
+    assert saturation.severity == dg.AssetCheckSeverity.WARN
+
+
+@pytest.mark.parametrize("judge", [judge_saturation, judge_drift])
+def test_without_constants_nothing_is_said_to_be_well(
+    store: Store, settings: Settings, judge: Callable[..., Any]
+) -> None:
+    store.delete("normalization/current.json")
+    with pytest.raises(MissingInputError, match="has gone, but there are shards: restore it"):
+        judge(store, DAY, settings)
+
+
+def test_a_release_has_one_normalisation(
+    store: Store, settings: Settings, materialize: Materialize, findings: Callable[..., Any]
+) -> None:
+    found = findings(materialize("release"))
+    assert found["release.one_normalization", "None"].passed
+    folder = Path(settings.store, "releases/sdoml-lite")
+    shutil.copy(folder / "normalization.json", folder / "kept.json")
+    fitted = materialize("normalization_stats", config=None, normalization="max")
+    assert fitted.success
+    shutil.copy(Path(settings.store, "normalization/current.json"), folder / "normalization.json")
+    assert "make the release again" in judge_releases(store)[0]
+
+
+def test_a_release_without_its_constants_is_named(
+    store: Store, settings: Settings, materialize: Materialize
+) -> None:
+    assert materialize("release").success
+    assert judge_releases(store) == []
+    store.delete("releases/sdoml-lite/normalization.json")
+    (wrong,) = judge_releases(store)
+    assert wrong.startswith("sdoml-lite: ")
+    assert "normalization.json" in wrong

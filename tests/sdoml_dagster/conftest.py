@@ -1,0 +1,70 @@
+"""A real instance in a folder of its own, and a way to run assets on it."""
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs two built days leaves them for the others."""
+    return tmp_path_factory.mktemp("template")
+
+
+@pytest.fixture
+def prebuilt(environment: dict[str, str], template: Path) -> None:
+    """Two days in store and instance: the first built with the constants, then the second."""
+    folders = {name: Path(environment[name]) for name in ("SDOML_STORE", "DAGSTER_HOME")}
+    if not (template / "done").exists():
+        with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+            assert run_assets(instance, *DAILY, "normalization_stats", day=FIRST).success
+            assert run_assets(instance, *DAILY, day=SECOND).success
+        for name, folder in folders.items():
+            shutil.copytree(folder, template / name, dirs_exist_ok=True)
+        (template / "done").touch()
+    for name, folder in folders.items():
+        shutil.copytree(template / name, folder, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def instance(
+    environment: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[dg.DagsterInstance]:
+    """A real instance, over the two days where the test asks for them."""
+    if "built" in request.fixturenames:
+        request.getfixturevalue("prebuilt")
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as found:
+        yield found
+
+
+@pytest.fixture
+def built(prebuilt: None, instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The instance of two built days."""
+    return instance
+
+
+@pytest.fixture
+def materialize(instance: dg.DagsterInstance) -> Materialize:
+    """`run_assets` on this instance."""
+    return functools.partial(run_assets, instance)
+
+
+@pytest.fixture
+def findings() -> Callable[[dg.ExecuteInProcessResult], dict[tuple[str, str], Any]]:
+    """Check evaluations of a run, by partition and name."""
+
+    def of(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], Any]:
+        evaluations = result.get_asset_check_evaluations()
+        return {
+            (f"{e.asset_key.to_user_string()}.{e.check_name}", str(e.partition)): e
+            for e in evaluations
+        }
+
+    return of

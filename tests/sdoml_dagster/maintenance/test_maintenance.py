@@ -1,0 +1,278 @@
+"""What the owner's jobs find, mark and drop."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sdoml_core.errors import MissingInputError
+from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_dagster.maintenance.prune import prune_raw
+from sdoml_dagster.maintenance.verify import Verification, mark, verify_day, verify_store
+from sdoml_dagster.release.build import ReleaseRequest, publish
+from sdoml_dagster.schedules.daily_update import is_complete
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
+from tests.support.day_deployment import DAY, Deploy, Deployment
+from tests.support.runs import DAILY, Materialize
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves its store, for the others to copy."""
+    return tmp_path_factory.mktemp("maintenance") / "store"
+
+
+@pytest.fixture
+def day(archive: Archive, deploy: Deploy, template: Path) -> Deployment:
+    built = deploy(archive)
+    if template.exists():
+        shutil.copytree(template, built.folder)
+    else:
+        built.build()
+        shutil.copytree(built.folder, template)
+    return built
+
+
+def verify(deployment: Deployment) -> Verification:
+    return verify_store(deployment.store, threads=2, report=deployment.lines.append)
+
+
+def flip(path: Path) -> None:
+    """Change one bit of a file; a quarter in, where the footer of no table begins."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 1
+    path.write_bytes(data)
+
+
+def test_an_intact_store_is_read_whole_and_found_intact(day: Deployment) -> None:
+    outcome = verify(day)
+    assert outcome.damages == []
+    assert outcome.files == len(day.files())
+    assert outcome.bytes == sum(path.stat().st_size for path in day.folder.rglob("*.*"))
+
+
+RAW, PROCESSED = "raw/2024/03/08/", "processed/2024/03/08/"
+REMEDIES = {
+    RAW + "AIA20240308_0600_0171.fits": "raw_aia of 2024-03-08",
+    RAW + "20240308_060000_M_1k.jpg": "raw_hmi of 2024-03-08",
+    RAW + "aia.parquet": "raw_aia of 2024-03-08",
+    PROCESSED + "AIA_0171.npy": "processed_aia of 2024-03-08",
+    PROCESSED + "HMI_M.npy": "processed_hmi of 2024-03-08",
+    PROCESSED + "hmi.sketch.arrow": "processed_hmi of 2024-03-08",
+    PROCESSED + "aia.parquet": "processed_aia of 2024-03-08",
+    "shards/2024/sdoml-lite-2024-03-08.tar": "shards of 2024-03-08",
+    "shards/2024/sdoml-lite-2024-03-08.parquet": "shards of 2024-03-08",
+    "normalization/current.json": "normalization_stats",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [(name, flip) for name in REMEDIES]
+    # A day without one of the small files was never made, as far as anyone can tell.
+    + [(name, Path.unlink) for name in REMEDIES if not name.endswith((".parquet", ".json"))],
+)
+def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
+    name: str, harm: Callable[[Path], Any], day: Deployment
+) -> None:
+    expected = day.files()
+    path = day.folder / name
+    harm(path)
+    found = verify(day).damages
+    absent = not path.exists()
+    assert [(damage.path, damage.remedy) for damage in found] == [(name, REMEDIES[name])]
+    mark(day.store, found)
+    assert not path.exists()
+    assert (day.folder / "damaged" / name).exists() != absent
+    if name.startswith("shards"):
+        assert not is_complete(day.settings, day.store, DAY)
+    day.build()
+    remade = {key: sha for key, sha in day.files().items() if not key.startswith("damaged/")}
+    assert remade == expected
+    assert verify(day).damages == []
+
+
+def test_frames_cut_short_and_constants_under_another_name_are_found(day: Deployment) -> None:
+    cut, empty = (day.folder / PROCESSED / f"{name}.npy" for name in ("AIA_0171", "HMI_M"))
+    cut.write_bytes(cut.read_bytes()[:-1001])
+    empty.write_bytes(b"")
+    (version,) = (p for p in (day.folder / "normalization").iterdir() if p.name != "current.json")
+    version.rename(version.with_name("0123456789ab.json"))
+    assert [(damage.path, damage.reason) for damage in verify(day).damages] == [
+        (PROCESSED + cut.name, f"{cut.stat().st_size} bytes do not hold 4 frames"),
+        (PROCESSED + empty.name, "0 bytes do not hold 4 frames"),
+        (
+            "normalization/0123456789ab.json",
+            f"holds the constants of version {version.stem}",
+        ),
+    ]
+
+
+@pytest.fixture
+def released(day: Deployment) -> Deployment:
+    publish(ReleaseRequest(), settings=day.settings, store=day.store, report=print)
+    assert verify(day).damages == []
+    return day
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda sums: b"", "lacks index.parquet, normalization.json, sdoml-lite-1.tar"),
+        (lambda sums: b"".join(sums.splitlines(keepends=True)[:-1]), "lacks sdoml-lite-1.tar"),
+        (lambda sums: sums + b"0  ../../raw\n", "has a line '0  ../../raw'"),
+        (lambda sums: sums + b"0\n", "has a line '0'"),
+    ],
+)
+def test_sums_that_leave_out_a_file_or_lead_elsewhere_are_damaged(
+    released: Deployment, change: Callable[[bytes], bytes], said: str
+) -> None:
+    sums = released.folder / "releases/sdoml-lite/SHA256SUMS"
+    sums.write_bytes(change(sums.read_bytes()))
+    (damage,) = verify(released).damages
+    assert (damage.path, damage.reason) == ("releases/sdoml-lite/SHA256SUMS", said)
+    assert damage.remedy == "release sdoml-lite"
+
+
+def test_what_is_marked_twice_is_kept_twice(day: Deployment) -> None:
+    frame = next((day.folder / RAW).glob("*.fits"))
+    for content in (b"first", b"second"):
+        frame.write_bytes(content)
+        mark(day.store, verify(day).damages)
+    kept = sorted((day.folder / "damaged" / RAW).glob("*.fits*"))
+    assert [path.read_bytes() for path in kept] == [b"first", b"second"]
+
+
+def test_a_file_that_is_being_made_anew_is_looked_at_twice(
+    day: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = layout.shard_index(DAY)
+    whole = day.store.read(index)
+    day.store.write(index, b"cut")
+    looked = []
+
+    def look(store: Store, day_: date) -> Verification:
+        looked.append(day_)
+        found = verify_day(store, day_)
+        store.write(index, whole)  # another run publishes it meanwhile
+        return found
+
+    monkeypatch.setattr("sdoml_dagster.maintenance.verify.verify_day", look)
+    assert verify(day).damages == []
+    assert looked == [DAY, DAY]
+
+
+def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive: Archive) -> None:
+    before = day.files()
+    dry = prune_raw(day.store, last=DAY, dry_run=True, report=day.lines.append)
+    assert day.files() == before
+    assert day.lines[-1].startswith("2024-03-08: would drop 12 raw files, ")
+    real = prune_raw(day.store, last=DAY, dry_run=False, report=day.lines.append)
+    assert real == dry
+    assert {name for name in before if name not in day.files()} == {
+        name for name in before if name.endswith((".fits", ".jpg"))
+    }
+    assert verify(day).damages == [], "a pruned day is not a damaged one"
+    assert prune_raw(day.store, last=DAY, dry_run=False, report=day.lines.append) == []
+    with pytest.raises(MissingInputError, match="materialise the raw assets of 2024-03-08"):
+        day.process()
+    asked = len(archive.log.requests)
+    day.build()
+    assert len(archive.log.requests) - asked == 12
+    assert day.files() == before
+
+
+def test_days_that_still_need_their_raw_frames_keep_them(
+    day: Deployment, archive: Archive, deploy: Deploy
+) -> None:
+    def reason(deployment: Deployment) -> str:
+        (outcome,) = prune_raw(deployment.store, last=DAY, dry_run=False, report=print)
+        return str(outcome.kept_because)
+
+    assert prune_raw(day.store, last=date(2024, 3, 7), dry_run=False, report=print) == []
+    shard = day.folder / "shards/2024/sdoml-lite-2024-03-08.tar"
+    flip(shard)
+    assert "its SHA-256 is another" in reason(day)
+    shard.unlink()
+    assert "is not there" in reason(day)
+    day.pack()
+    before = len(list((day.folder / "raw").rglob("*.fits")))
+    fewer = day.settings.model_copy(update={"channels": ("AIA_0171", "HMI_M")})
+    whole, day.settings = day.settings, fewer
+    day.pack()
+    assert "its shard lacks 4 frames, such as AIA_1700 of 00:00" in reason(day)
+    assert len(list((day.folder / "raw").rglob("*.fits"))) == before
+    day.settings = whole
+    unpacked = deploy(archive)
+    unpacked.fetch()
+    assert reason(unpacked) == "it has no shard"
+    ledger = unpacked.folder / RAW / "hmi.parquet"
+    first, *others = RAW_LEDGER.decode(ledger.read_bytes())
+    ledger.write_bytes(RAW_LEDGER.encode([replace(first, status="outage", file=None), *others]))
+    assert reason(unpacked) == "it lacks 1 frame still to be fetched"
+    ledger.write_bytes(ledger.read_bytes()[:-9])
+    assert reason(unpacked).endswith("materialise raw_hmi of 2024-03-08 again")
+    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
+
+
+def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
+    materialize: Materialize, environment: dict[str, str], instance: dg.DagsterInstance
+) -> None:
+    from sdoml_dagster.definitions import build_defs
+    from sdoml_dagster.settings.model import Settings
+
+    assert materialize(*DAILY, "normalization_stats", day="2024-03-08").success
+    assert materialize("release").success
+    defs = build_defs(Settings.load())
+
+    def run(job: str, **config: Any) -> dg.ExecuteInProcessResult:
+        op = job.partition("_")[0]
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": {op: {"config": config}}},
+        )
+
+    store = Path(environment["SDOML_STORE"])
+    assert run("verify_store").success
+    assert run("prune_raw").success
+    assert list(store.rglob("*.fits")), "dry by default"
+    released = next(store.glob("releases/*/*.tar"))
+    flip(released)
+    assert not run("verify_store", mark=False).success
+    assert released.exists(), "looked at and left alone"
+    failed = run("verify_store")
+    assert not failed.success
+    assert not released.exists()
+    (event,) = failed.get_step_failure_events()
+    assert event.step_failure_data.user_failure_data is not None
+    said = str(event.step_failure_data.user_failure_data.description)
+    assert "release sdoml-lite" in said
+    assert "shards of 2024-03-08" in said, "a hard link shares the damage"
+    assert materialize("shards", day="2024-03-08").success
+    assert materialize("release").success
+    assert run("verify_store").success
+    assert run("prune_raw", dry_run=False).success
+    assert not list(store.rglob("*.fits"))
+    assert run("verify_store").success
+
+
+def test_a_store_with_nothing_in_it_is_not_called_intact(
+    environment: dict[str, str], instance: dg.DagsterInstance
+) -> None:
+    from sdoml_dagster.definitions import build_defs
+    from sdoml_dagster.settings.model import Settings
+
+    job = build_defs(Settings.load()).resolve_job_def("verify_store")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    (event,) = result.get_step_failure_events()
+    assert event.step_failure_data.user_failure_data is not None
+    said = str(event.step_failure_data.user_failure_data.description)
+    assert said.endswith(f"is SDOML_STORE={environment['SDOML_STORE']} right?")

@@ -1,0 +1,562 @@
+"""A day from raw frames to its shard, step by step, on frames of the built-in archive."""
+
+import io
+import tarfile
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.errors import (
+    DamagedFileError,
+    MissingInputError,
+    NormalizationError,
+    SettingError,
+    StoreError,
+)
+from sdoml_core.formats.index import decode_index
+from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_core.formats.sketch_file import decode_sketches
+from sdoml_core.normalization.constants import from_json
+from sdoml_core.normalization.transform import normalize
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.pipeline.day_sheet import day_sheet
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.pipeline.fit import fit_store
+from sdoml_dagster.pipeline.frozen_constants import (
+    current_normalization,
+    freeze,
+    refuse_unasked_fit,
+)
+from sdoml_dagster.pipeline.pack import pack_day
+from sdoml_dagster.pipeline.process import process_day
+from sdoml_dagster.pipeline.shard_sheet import shard_sheet
+from sdoml_dagster.previews import Panel, contact_sheet
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day_tables import read_frame_table, read_ledger
+from sdoml_dagster.store.frame_files import read_frame
+from sdoml_dagster.store.store import Store
+from sdoml_dagster.threads import ordered_map
+from sdoml_demo.server import Archive
+from tests.support.response_table import HAND_MADE
+
+DAY = date(2024, 3, 8)
+NEXT = date(2024, 3, 9)
+
+
+THE_171 = """\
+2020-11-19T19:00:00Z 10  171_THIN 171 2010-03-24T00:00:00Z 2014-05-01T12:00:00Z 0.0e0 0e+0 0.0e+0 0.4000 171.1
+2020-11-19T19:00:00Z 10  171_THIN 171 2014-05-01T12:00:00Z 2030-01-01T00:00:00Z 0.0e0 0e+0 0.0e+0 0.1000 171.1
+"""  # noqa: E501 - a row of such a table is as long as that
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    return Store(settings.store)
+
+
+@pytest.fixture
+def fetched(settings: Settings, store: Store, archive: Archive) -> Store:
+    fetch(settings, store, archive, DAY)
+    return store
+
+
+def fetch(settings: Settings, store: Store, archive: Archive, day: date) -> None:
+    for instrument, root in (("AIA", archive.aia_root), ("HMI", archive.hmi_root)):
+        with ArchiveClient([root]) as client:
+            fetch_day(
+                day,
+                instrument,  # type: ignore[arg-type]
+                settings=settings,
+                store=store,
+                client=client,
+                report=quiet,
+            )
+
+
+def process(settings: Settings, store: Store, day: date = DAY) -> None:
+    for instrument in INSTRUMENTS:
+        process_day(day, instrument, settings=settings, store=store, report=quiet)
+
+
+def fit(settings: Settings, store: Store) -> str:
+    return freeze(store, fit_store(settings, store).normalization, replace=True).version
+
+
+def pack(settings: Settings, store: Store, day: date = DAY) -> bytes:
+    pack_day(day, settings=settings, store=store, report=quiet)
+    return store.read(layout.shard(day))
+
+
+def member(tar: tarfile.TarFile, name: str) -> NDArray[np.floating]:
+    file = tar.extractfile(name)
+    assert file is not None
+    return np.load(io.BytesIO(file.read()), allow_pickle=False)
+
+
+def test_frames_tables_and_sketches_agree(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    for instrument in INSTRUMENTS:
+        rows = read_frame_table(fetched, DAY, instrument)
+        assert rows
+        sketches = decode_sketches(fetched.read(layout.sketches(DAY, instrument)))
+        for channel in settings.channels_of(instrument):
+            frames = np.load(
+                io.BytesIO(fetched.read(layout.processed_frames(DAY, channel))), allow_pickle=False
+            )
+            mine = [row for row in rows if row.channel == channel.name]
+            assert frames.shape == (len(mine), 64, 64)
+            assert frames.dtype == np.float32
+            assert [row.row for row in mine] == list(range(len(mine)))
+            assert sketches[channel.name].frames == len(mine)
+            assert sketches[channel.name].maximum == frames.max()
+            for row, frame in zip(mine, frames, strict=True):
+                assert row.mean == pytest.approx(frame.mean(dtype=np.float64))
+                assert np.array_equal(read_frame(fetched, DAY, row, resolution=64), frame)
+
+
+def test_thread_counts_do_not_change_a_byte(settings: Settings, fetched: Store) -> None:
+    outcomes = []
+    for threads in (1, 2, 5):
+        chosen = settings.model_copy(update={"threads": threads})
+        process(chosen, fetched)
+        fit(chosen, fetched)
+        pack(chosen, fetched)
+        paths = [path for path in fetched.find("") if not path.startswith("raw/")]
+        outcomes.append({path: fetched.read(path) for path in paths})
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len(outcomes[0]) == 11
+
+
+def test_frames_that_the_ledger_lacks_keep_their_reason(settings: Settings, fetched: Store) -> None:
+    ledger = read_ledger(fetched, DAY, "AIA")
+    assert ledger
+    lost = replace(
+        ledger[0], status="missing", file=None, bytes=None, sha256=None, reason="00:00 absent"
+    )
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([lost, *ledger[1:]]))
+    process(settings, fetched)
+    rows = read_frame_table(fetched, DAY, "AIA")
+    assert rows
+    (row,) = [row for row in rows if row.status != "ok"]
+    assert (row.slot, row.channel, row.row, row.reason) == (
+        lost.slot,
+        lost.channel,
+        None,
+        "00:00 absent",
+    )
+
+
+def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched: Store) -> None:
+    strict = settings.model_copy(update={"max_missing_fraction": 0.0})
+    ledger = read_ledger(fetched, DAY, "AIA")
+    assert ledger
+    # A frame with a hole passes at the default and is rejected where none is tolerated.
+    holed = _with_blank_cells(fetched, ledger[0].file or "")
+    changed = replace(ledger[0], sha256=holed, bytes=None)
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
+    process(strict, fetched)
+    rows = read_frame_table(fetched, DAY, "AIA")
+    assert rows
+    (rejected,) = [row for row in rows if row.status != "ok"]
+    assert rejected.status == "blank"
+    assert "hold no data" in (rejected.reason or "")
+    frames = np.load(
+        io.BytesIO(fetched.read(layout.processed_frames(DAY, CHANNELS[rejected.channel])))
+    )
+    assert len(frames) == 3
+
+
+@pytest.mark.parametrize(("tolerated", "status"), [(0.05, "blank"), (0.5, "ok")])
+def test_as_many_missing_pixels_as_the_setting_says_are_tolerated(
+    settings: Settings, fetched: Store, tolerated: float, status: str
+) -> None:
+    ledger = read_ledger(fetched, DAY, "AIA")
+    assert ledger
+    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 %
+    changed = replace(ledger[0], sha256=holed, bytes=None)
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
+    process(settings.model_copy(update={"max_missing_fraction": tolerated}), fetched)
+    row, *_ = read_frame_table(fetched, DAY, "AIA") or []
+    assert (row.slot, row.channel, row.status) == (changed.slot, changed.channel, status)
+
+
+def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
+    """Punch a hole into a raw frame and return the new file's SHA-256."""
+    from astropy.io import fits
+
+    path = f"{layout.raw_folder(DAY)}/{name}"
+    with fits.open(io.BytesIO(store.read(path)), output_verify="silentfix") as hdus:
+        header = {
+            key: hdus[1].header[key]
+            for key in ("DATE-OBS", "WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS", "CDELT1")
+        }
+        image = np.array(hdus[1].data, np.float32)
+    image[:4, :4] = np.nan
+    image[:rows] = np.nan
+    hdu = fits.PrimaryHDU(image, fits.Header(header))
+    sink = io.BytesIO()
+    hdu.writeto(sink)
+    store.write(path, sink.getvalue())
+    return store.sha256_and_size(path)[0]
+
+
+def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
+    settings: Settings, fetched: Store
+) -> None:
+    ledger = read_ledger(fetched, DAY, "HMI")
+    assert ledger
+    path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
+    fetched.write(path, fetched.read(path)[:-1])
+    with pytest.raises(DamagedFileError, match=r"is not what was fetched: materialise the raw"):
+        process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
+    fetched.delete(path)
+    with pytest.raises(MissingInputError, match=r"has gone: materialise the raw"):
+        process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
+
+
+def test_each_step_names_the_one_that_is_missing(settings: Settings, fetched: Store) -> None:
+    with pytest.raises(MissingInputError, match="raw_aia of 2024-03-09 is not in"):
+        process(settings, fetched, NEXT)
+    with pytest.raises(MissingInputError, match="no processed day"):
+        fit_store(settings, fetched)
+    process(settings, fetched)
+    with pytest.raises(MissingInputError, match="run fit_normalization first"):
+        pack(settings, fetched)
+    fit(settings, fetched)
+    with pytest.raises(MissingInputError, match="processed_aia of 2024-03-09 is not in"):
+        pack(settings, fetched, NEXT)
+
+
+def test_days_made_for_other_settings_are_not_taken_for_complete(
+    settings: Settings, fetched: Store
+) -> None:
+    finer = settings.model_copy(update={"cadence_minutes": 180})
+    others = "made for other settings: 8 of 16 frames are not in its table, such as AIA_0171 at 03"
+    with pytest.raises(MissingInputError, match=f"raw_aia of 2024-03-08 was {others}"):
+        process(finer, fetched)
+    process(settings, fetched)
+    fit(settings, fetched)
+    with pytest.raises(MissingInputError, match=f"processed_aia of 2024-03-08 was {others}"):
+        pack(finer, fetched)
+    wider = settings.model_copy(update={"channels": (*settings.channels, "AIA_0304")})
+    with pytest.raises(MissingInputError, match=r"4 of 12 frames .*, such as AIA_0304 at 00:00"):
+        pack(wider, fetched)
+    larger = settings.model_copy(update={"resolution": 128})
+    with pytest.raises(NormalizationError, match="not all of these days were processed at 128"):
+        fit_store(larger, fetched)
+    with pytest.raises(NormalizationError, match="is for 64 pixels, not 128"):
+        pack(larger, fetched)
+
+
+def test_an_index_never_lies_beside_a_shard_that_it_does_not_describe(
+    settings: Settings, fetched: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("killed between the two")
+
+    process(settings, fetched)
+    fit(settings, fetched)
+    before = pack(settings, fetched)
+    monkeypatch.setattr("sdoml_dagster.pipeline.pack.encode_index", fail)
+    with pytest.raises(StoreError):
+        pack(settings.model_copy(update={"dtype": "float16"}), fetched)
+    assert fetched.read(layout.shard(DAY)) != before
+    assert not fetched.exists(layout.shard_index(DAY))
+
+
+def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    pack(settings.model_copy(update={"cadence_minutes": 720}), fetched)
+    index = decode_index(fetched.read(layout.shard_index(DAY)))
+    assert {slot.hour for slot in index.table["slot"].to_pylist()} == {0, 12}
+
+
+def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(
+    settings: Settings, fetched: Store
+) -> None:
+    process(settings, fetched)
+    version = fit(settings, fetched)
+    shard = pack(settings, fetched)
+    index = decode_index(fetched.read(layout.shard_index(DAY)))
+    assert index.normalization_version == version
+    assert index.shard_bytes == len(shard)
+    constants = from_json(fetched.read(layout.CURRENT_NORMALIZATION))
+    rows = {(row.channel, row.slot): row for i in INSTRUMENTS for row in _rows(fetched, i)}
+    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
+        assert tar.getnames() == sorted(tar.getnames())
+        for entry in index.table.to_pylist():
+            pixels = member(tar, entry["member"])
+            row = rows[entry["channel"], entry["slot"]]
+            frame = read_frame(fetched, DAY, row, resolution=64)
+            transform = "linear" if entry["channel"] == "HMI_M" else "sqrt"
+            expected = normalize(
+                frame,
+                constants.constant(entry["channel"]),
+                np.empty_like(frame),
+                transform=transform,  # type: ignore[arg-type]
+            )
+            assert np.array_equal(pixels, expected)
+            assert 0 <= pixels.min() <= pixels.max() <= 1
+            assert entry["observed"] == row.observed
+            assert entry["constant"] == constants.constant(entry["channel"])
+    assert len(index.table) == 12
+
+
+def _rows(store: Store, instrument: str) -> list:  # type: ignore[type-arg]
+    return read_frame_table(store, DAY, instrument) or []  # type: ignore[arg-type]
+
+
+def test_half_precision_and_lower_case_are_settings(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    whole = pack(settings, fetched)
+    half = pack(settings.model_copy(update={"dtype": "float16", "member_case": "lower"}), fetched)
+    with tarfile.open(fileobj=io.BytesIO(half)) as tar:
+        name = "2024/03/08/0000.aia_0171.npy"
+        assert tar.getnames()[0] == name
+        pixels = member(tar, name)
+    assert pixels.dtype == np.float16
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        exact = member(tar, "2024/03/08/0000.AIA_0171.npy")
+    assert np.array_equal(pixels, exact.astype(np.float16))
+
+
+def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    path = fetched.local_path(layout.processed_frames(DAY, CHANNELS["AIA_1700"]))
+    assert path is not None
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match="materialise the processed assets of 2024-03-08"):
+        pack(settings, fetched)
+    assert not fetched.exists(layout.shard(DAY))
+    assert not fetched.exists(layout.shard_index(DAY))
+
+
+def test_a_shard_outlives_a_failed_attempt_to_make_it_anew(
+    settings: Settings, fetched: Store
+) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    shard = pack(settings, fetched)
+    index = fetched.read(layout.shard_index(DAY))
+    fetched.write(layout.processed_frames(DAY, CHANNELS["HMI_M"]), b"damaged")
+    with pytest.raises(DamagedFileError):
+        pack(settings, fetched)
+    assert fetched.read(layout.shard(DAY)) == shard
+    assert fetched.read(layout.shard_index(DAY)) == index
+
+
+def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
+    settings: Settings, fetched: Store, archive: Archive
+) -> None:
+    process(settings, fetched)
+    first = fit(settings, fetched)
+    fetch(settings, fetched, archive, NEXT)
+    process(settings, fetched, NEXT)
+    both = fit_store(settings, fetched).normalization
+    assert (both.days, both.first_day, both.last_day) == (2, DAY, NEXT)
+    assert both.version != first
+    assert freeze(fetched, both, replace=False).version == first
+    assert freeze(fetched, both, replace=True).version == both.version
+    current = current_normalization(fetched)
+    assert current is not None
+    assert current.version == both.version
+    assert fetched.exists(layout.normalization(first))
+
+
+def test_constants_that_another_run_has_just_fitted_are_taken(
+    settings: Settings, fetched: Store
+) -> None:
+    assert refuse_unasked_fit(fetched) is None
+    process(settings, fetched)
+    version = fit(settings, fetched)
+    pack(settings, fetched)
+    found = refuse_unasked_fit(fetched)
+    assert found is not None
+    assert found.version == version
+    fetched.delete(layout.CURRENT_NORMALIZATION)
+    with pytest.raises(MissingInputError, match="has gone, but there are shards: restore it"):
+        pack(settings, fetched)
+
+
+def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
+    process(settings, fetched)
+    alone = fit_store(settings, fetched).normalization
+    fetch(settings, fetched, archive, NEXT)
+    process(settings, fetched, NEXT)
+    assert fit_store(settings, fetched, last=DAY).normalization.version == alone.version
+    with pytest.raises(MissingInputError, match="from 2025-01-01"):
+        fit_store(settings, fetched, first=date(2025, 1, 1))
+    assert fit_store(settings, fetched).left_out == ()
+    fetched.delete(layout.sketches(NEXT, "HMI"))
+    in_part = fit_store(settings, fetched)
+    assert in_part.normalization.version == alone.version
+    assert in_part.left_out == (NEXT,)
+    assert fit_store(settings, fetched, last=DAY).left_out == ()
+
+
+def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched: Store) -> None:
+    process(settings, fetched)
+    alone = fit_store(settings, fetched)
+    fetched.write("processed/README.md", b"mine")
+    fetched.write("processed/notes/2024/x.txt", b"mine")
+    fetched.write("processed/2024/02/30/aia.sketch.arrow", b"of no day")
+    again = fit_store(settings, fetched)
+    assert again.normalization.version == alone.normalization.version
+    assert again.left_out == ()
+
+
+def test_a_ledger_without_the_radius_of_the_sun_is_named(
+    settings: Settings, fetched: Store
+) -> None:
+    first, *others = read_ledger(fetched, DAY, "HMI") or []
+    ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
+    fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
+    with pytest.raises(DamagedFileError, match="HMI ledger of 2024-03-08 lacks RSUN_OBS of 2024"):
+        process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
+
+
+@pytest.mark.parametrize("channels", [("AIA_0171",), ("HMI_M",)])
+def test_one_instrument_alone_is_an_ordinary_case(
+    settings: Settings, store: Store, archive: Archive, channels: tuple[str, ...]
+) -> None:
+    alone = settings.model_copy(update={"channels": channels})
+    fetch(alone, store, archive, DAY)
+    process(alone, store)
+    fit(alone, store)
+    with tarfile.open(fileobj=io.BytesIO(pack(alone, store))) as tar:
+        assert [name.split(".")[1] for name in tar.getnames()] == [channels[0]] * 4
+
+
+def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: Store) -> None:
+    nothing = settings.model_copy(update={"start": settings.start.replace(year=2030)})
+    for instrument in INSTRUMENTS:
+        store.write(layout.raw_ledger(DAY, instrument), RAW_LEDGER.encode([]))
+    process(nothing, store)
+    version = fit(nothing, store)
+    assert pack(nothing, store) == bytes(10240)
+    index = decode_index(store.read(layout.shard_index(DAY)))
+    assert (len(index.table), index.normalization_version) == (0, version)
+    channels = [CHANNELS[name] for name in nothing.channels]
+    assert shard_sheet(store, DAY, index, channels, tile=64) is None, "there is nothing to show"
+    assert day_sheet(store, DAY, channels, settings=nothing, tile=64) is None
+
+
+def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
+    settings: Settings, fetched: Store, tmp_path: Path
+) -> None:
+    process(settings, fetched)
+    before = _rows(fetched, "AIA")
+    table = tmp_path / "double.csv"
+    table.write_text("date,171,1700\n2024-01-01,2.0,2.0\n")
+    process(settings.model_copy(update={"degradation_table": str(table)}), fetched)
+    after = _rows(fetched, "AIA")
+    assert before[0].degradation_table.startswith("V9 (")
+    assert before[0].degradation_table.endswith("frozen after 2020-06-02")
+    assert after[0].degradation_table.startswith("double (")
+    assert after[0].mean == pytest.approx(before[0].mean * before[0].degradation / 2, rel=1e-5)
+    other = settings.model_copy(update={"degradation_table": str(Path(__file__))})
+    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=.*: degradation table: "):
+        process(other, fetched)
+    process_day(DAY, "HMI", settings=other, store=fetched, report=quiet)
+    absent = settings.model_copy(update={"degradation_table": "absent.csv"})
+    with pytest.raises(SettingError, match=r"SDOML_DEGRADATION_TABLE=absent\.csv"):
+        process(absent, fetched)
+
+
+def test_a_response_table_of_the_instrument_team_is_read_as_it_is(
+    settings: Settings, fetched: Store, tmp_path: Path
+) -> None:
+    process(settings, fetched)
+    before = _rows(fetched, "AIA")
+    table = tmp_path / "aia_V10_response_table.txt"
+    table.write_text(HAND_MADE.replace(" 1600   1600 ", " 1700   1700 ") + THE_171)
+    process(settings.model_copy(update={"degradation_table": str(table)}), fetched)
+    after = _rows(fetched, "AIA")
+    factors = {row.channel: row.degradation for row in after}
+    assert factors == {"AIA_0171": pytest.approx(0.25), "AIA_1700": pytest.approx(0.5)}
+    assert after[0].degradation_table.startswith("V10 (")
+    assert after[0].mean == pytest.approx(before[0].mean * before[0].degradation / 0.25, rel=1e-5)
+
+
+def test_the_sheet_of_a_day_says_which_channels_it_lacks_and_why(
+    settings: Settings, fetched: Store
+) -> None:
+    ledger = [
+        replace(row, status="missing", file=None, sha256=None, reason="404")
+        if row.channel == "AIA_1700"
+        else row
+        for row in read_ledger(fetched, DAY, "AIA") or []
+    ]
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode(ledger))
+    process(settings, fetched)
+    channels = [CHANNELS[name] for name in ("AIA_0171", "AIA_1700", "AIA_0304")]
+    sheet = day_sheet(fetched, DAY, channels, settings=settings, tile=128)
+    assert sheet is not None
+    (noon,) = [r for r in _rows(fetched, "AIA") if r.channel == "AIA_0171" and r.slot.hour == 12]
+    expected = contact_sheet(
+        [
+            Panel("AIA_0171", read_frame(fetched, DAY, noon, resolution=64), noon.observed),
+            Panel("AIA_1700", None, reason="missing: 404"),
+            Panel("AIA_0304", None, reason="not processed"),
+        ],
+        title="SDOML-lite",
+        subtitle="2024-03-08 12:00 UTC",
+        tile=128,
+    )
+    assert sheet.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 6)])
+def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahead: int) -> None:
+    started: list[int] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        return number * number
+
+    results = ordered_map(work, range(100), threads=threads, name="test")
+    for expected in range(100):
+        assert next(results) == expected**2
+        assert len(started) <= expected + 1 + ahead
+    assert list(results) == []
+
+
+def test_ordered_map_does_without_what_only_glibc_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+
+    def open_library(name: None) -> object:
+        asked.append(name)
+        return object()
+
+    monkeypatch.setattr("sdoml_dagster.threads.ctypes.CDLL", open_library)
+    assert list(ordered_map(abs, [-1, 2], threads=2, name="test")) == [1, 2]
+    assert asked == [None]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ordered_map_stops_at_the_first_error(threads: int) -> None:
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 5:
+            raise DamagedFileError("five")
+        done.append(number)
+
+    with pytest.raises(DamagedFileError, match="five"):
+        list(ordered_map(work, range(1000), threads=threads, name="test"))
+    assert len(done) < 20

@@ -1,0 +1,678 @@
+"""Releases, made by Dagster from small synthetic days and read by everything that reads them."""
+
+import dataclasses
+import gc
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.errors import (
+    DamagedFileError,
+    DatasetError,
+    MissingInputError,
+    NormalizationError,
+    SettingError,
+)
+from sdoml_core.formats.index import decode_index, encode_index
+from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.formats.sketch_file import encode_sketches
+from sdoml_core.loader import SDOMLlite
+from sdoml_core.normalization.sketch import Sketch, merge
+from sdoml_core.normalization.transform import denormalize
+from sdoml_core.slots import day_slots
+from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.assets.release import build_release_asset
+from sdoml_dagster.formatting import percent, size_category, size_text
+from sdoml_dagster.pipeline.fit import fit_store
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.pipeline.pack import pack_day
+from sdoml_dagster.release import build as publish
+from sdoml_dagster.release.build import Release, ReleaseRequest
+from sdoml_dagster.release.inputs import day_list
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+FIRST = date(2024, 3, 1)
+NAMES = ("AIA_0171", "AIA_0193", "HMI_M")
+SIDE = 64
+
+
+def settings_for(folder: Path, **changes: Any) -> Settings:
+    given: dict[str, Any] = {
+        "store": str(folder),
+        "start": "2024-03-01",
+        "end": "2025-03-01",
+        "cadence_minutes": 180,
+        "channels": NAMES,
+        "resolution": SIDE,
+        "threads": 2,
+        "aia_roots": ["https://reader:secret@archive.example/aia?key=1"],
+        "run_retries": 0,
+    }
+    return Settings.load(**given | changes)
+
+
+def pixels(slot: datetime, channel: str) -> NDArray[np.float32]:
+    """A disk with texture, the same for the same slot and channel; HMI in [0, 1]."""
+    rng = np.random.default_rng([int(slot.timestamp()) // 60, list(CHANNELS).index(channel)])
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    disk = np.hypot(x, y) < 0.397 * SIDE
+    frame = rng.random((SIDE, SIDE)) * (disk + 0.05)
+    return (frame if channel == "HMI_M" else frame * 400).astype(np.float32)
+
+
+def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
+    """171 Å has none at 06:00; 193 Å is of bad quality at 09:00; HMI is blank at 21:00."""
+    losses = {
+        ("AIA_0171", 6): ("missing", "404"),
+        ("AIA_0193", 9): ("quality", "eclipse"),
+        ("HMI_M", 21): ("blank", "black"),
+    }
+    return losses.get((channel, slot.hour), ("ok", None))
+
+
+def write_processed(store: Store, day: date, settings: Settings, *, whole: bool = False) -> None:
+    """What processing would have left of a day."""
+    for instrument in INSTRUMENTS:
+        rows: list[FrameRow] = []
+        sketches: dict[str, Sketch] = {}
+        for channel in settings.channels_of(instrument):
+            frames: list[NDArray[np.float32]] = []
+            for slot in day_slots(day, cadence_minutes=settings.cadence_minutes):
+                status, reason = ("ok", None) if whole else fate(slot, channel.name)
+                row = FrameRow(slot, channel.name, status, reason=reason)  # type: ignore[arg-type]
+                if status == "ok":
+                    frame = pixels(slot, channel.name)
+                    row = dataclasses.replace(
+                        row,
+                        row=len(frames),
+                        observed=slot + timedelta(seconds=4.84),
+                        rsun_obs=965.0,
+                        crc32=zlib.crc32(frame.data),
+                        degradation_table="V9 (0123456789ab), frozen after 2020-06-02"
+                        if instrument == "AIA"
+                        else None,
+                    )
+                    frames.append(frame)
+                rows.append(row)
+            data = io.BytesIO()
+            np.save(data, np.array(frames, np.float32).reshape(-1, SIDE, SIDE))
+            store.write(layout.processed_frames(day, channel), data.getvalue())
+            sketches[channel.name] = merge(Sketch.of(frame) for frame in frames)
+        store.write(layout.sketches(day, instrument), encode_sketches(sketches))
+        store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows))
+
+
+def build(folder: Path, days: Sequence[int], **changes: Any) -> Settings:
+    """A store with the shards of some days, counted from the first."""
+    settings = settings_for(folder, **changes)
+    store = Store(str(folder))
+    for number in days:
+        write_processed(store, FIRST + timedelta(days=number), settings)
+    freeze(store, fit_store(settings, store).normalization, replace=True)
+    for number in days:
+        pack_day(FIRST + timedelta(days=number), settings=settings, store=store, report=print)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with ten days of eleven: one was never built."""
+    folder = tmp_path_factory.mktemp("origin")
+    build(folder, [0, 1, 2, 3, 5, 6, 7, 8, 9, 10])
+    return folder
+
+
+@pytest.fixture
+def stored(origin: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be harmed."""
+    shutil.copytree(origin, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def make(folder: Path, settings: Settings | None = None, **request: Any) -> Release:
+    settings = settings or settings_for(folder)
+    return publish.publish(
+        ReleaseRequest(**request), settings=settings, store=Store(str(folder)), report=print
+    )
+
+
+def materialize(folder: Path, **config: Any) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [build_release_asset(settings_for(folder))],
+        resources={"store": StoreResource(url=str(folder))},
+        run_config={"ops": {"release": {"config": config}}} if config else None,
+        raise_on_error=False,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node("release")
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+@pytest.fixture(scope="session")
+def released(origin: Path) -> Path:
+    """The release with all its defaults, made by Dagster."""
+    result = materialize(origin)
+    assert result.success
+    return origin / "releases/sdoml-lite"
+
+
+def test_shards_are_numbered_hard_links(origin: Path, released: Path) -> None:
+    tars = sorted(path.name for path in released.glob("*.tar"))
+    assert tars == [f"sdoml-lite-{number:02d}.tar" for number in range(1, 11)]
+    assert (released / "sdoml-lite-05.tar").samefile(
+        origin / "shards/2024/sdoml-lite-2024-03-06.tar"
+    )
+    others = {path.name for path in released.iterdir()} - set(tars)
+    assert others == {
+        "README.md",
+        "SHA256SUMS",
+        "contact_sheet.png",
+        "coverage.parquet",
+        "index.parquet",
+        "normalization.json",
+    }
+
+
+def test_sha256sum_verifies_every_file(released: Path) -> None:
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=released, capture_output=True, text=True, check=True
+    )
+    verified = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    assert verified == {path.name for path in released.iterdir()} - {"SHA256SUMS"}
+
+
+def test_metadata_tells_what_was_released(stored: Path) -> None:
+    result = materialize(stored, name="spring", last_day="2024-03-03")
+    told = metadata(result)
+    assert (told["shards"], told["samples"], told["complete_samples"]) == (3, 24, 15)
+    assert told["release"].endswith("releases/spring")
+    current = json.loads((stored / "normalization/current.json").read_bytes())
+    assert told["normalization_version"] == current["version"]
+    assert told["coverage"].startswith("![coverage by day](data:image/webp;base64,")
+    assert told["card"] == (stored / "releases/spring/README.md").read_text()
+    (event,) = result.asset_materializations_for_node("release")
+    sums = (stored / "releases/spring/SHA256SUMS").read_bytes()
+    assert event.tags["dagster/data_version"] == hashlib.sha256(sums).hexdigest()
+    assert told["size_MiB"] > 0
+
+
+def test_sdomllite_reads_it(released: Path) -> None:
+    dataset = SDOMLlite(released, channels=NAMES, units="dn")
+    assert len(dataset) == 50
+    image, time = dataset["2024-03-06T12:00:00"]
+    assert time == "2024-03-06T12:00:00"
+    slot = datetime(2024, 3, 6, 12, tzinfo=UTC)
+    constant = json.loads((released / "normalization.json").read_bytes())["channels"]
+    for number, name in enumerate(NAMES[:2]):
+        expected = np.minimum(pixels(slot, name), constant[name]["constant"])
+        np.testing.assert_allclose(image[number], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_plain_webdataset_reads_it(released: Path) -> None:
+    urls = f"{released}/sdoml-lite-{{01..10}}.tar"
+    samples = streamed(urls)
+    assert len(samples) == 80
+    assert samples[0]["__key__"] == "2024/03/01/0000"
+    assert samples[0]["aia_0193.npy"].shape == (SIDE, SIDE)
+    assert "aia_0171.npy" not in samples[2]
+
+
+def streamed(urls: str) -> list[dict[str, Any]]:
+    """Samples by webdataset, which leaves closing its last file to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+        gc.collect()
+    return samples
+
+
+def hf_dataset(*args: Any, **options: Any) -> Iterator[Any]:
+    """Samples by Hugging Face datasets, without its network and its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        datasets = pytest.importorskip("datasets")
+        yield from datasets.load_dataset(*args, split="train", streaming=True, **options)
+
+
+def test_hugging_face_reads_a_release_of_complete_samples(stored: Path) -> None:
+    make(stored, name="whole", complete_only=True)
+    folder = stored / "releases/whole"
+    by_files = list(hf_dataset("webdataset", data_files=f"{folder}/*.tar"))
+    by_card = list(hf_dataset(str(folder)))
+    for samples in (by_files, by_card):
+        assert len(samples) == 50
+        assert {"AIA_0171.npy", "AIA_0193.npy", "HMI_M.npy"} <= samples[0].keys()
+        assert np.asarray(samples[0]["HMI_M.npy"]).shape == (SIDE, SIDE)
+
+
+def test_tarfile_and_numpy_read_it(released: Path) -> None:
+    with tarfile.open(released / "sdoml-lite-01.tar") as tar:
+        member = tar.extractfile("2024/03/01/1200.AIA_0193.npy")
+        assert member is not None
+        frame = np.load(io.BytesIO(member.read()))
+    constants = json.loads((released / "normalization.json").read_bytes())["channels"]
+    constant = constants["AIA_0193"]["constant"]
+    expected = np.minimum(pixels(datetime(2024, 3, 1, 12, tzinfo=UTC), "AIA_0193"), constant)
+    np.testing.assert_allclose(
+        denormalize(frame, constant, np.empty_like(frame, np.float32)),
+        expected,
+        rtol=1e-5,
+        atol=1e-4,
+    )
+
+
+def test_coverage_accounts_for_every_expected_frame(released: Path) -> None:
+    rows = pq.read_table(released / "coverage.parquet").to_pylist()
+    assert len(rows) == 11 * 3
+    outcomes = [name for name in rows[0] if name not in {"day", "channel", "expected"}]
+    assert all(row["expected"] == sum(row[name] for name in outcomes) == 8 for row in rows)
+    found = {(row["day"], row["channel"]): row for row in rows}
+    assert found[FIRST, "AIA_0171"]["missing"] == found[FIRST, "AIA_0193"]["quality"] == 1
+    assert found[FIRST, "HMI_M"]["blank"] == 1
+    assert found[date(2024, 3, 5), "HMI_M"]["not_built"] == 8
+
+
+def test_coverage_says_what_it_cannot_know_where_frame_tables_have_gone(stored: Path) -> None:
+    shutil.rmtree(stored / "processed")
+    counts = make(stored).coverage.by_channel()
+    assert counts["HMI_M"]["ok"] == 70
+    assert counts["HMI_M"]["unexplained"] == 10
+    assert counts["HMI_M"]["not_built"] == 8
+
+
+def test_card_states_the_facts(released: Path) -> None:
+    card = (released / "README.md").read_text()
+    _, block, body = card.split("---\n", 2)
+    hub = yaml.safe_load(block)
+    assert hub["license"] == "cc0-1.0"
+    assert hub["size_categories"] == ["n<1K"]
+    assert hub["configs"][0]["data_files"] == [{"split": "train", "path": "*.tar"}]
+    assert {"sdo", "aia", "hmi", "webdataset"} <= set(hub["tags"])
+    for fact in (
+        "AIA_0171, AIA_0193, HMI_M",
+        "2024-03-01 00:00 to 2024-03-11 21:00 UTC",
+        "180 minutes",
+        "64×64 float32",
+        "| 80; 50 have all of them",
+        "not built, 1 of 11: 2024-03-05.",
+        "<https://archive.example/aia>",
+        "<http://jsoc.stanford.edu/data/hmi/images>",
+        "V9 (0123456789ab), frozen after 2020-06-02",
+        "Courtesy of NASA/SDO and the AIA and HMI science teams",
+        "sdoml-lite-{01..10}.tar",
+    ):
+        assert fact in body, fact
+    assert "secret" not in card
+    for name, channel in json.loads((released / "normalization.json").read_bytes())[
+        "channels"
+    ].items():
+        assert f"| `{name}` |" in body
+        assert f"| {channel['constant']:.6g} |" in body
+
+
+def test_code_in_the_card_runs(released: Path) -> None:
+    # Among its first samples is one without 171 Å, on which Hugging Face's builder fails.
+    assert run_snippets(released) == 3
+    assert "Hugging Face's builder wants the same members" in (released / "README.md").read_text()
+
+
+def test_code_in_the_card_runs_where_samples_lack_channels_later_on(tmp_path: Path) -> None:
+    settings = build(tmp_path, [0], cadence_minutes=60)
+    make(tmp_path, settings)
+    folder = tmp_path / "releases/sdoml-lite"
+    assert run_snippets(folder) == 4
+    assert "A channel that a sample lacks is `None` there." in (folder / "README.md").read_text()
+    samples = list(hf_dataset("webdataset", data_files=f"{folder}/*.tar"))
+    assert [n for n, sample in enumerate(samples) if sample["AIA_0171.npy"] is None] == [6]
+
+
+def run_snippets(release: Path) -> int:
+    """Run the code of a release's card; how many pieces there were."""
+    blocks = (release / "README.md").read_text().split("```python\n")[1:]
+    for block in blocks:
+        code = block.split("```")[0].replace('"sdoml-lite', f'"{release}')
+        scope: dict[str, Any] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of webdataset and datasets, as above
+            exec(code, scope)
+        value = scope.get("frame", scope.get("image", scope.get("sample")))
+        assert value is not None
+    return len(blocks)
+
+
+def test_contact_sheet_shows_a_complete_sample(released: Path) -> None:
+    with Image.open(released / "contact_sheet.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
+
+
+def test_a_year_is_padded_to_three_digits(tmp_path: Path) -> None:
+    """365 days of one frame each, written by hand: only linking and numbering are at stake."""
+    settings = build(tmp_path, [0], channels=("AIA_0193",), cadence_minutes=1440)
+    first = tmp_path / "shards/2024/sdoml-lite-2024-03-01.tar"
+    index = decode_index(first.with_suffix(".parquet").read_bytes())
+    for number in range(1, 365):
+        day = FIRST + timedelta(days=number)
+        write_shifted_day(tmp_path, first.read_bytes(), index, day)
+    done = make(tmp_path, settings)
+    assert done.card.shards[0] == "sdoml-lite-001.tar"
+    assert done.card.shards[-1] == "sdoml-lite-365.tar"
+    assert done.card.samples == 365
+    assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=["AIA_0193"])) == 365
+
+
+def write_shifted_day(folder: Path, shard: bytes, index: Any, day: date) -> None:
+    """The shard of the first day under another date, header checksum and all."""
+    old, new = b"2024/03/01/0000", f"{day:%Y/%m/%d}/0000".encode()
+    header = bytearray(shard[:512].replace(old, new))
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    data = bytes(header) + shard[512:]
+    row = index.table.to_pylist()[0]
+    row["slot"] = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    row["member"] = row["member"].replace(old.decode(), new.decode())
+    path = folder / layout.shard(day)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    encoded = encode_index(
+        type(index.table).from_pylist([row], schema=index.table.schema),
+        shard=layout.shard(day).removeprefix("shards/"),
+        shard_bytes=len(data),
+        shard_sha256=hashlib.sha256(data).hexdigest(),
+        normalization_version=index.normalization_version,
+    )
+    path.with_suffix(".parquet").write_bytes(encoded)
+
+
+def test_several_days_per_shard_hold_the_same_frames(stored: Path, released: Path) -> None:
+    done = make(stored, name="weekly", prefix="week", days_per_shard=7)
+    folder = stored / "releases/weekly"
+    assert sorted(path.name for path in folder.glob("*.tar")) == ["week-1.tar", "week-2.tar"]
+    assert done.card.samples == 80
+    daily, weekly = (SDOMLlite(path, channels=NAMES, verify=True) for path in (released, folder))
+    assert len(daily) == len(weekly) == 50
+    for number in (0, 24, 49):
+        assert daily[number][1] == weekly[number][1]
+        assert bool((daily[number][0] == weekly[number][0]).all())
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    with tarfile.open(folder / "week-2.tar") as tar:
+        assert tar.getnames()[0] == "2024/03/09/0000.AIA_0171.npy"
+
+
+def test_complete_only_gives_every_sample_the_same_members(stored: Path) -> None:
+    done = make(stored, complete_only=True)
+    assert (done.card.samples, done.card.complete) == (50, 50)
+    urls = f"{stored}/releases/sdoml-lite/sdoml-lite-{{01..10}}.tar"
+    samples = streamed(urls)
+    members = {tuple(key for key in sample if key.endswith("npy")) for sample in samples}
+    assert members == {("aia_0171.npy", "aia_0193.npy", "hmi_m.npy")}
+    assert done.coverage.by_channel()["HMI_M"]["incomplete"] == 20
+    assert "Only samples with every channel were kept" in done.card.markdown()
+
+
+@pytest.mark.parametrize("request_", [{}, {"complete_only": True, "days_per_shard": 3}])
+def test_a_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str, Any]) -> None:
+    make(stored, **request_)
+    before = contents(stored / "releases/sdoml-lite")
+    make(stored, settings_for(stored, threads=1), **request_)
+    assert contents(stored / "releases/sdoml-lite") == before
+
+
+@pytest.mark.parametrize("stop", range(1, 13, 2))
+def test_killed_at_any_write_it_does_not_look_whole_and_a_second_run_mends_it(
+    stored: Path, released: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    make(stored)
+    folder = stored / "releases/sdoml-lite"
+    (folder / ".sdoml-lite-01.tar.0.partial").write_bytes(b"left by a killed run")
+    left = stop
+
+    def counted(method: str) -> Any:
+        original = getattr(Store, method)
+
+        def call(self: Store, *args: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return original(self, *args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for method in ("write", "link_or_copy"):
+            patch.setattr(Store, method, counted(method))
+        with pytest.raises(KeyboardInterrupt):
+            make(stored)
+    assert not (folder / "SHA256SUMS").exists()
+    assert not (folder / "index.parquet").exists()
+    with pytest.raises(DatasetError, match=r"a release that is not finished.* make it again"):
+        SDOMLlite(folder, channels=NAMES)
+    make(stored)
+    assert contents(folder) == contents(released)
+
+
+def test_shards_of_a_former_larger_release_go(stored: Path) -> None:
+    make(stored)
+    (stored / "releases/sdoml-lite/notes.txt").write_text("mine")
+    make(stored, last_day=date(2024, 3, 2), prefix="small")
+    folder = stored / "releases/sdoml-lite"
+    assert sorted(path.name for path in folder.glob("*.tar")) == ["small-1.tar", "small-2.tar"]
+    assert (folder / "notes.txt").exists()
+    assert len(SDOMLlite(folder, channels=NAMES)) == 10
+
+
+def test_a_release_keeps_its_bytes_when_a_day_is_packed_anew(stored: Path) -> None:
+    make(stored)
+    folder = stored / "releases/sdoml-lite"
+    before = contents(folder)
+    store, settings = Store(str(stored)), settings_for(stored)
+    write_processed(store, FIRST, settings, whole=True)
+    pack_day(FIRST, settings=settings, store=store, report=print)
+    assert contents(folder) == before
+    make(stored)
+    assert contents(folder) != before
+
+
+def test_asked_days_that_were_not_built_are_listed(stored: Path) -> None:
+    done = make(stored, first_day=date(2024, 2, 1), last_day=date(2024, 3, 14))
+    listed = "not built, 4 of 14: 2024-03-05, 2024-03-12 … 2024-03-14."
+    assert listed in done.card.markdown()
+
+
+def test_mixed_normalisations_are_refused_with_days_and_remedy(stored: Path) -> None:
+    make(stored)
+    settings, store = settings_for(stored, normalization="max"), Store(str(stored))
+    old = json.loads((stored / "normalization/current.json").read_bytes())["version"]
+    new = freeze(store, fit_store(settings, store).normalization, replace=True).version
+    pack_day(date(2024, 3, 3), settings=settings, store=store, report=print)
+    with pytest.raises(NormalizationError) as caught:
+        make(stored)
+    message = str(caught.value)
+    assert f"{new}: 2024-03-03" in message
+    assert f"{old}: 2024-03-01 … 2024-03-02, 2024-03-04, 2024-03-06 … 2024-03-11" in message
+    assert "Materialise shards of 2024-03-01 … 2024-03-02, 2024-03-04" in message
+    # Refused before the release that is there was touched.
+    assert (stored / "releases/sdoml-lite/index.parquet").exists()
+
+
+def test_mixed_pixel_types_are_refused(stored: Path) -> None:
+    settings, store = settings_for(stored, dtype="float16"), Store(str(stored))
+    pack_day(date(2024, 3, 3), settings=settings, store=store, report=print)
+    with pytest.raises(DamagedFileError, match=r"float16 at 64×: 2024-03-03"):
+        make(stored)
+
+
+def test_a_shard_without_its_index_is_refused(stored: Path) -> None:
+    (stored / "shards/2024/sdoml-lite-2024-03-02.parquet").unlink()
+    with pytest.raises(MissingInputError, match=r"2024-03-02 is not in .*run build_shards"):
+        make(stored)
+
+
+def test_files_of_other_names_among_the_shards_are_no_days(stored: Path, released: Path) -> None:
+    (stored / "shards/2024/README.md").write_text("mine")
+    (stored / "shards/2024/other-2024-03-05.tar").write_bytes(b"")
+    make(stored)
+    assert contents(stored / "releases/sdoml-lite") == contents(released)
+
+
+def test_a_damaged_index_is_named_before_anything_is_touched(stored: Path) -> None:
+    make(stored)
+    path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        DamagedFileError, match=rf"^{path} is damaged, materialise shards of 2024-03-02 again: "
+    ):
+        make(stored)
+    assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
+
+
+def test_a_shard_of_another_size_is_refused_before_anything_is_touched(stored: Path) -> None:
+    make(stored)
+    path = stored / "shards/2024/sdoml-lite-2024-03-02.tar"
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[:-512])
+    with pytest.raises(DamagedFileError, match="materialise shards of 2024-03-02 again"):
+        make(stored)
+    assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
+
+
+@pytest.mark.parametrize("days_per_shard", [1, 4])
+@pytest.mark.parametrize("day", ["2024-03-06", "2024-03-07"])
+def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int, day: str) -> None:
+    path = stored / f"shards/2024/sdoml-lite-{day}.tar"
+    data = bytearray(path.read_bytes())
+    data[4096] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match=f"materialise shards of {day} again"):
+        make(stored, days_per_shard=days_per_shard)
+    assert not (stored / "releases/sdoml-lite/index.parquet").exists()
+    assert not (stored / "releases/sdoml-lite/SHA256SUMS").exists()
+
+
+def test_a_range_without_shards_is_refused(stored: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"no shard from 2024-05-01 to the last"):
+        make(stored, first_day=date(2024, 5, 1))
+    result = materialize(stored, first_day="2024-05-01")
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "run build_shards first" in str(failure.event_specific_data)
+
+
+def test_a_range_without_complete_samples_is_refused(stored: Path) -> None:
+    settings = settings_for(stored, channels=(*NAMES, "AIA_0304"))
+    with pytest.raises(MissingInputError, match=r"no sample with every channel; .*AIA_0304 0"):
+        make(stored, settings, complete_only=True)
+
+
+def test_constants_that_have_gone_are_missed(stored: Path) -> None:
+    for path in (stored / "normalization").iterdir():
+        path.unlink()
+    with pytest.raises(MissingInputError, match="has gone, by which the shards were normalised"):
+        make(stored)
+
+
+def test_constants_of_another_version_than_their_name_are_refused(stored: Path) -> None:
+    version = json.loads((stored / "normalization/current.json").read_bytes())["version"]
+    other = fit_store(settings_for(stored, normalization="max"), Store(str(stored))).normalization
+    path = stored / f"normalization/{version}.json"
+    path.write_bytes(other.to_json())
+    with pytest.raises(DamagedFileError, match=rf"^{path} holds version {other.version}$"):
+        make(stored)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"name": "../elsewhere"}, "'../elsewhere' cannot name a release"),
+        ({"name": "2024/a"}, "cannot name a release"),
+        ({"prefix": "a b"}, "'a b' cannot name a release"),
+        ({"days_per_shard": 0}, "days_per_shard=0 must be 1 or more"),
+        (
+            {"first_day": date(2024, 3, 2), "last_day": date(2024, 3, 1)},
+            "first_day 2024-03-02 is after last_day 2024-03-01",
+        ),
+    ],
+)
+def test_bad_requests_are_one_line(request_: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        ReleaseRequest(**request_)
+
+
+def test_days_without_a_frame_have_no_shard(stored: Path) -> None:
+    store, settings = Store(str(stored)), settings_for(stored)
+    for instrument in INSTRUMENTS:
+        path = layout.frame_table(FIRST, instrument)
+        rows = FRAME_TABLE.decode(store.read(path))
+        lost = [dataclasses.replace(row, status="outage", row=None) for row in rows]
+        store.write(path, FRAME_TABLE.encode(lost))
+    pack_day(FIRST, settings=settings, store=store, report=print)
+    done = make(stored)
+    assert len(done.card.shards) == 9
+    assert done.card.shards[0] == "sdoml-lite-1.tar"
+    assert done.coverage.by_day()[FIRST] == 0
+    assert done.coverage.by_channel()["AIA_0193"]["outage"] == 8
+
+
+def test_lower_case_float16_shards_make_a_release_too(tmp_path: Path) -> None:
+    settings = build(tmp_path, [0, 1], dtype="float16", member_case="lower")
+    done = make(tmp_path, settings, complete_only=True)
+    assert "2024/03/01/0000.aia_0171.npy" in done.card.markdown()
+    assert "64×64 float16" in done.card.markdown()
+    assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=NAMES)) == 10
+
+
+def test_card_of_one_instrument_does_not_speak_of_the_other(tmp_path: Path) -> None:
+    card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card.markdown()
+    text = card.split("## Licence")[0].replace("on the grid of AIA", "")
+    assert "AIA" not in text.replace("- aia", "")
+    assert "https://archive.example" not in card
+    assert "sdoml-lite-1.tar" in card
+
+
+def test_words_of_the_card() -> None:
+    assert [size_category(n) for n in (1, 999, 1000, 10_000, 99_999, 560_640)] == [
+        "n<1K",
+        "n<1K",
+        "1K<n<10K",
+        "10K<n<100K",
+        "10K<n<100K",
+        "100K<n<1M",
+    ]
+    assert percent(99_999, 100_000) == "99.99 %"
+    assert percent(8, 8) == "100 %"
+    assert percent(0, 0) == "–"
+    assert size_text(1536) == "1.5 KiB"
+    assert size_text(397 << 30) == "397 GiB"
+    assert public("https://user:word@host:81/path?token=1") == "https://host:81/path"
+    odd = [FIRST + timedelta(days=2 * number) for number in range(15)]
+    assert day_list(odd).endswith("2024-03-23 and 3 more runs of days")

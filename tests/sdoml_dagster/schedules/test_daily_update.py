@@ -1,0 +1,264 @@
+"""The daily schedule, ticked by the scheduler's own code over the real module.
+
+What is simulated is the clock alone: the scheduler daemon's iteration runs at given times, its
+code location in a process of its own, and the runs that it queues are executed for real.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.execution.api import execute_run
+from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster._scheduler.scheduler import launch_scheduled_runs
+
+from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.schedules.daily_update import days_due, is_complete
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.store import Store
+from sdoml_demo.faults import FaultPlan
+from sdoml_demo.server import Archive
+from tests.support.deployment import Days
+from tests.support.runs import DAILY, Materialize
+
+MODULE = "sdoml_dagster.definitions"
+TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)  # lag 8, look-back 3: 10, 11 and 12 March
+WINDOW = ["2024-03-10", "2024-03-11", "2024-03-12"]
+
+
+@pytest.fixture
+def window(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDOML_LOOKBACK_DAYS", "3")
+    monkeypatch.setenv("SDOML_MISSING_RECHECK_HOURS", "0")
+    monkeypatch.setenv("SDOML_RUN_RETRIES", "0")
+    monkeypatch.setenv("SDOML_ATTEMPTS", "1")
+
+
+@pytest.fixture
+def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator["Clockwork"]:
+    target = ModuleTarget(MODULE, attribute=None, working_directory=None, location_name=None)
+    with create_test_daemon_workspace_context(target, instance) as workspace:
+        yield Clockwork(workspace, instance)
+        registry = workspace._grpc_server_registry  # type: ignore[attr-defined]
+    registry.wait_for_processes()  # else their Popen objects complain
+
+
+class Clockwork:
+    """A scheduler whose time is set by hand."""
+
+    def __init__(self, workspace: object, instance: dg.DagsterInstance) -> None:
+        self._workspace = workspace
+        self.instance = instance
+        self._times: dict[str, object] = {}
+        location = next(iter(workspace.create_request_context().code_locations))  # type: ignore[attr-defined]
+        repository = next(iter(location.get_repositories().values()))
+        self.schedule = repository.get_schedule("daily_update_schedule")
+        with freeze_time(TICK - timedelta(minutes=1)):
+            instance.start_schedule(self.schedule)
+
+    def tick(self, time: datetime) -> list[str]:
+        """Days that are asked for at a tick."""
+        known = {run.run_id for run in self.instance.get_runs()}
+        with freeze_time(time + timedelta(seconds=5)):
+            list(
+                launch_scheduled_runs(
+                    self._workspace,  # type: ignore[arg-type]
+                    logging.getLogger("scheduler"),
+                    time + timedelta(seconds=5),
+                    self._times,  # type: ignore[arg-type]
+                )
+            )
+        last = self.instance.get_ticks(
+            self.schedule.get_remote_origin_id(), self.schedule.selector_id
+        )[0]
+        assert last.error is None, last.error
+        runs = [run for run in self.instance.get_runs() if run.run_id not in known]
+        assert all(run.job_name == "daily_update" for run in runs)
+        return sorted(run.tags["dagster/partition"] for run in runs)
+
+    def work(self) -> dict[str, str]:
+        """Execute what is queued; outcomes by day."""
+        outcomes = {}
+        for run in self.instance.get_runs(
+            dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+        ):
+            self.instance.report_dagster_event(  # it leaves the queue
+                DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name),
+                run_id=run.run_id,
+            )
+            taken = self.instance.get_run_by_id(run.run_id)
+            assert taken is not None
+            job = build_defs(Settings.load()).resolve_job_def("daily_update")
+            found = execute_run(InMemoryJob(job), taken, self.instance)
+            outcomes[run.tags["dagster/partition"]] = "ok" if found.success else "failed"
+        return outcomes
+
+
+@pytest.fixture
+def constants(window: None, materialize: Materialize) -> None:
+    """Frozen, from a day outside the window."""
+    assert materialize(*DAILY[:4], "normalization_stats", day="2024-03-01").success
+
+
+def test_each_tick_asks_for_every_day_that_is_not_complete(
+    constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The archive cannot answer for one day, and lacks the afternoon of another.
+    faults = Days(outage=frozenset({"2024/03/11"}), half=frozenset({"2024/03/12"}))
+    monkeypatch.setattr(archive, "faults", faults)
+    assert clockwork.tick(TICK) == WINDOW
+    # Queued still: each day once at a time.
+    assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-13"]
+    assert clockwork.work() == {
+        "2024-03-10": "ok",
+        "2024-03-11": "failed",
+        "2024-03-12": "ok",
+        "2024-03-13": "ok",
+    }
+    # A failed day again, and one whose frames may still appear; not those that are complete.
+    assert clockwork.tick(TICK + timedelta(days=1, hours=24)) == [
+        "2024-03-12",
+        "2024-03-14",
+    ]
+    clockwork.work()
+    # All is well at last.
+    monkeypatch.setattr(archive, "faults", FaultPlan())
+    assert clockwork.tick(TICK + timedelta(days=3)) == ["2024-03-15"]
+
+
+def test_a_failed_day_is_asked_for_again_at_the_next_tick(
+    constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "faults", Days(outage=frozenset({"2024/03/12"})))
+    assert clockwork.tick(TICK) == WINDOW
+    assert clockwork.work()["2024-03-12"] == "failed"
+    monkeypatch.setattr(archive, "faults", FaultPlan())
+    assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]
+    assert set(clockwork.work().values()) == {"ok"}
+    assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
+
+
+def test_a_day_whose_shard_fell_behind_its_ledger_is_asked_for_again(
+    constants: None,
+    clockwork: Clockwork,
+    materialize: Materialize,
+    archive: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SDOML_MISSING_RECHECK_HOURS", "0")
+    monkeypatch.setattr(archive, "faults", Days(half=frozenset({"2024/03/12"})))
+    clockwork.tick(TICK)
+    clockwork.work()
+    # The frames appear, and the run dies when it has fetched them.
+    monkeypatch.setattr(archive, "faults", FaultPlan())
+    assert materialize("raw_aia", "raw_hmi", day="2024-03-12").success
+    assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]
+    clockwork.work()
+    assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
+
+
+def test_the_same_tick_twice_asks_once(constants: None, clockwork: Clockwork) -> None:
+    assert clockwork.tick(TICK) == WINDOW
+    assert clockwork.tick(TICK) == []
+
+
+def test_a_tick_that_finds_every_day_complete_says_so(
+    constants: None, clockwork: Clockwork
+) -> None:
+    assert clockwork.tick(TICK) == WINDOW
+    clockwork.work()
+    context = dg.build_schedule_context(
+        instance=clockwork.instance,
+        scheduled_execution_time=TICK,
+        resources={"store": StoreResource(url=Settings.load().store)},
+    )
+    schedule = build_defs(Settings.load()).resolve_schedule_def("daily_update_schedule")
+    said = schedule.evaluate_tick(context)
+    assert said.run_requests == []
+    assert said.skip_message == "every day of the look-back window is complete or under way"
+
+
+def test_without_constants_a_tick_asks_for_nothing_and_says_what_to_run(
+    window: None, clockwork: Clockwork
+) -> None:
+    assert clockwork.tick(TICK) == []
+    schedule = clockwork.schedule
+    (last,) = clockwork.instance.get_ticks(schedule.get_remote_origin_id(), schedule.selector_id)
+    assert "run ingest for some days, then fit_normalization" in str(last.skip_reason)
+
+
+def test_a_day_of_one_instrument_is_complete_without_the_other(
+    window: None, materialize: Materialize
+) -> None:
+    alone = Settings.load(channels=("HMI_M",))
+    store, day = Store(alone.store), date(2024, 3, 8)
+    steps = ("raw_hmi", "processed_hmi", "normalization_stats")
+    assert materialize(*steps, day=str(day), channels=("HMI_M",)).success
+    assert not is_complete(alone, store, day), "its shard is not there"
+    assert materialize("shards", day=str(day), channels=("HMI_M",)).success
+    assert is_complete(alone, store, day)
+    assert not is_complete(Settings.load(), store, day)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "raw/2024/03/08/hmi.parquet",
+        "processed/2024/03/08/aia.parquet",
+        "shards/2024/sdoml-lite-2024-03-08.parquet",
+    ],
+)
+def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
+    built: dg.DagsterInstance, settings: Settings, damaged: str
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    assert is_complete(settings, store, day)
+    store.write(damaged, store.read(damaged)[:-100])
+    assert not is_complete(settings, store, day)
+
+
+def test_an_outage_on_record_makes_a_day_due(built: dg.DagsterInstance, settings: Settings) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    first, *others = read_ledger(store, day, "HMI") or []
+    out = replace(first, status="outage", file=None, sha256=None)
+    store.write(layout.raw_ledger(day, "HMI"), RAW_LEDGER.encode([out, *others]))
+    assert not is_complete(settings, store, day)
+
+
+def test_a_day_made_for_fewer_channels_or_slots_is_due(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    assert is_complete(settings, store, day)
+    wider = Settings.load(channels=(*settings.channels, "AIA_0304"))
+    assert not is_complete(wider, store, day)
+    assert not is_complete(Settings.load(cadence_minutes=180), store, day)
+
+
+def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
+    built: dg.DagsterInstance, settings: Settings
+) -> None:
+    store, day = Store(settings.store), date(2024, 3, 8)
+    first, *others = read_ledger(store, day, "AIA") or []
+    assert first.observed is not None
+    other = replace(first, observed=first.observed + timedelta(minutes=2))
+    store.write(layout.raw_ledger(day, "AIA"), RAW_LEDGER.encode([other, *others]))
+    assert not is_complete(settings, store, day)
+
+
+def test_days_outside_the_dataset_are_not_asked_for(settings: Settings) -> None:
+    store = Store(settings.store)
+    bounded = Settings.load(start="2024-03-05", end="2024-03-07", lookback_days=28)
+    due = list(days_due(bounded, store, today=TICK.date()))
+    assert [str(day) for day in due] == ["2024-03-05", "2024-03-06"]
+    assert list(days_due(settings, store, today=settings.start.date())) == []

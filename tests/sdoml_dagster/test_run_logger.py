@@ -1,0 +1,42 @@
+"""The terminal's lines, apart from whole runs of the command line."""
+
+import logging
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from sdoml_dagster import run_logger as console
+from sdoml_dagster.run_logger import INTERRUPTED, RunLogger
+
+
+def test_records_that_are_not_of_a_run_pass_unchanged() -> None:
+    seen: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    logger = RunLogger("of some library")
+    logger.addHandler(Keeper())
+    logger.warning("%d things", 3)
+    assert seen == ["3 things"]
+
+
+def test_without_a_standard_error_loggers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = logging.getLoggerClass()
+    monkeypatch.setattr(sys, "stderr", None)
+    console.install()
+    assert logging.getLoggerClass() is before
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_an_interrupt_is_said_in_our_words_also_within_a_retry(within: bool) -> None:
+    error = SimpleNamespace(cls_name="DagsterExecutionInterruptedError", message="", cause=None)
+    if within:
+        error = SimpleNamespace(cls_name=console.RETRY, message="", cause=error)
+    assert console._said(error) == INTERRUPTED
+
+
+def test_an_error_without_a_reason_says_so() -> None:
+    assert console._said(None) == "no reason is known"

@@ -1,0 +1,231 @@
+"""Rendered AIA files, read by astropy and not by the pipeline's own decoder."""
+
+import hashlib
+import io
+import warnings
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from sdoml_demo.absences import PERFECT, Condition, Quality
+from sdoml_demo.render import solar_state as sky
+from sdoml_demo.render.aia import FLARE_EXPOSURE, PASSBANDS, expose
+from sdoml_demo.render.aia_file import render_aia
+
+REAL = files("sdoml_demo") / "data" / "AIA20180820_1248_0193.fits"
+NOON = datetime(2014, 2, 3, 12, 0, tzinfo=UTC)
+
+
+def opened(data):
+    """Header and image; every such file warns, for its illegal cards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        with fits.open(io.BytesIO(data)) as hdus:
+            return hdus[1].header, np.array(hdus[1].data)
+
+
+def quiet_level(image):
+    """Median of the disk's inner half."""
+    return float(np.median(image[312:712, 312:712]))
+
+
+def radii():
+    offset = np.arange(1024) - 511.5
+    return np.hypot(offset[:, None], offset[None, :])
+
+
+def limb_radius(image):
+    """Radius where the mean brightness of rings falls to half of what it is inside."""
+    r = radii()
+    near = (r > 370) & (r < 430)
+    ring = np.floor(r[near] * 4).astype(int)
+    profile = np.bincount(ring, image[near])[1480:] / np.bincount(ring)[1480:]
+    steepest = int(np.argmin(np.diff(profile)))
+    inside = profile[steepest - 12 : steepest - 5].mean()
+    outside = profile[steepest + 6 : steepest + 13].mean()
+    half = (inside + outside) / 2
+    window = slice(steepest - 4, steepest + 6)
+    centres = 370 + (np.arange(profile.size) + 0.5) / 4
+    return float(np.interp(-half, -profile[window], centres[window]))
+
+
+def ones_sum(data):
+    """The FITS checksum's sum, digit by digit as the standard has it: high and low halves."""
+    halves = np.frombuffer(data, ">u2").astype(np.int64)
+    high, low = int(halves[::2].sum()), int(halves[1::2].sum())
+    while high >> 16 or low >> 16:
+        high, low = (high & 0xFFFF) + (low >> 16), (low & 0xFFFF) + (high >> 16)
+    return high << 16 | low
+
+
+@pytest.mark.parametrize("wavelength", PASSBANDS)
+def test_checksums_verify_and_the_image_is_where_the_archive_has_it(wavelength):
+    data = render_aia(NOON, wavelength, PERFECT)
+    assert len(data) % 2880 == 0
+    # astropy mends the illegal cards before it reckons CHECKSUM, and so rejects even real files
+    assert ones_sum(REAL.read_bytes()[2880:]) == 0xFFFFFFFF
+    assert ones_sum(data[2880:]) == 0xFFFFFFFF
+    with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
+        assert len(hdus) == 2
+        assert hdus[0].data is None
+        header = hdus[1].header
+        assert header["CHECKSUM"].isalnum()
+        assert int(header["DATASUM"]) == ones_sum(data[20160:])
+        assert (header["ZCMPTYPE"], header["ZBITPIX"]) == ("RICE_1", 32)
+        assert (header["ZTILE1"], header["ZTILE2"]) == (1024, 1)
+        assert (header["BSCALE"], header["BLANK"]) == (0.0625, -(2**31))
+    header, image = opened(data)
+    assert image.shape == (1024, 1024)
+    assert header["WAVELNTH"] == wavelength
+    assert np.isfinite(image).all()
+    assert 0.0005 < (image <= 0).mean() < 0.08
+    assert -5 < image.min() < 0
+
+
+def test_illegal_cards_are_those_of_the_archive():
+    header, _ = opened(render_aia(NOON, 193, PERFECT))
+    assert header["RSUN_OBS"] > 900
+    with pytest.raises(fits.verify.VerifyError):
+        header.get("RSUN_LF")
+    with pytest.raises(fits.verify.VerifyError):
+        dict(header)
+    data = render_aia(NOON, 193, PERFECT)
+    assert b"RSUN_LF = nan" in data
+    assert b"OSCNMEA" in data
+    assert b"= -nan" in data
+
+
+def test_header_belongs_to_the_frame():
+    minute = datetime(2018, 8, 20, 12, 48, tzinfo=UTC)
+    header, _ = opened(render_aia(minute, 193, PERFECT))
+    # the real frame of that minute
+    assert header["DATE-OBS"] == "2018-08-20T12:48:04.84"
+    assert header["T_OBS"] == "2018-08-20T12:48:05.84Z"
+    assert header["WAVE_STR"] == "193_THIN"
+    assert header["EXPTIME"] == pytest.approx(2.0, abs=0.001)
+    assert header["RSUN_OBS"] == pytest.approx(948.41005, abs=0.15)
+    assert header["DSUN_OBS"] == pytest.approx(151369980800, rel=1.5e-4)
+    assert header["CRLN_OBS"] == pytest.approx(168.891373, abs=0.15)
+    assert header["CRLT_OBS"] == pytest.approx(6.861046, abs=0.05)
+    assert header["CAR_ROT"] == 2207
+    assert (header["QUALITY"], header["CDELT1"], header["CRPIX1"]) == (0, 2.4, 512.5)
+
+
+@pytest.mark.parametrize("wavelength", [1600, 1700])
+@pytest.mark.parametrize("month", [1, 4, 7])
+def test_sharp_limb_lies_at_rsun_obs(wavelength, month):
+    header, image = opened(render_aia(NOON.replace(month=month), wavelength, PERFECT))
+    expected = header["RSUN_OBS"] / 2.4
+    assert limb_radius(image) == pytest.approx(expected, abs=0.15)
+    if month == 1:
+        assert expected == pytest.approx(975.5 / 2.4, abs=0.2)
+
+
+def test_coronal_limb_lies_a_little_outside_and_follows_the_distance():
+    brightest = []
+    for month in (1, 7):
+        header, image = opened(render_aia(NOON.replace(month=month), 193, PERFECT))
+        distance = radii() * 2.4 / header["RSUN_OBS"]
+        near = (distance > 0.9) & (distance < 1.1)
+        ring = np.floor(distance[near] * 400).astype(int) - 360
+        profile = np.bincount(ring, np.minimum(image[near], 3000)) / np.bincount(ring)
+        brightest.append(0.9 + (int(np.argmax(profile)) + 0.5) / 400)
+    assert brightest[0] == pytest.approx(brightest[1], abs=0.004)
+    assert 1.005 < brightest[0] < 1.03
+
+
+@pytest.mark.parametrize("wavelength", [131, 171, 193, 304, 1600])
+def test_brightness_follows_degradation(wavelength):
+    # both days lie in quiet times, and the cycle's part is known
+    levels = []
+    for day in (datetime(2010, 6, 1, 12, tzinfo=UTC), datetime(2020, 6, 1, 12, tzinfo=UTC)):
+        header, image = opened(render_aia(day, wavelength, PERFECT))
+        band = PASSBANDS[wavelength]
+        cycle = 1 + band.active * sky.activity(day.date())
+        background = float(np.median(image[:40, :40])) if wavelength < 1600 else 0.42
+        levels.append((quiet_level(image) - background) / header["EXPTIME"] / cycle)
+    factors = [sky.degradation(date(year, 6, 1), wavelength) for year in (2010, 2020)]
+    assert levels[1] / levels[0] == pytest.approx(factors[1] / factors[0], rel=0.3)
+    assert levels[1] < 0.85 * levels[0]
+
+
+def test_later_cycles_repeat_the_last_one():
+    years = range(2020, 2031)
+    first, second = ([sky.activity(date(y + k, 1, 1)) for y in years] for k in (0, 11))
+    assert max(first) > 0.9
+    assert min(first) < 0.1
+    assert second == pytest.approx(first, abs=0.08)  # a cycle has 10.9 years
+
+
+def test_degradation_outside_the_table_takes_the_nearest_row():
+    assert sky.degradation(NOON.date().replace(year=2024), 304) == 0.0592751
+    assert sky.degradation(NOON.date().replace(year=2009), 94) == 1.02541
+
+
+def test_sun_turns_and_noise_is_fresh():
+    _, first = opened(render_aia(NOON, 171, PERFECT))
+    _, soon = opened(render_aia(NOON + timedelta(minutes=2), 171, PERFECT))
+    _, later = opened(render_aia(NOON + timedelta(days=2), 171, PERFECT))
+    inner = np.s_[300:700, 300:700]
+
+    def alike(a, b):
+        return np.corrcoef(np.sqrt(abs(a[inner])).ravel(), np.sqrt(abs(b[inner])).ravel())[0, 1]
+
+    assert alike(first, soon) > 0.97
+    assert alike(first, later) < 0.8
+    # two days: 26° or so; at the disk's centre features move 395·sin 26° ≈ 173 px west
+    shifts = range(0, 260, 4)
+    strip = np.sqrt(abs(first[400:620, 300:500]))
+    match = [
+        np.corrcoef(strip.ravel(), np.sqrt(abs(later[400:620, 300 + s : 500 + s])).ravel())[0, 1]
+        for s in shifts
+    ]
+    assert 120 < shifts[int(np.argmax(match))] < 220
+    assert (first != soon).mean() > 0.8
+
+
+def test_wavelengths_look_different():
+    images = {w: np.sqrt(abs(opened(render_aia(NOON, w, PERFECT))[1])) for w in (94, 193, 1700)}
+    off_limb = (radii() > 420) & (radii() < 440)
+    disk = radii() < 350
+    ratio = {w: float(i[off_limb].mean() / i[disk].mean()) for w, i in images.items()}
+    assert ratio[1700] < 0.2
+    assert ratio[193] > 0.5
+    assert np.corrcoef(images[193][disk], images[1700][disk])[0, 1] < 0.5
+    assert np.corrcoef(images[193][disk], images[94][disk])[0, 1] < 0.98
+
+
+def test_flares_shorten_the_exposure_of_the_corona_alone():
+    minutes = [datetime(2014, 2, 1, tzinfo=UTC) + timedelta(minutes=2 * k) for k in range(3000)]
+    short = [m for m in minutes if expose(m, 171).seconds < 0.3]
+    assert 5 < len(short) < 60
+    for minute in short:
+        assert expose(minute, 171).seconds == pytest.approx(FLARE_EXPOSURE, abs=0.001)
+        assert expose(minute, 1700).seconds == pytest.approx(1.0, abs=0.001)
+    header, image = opened(render_aia(short[0], 171, PERFECT))
+    after, normal = opened(render_aia(short[0] + timedelta(minutes=2), 171, PERFECT))
+    assert quiet_level(image) < 0.2 * quiet_level(normal)
+    assert quiet_level(image) / header["EXPTIME"] == pytest.approx(
+        quiet_level(normal) / after["EXPTIME"], rel=0.05
+    )
+
+
+def test_bad_frames_say_so_in_header_and_image():
+    header, image = opened(render_aia(NOON, 193, Condition(quality=Quality.DARK.value)))
+    assert (header["QUALITY"], header["IMG_TYPE"]) == (1 << 16, "DARK")
+    assert image.max() < 5
+    missing = Condition(quality=Quality.BLOCKS_MISSING.value)
+    header, image = opened(render_aia(NOON, 193, missing))
+    assert np.isnan(image).sum() == 64 * 1024 == header["MISSVALS"] // 16
+    header, image = opened(render_aia(NOON, 193, Condition(spotted=True)))
+    assert header["QUALITY"] == 0
+    assert 1 <= np.isnan(image).sum() <= 5
+
+
+def test_bytes_are_the_same_on_every_machine():
+    # changes whenever the rendering is changed on purpose; never with the machine
+    data = render_aia(NOON, 193, PERFECT)
+    assert hashlib.sha256(data).hexdigest()[:16] == "b7d52fea95cd1e83"

@@ -1,0 +1,179 @@
+"""A deployment as users run it: webserver and daemon as processes, driven through GraphQL."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sdoml_dagster.instance.home import prepare_instance
+from sdoml_demo.faults import Fault, FaultPlan
+from sdoml_demo.ui import MODULE, daemon_is_up
+
+LAUNCH = """
+mutation($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on PartitionKeysNotFoundError { message partitionKeys }
+  }
+}"""
+QUICK_DAEMON = """
+from dagster._daemon import controller
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2  # instead of 30: how often it looks at backfills
+from dagster._daemon.cli import main
+main()
+"""
+RUN = """
+mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}"""
+OUTCOME = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+STATUS = """
+query($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill {
+      status
+      runs { id status tags { key value } stepStats { stepKey status attempts { startTime } } }
+      assetBackfillData { assetBackfillStatuses {
+        ... on AssetPartitionsStatusCounts {
+          assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed }
+        ... on UnpartitionedAssetStatus { assetKey { path } materialized failed }
+      } }
+      error { message }
+    }
+  }
+}"""
+
+
+@dataclass(frozen=True)
+class Days(FaultPlan):
+    """What goes wrong on which days, by their dates as in paths: 2024/03/05."""
+
+    empty: frozenset[str] = frozenset()
+    half: frozenset[str] = frozenset()
+    outage: frozenset[str] = frozenset()
+
+    def choose(self, path: str, attempt: int) -> Fault | None:
+        day = next((d for d in self.empty | self.half | self.outage if f"/{d}/" in path), None)
+        if day in self.outage:
+            return Fault.SERVER_ERROR
+        afternoon = int(path.rsplit("/", 1)[1].split("_")[1][:2]) >= 12
+        return Fault.NOT_FOUND if day in self.empty or (day and afternoon) else None
+
+
+class Deployment:
+    """Webserver and daemon over one instance; a context manager."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = {**os.environ, **environment}
+        self.home = Path(environment["DAGSTER_HOME"])
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._services: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        prepare_instance(self.home)
+        self._start(
+            "webserver", ["-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port)]
+        )
+        self._start("daemon", ["-c", QUICK_DAEMON, "run"])
+        deadline = time.monotonic() + 120
+        while not daemon_is_up(self.port):
+            if time.monotonic() > deadline:
+                self.__exit__()
+                raise TimeoutError(f"no UI and daemon; see {self.home}")
+            time.sleep(0.5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in self._services:
+            os.killpg(service.pid, signal.SIGINT)
+        for service in self._services:
+            try:
+                service.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(service.pid, signal.SIGKILL)
+                service.wait()
+
+    def graphql(self, query: str, **variables: Any) -> Any:
+        """The data of an answer."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    def launch(self, assets: Sequence[str], days: Sequence[str]) -> str:
+        """Start a backfill, as the UI's dialog does."""
+        params = {
+            "assetSelection": [{"path": [name]} for name in assets],
+            "partitionNames": list(days),
+        }
+        answer = self.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def job(self, name: str, timeout: float = 240) -> str:
+        """Run a job without partitions to its end, as its launchpad does."""
+        selector = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": MODULE,
+            "jobName": name,
+        }
+        answer = self.graphql(RUN, params={"selector": selector, "mode": "default"})["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.graphql(OUTCOME, id=answer["run"]["runId"])["runOrError"]["status"]
+            if status in {"SUCCESS", "FAILURE", "CANCELED"}:
+                return str(status)
+            assert time.monotonic() < deadline, status
+            time.sleep(0.5)
+
+    def latest_backfill(self) -> str:
+        """The one that was launched last."""
+        query = (
+            "{ partitionBackfillsOrError(limit: 1)"
+            " { ... on PartitionBackfills { results { id } } } }"
+        )
+        return str(self.graphql(query)["partitionBackfillsOrError"]["results"][0]["id"])
+
+    def wait(self, backfill: str, timeout: float = 360) -> Any:
+        """Its outcome, once it has ended."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = self.graphql(STATUS, id=backfill)["partitionBackfillOrError"]
+            if found["status"] not in {"REQUESTED", "CANCELING", "FAILING"}:
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.5)
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        with (self.home / f"{name}.log").open("wb") as log:
+            self._services.append(
+                subprocess.Popen(
+                    [sys.executable, "-W", "ignore", *command, "-m", MODULE],
+                    env=self.environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )

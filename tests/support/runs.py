@@ -1,0 +1,57 @@
+"""Runs of assets on a real instance, and the settings of a small deployment."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+
+SMALL = {
+    "SDOML_START": "2024-03-01",
+    "SDOML_CADENCE_MINUTES": "360",
+    "SDOML_CHANNELS": "AIA_0171,AIA_1700,HMI_M",
+    "SDOML_RESOLUTION": "64",
+    "SDOML_THREADS": "2",
+    "SDOML_ATTEMPTS": "2",
+    "SDOML_RETRY_DELAY": "0",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+}
+"""Four samples a day of three channels: a day takes a second from archive to shard."""
+
+DAILY = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi", "shards")
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+
+
+FIRST, SECOND = "2024-03-08", "2024-03-09"
+"""The days of `built`."""
+
+
+def run_assets(
+    instance: dg.DagsterInstance,
+    *names: str,
+    day: str | None = None,
+    days: tuple[str, str] | None = None,
+    config: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> dg.ExecuteInProcessResult:
+    """Run assets with their checks, for one day, a range of days or none."""
+    tags = {}
+    if days is not None:
+        tags = {
+            "dagster/asset_partition_range_start": days[0],
+            "dagster/asset_partition_range_end": days[1],
+        }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        job = build_defs(Settings.load(**overrides)).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            asset_selection=[dg.AssetKey(name) for name in names],
+            partition_key=day,
+            tags=tags,
+            instance=instance,
+            raise_on_error=False,
+            run_config={"ops": config} if config else None,
+        )

@@ -1,0 +1,177 @@
+"""The pictures of docs/calibration.md, from the real frames in the package.
+
+    python -m tools.docs_pictures [--folder docs/images]
+
+AIA: the real 193 Å frame of 2018-08-20. HMI: the catalogue JPG that was reconstructed from the
+real magnetogram of that day. 1700 Å, which alone shows the photosphere's limb: rendered.
+"""
+
+import argparse
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.normalization import HOT_PIXEL, frame_of, real_frame
+from sdoml_core.channels import CHANNELS
+from sdoml_core.ephemeris import solar_radius
+from sdoml_core.frames.aia import decode_aia, process_aia
+from sdoml_core.frames.degradation import DegradationTable
+from sdoml_core.frames.grid import DISK_RADIUS, GEOMETRIC_SCALE
+from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.magnetogram import gauss_to_level, level_to_gauss
+from sdoml_core.normalization.fit import fit
+from sdoml_core.normalization.sketch import Sketch, merge
+from sdoml_core.normalization.transform import normalize
+from sdoml_dagster.archive.tree import archive_path
+from sdoml_demo.files import AIA_TREE, Frames, default_cache
+
+ROOT = Path(__file__).parents[1]
+AIA = ROOT / "sdoml_demo/data/AIA20180820_1248_0193.fits"
+HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
+MAGNETOGRAM = ROOT / "sdoml_demo/data/hmi.M_720s_nrt.20180820_090000_TAI.fits"
+TAKEN = datetime(2018, 8, 20, 9, tzinfo=UTC)
+SIDE = 512
+ORIGINAL_SCALE = 0.85
+
+
+def processed_aia() -> NDArray[np.float32]:
+    """The real 193 Å frame as the pipeline makes it."""
+    frame = decode_aia(AIA.read_bytes())
+    factor = DegradationTable.default().factor(frame.observed.date(), frame.wavelength)
+    return process_aia(frame, resolution=SIDE, degradation=factor)
+
+
+def rendered_1700() -> NDArray[np.float32]:
+    """A frame of the built-in archive, of the time of the magnetogram."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = Frames(default_cache(), absences=False).get(
+            AIA_TREE + archive_path(CHANNELS["AIA_1700"], TAKEN)
+        )
+    return process_aia(decode_aia(data), resolution=SIDE, degradation=1.0)
+
+
+def processed_hmi(scale: float) -> NDArray[np.float32]:
+    """The reconstructed JPG as the pipeline makes it."""
+    return process_hmi(
+        decode_hmi(HMI.read_bytes()), resolution=SIDE, rsun_obs=solar_radius(TAKEN), scale=scale
+    )
+
+
+def radial_mean(frame: NDArray[np.float32], radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over position angle at each radius, from the nearest pixels; the maximum is 1."""
+    angle = np.radians(np.arange(0, 360, 0.25))[:, None]
+    middle = (frame.shape[0] - 1) / 2
+    rows = np.rint(middle + radii * np.sin(angle)).astype(int)
+    columns = np.rint(middle + radii * np.cos(angle)).astype(int)
+    mean = frame[rows, columns].mean(axis=0, dtype=np.float64)
+    return mean / mean.max()
+
+
+def bare(axis: Axes, image: NDArray[np.floating], title: str, **options: object) -> None:
+    axis.imshow(image, origin="upper", **options)
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+
+
+def coregistration() -> Figure:
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    aia, hmi = processed_aia(), processed_hmi(GEOMETRIC_SCALE)
+    bare(left, np.sqrt(aia), "AIA 193 Å, real, 2018-08-20 12:48", cmap="gray", vmax=90)
+    bare(middle, hmi, "HMI, reconstructed, 2018-08-20 09:00 TAI", cmap="gray", vmin=0, vmax=1)
+    radius, centre = DISK_RADIUS * SIDE, (SIDE - 1) / 2
+    turn = np.linspace(0, 2 * np.pi, 400)
+    for axis in (left, middle):
+        axis.plot(
+            centre + radius * np.cos(turn), centre + radius * np.sin(turn), "r--", linewidth=0.8
+        )
+    radii = np.arange(190, 218, 0.25)
+    right.plot(radii, radial_mean(aia, radii), label="AIA 193 Å (real)")
+    right.plot(radii, radial_mean(rendered_1700(), radii), label="AIA 1700 Å (rendered)")
+    right.plot(radii, radial_mean(hmi, radii), label="HMI, 0.8403")
+    right.plot(radii, radial_mean(processed_hmi(ORIGINAL_SCALE), radii), "--", label="HMI, 0.85")
+    right.axvline(radius, color="r", linestyle="--", linewidth=0.8)
+    right.set(xlabel="pixels from the middle, at 512²", title="mean around the limb")
+    right.title.set_fontsize(9)
+    right.legend(fontsize=8)
+    return figure
+
+
+def inversion() -> Figure:
+    from astropy.io import fits
+
+    with fits.open(MAGNETOGRAM) as hdus:
+        truth = np.asarray(hdus[1].data)[::-1]
+    field = level_to_gauss(decode_hmi(HMI.read_bytes()).mean(axis=2) / 255)
+    y, x = np.mgrid[:1024, :1024] - 511.5
+    disk = np.isfinite(truth) & (np.hypot(x, y) < 0.99 * 470)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    gauss = np.linspace(-400, 400, 801)
+    left.plot(gauss, 255 * gauss_to_level(gauss))
+    left.set(xlabel="field, G", ylabel="grey level", title="the catalogue's rendering")
+    right.hist2d(
+        truth[disk], field[disk], bins=160, range=[(-320, 320)] * 2, norm="log", cmap="viridis"
+    )
+    right.plot([-264, 271], [-264, 271], "r--", linewidth=0.8)
+    right.set(xlabel="real magnetogram, G", ylabel="from the grey level, G", title="inverted")
+    return figure
+
+
+def degradation() -> Figure:
+    table = DegradationTable.default()
+    first = datetime(2010, 5, 13, tzinfo=UTC).date().toordinal()
+    days = [datetime.fromordinal(n).date() for n in range(first, first + 5300, 5)]
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for channel in CHANNELS.values():
+        if channel.instrument == "AIA":
+            factors = [table.factor(day, channel.wavelength) for day in days]
+            axis.plot(days, factors, label=f"{channel.wavelength} Å", linewidth=1)
+    axis.axvline(table.calibrated_until, color="r", linestyle="--", linewidth=0.8)
+    axis.set(ylabel="factor", title=f"table {table.version}; frozen from the dashed line on")
+    axis.legend(fontsize=7, ncols=3)
+    return figure
+
+
+def normalization() -> Figure:
+    base = real_frame()
+    frames = [frame_of("AIA_0193", base, phase) for phase in np.linspace(0, 1, 24)]
+    frames[5][100, 100] = HOT_PIXEL
+    sketch = merge(Sketch.of(frame) for frame in frames)
+    day = TAKEN.date()
+    frame = frame_of("AIA_0193", base, 0.5)
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    for axis, method in zip(figure.subplots(1, 2), ("max", "quantile:0.9999"), strict=True):
+        fitted = fit(
+            {"AIA_0193": sketch},
+            method=method,
+            resolution=SIDE,
+            first_day=day,
+            last_day=day,
+            days=1,
+        )
+        constant = fitted.constant("AIA_0193")
+        pixels = normalize(frame, constant, np.empty_like(frame))
+        bare(axis, pixels, f"{method}: c = {constant:,.0f} DN/s", cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=ROOT / "docs/images")
+    options = parser.parse_args()
+    for draw in (coregistration, inversion, degradation, normalization):
+        path = options.folder / f"{draw.__name__}.png"
+        draw().savefig(path, dpi=90)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
