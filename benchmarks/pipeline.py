@@ -43,7 +43,7 @@ from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.pipeline.process import process_day
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 from tests.support.original import original_aia, original_hmi
@@ -84,7 +84,7 @@ def original(folder: Path, out: Path, *, days: int, threads: int, cadence: int) 
         row
         for day in _days(days)
         for instrument in INSTRUMENTS
-        for row in read_ledger(store, day, instrument) or []
+        for row in StoredDay(store, day).ledger(instrument) or []
         if row.status == "ok"
     ]
     table = DegradationTable.default()
@@ -162,7 +162,7 @@ def _link_day(store: Store, folder: Path, day: date, instrument: Instrument) -> 
     target = folder / layout.raw_folder(day)
     target.mkdir(parents=True, exist_ok=True)
     rows: list[RawRow] = []
-    for row in read_ledger(store, DAY, instrument) or []:
+    for row in StoredDay(store, DAY).ledger(instrument) or []:
         if row.file is not None and not (target / row.file).exists():
             os.link(folder / layout.raw_folder(DAY) / row.file, target / row.file)
         rows.append(replace(row, slot=row.slot + (day - DAY)))

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from sdoml_core.errors import SettingError
+from sdoml_dagster.days import DayRange
 from sdoml_dagster.settings.model import Settings
 
 
@@ -38,9 +40,28 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     yield from map(date.fromisoformat, keys)
 
 
-def config_day(text: str | None, name: str) -> date | None:
-    """A day from run config, which knows no dates of its own."""
+class DayRangeConfig(dg.Config):
+    """Run config that limits a run to some days."""
+
+    first_day: str | None = Field(None, description="ISO date; earlier days are left out.")
+    last_day: str | None = Field(None, description="ISO date; later days are left out.")
+
+
+def config_days(config: DayRangeConfig) -> DayRange:
+    """The days of a run config.
+
+    Raises
+    ------
+    SettingError
+        If a day is not an ISO date.
+    """
+    return DayRange(
+        _config_day(config.first_day, "first_day"), _config_day(config.last_day, "last_day")
+    )
+
+
+def _config_day(text: str | None, name: str) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        raise SettingError(f"run config {name}={text!r} is no date such as 2024-03-08") from None
+        raise SettingError(f"run config {name}={text!r} is not a date such as 2024-03-08") from None

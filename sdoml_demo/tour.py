@@ -17,11 +17,11 @@ from pathlib import Path
 from sdoml_core.channels import INSTRUMENTS, parse_channels
 from sdoml_core.formats.ledger import STATUSES
 from sdoml_dagster.instance.home import prepare_instance
-from sdoml_dagster.pipeline.day_sheet import day_sheet
+from sdoml_dagster.pipeline.contact_sheets import processed_contact_sheet
 from sdoml_dagster.previews import png
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.files import default_cache
 from sdoml_demo.server import Archive
@@ -95,7 +95,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
     reasons: Counter[tuple[str, str]] = Counter()
     for day in days:
         for instrument in INSTRUMENTS:
-            for row in read_ledger(store, day, instrument) or []:
+            for row in StoredDay(store, day).ledger(instrument) or []:
                 statuses[row.channel][row.status] += 1
                 if row.status == "ok" and row.reason:
                     statuses[row.channel]["stand-ins"] += 1
@@ -108,7 +108,10 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
     for (status, reason), count in reasons.most_common():
         print(f"  {count:>4} × {status}: {reason}")
     # A release of no frame at all would have failed: one of the days has a sheet.
-    sheets = (day_sheet(store, day, channels, settings=settings, tile=384) for day in days)
+    sheets = (
+        processed_contact_sheet(StoredDay(store, day), channels, settings=settings, tile=384)
+        for day in days
+    )
     picture = folder / "sdoml-lite.png"
     picture.write_bytes(png(next(filter(None, sheets))))
     print(f"\nThe Sun, rendered from two real frames\n  {picture}")

@@ -23,11 +23,6 @@ FRAME_FIELDS: Final = [
 ]
 """Leaves of each channel's struct column in the index of a release."""
 
-RELEASE_INDEX = "index.parquet"
-RELEASE_CONSTANTS = "normalization.json"
-RELEASE_SUMS = "SHA256SUMS"
-"""Files of a release: the constants are its first, the index is nearly its last, the sums are."""
-
 
 def consolidate(indexes: Iterable[Index]) -> bytes:
     """Index of a release: one row per sample, from the indexes of its shards.

@@ -16,7 +16,7 @@ import dagster as dg
 from sdoml_dagster.assets.options import OWNERS, code_version, retry_policy
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
-from sdoml_dagster.partitions import config_day
+from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -29,14 +29,8 @@ if TYPE_CHECKING:
 _PICTURE = "histograms"
 
 
-class FitConfig(dg.Config):
+class FitConfig(DayRangeConfig):
     """Which processed days the constants are fitted to; all of them by default."""
-
-    first_day: str | None = None
-    """ISO date; earlier days are left out."""
-
-    last_day: str | None = None
-    """ISO date; later days are left out."""
 
 
 def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -74,8 +68,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                 fitted = fit_store(
                     settings,
                     opened,
-                    first=config_day(config.first_day, "first_day"),
-                    last=config_day(config.last_day, "last_day"),
+                    days=config_days(config),
                 )
                 current = freeze(opened, fitted.normalization, replace=not building)
         if fitted:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.formats.ledger import FRAME_TABLE
+from sdoml_dagster import asset_names
 from sdoml_dagster.assets.data_versions import DayContents
 from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
@@ -45,8 +46,8 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         recipe["degradation"] = settings.degradation_table or "V9"
 
     @dg.asset(
-        name=f"processed_{instrument.lower()}",
-        deps=[f"raw_{instrument.lower()}"],
+        name=asset_names.processed(instrument),
+        deps=[asset_names.raw(instrument)],
         description=DESCRIPTIONS[instrument],
         group_name="processed",
         kinds={"numpy", "numba", "parquet"},
@@ -57,9 +58,10 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
     def processed(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
-        from sdoml_dagster.pipeline.day_sheet import day_sheet
+        from sdoml_dagster.pipeline.contact_sheets import processed_contact_sheet
         from sdoml_dagster.pipeline.process import process_day
         from sdoml_dagster.previews import INLINE_TILE
+        from sdoml_dagster.store.day import StoredDay
 
         contents = DayContents(context)
         with failures_explained():
@@ -73,7 +75,9 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
                     for name, sketch in outcome.sketches.items()
                     if sketch.pixels
                 }
-                sheet = day_sheet(opened, day, channels, settings=settings, tile=INLINE_TILE)
+                sheet = processed_contact_sheet(
+                    StoredDay(opened, day), channels, settings=settings, tile=INLINE_TILE
+                )
                 metadata = {
                     **picture_metadata(sheet, f"{instrument} on {day}"),
                     **coverage_metadata(outcome.rows, [channel.name for channel in channels]),

@@ -6,6 +6,7 @@ import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_dagster import asset_names
 from sdoml_dagster.assets.data_versions import DayContents
 from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
@@ -43,7 +44,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         recipe["missing"] = settings.max_missing_fraction
 
     @dg.asset(
-        name=f"raw_{instrument.lower()}",
+        name=asset_names.raw(instrument),
         description=DESCRIPTIONS[instrument],
         group_name="raw",
         kinds={"fits" if instrument == "AIA" else "image", "parquet"},

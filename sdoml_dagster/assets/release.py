@@ -13,12 +13,12 @@ import dagster as dg
 from sdoml_dagster.assets.options import OWNERS, retry_policy
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
-from sdoml_dagster.partitions import config_day
+from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 
 
-class ReleaseConfig(dg.Config):
+class ReleaseConfig(DayRangeConfig):
     """Which days a release takes and how it is called."""
 
     name: str = "sdoml-lite"
@@ -29,12 +29,6 @@ class ReleaseConfig(dg.Config):
 
     days_per_shard: int = 1
     """More than 1 writes the shards anew instead of linking them."""
-
-    first_day: str | None = None
-    """ISO date; earlier days are left out."""
-
-    last_day: str | None = None
-    """ISO date; later days are left out."""
 
     complete_only: bool = False
     """Keep only samples that have every channel, for readers that need the same members in all."""
@@ -56,9 +50,9 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ReleaseConfig, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
         """Publish."""
+        from sdoml_dagster.days import list_days
         from sdoml_dagster.previews import coverage_calendar, inline_markdown
         from sdoml_dagster.release.build import ReleaseRequest, publish
-        from sdoml_dagster.release.inputs import day_list
 
         with failures_explained():
             opened = store.open()
@@ -66,15 +60,14 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
                 name=config.name,
                 prefix=config.prefix,
                 days_per_shard=config.days_per_shard,
-                first_day=config_day(config.first_day, "first_day"),
-                last_day=config_day(config.last_day, "last_day"),
+                days=config_days(config),
                 complete_only=config.complete_only,
             )
             done = publish(request, settings=settings, store=opened, report=context.log.info)
         absent = sorted({count.day for count in done.coverage.counts if count.not_built})
         if absent:
             context.log.warning(
-                f"release {request.name}: no shard, and so nothing, of {day_list(absent)}; "
+                f"release {request.name}: no shard, and so nothing, of {list_days(absent)}; "
                 "run build_shards for it, then make_release again"
             )
         context.log.info(

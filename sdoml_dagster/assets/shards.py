@@ -58,33 +58,34 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     def shards(
         context: dg.AssetExecutionContext, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
-        from sdoml_core.formats.index import decode_index
         from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
+        from sdoml_dagster.pipeline.contact_sheets import shard_contact_sheet
         from sdoml_dagster.pipeline.pack import pack_day
-        from sdoml_dagster.pipeline.shard_sheet import shard_sheet
         from sdoml_dagster.previews import INLINE_TILE
+        from sdoml_dagster.store.day import StoredDay
 
         contents = DayContents(context)
         with failures_explained():
             opened = store.open()
             for day in run_days(context):
                 outcome = pack_day(day, settings=settings, store=opened, report=context.log.info)
-                index = decode_index(opened.read(layout.shard_index(day)))
-                sheet = shard_sheet(opened, day, index, channels, tile=INLINE_TILE)
+                stored = StoredDay(opened, day)
+                index = outcome.index
+                sheet = shard_contact_sheet(stored, index, channels, tile=INLINE_TILE)
                 saturated = saturated_fractions(opened, day, settings)
                 metadata = {
                     **picture_metadata(sheet, f"Shard of {day}"),
                     "frames": sum(outcome.frames.values()),
                     "complete_samples": outcome.complete,
                     **{f"saturated_{name}": value for name, value in saturated.items()},
-                    "size_MiB": outcome.summary.bytes / 2**20,
-                    "sha256": outcome.summary.sha256,
-                    "normalization_version": outcome.normalization_version,
+                    "size_MiB": index.shard_bytes / 2**20,
+                    "sha256": index.shard_sha256,
+                    "normalization_version": index.normalization_version,
                     "shard": opened.locate(layout.shard(day)),
                     "index": opened.locate(layout.shard_index(day)),
                     "dagster/column_schema": index_columns(index),
                 }
-                contents.add(day, outcome.summary.sha256.encode(), metadata)
+                contents.add(day, index.shard_sha256.encode(), metadata)
         return contents.result()
 
     return shards

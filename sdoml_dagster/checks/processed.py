@@ -10,6 +10,7 @@ from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import FrameRow
 from sdoml_core.frames.grid import DISK_RADIUS, FIELD, TARGET_RADIUS
+from sdoml_dagster import asset_names
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
@@ -34,12 +35,12 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefinition:
     def rows_of(store: Store, day: date) -> list[FrameRow]:
-        from sdoml_dagster.store.day_tables import not_there, read_frame_table
+        from sdoml_dagster.store.day import StoredDay
 
-        rows = read_frame_table(store, day, instrument)
-        asset = f"processed_{instrument.lower()}"
+        stored = StoredDay(store, day)
+        rows = stored.frame_table(instrument)
         if rows is None:
-            raise not_there(asset, day, store)
+            raise stored.missing(asset_names.processed(instrument))
         return rows
 
     def coverage(store: Store, day: date, settings: Settings) -> Finding:
@@ -52,7 +53,7 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
         return judge_disk(store, day, rows_of(store, day), settings)
 
     return build_day_checks(
-        f"processed_{instrument.lower()}",
+        asset_names.processed(instrument),
         {
             "coverage": (
                 f"Each channel has at least {settings.coverage_warn:.0%} of its frames (else a "
@@ -98,13 +99,13 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
     """Reads every frame back from the store."""
     import numpy as np
 
-    from sdoml_dagster.store.frame_files import read_frame
+    from sdoml_dagster.store.day import StoredDay
 
     wrong: list[str] = []
     good = [row for row in rows if row.status == "ok"]
     for row in good:
         try:
-            pixels = read_frame(store, day, row, resolution=settings.resolution)
+            pixels = StoredDay(store, day).frame(row, resolution=settings.resolution)
         except (DamagedFileError, FileNotFoundError) as error:
             wrong.append(f"{row.channel} {row.slot:%H:%M}: {error}")
             continue
@@ -124,7 +125,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """Measures one frame of each channel, the good one next to noon."""
     from sdoml_core.frames.limb import measure_disk
-    from sdoml_dagster.store.frame_files import read_frame
+    from sdoml_dagster.store.day import StoredDay
 
     side = settings.resolution
     wrong: list[str] = []
@@ -132,7 +133,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
     for row in _next_to_noon(rows):
         sharp = row.channel in PHOTOSPHERE
         try:
-            frame = read_frame(store, day, row, resolution=side)
+            frame = StoredDay(store, day).frame(row, resolution=side)
         except (DamagedFileError, FileNotFoundError) as error:
             wrong.append(f"{row.channel} {row.slot:%H:%M}: {error}")
             continue

@@ -5,6 +5,7 @@ import json
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
+from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.store import layout
@@ -26,22 +27,16 @@ def build_release_check() -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=not wrong,
             description="; ".join(wrong) or "one version in each release",
-            metadata={"releases": len(release_names(opened))},
+            metadata={"releases": len(layout.release_names(opened))},
         )
 
     return one_normalization
 
 
-def release_names(store: Store) -> list[str]:
-    """Names of the releases in a store."""
-    paths = store.find("releases")
-    return sorted({path.split("/")[1] for path in paths if path.endswith("/index.parquet")})
-
-
 def judge_releases(store: Store) -> list[str]:
     """What is wrong with the releases of a store, a line each."""
     wrong = []
-    for name in release_names(store):
+    for name in layout.release_names(store):
         try:
             problem = _judge(store, layout.release_folder(name))
         except (SdomlError, FileNotFoundError) as error:
@@ -57,9 +52,9 @@ def _judge(store: Store, folder: str) -> str | None:
     from sdoml_core.normalization.constants import from_json
 
     facts = index_metadata(
-        open_parquet(store.read(f"{folder}/index.parquet")).schema_arrow, kind="release"
+        open_parquet(store.read(f"{folder}/{RELEASE_INDEX}")).schema_arrow, kind="release"
     )
-    beside = from_json(store.read(f"{folder}/normalization.json"))
+    beside = from_json(store.read(f"{folder}/{RELEASE_CONSTANTS}"))
     if facts["sdoml.normalization"] != beside.version:
         return (
             f"its shards name normalisation {facts['sdoml.normalization']}, normalization.json "

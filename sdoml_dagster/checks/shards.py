@@ -48,15 +48,15 @@ def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
     """Reads the whole shard as a stranger would, and compares it with its index."""
-    from sdoml_core.formats.index import decode_index
+    from sdoml_dagster.store.day import StoredDay
 
-    path = layout.shard_index(day)
-    data = store.read_if_there(path)
-    if data is None:
-        raise MissingInputError(f"{store.locate(path)} is not there: materialise shards of {day}")
+    index = StoredDay(store, day).shard_index()
+    if index is None:
+        raise MissingInputError(
+            f"{store.locate(layout.shard_index(day))} is missing: materialize shards of {day}"
+        )
     wrong: list[str] = []
     try:
-        index = decode_index(data)
         rows = index.table.to_pylist()
         with store.open(layout.shard(day)) as file:
             source = _Hashing(file)

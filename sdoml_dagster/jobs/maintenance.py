@@ -1,41 +1,36 @@
 """Jobs for the owner of a dataset, beside the assets: ``verify_store`` and ``prune_raw``."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from sdoml_core.errors import MissingInputError
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
-from sdoml_dagster.partitions import config_day
+from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.ui_metadata import table_metadata
 
 
-class VerifyConfig(dg.Config):
+class VerifyConfig(DayRangeConfig):
     """What ``verify_store`` reads, and whether it acts."""
-
-    first_day: str | None = None
-    """ISO date; earlier days are left out."""
-
-    last_day: str | None = None
-    """ISO date; later days are left out."""
 
     mark: bool = True
     """Move damaged files to ``damaged/``, so that materialising their day makes them anew."""
 
 
-class PruneConfig(dg.Config):
+class PruneConfig(DayRangeConfig):
     """What ``prune_raw`` drops."""
 
-    first_day: str | None = None
-    """ISO date; earlier days are left out."""
-
-    last_day: str | None = None
-    """ISO date; later days are left out. By default the last day before the look-back window of
-    the schedule, which asks for frames that may still appear."""
+    last_day: str | None = Field(
+        None,
+        description="ISO date; later days are left out. By default the last day before the "
+        "look-back window of the schedule, which fetches frames that may still appear.",
+    )
 
     dry_run: bool = True
     """Only tell what would go."""
@@ -52,8 +47,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             opened = store.open()
             outcome = verify_store(
                 opened,
-                first=config_day(config.first_day, "first_day"),
-                last=config_day(config.last_day, "last_day"),
+                days=config_days(config),
                 threads=settings.threads,
                 report=context.log.info,
             )
@@ -104,11 +98,12 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
 
         window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
         with failures_explained():
-            last = config_day(config.last_day, "last_day")
+            days = config_days(config)
+            if days.last is None:
+                days = replace(days, last=(datetime.now(UTC) - window).date())
             outcomes = prune_raw(
                 store.open(),
-                first=config_day(config.first_day, "first_day"),
-                last=last or (datetime.now(UTC) - window).date(),
+                days=days,
                 dry_run=config.dry_run,
                 report=context.log.info,
             )

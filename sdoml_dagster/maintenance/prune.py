@@ -12,11 +12,12 @@ from datetime import date
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.days import DayRange
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.maintenance.verify import verify_shard
-from sdoml_dagster.pipeline.completeness import leftovers
+from sdoml_dagster.pipeline.completeness import frames_not_packed
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 
@@ -34,12 +35,11 @@ class PrunedDay:
 def prune_raw(
     store: Store,
     *,
-    first: date | None = None,
-    last: date,
+    days: DayRange,
     dry_run: bool,
     report: Callable[[str], None],
 ) -> list[PrunedDay]:
-    """Drop the raw frames of all days from ``first`` to ``last`` that no longer need them.
+    """Drop the raw frames of all days of a range that no longer need them.
 
     A day needs them as long as its shard does not verify, its ledger has an outage, or a good raw
     frame has neither come into the shard nor been rejected in processing. Files that no ledger
@@ -47,7 +47,7 @@ def prune_raw(
     """
     outcomes = []
     for day in layout.days_in(store):
-        if day > last or (first is not None and day < first):
+        if day not in days:
             continue
         outcome = _prune_day(store, day, dry_run=dry_run)
         if outcome is None:
@@ -67,7 +67,7 @@ def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
     rows: list[RawRow] = []
     try:
         for instrument in INSTRUMENTS:
-            rows += read_ledger(store, day, instrument) or ()
+            rows += StoredDay(store, day).ledger(instrument) or ()
         held = sorted({row.file for row in rows if row.file in present and row.file})
         if not held:
             return None
@@ -92,7 +92,7 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
         return f"{store.locate(damage.path)} {damage.reason}"
     if index is None:
         return "it has no shard"
-    left = leftovers(store, day, rows, index)
+    left = frames_not_packed(StoredDay(store, day), rows, index)
     if left:
         return (
             f"its shard lacks {counted(len(left), 'frame')}, such as {left[0].channel} of "

@@ -22,12 +22,14 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError, NormalizationError, StoreError
 from sdoml_core.formats.index import Index, decode_index
 from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
-from sdoml_core.formats.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
+from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
 from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.normalization.constants import from_json
+from sdoml_dagster import asset_names
+from sdoml_dagster.days import ALL_DAYS, DayRange
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.frame_files import NPY_HEADER_BYTES
+from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -65,26 +67,21 @@ class Verification:
 def verify_store(
     store: Store,
     *,
-    first: date | None = None,
-    last: date | None = None,
+    days: DayRange = ALL_DAYS,
     threads: int,
     report: Callable[[str], None],
 ) -> Verification:
-    """Read all files of the days from ``first`` to ``last``, the constants and the releases."""
-    days = [
-        day
-        for day in layout.days_in(store)
-        if (first is None or day >= first) and (last is None or day <= last)
-    ]
+    """Read all files of the days of a range, the constants and the releases."""
+    found = [day for day in layout.days_in(store) if day in days]
     outcome = Verification()
-    progress = Progress("verify_store", len(days), report, unit="days")
+    progress = Progress("verify_store", len(found), report, unit="days")
     for part in ordered_map(
-        functools.partial(_confirmed, verify_day, store), days, threads=threads, name="verify"
+        functools.partial(_confirmed, verify_day, store), found, threads=threads, name="verify"
     ):
         outcome.include(part)
         progress.step("damaged" if part.damages else "ok")
     outcome.include(_verify_constants(store))
-    for path in store.find("releases"):
+    for path in store.find(layout.RELEASES):
         if path.endswith(f"/{RELEASE_SUMS}"):
             outcome.include(_confirmed(_verify_release, store, path))
     return outcome
@@ -124,13 +121,13 @@ def mark(store: Store, damages: Iterable[Damage]) -> None:
         for path in (damage.marker, damage.path):
             if path is not None and store.exists(path):
                 names = itertools.chain([path], (f"{path}.{n}" for n in itertools.count(2)))
-                kept = next(name for name in names if not store.exists(f"damaged/{name}"))
-                store.move(path, f"damaged/{kept}")
+                kept = next(name for name in names if not store.exists(layout.damaged(name)))
+                store.move(path, layout.damaged(kept))
 
 
 def _verify_raw(store: Store, day: date, instrument: Instrument) -> Verification:
     outcome = Verification()
-    remedy = f"raw_{instrument.lower()} of {day}"
+    remedy = f"{asset_names.raw(instrument)} of {day}"
     ledger = layout.raw_ledger(day, instrument)
     rows: Sequence[RawRow] = _decoded(outcome, store, ledger, RAW_LEDGER.decode, remedy) or ()
     folder = layout.raw_folder(day)
@@ -145,7 +142,7 @@ def _verify_raw(store: Store, day: date, instrument: Instrument) -> Verification
 
 def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verification:
     outcome = Verification()
-    remedy = f"processed_{instrument.lower()} of {day}"
+    remedy = f"{asset_names.processed(instrument)} of {day}"
     table = layout.frame_table(day, instrument)
     rows: Sequence[FrameRow] | None = _decoded(outcome, store, table, FRAME_TABLE.decode, remedy)
     if rows is None:
@@ -189,9 +186,9 @@ def _damage_of_frames(
 
 def _verify_constants(store: Store) -> Verification:
     outcome = Verification()
-    for path in store.find("normalization"):
+    for path in store.find(layout.NORMALIZATION):
         found = _decoded(outcome, store, path, from_json, "normalization_stats")
-        named = path.removeprefix("normalization/").removesuffix(".json")
+        named = path.removeprefix(f"{layout.NORMALIZATION}/").removesuffix(".json")
         if found is not None and named not in {"current", found.version}:
             reason = f"holds the constants of version {found.version}"
             outcome.damages.append(Damage(path, reason, "normalization_stats"))
@@ -201,7 +198,7 @@ def _verify_constants(store: Store) -> Verification:
 def _verify_release(store: Store, sums: str) -> Verification:
     outcome = Verification()
     folder = sums.rpartition("/")[0]
-    remedy = f"release {folder.removeprefix('releases/')}"
+    remedy = f"release {folder.removeprefix(f'{layout.RELEASES}/')}"
     listed = store.read_if_there(sums)
     if listed is None:  # the release is being made
         return outcome

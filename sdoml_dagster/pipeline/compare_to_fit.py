@@ -6,9 +6,9 @@ from datetime import date
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.sketch import Sketch
-from sdoml_dagster.pipeline.fit import day_sketches
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 
@@ -46,7 +46,7 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
         name: compared
         for instrument in INSTRUMENTS
         if settings.channels_of(instrument)
-        for name, sketch in day_sketches(store, day, instrument).items()
+        for name, sketch in StoredDay(store, day).sketches(instrument).items()
         if name in settings.channels and (compared := _compare(sketch, constants, name)) is not None
     }
 

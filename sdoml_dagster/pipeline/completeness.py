@@ -1,20 +1,51 @@
-"""Good raw frames of a day that have not come into its shard, though nothing is wrong with them.
+"""Completeness: whether a day's shard has every frame that it can have."""
 
-A frame that a better one has replaced since is another frame: it was observed at another time.
-"""
-
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
 
 from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.errors import DamagedFileError, MissingInputError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.ledger import RawRow
-from sdoml_dagster.store.day_tables import read_frame_table
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 
-def leftovers(store: Store, day: date, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
-    """Rows of the ledger with a frame that is neither in the shard nor rejected in processing."""
+def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
+    """Days of the look-back window that are not complete, in order."""
+    for age in range(settings.lookback_days - 1, -1, -1):
+        day = today - timedelta(days=settings.publication_lag_days + age)
+        in_range = settings.start.date() <= day and (
+            settings.last_day is None or day <= settings.last_day
+        )
+        if in_range and not is_complete(settings, StoredDay(store, day)):
+            yield day
+
+
+def is_complete(settings: Settings, stored: StoredDay) -> bool:
+    """Whether a day's shard has all its frames and the archive will not publish more of them."""
+    rows: list[RawRow] = []
+    try:
+        index = stored.shard_index()
+        if index is None:
+            return False
+        for instrument in INSTRUMENTS:
+            if settings.channels_of(instrument):
+                ledger = stored.ledger(instrument) or []
+                if any(row.status in {"missing", "outage"} for row in ledger):
+                    return False
+                rows += stored.expected_ledger(instrument, settings)
+        return not frames_not_packed(stored, rows, index)
+    except (DamagedFileError, MissingInputError):  # to be rebuilt, or built for these settings
+        return False
+
+
+def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
+    """Rows of the ledger with a good frame that is neither in the shard nor rejected.
+
+    A frame that a better one has replaced since is another frame: it was observed at another time.
+    """
     done = set(
         zip(
             *(index.table[name].to_pylist() for name in ("slot", "channel", "observed")),
@@ -22,8 +53,8 @@ def leftovers(store: Store, day: date, ledger: Iterable[RawRow], index: Index) -
         )
     )
     for instrument in INSTRUMENTS:
-        table = read_frame_table(store, day, instrument) or ()
-        # A frame that had not come when the day was processed was not rejected.
+        table = stored.frame_table(instrument) or ()
+        # A frame that was not yet available when the day was processed was not rejected.
         done |= {
             (row.slot, row.channel, row.observed)
             for row in table

@@ -22,6 +22,7 @@ from sdoml_core.errors import (
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.slots import candidate_minutes
+from sdoml_dagster import asset_names
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.inspection import RawFacts, inspect_frame
@@ -90,7 +91,7 @@ def fetch_day(
     ]
     if instrument == "AIA":
         prepare_kernels(report)  # before threads wait for it, and before the time is taken
-    progress = Progress(f"raw_{instrument.lower()} {day}", len(wanted), report)
+    progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
     # Three times as many threads as connections: while some decode and store what came, there is
@@ -138,7 +139,7 @@ def _doubt(
         return None
     roots = ", ".join(public(mirror.root) for mirror in client.mirrors)
     return (
-        f"raw_{instrument.lower()} {day}: nothing was found at {roots}; "
+        f"{asset_names.raw(instrument)} {day}: nothing was found at {roots}; "
         f"is SDOML_{instrument}_ROOTS right?"
     )
 

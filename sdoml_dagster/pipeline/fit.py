@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from datetime import date
 
-from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import MissingInputError, NormalizationError
-from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.fit import fit
 from sdoml_core.normalization.sketch import Sketch, merge_channels
+from sdoml_dagster.days import ALL_DAYS, DayRange
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 
@@ -24,10 +25,8 @@ class Fitted:
     """Days asked for that are processed in part: the sketches of an instrument are not there."""
 
 
-def fit_store(
-    settings: Settings, store: Store, *, first: date | None = None, last: date | None = None
-) -> Fitted:
-    """Fit constants to all processed days, or to those from ``first`` to ``last`` inclusive.
+def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) -> Fitted:
+    """Fit constants to the processed days of a range.
 
     Raises
     ------
@@ -36,18 +35,15 @@ def fit_store(
     NormalizationError
         Where days were processed at different resolutions.
     """
-    days = {
-        day: whole
-        for day, whole in _processed_days(store, settings).items()
-        if (first is None or day >= first) and (last is None or day <= last)
+    found = {
+        day: complete for day, complete in _processed_days(store, settings).items() if day in days
     }
-    chosen = [day for day, whole in days.items() if whole]
+    chosen = [day for day, complete in found.items() if complete]
     if not chosen:
-        asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
-        part = f" ({len(days)} in part)" if days else ""
-        raise MissingInputError(f"no processed day{asked} in {store.url}{part}: run ingest first")
+        part = f" ({len(found)} only in part)" if found else ""
+        raise MissingInputError(f"{store.url} has no processed day{days}{part}: run ingest first")
     sketches = merge_channels(
-        day_sketches(store, day, instrument)
+        StoredDay(store, day).sketches(instrument)
         for day in chosen
         for instrument in INSTRUMENTS
         if settings.channels_of(instrument)
@@ -67,17 +63,8 @@ def fit_store(
         last_day=chosen[-1],
         days=len(chosen),
     )
-    return Fitted(normalization, wanted, tuple(day for day, whole in days.items() if not whole))
-
-
-def day_sketches(store: Store, day: date, instrument: Instrument) -> dict[str, Sketch]:
-    """The sketches of a processed day, by channel."""
-    made_by = f"processed_{instrument.lower()} of {day}"
-    path = layout.sketches(day, instrument)
-    sketches = store.read_as(path, decode_sketches, made_by=made_by)
-    if sketches is None:
-        raise MissingInputError(f"{store.locate(path)} has gone: materialise {made_by} again")
-    return sketches
+    partial = tuple(day for day, complete in found.items() if not complete)
+    return Fitted(normalization, wanted, partial)
 
 
 def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:

@@ -11,17 +11,16 @@ from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.errors import NormalizationError
-from sdoml_core.formats.index import encode_index
+from sdoml_core.formats.index import Index, encode_index
 from sdoml_core.formats.ledger import FrameRow
-from sdoml_core.formats.shard import FrameFacts, ShardSummary, ShardWriter
+from sdoml_core.formats.shard import FrameFacts, ShardWriter
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.transform import normalize, transform_of
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import asked_for, not_there, read_frame_table
-from sdoml_dagster.store.frame_files import read_frame
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -30,8 +29,7 @@ from sdoml_dagster.threads import ordered_map
 class PackedDay:
     """The outcome of packing one day."""
 
-    summary: ShardSummary
-    normalization_version: str
+    index: Index
     frames: Counter[str]
     """Frames in the shard by channel."""
 
@@ -75,18 +73,24 @@ def pack_day(
         summary = writer.close()
         # An index never lies beside a shard that it does not describe.
         store.delete(index_path)
-    index = encode_index(
+    index = Index(
         summary.table,
-        shard=path.removeprefix("shards/"),
+        shard=layout.shard_name(day),
         shard_bytes=summary.bytes,
         shard_sha256=summary.sha256,
         normalization_version=constants.version,
     )
-    store.write(index_path, index)
+    encoded = encode_index(
+        index.table,
+        shard=index.shard,
+        shard_bytes=index.shard_bytes,
+        shard_sha256=index.shard_sha256,
+        normalization_version=index.normalization_version,
+    )
+    store.write(index_path, encoded)
     per_slot = Counter(row.slot for row in rows)
     return PackedDay(
-        summary,
-        constants.version,
+        index,
         Counter(row.channel for row in rows),
         complete=sum(count == len(settings.channels) for count in per_slot.values()),
     )
@@ -98,11 +102,7 @@ def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:
     for instrument in INSTRUMENTS:
         if not settings.channels_of(instrument):
             continue
-        asset = f"processed_{instrument.lower()}"
-        table = read_frame_table(store, day, instrument)
-        if table is None:
-            raise not_there(asset, day, store)
-        wanted = asked_for(table, asset, day, instrument, settings)
+        wanted = StoredDay(store, day).expected_frame_table(instrument, settings)
         rows += [row for row in wanted if row.status == "ok"]
     return sorted(rows, key=lambda row: (row.slot, row.channel))
 
@@ -125,9 +125,8 @@ class _Preparer:
     def __init__(
         self, day: date, settings: Settings, store: Store, constants: Normalization
     ) -> None:
-        self._day = day
+        self._day = StoredDay(store, day)
         self._settings = settings
-        self._store = store
         self._constants = constants
 
     def __call__(
@@ -136,6 +135,6 @@ class _Preparer:
         side = self._settings.resolution
         out = np.empty((side, side), self._settings.dtype)
         constant = self._constants.constant(row.channel)
-        frame = read_frame(self._store, self._day, row, resolution=side)
+        frame = self._day.frame(row, resolution=side)
         normalize(frame, constant, out, transform=transform_of(row.channel))
         return row, out, crc32(out.data)

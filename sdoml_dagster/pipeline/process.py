@@ -25,12 +25,13 @@ from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch, merge
+from sdoml_dagster import asset_names
 from sdoml_dagster.archive.inspection import frame_flaw
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import asked_for, not_there, read_ledger
-from sdoml_dagster.store.frame_files import FrameWriter
+from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.frame_file import FrameWriter
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -69,15 +70,11 @@ def process_day(
     DamagedFileError
         Where a raw file is no longer what the ledger says.
     """
-    asset = f"raw_{instrument.lower()}"
-    ledger = read_ledger(store, day, instrument)
-    if ledger is None:
-        raise not_there(asset, day, store)
-    ledger = asked_for(ledger, asset, day, instrument, settings)
+    ledger = StoredDay(store, day).expected_ledger(instrument, settings)
     store.sweep(layout.processed_folder(day))
     prepare_kernels(report)
     worker = _Worker(day, settings, store)
-    progress = Progress(f"processed_{instrument.lower()} {day}", len(ledger), report)
+    progress = Progress(f"{asset_names.processed(instrument)} {day}", len(ledger), report)
 
     rows: list[FrameRow] = []
     sketches: dict[str, Sketch] = {}

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -18,17 +18,13 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError, SettingError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.parquet import SHARD_NAME
-from sdoml_core.formats.release_index import (
-    RELEASE_CONSTANTS,
-    RELEASE_INDEX,
-    RELEASE_SUMS,
-    consolidate,
-)
-from sdoml_dagster.pipeline.shard_sheet import shard_frame
+from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
+from sdoml_core.formats.release_index import consolidate
+from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.release.card import Card
-from sdoml_dagster.release.coverage import ReleaseCoverage, count_frames, days_between
+from sdoml_dagster.release.coverage import ReleaseCoverage, count_frames
 from sdoml_dagster.release.inputs import (
     BuiltDay,
     built_days,
@@ -38,6 +34,7 @@ from sdoml_dagster.release.inputs import (
 from sdoml_dagster.release.shards import ShardMaker, number_shards
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import read_shard_frame
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -55,9 +52,8 @@ class ReleaseRequest:
     days_per_shard: int = 1
     """Built days that one shard takes."""
 
-    first_day: date | None = None
-    last_day: date | None = None
-    """Both included; by default all days that have a shard."""
+    days: DayRange = ALL_DAYS
+    """Days to release; by default all days that have a shard."""
 
     complete_only: bool = False
     """Keep only samples that have every channel of the settings, and only these channels."""
@@ -70,8 +66,8 @@ class ReleaseRequest:
                 )
         if self.days_per_shard < 1:
             raise SettingError(f"run config days_per_shard={self.days_per_shard} must be 1 or more")
-        if self.first_day and self.last_day and self.first_day > self.last_day:
-            raise SettingError(f"first_day {self.first_day} is after last_day {self.last_day}")
+        if self.days.first and self.days.last and self.days.first > self.days.last:
+            raise SettingError(f"first_day {self.days.first} is after last_day {self.days.last}")
 
     @property
     def shard_prefix(self) -> str:
@@ -104,9 +100,7 @@ def publish(
     DamagedFileError
         Where a shard is not what its index says.
     """
-    built = built_days(
-        store, first=request.first_day, last=request.last_day, threads=settings.threads
-    )
+    built = built_days(store, days=request.days, threads=settings.threads)
     normalization, constants = common_normalization(store, built)
     released = _select(built, request, settings)
     plans = number_shards(
@@ -217,8 +211,8 @@ def _coverage(
     there = {day.day: day.index.frames() for day in built}
     kept = {day: set[tuple[datetime, str]]() for day in there}
     kept |= {day.day: day.index.frames() for day in released}
-    first = max(request.first_day or built[0].day, min(settings.start.date(), built[0].day))
-    last = request.last_day or built[-1].day
+    first = max(request.days.first or built[0].day, min(settings.start.date(), built[0].day))
+    last = request.days.last or built[-1].day
     if settings.last_day is not None:
         last = min(last, max(settings.last_day, built[-1].day))
     days = [
@@ -241,7 +235,7 @@ def _picture(
         table = index.table
         mine = pa.array([slot == chosen for slot in table["slot"].to_pylist()], pa.bool_())
         for row in table.filter(mine).to_pylist():
-            image = shard_frame(store, f"{folder}/{index.shard}", row)
+            image = read_shard_frame(store, f"{folder}/{index.shard}", row)
             panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
     sheet = contact_sheet(
         [panels.get(name, Panel(name, None)) for name in card.channels],

@@ -14,9 +14,9 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.frames.grid import FIELD, TARGET_RADIUS
 from sdoml_core.normalization.constants import Normalization
 from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_category, size_text, table
 from sdoml_dagster.release.coverage import MEANINGS, REASONS, ReleaseCoverage
-from sdoml_dagster.release.inputs import day_list
 from sdoml_dagster.release.reading_examples import loading
 from sdoml_dagster.settings.model import Settings
 
@@ -209,7 +209,7 @@ class Card:
         absent = sorted({count.day for count in self.coverage.counts if count.not_built})
         days = (
             f"Days of this range that were not built, {len(absent):,} of "
-            f"{len(self.coverage.by_day()):,}: {day_list(absent)}."
+            f"{len(self.coverage.by_day()):,}: {list_days(absent)}."
             if absent
             else f"Days of this range: {len(self.coverage.by_day()):,}, all of them built."
         )

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.formats.parquet import write_parquet
 from sdoml_dagster.settings.model import Settings
-from sdoml_dagster.store.day_tables import read_frame_table
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 Frames = set[tuple[datetime, str]]
@@ -150,13 +150,8 @@ def _fates(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], se
     rows = [
         row
         for instrument in INSTRUMENTS
-        for row in read_frame_table(store, day, instrument) or ()
+        for row in StoredDay(store, day).frame_table(instrument) or ()
         if row.channel in CHANNELS
     ]
     used = {row.degradation_table for row in rows if row.degradation_table is not None}
     return {(row.slot, row.channel): row.status for row in rows}, used
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """All days from one to another, both included."""
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -7,7 +7,7 @@ touched: an index beside each shard, the size of each shard, one normalisation, 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from typing import TypeVar
 
@@ -16,13 +16,11 @@ import pyarrow as pa
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
 from sdoml_core.formats.index import Index, decode_index
 from sdoml_core.normalization.constants import Normalization, from_json
+from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
-
-LISTED_RANGES = 12
-"""Runs of days that a message or a card lists; a sparse year has hundreds."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -43,10 +41,8 @@ class BuiltDay:
         return f"{table['dtype'][0].as_py()} at {table['resolution'][0].as_py()}×"
 
 
-def built_days(
-    store: Store, *, first: date | None, last: date | None, threads: int
-) -> list[BuiltDay]:
-    """The days from ``first`` to ``last`` (both included) that have a shard, in order.
+def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
+    """The days of a range that have a shard, in order.
 
     Raises
     ------
@@ -55,22 +51,18 @@ def built_days(
     DamagedFileError
         Where an index cannot be read, or a shard has another size than it says.
     """
-    found = {
-        day: parts
-        for day, parts in layout.shard_files(store).items()
-        if (first is None or day >= first) and (last is None or day <= last)
-    }
+    found = {day: parts for day, parts in layout.shard_files(store).items() if day in days}
     if not found:
-        asked = f" from {first or 'the first'} to {last or 'the last'}" if first or last else ""
-        raise MissingInputError(f"no shard{asked} in {store.url}: run build_shards first")
+        raise MissingInputError(f"{store.url} has no shard{days}: run build_shards first")
     halves = sorted(day for day, parts in found.items() if len(parts) < 2)
     if halves:
         raise MissingInputError(
-            f"shard or index of {day_list(halves)} is not in {store.url}: "
+            f"shard or index of {list_days(halves)} is not in {store.url}: "
             "run build_shards for it again"
         )
     sizes = {
-        year: store.sizes(f"shards/{year:04d}") for year in sorted({day.year for day in found})
+        year: store.sizes(layout.year_of_shards(year))
+        for year in sorted({day.year for day in found})
     }
     read = partial(_read_day, store, sizes)
     return list(ordered_map(read, sorted(found), threads=threads, name="index"))
@@ -120,18 +112,18 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
     if len(versions) > 1:
         keep = in_force if in_force in versions else next(iter(versions))
         stale = sorted(day for version in versions if version != keep for day in versions[version])
-        listed = "; ".join(f"{version}: {day_list(group)}" for version, group in versions.items())
+        listed = "; ".join(f"{version}: {list_days(group)}" for version, group in versions.items())
         raise NormalizationError(
             f"the shards were normalised by different constants ({listed}). "
             + (
-                f"Materialise shards of {day_list(stale)} again, with {keep}, which is in force"
+                f"Materialise shards of {list_days(stale)} again, with {keep}, which is in force"
                 if keep == in_force
                 else "None is in force any more: materialise shards of all these days again"
             )
         )
     kinds = _groups((day for day in days if day.pixels), lambda day: day.pixels)
     if len(kinds) > 1:
-        listed = "; ".join(f"{kind}: {day_list(group)}" for kind, group in kinds.items())
+        listed = "; ".join(f"{kind}: {list_days(group)}" for kind, group in kinds.items())
         raise DamagedFileError(
             f"the shards differ in type or resolution ({listed}): materialise one group again"
         )
@@ -166,16 +158,3 @@ def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
     slots = rows["slot"].to_pylist()
     counts = Counter(slots)
     return rows.filter(pa.array([counts[slot] == len(wanted) for slot in slots], pa.bool_()))
-
-
-def day_list(days: Sequence[date]) -> str:
-    """Days in order as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
-    runs: list[list[date]] = []
-    for day in days:
-        if runs and day - runs[-1][-1] == timedelta(days=1):
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    texts = [f"{run[0]} … {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    more = len(texts) - LISTED_RANGES
-    return ", ".join(texts[:LISTED_RANGES]) + (f" and {more} more runs of days" if more > 0 else "")

@@ -1,18 +1,14 @@
 """The daily schedule: asks for every day of the last weeks that is not yet complete."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 
-from sdoml_core.channels import INSTRUMENTS
-from sdoml_core.errors import DamagedFileError, MissingInputError
-from sdoml_core.formats.ledger import RawRow
 from sdoml_dagster.jobs.asset_jobs import daily_update
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.store import Store
 
 
 def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
@@ -30,6 +26,8 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
     def daily_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        from sdoml_dagster.pipeline.completeness import days_due
+
         opened = store.open()
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
@@ -47,39 +45,6 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
             yield dg.SkipReason("every day of the look-back window is complete or under way")
 
     return daily_update_schedule
-
-
-def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
-    """Days of the look-back window that are not complete."""
-    for age in range(settings.lookback_days - 1, -1, -1):
-        day = today - timedelta(days=settings.publication_lag_days + age)
-        in_range = settings.start.date() <= day and (
-            settings.last_day is None or day <= settings.last_day
-        )
-        if in_range and not is_complete(settings, store, day):
-            yield day
-
-
-def is_complete(settings: Settings, store: Store, day: date) -> bool:
-    """Whether a day's shard has all its frames, and the archive is to publish no more of them."""
-    from sdoml_core.formats.index import decode_index
-    from sdoml_dagster.pipeline.completeness import leftovers
-    from sdoml_dagster.store.day_tables import asked_for, read_ledger
-
-    data = store.read_if_there(layout.shard_index(day))
-    if data is None:
-        return False
-    rows: list[RawRow] = []
-    try:
-        for instrument in INSTRUMENTS:
-            if settings.channels_of(instrument):
-                ledger = read_ledger(store, day, instrument)
-                if ledger is None or any(row.status in {"missing", "outage"} for row in ledger):
-                    return False
-                rows += asked_for(ledger, f"raw of {instrument}", day, instrument, settings)
-        return not leftovers(store, day, rows, decode_index(data))
-    except (DamagedFileError, MissingInputError):  # it is made anew, or for these settings
-        return False
 
 
 def days_in_progress(instance: dg.DagsterInstance) -> set[date]:

@@ -1,21 +1,31 @@
-"""Where everything lies in the store; the layout that ``docs/format.md`` documents."""
+"""Where each artifact lies in the store; ``docs/format.md`` documents the layout."""
 
 import re
 from datetime import date
 
 from sdoml_core.channels import INSTRUMENTS, Channel, Instrument
+from sdoml_core.formats.release_files import RELEASE_INDEX
+from sdoml_dagster.days import parse_day
 from sdoml_dagster.store.store import Store
 
-CURRENT_NORMALIZATION = "normalization/current.json"
+RAW = "raw"
+PROCESSED = "processed"
+NORMALIZATION = "normalization"
+SHARDS = "shards"
+RELEASES = "releases"
+DAMAGED = "damaged"
+"""Folder that keeps damaged files, under the paths they had."""
+
+CURRENT_NORMALIZATION = f"{NORMALIZATION}/current.json"
 
 _NAMES = "|".join(instrument.lower() for instrument in INSTRUMENTS)
-_PROCESSED_PATH = re.compile(rf"processed/(\d{{4}}/\d\d/\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
-_SHARD_PATH = re.compile(r"shards/\d{4}/sdoml-lite-(\d{4}-\d{2}-\d{2})\.(tar|parquet)")
+_PROCESSED_PATH = re.compile(rf"{PROCESSED}/(\d{{4}}/\d\d/\d\d)/(?:({_NAMES})\.sketch\.arrow|.*)")
+_SHARD_PATH = re.compile(rf"{SHARDS}/\d{{4}}/sdoml-lite-(\d{{4}}-\d{{2}}-\d{{2}})\.(tar|parquet)")
 
 
 def raw_folder(day: date) -> str:
     """Folder of a day's raw frames, as the original dataset lays them out."""
-    return f"raw/{day:%Y/%m/%d}"
+    return f"{RAW}/{day:%Y/%m/%d}"
 
 
 def raw_ledger(day: date, instrument: Instrument) -> str:
@@ -25,16 +35,16 @@ def raw_ledger(day: date, instrument: Instrument) -> str:
 
 def processed_folder(day: date) -> str:
     """Folder of a day's processed frames."""
-    return f"processed/{day:%Y/%m/%d}"
+    return f"{PROCESSED}/{day:%Y/%m/%d}"
 
 
 def processed_frames(day: date, channel: Channel) -> str:
-    """A day's processed frames of one channel: ``.npy``, (frames, n, n) float32."""
+    """Processed frames of one channel of a day: ``.npy``, (frames, n, n) float32."""
     return f"{processed_folder(day)}/{channel.name}.npy"
 
 
 def frame_table(day: date, instrument: Instrument) -> str:
-    """Which slot each processed frame belongs to, and what became of the others."""
+    """Table of a day's processed frames of one instrument: slot, status and position of each."""
     return f"{processed_folder(day)}/{instrument.lower()}.parquet"
 
 
@@ -44,24 +54,24 @@ def sketches(day: date, instrument: Instrument) -> str:
 
 
 def normalization(version: str) -> str:
-    """Normalisation constants of one version."""
-    return f"normalization/{version}.json"
+    """Normalization constants of one version."""
+    return f"{NORMALIZATION}/{version}.json"
 
 
 def shard(day: date) -> str:
     """A day's shard."""
-    return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.tar"
+    return f"{SHARDS}/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.tar"
 
 
 def shard_index(day: date) -> str:
     """The index beside a day's shard."""
-    return f"shards/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
+    return f"{SHARDS}/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
 
 
 def processed_files(store: Store) -> dict[date, set[str]]:
-    """Instruments whose sketches are there, in lower case, for each day with a processed file."""
+    """Instruments (lower case) that have sketches, for each day with any processed file."""
     found: dict[date, set[str]] = {}
-    for path in store.find("processed"):
+    for path in store.find(PROCESSED):
         match = _PROCESSED_PATH.fullmatch(path)
         if match and (day := parse_day(match[1].replace("/", "-"))):
             instruments = found.setdefault(day, set())
@@ -71,9 +81,9 @@ def processed_files(store: Store) -> dict[date, set[str]]:
 
 
 def shard_files(store: Store) -> dict[date, set[str]]:
-    """Which of ``tar`` and ``parquet`` are there, for each day that has a shard or an index."""
+    """Which of ``tar`` and ``parquet`` exist, for each day that has a shard or an index."""
     found: dict[date, set[str]] = {}
-    for path in store.find("shards"):
+    for path in store.find(SHARDS):
         if (match := _SHARD_PATH.fullmatch(path)) and (day := parse_day(match[1])):
             found.setdefault(day, set()).add(match[2])
     return found
@@ -81,14 +91,14 @@ def shard_files(store: Store) -> dict[date, set[str]]:
 
 def release_folder(name: str) -> str:
     """Folder of a release."""
-    return f"releases/{name}"
+    return f"{RELEASES}/{name}"
 
 
 def days_in(store: Store) -> list[date]:
-    """All days that have anything in the store, in order."""
+    """All days that have any file in the store, in order."""
     found = {
         f"{year}-{month}-{day}"
-        for root in ("raw", "processed")
+        for root in (RAW, PROCESSED)
         for year in store.folders(root)
         for month in store.folders(f"{root}/{year}")
         for day in store.folders(f"{root}/{year}/{month}")
@@ -96,11 +106,22 @@ def days_in(store: Store) -> list[date]:
     return sorted({*filter(None, map(parse_day, found)), *shard_files(store)})
 
 
-def parse_day(text: str) -> date | None:
-    """The day of a name such as ``2024-03-08``; ``None`` for a name that is not ours."""
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
+def shard_name(day: date) -> str:
+    """A day's shard as its index names it: relative to the folder of shards."""
+    return shard(day).removeprefix(f"{SHARDS}/")
+
+
+def year_of_shards(year: int) -> str:
+    """Folder of the shards of one year."""
+    return f"{SHARDS}/{year:04d}"
+
+
+def release_names(store: Store) -> list[str]:
+    """Names of the releases in the store that have an index, sorted."""
+    paths = store.find(RELEASES)
+    return sorted({path.split("/")[1] for path in paths if path.endswith(f"/{RELEASE_INDEX}")})
+
+
+def damaged(path: str) -> str:
+    """Where a damaged file is kept."""
+    return f"{DAMAGED}/{path}"

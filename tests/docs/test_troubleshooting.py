@@ -21,15 +21,17 @@ from sdoml_core.frames.aia import decode_aia, quality_reason
 from sdoml_core.frames.hmi import decode_hmi
 from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
+from sdoml_dagster.days import DayRange
 from sdoml_dagster.failures import InterruptedRunError, failures_explained
-from sdoml_dagster.partitions import config_day, run_days
+from sdoml_dagster.partitions import DayRangeConfig, config_days, run_days
 from sdoml_dagster.pipeline.fetch import fetch_day
-from sdoml_dagster.pipeline.fit import day_sketches, fit_store
+from sdoml_dagster.pipeline.fit import fit_store
 from sdoml_dagster.pipeline.frozen_constants import freeze, needed_normalization, refuse_unasked_fit
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.pipeline.process import process_day
 from sdoml_dagster.release.build import ReleaseRequest, publish
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 
@@ -222,8 +224,8 @@ class Provoker:
         yield lambda: with_file("start = \n")
         yield lambda: ReleaseRequest(name="a/b")
         yield lambda: ReleaseRequest(days_per_shard=0)
-        yield lambda: ReleaseRequest(first_day=OTHER, last_day=ONE)
-        yield lambda: config_day("soon", "first_day")
+        yield lambda: ReleaseRequest(days=DayRange(OTHER, ONE))
+        yield lambda: config_days(DayRangeConfig(first_day="soon"))
         yield lambda: list(run_days(AskedFor(has_partition_key_range=False)))
         yield lambda: list(run_days(AskedFor(has_partition_key_range=True)))
         for options in (
@@ -236,7 +238,7 @@ class Provoker:
         yield without_the_extra
 
     def sketches(self) -> object:
-        return day_sketches(self.store, ONE, "AIA")
+        return StoredDay(self.store, ONE).sketches("AIA")
 
     def absent_frame(self) -> None:
         with ArchiveClient([self.archive.aia_root]) as client:
@@ -251,7 +253,7 @@ class Provoker:
         yield lambda: needed_normalization(Store(str(self.folder / "none")))
         yield self.remove("normalization/current.json", lambda: self.pack(ONE))
         yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
-        yield lambda: self.publish(first_day=date(2030, 1, 1))
+        yield lambda: self.publish(days=DayRange(first=date(2030, 1, 1)))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
         yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE))
         yield self.remove("processed/2024/03/01/aia.sketch.arrow", self.sketches)

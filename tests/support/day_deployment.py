@@ -15,7 +15,7 @@ from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.pipeline.process import process_day
 from sdoml_dagster.settings.model import Settings
-from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 DAY = date(2024, 3, 8)
@@ -79,7 +79,7 @@ class Deployment:
         return [
             row
             for instrument in INSTRUMENTS
-            for row in read_ledger(self.store, self.day, instrument) or ()
+            for row in StoredDay(self.store, self.day).ledger(instrument) or ()
         ]
 
     def files(self, below: str = "") -> dict[str, str]:

@@ -19,7 +19,8 @@ import pyarrow as pa
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
 from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index
 from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
-from sdoml_core.formats.release_index import RELEASE_CONSTANTS, RELEASE_INDEX, consolidate
+from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX
+from sdoml_core.formats.release_index import consolidate
 from sdoml_core.formats.shard_scan import scan_shard
 from sdoml_core.loader.storage.catalog import SOURCES, Catalog
 from sdoml_core.loader.storage.local import (

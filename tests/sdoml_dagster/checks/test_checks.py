@@ -30,7 +30,7 @@ from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_sha
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_frame_table
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from tests.support.runs import DAILY, Materialize
 
@@ -84,7 +84,7 @@ def test_one_check_can_be_run_by_itself(
     ("asset", "name", "said"),
     [
         ("processed_aia", "values", "processed_aia of 2024-03-10 is not in"),
-        ("shards", "readable", "is not there: materialise shards of 2024-03-10"),
+        ("shards", "readable", "is missing: materialize shards of 2024-03-10"),
     ],
 )
 def test_a_check_of_a_day_that_was_never_made_says_so(
@@ -130,7 +130,7 @@ def test_a_day_of_damaged_frames_is_an_error(settings: Settings) -> None:
 
 
 def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
-    table = read_frame_table(store, DAY, "AIA") or []
+    table = StoredDay(store, DAY).frame_table("AIA") or []
     assert judge_values(store, DAY, table, settings).passed
     path = Path(settings.store, "processed/2024/03/08/AIA_0171.npy")
     data = bytearray(path.read_bytes())
@@ -166,7 +166,7 @@ def rewritten(
 ) -> list[FrameRow]:
     """Change the processed frames of a channel; the frame table, changed along with them."""
     instrument = CHANNELS[channel].instrument
-    table = read_frame_table(store, DAY, instrument) or []
+    table = StoredDay(store, DAY).frame_table(instrument) or []
     path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
     assert path is not None
     frames = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
@@ -182,7 +182,7 @@ def rewritten(
 def test_disk_names_a_frame_that_cannot_be_read_and_measures_the_others(
     store: Store, settings: Settings
 ) -> None:
-    table = read_frame_table(store, DAY, "AIA") or []
+    table = StoredDay(store, DAY).frame_table("AIA") or []
     Path(settings.store, "processed/2024/03/08/AIA_0171.npy").unlink()
     finding = judge_disk(store, DAY, table, settings)
     assert not finding.passed
@@ -211,7 +211,7 @@ def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
 def test_disk_finds_a_sun_that_is_elsewhere(
     store: Store, settings: Settings, change: Callable[..., Any], complaint: str
 ) -> None:
-    assert judge_disk(store, DAY, read_frame_table(store, DAY, "HMI") or [], settings).passed
+    assert judge_disk(store, DAY, StoredDay(store, DAY).frame_table("HMI") or [], settings).passed
     finding = judge_disk(store, DAY, rewritten(store, "HMI_M", change), settings)
     assert not finding.passed
     assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description

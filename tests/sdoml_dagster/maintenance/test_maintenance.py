@@ -12,11 +12,13 @@ import pytest
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_dagster.days import DayRange
 from sdoml_dagster.maintenance.prune import prune_raw
 from sdoml_dagster.maintenance.verify import Verification, mark, verify_day, verify_store
+from sdoml_dagster.pipeline.completeness import is_complete
 from sdoml_dagster.release.build import ReleaseRequest, publish
-from sdoml_dagster.schedules.daily_update import is_complete
 from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 from tests.support.day_deployment import DAY, Deploy, Deployment
@@ -92,7 +94,7 @@ def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
     assert not path.exists()
     assert (day.folder / "damaged" / name).exists() != absent
     if name.startswith("shards"):
-        assert not is_complete(day.settings, day.store, DAY)
+        assert not is_complete(day.settings, StoredDay(day.store, DAY))
     day.build()
     remade = {key: sha for key, sha in day.files().items() if not key.startswith("damaged/")}
     assert remade == expected
@@ -171,16 +173,18 @@ def test_a_file_that_is_being_made_anew_is_looked_at_twice(
 
 def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive: Archive) -> None:
     before = day.files()
-    dry = prune_raw(day.store, last=DAY, dry_run=True, report=day.lines.append)
+    dry = prune_raw(day.store, days=DayRange(last=DAY), dry_run=True, report=day.lines.append)
     assert day.files() == before
     assert day.lines[-1].startswith("2024-03-08: would drop 12 raw files, ")
-    real = prune_raw(day.store, last=DAY, dry_run=False, report=day.lines.append)
+    real = prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append)
     assert real == dry
     assert {name for name in before if name not in day.files()} == {
         name for name in before if name.endswith((".fits", ".jpg"))
     }
     assert verify(day).damages == [], "a pruned day is not a damaged one"
-    assert prune_raw(day.store, last=DAY, dry_run=False, report=day.lines.append) == []
+    assert (
+        prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append) == []
+    )
     with pytest.raises(MissingInputError, match="materialise the raw assets of 2024-03-08"):
         day.process()
     asked = len(archive.log.requests)
@@ -193,10 +197,15 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     day: Deployment, archive: Archive, deploy: Deploy
 ) -> None:
     def reason(deployment: Deployment) -> str:
-        (outcome,) = prune_raw(deployment.store, last=DAY, dry_run=False, report=print)
+        (outcome,) = prune_raw(
+            deployment.store, days=DayRange(last=DAY), dry_run=False, report=print
+        )
         return str(outcome.kept_because)
 
-    assert prune_raw(day.store, last=date(2024, 3, 7), dry_run=False, report=print) == []
+    assert (
+        prune_raw(day.store, days=DayRange(last=date(2024, 3, 7)), dry_run=False, report=print)
+        == []
+    )
     shard = day.folder / "shards/2024/sdoml-lite-2024-03-08.tar"
     flip(shard)
     assert "its SHA-256 is another" in reason(day)

@@ -18,13 +18,13 @@ from sdoml_core.errors import (
     SettingError,
     StoreError,
 )
-from sdoml_core.formats.index import decode_index
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
-from sdoml_dagster.pipeline.day_sheet import day_sheet
+from sdoml_dagster.days import DayRange
+from sdoml_dagster.pipeline.contact_sheets import processed_contact_sheet, shard_contact_sheet
 from sdoml_dagster.pipeline.fetch import fetch_day
 from sdoml_dagster.pipeline.fit import fit_store
 from sdoml_dagster.pipeline.frozen_constants import (
@@ -34,12 +34,10 @@ from sdoml_dagster.pipeline.frozen_constants import (
 )
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.pipeline.process import process_day
-from sdoml_dagster.pipeline.shard_sheet import shard_sheet
 from sdoml_dagster.previews import Panel, contact_sheet
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_frame_table, read_ledger
-from sdoml_dagster.store.frame_files import read_frame
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 from sdoml_demo.server import Archive
@@ -106,7 +104,7 @@ def member(tar: tarfile.TarFile, name: str) -> NDArray[np.floating]:
 def test_frames_tables_and_sketches_agree(settings: Settings, fetched: Store) -> None:
     process(settings, fetched)
     for instrument in INSTRUMENTS:
-        rows = read_frame_table(fetched, DAY, instrument)
+        rows = StoredDay(fetched, DAY).frame_table(instrument)
         assert rows
         sketches = decode_sketches(fetched.read(layout.sketches(DAY, instrument)))
         for channel in settings.channels_of(instrument):
@@ -121,7 +119,7 @@ def test_frames_tables_and_sketches_agree(settings: Settings, fetched: Store) ->
             assert sketches[channel.name].maximum == frames.max()
             for row, frame in zip(mine, frames, strict=True):
                 assert row.mean == pytest.approx(frame.mean(dtype=np.float64))
-                assert np.array_equal(read_frame(fetched, DAY, row, resolution=64), frame)
+                assert np.array_equal(StoredDay(fetched, DAY).frame(row, resolution=64), frame)
 
 
 def test_thread_counts_do_not_change_a_byte(settings: Settings, fetched: Store) -> None:
@@ -138,14 +136,14 @@ def test_thread_counts_do_not_change_a_byte(settings: Settings, fetched: Store) 
 
 
 def test_frames_that_the_ledger_lacks_keep_their_reason(settings: Settings, fetched: Store) -> None:
-    ledger = read_ledger(fetched, DAY, "AIA")
+    ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
     lost = replace(
         ledger[0], status="missing", file=None, bytes=None, sha256=None, reason="00:00 absent"
     )
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([lost, *ledger[1:]]))
     process(settings, fetched)
-    rows = read_frame_table(fetched, DAY, "AIA")
+    rows = StoredDay(fetched, DAY).frame_table("AIA")
     assert rows
     (row,) = [row for row in rows if row.status != "ok"]
     assert (row.slot, row.channel, row.row, row.reason) == (
@@ -158,14 +156,14 @@ def test_frames_that_the_ledger_lacks_keep_their_reason(settings: Settings, fetc
 
 def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched: Store) -> None:
     strict = settings.model_copy(update={"max_missing_fraction": 0.0})
-    ledger = read_ledger(fetched, DAY, "AIA")
+    ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
     # A frame with a hole passes at the default and is rejected where none is tolerated.
     holed = _with_blank_cells(fetched, ledger[0].file or "")
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
     process(strict, fetched)
-    rows = read_frame_table(fetched, DAY, "AIA")
+    rows = StoredDay(fetched, DAY).frame_table("AIA")
     assert rows
     (rejected,) = [row for row in rows if row.status != "ok"]
     assert rejected.status == "blank"
@@ -180,13 +178,13 @@ def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched
 def test_as_many_missing_pixels_as_the_setting_says_are_tolerated(
     settings: Settings, fetched: Store, tolerated: float, status: str
 ) -> None:
-    ledger = read_ledger(fetched, DAY, "AIA")
+    ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
     holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 %
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
     process(settings.model_copy(update={"max_missing_fraction": tolerated}), fetched)
-    row, *_ = read_frame_table(fetched, DAY, "AIA") or []
+    row, *_ = StoredDay(fetched, DAY).frame_table("AIA") or []
     assert (row.slot, row.channel, row.status) == (changed.slot, changed.channel, status)
 
 
@@ -213,7 +211,7 @@ def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
 def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
     settings: Settings, fetched: Store
 ) -> None:
-    ledger = read_ledger(fetched, DAY, "HMI")
+    ledger = StoredDay(fetched, DAY).ledger("HMI")
     assert ledger
     path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
     fetched.write(path, fetched.read(path)[:-1])
@@ -241,7 +239,9 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
     settings: Settings, fetched: Store
 ) -> None:
     finer = settings.model_copy(update={"cadence_minutes": 180})
-    others = "made for other settings: 8 of 16 frames are not in its table, such as AIA_0171 at 03"
+    others = (
+        r"made with other settings: 8 of 16 frames are not in its table \(first: AIA_0171 at 03"
+    )
     with pytest.raises(MissingInputError, match=f"raw_aia of 2024-03-08 was {others}"):
         process(finer, fetched)
     process(settings, fetched)
@@ -249,7 +249,7 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
     with pytest.raises(MissingInputError, match=f"processed_aia of 2024-03-08 was {others}"):
         pack(finer, fetched)
     wider = settings.model_copy(update={"channels": (*settings.channels, "AIA_0304")})
-    with pytest.raises(MissingInputError, match=r"4 of 12 frames .*, such as AIA_0304 at 00:00"):
+    with pytest.raises(MissingInputError, match=r"4 of 12 frames .*first: AIA_0304 at 00:00"):
         pack(wider, fetched)
     larger = settings.model_copy(update={"resolution": 128})
     with pytest.raises(NormalizationError, match="not all of these days were processed at 128"):
@@ -278,7 +278,7 @@ def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched
     process(settings, fetched)
     fit(settings, fetched)
     pack(settings.model_copy(update={"cadence_minutes": 720}), fetched)
-    index = decode_index(fetched.read(layout.shard_index(DAY)))
+    index = StoredDay(fetched, DAY).shard_index()
     assert {slot.hour for slot in index.table["slot"].to_pylist()} == {0, 12}
 
 
@@ -288,7 +288,7 @@ def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(
     process(settings, fetched)
     version = fit(settings, fetched)
     shard = pack(settings, fetched)
-    index = decode_index(fetched.read(layout.shard_index(DAY)))
+    index = StoredDay(fetched, DAY).shard_index()
     assert index.normalization_version == version
     assert index.shard_bytes == len(shard)
     constants = from_json(fetched.read(layout.CURRENT_NORMALIZATION))
@@ -298,7 +298,7 @@ def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(
         for entry in index.table.to_pylist():
             pixels = member(tar, entry["member"])
             row = rows[entry["channel"], entry["slot"]]
-            frame = read_frame(fetched, DAY, row, resolution=64)
+            frame = StoredDay(fetched, DAY).frame(row, resolution=64)
             transform = "linear" if entry["channel"] == "HMI_M" else "sqrt"
             expected = normalize(
                 frame,
@@ -314,7 +314,7 @@ def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(
 
 
 def _rows(store: Store, instrument: str) -> list:  # type: ignore[type-arg]
-    return read_frame_table(store, DAY, instrument) or []  # type: ignore[arg-type]
+    return StoredDay(store, DAY).frame_table(instrument) or []  # type: ignore[arg-type]
 
 
 def test_half_precision_and_lower_case_are_settings(settings: Settings, fetched: Store) -> None:
@@ -340,7 +340,7 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
     data = bytearray(path.read_bytes())
     data[5000] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedFileError, match="materialise the processed assets of 2024-03-08"):
+    with pytest.raises(DamagedFileError, match="materialize the processed assets of 2024-03-08"):
         pack(settings, fetched)
     assert not fetched.exists(layout.shard(DAY))
     assert not fetched.exists(layout.shard_index(DAY))
@@ -398,15 +398,17 @@ def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive
     alone = fit_store(settings, fetched).normalization
     fetch(settings, fetched, archive, NEXT)
     process(settings, fetched, NEXT)
-    assert fit_store(settings, fetched, last=DAY).normalization.version == alone.version
+    assert (
+        fit_store(settings, fetched, days=DayRange(last=DAY)).normalization.version == alone.version
+    )
     with pytest.raises(MissingInputError, match="from 2025-01-01"):
-        fit_store(settings, fetched, first=date(2025, 1, 1))
+        fit_store(settings, fetched, days=DayRange(first=date(2025, 1, 1)))
     assert fit_store(settings, fetched).left_out == ()
     fetched.delete(layout.sketches(NEXT, "HMI"))
     in_part = fit_store(settings, fetched)
     assert in_part.normalization.version == alone.version
     assert in_part.left_out == (NEXT,)
-    assert fit_store(settings, fetched, last=DAY).left_out == ()
+    assert fit_store(settings, fetched, days=DayRange(last=DAY)).left_out == ()
 
 
 def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched: Store) -> None:
@@ -423,7 +425,7 @@ def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched:
 def test_a_ledger_without_the_radius_of_the_sun_is_named(
     settings: Settings, fetched: Store
 ) -> None:
-    first, *others = read_ledger(fetched, DAY, "HMI") or []
+    first, *others = StoredDay(fetched, DAY).ledger("HMI") or []
     ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
     fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
     with pytest.raises(DamagedFileError, match="HMI ledger of 2024-03-08 lacks RSUN_OBS of 2024"):
@@ -449,11 +451,12 @@ def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: St
     process(nothing, store)
     version = fit(nothing, store)
     assert pack(nothing, store) == bytes(10240)
-    index = decode_index(store.read(layout.shard_index(DAY)))
+    index = StoredDay(store, DAY).shard_index()
     assert (len(index.table), index.normalization_version) == (0, version)
     channels = [CHANNELS[name] for name in nothing.channels]
-    assert shard_sheet(store, DAY, index, channels, tile=64) is None, "there is nothing to show"
-    assert day_sheet(store, DAY, channels, settings=nothing, tile=64) is None
+    stored = StoredDay(store, DAY)
+    assert shard_contact_sheet(stored, index, channels, tile=64) is None
+    assert processed_contact_sheet(stored, channels, settings=nothing, tile=64) is None
 
 
 def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
@@ -500,17 +503,17 @@ def test_the_sheet_of_a_day_says_which_channels_it_lacks_and_why(
         replace(row, status="missing", file=None, sha256=None, reason="404")
         if row.channel == "AIA_1700"
         else row
-        for row in read_ledger(fetched, DAY, "AIA") or []
+        for row in StoredDay(fetched, DAY).ledger("AIA") or []
     ]
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode(ledger))
     process(settings, fetched)
     channels = [CHANNELS[name] for name in ("AIA_0171", "AIA_1700", "AIA_0304")]
-    sheet = day_sheet(fetched, DAY, channels, settings=settings, tile=128)
+    sheet = processed_contact_sheet(StoredDay(fetched, DAY), channels, settings=settings, tile=128)
     assert sheet is not None
     (noon,) = [r for r in _rows(fetched, "AIA") if r.channel == "AIA_0171" and r.slot.hour == 12]
     expected = contact_sheet(
         [
-            Panel("AIA_0171", read_frame(fetched, DAY, noon, resolution=64), noon.observed),
+            Panel("AIA_0171", StoredDay(fetched, DAY).frame(noon, resolution=64), noon.observed),
             Panel("AIA_1700", None, reason="missing: 404"),
             Panel("AIA_0304", None, reason="not processed"),
         ],

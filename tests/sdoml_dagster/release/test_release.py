@@ -41,13 +41,13 @@ from sdoml_core.normalization.transform import denormalize
 from sdoml_core.slots import day_slots
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.assets.release import build_release_asset
+from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.formatting import percent, size_category, size_text
 from sdoml_dagster.pipeline.fit import fit_store
 from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.release import build as publish
 from sdoml_dagster.release.build import Release, ReleaseRequest
-from sdoml_dagster.release.inputs import day_list
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -483,7 +483,7 @@ def test_killed_at_any_write_it_does_not_look_whole_and_a_second_run_mends_it(
 def test_shards_of_a_former_larger_release_go(stored: Path) -> None:
     make(stored)
     (stored / "releases/sdoml-lite/notes.txt").write_text("mine")
-    make(stored, last_day=date(2024, 3, 2), prefix="small")
+    make(stored, days=DayRange(last=date(2024, 3, 2)), prefix="small")
     folder = stored / "releases/sdoml-lite"
     assert sorted(path.name for path in folder.glob("*.tar")) == ["small-1.tar", "small-2.tar"]
     assert (folder / "notes.txt").exists()
@@ -503,7 +503,7 @@ def test_a_release_keeps_its_bytes_when_a_day_is_packed_anew(stored: Path) -> No
 
 
 def test_asked_days_that_were_not_built_are_listed(stored: Path) -> None:
-    done = make(stored, first_day=date(2024, 2, 1), last_day=date(2024, 3, 14))
+    done = make(stored, days=DayRange(date(2024, 2, 1), date(2024, 3, 14)))
     listed = "not built, 4 of 14: 2024-03-05, 2024-03-12 … 2024-03-14."
     assert listed in done.card.markdown()
 
@@ -581,7 +581,7 @@ def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int
 
 def test_a_range_without_shards_is_refused(stored: Path) -> None:
     with pytest.raises(MissingInputError, match=r"no shard from 2024-05-01 to the last"):
-        make(stored, first_day=date(2024, 5, 1))
+        make(stored, days=DayRange(first=date(2024, 5, 1)))
     result = materialize(stored, first_day="2024-05-01")
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
@@ -618,7 +618,7 @@ def test_constants_of_another_version_than_their_name_are_refused(stored: Path) 
         ({"prefix": "a b"}, "'a b' cannot name a release"),
         ({"days_per_shard": 0}, "days_per_shard=0 must be 1 or more"),
         (
-            {"first_day": date(2024, 3, 2), "last_day": date(2024, 3, 1)},
+            {"days": DayRange(date(2024, 3, 2), date(2024, 3, 1))},
             "first_day 2024-03-02 is after last_day 2024-03-01",
         ),
     ],
@@ -675,4 +675,4 @@ def test_words_of_the_card() -> None:
     assert size_text(397 << 30) == "397 GiB"
     assert public("https://user:word@host:81/path?token=1") == "https://host:81/path"
     odd = [FIRST + timedelta(days=2 * number) for number in range(15)]
-    assert day_list(odd).endswith("2024-03-23 and 3 more runs of days")
+    assert list_days(odd).endswith("2024-03-23 and 3 more runs of days")

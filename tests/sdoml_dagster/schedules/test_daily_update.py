@@ -20,11 +20,11 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.pipeline.completeness import days_due, is_complete
 from sdoml_dagster.resources import StoreResource
-from sdoml_dagster.schedules.daily_update import days_due, is_complete
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.store.day_tables import read_ledger
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.faults import FaultPlan
 from sdoml_demo.server import Archive
@@ -204,10 +204,10 @@ def test_a_day_of_one_instrument_is_complete_without_the_other(
     store, day = Store(alone.store), date(2024, 3, 8)
     steps = ("raw_hmi", "processed_hmi", "normalization_stats")
     assert materialize(*steps, day=str(day), channels=("HMI_M",)).success
-    assert not is_complete(alone, store, day), "its shard is not there"
+    assert not is_complete(alone, StoredDay(store, day)), "its shard is not there"
     assert materialize("shards", day=str(day), channels=("HMI_M",)).success
-    assert is_complete(alone, store, day)
-    assert not is_complete(Settings.load(), store, day)
+    assert is_complete(alone, StoredDay(store, day))
+    assert not is_complete(Settings.load(), StoredDay(store, day))
 
 
 @pytest.mark.parametrize(
@@ -222,38 +222,38 @@ def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
     built: dg.DagsterInstance, settings: Settings, damaged: str
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
-    assert is_complete(settings, store, day)
+    assert is_complete(settings, StoredDay(store, day))
     store.write(damaged, store.read(damaged)[:-100])
-    assert not is_complete(settings, store, day)
+    assert not is_complete(settings, StoredDay(store, day))
 
 
 def test_an_outage_on_record_makes_a_day_due(built: dg.DagsterInstance, settings: Settings) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
-    first, *others = read_ledger(store, day, "HMI") or []
+    first, *others = StoredDay(store, day).ledger("HMI") or []
     out = replace(first, status="outage", file=None, sha256=None)
     store.write(layout.raw_ledger(day, "HMI"), RAW_LEDGER.encode([out, *others]))
-    assert not is_complete(settings, store, day)
+    assert not is_complete(settings, StoredDay(store, day))
 
 
 def test_a_day_made_for_fewer_channels_or_slots_is_due(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
-    assert is_complete(settings, store, day)
+    assert is_complete(settings, StoredDay(store, day))
     wider = Settings.load(channels=(*settings.channels, "AIA_0304"))
-    assert not is_complete(wider, store, day)
-    assert not is_complete(Settings.load(cadence_minutes=180), store, day)
+    assert not is_complete(wider, StoredDay(store, day))
+    assert not is_complete(Settings.load(cadence_minutes=180), StoredDay(store, day))
 
 
 def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
-    first, *others = read_ledger(store, day, "AIA") or []
+    first, *others = StoredDay(store, day).ledger("AIA") or []
     assert first.observed is not None
     other = replace(first, observed=first.observed + timedelta(minutes=2))
     store.write(layout.raw_ledger(day, "AIA"), RAW_LEDGER.encode([other, *others]))
-    assert not is_complete(settings, store, day)
+    assert not is_complete(settings, StoredDay(store, day))
 
 
 def test_days_outside_the_dataset_are_not_asked_for(settings: Settings) -> None:

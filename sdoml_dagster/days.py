@@ -1,0 +1,61 @@
+"""Days: ranges of them, lists of them for people, and days in text."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+LISTED_RUNS = 12
+"""Runs of consecutive days that a message or a card lists; a sparse year has hundreds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayRange:
+    """Days from ``first`` to ``last``, both included; ``None`` leaves that side open."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def __contains__(self, day: date) -> bool:
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+    def __str__(self) -> str:
+        """For the middle of a message: `` from 2024-03-01 to the last``; empty for all days."""
+        if self.first is None and self.last is None:
+            return ""
+        return f" from {self.first or 'the first'} to {self.last or 'the last'}"
+
+
+ALL_DAYS = DayRange()
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from ``first`` to ``last``, both included."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def list_days(days: Iterable[date]) -> str:
+    """Days in order as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
+    runs: list[list[date]] = []
+    for day in days:
+        if runs and day - runs[-1][-1] == timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    texts = [_run(run) for run in runs]
+    more = len(texts) - LISTED_RUNS
+    return ", ".join(texts[:LISTED_RUNS]) + (f" and {more} more runs of days" if more > 0 else "")
+
+
+def parse_day(text: str) -> date | None:
+    """The day of a name such as ``2024-03-08``; ``None`` for any other text."""
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _run(days: Sequence[date]) -> str:
+    return f"{days[0]} … {days[-1]}" if len(days) > 1 else f"{days[0]}"
