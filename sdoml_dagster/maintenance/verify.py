@@ -199,7 +199,7 @@ def _verify_release(store: Store, sums: str) -> Verification:
     outcome = Verification()
     folder = sums.rpartition("/")[0]
     remedy = f"release {folder.removeprefix(f'{layout.RELEASES}/')}"
-    listed = store.read_if_there(sums)
+    listed = store.read_if_exists(sums)
     if listed is None:  # the release is being made
         return outcome
     needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
@@ -248,7 +248,7 @@ def _decoded(
 ) -> T | None:
     """What a small file says; ``None`` where it is absent, or damaged, which goes on record."""
     try:
-        data = store.read_if_there(path)
+        data = store.read_if_exists(path)
         if data is None:
             return None
         outcome.files += 1

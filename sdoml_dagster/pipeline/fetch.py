@@ -154,7 +154,7 @@ class _EarlierLedger:
 
 
 def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
-    content = store.read_if_there(path)
+    content = store.read_if_exists(path)
     if content is None:
         return _EarlierLedger()
     try:

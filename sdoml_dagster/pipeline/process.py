@@ -152,7 +152,7 @@ class _Worker:
 
     def _read(self, raw: RawRow) -> bytes:
         path = f"{layout.raw_folder(self._day)}/{raw.file}"
-        data = self._store.read_if_there(path)
+        data = self._store.read_if_exists(path)
         if data is None:
             raise MissingInputError(
                 f"{self._store.locate(path)} has gone: materialise the raw assets of {self._day}"

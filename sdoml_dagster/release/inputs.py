@@ -129,7 +129,7 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
         )
     version = next(iter(versions))
     path = layout.normalization(version)
-    data = store.read_if_there(path)
+    data = store.read_if_exists(path)
     if data is None:
         raise MissingInputError(
             f"{store.locate(path)} has gone, by which the shards were normalised: restore it, or "

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, as one line that names it."""
+"""Errors of settings: one line that names the setting."""
 
 import difflib
 import os
@@ -15,16 +15,16 @@ CONFIG = f"{PREFIX}CONFIG"
 _SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
 )
-"""Variables that Kubernetes gives each container for each Service, such as one called ``sdoml``."""
+"""Variables that Kubernetes sets in each container for each Service, such as ``sdoml``."""
 
 
 def refuse_unknown_variables(known: Iterable[str]) -> None:
-    """A misspelt variable would be a setting that silently has its default.
+    """Refuse unknown variables: a misspelled one would silently leave its setting at the default.
 
     Raises
     ------
     SettingError
-        For each variable with our prefix that is none of the known settings.
+        If a variable with our prefix is not a setting; names all of them.
     """
     names = set(known)
     unknown = [
@@ -40,7 +40,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
 
 
 def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Path | None) -> str:
-    """One of pydantic's complaints as a line that names the setting, and the file that has it."""
+    """One pydantic error as a line that names the setting and the file that contains it."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:
@@ -65,7 +65,7 @@ def _has(file: Path, name: str) -> bool:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     if name.startswith(PREFIX.lower()):
-        return f"there is no setting {name!r}: in sdoml.toml names have no prefix"
+        return f"unknown setting {name!r}: names in sdoml.toml have no prefix"
     near = difflib.get_close_matches(name, sorted([*known, "config"]), n=1)
     hint = f"; did you mean {near[0]} ({PREFIX}{near[0].upper()})?" if near else ""
-    return f"there is no setting {name!r} ({PREFIX}{name.upper()}){hint}"
+    return f"unknown setting {name!r} ({PREFIX}{name.upper()}){hint}"

@@ -1,8 +1,7 @@
-"""All settings of a deployment: read, checked and documented in this one place.
+"""The settings of a deployment: the only module that reads, validates and documents them.
 
-They come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
-(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins. No other module reads
-a setting from either; `setting_errors` refuses names in the environment that are none.
+Settings come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
+(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins.
 """
 
 import os
@@ -34,9 +33,9 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """One deployment's settings; immutable and valid once it exists.
+    """Settings of one deployment; immutable and always valid.
 
-    Use :meth:`load`, which turns every mistake into one :class:`SettingError` line.
+    Create them with :meth:`load`, which reports each mistake as one :class:`SettingError` line.
     """
 
     model_config = SettingsConfigDict(
@@ -45,25 +44,26 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         validate_default=True,
+        use_attribute_docstrings=True,
     )
 
     store: str = "./data"
     """Folder or fsspec URL (``s3://bucket/prefix``) that holds everything."""
 
     start: datetime = datetime(2022, 11, 1, tzinfo=UTC)
-    """First instant of the dataset (UTC)."""
+    """Start of the dataset (UTC), included."""
 
     end: datetime | None = None
-    """End of the dataset, itself not included; unset: it grows daily."""
+    """End of the dataset (UTC), not included. If unset, the dataset grows daily."""
 
     cadence_minutes: int = Field(15, ge=2, le=DAY_MINUTES)
-    """Minutes between slots; the grid starts anew at each UTC midnight."""
+    """Minutes between slots; the grid restarts at each UTC midnight."""
 
     channels: Names = DEFAULT_CHANNELS
     """Names of the channels to build."""
 
     resolution: int = 512
-    """Pixels along each side of a processed frame."""
+    """Pixels along each side of a frame."""
 
     dtype: Literal["float32", "float16"] = "float32"
     """Pixel type of the shards."""
@@ -73,49 +73,49 @@ class Settings(BaseSettings):
         "http://jsoc1.stanford.edu/data/aia/synoptic",
         "http://jsoc2.stanford.edu/data/aia/synoptic",
     )
-    """Roots of the AIA tree, tried in order."""
+    """Roots of the AIA tree (mirrors), tried in order."""
 
     hmi_roots: Names = ("http://jsoc.stanford.edu/data/hmi/images",)
-    """Roots of the HMI tree, tried in order."""
+    """Roots of the HMI tree (mirrors), tried in order."""
 
     max_connections: int = Field(4, ge=1, le=64)
-    """Connections to the archive that one process holds at a time."""
+    """Maximum number of connections to the archive per process."""
 
     connect_timeout: float = Field(10.0, gt=0)
-    """Seconds to wait for a connection."""
+    """Timeout for a connection, in seconds."""
 
     read_timeout: float = Field(30.0, gt=0)
-    """Seconds to wait for the next bytes, and for a whole file at 20 kB/s at the least."""
+    """Timeout for the next bytes, in seconds. A file slower than 20 kB/s times out too."""
 
     attempts: int = Field(5, ge=1, le=20)
-    """Times that each mirror is asked before a frame counts as an outage."""
+    """Attempts per mirror before a frame counts as an outage."""
 
     missing_recheck_hours: float = Field(20.0, ge=0)
-    """How long the archive's word that it has no such frame is believed."""
+    """Hours for which a 404 of the archive is trusted before the frame is requested again."""
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Threads that one run uses for decoding, resampling and packing."""
 
     aia_tolerance_minutes: int = Field(4, ge=0, le=60)
-    """How far a good AIA frame may lie from the paired minute to stand in for it."""
+    """Maximum distance of a stand-in AIA frame from the paired minute, in minutes; 0 is strict."""
 
     hmi_scale: float | Literal["geometric"] = "geometric"
-    """Size of an HMI JPG pixel on the AIA grid."""
+    """Size of an HMI JPG pixel in AIA pixels: `geometric` (2.0168/2.4) or a number such as 0.85."""
 
     max_missing_fraction: float = Field(0.05, ge=0, le=1)
     """A frame with a larger fraction of pixels without data is rejected."""
 
     degradation_table: str | None = None
-    """File with another AIA degradation table than the built-in V9."""
+    """File of an AIA degradation table that replaces the built-in V9."""
 
     normalization: str = "quantile:0.9999"
-    """How the constants are chosen."""
+    """How the normalization constants are chosen: `quantile:Q` or `max`."""
 
     member_case: MemberCase = "upper"
     """Case of the channel names in shard members."""
 
     publication_lag_days: int = Field(8, ge=0)
-    """The schedule leaves younger days alone."""
+    """The schedule does not request days younger than this."""
 
     lookback_days: int = Field(28, ge=1)
     """Days before the publication lag that the schedule keeps complete."""
@@ -124,28 +124,28 @@ class Settings(BaseSettings):
     """UTC hour of the daily update."""
 
     days_per_run: int = Field(1, ge=0)
-    """Days that one backfill run takes; 0: the whole range in one run."""
+    """Days per backfill run; 0 puts the whole range into one run."""
 
     run_retries: int = Field(3, ge=0, le=20)
-    """Times that a run tries an asset again after an outage or a full disk."""
+    """Retries of an asset after an outage or a full disk."""
 
     retry_delay: float = Field(30.0, ge=0)
-    """Seconds before the first of these; doubles with each, give or take."""
+    """Delay before the first retry, in seconds; doubles with each retry, with jitter."""
 
     coverage_warn: float = Field(0.95, ge=0, le=1)
-    """A day's check warns where a channel has a smaller fraction of its frames."""
+    """The coverage check warns if a channel has a smaller fraction of its frames."""
 
     coverage_error: float = Field(0.5, ge=0, le=1)
-    """The same, as an error that the check reports."""
+    """The coverage check reports an error below this fraction."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Settings from the environment and ``sdoml.toml``; keyword arguments win over both.
+        """Load settings from the environment and ``sdoml.toml``; keyword arguments win over both.
 
         Raises
         ------
         SettingError
-            In one line, for whatever is wrong.
+            If a setting is wrong; one line that names it.
         """
         refuse_unknown_variables(cls.model_fields)
         try:
@@ -173,9 +173,9 @@ class Settings(BaseSettings):
     @classmethod
     def _some_place(cls, value: str) -> str:
         if not value.strip():
-            raise ValueError("a folder or a URL is needed")
+            raise ValueError("must be a folder or a URL")
         if re.match(r"[a-z0-9]{2,}:/(?!/)", value):
-            raise ValueError("a URL has two slashes after the colon, as in s3://bucket/prefix")
+            raise ValueError("a URL needs two slashes after the colon, as in s3://bucket/prefix")
         return value
 
     @field_validator("channels", "aia_roots", "hmi_roots", mode="before")
@@ -193,14 +193,15 @@ class Settings(BaseSettings):
                 value = datetime.fromisoformat(value.strip())
             except ValueError:
                 raise ValueError(
-                    f"{value!r} is no ISO date or datetime such as 2022-11-01 or 2022-11-01T06:30"
+                    f"{value!r} is not an ISO date or datetime such as 2022-11-01 or "
+                    "2022-11-01T06:30"
                 ) from None
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime.combine(value, time())
         if isinstance(value, datetime):
             value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
             if value.second or value.microsecond:
-                raise ValueError(f"{value.isoformat()} is finer than a minute")
+                raise ValueError(f"{value.isoformat()} must be a whole minute")
         return value
 
     @field_validator("channels")
@@ -212,17 +213,17 @@ class Settings(BaseSettings):
     @classmethod
     def _http_roots(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
-            raise ValueError("at least one root is needed")
+            raise ValueError("at least one root is required")
         for root in value:
             if not root.startswith(("http://", "https://")):
-                raise ValueError(f"{root!r} is no http:// or https:// address")
+                raise ValueError(f"{root!r} is not an http:// or https:// address")
         return tuple(root.rstrip("/") for root in value)
 
     @field_validator("resolution")
     @classmethod
     def _divides(cls, value: int) -> int:
         if value not in RESOLUTIONS:
-            raise ValueError(f"{value} is none of {', '.join(map(str, RESOLUTIONS))}")
+            raise ValueError(f"{value} is not one of {', '.join(map(str, RESOLUTIONS))}")
         return value
 
     @field_validator("hmi_scale", mode="before")
@@ -235,13 +236,13 @@ class Settings(BaseSettings):
                 return float(value)
         except ValueError:
             pass
-        raise ValueError("neither 'geometric' nor a number between 0.1 and 2")
+        raise ValueError("must be 'geometric' or a number between 0.1 and 2")
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: object) -> object:
-        if isinstance(value, bool):  # pydantic would take it for 0 or 1
-            raise ValueError("no setting is true or false")  # noqa: TRY004 pydantic wants it
+        if isinstance(value, bool):  # pydantic would read it as 0 or 1
+            raise ValueError("must not be true or false")  # noqa: TRY004 pydantic wants it
         return value
 
     @field_validator("normalization")
@@ -260,14 +261,14 @@ class Settings(BaseSettings):
         if cadence % 15 and ("HMI_M" in self.channels or cadence % 2 or DAY_MINUTES % cadence):
             raise ValueError(
                 f"{PREFIX}CADENCE_MINUTES={cadence} must be a multiple of 15, "
-                "or without HMI_M an even divisor of 1440"
+                "or, without HMI_M, an even divisor of 1440"
             )
         if self.coverage_error > self.coverage_warn:
             raise ValueError(f"{PREFIX}COVERAGE_ERROR must not exceed {PREFIX}COVERAGE_WARN")
         return self
 
     def channels_of(self, instrument: Instrument) -> tuple[Channel, ...]:
-        """The channels to build that an instrument observes."""
+        """The configured channels of an instrument."""
         return tuple(c for c in parse_channels(self.channels) if c.instrument == instrument)
 
     def expected_slots(self, day: date) -> tuple[datetime, ...]:
@@ -276,17 +277,17 @@ class Settings(BaseSettings):
 
     @property
     def last_day(self) -> date | None:
-        """The last UTC day with a slot in the range; ``None`` where the dataset grows."""
+        """The last UTC day with a slot in the range; ``None`` if the dataset grows."""
         return None if self.end is None else (self.end - timedelta(minutes=1)).date()
 
 
 def _config_file() -> Path | None:
-    """The TOML file to read; one that ``SDOML_CONFIG`` names must be there."""
+    """The TOML file to read; a file that ``SDOML_CONFIG`` names must exist."""
     named = os.environ.get(CONFIG)
     path = Path(named or "sdoml.toml")
     if not path.is_file():
         if named:
-            raise SettingError(f"{CONFIG}={named}: there is no such file")
+            raise SettingError(f"{CONFIG}={named}: the file does not exist")
         return None
     try:
         tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Files on this machine that appear under their names whole or not at all.
+"""Atomic writes of local files.
 
-A temporary file beside the target is flushed to the disk and renamed. While it is written it is
-locked, and the lock goes with its process: an unlocked one is what a killed process left.
+A temporary file beside the target is written, flushed to the disk and renamed. It is locked while
+it is written, and the lock ends with its process: an unlocked one was left by a killed process.
 """
 
 import contextlib
@@ -16,27 +16,27 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 TEMPORARY = ".partial"
-"""Ending of temporary names."""
+"""Suffix of temporary names."""
 
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
-"""What a file system says that has no hard links, or no more of them."""
+"""Errors of a file system without hard links, or at its limit of links."""
 
 _LONG = 32 << 20
-"""Bytes from which on the disk follows a write while it goes on."""
+"""Writes of at least this many bytes are flushed while they go on."""
 
 
 @contextlib.contextmanager
 def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """A temporary file beside its target, published when the block ends well, else removed.
+    """A temporary file beside its target, published if the block succeeds, else removed.
 
     Parameters
     ----------
     target
-        The final name; its folder is made.
+        The final name; its folder is created.
     size
-        About how many bytes the file will have, where known.
+        Approximate number of bytes, if known.
     overwrite
-        Takes the place of what has the name; else that is a ``FileExistsError``.
+        Replace an existing file; if False, an existing file is a ``FileExistsError``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _temporary_file(target)
@@ -55,19 +55,19 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
 
 
 def _claim(temporary: Path, target: Path) -> None:
-    """Give a file a name that nothing has; ``FileExistsError`` where something has it."""
+    """Give a file a new name; raise ``FileExistsError`` if the name exists."""
     try:
         target.hardlink_to(temporary)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # The name is taken first, empty for a moment: there is no better way without links.
+        # Without links the name has to be taken first, empty for a moment.
         with target.open("xb"):
             temporary.replace(target)
 
 
 def link(source: Path, target: Path) -> bool:
-    """Publish a hard link, in place of what is there; False where the file system has none."""
+    """Publish a hard link and replace the target; return False if links are not supported."""
     while True:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_name(target)
@@ -90,12 +90,12 @@ def link(source: Path, target: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; live writers keep theirs."""
+    """Remove temporary files of killed processes from a folder; live writers keep theirs."""
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        # Gone meanwhile, or another user's: not ours to remove.
+        # Removed meanwhile, or owned by another user.
         with (
             contextlib.suppress(FileNotFoundError, PermissionError),
-            # For writing, though nothing is written: NFS locks no other file exclusively.
+            # Opened for writing because NFS locks only such files exclusively.
             leftover.open("r+b") as handle,
         ):
             if _lock(handle, wait=False):
@@ -104,10 +104,10 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _followed(handle: BinaryIO) -> Iterator[None]:
-    """Let the disk follow a long write, so that the flush at its end is short.
+    """Flush a long write while it goes on, so that the flush at its end is short.
 
-    What is on the disk leaves the page cache: a day of frames and its shard would otherwise push
-    out what other programs keep there, and the kernel finds no memory as fast as that just freed.
+    Flushed pages leave the page cache. Otherwise a day of frames and its shard would push out the
+    pages of other programs, and freshly freed memory is the fastest that the kernel can hand out.
     """
     ended = threading.Event()
 
@@ -123,7 +123,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
             yield
         finally:
             ended.set()
-        followed.result()  # an error is told to one caller only
+        followed.result()  # raises the error of the thread, if any
 
 
 def _temporary_name(target: Path) -> Path:
@@ -131,18 +131,18 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
-    """A new locked file; the lock, which goes with its process, tells `sweep` that it is in use."""
+    """A new locked file; the lock tells `sweep` that a live process uses it."""
     while True:
         temporary = _temporary_name(target)
         handle = temporary.open("x+b")
         _lock(handle, wait=True)
         if os.fstat(handle.fileno()).st_nlink:
             return handle, temporary
-        handle.close()  # swept in the instant before it was locked
+        handle.close()  # swept just before it was locked
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Whether the file is now locked; never where the file system knows no locks."""
+    """Whether the file is now locked; always False on a file system without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

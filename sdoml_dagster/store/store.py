@@ -1,14 +1,15 @@
 """One folder or bucket that holds everything, over fsspec.
 
-The only place that reads and writes the dataset's files. Paths are relative, with ``/``. A file
-appears under its name whole or not at all: locally by :mod:`sdoml_dagster.store.local_files`,
-elsewhere it is one put (multi-part where it is large, and aborted where it fails).
+This is the only module that reads and writes the dataset's files. Paths are relative and use
+``/``. Writes are atomic: a local file is written under a temporary name and renamed
+(:mod:`sdoml_dagster.store.local_files`); a remote file is one put, multi-part if it is large and
+aborted if it fails.
 
-The folder is not flushed after a rename: a power cut may take back the last names, never show a
-name without its bytes, and every step looks at the files themselves when it is run again.
+The folder is not flushed after a rename. A power cut may undo the last renames, but a name never
+appears without its bytes, and every step inspects the files themselves when it runs again.
 
-What belongs here: bytes and names. What does not: what the files mean (``sdoml_core``) and where
-they lie (:mod:`sdoml_dagster.store.layout`).
+This module knows bytes and names. What files mean is the subject of ``sdoml_core``; where they lie
+is the subject of :mod:`sdoml_dagster.store.layout`.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from sdoml_dagster.store.local_files import TEMPORARY
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
-_NO_PLACE = {
+_UNUSABLE_PATH = {
     errno.EACCES,
     errno.EISDIR,
     errno.ENAMETOOLONG,
@@ -36,7 +37,7 @@ _NO_PLACE = {
     errno.ENOTDIR,
     errno.EROFS,
 }
-"""What the operating system says of a path that waiting does not mend."""
+"""Errors of the operating system for a path that retrying does not fix."""
 
 
 class Store:
@@ -45,8 +46,8 @@ class Store:
     Parameters
     ----------
     url
-        A folder, or a URL that fsspec knows, such as ``s3://bucket/prefix``. S3 endpoint and
-        credentials come from the usual AWS variables.
+        A folder, or a URL that fsspec supports, such as ``s3://bucket/prefix``. The S3 endpoint
+        and credentials come from the usual AWS variables.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,7 +56,7 @@ class Store:
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
         self._errors = _errors_of(url)
-        # A cached listing would hide what another worker has published since.
+        # A cached listing would hide files that another worker has published since.
         options = {"use_listings_cache": False} if self._remote else {}
         try:
             fs, root = fsspec.url_to_fs(url, **options)
@@ -65,17 +66,17 @@ class Store:
         self.root = str(root).rstrip("/")
 
     def locate(self, path: str) -> str:
-        """The full path or URL of a file, to show to people."""
+        """The full path or URL of a file, for messages."""
         root = self.url.rstrip("/") if self._remote else self.root
         return f"{root}/{path}" if path else root
 
     def local_path(self, path: str) -> Path | None:
-        """The file's path on this machine; ``None`` where the store is remote."""
+        """The file's path on this machine, or ``None`` if the store is remote."""
         return None if self._remote else Path(self.root, path)
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there."""
-        # Not `isfile`, which answers "no" where the truth is "no access".
+        """Whether a file exists."""
+        # Not `isfile`, which returns False if access is denied.
         with self._explained("look up", path):
             try:
                 return bool(self.fs.info(self._full(path))["type"] == "file")
@@ -83,45 +84,51 @@ class Store:
                 return self._absent(error)
 
     def read(self, path: str) -> bytes:
-        """A whole file; ``FileNotFoundError`` where it is absent."""
+        """Read a whole file; raise ``FileNotFoundError`` if it does not exist."""
         return self._read(path, 0, None)
 
-    def read_if_there(self, path: str) -> bytes | None:
-        """A whole file, or ``None`` where it is absent."""
+    def read_if_exists(self, path: str) -> bytes | None:
+        """Read a whole file, or return ``None`` if it does not exist."""
         try:
             return self.read(path)
         except FileNotFoundError:
             return None
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Bytes from ``start`` up to ``end``; fewer where the file is shorter."""
+        """Read bytes from ``start`` up to ``end``; fewer if the file is shorter."""
         return self._read(path, start, end)
 
     def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
-        """What a file holds, or ``None`` where it is absent; a damaged one is named."""
-        data = self.read_if_there(path)
+        """Read and decode a file, or return ``None`` if it does not exist.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file cannot be decoded. The message names the file and the asset to materialize.
+        """
+        data = self.read_if_exists(path)
         if data is None:
             return None
         try:
             return decode(data)
         except DamagedFileError as error:
             raise DamagedFileError(
-                f"{self.locate(path)}: {error}; materialise {made_by} again"
+                f"{self.locate(path)}: {error}; materialize {made_by} again"
             ) from error
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
-        """A file to read in parts."""
+        """Open a file to read it in parts."""
         with self._explained("read", path), self.fs.open(self._full(path), "rb") as handle:
             yield cast("BinaryIO", handle)
 
     def modified(self, path: str) -> datetime:
-        """When a file was last published (UTC)."""
+        """Time at which a file was last published (UTC)."""
         with self._explained("look up", path):
             return cast("datetime", self.fs.modified(self._full(path)))
 
     def sha256_and_size(self, path: str) -> tuple[str, int]:
-        """SHA-256 of a file's bytes, in hex, and their number."""
+        """SHA-256 (hexadecimal) and size in bytes of a file."""
         digest = hashlib.sha256()
         size = 0
         with self.open(path) as handle:
@@ -131,7 +138,7 @@ class Store:
         return digest.hexdigest(), size
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of the files directly in a folder, by name; empty where it is absent."""
+        """Sizes in bytes of the files directly in a folder, by name; empty if it does not exist."""
         return {
             name: int(entry["size"])
             for entry in self._entries(folder)
@@ -140,7 +147,7 @@ class Store:
         }
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly in a folder, sorted; none where it is absent."""
+        """Sorted names of the folders directly in a folder; none if it does not exist."""
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
             for entry in self._entries(folder)
@@ -148,19 +155,19 @@ class Store:
         )
 
     def find(self, folder: str) -> list[str]:
-        """Paths of all files below a folder, sorted."""
+        """Sorted paths of all files below a folder."""
         with self._explained("list", folder):
             found = self.fs.find(self._full(folder))
         skip = len(self.root) + 1
         return sorted(name[skip:] for name in found if not name.endswith(TEMPORARY))
 
     def write(self, path: str, data: bytes) -> None:
-        """Publish bytes under a name, whole or not at all."""
+        """Publish bytes under a name, atomically."""
         with self.writer(path, size=len(data)) as handle:
             handle.write(data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Publish bytes under a name that is not taken; False, and nothing done, where it is."""
+        """Publish bytes under a new name; return False and write nothing if the name exists."""
         with self._explained("write", path, needed=len(data)):
             try:
                 if self._remote:
@@ -174,10 +181,10 @@ class Store:
 
     @contextlib.contextmanager
     def writer(self, path: str, *, size: int | None = None) -> Iterator[BinaryIO]:
-        """A seekable temporary file that is published under a name when the block ends well.
+        """A seekable temporary file that is published under a name if the block succeeds.
 
-        ``size`` is about how many bytes it will have: for the message where there is no room for
-        them, and for the disk to follow a long write.
+        ``size`` is the approximate number of bytes. It is used in the message if the disk is
+        full, and to flush a long write while it goes on.
         """
         with self._explained("write", path, needed=size):
             if self._remote:
@@ -190,12 +197,12 @@ class Store:
                     yield local
 
     def delete(self, path: str) -> None:
-        """Remove a file; one that is absent already is no error."""
+        """Remove a file, if it exists."""
         with self._explained("delete", path), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self._full(path))
 
     def move(self, source: str, target: str) -> None:
-        """Give a file another name, in place of what has it; a copy comes first on S3."""
+        """Rename a file and replace the target; on S3 this is a copy and a delete."""
         with self._explained("move", source):
             local = self.local_path(target)
             if local is None:
@@ -206,7 +213,7 @@ class Store:
                 Path(self.root, source).replace(local)
 
     def link_or_copy(self, source: str, target: str) -> None:
-        """Publish a file under a second name: a hard link where the store can, else a copy."""
+        """Publish a file under a second name: a hard link if possible, else a copy."""
         local = self.local_path(target)
         with self._explained("write", target):
             if local is None:
@@ -219,7 +226,7 @@ class Store:
                 writer.write(chunk)
 
     def sweep(self, folder: str) -> None:
-        """Remove what killed processes left half-written in a folder; live writers keep theirs."""
+        """Remove temporary files of killed processes from a folder; live writers keep theirs."""
         local = self.local_path(folder)
         if local is None:
             return
@@ -227,7 +234,7 @@ class Store:
             local_files.sweep(local)
 
     def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """What lies directly in a folder; nothing where it is absent."""
+        """Entries directly in a folder; none if it does not exist."""
         with self._explained("list", folder):
             try:
                 return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
@@ -240,7 +247,7 @@ class Store:
         with self._explained("read", path):
             if local is None:
                 return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
-            # fsspec holds the lock of the interpreter ten times as long over it.
+            # fsspec holds the GIL ten times as long for the same read.
             with local.open("rb") as handle:
                 handle.seek(start)
                 return handle.read(-1 if end is None else end - start)
@@ -249,14 +256,14 @@ class Store:
         return f"{self.root}/{path}" if path else self.root
 
     def _absent(self, error: OSError) -> bool:
-        """False for an absent file; an error for an absent bucket, which S3 reports alike."""
+        """Return False for a missing file; raise for a missing bucket, which S3 reports alike."""
         if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in str(error):
-            raise StoreError(f"cannot use {self.url}: there is no such bucket") from error
+            raise StoreError(f"cannot use {self.url}: the bucket does not exist") from error
         return False
 
     @contextlib.contextmanager
     def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
-        """Turn the many errors of file systems into one line that says what could not be done."""
+        """Turn errors of file systems into one line that says which operation failed, and why."""
         try:
             yield
         except SdomlError:
@@ -269,24 +276,24 @@ class Store:
             code = getattr(error, "errno", None)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if code in {errno.ENOSPC, errno.EDQUOT}:
-                reason += f" ({self._room(needed)}); make room and run again"
+                reason += f" ({self._room(needed)}); free some space and run again"
             kind = StoreError
-            if code in _NO_PLACE:
+            if code in _UNUSABLE_PATH:
                 kind, reason = StorePathError, f"{reason}; is SDOML_STORE={self.url} right?"
             explained = kind(f"cannot {verb} {self.locate(path)}: {reason}")
             explained.errno = code
             raise explained from error
 
     def _room(self, needed: int | None) -> str:
-        """How much room a file needs and how much there is."""
-        # Files on their way to a remote store wait in the folder for temporary files.
+        """How much space a file needs and how much is free."""
+        # Files for a remote store are first written to the folder for temporary files.
         folder = Path(tempfile.gettempdir() if self._remote else self.root)
         free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
         return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    """What a store may raise: S3 has errors of its own beside ``OSError``."""
+    """Errors that a store may raise: S3 has its own besides ``OSError``."""
     if not url.startswith("s3://"):
         return (OSError,)
     try:

@@ -39,7 +39,7 @@ def test_a_full_disk_names_path_and_need_and_loses_nothing(
     large.build()
     expected = large.files()
     error = rf"^cannot write {disk}/store/\S+: No space left on device "
-    need = r"\([0-9.]+ MiB needed, [0-9.]+ MiB free in \S+\); make room and run again$"
+    need = r"\([0-9.]+ MiB needed, [0-9.]+ MiB free in \S+\); free some space and run again$"
     with pytest.raises(StoreError, match=error + need):
         small.fetch()
     found = small.files()

@@ -64,7 +64,7 @@ def test_the_tour_ends_with_the_first_command_that_fails(tour, tmp_path, monkeyp
     monkeypatch.setenv("SDOML_RESOLUTION", "7")
     done = tour("--folder", "elsewhere", "--days", "2")
     assert done.returncode == 1
-    assert "SDOML_RESOLUTION=7: 7 is none of " in done.stderr
+    assert "SDOML_RESOLUTION=7: 7 is not one of " in done.stderr
     assert done.stdout.count("$ dagster asset materialize") == 1
     assert "Shards" not in done.stdout
     assert (tmp_path / "elsewhere/dagster/dagster.yaml").exists()

@@ -78,7 +78,7 @@ def test_what_is_written_is_read_found_and_deleted(store: Store) -> None:
     assert store.find("a") == []
     assert store.sizes("a/b") == {}
     assert not store.exists("a/b/one")
-    assert store.read_if_there("a/b/one") is None
+    assert store.read_if_exists("a/b/one") is None
     store.write("a/b/one", b"1234")
     store.write("a/b/two", b"")
     store.write("a/three", b"3")
@@ -376,7 +376,7 @@ class TestS3:
         store = Store("s3://elsewhere/prefix")
         for act in (
             lambda: store.read("a"),
-            lambda: store.read_if_there("a"),
+            lambda: store.read_if_exists("a"),
             lambda: store.write("a", b"1"),
             lambda: store.create("a", b"1"),
             lambda: store.sizes("raw"),
@@ -411,7 +411,7 @@ class TestS3:
             s3fs.S3FileSystem.clear_instance_cache()
             store = Store("s3://data")
             for act in (
-                lambda: store.read_if_there("a"),
+                lambda: store.read_if_exists("a"),
                 lambda: store.exists("a"),
                 lambda: store.write("a", b"1"),
                 lambda: store.sizes("raw"),
