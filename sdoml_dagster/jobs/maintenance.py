@@ -41,7 +41,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
 
     @dg.op(name="verify", description="Reads every file and compares it with what is on record.")
     def verify(context: dg.OpExecutionContext, config: VerifyConfig, store: StoreResource) -> None:
-        from sdoml_dagster.maintenance.verify import mark, verify_store
+        from sdoml_dagster.maintenance.verify import move_aside, verify_store
 
         with failures_explained():
             opened = store.open()
@@ -59,7 +59,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             for damage in outcome.damages:
                 context.log.error(f"{opened.locate(damage.path)}: {damage.reason}")
             if config.mark:
-                mark(opened, outcome.damages)
+                move_aside(opened, outcome.damages)
         damages = outcome.damages
         metadata: dict[str, Any] = {
             "files": outcome.files,

@@ -1,7 +1,7 @@
-"""Drops the raw frames of days whose shards are whole; their ledgers stay.
+"""Pruning: delete the raw frames of days whose shards are complete and intact.
 
-Raw frames are seven tenths of a store. With the ledgers kept, ``raw_aia`` and ``raw_hmi`` of a
-pruned day fetch the very same files again when they are materialised.
+Raw frames are 70 % of a store. Their ledgers stay, so materializing ``raw_aia`` or ``raw_hmi`` of a
+pruned day fetches the same files again.
 """
 
 from collections import Counter
@@ -23,13 +23,13 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PrunedDay:
-    """What became of one day's raw frames, or would."""
+    """Raw frames of one day that were deleted, or would be in a dry run."""
 
     day: date
     files: int = 0
     bytes: int = 0
     kept_because: str | None = None
-    """Why the day keeps them; ``None`` where they go."""
+    """Why the day keeps its raw frames; ``None`` if they are deleted."""
 
 
 def prune_raw(
@@ -39,11 +39,11 @@ def prune_raw(
     dry_run: bool,
     report: Callable[[str], None],
 ) -> list[PrunedDay]:
-    """Drop the raw frames of all days of a range that no longer need them.
+    """Delete the raw frames of all days of a range that no longer need them.
 
-    A day needs them as long as its shard does not verify, its ledger has an outage, or a good raw
-    frame has neither come into the shard nor been rejected in processing. Files that no ledger
-    names are left alone.
+    A day needs its raw frames if its shard is missing or damaged, if its ledger has an outage, or
+    if a good raw frame is neither in the shard nor rejected in processing. Files that no ledger
+    names stay.
     """
     outcomes = []
     for day in layout.days_in(store):
@@ -54,14 +54,14 @@ def prune_raw(
             continue
         outcomes.append(outcome)
         what = f"{outcome.files} raw files, {outcome.bytes / 2**20:,.1f} MiB"
-        verb = "would drop" if dry_run else "dropped"
+        verb = "would delete" if dry_run else "deleted"
         kept = outcome.kept_because
-        report(f"{day}: {f'kept, since {kept}' if kept else f'{verb} {what}'}")
+        report(f"{day}: {f'kept, because {kept}' if kept else f'{verb} {what}'}")
     return outcomes
 
 
 def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
-    """What became of a day; ``None`` where it has no raw frames."""
+    """Prune one day; return ``None`` if it has no raw frames."""
     folder = layout.raw_folder(day)
     present = store.sizes(folder)
     rows: list[RawRow] = []
@@ -85,7 +85,7 @@ def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
 def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
     statuses = Counter(row.status for row in rows)
     if statuses["outage"]:
-        return f"it lacks {counted(statuses['outage'], 'frame')} still to be fetched"
+        return f"{counted(statuses['outage'], 'frame')} must still be fetched"
     verification, index = verify_shard(store, day)
     if verification.damages:
         damage = verification.damages[0]
@@ -95,7 +95,7 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
     left = frames_not_packed(StoredDay(store, day), rows, index)
     if left:
         return (
-            f"its shard lacks {counted(len(left), 'frame')}, such as {left[0].channel} of "
-            f"{left[0].slot:%H:%M}"
+            f"its shard lacks {counted(len(left), 'frame')} (first: {left[0].channel} at "
+            f"{left[0].slot:%H:%M})"
         )
     return None

@@ -1,12 +1,12 @@
-"""Reads a whole store again and says what is no longer what was written.
+"""Verification: read a whole store again and report damaged files.
 
-Every file is compared with what lies beside it: raw files with the ledger's SHA-256, processed
-frames with the frame table's CRC-32, shards with the index's SHA-256, a release with its
-SHA256SUMS; tables, sketches, indexes and constants must decode.
+Each file is compared with its record: raw files with the SHA-256 of the ledger, processed frames
+with the CRC-32 of the frame table, shards with the SHA-256 of the index, releases with their
+SHA256SUMS. Tables, sketches, indexes and constants must decode.
 
-A damaged file can be *marked*: it is moved to ``damaged/`` together with the small file that says
-that its day is there, so that steps, schedules and people see that it has to be made again.
-Nothing is thrown away: a raw frame may be worth more than the archive's answer.
+A damaged file can be *moved aside*: it goes to ``damaged/`` together with the small file that
+marks its day as present, so that steps and schedules rebuild it. Nothing is deleted: a damaged raw
+frame may still be worth more than what the archive serves today.
 """
 
 import functools
@@ -38,27 +38,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One file that is not what was written."""
+    """One damaged file."""
 
     path: str
     reason: str
     remedy: str
-    """What to materialise."""
+    """What to materialize."""
 
     marker: str | None = None
-    """The file that says that the product is there; marked along with the damaged one."""
+    """The file that marks the product as present; moved aside together with the damaged one."""
 
 
 @dataclass
 class Verification:
-    """What was read, and what of it is damaged."""
+    """Files and bytes read, and the damaged files among them."""
 
     files: int = 0
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
 
     def include(self, other: "Verification") -> None:
-        """Add the outcome of another part of the store."""
+        """Add the result of another part of the store."""
         self.files += other.files
         self.bytes += other.bytes
         self.damages += other.damages
@@ -88,7 +88,7 @@ def verify_store(
 
 
 def _confirmed(check: Callable[..., Verification], *arguments: Any) -> Verification:
-    """What is found, and found again: what was just being made anew is not damaged."""
+    """Run a check, and again if it finds damage: the file may have been rewritten meanwhile."""
     found = check(*arguments)
     return check(*arguments) if found.damages else found
 
@@ -104,7 +104,7 @@ def verify_day(store: Store, day: date) -> Verification:
 
 
 def verify_shard(store: Store, day: date) -> tuple[Verification, Index | None]:
-    """Read a day's shard against its index; the index, where both are there and intact."""
+    """Compare a day's shard with its index; return the index if both exist and are intact."""
     outcome = Verification()
     path, index_path = layout.shard(day), layout.shard_index(day)
     remedy = f"shards of {day}"
@@ -115,8 +115,8 @@ def verify_shard(store: Store, day: date) -> tuple[Verification, Index | None]:
     return outcome, None if outcome.damages else index
 
 
-def mark(store: Store, damages: Iterable[Damage]) -> None:
-    """Move damaged files, and what says that they are there, to ``damaged/``."""
+def move_aside(store: Store, damages: Iterable[Damage]) -> None:
+    """Move damaged files and their markers to ``damaged/``."""
     for damage in damages:
         for path in (damage.marker, damage.path):
             if path is not None and store.exists(path):
@@ -150,7 +150,7 @@ def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verifi
     sketches = layout.sketches(day, instrument)
     found = _decoded(outcome, store, sketches, decode_sketches, remedy, marker=table)
     if found is None and not outcome.damages:
-        outcome.damages.append(Damage(sketches, "is not there", remedy, table))
+        outcome.damages.append(Damage(sketches, "is missing", remedy, table))
     for channel in sorted({row.channel for row in rows if row.status == "ok"}):
         mine = sorted(
             (row for row in rows if row.channel == channel and row.status == "ok"),
@@ -166,7 +166,7 @@ def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verifi
 def _damage_of_frames(
     outcome: Verification, store: Store, path: str, rows: Sequence[FrameRow]
 ) -> str | None:
-    """What is wrong with a channel's ``.npy``, if anything."""
+    """The damage of a channel's ``.npy``, or ``None``."""
     try:
         with store.open(path) as file:
             size = file.seek(0, 2)
@@ -178,7 +178,7 @@ def _damage_of_frames(
             file.seek(NPY_HEADER_BYTES)
             for row in rows:
                 if crc32(file.read(frame)) != row.crc32:
-                    return f"frame {row.row} is not what the frame table says"
+                    return f"frame {row.row} differs from the frame table"
     except (FileNotFoundError, StoreError) as error:
         return _why(error)
     return None
@@ -200,7 +200,7 @@ def _verify_release(store: Store, sums: str) -> Verification:
     folder = sums.rpartition("/")[0]
     remedy = f"release {folder.removeprefix(f'{layout.RELEASES}/')}"
     listed = store.read_if_exists(sums)
-    if listed is None:  # the release is being made
+    if listed is None:  # the release is being written
         return outcome
     needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
     needed |= {RELEASE_INDEX, RELEASE_CONSTANTS}
@@ -225,7 +225,7 @@ def _verify_sha256(
     *,
     marker: str | None = None,
 ) -> None:
-    """Hash a file and put on record where it is not the one expected."""
+    """Hash a file; add a damage if the hash differs from the expected one."""
     try:
         sha256, size = store.sha256_and_size(path)
     except (FileNotFoundError, StoreError) as error:
@@ -234,7 +234,7 @@ def _verify_sha256(
     outcome.files += 1
     outcome.bytes += size
     if sha256 != expected:
-        outcome.damages.append(Damage(path, "its SHA-256 is another", remedy, marker))
+        outcome.damages.append(Damage(path, "its SHA-256 differs", remedy, marker))
 
 
 def _decoded(
@@ -246,7 +246,7 @@ def _decoded(
     *,
     marker: str | None = None,
 ) -> T | None:
-    """What a small file says; ``None`` where it is absent, or damaged, which goes on record."""
+    """Decode a small file; return ``None`` if it is missing or, adding a damage, damaged."""
     try:
         data = store.read_if_exists(path)
         if data is None:
@@ -260,4 +260,4 @@ def _decoded(
 
 
 def _why(error: OSError) -> str:
-    return "is not there" if isinstance(error, FileNotFoundError) else str(error)
+    return "is missing" if isinstance(error, FileNotFoundError) else str(error)

@@ -1,4 +1,4 @@
-"""How a day's pixels stand to the frozen constants: from its sketches, without touching a pixel."""
+"""Compare a day with the frozen constants, from its sketches alone."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -14,16 +14,16 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ChannelDay:
-    """One channel on one day against the fit."""
+    """Saturation and median of one channel on one day, beside those of the fit."""
 
     saturated: float
-    """Fraction of its pixels above the constant, which all become 1."""
+    """Fraction of its pixels above the constant; they all become 1."""
 
     fitted_saturated: float
     """The same over all pixels of the fit."""
 
     median: float
-    """Of its pixels, in units of processed frames."""
+    """Median of its pixels, in the unit of processed frames."""
 
     fitted_median: float
     """The same over all pixels of the fit."""
@@ -40,7 +40,7 @@ def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str
 
 
 def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
-    """Each channel that has frames that day and a constant."""
+    """Compare each channel that has both frames on that day and a constant."""
     constants = needed_normalization(store)
     return {
         name: compared

@@ -14,7 +14,7 @@ from sdoml_core.errors import MissingInputError
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster.days import DayRange
 from sdoml_dagster.maintenance.prune import prune_raw
-from sdoml_dagster.maintenance.verify import Verification, mark, verify_day, verify_store
+from sdoml_dagster.maintenance.verify import Verification, move_aside, verify_day, verify_store
 from sdoml_dagster.pipeline.completeness import is_complete
 from sdoml_dagster.release.build import ReleaseRequest, publish
 from sdoml_dagster.store import layout
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
     found = verify(day).damages
     absent = not path.exists()
     assert [(damage.path, damage.remedy) for damage in found] == [(name, REMEDIES[name])]
-    mark(day.store, found)
+    move_aside(day.store, found)
     assert not path.exists()
     assert (day.folder / "damaged" / name).exists() != absent
     if name.startswith("shards"):
@@ -147,7 +147,7 @@ def test_what_is_marked_twice_is_kept_twice(day: Deployment) -> None:
     frame = next((day.folder / RAW).glob("*.fits"))
     for content in (b"first", b"second"):
         frame.write_bytes(content)
-        mark(day.store, verify(day).damages)
+        move_aside(day.store, verify(day).damages)
     kept = sorted((day.folder / "damaged" / RAW).glob("*.fits*"))
     assert [path.read_bytes() for path in kept] == [b"first", b"second"]
 
@@ -175,7 +175,7 @@ def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive
     before = day.files()
     dry = prune_raw(day.store, days=DayRange(last=DAY), dry_run=True, report=day.lines.append)
     assert day.files() == before
-    assert day.lines[-1].startswith("2024-03-08: would drop 12 raw files, ")
+    assert day.lines[-1].startswith("2024-03-08: would delete 12 raw files, ")
     real = prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append)
     assert real == dry
     assert {name for name in before if name not in day.files()} == {
@@ -208,15 +208,15 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     )
     shard = day.folder / "shards/2024/sdoml-lite-2024-03-08.tar"
     flip(shard)
-    assert "its SHA-256 is another" in reason(day)
+    assert "its SHA-256 differs" in reason(day)
     shard.unlink()
-    assert "is not there" in reason(day)
+    assert "is missing" in reason(day)
     day.pack()
     before = len(list((day.folder / "raw").rglob("*.fits")))
     fewer = day.settings.model_copy(update={"channels": ("AIA_0171", "HMI_M")})
     whole, day.settings = day.settings, fewer
     day.pack()
-    assert "its shard lacks 4 frames, such as AIA_1700 of 00:00" in reason(day)
+    assert "its shard lacks 4 frames (first: AIA_1700 at 00:00)" in reason(day)
     assert len(list((day.folder / "raw").rglob("*.fits"))) == before
     day.settings = whole
     unpacked = deploy(archive)
@@ -225,7 +225,7 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     ledger = unpacked.folder / RAW / "hmi.parquet"
     first, *others = RAW_LEDGER.decode(ledger.read_bytes())
     ledger.write_bytes(RAW_LEDGER.encode([replace(first, status="outage", file=None), *others]))
-    assert reason(unpacked) == "it lacks 1 frame still to be fetched"
+    assert reason(unpacked) == "1 frame must still be fetched"
     ledger.write_bytes(ledger.read_bytes()[:-9])
     assert reason(unpacked).endswith("materialise raw_hmi of 2024-03-08 again")
     assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
