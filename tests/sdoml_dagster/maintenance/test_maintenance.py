@@ -227,7 +227,7 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     ledger.write_bytes(RAW_LEDGER.encode([replace(first, status="outage", file=None), *others]))
     assert reason(unpacked) == "1 frame must still be fetched"
     ledger.write_bytes(ledger.read_bytes()[:-9])
-    assert reason(unpacked).endswith("materialise raw_hmi of 2024-03-08 again")
+    assert reason(unpacked).endswith("materialize raw_hmi of 2024-03-08 again")
     assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
 
 
