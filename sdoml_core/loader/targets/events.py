@@ -1,0 +1,106 @@
+"""Event lists as targets, such as solar flares: the largest, or how many, in a window."""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.targets.series import Times, TimeSeries, Window
+from sdoml_core.loader.targets.transforms import Transform
+from sdoml_core.loader.times import Time, parse_time
+
+_CLASS = re.compile(r"([ABCMX])(\d+(?:\.\d*)?)")
+_LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
+
+
+class Events(TimeSeries):
+    """Events with a time and a size: the largest size, or the number of events, in a window.
+
+    A window without events has the value 0, since the absence of events is information, as long
+    as it lies within `covers`.
+
+    Parameters
+    ----------
+    times
+        Time of each event, such as the peak of a flare (UTC).
+    values
+        Size of each event: numbers, or GOES classes such as ``M1.2``, which become the peak flux
+        in W m⁻² (see `flare_flux`).
+    window
+        Pair of offsets (start, end) relative to the time t of a sample; half-open,
+        (t + start, t + end]. ``(timedelta(0), timedelta(hours=24))`` is the day after t.
+    reduce
+        ``max``, ``count`` or ``sum``.
+    covers
+        First and last time for which the list is complete; by default the times of the first and
+        the last event. Windows that reach beyond are gaps.
+    per, gaps, transform
+        As for `TimeSeries`; by default one value per sample.
+
+    Raises
+    ------
+    DatasetError
+        For classes that cannot be read, and for the reasons that `TimeSeries` has.
+    """
+
+    def __init__(
+        self,
+        times: ArrayLike | Iterable[Any],
+        values: ArrayLike | Iterable[str],
+        *,
+        window: Window,
+        reduce: str = "max",
+        covers: tuple[Time, Time] | None = None,
+        per: str = "sample",
+        gaps: str = "drop",
+        max_age: timedelta | None = None,
+        transform: Transform | None = None,
+    ):
+        if reduce not in {"max", "count", "sum"}:
+            raise DatasetError(f"reduce={reduce!r} must be one of max, count, sum")
+        sizes = np.asarray(list(values) if not isinstance(values, np.ndarray) else values)  # type: ignore[arg-type]
+        if sizes.dtype.kind in "OU":
+            sizes = np.array([flare_flux(str(text)) for text in sizes.tolist()])
+        super().__init__(
+            times,
+            sizes,
+            reduce=reduce,
+            window=window,
+            per=per,
+            gaps=gaps,
+            max_age=max_age,
+            transform=transform,
+        )
+        first, last = (self.times[0], self.times[-1]) if covers is None else covers
+        self._covers = parse_time(first, "covers"), parse_time(last, "covers")
+
+    def _over(
+        self, low: NDArray[np.intp], high: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        values, some = super()._over(low, high)
+        return np.where(some & np.isfinite(values), values, 0.0), np.ones_like(some)
+
+    def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
+        start, end = self._covers
+        return np.logical_and(first >= start, last <= end)
+
+
+def flare_flux(goes_class: str) -> float:
+    """Peak flux of a GOES flare class in W m⁻²: ``M1.2`` is 1.2e-5.
+
+    The classes A, B, C, M and X stand for 1e-8, 1e-7, 1e-6, 1e-5 and 1e-4 W m⁻² in the band of
+    0.1–0.8 nm (NOAA SWPC).
+
+    Raises
+    ------
+    DatasetError
+        If the text is not a class.
+    """
+    match = _CLASS.fullmatch(goes_class.strip().upper())
+    if match is None:
+        raise DatasetError(f"{goes_class!r} is not a GOES class such as M1.2")
+    return _LEVEL[match[1]] * float(match[2])

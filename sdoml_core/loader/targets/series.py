@@ -1,0 +1,346 @@
+"""Time series as targets: values at any times, matched or reduced to the times of frames."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.targets.tables import columns, read_csv, read_parquet
+from sdoml_core.loader.targets.transforms import Transform
+from sdoml_core.loader.times import inside, parse_duration, parse_time
+
+REDUCE: Final = ("nearest", "last", "mean", "max", "min", "sum", "count")
+GAPS: Final = ("drop", "mask", "hold")
+PER: Final = ("frame", "sample")
+
+Window = tuple[timedelta, timedelta]
+Times = NDArray[np.datetime64]
+Allowed = Callable[[Times, Times], NDArray[np.bool_]]
+
+
+class HasRanges(Protocol):
+    """A dataset or a part of one: `SDOMLlite`."""
+
+    @property
+    def selection(self) -> Any:
+        """Ranges and exclusions of the dataset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Values of a series at some times, and the intervals of time that they depend on."""
+
+    values: NDArray[np.float64]
+    """NaN where there is no value."""
+
+    present: NDArray[np.bool_]
+    """Where there is a value."""
+
+    first: Times
+    """Start of the interval that each value depends on, included."""
+
+    last: Times
+    """End of that interval, included."""
+
+    def only(self, allowed: Allowed | None) -> "Matched":
+        """The same without the values that depend on intervals that may not be used."""
+        if allowed is None:
+            return self
+        return replace(self, present=self.present & allowed(self.first, self.last))
+
+    def filled(self, other: "Matched") -> "Matched":
+        """The same with its gaps filled from another."""
+        use = ~self.present
+        return Matched(
+            np.where(use, other.values, self.values),
+            self.present | other.present,
+            np.where(use, other.first, self.first),
+            np.where(use, other.last, self.last),
+        )
+
+
+class TimeSeries:
+    """A quantity over time, given at regular or irregular times.
+
+    Parameters
+    ----------
+    times
+        Times of the values (UTC): datetimes, ISO strings or ``datetime64``. They are sorted;
+        of equal times the last value counts.
+    values
+        Numbers, one per time. NaN counts as absent.
+    reduce
+        How a value at a time t is found. ``nearest``: the value nearest to t, at most `tolerance`
+        away. ``last``: the last value at or before t, at most `tolerance` older. ``mean``,
+        ``max``, ``min``, ``sum`` and ``count`` reduce the values in a window around t.
+    window
+        For the five reductions: pair of offsets (start, end) relative to t. The window is
+        half-open, (t + start, t + end]. By default the step before t: (−stride, 0].
+    tolerance
+        For ``nearest`` and ``last``; by default half a stride, and one stride.
+    per
+        ``frame``: one value per frame of a window, at the time of each. ``sample``: one value per
+        sample, at the time of the sample.
+    gaps
+        ``drop``: a sample without a value is left out. ``mask``: the value is NaN and the mask
+        False. ``hold``: the last value at or before t stands in, at most `max_age` older.
+    max_age
+        For ``hold``.
+    transform
+        Applied to the values that samples get, such as ``Log10()``; see `fitted`.
+
+    Raises
+    ------
+    DatasetError
+        For lengths that differ, values that are not numbers, or arguments that do not go together.
+    """
+
+    def __init__(
+        self,
+        times: ArrayLike | Iterable[Any],
+        values: ArrayLike,
+        *,
+        reduce: str = "nearest",
+        window: Window | None = None,
+        tolerance: timedelta | None = None,
+        per: str = "frame",
+        gaps: str = "drop",
+        max_age: timedelta | None = None,
+        transform: Transform | None = None,
+    ):
+        for name, value, known in (
+            ("reduce", reduce, REDUCE),
+            ("gaps", gaps, GAPS),
+            ("per", per, PER),
+        ):
+            if value not in known:
+                raise DatasetError(f"{name}={value!r} must be one of {', '.join(known)}")
+        windowed = reduce not in {"nearest", "last"}
+        if windowed and tolerance is not None:
+            raise DatasetError(f"tolerance does not go with reduce={reduce!r}: give a window")
+        if not windowed and window is not None:
+            raise DatasetError(f"window does not go with reduce={reduce!r}: give a tolerance")
+        if (gaps == "hold") != (max_age is not None):
+            raise DatasetError("gaps='hold' needs max_age, and max_age needs gaps='hold'")
+        self.reduce = reduce
+        self.per = per
+        self.gaps = gaps
+        self.transform = transform
+        self._window = None if window is None else _parse_window(window)
+        self._tolerance = None if tolerance is None else parse_duration(tolerance, "tolerance")
+        self._max_age = None if max_age is None else parse_duration(max_age, "max_age")
+        self.times, self.values = _sorted(_parse_times(times), _parse_values(values))
+
+    @classmethod
+    def from_arrow(
+        cls,
+        table: pa.Table,
+        *,
+        time: str,
+        value: str,
+        where: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A series from two columns of an Arrow table.
+
+        Parameters
+        ----------
+        table
+            One row per time, or several in long form.
+        time, value
+            Names of the columns.
+        where
+            Values of other columns that select the rows, for tables in long form:
+            ``{"energy": "0.1-0.8nm"}``.
+        options
+            Arguments of the class.
+
+        Raises
+        ------
+        DatasetError
+            If a column does not exist, or no row is selected.
+        """
+        times, values = columns(table, (time, value), where or {})
+        return cls(times, values, **options)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """A series from a CSV file with a header; see `from_arrow`."""
+        return cls.from_arrow(read_csv(path), **options)
+
+    @classmethod
+    def from_parquet(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """A series from a Parquet file; see `from_arrow`."""
+        return cls.from_arrow(read_parquet(path), **options)
+
+    @classmethod
+    def from_pandas(cls, series: Any, **options: Any) -> Self:
+        """A series from a ``pandas.Series`` whose index has the times."""
+        index = series.index
+        if getattr(index, "tz", None) is not None:
+            index = index.tz_convert("UTC").tz_localize(None)
+        return cls(np.asarray(index), np.asarray(series, np.float64), **options)
+
+    def fitted(self, dataset: HasRanges) -> Self:
+        """A copy whose transform is fitted to the values within a dataset: the training part.
+
+        Values outside the ranges of the dataset, or within its exclusions, are not used.
+
+        Raises
+        ------
+        DatasetError
+            If the series has no transform, or no value within the dataset.
+        """
+        if self.transform is None:
+            raise DatasetError("this series has no transform to fit")
+        selection = dataset.selection
+        used = inside(self.times, selection.ranges) & ~inside(self.times, selection.exclusions)
+        if not used.any():
+            raise DatasetError("the series has no value within the dataset")
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.transform = self.transform.fit(self.values[used])
+        return copy
+
+    def inverse(self, values: Any) -> NDArray[np.float64]:
+        """Undo the transform: predictions back to the unit of the series."""
+        array = np.asarray(values, np.float64)
+        return array if self.transform is None else self.transform.inverse(array)
+
+    def at(
+        self, times: Times, *, stride: np.timedelta64, allowed: Allowed | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Values at some times, transformed, and where there are any.
+
+        Parameters
+        ----------
+        times
+            datetime64, one dimension.
+        stride
+            Step between frames, for the defaults of window and tolerance.
+        allowed
+            Says of the intervals that the values depend on, given as first and last time of
+            each, which may be used. By default all of them.
+
+        Returns
+        -------
+        values
+            float64, NaN where there is no value.
+        present
+            Whether there is one.
+        """
+        flat = times.astype("datetime64[ms]")
+        found = self._reduced(flat, stride).only(allowed)
+        if self._max_age is not None:
+            found = found.filled(self._single(flat, self._last(flat), self._max_age).only(allowed))
+        values = found.values
+        if self.transform is not None:
+            values = self.transform.forward(np.nan_to_num(values))
+        return np.where(found.present, values, np.nan), found.present
+
+    def _reduced(self, times: Times, stride: np.timedelta64) -> Matched:
+        if self.reduce == "nearest":
+            limit = stride / 2 if self._tolerance is None else self._tolerance
+            return self._single(times, self._nearest(times), limit)
+        if self.reduce == "last":
+            limit = stride if self._tolerance is None else self._tolerance
+            return self._single(times, self._last(times), limit)
+        start, end = (-stride, np.timedelta64(0, "s")) if self._window is None else self._window
+        first, last = times + start, times + end
+        low = np.searchsorted(self.times, first, side="right")
+        high = np.searchsorted(self.times, last, side="right")
+        values, present = self._over(low, high)
+        return Matched(values, present & self._covered(first, last), first, last)
+
+    def _over(
+        self, low: NDArray[np.intp], high: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Reduce the values from ``low`` up to ``high``; whether there are any."""
+        counts = (high - low).astype(np.float64)
+        some = counts > 0
+        if self.reduce == "count":
+            return counts, np.ones_like(some)
+        values = np.full(len(counts), np.nan)
+        if some.any():
+            padded = np.append(self.values, np.nan)
+            pairs = np.stack([low[some], high[some]], axis=1).ravel()
+            ufunc = {"max": np.maximum, "min": np.minimum}.get(self.reduce, np.add)
+            reduced = ufunc.reduceat(padded, pairs)[::2]
+            values[some] = reduced / counts[some] if self.reduce == "mean" else reduced
+        return values, some
+
+    def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
+        """Whether the series says anything about the intervals; values prove that by themselves."""
+        if self.reduce == "count":  # no value between the first and the last counts as 0
+            covered: NDArray[np.bool_] = (first >= self.times[0]) & (last <= self.times[-1])
+            return covered
+        return np.ones(first.shape, np.bool_)
+
+    def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
+        """The values of some rows where they are near enough; rows below 0 have none."""
+        matched = self.times[rows]
+        present = (rows >= 0) & (np.abs(times - matched) <= limit)
+        values = np.where(present, self.values[rows], np.nan)
+        used = np.where(present, matched, times)
+        return Matched(values, present, np.minimum(used, times), np.maximum(used, times))
+
+    def _last(self, times: Times) -> NDArray[np.intp]:
+        return np.searchsorted(self.times, times, side="right") - 1
+
+    def _nearest(self, times: Times) -> NDArray[np.intp]:
+        after = np.searchsorted(self.times, times).clip(0, len(self.times) - 1)
+        before = np.maximum(after - 1, 0)
+        closer = np.abs(times - self.times[before]) <= np.abs(self.times[after] - times)
+        return np.where(closer, before, after)
+
+
+def _parse_times(times: Any) -> Times:
+    if isinstance(times, pa.Array | pa.ChunkedArray):
+        array = np.array(times.to_pylist())
+    elif isinstance(times, np.ndarray):
+        array = times
+    else:
+        array = np.asarray(list(times))
+    if array.dtype.kind != "M":
+        parsed = [parse_time(time, "a time of the series") for time in array.tolist()]
+        array = np.array(parsed, "datetime64[s]")
+    return array.astype("datetime64[ms]")
+
+
+def _parse_values(values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"the values of the series are not all numbers: {error}") from error
+
+
+def _sorted(times: Times, values: NDArray[np.float64]) -> tuple[Times, NDArray[np.float64]]:
+    """Finite values in order of time, one per time."""
+    if times.shape != values.shape or times.ndim != 1:
+        raise DatasetError(
+            f"a series needs one value per time, not times of shape {times.shape} and values of "
+            f"shape {values.shape}"
+        )
+    keep = np.isfinite(values) & ~np.isnat(times)
+    times, values = times[keep], values[keep]
+    if not len(times):
+        raise DatasetError("the series has no finite value")
+    order = np.argsort(times, kind="stable")
+    times, values = times[order], values[order]
+    final = np.append(times[1:] != times[:-1], True)
+    return times[final], values[final]
+
+
+def _parse_window(window: Sequence[timedelta]) -> tuple[np.timedelta64, np.timedelta64]:
+    if len(window) != 2:
+        raise DatasetError(f"window={window!r} must be a pair of timedeltas (start, end)")
+    start, end = (parse_duration(offset, "window") for offset in window)
+    if start >= end:
+        raise DatasetError(f"window={window!r} is empty: start must be before end")
+    return start, end

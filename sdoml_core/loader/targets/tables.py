@@ -1,0 +1,78 @@
+"""Columns of tables that hold targets: CSV, Parquet or Arrow, in wide or long form."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+
+
+def read_csv(path: str | os.PathLike[str]) -> pa.Table:
+    """A CSV file with a header.
+
+    Raises
+    ------
+    DatasetError
+        If the file does not exist or is not a CSV table.
+    """
+    from pyarrow import csv
+
+    try:
+        return csv.read_csv(os.fspath(path))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"cannot read {os.fspath(path)} as CSV: {error}") from error
+
+
+def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
+    """A Parquet file.
+
+    Raises
+    ------
+    DatasetError
+        If the file does not exist or is not Parquet.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(os.fspath(path))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"cannot read {os.fspath(path)} as Parquet: {error}") from error
+
+
+def columns(
+    table: pa.Table, names: Sequence[str], where: Mapping[str, Any]
+) -> tuple[NDArray[Any], ...]:
+    """Columns of the rows that have given values in other columns, as NumPy arrays.
+
+    Time zones are converted to UTC and dropped.
+
+    Raises
+    ------
+    DatasetError
+        If a column does not exist, or no row is left.
+    """
+    for name in (*names, *where):
+        if name not in table.column_names:
+            raise DatasetError(
+                f"the table has no column {name!r}; it has {', '.join(table.column_names)}"
+            )
+    for name, value in where.items():
+        table = table.filter(pc.equal(table[name], pa.scalar(value, table[name].type)))
+    if not table.num_rows:
+        raise DatasetError(
+            f"the table has no row with {dict(where)}" if where else "the table is empty"
+        )
+    return tuple(_to_numpy(table[name]) for name in names)
+
+
+def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ms"), safe=False)
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("ms"))
+    return np.asarray(column.to_numpy())

@@ -1,0 +1,106 @@
+"""Transforms of target values, each with its inverse.
+
+A transform that has to be fitted is fitted to the training part only: see
+:meth:`sdoml_core.loader.targets.TimeSeries.fitted`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+
+Values = NDArray[np.float64]
+
+
+class Transform(Protocol):
+    """An invertible function of values, elementwise."""
+
+    def fit(self, values: Values) -> Self:
+        """A copy fitted to values; a transform without parameters returns itself."""
+
+    def forward(self, values: Values) -> Values:
+        """Transformed values."""
+
+    def inverse(self, values: Values) -> Values:
+        """Values from transformed ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log10:
+    """Logarithm to base 10, then optionally another transform.
+
+    Parameters
+    ----------
+    floor
+        Smallest value, above 0; smaller values are raised to it.
+    then
+        Transform of the logarithm, such as `Standardize`.
+    """
+
+    floor: float = 1e-9
+    then: Transform | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < np.inf:
+            raise DatasetError(f"Log10(floor={self.floor!r}) must be above 0 and finite")
+
+    def fit(self, values: Values) -> "Log10":
+        """A copy whose second transform is fitted to the logarithms."""
+        if self.then is None:
+            return self
+        return replace(self, then=self.then.fit(self._log(values)))
+
+    def forward(self, values: Values) -> Values:
+        """Transformed values."""
+        logarithm = self._log(values)
+        return logarithm if self.then is None else self.then.forward(logarithm)
+
+    def inverse(self, values: Values) -> Values:
+        """Values from transformed ones."""
+        return np.power(10.0, values if self.then is None else self.then.inverse(values))
+
+    def _log(self, values: Values) -> Values:
+        return np.log10(np.maximum(values, self.floor))
+
+
+@dataclass(frozen=True, slots=True)
+class Standardize:
+    """Subtract the mean and divide by the standard deviation of the values it was fitted to."""
+
+    mean: float | None = None
+    std: float | None = None
+
+    def fit(self, values: Values) -> "Standardize":
+        """A copy fitted to values.
+
+        Raises
+        ------
+        DatasetError
+            If there are no values, or all of them are equal.
+        """
+        if not values.size:
+            raise DatasetError("Standardize has no values to fit")
+        mean, std = float(np.mean(values)), float(np.std(values))
+        if not std > 0:
+            raise DatasetError(f"Standardize cannot be fitted: all values are {mean!r}")
+        return Standardize(mean, std)
+
+    def forward(self, values: Values) -> Values:
+        """Transformed values."""
+        mean, std = self._parameters()
+        return (values - mean) / std
+
+    def inverse(self, values: Values) -> Values:
+        """Values from transformed ones."""
+        mean, std = self._parameters()
+        return values * std + mean
+
+    def _parameters(self) -> tuple[float, float]:
+        if self.mean is None or self.std is None:
+            raise DatasetError(
+                "Standardize is not fitted: use TimeSeries.fitted(train), or give mean and std"
+            )
+        return self.mean, self.std

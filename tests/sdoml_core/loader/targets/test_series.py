@@ -1,0 +1,205 @@
+"""Time series as targets: reductions, gaps and transforms, against a direct computation."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.targets import Events, Log10, Standardize, TimeSeries, flare_flux
+
+START = np.datetime64("2024-03-01T00:00:00")
+STRIDE = np.timedelta64(900, "s")
+MINUTE = timedelta(minutes=1)
+
+FLUX = """\
+time_tag,satellite,flux,energy
+2024-03-01 00:00:00+00:00,18,1e-8,0.05-0.4nm
+2024-03-01 00:00:00+00:00,18,1e-6,0.1-0.8nm
+2024-03-01 00:01:00+00:00,18,2e-8,0.05-0.4nm
+2024-03-01 00:01:00+00:00,18,2e-6,0.1-0.8nm
+"""
+
+
+def minutes(*values: float) -> np.ndarray:
+    return START + (np.array(values) * 60).astype("timedelta64[s]")
+
+
+def values_at(series: TimeSeries, *at: float) -> list[float | None]:
+    values, present = series.at(minutes(*at), stride=STRIDE)
+    assert np.isnan(values[~present]).all()
+    return [value if here else None for value, here in zip(values.tolist(), present, strict=True)]
+
+
+def test_nearest_takes_the_closest_value_within_the_tolerance() -> None:
+    series = TimeSeries(minutes(0, 10, 30), [1.0, 2.0, 3.0], tolerance=5 * MINUTE)
+    assert values_at(series, -5, -6, 4, 5, 6, 14, 16, 25, 40) == [
+        1,
+        None,
+        1,
+        1,
+        2,
+        2,
+        None,
+        3,
+        None,
+    ]
+
+
+def test_last_never_looks_ahead() -> None:
+    series = TimeSeries(minutes(0, 10), [1.0, 2.0], reduce="last", tolerance=15 * MINUTE)
+    assert values_at(series, -1, 0, 9, 10, 25, 26) == [None, 1, 1, 2, 2, None]
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max", "min", "sum", "count"])
+@given(
+    times=st.lists(st.integers(0, 60), min_size=1, max_size=30),
+    asked=st.lists(st.integers(-20, 80), min_size=1, max_size=10),
+    start=st.integers(-30, 20),
+    length=st.integers(1, 30),
+)
+def test_windows_are_reduced_like_a_direct_computation(
+    reduce: str, times: list[int], asked: list[int], start: int, length: int
+) -> None:
+    unique = sorted(set(times))
+    numbers = np.arange(1.0, len(unique) + 1)
+    end = start + length
+    series = TimeSeries(
+        minutes(*unique), numbers, reduce=reduce, window=(start * MINUTE, end * MINUTE)
+    )
+    expected: list[float | None] = []
+    for at in asked:
+        inside = [n for t, n in zip(unique, numbers, strict=True) if at + start < t <= at + end]
+        if reduce == "count":
+            covered = unique[0] <= at + start and at + end <= unique[-1]
+            expected.append(len(inside) if covered else None)
+        else:
+            expected.append(getattr(np, reduce)(inside) if inside else None)
+    assert values_at(series, *asked) == pytest.approx(expected)
+
+
+def test_the_default_window_is_the_step_before() -> None:
+    series = TimeSeries(minutes(0, 5, 15), [1.0, 3.0, 100.0], reduce="mean")
+    assert values_at(series, 0, 14, 15, 30) == [1, 2, 51.5, None]
+
+
+def test_hold_fills_gaps_with_earlier_values_up_to_an_age() -> None:
+    series = TimeSeries(
+        minutes(0, 60), [1.0, 2.0], tolerance=MINUTE, gaps="hold", max_age=20 * MINUTE
+    )
+    assert values_at(series, 0, 20, 21, 59, 60, 80) == [1, 1, None, 2, 2, 2]
+
+
+def test_values_that_depend_on_forbidden_times_are_not_used() -> None:
+    series = TimeSeries(minutes(0, 10), [1.0, 2.0], gaps="hold", max_age=30 * MINUTE)
+
+    def before_ten(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        return last < minutes(10)
+
+    times = minutes(8, 9, 10)
+    values, present = series.at(times, stride=STRIDE, allowed=before_ten)
+    # The nearest value at 8 and 9 minutes lies at 10: the value at 0 is held instead.
+    assert values[:2].tolist() == [1, 1]
+    assert present.tolist() == [True, True, False]
+
+
+def test_values_that_are_not_finite_and_equal_times_are_resolved() -> None:
+    series = TimeSeries(minutes(10, 0, 10, 20), [1.0, 5.0, 2.0, np.nan])
+    assert series.times.tolist() == minutes(0, 10).astype("datetime64[ms]").tolist()
+    assert series.values.tolist() == [5.0, 2.0]
+
+
+def test_times_may_be_datetimes_strings_or_arrow() -> None:
+    aware = [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 1, 0, 10, tzinfo=UTC)]
+    text = ["2024-03-01T00:00:00Z", "2024-03-01T01:10:00+01:00"]
+    for times in (aware, text, pa.array(aware), minutes(0, 10)):
+        assert TimeSeries(times, [1, 2]).times.tolist() == minutes(0, 10).astype("M8[ms]").tolist()
+
+
+def test_long_tables_are_filtered(tmp_path) -> None:
+    path = tmp_path / "goes.csv"
+    path.write_text(FLUX)
+    options = {"time": "time_tag", "value": "flux", "where": {"energy": "0.1-0.8nm"}}
+    assert TimeSeries.from_csv(path, **options).values.tolist() == [1e-6, 2e-6]
+    from pyarrow import csv
+
+    pq.write_table(csv.read_csv(path), tmp_path / "goes.parquet")
+    assert TimeSeries.from_parquet(tmp_path / "goes.parquet", **options).values.tolist() == [
+        1e-6,
+        2e-6,
+    ]
+    with pytest.raises(DatasetError, match=r"no row with \{'energy': 'x'\}"):
+        TimeSeries.from_csv(path, **(options | {"where": {"energy": "x"}}))
+    with pytest.raises(DatasetError, match="no column 'flow'; it has time_tag, satellite, flux"):
+        TimeSeries.from_csv(path, **(options | {"value": "flow"}))
+    with pytest.raises(DatasetError, match=r"cannot read .*absent\.csv as CSV"):
+        TimeSeries.from_csv(tmp_path / "absent.csv", **options)
+
+
+def test_pandas_series_with_time_zones_are_read() -> None:
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2024-03-01", periods=2, freq="10min", tz="Europe/Paris")
+    series = TimeSeries.from_pandas(pandas.Series([1.0, 2.0], index))
+    assert series.times.tolist() == minutes(-60, -50).astype("M8[ms]").tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reduce": "median"}, "reduce='median' must be one of nearest"),
+        ({"gaps": "hold"}, "gaps='hold' needs max_age"),
+        ({"max_age": MINUTE}, "max_age needs gaps='hold'"),
+        ({"window": (MINUTE, 2 * MINUTE)}, "window does not go with reduce='nearest'"),
+        ({"reduce": "mean", "tolerance": MINUTE}, "tolerance does not go with reduce='mean'"),
+        ({"reduce": "mean", "window": (MINUTE, MINUTE)}, "is empty"),
+        ({"values": [1.0]}, "one value per time"),
+        ({"values": ["a", "b"]}, "not all numbers"),
+        ({"values": [np.nan, np.nan]}, "no finite value"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(options, message) -> None:
+    arguments = {"values": [1.0, 2.0]} | options
+    with pytest.raises(DatasetError, match=message):
+        TimeSeries(minutes(0, 10), **arguments)
+
+
+def test_events_give_the_largest_class_and_absence_is_a_value() -> None:
+    flares = Events(
+        minutes(0, 60, 90),
+        ["C5.0", "M1.2", "C1"],
+        window=(timedelta(0), timedelta(hours=1)),
+        covers=("2024-02-29", "2024-03-02"),
+    )
+    assert values_at(flares, -1, 0, 60, 95) == pytest.approx([5e-6, 1.2e-5, 1e-6, 0])
+    assert values_at(flares, 24 * 60) == [None], "the window reaches beyond what the list covers"
+    many = Events(minutes(0, 60), ["C5", "M1"], window=(-timedelta(hours=2), timedelta(hours=2)),
+                  reduce="count", covers=("2024-02-29", "2024-03-02"))  # fmt: skip
+    assert values_at(many, 30, 600) == [2, 0]
+
+
+@pytest.mark.parametrize(("text", "flux"), [("X2", 2e-4), ("m1.5", 1.5e-5), (" B9.9 ", 9.9e-7)])
+def test_flare_classes_become_fluxes(text: str, flux: float) -> None:
+    assert flare_flux(text) == pytest.approx(flux)
+
+
+def test_texts_that_are_not_flare_classes_are_refused() -> None:
+    with pytest.raises(DatasetError, match="'Y3' is not a GOES class"):
+        flare_flux("Y3")
+
+
+@pytest.mark.parametrize(
+    "transform", [Log10(), Standardize(2.0, 3.0), Log10(then=Standardize(-6.0, 0.5))]
+)
+def test_transforms_have_an_inverse(transform) -> None:
+    values = np.array([1e-8, 1e-6, 0.5])
+    assert transform.inverse(transform.forward(values)) == pytest.approx(values)
+
+
+def test_an_unfitted_transform_says_how_to_fit_it() -> None:
+    series = TimeSeries(minutes(0), [1.0], transform=Standardize())
+    with pytest.raises(DatasetError, match=r"not fitted: use TimeSeries\.fitted\(train\)"):
+        series.at(minutes(0), stride=STRIDE)
