@@ -38,6 +38,20 @@ FACTS: Final = [
 ]
 """What is on record of a frame, in indexes of both kinds; null where not known."""
 
+MEASURES: Final = [
+    pa.field("flags", pa.uint32()),  # see sdoml_core.frames.flags
+    pa.field("missing", pa.int64()),  # pixels of the raw frame without data
+    pa.field("center_x", pa.float64()),  # measured, pixels right of the middle
+    pa.field("center_y", pa.float64()),  # measured, pixels below the middle
+    pa.field("radius", pa.float64()),  # measured, pixels
+    pa.field("visible", pa.float64()),  # fraction of the disk that is not dark
+    pa.field("brightness", pa.float64()),  # over that of the neighboring frames
+    pa.field("similarity", pa.float64()),  # correlation with the neighboring frames
+    pa.field("holes", pa.binary()),  # pixels without data; see sdoml_core.formats.holes
+]
+"""What was measured of a frame, in indexes of both kinds. Indexes of earlier versions lack these
+columns; they are null when such an index is read."""
+
 INDEX_SCHEMA: Final = pa.schema(
     [
         pa.field("slot", pa.timestamp("ms", "UTC"), nullable=False),
@@ -52,9 +66,12 @@ INDEX_SCHEMA: Final = pa.schema(
         *FACTS,
         pa.field("constant", pa.float64()),  # c of the transform
         pa.field("transform", pa.string()),  # sqrt: y = √(min(x, c)/c); linear: y = x/c
+        *MEASURES,
     ]
 )
 """Columns of a daily index."""
+
+_REQUIRED = [field for field in INDEX_SCHEMA if field not in MEASURES]
 
 
 @dataclass(frozen=True)
@@ -120,11 +137,13 @@ def decode_index(data: bytes) -> Index:
     file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
     facts = index_metadata(file.schema_arrow, kind="shard")
     schema = file.schema_arrow.remove_metadata()
-    if not schema.equals(INDEX_SCHEMA):
-        absent = [name for name in INDEX_SCHEMA.names if name not in schema.names]
-        problem = f"lacks {', '.join(absent)}" if absent else "has columns of other types"
-        raise DamagedFileError(f"not a shard index: it {problem}")
-    table = read_columns(file).replace_schema_metadata(None)
+    absent = [field.name for field in _REQUIRED if field.name not in schema.names]
+    if absent:
+        raise DamagedFileError(f"not a shard index: it lacks {', '.join(absent)}")
+    present = [field for field in INDEX_SCHEMA if field.name in schema.names]
+    if not schema.equals(pa.schema(present)):
+        raise DamagedFileError("not a shard index: it has columns of other types")
+    table = with_measures(read_columns(file).replace_schema_metadata(None))
     try:
         table.validate(full=True)
         index = Index(
@@ -138,6 +157,14 @@ def decode_index(data: bytes) -> Index:
         raise DamagedFileError(f"index cannot be read: {error}") from error
     _check_rows(index)
     return index
+
+
+def with_measures(table: pa.Table) -> pa.Table:
+    """A table of an earlier version with the columns that it lacks, as null."""
+    for field in MEASURES:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(INDEX_SCHEMA.names)
 
 
 def _check_rows(index: Index) -> None:

@@ -41,6 +41,8 @@ class RawRow:
     rsun_obs: float | None = None
     candidates: int | None = None
     reason: str | None = None
+    flags: int | None = None
+    data_crc32: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,18 @@ class FrameRow:
     maximum: float | None = None
     crc32: int | None = None
     reason: str | None = None
+    flags: int | None = None
+    center_x: float | None = None
+    center_y: float | None = None
+    radius: float | None = None
+    visible: float | None = None
+    level: float | None = None
+    brightness: float | None = None
+    similarity: float | None = None
+    shift_x: float | None = None
+    shift_y: float | None = None
+    roll: float | None = None
+    holes: bytes | None = None
 
 
 _CHECKSUM = b"sdoml_crc32"
@@ -82,6 +96,8 @@ class Column:
     name: str
     type: str
     description: str
+    optional: bool = False
+    """Whether tables of earlier versions lack it; it is null when such a table is read."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,7 @@ class TableFormat(Generic[Row]):
             "int64": pa.int64(),
             "float64": pa.float64(),
             "timestamp": pa.timestamp("ms", tz="UTC"),
+            "binary": pa.binary(),
         }
         return pa.schema(
             [
@@ -121,22 +138,24 @@ class TableFormat(Generic[Row]):
         return write_parquet(table.replace_schema_metadata(facts))
 
     def decode(self, data: bytes) -> list[Row]:
-        """Rows from Parquet bytes.
+        """Rows from Parquet bytes; optional columns that the table lacks are None.
 
         Raises
         ------
         DamagedFileError
-            Where the bytes are not such a table.
+            If the bytes are not such a table.
         """
         import pyarrow as pa
 
         from sdoml_core.formats.parquet import MAX_ROWS_OF_A_DAY, open_parquet, read_columns
 
-        names = [column.name for column in self.columns]
         try:
             file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+            present = set(file.schema_arrow.names)
+            names = [c.name for c in self.columns if c.name in present or not c.optional]
             table = read_columns(file).select(names)
-            columns: Mapping[str, Sequence[Any]] = table.cast(self.schema()).to_pydict()
+            schema = pa.schema([self.schema().field(name) for name in names])
+            columns: Mapping[str, Sequence[Any]] = table.cast(schema).to_pydict()
         except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
             raise DamagedFileError(f"no readable {self.name}: {error}") from error
         # Parquet's own checksums leave out the footer, where a flipped bit can drop rows.
@@ -164,6 +183,7 @@ _OBSERVATION = (
     Column("rsun_obs", "float64", "Apparent solar radius in arcsec"),
 )
 _REASON = Column("reason", "string", "Why there is no frame, or why another one stands in")
+_FLAGS = Column("flags", "int64", "Flags of the frame: a sum of powers of 2", optional=True)
 
 RAW_LEDGER = TableFormat(
     "raw ledger",
@@ -177,6 +197,13 @@ RAW_LEDGER = TableFormat(
         *_OBSERVATION,
         Column("candidates", "int64", "Minutes that could serve the slot, by the tolerance (AIA)"),
         _REASON,
+        _FLAGS,
+        Column(
+            "data_crc32",
+            "int64",
+            "CRC-32 of the pixels as the file has them, without its header",
+            optional=True,
+        ),
     ),
 )
 
@@ -196,5 +223,22 @@ FRAME_TABLE = TableFormat(
         Column("maximum", "float64", "Largest pixel of the processed frame"),
         Column("crc32", "int64", "CRC-32 of the processed frame's pixels (little-endian float32)"),
         _REASON,
+        _FLAGS,
+        *(
+            Column(name, type_, description, optional=True)
+            for name, type_, description in (
+                ("center_x", "float64", "Measured center of the disk, pixels right of the middle"),
+                ("center_y", "float64", "Measured center of the disk, pixels below the middle"),
+                ("radius", "float64", "Measured radius of the disk in pixels of the frame"),
+                ("visible", "float64", "Fraction of the disk that is not dark"),
+                ("level", "float64", "Median of the disk, in the unit of the frame"),
+                ("brightness", "float64", "Level over that of the neighboring frames"),
+                ("similarity", "float64", "Correlation with the neighboring frames"),
+                ("shift_x", "float64", "Pixels of the raw frame that the disk was moved right"),
+                ("shift_y", "float64", "Pixels of the raw frame that the disk was moved down"),
+                ("roll", "float64", "Degrees that the frame was rotated by"),
+                ("holes", "binary", "Pixels of the frame without data; see Mask"),
+            )
+        ),
     ),
 )

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
-from sdoml_core.formats.index import FACTS, INDEX_SCHEMA, Index
+from sdoml_core.formats.index import FACTS, INDEX_SCHEMA, MEASURES, Index
 from sdoml_core.formats.parquet import FORMAT_VERSION, timestamps, write_parquet
 
 FRAME_FIELDS: Final = [
     *(INDEX_SCHEMA.field(name) for name in ("offset", "size", "data_offset", "crc32")),
     *FACTS,
+    *MEASURES,
 ]
 """Leaves of each channel's struct column in the index of a release."""
 

@@ -38,6 +38,24 @@ class FrameFacts:
     """c of the transform."""
     transform: str | None = None
     """``sqrt``: y = √(min(x, c)/c). ``linear``: y = x/c."""
+    flags: int | None = None
+    """See `sdoml_core.frames.flags`."""
+    missing: int | None = None
+    """Pixels of the raw frame without data."""
+    center_x: float | None = None
+    """Measured center of the disk, pixels right of the middle."""
+    center_y: float | None = None
+    """Measured center of the disk, pixels below the middle."""
+    radius: float | None = None
+    """Measured radius of the disk, pixels."""
+    visible: float | None = None
+    """Fraction of the disk that is not dark."""
+    brightness: float | None = None
+    """Level over that of the neighboring frames."""
+    similarity: float | None = None
+    """Correlation with the neighboring frames."""
+    holes: bytes | None = None
+    """Pixels without data; see `sdoml_core.formats.holes`."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.formats.holes import decode_holes
+from sdoml_core.frames.flags import flag_mask, flag_names
 from sdoml_core.loader.coverage import Coverage, count_coverage, describe
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.collate import Sample, Samples, collate
@@ -22,6 +24,7 @@ from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
+from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.loader.storage.sources import open_catalog, open_files
 from sdoml_core.loader.times import Time, iso, parse_time
 
@@ -47,6 +50,9 @@ class SDOMLlite(Dataset[Sample]):
         Half-open range: datetime, date, ISO string or datetime64; naive times are UTC.
     date_exclusions
         Pairs (start, end), half-open, of what is left out.
+    exclude_flags
+        Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of them
+        counts as absent. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
         ``normalized``; ``dn`` (AIA in DN/s, clipped at the constant of the normalisation);
         ``gauss`` (HMI).
@@ -83,6 +89,7 @@ class SDOMLlite(Dataset[Sample]):
         date_end: Time | None = None,
         date_exclusions: Iterable[tuple[Time, Time]] | None = None,
         *,
+        exclude_flags: Iterable[str] = (),
         units: str = "normalized",
         transform: Callable[[torch.Tensor], Any] | None = None,
         metadata: bool = False,
@@ -96,6 +103,7 @@ class SDOMLlite(Dataset[Sample]):
         catalog = open_catalog(files, cache_dir=cache_dir)
         self.channels = check_channels(channels, catalog.channels, files.root)
         self.reader = FrameReader(files, catalog, self.channels, units=units, verify=verify)
+        self.reader.offsets = _without(catalog, self.channels, self.reader.offsets, exclude_flags)
         self.data_dir = os.fspath(data_dir)
         self.transform = transform
         self.metadata = metadata
@@ -241,20 +249,42 @@ class SDOMLlite(Dataset[Sample]):
         """What is on record of each frame of a sample, by channel.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
-        ``degradation``; None where it is not known.
+        ``degradation``, ``flags`` (tuple of names), ``missing`` (pixels of the raw frame without
+        data; `mask` says which of the frame) and the measures of the disk: ``center_x``,
+        ``center_y``, ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``. None where
+        it is not known.
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)
         result = {}
         for name, table in self._facts.items():
             result[name] = {
-                column: table.column(column)[row].as_py() for column in table.schema.names
+                column: table.column(column)[row].as_py()
+                for column in table.schema.names
+                if column != "holes"
             }
+            result[name]["flags"] = flag_names(result[name]["flags"])
             observed = result[name]["observed"]
             if observed is not None:
                 observed = observed.astimezone(UTC).replace(tzinfo=None)
                 result[name]["observed"] = observed.isoformat(timespec="milliseconds")
         return result
+
+    def mask(self, index: int | Time) -> torch.Tensor:
+        """Which pixels of a sample hold data.
+
+        Returns
+        -------
+        bool (C, H, W); False for pixels that are 0 because the archive has no data there.
+        """
+        row = self.row_of(index)
+        if self._facts is None:
+            self._facts = self.reader.catalog.facts(self.channels)
+        side = self.reader.catalog.resolution
+        masks = [
+            decode_holes(table.column("holes")[row].as_py(), side) for table in self._facts.values()
+        ]
+        return torch.from_numpy(np.stack(masks))
 
     def coverage(self) -> Coverage:
         """How many frames of each channel there are, by month, over the range of the dataset."""
@@ -279,3 +309,18 @@ class SDOMLlite(Dataset[Sample]):
             normalized=self.reader.units == "normalized",
             path=path,
         )
+
+
+def _without(
+    catalog: Catalog, channels: Sequence[str], offsets: NDArray[np.int64], flags: Iterable[str]
+) -> NDArray[np.int64]:
+    """Offsets of frames, −1 also for those with one of the flags."""
+    if isinstance(flags, str):
+        flags = (flags,)
+    try:
+        mask = flag_mask(flags)
+    except ValueError as error:
+        raise DatasetError(f"exclude_flags: {error}") from error
+    if not mask:
+        return offsets
+    return np.where(catalog.flags(channels) & mask, -1, offsets)

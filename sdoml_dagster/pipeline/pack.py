@@ -11,7 +11,7 @@ from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.errors import NormalizationError
-from sdoml_core.formats.index import Index, encode_index
+from sdoml_core.formats.index import MEASURES, Index, encode_index
 from sdoml_core.formats.ledger import FrameRow
 from sdoml_core.formats.shard import FrameFacts, ShardWriter
 from sdoml_core.normalization.constants import Normalization
@@ -116,6 +116,7 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
         degradation=row.degradation,
         constant=constants.constant(row.channel),
         transform=transform_of(row.channel),
+        **{field.name: getattr(row, field.name) for field in MEASURES},
     )
 
 

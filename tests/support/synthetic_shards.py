@@ -1,7 +1,7 @@
 """Small days of synthetic frames, written by the project's own writer."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def write_day(
     index: bool = True,
     hours: int = 6,
     side: int = SIDE,
+    facts_of: Callable[[datetime, str], FrameFacts] = facts,
 ) -> Index:
     """A daily shard and its index, as the pipeline lays them out."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def write_day(
             for channel in channels:
                 if slot.hour < hours and not missing(slot, channel):
                     pixels = frame(slot, channel, side).astype(dtype)
-                    writer.add(slot, CHANNELS[channel], pixels, facts(slot, channel))
+                    writer.add(slot, CHANNELS[channel], pixels, facts_of(slot, channel))
         summary = writer.close()
     data = encode_index(
         summary.table,

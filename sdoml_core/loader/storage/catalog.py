@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.formats.index import DTYPES, FACTS
+from sdoml_core.formats.index import DTYPES, FACTS, MEASURES
 from sdoml_core.formats.parquet import (
     check_shard_name,
     index_metadata,
@@ -162,13 +162,28 @@ class Catalog:
         columns = [_leaf(file, name, "crc32", missing=-1) for name in channels]
         return np.stack(columns, axis=1)
 
-    def facts(self, channels: Sequence[str]) -> dict[str, pa.Table]:
-        """Observed time, exposure, quality, RSUN_OBS and degradation of each frame."""
+    def flags(self, channels: Sequence[str]) -> NDArray[np.int64]:
+        """Flags of each frame (see `sdoml_core.frames.flags`), 0 if unknown; shape as `offsets`."""
         file = self._reopen()
-        names = [fact.name for fact in FACTS]
+        columns = [
+            _leaf(file, name, "flags", missing=0)
+            if _has_leaf(file, name, "flags")
+            else np.zeros(len(self), np.int64)
+            for name in channels
+        ]
+        return np.stack(columns, axis=1)
+
+    def facts(self, channels: Sequence[str]) -> dict[str, pa.Table]:
+        """What is on record of each frame, by channel; null if the index does not have it."""
+        file = self._reopen()
         return {
             channel: pa.table(
-                dict(zip(names, (_chunks(file, channel, name) for name in names), strict=True))
+                {
+                    fact.name: _chunks(file, channel, fact.name)
+                    if fact in FACTS or _has_leaf(file, channel, fact.name)
+                    else pa.nulls(len(self), fact.type)
+                    for fact in (*FACTS, *MEASURES)
+                }
             )
             for channel in channels
         }
@@ -176,6 +191,12 @@ class Catalog:
 
 def _slots(file: pq.ParquetFile) -> NDArray[np.datetime64]:
     return timestamps(read_columns(file, ["slot"]).column("slot"))
+
+
+def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
+    """Whether a channel's struct column has a leaf, which indexes of earlier versions may lack."""
+    kind = file.schema_arrow.field(channel).type
+    return bool(pa.types.is_struct(kind)) and kind.get_field_index(name) >= 0
 
 
 def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:

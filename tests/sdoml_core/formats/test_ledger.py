@@ -2,8 +2,10 @@
 
 import io
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,3 +99,39 @@ def _with_another_checksum() -> bytes:
 def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):
         RAW_LEDGER.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [(RAW_LEDGER, OK), (FRAME_TABLE, FrameRow(SLOT, "HMI_M", "ok"))]
+)
+def test_tables_without_the_optional_columns_are_read(table: Any, row: RawRow | FrameRow) -> None:
+    assert table.decode(_older(table, row)) == [row]
+
+
+def test_a_table_without_a_required_column_is_refused() -> None:
+    table = pq.read_table(io.BytesIO(RAW_LEDGER.encode([OK]))).drop_columns(["sha256"])
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    with pytest.raises(DamagedFileError, match="sha256"):
+        RAW_LEDGER.decode(sink.getvalue())
+
+
+def _older(table: Any, row: RawRow | FrameRow) -> bytes:
+    """The bytes of a version of the package that did not have the optional columns yet."""
+    older = replace(table, columns=tuple(c for c in table.columns if not c.optional))
+    content = pq.read_table(io.BytesIO(table.encode([row]))).select([c.name for c in older.columns])
+    checksum = ledger._checksum(content.to_pydict())
+    content = content.replace_schema_metadata({ledger._CHECKSUM: checksum})
+    sink = io.BytesIO()
+    pq.write_table(content, sink)
+    return sink.getvalue()
+
+
+def test_the_day_of_an_earlier_version_is_read() -> None:
+    """Real bytes: written by version 0.1.0, before there were flags."""
+    folder = Path(__file__).parents[2] / "data/0.1.0"
+    raw = RAW_LEDGER.decode((folder / "raw/2024/03/08/aia.parquet").read_bytes())
+    frames = FRAME_TABLE.decode((folder / "processed/2024/03/08/aia.parquet").read_bytes())
+    assert len(raw) == len(frames) > 0
+    assert {row.flags for row in raw} == {row.flags for row in frames} == {None}
+    assert {row.status for row in frames} == {"ok"}

@@ -1,0 +1,61 @@
+"""Holes: which pixels of a frame hold no data.
+
+Shards hold finite numbers alone, so a pixel without data is 0. The column ``holes`` of the frame
+table and of the indexes says which zeros those are: little-endian uint32 pairs (start, length) of
+runs in the flattened frame, ascending. It is null where every pixel holds data.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DamagedFileError
+
+
+def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
+    """Runs of pixels without data.
+
+    Parameters
+    ----------
+    missing
+        Shape (n, n); True where there is no data.
+
+    Returns
+    -------
+    Bytes for the column ``holes``; None where nothing is missing.
+    """
+    edges = np.flatnonzero(np.diff(missing.ravel().astype(np.int8), prepend=0, append=0))
+    if not edges.size:
+        return None
+    starts, ends = edges[0::2], edges[1::2]
+    return np.stack([starts, ends - starts], axis=1).astype("<u4").tobytes()
+
+
+def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
+    """Which pixels hold data.
+
+    Parameters
+    ----------
+    holes
+        Of the column; None for a frame without holes.
+    resolution
+        n, pixels along each side of the frame.
+
+    Returns
+    -------
+    Shape (n, n); True where there is data.
+
+    Raises
+    ------
+    DamagedFileError
+        If the runs do not fit a frame of this size.
+    """
+    valid = np.ones(resolution * resolution, np.bool_)
+    if holes is None:
+        return valid.reshape(resolution, resolution)
+    if len(holes) % 8:
+        raise DamagedFileError(f"holes of {len(holes)} bytes are not pairs of numbers")
+    for start, length in np.frombuffer(holes, "<u4").reshape(-1, 2).tolist():
+        if start + length > valid.size:
+            raise DamagedFileError(f"a hole ends beyond the {valid.size} pixels of the frame")
+        valid[start : start + length] = False
+    return valid.reshape(resolution, resolution)

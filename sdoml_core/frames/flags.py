@@ -1,0 +1,103 @@
+"""Flags of frames: what is unusual about a frame that is in the dataset all the same.
+
+A frame that no good observation can look like is refused and has a status in the ledger. A frame
+that a flare, a short exposure, an eclipse or a maneuver can explain is kept and flagged, so that
+users can filter. Each flag belongs to a measure, which is stored beside it.
+
+Flags are stored as one integer (``flags``) in the raw ledger, the frame table and the indexes: the
+sum of 2**bit. Bits are never reused, so that old files keep their meaning.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of the vocabulary."""
+
+    name: str
+
+    bit: int
+    """Its place in ``flags``; never reused."""
+
+    measures: tuple[str, ...]
+    """Columns of the frame table that the flag is derived from."""
+
+    meaning: str
+
+
+VOCABULARY: Final = (
+    Flag(
+        "provisional",
+        0,
+        ("quality",),
+        "Near-real-time or quick-look version; the definitive one was not published yet",
+    ),
+    Flag(
+        "pointing_corrected",
+        1,
+        ("shift_x", "shift_y", "roll"),
+        "The header states another center, scale or roll than usual; processing corrected it",
+    ),
+    Flag(
+        "off_center",
+        2,
+        ("center_x", "center_y"),
+        "The measured center of the disk is not in the middle of the frame",
+    ),
+    Flag("odd_radius", 3, ("radius",), "The measured radius of the disk is not the common one"),
+    Flag("partial_disk", 4, ("visible",), "Part of the disk is dark: an eclipse or a transit"),
+    Flag("bright", 5, ("brightness",), "Brighter than the neighboring frames of the channel"),
+    Flag("dim", 6, ("brightness",), "Darker than the neighboring frames of the channel"),
+    Flag(
+        "short_exposure",
+        7,
+        ("exposure",),
+        "Shorter than half the usual exposure, as the camera takes during flares: more noise",
+    ),
+    Flag("missing_pixels", 8, ("missing",), "Some pixels of the raw frame hold no data"),
+    Flag(
+        "unlike_neighbors",
+        9,
+        ("similarity",),
+        "The picture differs from the neighboring frames of the channel",
+    ),
+)
+"""Every flag, by bit."""
+
+FLAGS: Final = {flag.name: flag for flag in VOCABULARY}
+"""Flags by name."""
+
+
+def flag_mask(names: Iterable[str]) -> int:
+    """The integer that stands for some flags.
+
+    Parameters
+    ----------
+    names
+        Names from `FLAGS`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in the vocabulary; the message lists it.
+    """
+    mask = 0
+    for name in names:
+        if name not in FLAGS:
+            raise ValueError(f"unknown flag {name!r}; choose from {', '.join(FLAGS)}")
+        mask |= 1 << FLAGS[name].bit
+    return mask
+
+
+def flag_names(mask: int | None) -> tuple[str, ...]:
+    """Names of the flags that an integer stands for, by bit; bits without a name are left out.
+
+    Parameters
+    ----------
+    mask
+        ``flags`` of a ledger, frame table or index; None, as in files without flags, has none.
+    """
+    return tuple(flag.name for flag in VOCABULARY if mask is not None and mask >> flag.bit & 1)
