@@ -12,6 +12,8 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader.times import Time, inside, intersect, iso, parse_ranges, parse_time, unite
 
 INSTANT: Final = np.timedelta64(1, "s")
+EVER: Final = (np.datetime64("1900-01-01", "s"), np.datetime64("9999-01-01", "s"))
+"""Limits of a dataset without a start or an end."""
 
 
 class Selection:
@@ -36,6 +38,9 @@ class Selection:
     ----------
     ranges
         What the samples may lie in: half-open pairs.
+    limits
+        As the ranges, but open where no start or end was given: what a sample depends on, such
+        as the value of a target, must lie in these.
     exclusions
         What they may not lie in.
     rows, times
@@ -64,6 +69,12 @@ class Selection:
         self._offsets = offsets
         self._channels = channels
         self.ranges = [self._bounds(start, end, source)]
+        self.limits = [
+            (
+                EVER[0] if start is None else parse_time(start, "date_start"),
+                EVER[1] if end is None else parse_time(end, "date_end"),
+            )
+        ]
         self.exclusions = _parse(exclusions, "date_exclusions", kind="exclusion")
         wanted = self.allowed()
         self.rows: NDArray[np.int64] = np.flatnonzero(wanted & (offsets >= 0).all(axis=1))
@@ -102,6 +113,34 @@ class Selection:
         """Which rows of the catalog lie in the ranges and are not excluded."""
         return inside(self._slots, self.ranges) & ~inside(self._slots, self.exclusions)
 
+    def covers(
+        self,
+        times: NDArray[np.datetime64],
+        first: NDArray[np.datetime64],
+        last: NDArray[np.datetime64],
+    ) -> NDArray[np.bool_]:
+        """Whether intervals lie in the limits that hold some times, and touch no exclusion.
+
+        Parameters
+        ----------
+        times
+            Times of samples.
+        first, last
+            Ends of an interval for each, both included.
+        """
+        covered = np.zeros(len(times), bool)
+        for start, end in self.limits:
+            covered |= (times >= start) & (times < end) & (first >= start) & (last < end)
+        for start, end in self.exclusions:
+            covered &= (last < start) | (first >= end)
+        return covered
+
+    def keep(self, wanted: NDArray[np.bool_]) -> Self:
+        """The same with some of the samples only."""
+        part = copy.copy(self)
+        part.rows, part.times = self.rows[wanted], self.times[wanted]
+        return part
+
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
         """The samples that lie in half-open ranges as well.
 
@@ -113,6 +152,7 @@ class Selection:
         bounds = _parse(ranges, "time", kind="range")
         part = copy.copy(self)
         part.ranges = intersect(self.ranges, unite(bounds))
+        part.limits = intersect(self.limits, unite(bounds))
         keep = inside(self.times, part.ranges)
         if not keep.any():
             listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)

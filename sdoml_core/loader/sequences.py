@@ -1,7 +1,7 @@
 """Windows of time: past frames, a forecast horizon, and a stated policy for gaps."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -16,6 +16,8 @@ from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.prefetch import Pending, check_counts
+from sdoml_core.loader.targets.matching import Targets, one_sample
+from sdoml_core.loader.targets.series import TimeSeries
 from sdoml_core.loader.times import iso, parse_duration
 
 GAPS: Final = ("drop", "mask", "hold", "raise")
@@ -53,6 +55,11 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         a missing frame anywhere is an error at once.
     max_age
         For ``hold``.
+    targets
+        Series beside the frames, by name. Items then have ``targets`` and ``target_mask``:
+        dictionaries of float32 and bool tensors of shape (past + future,), or scalars for series
+        with ``per="sample"``. A sequence is left out if a series that does not mask its gaps has
+        one, and no value depends on times outside the range of t or within exclusions.
     transform
         Called with each item.
 
@@ -72,6 +79,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         future: int = 1,
         gaps: str = "drop",
         max_age: timedelta | None = None,
+        targets: Mapping[str, TimeSeries] | None = None,
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ):
         if gaps not in GAPS:
@@ -97,6 +105,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
         self._max_age = zero if max_age is None else parse_duration(max_age, "max_age")
         self._buffers = Buffers()
+        self._targets = None if targets is None else Targets(targets, step)
         self._find()
 
     def _find(self) -> None:
@@ -123,6 +132,14 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
                 f"{len(gaps)} of {len(filled)} sequences lack frames, the first at {iso(gaps[0])}; "
                 "gaps='drop', 'mask' or 'hold' would go on"
             )
+        if self._targets is not None and len(self.anchors):
+            complete = self._targets.complete(slots[self.anchors], self._offsets, dataset.selection)
+            if not complete.any():
+                raise DatasetError(
+                    f"none of {len(self.anchors)} sequences has all targets: the series do not "
+                    "cover the range of the dataset, or have gaps (gaps='mask' keeps these)"
+                )
+            self.anchors = self.anchors[complete]
         if not len(self.anchors):
             raise DatasetError(
                 f"no sequence of {len(self._offsets)} frames over "
@@ -202,14 +219,24 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         self, indices: Sequence[int], pixels: torch.Tensor, ages: NDArray[np.timedelta64]
     ) -> list[dict[str, Any]]:
         items = []
-        for anchor, frames, age in zip(self.times[list(indices)], pixels, ages, strict=True):
+        targets = self._targets_of(indices)
+        for number, (anchor, frames, age) in enumerate(
+            zip(self.times[list(indices)], pixels, ages, strict=True)
+        ):
             item: dict[str, Any] = {"past": frames[: self.past]}
             if self.future:
                 item["future"] = frames[self.past :]
             item["time"] = iso(anchor)
             item["times"] = [iso(anchor + offset) for offset in self._offsets]
-            items.append(item | self._marks(age))
+            items.append(item | self._marks(age) | one_sample(targets, number))
         return items
+
+    def _targets_of(self, indices: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
+        """Targets of a batch; nothing without series."""
+        if self._targets is None:
+            return {}
+        anchors = self.times[list(indices)]
+        return self._targets.of(anchors, self._offsets, self.dataset.selection)
 
     def _marks(self, ages: NDArray[np.timedelta64]) -> dict[str, torch.Tensor]:
         """What the gap policy tells of frames."""
@@ -231,4 +258,4 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         if self.future:
             batch["future"] = pixels[:, self.past :]
         batch |= {key: [item[key] for item in items] for key in ("time", "times")}
-        return batch | self._marks(ages)
+        return batch | self._marks(ages) | self._targets_of(indices)

@@ -1,0 +1,106 @@
+"""Targets of samples: the values of several series at the times of frames, and their masks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.selection import Selection
+from sdoml_core.loader.targets.series import Times, TimeSeries
+
+
+class Targets:
+    """Several series beside the frames of samples.
+
+    A value counts only if everything that it depends on lies in the same range of the dataset as
+    the sample, and outside its exclusions: no target reaches into another part of a split.
+
+    Parameters
+    ----------
+    series
+        By name.
+    stride
+        Step between frames.
+
+    Raises
+    ------
+    DatasetError
+        If something else than `TimeSeries` is given.
+    """
+
+    def __init__(self, series: Mapping[str, TimeSeries], stride: np.timedelta64):
+        for name, one in series.items():
+            if not isinstance(one, TimeSeries):
+                raise DatasetError(f"target {name!r} must be a TimeSeries or Events, not {one!r}")
+        self._series = dict(series)
+        self._stride = stride
+
+    def complete(
+        self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
+    ) -> NDArray[np.bool_]:
+        """Which samples have a value wherever the gap policy of a series demands one.
+
+        Parameters
+        ----------
+        anchors
+            Times of the samples, (samples,).
+        offsets
+            Times of their frames relative to them, (frames,).
+        selection
+            Ranges and exclusions of the dataset.
+        """
+        filled = np.ones(len(anchors), bool)
+        for series in self._series.values():
+            if series.gaps != "mask":
+                filled &= self._at(series, anchors, offsets, selection)[1].all(axis=-1)
+        return filled
+
+    def of(
+        self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
+    ) -> dict[str, dict[str, torch.Tensor]]:
+        """Values and masks of samples, by name.
+
+        Returns
+        -------
+        ``targets``: float32, NaN where there is no value, and ``target_mask``: bool; both of shape
+        (samples, frames) for ``per="frame"`` and (samples,) for ``per="sample"``.
+        """
+        values: dict[str, torch.Tensor] = {}
+        masks: dict[str, torch.Tensor] = {}
+        for name, series in self._series.items():
+            found, present = self._at(series, anchors, offsets, selection)
+            if series.per == "sample":
+                found, present = found[:, 0], present[:, 0]
+            values[name] = torch.from_numpy(found.astype(np.float32))
+            masks[name] = torch.from_numpy(np.ascontiguousarray(present))
+        return {"targets": values, "target_mask": masks}
+
+    def _at(
+        self,
+        series: TimeSeries,
+        anchors: Times,
+        offsets: NDArray[np.timedelta64],
+        selection: Selection,
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Values and presence, (samples, frames); one frame for series per sample."""
+        if series.per == "sample":
+            offsets = np.zeros(1, "timedelta64[s]")
+        times = anchors[:, None] + offsets
+        repeated = np.broadcast_to(anchors[:, None], times.shape).ravel()
+        values, present = series.at(
+            times.ravel(),
+            stride=self._stride,
+            allowed=lambda first, last: selection.covers(repeated, first, last),
+        )
+        return values.reshape(times.shape), present.reshape(times.shape)
+
+
+def one_sample(batch: Mapping[str, Mapping[str, torch.Tensor]], number: int) -> dict[str, Any]:
+    """The targets of one sample of a batch."""
+    return {
+        kind: {name: tensor[number] for name, tensor in tensors.items()}
+        for kind, tensors in batch.items()
+    }
