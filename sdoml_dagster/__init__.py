@@ -1,1 +1,9 @@
-"""Everything that touches the world: HTTP, the store, partitions, retries, schedules, checks."""
+"""Building the dataset: archive, store, pipeline, releases, and the Dagster layer over them."""
+
+from importlib.util import find_spec
+
+if find_spec("dagster") is None:  # a light install, such as sdoml-lite[loader]
+    raise ImportError(
+        "sdoml_dagster needs the extra 'pipeline': pip install 'sdoml-lite[pipeline]' "
+        "(in a checkout: pip install -e '.[pipeline]')"
+    )

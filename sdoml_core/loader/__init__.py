@@ -9,8 +9,8 @@ try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "sdoml_core.loader needs PyTorch, which is not installed: in a checkout, "
-        "pip install -e '.[loader]'"
+        "sdoml_core.loader needs PyTorch: pip install 'sdoml-lite[loader]' "
+        "(in a checkout: pip install -e '.[loader]')"
     ) from error
 
 from sdoml_core.loader.batches import BatchLoader, BatchSampler

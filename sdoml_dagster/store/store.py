@@ -300,6 +300,7 @@ def _errors_of(url: str) -> tuple[type[Exception], ...]:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise SettingError(
-            f"SDOML_STORE={url} needs the extra 's3': in a checkout, pip install -e '.[s3]'"
+            f"SDOML_STORE={url} needs the extra 's3': pip install 'sdoml-lite[s3]' "
+            "(in a checkout: pip install -e '.[s3]')"
         ) from None
     return (OSError, BotoCoreError, ClientError)

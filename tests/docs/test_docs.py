@@ -17,7 +17,6 @@ from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFo
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
-from tests.docs.graph import PICTURE, draw
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -215,14 +214,6 @@ def test_the_format_explains_every_status() -> None:
     text = (ROOT / "docs/format.md").read_text()
     table = text.partition("`status` is one of")[2]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)[: len(STATUSES)]) == STATUSES
-
-
-def test_the_import_pictures_are_true() -> None:
-    text = (ROOT / "docs/architecture.md").read_text()
-    pictures = PICTURE.findall(text)
-    assert len(pictures) == text.count("<!-- imports") == 3
-    for package, modules, drawn in pictures:
-        assert drawn == draw(package, modules.split()), "python tests/docs/graph.py draws it anew"
 
 
 def mentioned() -> Iterator[tuple[str, str]]:
