@@ -1,18 +1,20 @@
-"""The built-in archive: a server that plays the JSOC's synoptic AIA and HMI image trees.
+"""The built-in archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
 
-Everything it serves is rendered from two real frames, for any date, wavelength and minute, so
-that the whole pipeline can be tried and tested without the network. What it serves are
-simulations, not observations.
+It renders every frame from a few real ones, for any date, wavelength and minute, so that the whole
+pipeline can be tried and tested without the Internet. What it serves are simulations, not
+observations. The pipeline does not know this package; it only sees HTTP.
 
-The pipeline does not know this package; it sees HTTP only.
+- ``server``: the HTTP server, which ``python -m sdoml_demo`` runs. ``request_log``: its log.
+- ``files``: files by path, rendered or from the cache.
+- ``absences``: which frames are missing or bad, at the rates of the real archive.
+- ``faults``: failures of transport and content, on request.
+- ``tour``: what ``make demo`` runs. ``ui``: what ``make ui`` runs.
+- ``render``: from the real frames to a file.
 
-- ``archive``: the server; ``python -m sdoml_demo`` runs it. ``record`` is its log.
-- ``frames``: files by path, rendered or from the cache.
-- ``absences``: which frames are missing or bad, as in life.
-- ``faults``: failures of transport, on request.
-- ``aia_file``, ``aia_render``, ``hmi_render``: frames as the archive's files.
-- ``sky``: the state of the Sun and the Earth's distance at a time.
-- ``sun``, ``surface``, ``planes``: the pixels, from the real frames to an image of another time.
-- ``tour``, ``ui``: what ``make demo`` and ``make ui`` run; ``instance``: their Dagster.
-- ``rice``: the RICE_1 encoder. ``glyphs``: letters for the HMI label.
+  - ``real_frames``: the packaged real frames. ``textures``: what is taken from each of them.
+  - ``solar_state``: distance, orientation, activity and active regions of the Sun at a time.
+  - ``sun``: the Sun of one minute as planes. ``surface``, ``active_regions``: their kernels.
+  - ``aia``, ``hmi``: frames as pixels. ``noise``: reproducible noise. ``geometry``: the grid.
+  - ``aia_file``: AIA frames as files. ``rice_encoder``: their compression.
+  - ``label_font``: the letters of the HMI label.
 """

@@ -111,12 +111,13 @@ class Frames:
 
 @cache
 def _rendering() -> str:
-    """A name for the present rendering: its code and the JPEG encoder's version."""
+    """Return a name for the present rendering: its code, real frames and JPEG encoder's version."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
-    for folder in (package, package / "render"):
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".py"):
+    digest.update((package / "absences.py").read_bytes())
+    for name in ("render", "data", "data/real_2014"):
+        for file in sorted((package / name).iterdir(), key=lambda file: file.name):
+            if file.name.endswith((".py", ".fits")):
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

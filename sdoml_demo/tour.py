@@ -114,7 +114,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
     )
     picture = folder / "sdoml-lite.png"
     picture.write_bytes(png(next(filter(None, sheets))))
-    print(f"\nThe Sun, rendered from two real frames\n  {picture}")
+    print(f"\nThe Sun, rendered from real frames (a simulation)\n  {picture}")
     names = [channel.name for channel in channels[:3]]
     print(NEXT.format(release=store.locate(layout.release_folder("sdoml-lite")),
                       shards=store.locate("shards"), channels=names))  # fmt: skip

@@ -1,9 +1,10 @@
-"""The pictures of docs/calibration.md, from the real frames in the package.
+"""Draw the pictures of README.md, docs/index.md and docs/calibration.md.
 
-    python -m tools.docs_pictures [--folder docs/images]
+    python -m tools.docs_pictures [--folder docs/images] [--only NAME]
 
-AIA: the real 193 Å frame of 2018-08-20. HMI: the catalogue JPG that was reconstructed from the
-real magnetogram of that day. 1700 Å, which alone shows the photosphere's limb: rendered.
+real-sample: the six real AIA frames of 2014-01-01. contact-sheet: frames of the built-in archive.
+The others: the real 193 Å frame of 2018-08-20, the HMI catalogue JPG that was reconstructed from
+the real magnetogram of that day, and a rendered 1700 Å frame, for the limb of the photosphere.
 """
 
 import argparse
@@ -15,9 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.normalization import HOT_PIXEL, frame_of, real_frame
-from sdoml_core.channels import CHANNELS
+from sdoml_core.channels import CHANNELS, parse_channels
 from sdoml_core.ephemeris import solar_radius
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import DegradationTable
@@ -28,13 +30,17 @@ from sdoml_core.normalization.fit import fit
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.tree import archive_path
-from sdoml_demo.files import AIA_TREE, Frames, default_cache
+from sdoml_dagster.previews import Panel, contact_sheet
+from sdoml_dagster.settings.model import Settings
+from sdoml_demo.files import AIA_TREE, HMI_TREE, Frames, default_cache
 
 ROOT = Path(__file__).parents[1]
 AIA = ROOT / "sdoml_demo/data/AIA20180820_1248_0193.fits"
 HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
 MAGNETOGRAM = ROOT / "sdoml_demo/data/hmi.M_720s_nrt.20180820_090000_TAI.fits"
+REAL = ROOT / "sdoml_demo/data/real_2014"
 TAKEN = datetime(2018, 8, 20, 9, tzinfo=UTC)
+SAMPLE = datetime(2024, 3, 8, 6, tzinfo=UTC)
 SIDE = 512
 ORIGINAL_SCALE = 0.85
 
@@ -71,6 +77,43 @@ def radial_mean(frame: NDArray[np.float32], radii: NDArray[np.float64]) -> NDArr
     columns = np.rint(middle + radii * np.cos(angle)).astype(int)
     mean = frame[rows, columns].mean(axis=0, dtype=np.float64)
     return mean / mean.max()
+
+
+def sheet(title: str, files: dict[str, bytes], columns: int) -> Image.Image:
+    """Process files as the pipeline does and draw them side by side."""
+    panels = []
+    for channel, data in files.items():
+        if channel == "HMI_M":
+            image = process_hmi(
+                decode_hmi(data),
+                resolution=SIDE,
+                rsun_obs=solar_radius(SAMPLE),
+                scale=GEOMETRIC_SCALE,
+            )
+            panels.append(Panel(channel, image, SAMPLE))
+            continue
+        frame = decode_aia(data)
+        factor = DegradationTable.default().factor(frame.observed.date(), frame.wavelength)
+        image = process_aia(frame, resolution=SIDE, degradation=factor)
+        panels.append(Panel(channel, image, frame.observed))
+    return contact_sheet(panels, title=title, tile=280, columns=columns)
+
+
+def real_sample() -> Image.Image:
+    files = {
+        f"AIA_{wavelength:04d}": (REAL / f"AIA20140101_0000_{wavelength:04d}.fits").read_bytes()
+        for wavelength in (94, 131, 171, 193, 211, 335)
+    }
+    return sheet("Real frames, 2014-01-01 00:00 UTC", files, columns=3)
+
+
+def rendered_sample() -> Image.Image:
+    frames = Frames(default_cache(), absences=False)
+    files = {}
+    for channel in parse_channels(Settings().channels):
+        tree = AIA_TREE if channel.instrument == "AIA" else HMI_TREE
+        files[channel.name] = frames.get(tree + archive_path(channel, SAMPLE))
+    return sheet("Simulated frames, 2024-03-08 06:00 UTC", files, columns=4)
 
 
 def bare(axis: Axes, image: NDArray[np.floating], title: str, **options: object) -> None:
@@ -166,10 +209,25 @@ def normalization() -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "docs/images")
+    parser.add_argument("--only", metavar="NAME", help="draw this picture alone")
     options = parser.parse_args()
-    for draw in (coregistration, inversion, degradation, normalization):
-        path = options.folder / f"{draw.__name__}.png"
-        draw().savefig(path, dpi=90)
+    pictures = {
+        "real-sample": real_sample,
+        "contact-sheet": rendered_sample,
+        "coregistration": coregistration,
+        "inversion": inversion,
+        "degradation": degradation,
+        "normalization": normalization,
+    }
+    for name, draw in pictures.items():
+        if options.only not in {None, name}:
+            continue
+        path = options.folder / f"{name}.png"
+        picture = draw()
+        if isinstance(picture, Figure):
+            picture.savefig(path, dpi=90)
+        else:
+            picture.save(path, optimize=True)
         print(path)
 
 

@@ -1,1 +1,1 @@
-"""Rendering: from two real frames to the Sun at any time, in any channel."""
+"""Rendering: from a few real frames to the Sun at any time, in any channel."""

@@ -1,71 +1,83 @@
 """AIA synoptic frames, as pixels: intensities per wavelength, exposure, degradation, flares."""
 
 import math
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_demo.absences import Condition, Quality
-from sdoml_demo.render import solar_state as sky
-from sdoml_demo.render.active_regions import paint_region
-from sdoml_demo.render.planes import PROFILE_STEP, SIZE, planes
-from sdoml_demo.render.sun import Sun, pattern, see
-from sdoml_demo.render.surface import TONE_STEP, TONES, paint_corona
+from sdoml_demo.render import solar_state
+from sdoml_demo.render.fits_file import BLANK
+from sdoml_demo.render.geometry import SIZE
+from sdoml_demo.render.solar_state import REFERENCE_TIME
+from sdoml_demo.render.sun import add_flare, corona, magnetic_field
+from sdoml_demo.render.surface import off_limb_scale, paint_corona
+from sdoml_demo.render.textures import PHOTON_NOISE, PROFILE_STEP, READ_NOISE, texture
 
-BLANK = -(2**31)
 PIXEL_SCALE = 2.4
 """Arcsec per pixel."""
 
 
+REFERENCE_DAY = REFERENCE_TIME.date()
+_REFERENCE_ACTIVITY = round(solar_state.activity(REFERENCE_DAY), 2)
+
+
 @dataclass(frozen=True, slots=True)
-class Passband:
-    """How one wavelength sees the Sun. Levels are of the order that real frames show."""
+class StandIn:
+    """How a channel without a real frame is made from another one's texture and the field.
+
+    Levels are of the order that real frames show.
+    """
 
     quiet: float
-    """DN of the quiet disk centre at full response and nominal exposure."""
-    exposure: float
-    """Nominal, seconds."""
-    active: float
-    """By how much the whole Sun gains at the maximum of the cycle."""
+    """DN of the quiet disk center at full response and nominal exposure, at solar minimum."""
     contrast: float
-    """Power of the coronal texture."""
-    limb: float
-    """Power of the radial profile on the disk: how bright the limb is."""
-    off_limb: float
-    """The same beyond the limb: how fast the corona ends."""
+    """How much of the texture shows."""
+    active: float
+    """How much of an active region's brightness shows."""
     network: float
     """How much the magnetic network shines."""
-    glow: float
-    """How much active regions shine."""
     spots: float
     """How dark sunspots are."""
-    darkening: float
-    """Limb darkening; 0 for the corona, which has none. Such channels have a sharp limb."""
+    darkening: float = 0.0
+    """Limb darkening; 0 for the chromosphere at 304 Å. Others have a sharp limb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passband:
+    """How one wavelength sees the Sun."""
+
+    source: int
+    """Wavelength of the real frame whose structure it shows."""
+    exposure: float
+    """Nominal, seconds."""
+    cycle: float
+    """By how much the quiet Sun gains at the maximum of the cycle."""
     second: float
     """When in its minute the frame begins."""
     camera: int
     wave_str: str
+    stand_in: StandIn | None = None
+    """None where ``source`` is the channel's own frame."""
 
 
 PASSBANDS: dict[int, Passband] = {
-    94: Passband(2.0, 2.9, 1.5, 0.50, 0.6, 0.70, 0.04, 16.0, 0.0, 0.0, 1.12, 4, "94_THIN"),
-    131: Passband(9.0, 2.9, 0.9, 0.70, 0.7, 1.15, 0.15, 8.0, 0.0, 0.0, 6.62, 1, "131_THIN"),
-    171: Passband(310.0, 2.0, 0.3, 0.80, 0.7, 1.25, 0.10, 4.5, 0.0, 0.0, 9.34, 3, "171_THIN"),
-    193: Passband(340.0, 2.0, 1.0, 1.00, 1.0, 1.00, 0.00, 5.5, 0.0, 0.0, 4.84, 2, "193_THIN"),
-    211: Passband(140.0, 2.9, 1.6, 1.20, 0.9, 0.90, 0.00, 7.0, 0.0, 0.0, 9.63, 2, "211_THIN"),
-    304: Passband(55.0, 2.9, 0.6, 0.55, 0.5, 2.20, 0.40, 3.5, 0.2, 0.0, 5.13, 4, "304_THIN"),
-    335: Passband(10.0, 2.9, 2.0, 0.80, 0.6, 0.80, 0.05, 10.0, 0.0, 0.0, 2.63, 1, "335_THIN"),
-    1600: Passband(105.0, 2.9, 0.1, 0.10, 0.0, 0.0, 0.55, 0.7, 0.8, 0.45, 6.12, 3, "1600"),
-    1700: Passband(1050.0, 1.0, 0.05, 0.05, 0.0, 0.0, 0.22, 0.1, 1.0, 0.68, 4.72, 3, "1700"),
+    94: Passband(94, 2.9, 1.5, 1.12, 4, "94_THIN"),
+    131: Passband(131, 2.9, 0.9, 6.62, 1, "131_THIN"),
+    171: Passband(171, 2.0, 0.3, 9.34, 3, "171_THIN"),
+    193: Passband(193, 2.0, 1.0, 4.84, 2, "193_THIN"),
+    211: Passband(211, 2.9, 1.6, 9.63, 2, "211_THIN"),
+    304: Passband(131, 2.9, 0.6, 5.13, 4, "304_THIN", StandIn(55.0, 0.9, 0.25, 0.4, 0.2)),
+    335: Passband(335, 2.9, 2.0, 2.63, 1, "335_THIN"),
+    1600: Passband(131, 2.9, 0.1, 6.12, 3, "1600", StandIn(105.0, 0.15, 0.03, 0.55, 0.8, 0.45)),
+    1700: Passband(131, 1.2, 0.05, 4.72, 3, "1700", StandIn(1050.0, 0.10, 0.004, 0.30, 1.0, 0.68)),
 }
 
 FLARE_EXPOSURE = 0.23
 """Seconds: what the automatic exposure control goes down to."""
-
-_READ_NOISE, _PHOTON_NOISE, _BACKGROUND = 0.30, 0.27, 0.42
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,57 +104,68 @@ def expose(minute: datetime, wavelength: int) -> Exposure:
     band = PASSBANDS[wavelength]
     key = (f"{minute:%Y%m%d%H%M}", wavelength)
     window = (minute.hour * 60 + minute.minute) // 12
-    chance = 0.03 * sky.activity(minute.date())
-    draw = sky.uniform("flare", f"{minute:%Y%m%d}", window)
+    chance = 0.03 * solar_state.activity(minute.date())
+    draw = solar_state.uniform("flare", f"{minute:%Y%m%d}", window)
     age = (minute.minute % 12) / 12
     flare = (1 - age) * (0.3 + 0.7 * draw / chance) if draw < chance else 0.0
     short = flare > 0 and wavelength < 1600 and minute.minute % 4 == 0
     nominal = FLARE_EXPOSURE if short else band.exposure
     return Exposure(
         start=minute + timedelta(milliseconds=round(band.second * 100) * 10),
-        seconds=round(nominal + 0.0006 * (sky.uniform("exposure", *key) - 0.3), 6),
+        seconds=round(nominal + 0.0006 * (solar_state.uniform("exposure", *key) - 0.3), 6),
         flare=flare,
     )
 
 
-@lru_cache(maxsize=64)
-def _curves(wavelength: int, level: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radial profile (1 at the centre) and tone curve of a passband at an activity level.
+@cache
+def _profile(wavelength: int) -> NDArray[np.float64]:
+    """Radial profile, 1 at the center.
 
     Powers are rounded far above the last bit, where platforms differ.
     """
     band = PASSBANDS[wavelength]
-    source = planes().profile
-    limb = round(1 / PROFILE_STEP)
+    source = texture(band.source).profile
+    if band.stand_in is None:
+        return source
+    darkening = band.stand_in.darkening
+    limb, peak = round(1 / PROFILE_STEP), int(np.argmax(source))
+    highest = float(source[peak])
     profile = np.empty_like(source)
     for index, value in enumerate(source.tolist()):
-        if band.darkening:
-            radius = index * PROFILE_STEP
-            if index < limb:
-                profile[index] = 1 - band.darkening * (1 - math.sqrt(1 - radius * radius))
-            else:  # stray light and the faint chromosphere
-                profile[index] = 0.02 / (1 + ((radius - 1) * 14) ** 2)
-        else:
-            edge = float(source[limb])
-            profile[index] = (
-                value**band.limb
-                if index < limb
-                else edge**band.limb * (value / edge) ** band.off_limb
-            )
-    # the real frame is of a quiet month: what shines in it grows with the cycle
-    tones = np.array(
-        [
-            (min(t, 1.6) + max(t - 1.6, 0.0) * (0.5 + 0.6 * level)) ** band.contrast
-            for t in (index * TONE_STEP for index in range(TONES))
-        ]
+        radius = index * PROFILE_STEP
+        if not darkening and index <= peak:  # 304 Å: a flat disk, a bright limb
+            profile[index] = value**0.4
+        elif not darkening:  # and little above it
+            profile[index] = highest**0.4 * (value / highest) ** 1.3
+        elif index < limb:
+            profile[index] = 1 - darkening * (1 - math.sqrt(1 - radius * radius))
+        else:  # stray light, and the edge of the aperture: as in real 1700 Å frames
+            aperture = min(max((1.63 - radius) * 8, 0.02), 1.0)
+            profile[index] = 0.118 / (1 + 5.2 * (radius - 1)) * aperture
+    return np.round(profile, 9)
+
+
+def quiet_level(day: date, wavelength: int) -> float:
+    """DN of the quiet disk center at nominal exposure.
+
+    On `REFERENCE_DAY` that of the real frame, where the channel has one. The cycle and the
+    degradation of the instrument change it from day to day.
+    """
+    band = PASSBANDS[wavelength]
+    level = round(solar_state.activity(day), 2)
+    bright = (1 + band.cycle * level) * solar_state.degradation(day, wavelength)
+    if band.stand_in is not None:
+        return band.stand_in.quiet * bright
+    then = (1 + band.cycle * _REFERENCE_ACTIVITY) * solar_state.degradation(
+        REFERENCE_DAY, wavelength
     )
-    return np.round(profile, 9), np.round(tones, 9)
+    return texture(wavelength).center * band.exposure * bright / then
 
 
 def render_pixels(
     minute: datetime, wavelength: int, condition: Condition, *, seed: int
 ) -> NDArray[np.int32]:
-    """The image of a nominal minute, in sixteenths of a DN.
+    """Render the image of a nominal minute, in sixteenths of a DN.
 
     Parameters
     ----------
@@ -151,7 +174,7 @@ def render_pixels(
     wavelength
         In ångström.
     condition
-        From `absences.condition`; a dark frame, for one, shows no Sun.
+        From `absences.condition`; for example, a dark frame shows no Sun.
     seed
         Of the noise.
 
@@ -159,35 +182,28 @@ def render_pixels(
     -------
     int32, shape (1024, 1024), south up; `BLANK` where there is no data.
     """
-    band = PASSBANDS[wavelength]
-    exposure = expose(minute, wavelength)
-    day = minute.date()
-    level = round(sky.activity(day), 2)
-    profile, tones = _curves(wavelength, level)
-    scale = (
-        band.quiet
-        * (1 + band.active * level)
-        * sky.degradation(day, wavelength)
-        * (exposure.seconds / band.exposure)
-    )
+    band, exposure, day = PASSBANDS[wavelength], expose(minute, wavelength), minute.date()
+    scale = quiet_level(day, wavelength) * (exposure.seconds / band.exposure)
     if condition.quality & (Quality.DARK.value | Quality.ECLIPSE.value):
         scale *= 0.0
-    radius = sky.observe(minute).rsun_obs / PIXEL_SCALE
-    seen = see(minute, radius)
-    glow = seen.glow
-    if exposure.flare and seen.regions:
-        glow = _with_flare(seen, radius, exposure.flare)
+    radius = solar_state.observe(minute).rsun_obs / PIXEL_SCALE
+    tone = corona(minute, radius, band.source)
+    if exposure.flare:
+        tone = add_flare(tone, minute, radius, band.source, exposure.flare)
+    active = solar_state.region_brightness(day)
+    made = band.stand_in or StandIn(0.0, 1.0, 1.0, 0.0, 0.0)
+    sharp = (1 - made.darkening) * scale if made.darkening else 0.0
+    magnetic = made.network > 0 or made.spots > 0
     out = np.empty((SIZE, SIZE), np.int32)
-    sharp = (1 - band.darkening) * scale if band.darkening else 0.0
     paint_corona(
-        seen.tone,
-        seen.gauss,
-        glow,
+        tone,
+        magnetic_field(minute, radius) if magnetic else tone,
         radius,
-        profile * scale,
-        tones,
-        np.array([band.network, band.glow, band.spots, sharp]),
-        np.array([_READ_NOISE, _PHOTON_NOISE, _BACKGROUND]),
+        off_limb_scale(texture(band.source).radius, radius) * radius / texture(band.source).radius,
+        _profile(wavelength) * scale,
+        np.array([made.contrast, made.active * active]),
+        np.array([made.network, made.spots, sharp]),
+        np.array([READ_NOISE, PHOTON_NOISE[wavelength]]),
         np.uint64(seed),
         out,
     )
@@ -196,15 +212,6 @@ def render_pixels(
         out[first : first + 64] = BLANK
     elif condition.spotted:
         for k in range(1 + seed % 5):
-            place = sky.digest("spot", seed, k)
+            place = solar_state.digest("spot", seed, k)
             out[place % SIZE, (place >> 20) % SIZE] = BLANK
     return out
-
-
-def _with_flare(seen: Sun, radius: float, strength: float) -> NDArray[np.float32]:
-    """The glow with a small, very bright source in the strongest active region."""
-    strongest = max(seen.regions, key=lambda region: abs(region.strength))
-    source = replace(strongest, size=strongest.size * 0.3, strength=12_000 * strength)
-    glow, unused = seen.glow.copy(), np.zeros_like(seen.glow)
-    paint_region(radius, source.numbers, pattern(source.seed), unused, glow)
-    return glow

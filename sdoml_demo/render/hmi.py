@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdoml_demo.absences import Condition
-from sdoml_demo.render import solar_state as sky
+from sdoml_demo.render import solar_state
+from sdoml_demo.render.geometry import SIZE
 from sdoml_demo.render.label_font import draw
-from sdoml_demo.render.planes import SIZE
-from sdoml_demo.render.sun import magnetic
+from sdoml_demo.render.sun import line_of_sight_field
 from sdoml_demo.render.surface import paint_field
 
 PIXEL_SCALE = 4 * 0.5042
@@ -39,8 +39,8 @@ def grey_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray
     out = np.zeros((SIZE, SIZE), np.uint8)
     if condition.black:
         return out
-    radius = sky.observe(minute).rsun_obs / PIXEL_SCALE
-    gauss, _ = magnetic(minute, radius)
+    radius = solar_state.observe(minute).rsun_obs / PIXEL_SCALE
+    gauss = line_of_sight_field(minute, radius)
     paint_field(gauss, radius, _NOISE, np.uint64(seed), out)
     kind = "Quick-Look Magnetogram" if condition.quicklook_label else "Magnetogram"
     text = f"SDO/HMI {kind}: {minute:%Y%m%d_%H%M%S}"
@@ -58,7 +58,7 @@ def render_hmi(minute: datetime, condition: Condition) -> bytes:
     build of Pillow and its JPEG library.
     """
     name = f"{minute:%Y%m%d_%H%M%S}_M_1k.jpg"
-    grey = grey_levels(minute, condition, seed=sky.digest("noise", name))
+    grey = grey_levels(minute, condition, seed=solar_state.digest("noise", name))
     return _jpeg(Image.fromarray(grey))
 
 

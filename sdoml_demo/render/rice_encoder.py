@@ -47,35 +47,41 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
-    """Write 32 bits where the accumulator holds as many; how far, and how many bits stay."""
+    """Write 32 bits if the accumulator holds as many; return where, and how many bits stay."""
     if held >= 32:
         held -= 32
         word = np.uint32(accumulator >> np.uint64(held))
-        heap[position] = np.uint8(word >> np.uint32(24))
-        heap[position + 1] = np.uint8(word >> np.uint32(16))
-        heap[position + 2] = np.uint8(word >> np.uint32(8))
-        heap[position + 3] = np.uint8(word)
+        place = np.uint64(position)  # unsigned: numba need not test for negative indices
+        heap[place] = np.uint8(word >> np.uint32(24))
+        heap[place + np.uint64(1)] = np.uint8(word >> np.uint32(16))
+        heap[place + np.uint64(2)] = np.uint8(word >> np.uint32(8))
+        heap[place + np.uint64(3)] = np.uint8(word)
         position += 4
     return position, held
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fold(row, start, size, last, zigzag):  # type: ignore[no-untyped-def]
-    """A block's differences as unsigned numbers, 0, −1, 1, −2 … as 0, 1, 2, 3 …, and their sum."""
+    """Make a block's differences unsigned: 0, −1, 1, −2 become 0, 1, 2, 3.
+
+    Returns their sum, the bits of all of them together, and the last pixel.
+    """
     total = np.uint64(0)
+    any_bits = np.uint32(0)
     for k in range(size):
         value = np.int64(row[start + k])
-        step = np.int64(np.int32(value - last))  # wraps around, as in the decoders
-        last = value
+        before = last if k == 0 else np.int64(row[start + k - 1])
+        step = np.int64(np.int32(value - before))  # wraps around, as in the decoders
         folded = np.uint32((step << 1) ^ (step >> 63))
         zigzag[k] = folded
+        any_bits |= folded
         total += np.uint64(folded)
-    return total, last
+    return total, any_bits, np.int64(row[start + size - 1])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _split(total, size):  # type: ignore[no-untyped-def]
-    """The split position that suits the mean of a block, as CFITSIO reckons it."""
+    """Return the split position that suits the mean of a block, as CFITSIO computes it."""
     spread = (float(total) - size // 2 - 1) / size
     mean = np.uint32(max(spread, 0.0)) >> np.uint32(1)
     split = 0
@@ -88,7 +94,7 @@ def _split(total, size):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
     rows, columns = image.shape
-    zigzag = np.empty(BLOCK, np.uint32)
+    zigzag = np.zeros(BLOCK, np.uint32)
     one = np.uint64(1)
     position = 0
     for row in range(rows):
@@ -98,7 +104,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
         last = np.int64(image[row, 0])
         for block in range(0, columns, BLOCK):
             size = min(BLOCK, columns - block)
-            total, last = _fold(image[row], block, size, last, zigzag)
+            total, any_bits, last = _fold(image[row], block, size, last, zigzag)
             split = _split(total, size)
             raw = split >= FS_MAX
             code = FS_MAX + 1 if raw else 0 if total == 0 else split + 1
@@ -109,6 +115,17 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             # each number: its high part as so many zeros, a one, then its low part
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
+            if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:
+                # nearly every block of an image: two numbers fit into 32 bits
+                for k in range(0, BLOCK, 2):
+                    first, second = np.uint64(zigzag[k]), np.uint64(zigzag[k + 1])
+                    bits = low_bits + np.int64(second >> np.uint64(split))
+                    pair = ((first & (stop - one)) | stop) << np.uint64(bits)
+                    pair |= (second & (stop - one)) | stop
+                    bits += low_bits + np.int64(first >> np.uint64(split))
+                    accumulator = (accumulator << np.uint64(bits)) | pair
+                    position, held = _flush(heap, position, accumulator, held + bits)
+                continue
             for k in range(size):
                 number = np.uint64(zigzag[k])
                 bits, low = low_bits, number
@@ -123,7 +140,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
                     bits = low_bits + zeros
                 accumulator = (accumulator << np.uint64(bits)) | low
                 position, held = _flush(heap, position, accumulator, held + bits)
-        # what remains fills up with zeros
+        # the rest of the last byte is zeros
         while held > 0:
             heap[position] = np.uint8((accumulator << np.uint64(32 - held)) >> np.uint64(24))
             held -= 8

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 SOLAR_RADIUS = 696_000_000.0
 """Metres; RSUN_REF of the archive's headers."""
 
-REFERENCE_TIME = datetime(2018, 8, 20, 12, 48, tzinfo=UTC)
-"""When the real 193 Å frame was taken: nothing is rotated there."""
+REFERENCE_TIME = datetime(2014, 1, 1, tzinfo=UTC)
+"""When the real EUV frames were taken: nothing is turned there."""
 
 _ASTRONOMICAL_UNIT = 149_597_870_700.0
 _POLE = (math.radians(286.13), math.radians(63.87))  # of the Sun; Archinal et al. 2018
@@ -48,9 +48,9 @@ class Earth:
     rsun_obs: float
     """Apparent solar radius in arcsec, to six digits as in the header."""
     carrington_longitude: float
-    """Of the disk centre, degrees."""
+    """Of the disk center, degrees."""
     latitude: float
-    """Heliographic, of the disk centre, degrees."""
+    """Heliographic, of the disk center, degrees."""
     rotation: int
     """Carrington rotation number."""
 
@@ -59,7 +59,7 @@ class Earth:
 class Region:
     """An active region on the visible side; vectors are (west, north, towards the observer)."""
 
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     east_west: tuple[float, float, float]
     north_south: tuple[float, float, float]
     size: float
@@ -69,10 +69,9 @@ class Region:
     seed: int
 
     @property
-    def numbers(self) -> NDArray[np.float64]:
-        """The three vectors, size and strength in a row, for the kernels; shape (11,)."""
-        parts = (*self.centre, *self.east_west, *self.north_south, self.size, self.strength)
-        return np.array(parts, np.float64)
+    def vectors(self) -> NDArray[np.float64]:
+        """The three vectors in a row, for the kernels; shape (9,)."""
+        return np.array((*self.center, *self.east_west, *self.north_south), np.float64)
 
 
 def uniform(*key: object) -> float:
@@ -150,6 +149,15 @@ def activity(day: date) -> float:
     raise AssertionError
 
 
+def region_brightness(day: date) -> float:
+    """Brightness of the real frames' active regions on a day, 1 when the frames were taken.
+
+    Rounded to tenths: the Sun changes in steps that nobody sees.
+    """
+    level = activity(day) / activity(REFERENCE_TIME.date())
+    return round(min(0.05 + 0.95 * level, 1.1), 1)
+
+
 def regions(time: datetime) -> tuple[Region, ...]:
     """The active regions of the visible side.
 
@@ -192,11 +200,11 @@ def _region(
         (cosine_l, 0.0, -sine_l),
         (-sine_b * sine_l, cosine_b, -sine_b * cosine_l),
     )
-    centre, east_west, north_south = (
+    center, east_west, north_south = (
         (round(v[0], 9), round(v[1], 9), round(v[2], 9)) for v in vectors
     )
     return Region(
-        centre=centre,
+        center=center,
         east_west=east_west,
         north_south=north_south,
         size=round((0.035 + 0.06 * uniform(*key, "size")) * (0.5 + 0.5 * growth), 9),

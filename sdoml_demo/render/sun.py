@@ -1,7 +1,7 @@
-"""The Sun of one minute as planes, which all wavelengths and the magnetogram share."""
+"""The Sun of one minute as planes, which the wavelengths share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from threading import Lock
@@ -9,42 +9,35 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from sdoml_demo.render import solar_state as sky
-from sdoml_demo.render.active_regions import PATTERN, draw_region, paint_region
-from sdoml_demo.render.planes import SIZE, planes
+from sdoml_demo.render import solar_state
+from sdoml_demo.render.active_regions import PATTERN, draw_region, paint_field, paint_plasma
+from sdoml_demo.render.geometry import SIZE
+from sdoml_demo.render.solar_state import Region
 from sdoml_demo.render.surface import turn_field, turn_texture
+from sdoml_demo.render.textures import STAMPS, field, texture
 
-_REMEMBERED = 6
-"""Minutes kept, 12 MB each: clients ask for all wavelengths of a slot at about the same time."""
+Plane = NDArray[np.float32]
+"""Shape (1024, 1024), south up. Shared: not to be written to."""
 
+_REMEMBERED = 24
+"""Planes kept, 4 MB each: clients request all wavelengths of a slot at about the same time."""
 
-@dataclass(frozen=True, slots=True)
-class Sun:
-    """Planes of one minute; float32, shape (1024, 1024), south up. Not to be written to."""
+_TYPICAL_GAUSS = 1200.0
+"""Strength at which an active region shines like those of the real frames."""
 
-    tone: NDArray[np.float32]
-    """Coronal texture, about 1 on the quiet Sun."""
-    gauss: NDArray[np.float32]
-    """Field along the line of sight, 0 off the disk."""
-    glow: NDArray[np.float32]
-    """Hot plasma of the active regions, about 1 in their cores."""
-    regions: tuple[sky.Region, ...]
-
-
-def see(minute: datetime, radius: float) -> Sun:
-    """The Sun at a minute, its disk ``radius`` pixels large and centred in the image."""
-    return _once(minute, radius)()
+_FLARE_SIZE, _FLARE_STRENGTH = 0.3, 12.0
+"""Of a flare of strength 1, in sizes and brightnesses of a real frame's active region."""
 
 
 class _Once:
     """Computes on the first call; concurrent callers wait for it and share the result."""
 
-    def __init__(self, compute: Callable[[], Sun]) -> None:
+    def __init__(self, compute: Callable[[], Plane]) -> None:
         self._compute = compute
         self._lock = Lock()
-        self._result: Sun | None = None
+        self._result: Plane | None = None
 
-    def __call__(self) -> Sun:
+    def __call__(self) -> Plane:
         with self._lock:
             if self._result is None:
                 self._result = self._compute()
@@ -52,38 +45,81 @@ class _Once:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _once(minute: datetime, radius: float) -> _Once:
-    return _Once(lambda: _see(minute, radius))
+def _tone_once(minute: datetime, radius: float, source: int) -> _Once:
+    return _Once(lambda: _tone(minute, radius, source))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _field_once(minute: datetime, radius: float) -> _Once:
+    return _Once(lambda: line_of_sight_field(minute, radius))
+
+
+def corona(minute: datetime, radius: float, source: int) -> Plane:
+    """Return the brightness of the corona relative to the quiet Sun.
+
+    Parameters
+    ----------
+    minute
+        UTC.
+    radius
+        Of the disk in pixels; its center is that of the image.
+    source
+        Wavelength of the real frame.
+    """
+    return _tone_once(minute, radius, source)()
+
+
+def magnetic_field(minute: datetime, radius: float) -> Plane:
+    """Return the field along the line of sight in gauss, 0 off the disk; kept for reuse."""
+    return _field_once(minute, radius)()
+
+
+def line_of_sight_field(minute: datetime, radius: float) -> Plane:
+    """Compute that field; the magnetogram's larger disk is requested once only."""
+    source = field(solar_state.region_brightness(minute.date()))
+    gauss = np.zeros((SIZE, SIZE), np.float32)
+    for region in solar_state.regions(minute):
+        shape = pattern(region.seed)
+        paint_field(radius, region.vectors, region.size, region.strength, shape, gauss)
+    turn_field(source.gauss, source.geometry, radius, *solar_state.turned(minute), gauss)
+    return gauss
 
 
 @lru_cache(maxsize=64)
 def pattern(seed: int) -> NDArray[np.float32]:
-    """The pattern of an active region; float32, shape (2, `PATTERN`, `PATTERN`)."""
-    result = np.empty((2, PATTERN, PATTERN), np.float32)
+    """Return the field pattern of an active region; float32, shape (`PATTERN`, `PATTERN`)."""
+    result = np.empty((PATTERN, PATTERN), np.float32)
     draw_region(np.uint64(seed), result)
     return result
 
 
-def _see(minute: datetime, radius: float) -> Sun:
-    source, found = planes(), sky.regions(minute)
-    gauss, glow = magnetic(minute, radius)
+def _tone(minute: datetime, radius: float, source: int) -> Plane:
+    frame = texture(source)
     tone = np.empty((SIZE, SIZE), np.float32)
-    turn_texture(source.texture, source.texture_radius, radius, *sky.turned(minute), tone)
-    return Sun(tone=tone, gauss=gauss, glow=glow, regions=found)
+    turn_texture(frame.tone, frame.radius, radius, *solar_state.turned(minute), tone)
+    for region in solar_state.regions(minute):
+        _paint_plasma(radius, region, abs(region.strength) / _TYPICAL_GAUSS, source, tone)
+    return tone
 
 
-def magnetic(minute: datetime, radius: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The planes ``gauss`` and ``glow`` alone, for the magnetogram's larger disk."""
-    source, found = planes(), sky.regions(minute)
-    gauss, glow = (np.zeros((SIZE, SIZE), np.float32) for _ in range(2))
-    for region in found:
-        paint_region(radius, region.numbers, pattern(region.seed), gauss, glow)
-    turn_field(
-        source.field,
-        source.field_geometry,
-        source.field_turn,
-        radius,
-        *sky.turned(minute),
-        gauss,
-    )
-    return gauss, glow
+def add_flare(tone: Plane, minute: datetime, radius: float, source: int, strength: float) -> Plane:
+    """Return a copy with a small, very bright source in the strongest active region.
+
+    Without any region the plane itself is returned: there is no flare.
+    """
+    found = solar_state.regions(minute)
+    if not found:
+        return tone
+    strongest = max(found, key=lambda region: abs(region.strength))
+    small = replace(strongest, size=strongest.size * _FLARE_SIZE)
+    flaring = tone.copy()
+    _paint_plasma(radius, small, _FLARE_STRENGTH * strength, source, flaring)
+    return flaring
+
+
+def _paint_plasma(radius: float, region: Region, factor: float, source: int, tone: Plane) -> None:
+    stamp = texture(source).stamps[region.seed % STAMPS]
+    vectors = region.vectors
+    if region.seed & 1 << 20:
+        vectors[6:] *= -1  # upside down, for variety
+    paint_plasma(radius, vectors, region.size, factor, stamp, tone)

@@ -1,13 +1,14 @@
-"""Pixel kernels: from the two real frames to the Sun of another time.
+"""Pixel kernels: from the real frames to the Sun of another time.
 
-The real frames become planes in units of the solar radius: the corona's *texture* (193 Å divided
-by its mean radial profile) and the magnetic field. To turn the Sun, a pixel's point on the sphere
-is turned back; the longitudes around the centre of the real frames, which show the surface least
-foreshortened, are repeated around the Sun four times, every second time upside down, and fade
-into each other. Quarter turns need no sine. Off the limb nothing turns.
+The real frames become planes in units of the solar radius: for each wavelength a *texture* (the
+image divided by its radial profile), and the magnetic field. To turn the Sun, the point of the
+sphere that a pixel shows is turned back. The longitudes around the center of the real frames,
+which show the surface least foreshortened, are repeated around the Sun four times, every second
+time upside down, and fade into each other. Quarter turns need no sine. Above the limb the corona
+of the real frame stays in place, mirrored as the Sun turns, and brightens over bright regions.
 
-Only +, −, ×, ÷ and the square root touch pixels: IEEE 754 defines them to the last bit, and so
-frames are the same on every machine. Noise comes from a counter-based generator (splitmix64).
+Only +, −, ×, ÷ and the square root touch pixels. IEEE 754 defines them to the last bit, so frames
+are the same on every machine. Noise comes from a counter-based generator (splitmix64).
 """
 
 # ruff: noqa: PLR0917 (kernels take their arrays by position: numba is slow with keywords)
@@ -15,12 +16,17 @@ frames are the same on every machine. Noise comes from a counter-based generator
 import numpy as np
 from numba import njit
 
+from sdoml_demo.render.geometry import CENTER
 from sdoml_demo.render.noise import normal
-from sdoml_demo.render.planes import CENTRE, PROFILE_STEP
+from sdoml_demo.render.textures import INNER, PROFILE_STEP
 
-TONES = 2048
-"""Entries of a tone curve: texture 0 … 16 in equal steps."""
-TONE_STEP = 16 / TONES
+KNEE = 1.6
+"""Tone from which on a pixel counts as part of an active region, not of the quiet Sun."""
+
+EDGE = 2048
+"""Places around the limb."""
+EDGE_REACH = 12
+"""Over how many of them to either side the brightness that goes on above the limb is smoothed."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -42,28 +48,29 @@ def _between(line, place):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _surface_row(  # type: ignore[no-untyped-def]
-    plane, column, row, plane_radius, odd, y, radius, sine, cosine, lines, work, out
+    plane, column, row, plane_radius, odd, y, radius, flat, inner, sine, cosine, lines, work, out
 ):
     """One row of the disk, taken from the tiles that lie around the Sun.
 
     Tiles reach 60° to either side of their middle, stand 90° apart and fade into each other;
     every second one is upside down, its values times ``odd``. Turning does not change a point's
-    distance from the equator, so that a row comes from two rows of the plane.
+    distance from the equator, so that a row comes from two rows of the plane. With ``flat`` below
+    1 longitudes at the limb are less crowded than on a sphere. ``inner`` is the part of the plane's
+    disk, in its radii, that is used.
 
     Returns the first column of the disk and the one after its last; ``out`` is set between them.
     """
     ring = np.sqrt(max(1 - y * y, 0.0))  # the sphere's half width here
     size = out.shape[0]
-    first = max(0, int(CENTRE - ring * radius) + 1)
-    last = min(size, int(CENTRE + ring * radius) + 1)
-    # 0.999: the magnetogram ends at the limb
-    scale = 0.999 * plane_radius
+    first = max(0, int(CENTER - ring * radius) + 1)
+    last = min(size, int(CENTER + ring * radius) + 1)
+    scale = inner * plane_radius
     _blend_rows(plane, row + y * scale, 1.0, lines[:size])
     _blend_rows(plane, row - y * scale, odd, lines[size:])
     inverse, half = 1 / radius, 0.5 * ring  # sin 30° = 1/2
     slope = 0.5 / (0.20710678118654752 * ring + 1e-12)
     for k in range(first, last):  # no branches, for vector instructions
-        x = (k - CENTRE) * inverse
+        x = (k - CENTER) * inverse * flat
         z = np.sqrt(max(ring * ring - x * x, 0.0))
         u, w = x * cosine - z * sine, z * cosine + x * sine
         # quarter turns bring the point within 45° of a tile's middle
@@ -87,134 +94,269 @@ def _surface_row(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def turn_texture(texture, texture_radius, radius, sine, cosine, tone):  # type: ignore[no-untyped-def]
-    """The coronal texture as it is seen at another time and distance.
+    """Turn the texture of the corona to another time and distance.
 
     Parameters
     ----------
     texture, texture_radius
-        As in `Planes`.
+        As in `textures.Texture`.
     radius
-        Of the solar disk wanted, in pixels.
+        Of the wanted solar disk, in pixels.
     sine, cosine
         Of the turn since the real frame.
     tone
-        Out, float32 (1024, 1024), south up; the texture fades to 1 at the limb.
+        Out, float32 (1024, 1024), south up.
     """
     size = tone.shape[0]
-    inner = size - 1.001
     lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
     for row in range(size):
-        y = (row - CENTRE) / radius
-        first = last = size
+        y = (row - CENTER) / radius
         if abs(y) < 1:
             first, last = _surface_row(
-                texture, CENTRE, CENTRE, texture_radius, 1.0, y, radius, sine, cosine,
-                lines, work, out,
+                texture, CENTER, CENTER, texture_radius, 1.0, y, radius, 0.96, INNER,
+                sine, cosine, lines, work, out,
             )  # fmt: skip
             for column in range(first, last):
-                x = (column - CENTRE) / radius
-                near = min((1 - np.sqrt(x * x + y * y)) * 16, 1.0)
-                tone[row, column] = np.float32(1 + (out[column] - 1) * near)
-        _blend_rows(texture, min(max(CENTRE + y * texture_radius, 0.0), inner), 1.0, lines[:size])
-        for outside in range(size - last + first):
-            column = outside if outside < first else outside - first + last
-            x = (column - CENTRE) / radius
-            place = min(max(CENTRE + x * texture_radius, 0.0), inner)
-            near = min((np.sqrt(x * x + y * y) - 1) * 24, 1.0)
-            tone[row, column] = np.float32(1 + (_between(lines, place) - 1) * near)
+                tone[row, column] = np.float32(out[column])
+    _stand_corona(texture, texture_radius, radius, cosine * cosine, tone)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def turn_field(field, geometry, field_turn, radius, sine, cosine, gauss):  # type: ignore[no-untyped-def]
-    """Add the magnetic field as it is seen at another time and distance.
+def _stand_corona(texture, texture_radius, radius, upright, tone):  # type: ignore[no-untyped-def]
+    """Set the texture above the limb, two rows at a time, one to the north and one to the south.
+
+    ``upright`` is the share of the real corona; the rest is its mirror image. It changes as the
+    Sun turns.
+    """
+    size = tone.shape[0]
+    edge = _ring(tone, 0.97 * radius, EDGE_REACH)
+    standing = _ring(texture, 1.004 * texture_radius, 3)
+    # the mirror image runs through the angles the other way
+    standing = upright * standing + (1 - upright) * standing[::-1]
+    _lean_in(standing, radius, tone)
+    squeeze = off_limb_scale(texture_radius, radius)
+    offset = texture_radius - radius * squeeze
+    place, north, south, distances = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    for row in range(size // 2, size):
+        dy = row - CENTER
+        chord = np.sqrt(max(radius * radius - dy * dy, 0.0))
+        first, last = size, size
+        if chord > 0:
+            first, last = int(CENTER - chord) + 1, int(CENTER + chord) + 1
+        count = size - last + first
+        for outside in range(count):
+            dx = (outside if outside < first else outside - first + last) - CENTER
+            distance = np.sqrt(dx * dx + dy * dy)
+            # the real frame's disk may be larger: keep its corners in the corners
+            scale = offset / distance + squeeze
+            distances[outside] = distance
+            place[outside] = CENTER + dx * scale
+            north[outside] = CENTER + dy * scale
+        for outside in range(count):
+            x, y = place[outside], north[outside]
+            up, down = _bilinear(texture, x, y), _bilinear(texture, x, 2 * CENTER - y)
+            north[outside] = down + (up - down) * upright
+            south[outside] = up + (down - up) * upright
+        reach = radius * 1.25
+        for outside in range(count):
+            column = outside if outside < first else outside - first + last
+            up, down = north[outside], south[outside]
+            if distances[outside] < reach:
+                # bright regions at the limb go on above it
+                fade = (reach - distances[outside]) / (reach - radius)
+                fade *= fade
+                dx = column - CENTER
+                up *= 1 + (_around(edge, dx, dy) - 1) * fade
+                down *= 1 + (_around(edge, dx, -dy) - 1) * fade
+            tone[row, column] = np.float32(up)
+            tone[size - 1 - row, column] = np.float32(down)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _around(edge, dx, dy):  # type: ignore[no-untyped-def]
+    """Brightness at the limb in a direction."""
+    place = _pseudo_angle(dx, dy) * (EDGE / 4)
+    index = np.uint32(place)
+    return edge[index] + (edge[index + 1] - edge[index]) * (place - index)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _pseudo_angle(dx, dy):  # type: ignore[no-untyped-def]
+    """A number from 0 to 4 that grows with the position angle, without a platform's arctangent."""
+    share = dy / (abs(dx) + abs(dy))
+    if dx < 0:
+        return 2 - share
+    return share if dy >= 0 else 4 + share
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _ring(plane, radius, reach):  # type: ignore[no-untyped-def]
+    """Return a plane's values on a circle over `_pseudo_angle`, smoothed; float64 (`EDGE` + 1,)."""
+    edge, smooth = np.empty(EDGE), np.empty(EDGE)
+    for k in range(EDGE):
+        angle = k * (4 / EDGE)
+        quarter = int(angle)
+        share = angle - quarter
+        dx, dy = 1 - share, share
+        for _ in range(quarter):
+            dx, dy = -dy, dx
+        length = radius / np.sqrt(dx * dx + dy * dy)
+        edge[k] = _bilinear(plane, CENTER + dx * length, CENTER + dy * length)
+    for _ in range(2):
+        for k in range(EDGE):
+            total = 0.0
+            for step in range(-reach, reach + 1):
+                total += edge[(k + step) % EDGE]
+            smooth[k] = total / (2 * reach + 1)
+        edge[:] = smooth
+    return np.append(edge, edge[0])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _lean_in(standing, radius, tone):  # type: ignore[no-untyped-def]
+    """Let what stands at the limb also show in front of the disk, close to the limb."""
+    size = tone.shape[0]
+    inner = 0.92 * radius
+    for row in range(size):
+        dy = row - CENTER
+        outer_chord = np.sqrt(max(radius * radius - dy * dy, 0.0))
+        inner_chord = np.sqrt(max(inner * inner - dy * dy, 0.0))
+        if outer_chord == 0:
+            continue
+        first, last = int(CENTER - outer_chord) + 1, int(CENTER + outer_chord) + 1
+        left, right = int(CENTER - inner_chord) + 1, int(CENTER + inner_chord) + 1
+        for step in range(left - first + last - right):
+            column = first + step if step < left - first else right + step - left + first
+            dx = column - CENTER
+            fade = max(np.sqrt(dx * dx + dy * dy) - inner, 0.0) / (radius - inner)
+            bright = _around(standing, dx, dy)
+            tone[row, column] *= np.float32(1 + (bright - 1) * fade * fade)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def off_limb_scale(texture_radius, radius):  # type: ignore[no-untyped-def]
+    """Pixels of the real frame per pixel of the image, along rays from the limb outward."""
+    return (CENTER - texture_radius) / (CENTER - radius)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _bilinear(plane, x, y):  # type: ignore[no-untyped-def]
+    """A plane's value between four pixels."""
+    i, j = np.uint32(min(x, 1022.0)), np.uint32(min(y, 1022.0))
+    p, q = x - i, y - j
+    low = plane[j, i] + (plane[j, i + 1] - plane[j, i]) * p
+    high = plane[j + 1, i] + (plane[j + 1, i + 1] - plane[j + 1, i]) * p
+    return low + (high - low) * q
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def turn_field(field, geometry, radius, sine, cosine, gauss):  # type: ignore[no-untyped-def]
+    """Add the magnetic field, turned to another time and distance.
 
     Parameters
     ----------
-    field, geometry, field_turn
-        As in `Planes`.
+    field, geometry
+        As in `textures.Field`.
     radius, sine, cosine
         As for `turn_texture`.
     gauss
         float32 (1024, 1024), south up; the field of the active regions on entry.
     """
-    fs = sine * field_turn[1] + cosine * field_turn[0]
-    fc = cosine * field_turn[1] - sine * field_turn[0]
     size = gauss.shape[0]
     lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
     for row in range(size):
-        y = (row - CENTRE) / radius
+        y = (row - CENTER) / radius
         if abs(y) >= 1:
             continue
         first, last = _surface_row(
-            field, geometry[0], geometry[1], geometry[2], -1.0, y, radius, fs, fc, lines, work, out
-        )
+            field, geometry[0], geometry[1], geometry[2], -1.0, y, radius, 1.0, 0.999,
+            sine, cosine, lines, work, out,
+        )  # fmt: skip
         for column in range(first, last):
             gauss[row, column] += np.float32(out[column])
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _add_magnetism(gauss, network, spots, values):  # type: ignore[no-untyped-def]
+    """Brighten a row's network and darken its sunspots."""
+    for column in range(values.size):
+        strength = abs(np.float64(gauss[column]))
+        plage = 1 + min(max(strength - 12.0, 0.0), 300.0) * 0.01 * network
+        umbra = 1 - min(max(strength - 450.0, 0.0) * 0.002, 0.75) * spots
+        values[column] *= plage * umbra
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _sharpen_limb(distance, radius, disk, sky, values):  # type: ignore[no-untyped-def]
+    """Put a sharp limb at a known place: half of its height is at the radius."""
+    for column in range(values.size):
+        r = distance[column]
+        if abs(r - 1) * radius < 0.5:
+            share = 0.5 + (1 - r) * radius
+            inside = values[column] if r < 1 else disk
+            values[column] = inside * share + sky * (1 - share)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def paint_corona(  # type: ignore[no-untyped-def]
-    tone, gauss, glow, radius, profile, tones, weights, noise, seed, out
+    tone, gauss, radius, squeeze, profile, curve, weights, noise, seed, out
 ):
-    """One AIA frame in sixteenths of a DN.
+    """Paint one AIA frame in sixteenths of a DN.
 
     Parameters
     ----------
-    tone, gauss, glow
-        From `turn_texture`, `turn_field` and `paint_region`.
+    tone, gauss
+        From `turn_texture` and `turn_field`, with the active regions.
     radius
         Of the disk in pixels.
+    squeeze
+        How much of a solar radius of the profile one solar radius off the limb is.
     profile
-        Intensity over distance from the centre, DN; steps of `PROFILE_STEP`.
-    tones
-        Brightness factor over texture; steps of `TONE_STEP`.
+        Intensity over distance from the center, DN; steps of `PROFILE_STEP`.
+    curve
+        Brightness factor over tone: slope up to `KNEE`, and slope beyond it.
     weights
-        Four numbers: how much magnetic network, glow and sunspots matter; and the intensity at a
-        sharp limb in DN, or 0 where the corona goes on beyond it.
+        Three numbers: how much magnetic network and sunspots matter; and the intensity at a sharp
+        limb in DN, or 0 where the corona goes on beyond it.
     noise
-        Read noise in DN, photon noise in √DN, background in DN.
+        Read noise in DN, photon noise in √DN.
     seed
         uint64.
     out
         int32 (1024, 1024), south up.
     """
-    network, glow_weight, spots, sharp = weights[0], weights[1], weights[2], weights[3]
-    read2, photon2, background = noise[0] * noise[0], noise[1] * noise[1], noise[2]
-    magnetic = network > 0 or spots > 0
+    network, spots, sharp = weights[0], weights[1], weights[2]
+    read2, photon2 = noise[0] * noise[0], noise[1] * noise[1]
+    slope, gain = curve[0], curve[1]
     size = out.shape[1]
     deviate, distance, values = np.empty(size), np.empty(size), np.empty(size)
     inverse = 1 / radius
     for row in range(out.shape[0]):
-        y2 = (row - CENTRE) * (row - CENTRE)
-        # short loops, of which the compiler can make vector instructions
+        y2 = (row - CENTER) * (row - CENTER)
+        # short loops, which the compiler can turn into vector instructions
         for column in range(size):
-            distance[column] = np.sqrt(y2 + (column - CENTRE) * (column - CENTRE)) * inverse
+            distance[column] = np.sqrt(y2 + (column - CENTER) * (column - CENTER)) * inverse
         for column in range(size):
             deviate[column] = normal(seed, np.uint64(row * 1024 + column))
         for column in range(size):
             r = distance[column]
+            r = 1 + (r - 1) * squeeze if r > 1 else r
             place = r * (1 / PROFILE_STEP)
             if sharp > 0 and r < 1:
-                place = min(
-                    place, 1 / PROFILE_STEP - 1
-                )  # do not blend disk and sky: the edge below does
+                # do not blend disk and sky: the edge below does
+                place = min(place, 1 / PROFILE_STEP - 1)
             index = np.uint32(place)
-            level = profile[index] + (profile[index + 1] - profile[index]) * (place - index)
-            step = tone[row, column] * (1 / TONE_STEP)
-            entry = np.uint32(step)
-            factor = tones[entry] + (tones[entry + 1] - tones[entry]) * (step - entry)
-            if r < 1:
-                factor += glow_weight * glow[row, column]
-                if magnetic:
-                    strength = abs(np.float64(gauss[row, column]))
-                    factor += min(max(strength - 12.0, 0.0), 300.0) * 0.01 * network
-                    factor *= 1 - min(max(strength - 450.0, 0.0) * 0.002, 0.75) * spots
-            value = level * factor
-            if sharp > 0 and abs(r - 1) * radius < 0.5:
-                # a limb of known place: half of its height is at the radius
-                edge = 0.5 + (1 - r) * radius
-                value = value * edge if r < 1 else value + sharp * edge
-            values[column] = value + background
+            values[column] = profile[index] + (profile[index + 1] - profile[index]) * (
+                place - index
+            )
+        for column in range(size):
+            t = np.float64(tone[row, column])
+            factor = 1 + slope * (min(t, KNEE) - 1) + gain * max(t - KNEE, 0.0)
+            values[column] *= 1.0 if sharp > 0 and distance[column] > 1 else factor
+        if network > 0 or spots > 0:
+            _add_magnetism(gauss[row], network, spots, values)
+        if sharp > 0:
+            _sharpen_limb(distance, radius, sharp, profile[np.uint32(1 / PROFILE_STEP)], values)
         for column in range(size):
             value = values[column]
             value += np.sqrt(read2 + photon2 * value) * deviate[column]
@@ -244,10 +386,10 @@ def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def
     size = out.shape[0]
     deviate = np.empty(size)
     for row in range(size):
-        y = (row - CENTRE) / radius
+        y = (row - CENTER) / radius
         chord = np.sqrt(max(1 - y * y, 0.0)) * radius
-        first = max(0, int(CENTRE - chord) + 1)
-        last = min(size, int(CENTRE + chord) + 1)
+        first = max(0, int(CENTER - chord) + 1)
+        last = min(size, int(CENTER + chord) + 1)
         out[size - 1 - row] = 0
         if abs(y) >= 1:
             continue
