@@ -1,7 +1,8 @@
-"""Faults of transport, on request: what a slow, broken or lying archive answers.
+"""Faults of transport, on request: how a slow, broken or wrong archive answers.
 
-A plan says which paths are hit, how, and how often; it depends on the seed and the path alone, so
-that a test can foretell each fault. Only frames that the archive has are hit.
+A plan says which paths are faulty, how, and how often. It depends on the seed and the path alone,
+so that a test can predict each fault. Only frames that the archive has are affected. For frames
+that arrive intact but show something wrong see `corruptions`.
 """
 
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ from sdoml_demo.render.solar_state import digest, uniform
 
 
 class Fault(Enum):
-    """Ways to fail; the values are the names for the command line."""
+    """Kinds of faults; the values are their names on the command line."""
 
     NOT_FOUND = "404"
+    FORBIDDEN = "403"
     TOO_MANY_REQUESTS = "429"
     """With Retry-After."""
     SERVER_ERROR = "500"
@@ -28,19 +30,25 @@ class Fault(Enum):
     SHORT = "short"
     """A part of the file, with the Content-Length of that part."""
     CUT = "cut"
-    """A part of the file, with the whole Content-Length, then the connection is closed."""
+    """A part of the file, with the Content-Length of all of it; then the connection is closed."""
     HTML = "html"
     """A web page with status 200."""
     STALL = "stall"
     """The body stops in the middle and the connection stays open."""
     TRICKLE = "trickle"
-    """The body comes in a few bytes at a time."""
+    """The body arrives a few bytes at a time."""
     FLIP = "flip"
     """Flipped bits where checks can see them: see `flip`."""
     WRONG = "wrong"
-    """An intact frame, but another one than the name says."""
+    """An intact frame, but not the one that the name says."""
     EMPTY = "empty"
     """No bytes, with status 200."""
+    GZIP = "gzip"
+    """The frame with ``Content-Encoding: gzip``, which nobody requested."""
+
+
+RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
+"""Kinds after which clients ask again. A 403 says that asking again is useless."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +58,25 @@ class FaultPlan:
     Raises
     ------
     SettingError
-        Where rates are negative or sum to more than 1, or a number is out of range.
+        If rates are negative or sum to more than 1, or a number is out of range.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=lambda: MappingProxyType({}))
-    """For each kind the share of paths that it hits."""
+    """For each kind the share of paths that it affects."""
 
     seed: int = 0
 
     attempts: int | None = 1
-    """How many answers for a hit path are faulty, from the first on; None: all."""
+    """How many answers for an affected path are faulty, from the first on; None: all."""
 
     retry_after: int = 1
     """Seconds, for 429 and 503."""
 
     stall_seconds: float = 120.0
     """After this time a stalled or trickling connection is closed."""
+
+    match: str = ""
+    """Only paths that contain this text are affected, for example ``0193.fits``."""
 
     def __post_init__(self) -> None:
         if any(rate < 0 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
@@ -74,7 +85,7 @@ class FaultPlan:
             raise SettingError("attempts must be 1 or more, retry_after 0 or more")
 
     def choose(self, path: str, attempt: int) -> Fault | None:
-        """The fault of an answer, or None.
+        """Return the fault of an answer, or None.
 
         Parameters
         ----------
@@ -85,6 +96,8 @@ class FaultPlan:
         """
         if self.attempts is not None and attempt > self.attempts:
             return None
+        if self.match not in path:
+            return None
         draw = uniform("fault", self.seed, path)
         for fault in Fault:  # the order of the enumeration, not that of the mapping
             draw -= self.rates.get(fault, 0.0)
@@ -94,43 +107,45 @@ class FaultPlan:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A plan from text such as ``500=0.1,reset=0.05,seed=3,attempts=2``.
+        """Read a plan from text such as ``500=0.1,reset=0.05,seed=3,attempts=2``.
 
-        Keys are the kinds of `Fault`, ``seed``, ``attempts`` (a number or ``always``) and
-        ``retry_after``. The key ``all`` shares its rate among all kinds evenly.
+        Keys are the kinds of `Fault`, ``seed``, ``attempts`` (a number or ``always``),
+        ``retry_after`` and ``match``. The key ``all`` shares its rate evenly among `RETRIED`.
 
         Raises
         ------
         SettingError
-            For an unknown key or a value that is no number.
+            For an unknown key or a value that is not a number.
         """
         rates: dict[Fault, float] = {}
-        numbers: dict[str, int | None] = {}
+        numbers: dict[str, int | str | None] = {}
         for item in filter(None, (part.strip() for part in text.split(","))):
             key, _, value = item.partition("=")
             try:
                 if key in ("seed", "attempts", "retry_after"):
                     always = key == "attempts" and value == "always"
                     numbers[key] = None if always else int(value)
+                elif key == "match":
+                    numbers[key] = value
                 elif key == "all":
-                    rates |= {fault: float(value) / len(Fault) for fault in Fault}
+                    rates |= {fault: float(value) / len(RETRIED) for fault in RETRIED}
                 else:
                     rates[Fault(key)] = float(value)
             except ValueError:
                 kinds = ", ".join(fault.value for fault in Fault)
                 raise SettingError(
                     f"faults: cannot read {item!r}; write KIND=RATE with {kinds} or all, "
-                    "and seed=N, attempts=N or always, retry_after=N"
+                    "and seed=N, attempts=N or always, retry_after=N, match=TEXT"
                 ) from None
         return cls(rates=MappingProxyType(rates), **numbers)  # type: ignore[arg-type]
 
 
 def flip(path: str, body: bytes) -> bytes:
-    """Flip bits of a file.
+    """Flip bits of a file so that a check of its form can tell.
 
-    In a FITS file three, anywhere in the image's header or data, which CHECKSUM covers. A JPG has
-    no checksum, and a bit amid its pixels goes unnoticed by anyone; there it is one bit of the
-    start or end marker.
+    In a FITS file three bits, anywhere in the image's header or data, which CHECKSUM covers. A JPG
+    has no checksum: there it is one bit of the start or end marker. For bits amid the pixels of a
+    JPG see `corruptions.flip_pixel_bits`.
     """
     damaged = bytearray(body)
     if path.endswith(".jpg"):

@@ -1,12 +1,14 @@
-"""The server: the JSOC's two image trees over HTTP, on loopback, rendered on request."""
+"""The server: the JSOC's two image trees over HTTP, rendered on request."""
 
 import contextlib
+import gzip
 import select
 import socket
 import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,17 +27,20 @@ class Archive:
     Parameters
     ----------
     host, port
-        Where to listen; port 0 takes a free one.
+        Address to listen at; port 0 takes a free one.
     cache
-        Folder for rendered frames; the user's cache folder without.
+        Folder for rendered frames. Defaults to the user's cache folder.
     latency
         Seconds to wait before each answer.
     lag_days
-        Frames younger than this are not there yet.
+        Frames younger than this are not published yet.
     absences
-        False: every frame that can exist is there and good.
+        False: every frame that can exist is present and good.
     faults
-        What goes wrong on the way; nothing without.
+        What goes wrong in transport. Defaults to nothing.
+    alter
+        Called with the path and the body of each frame; returns the body to serve. Use it to serve
+        wrong frames, see `sdoml_demo.corruptions`.
 
     Examples
     --------
@@ -54,10 +59,12 @@ class Archive:
         lag_days: float = 0.0,
         absences: bool = True,
         faults: FaultPlan | None = None,
+        alter: Callable[[str, bytes], bytes] | None = None,
     ) -> None:
         self.log = Log()
         self.latency = latency
         self.faults = faults or FaultPlan()
+        self.alter = alter
         self._attempts: Counter[str] = Counter()
         self._attempts_lock = threading.Lock()
         self.frames = Frames(cache or default_cache(), absences=absences, lag_days=lag_days)
@@ -83,7 +90,7 @@ class Archive:
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
-        """The fault of the next answer for a path; counts as one attempt."""
+        """Return the fault of the next answer for a path; this counts as one attempt."""
         with self._attempts_lock:
             self._attempts[path] += 1
             attempt = self._attempts[path]
@@ -120,14 +127,14 @@ class _Server(ThreadingHTTPServer):
             self._sockets.discard(connection)
 
     def hang_up(self) -> None:
-        """End the connections that clients keep alive."""
+        """Close the connections that clients keep alive."""
         with self._lock:
             for connection in self._sockets:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients may leave when they like."""
+        """Print nothing: clients may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -156,11 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
             if body is None:
                 self._answer(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
                 return
+            if archive.alter is not None:
+                body = archive.alter(self.path, body)
             fault = archive.next_fault(self.path) if self.command == "GET" else None
             if fault is None:
                 self._answer(HTTPStatus.OK, body, self._content_type())
             else:
-                with contextlib.suppress(OSError):  # clients hang up on bad answers
+                with contextlib.suppress(OSError):  # clients disconnect on bad answers
                     self._misbehave(fault, body)
 
     do_HEAD = do_GET  # noqa: N815
@@ -171,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _misbehave(self, fault: Fault, body: bytes) -> None:
         part = body[: len(body) * 3 // 5]
         match fault:
-            case Fault.NOT_FOUND | Fault.SERVER_ERROR:
+            case Fault.NOT_FOUND | Fault.FORBIDDEN | Fault.SERVER_ERROR:
                 status = HTTPStatus(int(fault.value))
                 self._answer(status, _page(status), _HTML, fault)
             case Fault.TOO_MANY_REQUESTS | Fault.UNAVAILABLE:
@@ -180,6 +189,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(status, _page(status), _HTML, fault, {"Retry-After": wait})
             case Fault.HTML:
                 self._answer(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
+            case Fault.GZIP:
+                packed = gzip.compress(body, 1, mtime=0)
+                headers = {"Content-Encoding": "gzip"}
+                self._answer(HTTPStatus.OK, packed, self._content_type(), fault, headers)
             case Fault.EMPTY:
                 self._answer(HTTPStatus.OK, b"", self._content_type(), fault)
             case Fault.SHORT:
@@ -195,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, body, part)
 
     def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
-        """Promise a whole body and do not deliver it, or not soon."""
+        """Promise a whole body and do not deliver it, or only slowly."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
             waited, sent = 0.0, 0
@@ -209,14 +222,14 @@ class _Handler(BaseHTTPRequestHandler):
             while not self._hung_up(0.05, since=waited):
                 waited += 0.05
         elif fault is Fault.RESET:
-            # lingering for no time makes close() send RST; both handles must go first
+            # a linger time of 0 makes close() send RST; both handles must be closed
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.rfile.close()
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait; whether to stop then, since the client is gone or the plan's time is over."""
+        """Wait, and return whether to stop: the client left, or the plan's time is over."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)
@@ -260,11 +273,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Requests are in the log object, not on the terminal."""
+        """Print nothing: requests are in `Archive.log`."""
 
 
 def _page(status: HTTPStatus) -> bytes:
-    """A web page as Apache writes it."""
+    """Return a web page as Apache writes it."""
     title = "Maintenance" if status == HTTPStatus.OK else f"{status.value} {status.phrase}"
     return (
         '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">\n<html><head>\n'

@@ -1,5 +1,6 @@
 """Each kind of fault, seen by a client over a real socket."""
 
+import gzip
 import io
 import socket
 import time
@@ -68,6 +69,7 @@ def aia(archive, *, wait=30.0, stream=False):
     ("fault", "status"),
     [
         (Fault.NOT_FOUND, 404),
+        (Fault.FORBIDDEN, 403),
         (Fault.TOO_MANY_REQUESTS, 429),
         (Fault.SERVER_ERROR, 500),
         (Fault.UNAVAILABLE, 503),
@@ -118,6 +120,14 @@ def test_web_page_with_status_200(failing):
 def test_empty_body_with_status_200(failing):
     answer = aia(failing(Fault.EMPTY))
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_gzip_is_a_packed_frame_that_says_so(failing, intact):
+    answer = aia(failing(Fault.GZIP), stream=True)
+    assert answer.headers["Content-Encoding"] == "gzip"
+    packed = answer.raw.read(decode_content=False)
+    assert len(packed) == int(answer.headers["Content-Length"])
+    assert gzip.decompress(packed) == intact["aia"]
 
 
 def test_stall_stops_sending_and_holds_the_line(failing):
@@ -225,6 +235,14 @@ def test_plan_hits_first_answers_or_all():
     for attempts, expected in ((1, [1, 0, 0, 0]), (3, [1, 1, 1, 0]), (None, [1, 1, 1, 1])):
         plan = FaultPlan(rates={Fault.EMPTY: 1.0}, attempts=attempts)
         assert [plan.choose(path, k) is Fault.EMPTY for k in (1, 2, 3, 4)] == expected
+
+
+def test_plan_hits_only_what_matches():
+    path, other = paths(2)
+    plan = FaultPlan(rates={Fault.FORBIDDEN: 1.0}, match=path, attempts=None)
+    assert plan.choose(path, 1) is Fault.FORBIDDEN
+    assert plan.choose(other, 1) is None
+    assert FaultPlan.parse("403=1,match=0193.fits").match == "0193.fits"
 
 
 def test_plan_from_text():

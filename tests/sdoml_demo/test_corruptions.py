@@ -1,0 +1,136 @@
+"""Corrupted frames are intact files: only their content is wrong."""
+
+import io
+import warnings
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import requests
+from astropy.io import fits
+from PIL import Image
+
+from sdoml_core.channels import CHANNELS
+from sdoml_dagster.archive.tree import archive_path
+from sdoml_demo import corruptions
+from sdoml_demo.absences import PERFECT
+from sdoml_demo.render.aia_file import render_aia
+from sdoml_demo.render.fits_file import FitsFile, read_file, write_file
+from sdoml_demo.render.hmi import render_hmi
+from sdoml_demo.render.real_frames import AIA_HEADER
+from sdoml_demo.server import Archive
+
+NOON = datetime(2014, 2, 3, 12, 0, tzinfo=UTC)
+KINDS = {kind.name: kind for kind in (*corruptions.AIA, *corruptions.HMI)}
+
+
+@pytest.fixture(scope="module")
+def aia():
+    return render_aia(NOON, 193, PERFECT)
+
+
+@pytest.fixture(scope="module")
+def hmi():
+    return render_hmi(NOON, PERFECT)
+
+
+def opened(data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        with fits.open(io.BytesIO(data)) as hdus:
+            return hdus[1].header, np.array(hdus[1].data)
+
+
+def decoded(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("kind", corruptions.AIA, ids=lambda kind: kind.name)
+def test_corrupted_aia_files_differ_and_have_valid_checksums(kind, aia):
+    data = kind.change(aia)
+    assert data != aia
+    assert len(data) % 2880 == 0
+    assert int(np.frombuffer(data[2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF == 0
+    _, image = opened(data)
+    assert image.shape == (1024, 1024)
+
+
+def test_real_files_can_be_written_again_without_a_change():
+    data = AIA_HEADER.read_bytes()
+    file = read_file(data)
+    again = write_file(FitsFile(file.primary, file.cards, file.pixels), {})
+    assert again[2880 * 7 :] == data[2880 * 7 :]
+    np.testing.assert_array_equal(read_file(again).pixels, file.pixels)
+
+
+def test_a_roll_turns_the_pixels_and_the_card(aia):
+    header, image = opened(KINDS["roll 180°, in the header"].change(aia))
+    _, before = opened(aia)
+    assert header["CROTA2"] == 180
+    np.testing.assert_array_equal(image, before[::-1, ::-1])
+
+
+def test_an_offset_moves_the_disk_to_where_the_header_says(aia):
+    header, image = opened(KINDS["off center, in the header"].change(aia))
+    _, before = opened(aia)
+    west, north = header["CRPIX1"] - 512.5, header["CRPIX2"] - 512.5
+    assert (west, north) == (120, 40)
+    np.testing.assert_array_equal(image[440:600, 520:800], before[400:560, 400:680])
+
+
+def test_turning_and_zooming_follow_their_signs():
+    pixels = np.zeros((1024, 1024), np.int32)
+    pixels[500:524, 800:824] = 1000  # west of the center, where columns grow
+    turned = corruptions.resample(pixels, turn=90.0)
+    row, column = (int(np.mean(places)) for places in np.nonzero(turned))
+    assert row == pytest.approx(811, abs=2)  # counterclockwise: now in the north
+    assert column == pytest.approx(511, abs=2)
+    zoomed = corruptions.resample(pixels, zoom=1.5)
+    assert np.mean(np.nonzero(zoomed)[1]) == pytest.approx(511.5 + 300 * 1.5, abs=2)
+
+
+def test_a_stale_picture_has_the_header_of_its_slot(aia):
+    other = render_aia(NOON.replace(hour=11), 193, PERFECT)
+    header, image = opened(corruptions.with_pixels_of(aia, other))
+    assert header["DATE-OBS"].startswith("2014-02-03T12:00")
+    np.testing.assert_array_equal(image, opened(other)[1])
+
+
+@pytest.mark.parametrize("kind", corruptions.HMI, ids=lambda kind: kind.name)
+def test_corrupted_jpgs_differ_and_keep_their_markers(kind, hmi):
+    data = kind.change(hmi)
+    assert data != hmi
+    assert (data[:2], data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
+
+
+def test_a_continuum_picture_is_limb_darkened_and_has_no_field(hmi):
+    levels = decoded(KINDS["continuum picture"].change(hmi))[..., 0].astype(float)
+    middle, near_limb = levels[480:540, 480:540].mean(), levels[500:520, 60:80].mean()
+    assert middle > 200
+    assert 80 < near_limb < 0.8 * middle
+    assert levels[480:540, 480:540].std() < 5
+
+
+def test_flipped_bits_lie_among_the_compressed_pixels(hmi):
+    start = hmi.index(b"\xff\xda")
+    for seed in range(50):
+        damaged = corruptions.flip_pixel_bits(hmi, seed=seed)
+        (place,) = [n for n, (a, b) in enumerate(zip(hmi, damaged, strict=True)) if a != b]
+        assert start + 14 <= place < len(hmi) - 2
+
+
+def test_an_archive_serves_altered_frames(tmp_path, aia):
+    path = archive_path(CHANNELS["AIA_0193"], NOON)
+    other = archive_path(CHANNELS["AIA_0171"], NOON)
+    roll = KINDS["roll 180°, in the header"].change
+
+    def alter(path, body):
+        return roll(body) if "0193" in path else body
+
+    with Archive(cache=tmp_path, absences=False, alter=alter) as archive:
+        altered = requests.get(f"{archive.aia_root}/{path}", timeout=30)
+        unaltered = requests.get(f"{archive.aia_root}/{other}", timeout=30)
+    assert altered.content == roll(aia)
+    assert int(altered.headers["Content-Length"]) == len(altered.content)
+    assert opened(unaltered.content)[0]["CROTA2"] == 0
