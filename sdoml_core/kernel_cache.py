@@ -13,7 +13,10 @@ from PIL import Image
 from sdoml_core.fits import header as fits
 from sdoml_core.fits import rice
 from sdoml_core.fits.pixels import NO_BLANK
-from sdoml_core.frames.resample import mean_grey_blocks, sum_blocks
+from sdoml_core.frames.content import measure_content
+from sdoml_core.frames.grid import SIZE
+from sdoml_core.frames.pointing import REGISTERED
+from sdoml_core.frames.resample import Warp, mean_grey_blocks, sum_blocks
 from sdoml_core.normalization.sketch import Sketch
 
 
@@ -30,10 +33,14 @@ def prepare_kernels(report: Callable[[str], None]) -> None:
         tiles = np.array([[0, 5]])
         rice.decode_image(stream, tiles, (32, 4), (1.0, 0.0, NO_BLANK), _frame(1))
         fits.ones_complement(stream, 0, 8)
-        for complete in (True, False):
-            sum_blocks(_frame(4), resolution=2, scale=1.0, divisor=1.0, complete=complete)
+        for warp in (Warp(1.0), Warp(1.0, roll=1.0)):
+            for complete in (True, False):
+                sum_blocks(_frame(4), resolution=2, warp=warp, divisor=1.0, complete=complete)
         rgb = np.asarray(Image.new("RGB", (4, 4)))
         mean_grey_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
+        holed = _frame(SIZE)
+        holed[:8, :8] = np.nan
+        measure_content(holed, pointing=REGISTERED, rsun_obs=960.0, wavelength=193)
         Sketch.of(_frame(2))
 
 

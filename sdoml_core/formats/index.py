@@ -47,6 +47,7 @@ MEASURES: Final = [
     pa.field("visible", pa.float64()),  # fraction of the disk that is not dark
     pa.field("brightness", pa.float64()),  # over that of the neighboring frames
     pa.field("similarity", pa.float64()),  # correlation with the neighboring frames
+    pa.field("sky", pa.float64()),  # over the bright quarter of the disk
     pa.field("holes", pa.binary()),  # pixels without data; see sdoml_core.formats.holes
 ]
 """What was measured of a frame, in indexes of both kinds. Indexes of earlier versions lack these

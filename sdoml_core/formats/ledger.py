@@ -72,6 +72,7 @@ class FrameRow:
     level: float | None = None
     brightness: float | None = None
     similarity: float | None = None
+    sky: float | None = None
     shift_x: float | None = None
     shift_y: float | None = None
     roll: float | None = None
@@ -231,13 +232,14 @@ FRAME_TABLE = TableFormat(
                 ("center_y", "float64", "Measured center of the disk, pixels below the middle"),
                 ("radius", "float64", "Measured radius of the disk in pixels of the frame"),
                 ("visible", "float64", "Fraction of the disk that is not dark"),
-                ("level", "float64", "Median of the disk, in the unit of the frame"),
+                ("level", "float64", "Median of the disk, DN/s per pixel of 0.6″ (AIA)"),
                 ("brightness", "float64", "Level over that of the neighboring frames"),
                 ("similarity", "float64", "Correlation with the neighboring frames"),
-                ("shift_x", "float64", "Pixels of the raw frame that the disk was moved right"),
-                ("shift_y", "float64", "Pixels of the raw frame that the disk was moved down"),
-                ("roll", "float64", "Degrees that the frame was rotated by"),
-                ("holes", "binary", "Pixels of the frame without data; see Mask"),
+                ("sky", "float64", "Median of the sky over the bright quarter of the disk (AIA)"),
+                ("shift_x", "float64", "Correction: raw pixels that the Sun was moved right"),
+                ("shift_y", "float64", "Correction: raw pixels that the Sun was moved down"),
+                ("roll", "float64", "Correction: CROTA2 in degrees"),
+                ("holes", "binary", "Pixels of the frame without data, as runs"),
             )
         ),
     ),

@@ -54,6 +54,8 @@ class FrameFacts:
     """Level over that of the neighboring frames."""
     similarity: float | None = None
     """Correlation with the neighboring frames."""
+    sky: float | None = None
+    """Sky over the bright quarter of the disk."""
     holes: bytes | None = None
     """Pixels without data; see `sdoml_core.formats.holes`."""
 

@@ -1,45 +1,23 @@
 """AIA frames: from the bytes of a synoptic FITS file to float32 blocks with north up."""
 
 import math
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import BlankFrameError, CorruptFrameError, WrongFrameError
 from sdoml_core.fits.header import Header, find_image, verify_checksum
 from sdoml_core.fits.pixels import read_pixels
-from sdoml_core.frames.grid import SIZE, TARGET_RADIUS
-from sdoml_core.frames.resample import sum_blocks
+from sdoml_core.frames.grid import PIXEL, SIZE, TARGET_RADIUS
+from sdoml_core.frames.pointing import MIDDLE, REGISTERED, Pointing, read_pointing
+from sdoml_core.frames.quality import state_reason
+from sdoml_core.frames.resample import Warp, sum_blocks
 
-SHORTEST_EXPOSURE = 0.01
-"""Seconds; what an EXPTIME below it counts as."""
-
-_QUICKLOOK = 1 << 30  # says how early the file was made, nothing about its quality
-
-_QUALITY_BITS = {
-    0: "no flat field",
-    1: "no orbit data",
-    2: "no ancillary science data",
-    3: "no master pointing",
-    4: "no limb fit",
-    8: "pixels missing",
-    9: "more than 1 % of pixels missing",
-    10: "more than 5 % of pixels missing",
-    11: "more than 25 % of pixels missing",
-    12: "not in science pointing",
-    13: "eclipse",
-    14: "no sun presence",
-    15: "safe mode",
-    16: "dark image",
-    17: "image stabilisation loop open",
-    18: "calibration image",
-    20: "focus out of range",
-    21: "register flag",
-    30: "near-real-time",
-    31: "image not available",
-}
+_LEAP_SECOND = re.compile(r"(.*[T ][0-9]{2}:[0-9]{2}:)60(\.[0-9]+)?Z?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +46,25 @@ class AiaFrame:
     missing: int
     """Number of NaN pixels."""
 
+    pointing: Pointing = REGISTERED
+    """Where the header has the Sun."""
+
+    not_science: str | None = None
+    """Why the state of camera or spacecraft says that it is no science image; None if it is one.
+    See `sdoml_core.frames.quality.state_reason`."""
+
+    percent: float = 100.0
+    """PERCENTD: percentage of the camera's pixels that reached the ground."""
+
+    data_crc32: int | None = None
+    """CRC-32 of the pixels as the file has them, without its header."""
+
 
 def decode_aia(data: bytes) -> AiaFrame:
-    """Decode a synoptic FITS file. A bad QUALITY is on record in the result, no error.
+    """Decode a synoptic FITS file.
+
+    What the header says about quality, exposure and pointing is recorded and not judged: that is
+    the task of `sdoml_core.frames.judge`.
 
     Parameters
     ----------
@@ -82,9 +76,9 @@ def decode_aia(data: bytes) -> AiaFrame:
     NotAnImageError
         For empty bytes, HTML, or FITS without a 2-D image.
     TruncatedFrameError
-        Where the bytes end before the image does.
+        If the bytes end before the image does.
     CorruptFrameError
-        For a checksum, structure or stream that is wrong, and for a card that is needed but
+        If a checksum, the structure or the compressed stream is wrong, or if a required card is
         missing or not a number; the message names it.
     WrongFrameError
         For an image that is not 1024×1024.
@@ -101,33 +95,21 @@ def decode_aia(data: bytes) -> AiaFrame:
     rsun_obs = _number(header, "RSUN_OBS")
     if not 900 < rsun_obs < 1050:  # 944″ to 976″ from the Earth's orbit
         raise CorruptFrameError(f"RSUN_OBS is {rsun_obs}, which is no solar radius in arcseconds")
+    percent = _number(header, "PERCENTD") if "PERCENTD" in header.cards else 100.0
     image, missing = read_pixels(data, hdu)
-    return AiaFrame(image, observed, wavelength, exposure, quality, rsun_obs, missing)
-
-
-def quality_reason(quality: int) -> str | None:
-    """Why a QUALITY says that a frame is no science image, in words.
-
-    Parameters
-    ----------
-    quality
-        The 32-bit word of the header, signed or not. The bits are those of the SDO user guide,
-        section 7.7.6.
-
-    Returns
-    -------
-    Such as ``"QUALITY 0x00002000: eclipse (bit 13)"``; None where it is good. Bit 30 alone is
-    good: it only says that the file was made in near-real time.
-    """
-    word = quality & 0xFFFFFFFF
-    if not word & ~_QUICKLOOK:
-        return None
-    bits = [bit for bit in range(32) if word >> bit & 1]
-    reasons = ", ".join(
-        f"{_QUALITY_BITS[bit]} (bit {bit})" if bit in _QUALITY_BITS else f"bit {bit}"
-        for bit in bits
+    return AiaFrame(
+        image,
+        observed,
+        wavelength,
+        exposure,
+        quality,
+        rsun_obs,
+        missing,
+        pointing=read_pointing(header),
+        not_science=state_reason(header),
+        percent=percent,
+        data_crc32=crc32(memoryview(data)[hdu.data_start : hdu.data_start + hdu.data_size]),
     )
-    return f"QUALITY 0x{word:08X}: {reasons}"
 
 
 def process_aia(
@@ -135,44 +117,82 @@ def process_aia(
     *,
     resolution: int,
     degradation: float,
+    shortest_exposure: float | None = None,
+    holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Scale the Sun to its common size, correct exposure and degradation, sum blocks, turn.
 
-    With X the positive part of the image, M = 1 where it is positive, s = 976″ / RSUN_OBS,
-    t = max(EXPTIME, 0.01 s): block sums of warp(X)·warp(M) / (t · degradation), upside down.
-    These are the steps of SDOML-lite; see `sdoml_core.frames.resample` for the warp and for NaN
-    pixels.
+    With X the positive part of the image, M = 1 where it is positive, s = 976″ / RSUN_OBS:
+    block sums of warp(X)·warp(M) / (EXPTIME · degradation), upside down. These are the steps of
+    SDOML-lite; see `sdoml_core.frames.resample` for the warp and for NaN pixels. A frame that is
+    not registered is also shifted, scaled and rotated as its pointing says.
 
     Parameters
     ----------
     frame
-        As decoded; its QUALITY is not looked at.
+        As decoded; its QUALITY is not judged.
     resolution
         n, a divisor of 1024.
     degradation
         Factor of the day and wavelength, above 0.
+    shortest_exposure
+        For parity with SDOML-lite alone, which takes any EXPTIME below 0.01 s as 0.01 s: give
+        `SHORTEST_EXPOSURE`. By default such frames are refused.
+    holes
+        bool (n, n) to fill: True for pixels that are 0 because the frame has no data there.
 
     Returns
     -------
-    float32 (n, n), DN/s per n-th of the field, never below 0, finite; row 0 is north.
+    float32 (n, n), never below 0, finite; row 0 is north. Each pixel is the sum of (1024/n)²
+    samples in DN/s per pixel of 0.6″: divide by (1024/n)² for that unit.
 
     Raises
     ------
+    CorruptFrameError
+        If EXPTIME is not above 0.
     BlankFrameError
-        Where no pixel is above 0.
+        If no pixel is above 0.
     """
     if not (degradation > 0 and math.isfinite(degradation)):
         raise ValueError(f"degradation factor {degradation} is not above 0")
+    exposure = frame.exposure
+    if shortest_exposure is not None:
+        exposure = max(exposure, shortest_exposure)
+    if not exposure > 0:
+        raise CorruptFrameError(f"EXPTIME is {exposure:g} s, not above 0")
+    if holes is not None:
+        holes[...] = False
     processed = sum_blocks(
         frame.image,
         resolution=resolution,
-        scale=TARGET_RADIUS / frame.rsun_obs,
-        divisor=max(frame.exposure, SHORTEST_EXPOSURE) * degradation,
+        warp=warp_of(frame.pointing, frame.rsun_obs),
+        divisor=exposure * degradation,
         complete=frame.missing == 0,
+        holes=holes,
     )
     if not processed.max() > 0:
         raise BlankFrameError("no pixel is above 0")
     return processed
+
+
+def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
+    """The warp that brings the Sun of a frame to its common place and size.
+
+    A registered frame is scaled about N/2, half a pixel beside the center of its Sun, as
+    SDOML-lite does. Other frames are warped so that their Sun comes to the same place.
+    """
+    scale = TARGET_RADIUS / rsun_obs
+    if pointing.registered:
+        return Warp(scale)
+    zoom = scale * pointing.pixel / PIXEL
+    # Where the fine grid has the center of a registered Sun, from N/2.
+    target = (MIDDLE - SIZE / 2) * scale
+    roll = math.radians(pointing.roll)
+    column = target * (math.cos(roll) + math.sin(roll)) / zoom
+    row = target * (math.cos(roll) - math.sin(roll)) / zoom
+    return Warp(
+        zoom, pointing.x - SIZE / 2 - column, pointing.y - SIZE / 2 - row, roll=pointing.roll
+    )
 
 
 def _number(header: Header, key: str) -> float:
@@ -192,13 +212,24 @@ def _integer(header: Header, key: str) -> int:
 def _time(header: Header) -> datetime:
     """DATE-OBS, else T_OBS; both are UTC, with and without a Z."""
     for key in ("DATE-OBS", "T_OBS"):
-        text = header.text(key)
-        if text is None:
-            continue
-        try:
-            time = datetime.fromisoformat(text.removesuffix("Z"))
-        except ValueError:
-            continue
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        time = parse_utc(header.text(key) or "")
+        if time is not None:
+            return time
     found = [header.text(key) or "missing" for key in ("DATE-OBS", "T_OBS")]
-    raise CorruptFrameError(f"DATE-OBS is {found[0]}, T_OBS {found[1]}")
+    raise CorruptFrameError(f"DATE-OBS is {found[0]}, T_OBS is {found[1]}")
+
+
+def parse_utc(text: str) -> datetime | None:
+    """A time in UTC from ISO text, None for other text.
+
+    A leap second (``23:59:60.3``) has no datetime of its own and becomes the second after it.
+    """
+    leap = _LEAP_SECOND.fullmatch(text)
+    try:
+        time = datetime.fromisoformat(
+            f"{leap[1]}59{leap[2] or ''}" if leap else text.removesuffix("Z")
+        )
+    except ValueError:
+        return None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return time + timedelta(seconds=1) if leap else time

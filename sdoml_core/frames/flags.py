@@ -64,6 +64,12 @@ VOCABULARY: Final = (
         ("similarity",),
         "The picture differs from the neighboring frames of the channel",
     ),
+    Flag(
+        "bright_sky",
+        10,
+        ("sky",),
+        "The sky beside the Sun is bright: particles hit the camera, or lines are damaged",
+    ),
 )
 """Every flag, by bit."""
 

@@ -1,22 +1,26 @@
-"""Where the solar disk lies in a processed frame: centre and radius, measured from the pixels.
+"""Where the solar disk lies in a frame: center and radius, measured from the pixels.
 
-An independent look at the geometry, after all processing: the limb is where brightness falls
-most steeply along rays from the middle of the frame, and a circle is fitted through the falls.
+An independent look at the geometry: the limb is where brightness falls most steeply along rays
+from the expected center, and a circle is fitted through these points.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from sdoml_core.frames.grid import DISK_RADIUS
 
 RAYS = 360
 NEAR, FAR = 0.85, 1.15
-"""The limb is looked for between these fractions of the expected radius."""
+"""The limb is searched between these fractions of the expected radius."""
 
 _STEPS_PER_PIXEL = 4
 _FEWEST_RAYS = RAYS // 4
+_ANGLES = np.arange(RAYS) * (2 * np.pi / RAYS)
+_COSINES, _SINES = np.cos(_ANGLES), np.sin(_ANGLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,43 +28,60 @@ class Disk:
     """A measured disk, in pixels of the frame."""
 
     x: float
-    """Of its centre, to the right from that of the frame."""
+    """Columns from the expected center to the measured one."""
 
     y: float
-    """Of its centre, down from that of the frame."""
+    """Rows from the expected center to the measured one."""
 
     radius: float
 
     scatter: float
-    """Standard deviation of the limb's points about the circle."""
+    """Standard deviation of the points of the limb about the circle."""
 
     rays: int
-    """Rays that the circle goes by."""
+    """Number of points of the limb that the circle is fitted to."""
 
     @property
     def offset(self) -> float:
-        """Distance of its centre from that of the frame."""
+        """Distance between the expected center and the measured one."""
         return float(np.hypot(self.x, self.y))
 
 
-def measure_disk(frame: NDArray[np.float32], *, finest: int = 1024) -> Disk | None:
-    """Centre and radius of the disk.
+def measure_disk(
+    frame: NDArray[np.floating],
+    *,
+    finest: int = 1024,
+    center: tuple[float, float] | None = None,
+    radius: float | None = None,
+) -> Disk | None:
+    """Measure center and radius of the disk.
 
     Parameters
     ----------
     frame
-        Shape (n, n), any unit, finite, with the Sun roughly in the middle.
+        Shape (n, n), any unit; NaN where there is no data.
     finest
         A finer frame is averaged down to this many pixels. Photosphere and chromosphere (1600 Å,
-        1700 Å, magnetograms) need none of it and give the radius to 0.5 %. The corona has no
-        edge: at 128 pixels its loops merge, and brightness falls 3 % to 6 % above the limb.
+        1700 Å, magnetograms) need no averaging and give the radius to 0.5 %. The corona has no
+        edge: at 128 pixels its loops merge, and brightness falls 2.5 % to 6 % above the limb.
+    center
+        Expected center (column, row), 0-based; the middle of the frame by default.
+    radius
+        Expected radius in pixels; that of processed frames by default.
 
     Returns
     -------
-    None where no circle goes through the limb: a frame without a disk.
+    None if no circle goes through the limb: a frame without a disk.
     """
-    step = max(frame.shape[0] // finest, 1)
-    disk = _measure(_reduced(frame, step))
+    side = frame.shape[0]
+    step = max(side // finest, 1)
+    x, y = ((side - 1) / 2,) * 2 if center is None else center
+    disk = _measure(
+        reduce_blocks(frame, step),
+        (x + 0.5) / step - 0.5,
+        (y + 0.5) / step - 0.5,
+        (DISK_RADIUS * side if radius is None else radius) / step,
+    )
     if disk is None or step == 1:
         return disk
     return Disk(
@@ -68,54 +89,112 @@ def measure_disk(frame: NDArray[np.float32], *, finest: int = 1024) -> Disk | No
     )
 
 
-def _reduced(frame: NDArray[np.float32], step: int) -> NDArray[np.float64]:
-    """Means of blocks of ``step`` × ``step`` pixels."""
-    side = frame.shape[0] // step
-    return np.asarray(frame.reshape(side, step, side, step).mean((1, 3), dtype=np.float64))
+def reduce_blocks(frame: NDArray[np.floating], step: int) -> NDArray[np.float64]:
+    """Means of blocks of ``step`` × ``step`` pixels, without NaN; NaN if a block has no data."""
+    if step == 1:
+        return np.asarray(frame, np.float64)
+    means = np.empty((frame.shape[0] // step, frame.shape[1] // step))
+    _reduce(frame, step, means)
+    if np.isnan(means).any():
+        _reduce_known(frame, step, means)
+    return means
 
 
-def _measure(frame: NDArray[np.float64]) -> Disk | None:
+def _measure(frame: NDArray[np.float64], x: float, y: float, expected: float) -> Disk | None:
+    limb, depth = np.empty(RAYS), np.empty(RAYS)
+    bounds = (NEAR * expected, FAR * expected)
+    _search_limb(frame, (x, y), bounds, (_COSINES, _SINES), (limb, depth))
+    seen = depth > 0
+    if not seen.any():
+        return None
+    clear = seen & (depth > 0.1 * float(np.median(depth[np.isfinite(depth)])))
+    return _circle(limb * _COSINES, limb * _SINES, clear)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reduce(frame: Any, step: int, means: Any) -> None:
+    """Block means; NaN for every block with a NaN."""
+    rows, columns = means.shape
+    total = np.empty(columns * step)
+    for p in range(rows):
+        total[:] = 0.0
+        for r in range(p * step, (p + 1) * step):
+            row = frame[r]
+            for c in range(total.size):
+                total[c] += row[c]
+        for q in range(columns):
+            amount = 0.0
+            for c in range(q * step, (q + 1) * step):
+                amount += total[c]
+            means[p, q] = amount / (step * step)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reduce_known(frame: Any, step: int, means: Any) -> None:
+    """Block means that leave out NaN; a third slower."""
+    rows, columns = means.shape
+    total = np.empty(columns)
+    count = np.empty(columns, np.int64)
+    for p in range(rows):
+        total[:] = 0.0
+        count[:] = 0
+        for r in range(p * step, (p + 1) * step):
+            row = frame[r]
+            for q in range(columns):
+                for c in range(q * step, (q + 1) * step):
+                    if not np.isnan(row[c]):
+                        total[q] += row[c]
+                        count[q] += 1
+        for q in range(columns):
+            means[p, q] = total[q] / count[q] if count[q] else np.nan
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _search_limb(
+    frame: Any,
+    center: tuple[float, float],
+    bounds: tuple[float, float],
+    directions: Any,
+    found: Any,
+) -> None:
+    """The steepest fall of brightness along each ray: its distance and its depth.
+
+    The fall at a step is between the mean of one pixel inside and that of one outside. NaN is
+    skipped; the depth of a ray without a fall is -inf.
+    """
+    cosines, sines = directions
+    limb, depth = found
     side = frame.shape[0]
-    expected = DISK_RADIUS * side
-    angles = np.arange(RAYS) * (2 * np.pi / RAYS)
-    radii = np.arange(NEAR * expected, FAR * expected, 1 / _STEPS_PER_PIXEL)
-    middle = (side - 1) / 2
-    profiles = _bilinear(
-        frame,
-        middle + np.outer(np.cos(angles), radii),
-        middle + np.outer(np.sin(angles), radii),
-    )
-    # The fall is between the mean of one pixel inside and that of one outside.
-    summed = np.cumsum(np.pad(profiles, ((0, 0), (1, 0))), axis=1)
     width = _STEPS_PER_PIXEL
-    means = (summed[:, width:] - summed[:, :-width]) / width
-    falls = means[:, :-width] - means[:, width:]
-    steepest = falls.argmax(axis=1)
-    depth = falls[np.arange(RAYS), steepest]
-    limb = radii[0] + (_peak(falls, steepest) + width - 0.5) / _STEPS_PER_PIXEL
-    clear = depth > max(0.1 * float(np.median(depth)), 0)
-    x, y = limb * np.cos(angles), limb * np.sin(angles)
-    return _circle(x, y, clear)
-
-
-def _bilinear(
-    frame: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Values between pixels."""
-    column, row = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    right, down = x - column, y - row
-    upper = frame[row, column] * (1 - right) + frame[row, column + 1] * right
-    lower = frame[row + 1, column] * (1 - right) + frame[row + 1, column + 1] * right
-    return upper * (1 - down) + lower * down
-
-
-def _peak(falls: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Place of each row's maximum to a fraction of a step, by a parabola through three values."""
-    rows, inner = np.arange(len(falls)), np.clip(at, 1, falls.shape[1] - 2)
-    left, top, right = (falls[rows, inner + step] for step in (-1, 0, 1))
-    bend = left - 2 * top + right
-    shift = np.divide(0.5 * (left - right), bend, out=np.zeros_like(bend), where=bend < 0)
-    return np.asarray(inner + np.clip(shift, -1, 1), np.float64)
+    steps = int(np.ceil((bounds[1] - bounds[0]) * width))
+    profile = np.empty(steps)
+    falls = np.empty(steps - 2 * width + 1)
+    for ray in range(cosines.size):
+        for n in range(steps):
+            distance = bounds[0] + n / width
+            x = min(max(center[0] + cosines[ray] * distance, 0.0), side - 1.0)
+            y = min(max(center[1] + sines[ray] * distance, 0.0), side - 1.0)
+            i, j = min(int(x), side - 2), min(int(y), side - 2)
+            f, g = x - i, y - j
+            upper = frame[j, i] * (1.0 - f) + frame[j, i + 1] * f
+            lower = frame[j + 1, i] * (1.0 - f) + frame[j + 1, i + 1] * f
+            profile[n] = upper * (1.0 - g) + lower * g
+        steepest = -1
+        best = -np.inf
+        for n in range(falls.size):
+            inside = outside = 0.0
+            for k in range(width):
+                inside += profile[n + k]
+                outside += profile[n + width + k]
+            falls[n] = (inside - outside) / width
+            if falls[n] > best:
+                best, steepest = falls[n], n
+        depth[ray] = best
+        inner = min(max(steepest, 1), falls.size - 2)
+        left, top, right = falls[inner - 1], falls[inner], falls[inner + 1]
+        bend = left - 2 * top + right
+        peak = inner + (min(max(0.5 * (left - right) / bend, -1.0), 1.0) if bend < 0 else 0.0)
+        limb[ray] = bounds[0] + (peak + width - 0.5) / width
 
 
 def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool_]) -> Disk | None:

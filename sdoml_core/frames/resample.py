@@ -1,7 +1,7 @@
-"""Frames onto the common grid: a scale about the centre, bilinear, then k×k blocks.
+"""Frames onto the common grid: scale, shift and roll, bilinear, then k×k blocks.
 
 Scale and shift alone make the taps separable: every row and column of the fine grid is a
-weighted mean of two neighbouring input rows and columns, precomputed once per scale. Warp, mask
+weighted mean of two neighboring input rows and columns, precomputed once per scale. Warp, mask
 product, division and block sum happen in one pass over two cached rows; no intermediate image is
 ever written. Sums are float64 in a fixed order without contraction, so that results are
 bit-identical between runs and thread counts. The kernels hold no lock.
@@ -10,6 +10,8 @@ With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, 
 fine grid samples the input at ((r − o)/s, (c − o)/s), coordinates clamped to the edge.
 """
 
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,15 +20,42 @@ from numba import njit
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """How the fine grid samples an input image of N×N pixels.
+
+    Fine pixel (r, c) samples the input at (x, y) = N/2 + R(c − N/2, r − N/2)/scale + shift, with
+    R(u, v) = (u·cos roll + v·sin roll, −u·sin roll + v·cos roll).
+    """
+
+    scale: float
+    """s, above 0; larger than 1 magnifies."""
+
+    shift_x: float = 0.0
+    """Input pixels, along the columns."""
+
+    shift_y: float = 0.0
+    """Input pixels, along the rows."""
+
+    roll: float = 0.0
+    """Degrees."""
+
+
 def sum_blocks(
-    image: NDArray[np.float32], *, resolution: int, scale: float, divisor: float, complete: bool
+    image: NDArray[np.float32],
+    *,
+    resolution: int,
+    warp: Warp,
+    divisor: float,
+    complete: bool,
+    holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Block sums of warp(X)·warp(M) / divisor, turned upside down.
 
     X is the image where it is positive, else 0; M is 1 where it is positive, else 0.
 
-    A NaN pixel has weight 0: a sample is interpolated from those of its four neighbours that
-    hold data, with their weights brought back to a sum of 1. A sample without any such neighbour
+    A NaN pixel has weight 0: a sample is interpolated from those of its four neighbors that
+    hold data, with their weights brought back to a sum of 1. A sample without any such neighbor
     is left out, and its block is scaled up as if the others stood for it. A block without any
     sample is 0.
 
@@ -36,20 +65,35 @@ def sum_blocks(
         float32 (N, N), C-contiguous.
     resolution
         n, a divisor of N.
-    scale
-        s, above 0; larger than 1 magnifies.
+    warp
+        How the image is sampled. Without a roll the weights are separable, which is faster.
     divisor
         What all values are divided by.
     complete
         Says that the image has no NaN; the same result in half the time.
+    holes
+        bool (n, n) to fill: True where a block has no sample.
 
     Returns
     -------
     float32 (n, n); row 0 is what the last rows of the input hold.
     """
     out = np.empty((resolution, resolution), np.float32)
-    kernel = _sum_complete if complete else _sum_weighted
-    kernel(image, sample_taps(image.shape[0], scale), divisor, out)
+    size = image.shape[0]
+    if warp.roll:
+        roll = math.radians(warp.roll)
+        turn = (math.cos(roll) / warp.scale, math.sin(roll) / warp.scale)
+        _sum_rolled(image, turn, (warp.shift_x, warp.shift_y), divisor, out)
+    else:
+        columns = sample_taps(size, warp.scale, warp.shift_x)
+        rows = sample_taps(size, warp.scale, warp.shift_y)
+        kernel = _sum_complete if complete else _sum_weighted
+        kernel(image, rows, columns, divisor, out)
+    if not complete:
+        empty = np.isnan(out)
+        out[empty] = 0
+        if holes is not None:
+            holes[...] = empty
     return out
 
 
@@ -81,7 +125,7 @@ def mean_grey_blocks(
 
 @lru_cache(maxsize=64)
 def sample_taps(
-    size: int, scale: float
+    size: int, scale: float, shift: float = 0.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
 
@@ -89,7 +133,7 @@ def sample_taps(
     of indices that follow each other begin, and the size.
     """
     offset = size / 2 - scale * size / 2
-    position = np.clip((np.arange(size) - offset) / scale, 0, size - 1)
+    position = np.clip((np.arange(size) - offset) / scale + shift, 0, size - 1)
     index = np.minimum(position.astype(np.int64), size - 2)
     weight = position - index
     runs = np.concatenate([[0], np.flatnonzero(np.diff(index) != 1) + 1, [size]])
@@ -123,7 +167,7 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
     """One input row at all column samples: the positive part, and where it is positive.
 
     Column samples come in runs whose input indices follow each other, so that the inner loop
-    reads memory in order and is vectorised, which a gather through `index` is not.
+    reads memory in order and is vectorized, which a gather through `index` is not.
     """
     index, weight, runs = taps
     size = source.shape[0]
@@ -149,9 +193,9 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_groups(line: Any, divisor: float, row: Any) -> None:
-    """Sums of neighbouring numbers of a line, as many as fit one pixel of the row, divided."""
+    """Sums of neighboring numbers of a line, as many as fit one pixel of the row, divided."""
     group = line.size // row.size
-    if group == 2:  # the default resolution; a sum of fixed length is vectorised
+    if group == 2:  # the default resolution; a sum of fixed length is vectorized
         for q in range(row.size):
             row[q] = (line[2 * q] + line[2 * q + 1]) / divisor
         return
@@ -163,9 +207,9 @@ def _sum_groups(line: Any, divisor: float, row: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_complete(image: Any, taps: Any, divisor: float, out: Any) -> None:
+def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any) -> None:
     """The sum for an image without NaN."""
-    index, weight, _ = taps
+    index, weight, _ = rows
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -180,10 +224,10 @@ def _sum_complete(image: Any, taps: Any, divisor: float, out: Any) -> None:
             top_is_odd = top & 1
             if held_even != top + top_is_odd:
                 held_even = top + top_is_odd
-                _interpolate_row(image[held_even], taps, scratch, even)
+                _interpolate_row(image[held_even], columns, scratch, even)
             if held_odd != top + 1 - top_is_odd:
                 held_odd = top + 1 - top_is_odd
-                _interpolate_row(image[held_odd], taps, scratch, odd)
+                _interpolate_row(image[held_odd], columns, scratch, odd)
             f = 1.0 - weight[r] if top_is_odd else weight[r]
             g = 1.0 - f
             for c in range(size):
@@ -208,9 +252,9 @@ def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_weighted(image: Any, taps: Any, divisor: float, out: Any) -> None:
-    """The sum for an image with NaN: they have no weight."""
-    index, weight, _ = taps
+def _sum_weighted(image: Any, rows: Any, columns: Any, divisor: float, out: Any) -> None:
+    """The sum for an image with NaN: they have no weight. NaN for blocks without a sample."""
+    index, weight, _ = rows
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -221,8 +265,8 @@ def _sum_weighted(image: Any, taps: Any, divisor: float, out: Any) -> None:
         total[:] = 0.0
         samples[:] = 0
         for r in range(p * block, (p + 1) * block):
-            _interpolate_row_weighted(image[index[r]], taps, lower)
-            _interpolate_row_weighted(image[index[r] + 1], taps, upper)
+            _interpolate_row_weighted(image[index[r]], columns, lower)
+            _interpolate_row_weighted(image[index[r] + 1], columns, upper)
             f = weight[r]
             g = 1.0 - f
             for c in range(size):
@@ -238,13 +282,53 @@ def _sum_weighted(image: Any, taps: Any, divisor: float, out: Any) -> None:
             for c in range(q * block, (q + 1) * block):
                 amount += total[c]
                 count += samples[c]
-            whole = amount * (block * block / count) if count else 0.0
+            whole = amount * (block * block / count) if count else np.nan
+            out[resolution - 1 - p, q] = whole / divisor
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_rolled(
+    image: Any, turn: tuple[float, float], shift: tuple[float, float], divisor: float, out: Any
+) -> None:
+    """As `_sum_weighted`, for a warp that rotates: each sample looks up its four neighbors."""
+    size = image.shape[0]
+    resolution = out.shape[0]
+    block = size // resolution
+    middle = size / 2
+    cosine, sine = turn
+    last = size - 1.0
+    for p in range(resolution):
+        for q in range(resolution):
+            amount = 0.0
+            count = 0
+            for r in range(p * block, (p + 1) * block):
+                v = r - middle
+                for c in range(q * block, (q + 1) * block):
+                    u = c - middle
+                    x = min(max(middle + cosine * u + sine * v + shift[0], 0.0), last)
+                    y = min(max(middle - sine * u + cosine * v + shift[1], 0.0), last)
+                    i, j = min(int(x), size - 2), min(int(y), size - 2)
+                    f, g = x - i, y - j
+                    value = mask = share = 0.0
+                    for a in range(2):
+                        for b in range(2):
+                            pixel = image[j + a, i + b]
+                            weight = (g if a else 1.0 - g) * (f if b else 1.0 - f)
+                            if not np.isnan(pixel):
+                                share += weight
+                                if pixel > 0.0:
+                                    value += weight * pixel
+                                    mask += weight
+                    if share > 0.0:
+                        amount += (value / share) * (mask / share)
+                        count += 1
+            whole = amount * (block * block / count) if count else np.nan
             out[resolution - 1 - p, q] = whole / divisor
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_channels(row: Any, grey: Any) -> None:
-    """Sums of three neighbouring bytes."""
+    """Sums of three neighboring bytes."""
     for c in range(grey.size):
         at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not look for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]

@@ -251,8 +251,8 @@ class SDOMLlite(Dataset[Sample]):
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
         ``degradation``, ``flags`` (tuple of names), ``missing`` (pixels of the raw frame without
         data; `mask` says which of the frame) and the measures of the disk: ``center_x``,
-        ``center_y``, ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``. None where
-        it is not known.
+        ``center_y``, ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``.
+        None where it is not known.
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)

@@ -1,13 +1,14 @@
-"""Raw frames: whether a file is the frame that its name says, and good enough."""
+"""Raw frames: whether a file is the frame that its name promises, and good enough."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sdoml_core.channels import Channel
 from sdoml_core.ephemeris import hmi_observed, solar_radius
-from sdoml_core.errors import BadQualityError, BlankFrameError, FrameError, WrongFrameError
-from sdoml_core.frames.aia import AiaFrame, decode_aia, quality_reason
+from sdoml_core.errors import FrameError, WrongFrameError
+from sdoml_core.frames.aia import decode_aia
 from sdoml_core.frames.hmi import decode_hmi
+from sdoml_core.frames.judge import judge_aia
 
 FARTHEST_FROM_NAME = timedelta(seconds=90)
 """How far an AIA frame may lie from the minute of its name; the next frame is two minutes away."""
@@ -15,25 +16,29 @@ FARTHEST_FROM_NAME = timedelta(seconds=90)
 
 @dataclass(frozen=True, slots=True)
 class RawFacts:
-    """What a usable raw frame says of itself."""
+    """What a raw frame says about itself."""
 
     observed: datetime
     rsun_obs: float
     exposure: float | None = None
     quality: int | None = None
+    flags: tuple[str, ...] = ()
+    """Names from `sdoml_core.frames.flags.FLAGS`."""
+    data_crc32: int | None = None
+    """CRC-32 of the pixels as the file has them."""
     flaw: FrameError | None = None
-    """Why an intact frame is of no use all the same; asking again would not change it."""
+    """Why an intact frame is refused; fetching it again would not change that."""
 
 
 def inspect_frame(
     data: bytes, channel: Channel, minute: datetime, *, max_missing_fraction: float
 ) -> RawFacts:
-    """Decode a raw file and check that it is the frame that its name says.
+    """Decode a raw file and check that it is the frame that its name promises.
 
     Raises
     ------
     FrameError
-        Where the file is damaged or another one.
+        If the file is damaged or holds another frame.
     """
     if channel.instrument == "HMI":
         decode_hmi(data)
@@ -44,23 +49,13 @@ def inspect_frame(
         raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
     if abs(frame.observed - minute) > FARTHEST_FROM_NAME:
         raise WrongFrameError(f"was taken at {frame.observed:%Y-%m-%d %H:%M:%S}")
+    judgment = judge_aia(frame, max_missing_fraction=max_missing_fraction)
     return RawFacts(
         frame.observed,
         frame.rsun_obs,
         frame.exposure,
         frame.quality,
-        flaw=frame_flaw(frame, max_missing_fraction=max_missing_fraction),
+        flags=judgment.flags,
+        data_crc32=frame.data_crc32,
+        flaw=judgment.flaw,
     )
-
-
-def frame_flaw(frame: AiaFrame, *, max_missing_fraction: float) -> FrameError | None:
-    """Why an intact AIA frame must not go into the dataset; ``None`` for a good one."""
-    reason = quality_reason(frame.quality)
-    if reason is not None:
-        return BadQualityError(reason)
-    fraction = frame.missing / frame.image.size
-    if fraction > max_missing_fraction:
-        return BlankFrameError(
-            f"{fraction:.1%} of the pixels hold no data, more than {max_missing_fraction:.1%}"
-        )
-    return None

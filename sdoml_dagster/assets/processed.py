@@ -51,7 +51,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         description=DESCRIPTIONS[instrument],
         group_name="processed",
         kinds={"numpy", "numba", "parquet"},
-        code_version=code_version("1", **recipe),
+        code_version=code_version("2" if instrument == "AIA" else "1", **recipe),
         metadata={"dagster/column_schema": column_schema(FRAME_TABLE)},
         **daily(settings),
     )

@@ -50,7 +50,10 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         kinds={"fits" if instrument == "AIA" else "image", "parquet"},
         pool="jsoc",
         code_version=code_version(
-            "1", channels=",".join(channels), cadence=settings.cadence_minutes, **recipe
+            "2" if instrument == "AIA" else "1",
+            channels=",".join(channels),
+            cadence=settings.cadence_minutes,
+            **recipe,
         ),
         metadata={"dagster/column_schema": column_schema(RAW_LEDGER)},
         **daily(settings),

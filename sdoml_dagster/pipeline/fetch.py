@@ -20,6 +20,7 @@ from sdoml_core.errors import (
     OutageError,
 )
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow, Status
+from sdoml_core.frames.flags import flag_mask
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.slots import candidate_minutes
 from sdoml_dagster import asset_names
@@ -222,6 +223,8 @@ class _Collector:
                     rsun_obs=facts.rsun_obs,
                     candidates=len(minutes),
                     reason=f"stands in: {_listed(failures)}" if failures else None,
+                    flags=flag_mask(facts.flags),
+                    data_crc32=facts.data_crc32,
                 )
                 return row, received
         # An outage leaves the question open; otherwise the paired minute's own fate counts.

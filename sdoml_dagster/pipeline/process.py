@@ -17,16 +17,20 @@ from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import Channel, Instrument
 from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError, SettingError
+from sdoml_core.formats.holes import encode_holes
 from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.formats.sketch_file import encode_sketches
 from sdoml_core.frames.aia import decode_aia, process_aia
+from sdoml_core.frames.content import Content
 from sdoml_core.frames.degradation import DegradationTable
-from sdoml_core.frames.grid import GEOMETRIC_SCALE
+from sdoml_core.frames.flags import flag_mask
+from sdoml_core.frames.grid import DISK_RADIUS, GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.judge import Comparison, Look, compare_with_neighbors, judge_aia
+from sdoml_core.frames.pointing import MIDDLE, Pointing
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_dagster import asset_names
-from sdoml_dagster.archive.inspection import frame_flaw
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -80,25 +84,73 @@ def process_day(
     sketches: dict[str, Sketch] = {}
     for channel in settings.channels_of(instrument):
         mine = [row for row in ledger if row.channel == channel.name]
+        done: list[FrameRow] = []
         counted: list[Sketch] = []
+        looks: dict[int, Look] = {}
         room = sum(row.status == "ok" for row in mine) * settings.resolution**2 * 4
         with store.writer(layout.processed_frames(day, channel), size=room) as file:
             writer = FrameWriter(file, settings.resolution, frames=len(mine))
-            for facts, pixels, sketch in ordered_map(
+            for frame in ordered_map(
                 partial(worker.process, channel=channel),
                 mine,
                 threads=settings.threads,
                 name="process",
             ):
-                rows.append(facts if pixels is None else replace(facts, row=writer.append(pixels)))
-                counted += [] if sketch is None else [sketch]
-                progress.step(facts.status)
+                row = frame.row
+                if frame.pixels is not None and frame.sketch is not None:
+                    row = replace(row, row=writer.append(frame.pixels))
+                    counted.append(frame.sketch)
+                if frame.look is not None:
+                    looks[len(done)] = frame.look
+                done.append(row)
+                progress.step(row.status)
             writer.close()
+        comparisons = compare_with_neighbors(list(looks.values()))
+        for number, comparison in zip(looks, comparisons, strict=True):
+            done[number] = _with_comparison(done[number], comparison)
+        rows += done
         sketches[channel.name] = merge(counted)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
     # Last, since it is what says that the day is there.
     store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows))
     return ProcessedDay(tuple(rows), sketches)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ProcessedFrame:
+    """One frame: its row and, if it can be used, its pixels (float32, (n, n)) and more."""
+
+    row: FrameRow
+    pixels: NDArray[np.float32] | None = None
+    sketch: Sketch | None = None
+    look: Look | None = None
+
+
+def _with_measures(row: FrameRow, content: Content, pointing: Pointing, side: int) -> FrameRow:
+    """A row with what is known about its disk; distances are in pixels of the frame."""
+    unit = DISK_RADIUS * side
+    moved = not pointing.registered
+    return replace(
+        row,
+        center_x=None if content.center is None else content.center[0] * unit,
+        # Row 0 is south in a raw frame and north in a processed one.
+        center_y=None if content.center is None else -content.center[1] * unit,
+        radius=None if content.radius is None else content.radius * unit,
+        visible=content.visible,
+        sky=content.sky,
+        shift_x=MIDDLE - pointing.x if moved else None,
+        shift_y=pointing.y - MIDDLE if moved else None,
+        roll=pointing.roll if moved else None,
+    )
+
+
+def _with_comparison(row: FrameRow, comparison: Comparison) -> FrameRow:
+    return replace(
+        row,
+        flags=(row.flags or 0) | flag_mask(comparison.flags),
+        brightness=comparison.brightness,
+        similarity=comparison.similarity,
+    )
 
 
 class _Worker:
@@ -117,10 +169,8 @@ class _Worker:
         table = load_degradation(self._settings)
         return table, _describe(table, self._day)
 
-    def process(
-        self, raw: RawRow, channel: Channel
-    ) -> tuple[FrameRow, NDArray[np.float32] | None, Sketch | None]:
-        """A frame's row, its pixels (float32, (n, n)) and their sketch."""
+    def process(self, raw: RawRow, channel: Channel) -> _ProcessedFrame:
+        """Process one frame; a frame that cannot be used becomes a row with its reason."""
         facts = FrameRow(
             raw.slot,
             channel.name,
@@ -130,17 +180,19 @@ class _Worker:
             quality=raw.quality,
             rsun_obs=raw.rsun_obs,
             reason=raw.reason,
+            flags=raw.flags,
         )
         if raw.status != "ok":
-            return facts, None, None
+            return _ProcessedFrame(facts)
         data = self._read(raw)
+        look = None
         try:
             if channel.instrument == "AIA":
-                facts, pixels = self._aia(data, facts, channel)
+                facts, pixels, look = self._aia(data, facts, channel)
             else:
                 pixels = self._hmi(data, facts)
         except FrameError as error:
-            return replace(facts, status=error.status, reason=str(error)), None, None
+            return _ProcessedFrame(replace(facts, status=error.status, reason=str(error)))
         sketch = Sketch.of(pixels)
         facts = replace(
             facts,
@@ -148,7 +200,7 @@ class _Worker:
             maximum=sketch.maximum,
             crc32=crc32(pixels.data),
         )
-        return facts, pixels, sketch
+        return _ProcessedFrame(facts, pixels, sketch, look)
 
     def _read(self, raw: RawRow) -> bytes:
         path = f"{layout.raw_folder(self._day)}/{raw.file}"
@@ -166,21 +218,33 @@ class _Worker:
 
     def _aia(
         self, data: bytes, facts: FrameRow, channel: Channel
-    ) -> tuple[FrameRow, NDArray[np.float32]]:
+    ) -> tuple[FrameRow, NDArray[np.float32], Look]:
         frame = decode_aia(data)
-        flaw = frame_flaw(frame, max_missing_fraction=self._settings.max_missing_fraction)
-        if flaw is not None:
-            raise flaw
+        judgment = judge_aia(frame, max_missing_fraction=self._settings.max_missing_fraction)
+        if judgment.flaw is not None:
+            raise judgment.flaw
+        if judgment.content is None:
+            raise AssertionError("a frame without a flaw has been measured")
         table, described = self._degradation
         factor = table.factor(self._day, channel.wavelength)
-        pixels = process_aia(frame, resolution=self._settings.resolution, degradation=factor)
-        corrected = replace(
+        side = self._settings.resolution
+        missing = np.empty((side, side), np.bool_)
+        pixels = process_aia(frame, resolution=side, degradation=factor, holes=missing)
+        look = Look(
+            frame.observed,
+            judgment.content.level / (frame.exposure * factor),
+            judgment.content.thumbnail,
+        )
+        row = replace(
             facts,
             degradation=factor,
             degradation_table=described,
             missing=frame.missing,
+            flags=flag_mask(judgment.flags),
+            level=look.level,
+            holes=encode_holes(missing) if frame.missing else None,
         )
-        return corrected, pixels
+        return _with_measures(row, judgment.content, frame.pointing, side), pixels, look
 
     def _hmi(self, data: bytes, facts: FrameRow) -> NDArray[np.float32]:
         if facts.rsun_obs is None:

@@ -14,6 +14,7 @@ import yaml
 
 import sdoml_core.formats.index
 from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, STATUSES, TableFormat
+from sdoml_core.frames.flags import VOCABULARY
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
@@ -207,6 +208,14 @@ def test_the_format_lists_the_columns_of_the_index() -> None:
     schema = sdoml_core.formats.index.INDEX_SCHEMA
     assert [row[:2] for row in documented] == [
         [f"`{field.name}`", str(field.type)] for field in schema
+    ]
+
+
+def test_the_format_explains_every_flag() -> None:
+    documented = rows_of((ROOT / "docs/format.md").read_text(), "### Flags")
+    assert documented == [
+        [str(flag.bit), f"`{flag.name}`", ", ".join(f"`{m}`" for m in flag.measures), flag.meaning]
+        for flag in VOCABULARY
     ]
 
 

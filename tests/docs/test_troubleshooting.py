@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from sdoml_core.errors import SdomlError
-from sdoml_core.frames.aia import decode_aia, quality_reason
+from sdoml_core.frames.aia import decode_aia
 from sdoml_core.frames.hmi import decode_hmi
+from sdoml_core.frames.quality import quality_reason
 from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
 from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
 from sdoml_dagster.days import DayRange

@@ -1,5 +1,6 @@
 """A store without room, and one that cannot be written."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,12 @@ from sdoml_core.errors import StoreError
 from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy
 
-pytestmark = pytest.mark.needs("mounts")
-
 
 def mount(folder: Path, *options: str) -> None:
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
-    subprocess.run(command, check=True)
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("FULL AND READ-ONLY DISKS NOT TESTED: this needs root, to mount a tmpfs")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from sdoml_core.errors import (
     TruncatedFrameError,
     WrongFrameError,
 )
-from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia, quality_reason
+from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
+from sdoml_core.frames.quality import SHORTEST_EXPOSURE, quality_reason
 
 REAL = (Path(__file__).parents[3] / "sdoml_demo/data/AIA20180820_1248_0193.fits").read_bytes()
 BARE = REAL.replace(b"CHECKSUM=", b"CHECKXXX=").replace(b"DATASUM =", b"DATAXXX =")
@@ -85,7 +86,7 @@ def test_a_card_that_must_be_whole_is_refused_with_a_fraction(key: str) -> None:
 
 def test_a_frame_without_any_time_names_both_cards() -> None:
     data = with_card("DATE-OBS", "'yesterday'").replace(b"T_OBS   =", b"T_XXX   =")
-    with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS missing"):
+    with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS is missing"):
         decode_aia(data)
 
 
@@ -170,10 +171,22 @@ def test_exposure_and_degradation_divide(real_frame: AiaFrame) -> None:
     np.testing.assert_array_equal(longer * 4, plain)
 
 
-@pytest.mark.parametrize("exposure", [0.0, -1.0, 0.005])
-def test_exposures_below_a_hundredth_count_as_that(exposure: float) -> None:
+@pytest.mark.parametrize("exposure", [0.0, -1.0])
+def test_an_exposure_that_is_not_above_0_is_refused(exposure: float) -> None:
     image = np.ones((1024, 1024))
-    result = process_aia(frame_of(image, exposure=exposure), resolution=64, degradation=1.0)
+    with pytest.raises(CorruptFrameError, match=r"EXPTIME is .* not above 0"):
+        process_aia(frame_of(image, exposure=exposure), resolution=64, degradation=1.0)
+
+
+@pytest.mark.parametrize("exposure", [0.0, -1.0, 0.005])
+def test_parity_takes_exposures_below_a_hundredth_as_that(exposure: float) -> None:
+    image = np.ones((1024, 1024))
+    result = process_aia(
+        frame_of(image, exposure=exposure),
+        resolution=64,
+        degradation=1.0,
+        shortest_exposure=SHORTEST_EXPOSURE,
+    )
     np.testing.assert_allclose(result, 256 / 0.01, rtol=1e-6)
 
 

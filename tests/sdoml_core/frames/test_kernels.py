@@ -18,6 +18,7 @@ from pathlib import Path
 from numba.core import event
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.judge import judge_aia
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch
 
@@ -26,7 +27,9 @@ aia, hmi = (Path(name).read_bytes() for name in sys.argv[1:])
 with event.install_recorder("numba:compile") as recorder:
     frame = decode_aia(aia)
     Sketch.of(process_aia(frame, resolution=512, degradation=1.0))
-    frame.image[100, 100] = float("nan")
+    judge_aia(frame, max_missing_fraction=0.05)
+    frame.image[96:104, 96:104] = float("nan")
+    judge_aia(frame, max_missing_fraction=0.05)
     process_aia(replace(frame, missing=1), resolution=512, degradation=1.0)
     process_hmi(decode_hmi(hmi), resolution=512, rsun_obs=960.0, scale=0.85)
 print(len(recorder.buffer))

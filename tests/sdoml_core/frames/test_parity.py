@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.quality import SHORTEST_EXPOSURE
 from tests.support.original import original_aia, original_hmi, worst_relative_difference
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +50,12 @@ def synthetic_frame(seed: int, rsun_obs: float, exposure: float) -> AiaFrame:
 
 
 def assert_parity(frame: AiaFrame, resolution: int, degradation: float) -> None:
-    result = process_aia(frame, resolution=resolution, degradation=degradation)
+    result = process_aia(
+        frame,
+        resolution=resolution,
+        degradation=degradation,
+        shortest_exposure=SHORTEST_EXPOSURE,
+    )
     reference = original_aia(
         frame.image,
         exposure=frame.exposure,

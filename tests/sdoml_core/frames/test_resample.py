@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdoml_core.frames.resample import mean_grey_blocks, sum_blocks
+from sdoml_core.frames.resample import Warp, mean_grey_blocks, sum_blocks
 
 Image = NDArray[np.float32]
 
@@ -23,13 +23,15 @@ def image_of(seed: int = 0) -> Image:
 
 def sums(image: Image, resolution: int = 512, scale: float = 1.0291) -> Image:
     complete = not bool(np.isnan(image).any())
-    return sum_blocks(image, resolution=resolution, scale=scale, divisor=1.3, complete=complete)
+    return sum_blocks(
+        image, resolution=resolution, warp=Warp(scale), divisor=1.3, complete=complete
+    )
 
 
 def test_without_nan_both_kernels_agree() -> None:
     image = image_of()
     for resolution in (1024, 512, 64):
-        keywords = {"resolution": resolution, "scale": 1.0291, "divisor": 1.3}
+        keywords = {"resolution": resolution, "warp": Warp(1.0291), "divisor": 1.3}
         np.testing.assert_allclose(
             sum_blocks(image, complete=False, **keywords),
             sum_blocks(image, complete=True, **keywords),
@@ -88,7 +90,11 @@ def test_flux_of_a_smooth_image_is_kept(resolution: int, scale: float) -> None:
     y, x = np.mgrid[:1024, :1024]
     image = np.exp(-((x - 480.3) ** 2 + (y - 570.9) ** 2) / (2 * 60**2)).astype(np.float32) + 1e-30
     total = sum_blocks(
-        image.astype(np.float32), resolution=resolution, scale=scale, divisor=1.0, complete=True
+        image.astype(np.float32),
+        resolution=resolution,
+        warp=Warp(scale),
+        divisor=1.0,
+        complete=True,
     ).sum(dtype=np.float64)
     assert total == pytest.approx(image.sum(dtype=np.float64) * scale**2, rel=1e-4)
 

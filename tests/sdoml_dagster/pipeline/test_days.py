@@ -196,7 +196,10 @@ def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
     with fits.open(io.BytesIO(store.read(path)), output_verify="silentfix") as hdus:
         header = {
             key: hdus[1].header[key]
-            for key in ("DATE-OBS", "WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS", "CDELT1")
+            for key in (
+                *("DATE-OBS", "WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS"),
+                *("CRPIX1", "CRPIX2", "CDELT1", "CDELT2"),
+            )
         }
         image = np.array(hdus[1].data, np.float32)
     image[:4, :4] = np.nan

@@ -1,0 +1,147 @@
+"""What a raw AIA frame shows, measured from its pixels before any processing.
+
+The measures take 0.6 ms per frame: they come from means of 8×8 pixels (4×4 for the sharp limb of
+1600 Å and 1700 Å), which average the noise away. All distances are in solar radii, so that the
+limits hold at any resolution.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.frames.grid import SIZE
+from sdoml_core.frames.limb import measure_disk, reduce_blocks
+from sdoml_core.frames.pointing import Pointing
+
+SHARP = frozenset({1600, 1700})
+"""Wavelengths (Å) with a sharp limb; in the others the corona ends above it."""
+
+THUMBNAIL = 32
+"""Pixels along each side of the picture that frames are compared by."""
+
+_CELLS = 128
+_DARK = 0.03
+"""A cell is dark below this fraction of the way from background to bright disk. The darkest cells
+of coronal holes are at 0.04 to 0.2 (real frames of 2014 and 2018), a shadow is at 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """Measures of a raw frame."""
+
+    center: tuple[float, float] | None
+    """From where the header has the center to where the limb has it: columns and rows of the raw
+    frame, in solar radii. None if there is no limb."""
+
+    radius: float | None
+    """Of the limb, in solar radii."""
+
+    scatter: float
+    """Of the limb about its circle, in solar radii; infinite without a limb."""
+
+    level: float
+    """Median of the disk, in the unit of the image."""
+
+    visible: float
+    """Fraction of the disk that is not dark, of the part with data."""
+
+    sky: float
+    """Median of the sky from 1.15 solar radii on, as a fraction of the bright quarter of the disk
+    (its 75th percentile)."""
+
+    thumbnail: NDArray[np.float32]
+    """(32, 32) means of the raw image; NaN where there is no data."""
+
+    @property
+    def offset(self) -> float:
+        """Distance from the center of the header to that of the limb; infinite without one."""
+        return float("inf") if self.center is None else float(np.hypot(*self.center))
+
+
+def measure_content(
+    image: NDArray[np.float32], *, pointing: Pointing, rsun_obs: float, wavelength: int
+) -> Content:
+    """Measure the disk of a raw frame where its header puts it.
+
+    Parameters
+    ----------
+    image
+        float32 (1024, 1024), NaN where there is no data.
+    pointing
+        Where the header has the Sun.
+    rsun_obs
+        Angular radius of the Sun in arcseconds.
+    wavelength
+        In ångström; decides how sharp the limb is.
+    """
+    radius = rsun_obs / pointing.pixel
+    fine = reduce_blocks(image, 4)
+    cells = reduce_blocks(fine, 2)
+    step = 4 if wavelength in SHARP else 8
+    found = measure_disk(
+        fine if step == 4 else cells,
+        center=((pointing.x + 0.5) / step - 0.5, (pointing.y + 0.5) / step - 0.5),
+        radius=radius / step,
+    )
+    on, off = _regions(round(pointing.x, 1), round(pointing.y, 1), round(radius, 1))
+    disk, sky = cells[on], cells[off]
+    disk, sky = disk[~np.isnan(disk)], sky[~np.isnan(sky)]
+    if not disk.size or not sky.size:
+        disk, sky = np.zeros(1), np.zeros(1)
+    ranks = [disk.size // 2, disk.size * 3 // 4]
+    level, bright = (float(value) for value in np.partition(disk, ranks)[ranks])
+    ranks = [sky.size // 20, sky.size // 2]
+    darkest, background = (float(value) for value in np.partition(sky, ranks)[ranks])
+    unit = radius / step
+    return Content(
+        center=None if found is None else (found.x / unit, found.y / unit),
+        radius=None if found is None else found.radius / unit,
+        scatter=float("inf") if found is None else found.scatter / unit,
+        level=level,
+        visible=float((disk - darkest > _DARK * (bright - darkest)).mean()),
+        sky=background / bright if bright > 0 else float("inf"),
+        thumbnail=reduce_blocks(cells, _CELLS // THUMBNAIL).astype(np.float32),
+    )
+
+
+@lru_cache(maxsize=64)
+def _regions(x: float, y: float, radius: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Cells inside 0.95 solar radii, and cells outside 1.15."""
+    step = SIZE // _CELLS
+    row, column = np.mgrid[:_CELLS, :_CELLS] * step + (step - 1) / 2
+    distance = np.hypot(column - x, row - y) / radius
+    on, off = distance < 0.95, distance > 1.15
+    for region in (on, off):
+        region.flags.writeable = False  # shared by threads
+    return on, off
+
+
+@lru_cache(maxsize=1)
+def _disk_of_thumbnails() -> NDArray[np.bool_]:
+    """Pixels of a thumbnail that the Sun fills on every date."""
+    row, column = np.mgrid[:THUMBNAIL, :THUMBNAIL] - (THUMBNAIL - 1) / 2
+    return np.asarray(np.hypot(row, column) < 0.35 * THUMBNAIL)
+
+
+def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """How alike the disks of two thumbnails are: the correlation of the logarithms, −1 to 1.
+
+    Logarithms, so that a flare does not outweigh the rest of the Sun. 0 if it is undefined.
+    """
+    disk = _disk_of_thumbnails()
+    a, b = one[disk], other[disk]
+    known = np.isfinite(a) & np.isfinite(b)
+    if known.sum() < disk.sum() / 4:
+        return 0.0
+    first, second = _logarithm(a[known]), _logarithm(b[known])
+    spread = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / spread if spread > 0 else 0.0
+
+
+def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Deviations of the logarithms from their mean; 1 % of the median is the least value."""
+    floor = max(0.01 * float(np.median(values)), 1e-6)
+    logs = np.log(np.maximum(values, floor).astype(np.float64))
+    return np.asarray(logs - logs.mean())

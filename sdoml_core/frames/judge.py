@@ -1,0 +1,259 @@
+"""Whether an AIA frame goes into the dataset: refused, flagged or good.
+
+Fetching and processing apply this one judgment to the raw frame, so that whatever processing
+would refuse has a stand-in already. What only the neighbors of a frame can tell is flagged in
+processing, see `compare_with_neighbors`.
+
+A frame is refused only for what no good frame can look like. `docs/calibration.md` derives each
+limit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.ephemeris import solar_radius
+from sdoml_core.errors import BadQualityError, BlankFrameError, CorruptFrameError, FrameError
+from sdoml_core.frames.aia import AiaFrame
+from sdoml_core.frames.content import SHARP, Content, correlate, measure_content
+from sdoml_core.frames.pointing import pointing_reason, radius_reason
+from sdoml_core.frames.quality import QUICKLOOK, exposure_reason, is_short, quality_reason
+
+LEAST_VISIBLE: Final = 0.25
+"""Fraction of the disk; a frame that shows less is blank. A deep eclipse leaves nothing to use."""
+
+WHOLE_DISK: Final = 0.98
+"""Fraction of the disk; a frame that shows less is flagged. All real frames show 1.000."""
+
+LIMB_VISIBLE: Final = 0.9
+"""Fraction of the disk from which the limb is judged: the edge of a shadow is no limb."""
+
+BRIGHTEST_SKY: Final = {"whole": 0.6, "part": 0.3}
+"""Sky over bright disk, beyond which there is no Sun in a frame that shows the whole disk, or a
+part of it. Real frames have 0.03 to 0.08, a frame without a Sun 0.6 to 1; particle storms lift the
+sky, a shadow does not."""
+
+FLAG_SKY: Final = 0.15
+"""Sky over bright disk: twice that of the real frames."""
+
+MAX_SCATTER: Final = 0.03
+"""Solar radii about the circle through the limb: four times that of the most active real limb."""
+
+MAX_OFFSET: Final = 0.03
+"""Solar radii, 12 of 1024 pixels; a disk farther from where the header has it is refused."""
+
+FLAG_OFFSET: Final = 0.008
+"""Solar radii, 2.4 of 1024 pixels: four times the largest of the real frames."""
+
+RADIUS_LIMITS: Final = {"sharp": (0.97, 1.03), "corona": (0.95, 1.12)}
+"""Solar radii of the limb, beyond which a frame is refused."""
+
+FLAG_RADIUS: Final = {"sharp": (0.99, 1.01), "corona": (1.0, 1.07)}
+"""Solar radii of the limb, beyond which a frame is flagged. Real frames have 1.001 to 1.003 in
+1700 Å and 1.025 to 1.038 in the corona."""
+
+BRIGHTEST_DISK: Final = {
+    94: 14.0,
+    131: 70.0,
+    171: 2_500.0,
+    193: 3_000.0,
+    211: 800.0,
+    304: 3_000.0,
+    335: 25.0,
+    1600: 10_000.0,
+    1700: 16_384.0,
+}
+"""DN/s per pixel of 0.6″, by wavelength, that the median of the disk cannot exceed: 20 times that
+of the real frames of solar maximum (94 to 335 Å), and what the 14 bits of the camera hold in the
+usual exposure (304, 1600 and 1700 Å, of which there is no such frame)."""
+
+BRIGHTNESS_RATIO: Final = 1.5
+"""Level over that of the neighbors, or the inverse. The median of the disk hardly feels a flare."""
+
+LEAST_SIMILAR: Final = 0.9
+"""Correlation with the neighbors. Real channels of one minute correlate by 0.74 to 0.96 with each
+other, a frame with itself turned by 180° by −0.33 to 0.23 (1700 Å: 0.88)."""
+
+NEIGHBORHOOD: Final = timedelta(hours=1)
+"""How far a neighbor may be. In an hour the Sun turns by 0.6°."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgment:
+    """What was found of one frame."""
+
+    flaw: FrameError | None
+    """Why it must not go into the dataset; None for a frame that does."""
+
+    flags: tuple[str, ...] = ()
+    """Names from `sdoml_core.frames.flags.FLAGS`."""
+
+    content: Content | None = None
+    """None where the header alone refuses the frame."""
+
+
+def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
+    """Judge a decoded frame by its header and by its pixels.
+
+    Parameters
+    ----------
+    frame
+        As `sdoml_core.frames.aia.decode_aia` gives it.
+    max_missing_fraction
+        Largest fraction of pixels without data.
+    """
+    flaw = _header_flaw(frame, max_missing_fraction)
+    if flaw is not None:
+        return Judgment(flaw)
+    content = measure_content(
+        frame.image,
+        pointing=frame.pointing,
+        rsun_obs=frame.rsun_obs,
+        wavelength=frame.wavelength,
+    )
+    flaw = _content_flaw(frame, content)
+    return Judgment(flaw, () if flaw else _flags(frame, content), content)
+
+
+def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | None:
+    reason = quality_reason(frame.quality) or frame.not_science
+    if reason is not None:
+        return BadQualityError(reason)
+    reason = exposure_reason(frame.exposure) or radius_reason(
+        frame.rsun_obs, solar_radius(frame.observed)
+    )
+    if reason is not None:
+        return CorruptFrameError(reason)
+    reason = pointing_reason(frame.pointing)
+    if reason is not None:
+        return BadQualityError(f"not in science pointing: {reason}")
+    fraction = frame.missing / frame.image.size
+    if fraction > max_missing_fraction:
+        return BlankFrameError(
+            f"{fraction:.1%} of the pixels hold no data, more than {max_missing_fraction:.1%}"
+        )
+    lost = 1 - frame.percent / 100
+    if not lost <= max_missing_fraction:
+        return BlankFrameError(
+            f"PERCENTD is {frame.percent:g}: {lost:.1%} of the camera's pixels are lost, more than "
+            f"{max_missing_fraction:.1%}"
+        )
+    return None
+
+
+def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
+    if not bool((frame.image > 0).any()):
+        return BlankFrameError("no pixel is above 0")
+    whole = content.visible >= LIMB_VISIBLE
+    if not content.sky <= BRIGHTEST_SKY["whole" if whole else "part"]:
+        return BlankFrameError("no solar disk: the sky is about as bright")
+    if content.visible < LEAST_VISIBLE:
+        return BlankFrameError(
+            f"{content.visible:.0%} of the disk is visible, less than {LEAST_VISIBLE:.0%}"
+        )
+    brightest = BRIGHTEST_DISK.get(frame.wavelength, math.inf)
+    level = content.level / frame.exposure
+    if level > brightest:
+        return CorruptFrameError(
+            f"the disk has {level:.4g} DN/s per pixel, more than {frame.wavelength} Å can "
+            f"({brightest:g}): EXPTIME of {frame.exposure:g} s is wrong"
+        )
+    return _limb_flaw(frame, content) if whole else None
+
+
+def _limb_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
+    if content.center is None or content.radius is None or content.scatter > MAX_SCATTER:
+        return BlankFrameError("no solar disk: no circle fits the limb")
+    if content.offset > MAX_OFFSET:
+        return CorruptFrameError(
+            f"the disk is {content.offset:.3f} solar radii from where the header has it, more "
+            f"than {MAX_OFFSET:g}"
+        )
+    low, high = RADIUS_LIMITS[_kind(frame)]
+    if not low <= content.radius <= high:
+        return CorruptFrameError(
+            f"the limb is at {content.radius:.3f} solar radii, not between {low:g} and {high:g}"
+        )
+    return None
+
+
+def _kind(frame: AiaFrame) -> str:
+    return "sharp" if frame.wavelength in SHARP else "corona"
+
+
+def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
+    low, high = FLAG_RADIUS[_kind(frame)]
+    limb = content.visible >= LIMB_VISIBLE
+    found = {
+        "provisional": bool(frame.quality & QUICKLOOK),
+        "pointing_corrected": not frame.pointing.registered,
+        "off_center": limb and content.offset > FLAG_OFFSET,
+        "odd_radius": limb and content.radius is not None and not low <= content.radius <= high,
+        "partial_disk": content.visible < WHOLE_DISK,
+        "short_exposure": is_short(frame.exposure, frame.wavelength),
+        "missing_pixels": frame.missing > 0,
+        "bright_sky": content.sky > FLAG_SKY,
+    }
+    return tuple(name for name, holds in found.items() if holds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a frame is compared with its neighbors by."""
+
+    observed: datetime
+    level: float
+    """Median of the disk in the unit of the processed frame."""
+
+    thumbnail: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a frame compares with its neighbors; None without neighbors."""
+
+    brightness: float | None
+    """Level over the median of theirs."""
+
+    similarity: float | None
+    """Correlation with the neighbor that is most alike."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names from `sdoml_core.frames.flags.FLAGS`."""
+        found = []
+        if self.brightness is not None:
+            found += ["bright"] if self.brightness > BRIGHTNESS_RATIO else []
+            found += ["dim"] if self.brightness < 1 / BRIGHTNESS_RATIO else []
+        if self.similarity is not None and self.similarity < LEAST_SIMILAR:
+            found.append("unlike_neighbors")
+        return tuple(found)
+
+
+def compare_with_neighbors(looks: Sequence[Look]) -> list[Comparison]:
+    """Compare the good frames of a channel and day with the two before and the two after each.
+
+    Neighbors of another day are not used: a day must come out the same whichever days exist.
+
+    Parameters
+    ----------
+    looks
+        In order of time.
+    """
+    return [_compare(looks, number) for number in range(len(looks))]
+
+
+def _compare(looks: Sequence[Look], number: int) -> Comparison:
+    look = looks[number]
+    around = (*range(max(number - 2, 0), number), *range(number + 1, min(number + 3, len(looks))))
+    near = [n for n in around if abs(looks[n].observed - look.observed) <= NEIGHBORHOOD]
+    if not near:
+        return Comparison(None, None)
+    usual = float(np.median([looks[n].level for n in near]))
+    alike = [correlate(look.thumbnail, looks[n].thumbnail) for n in near]
+    return Comparison(look.level / usual if usual > 0 else None, max(alike))

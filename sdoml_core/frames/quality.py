@@ -1,0 +1,116 @@
+"""What the header of an AIA frame says about its quality: QUALITY, camera and spacecraft state."""
+
+import math
+from typing import Final
+
+from sdoml_core.fits.header import Header
+
+QUICKLOOK: Final = 1 << 30
+"""Bit of QUALITY that says how early the file was made, nothing about how good it is."""
+
+SHORTEST_EXPOSURE: Final = 0.01
+"""Seconds. No exposure of the science program is shorter; SDOML-lite clamps EXPTIME to it."""
+
+LONGEST_EXPOSURE: Final = 12.0
+"""Seconds. A telescope takes two exposures in each cadence of 12 s, so none can be longer."""
+
+USUAL_EXPOSURE: Final = {
+    94: 2.9,
+    131: 2.9,
+    171: 2.0,
+    193: 2.0,
+    211: 2.9,
+    304: 2.9,
+    335: 2.9,
+    1600: 2.9,
+    1700: 1.0,
+}
+"""Seconds, by wavelength in ångström; the camera takes shorter ones during flares."""
+
+_QUALITY_BITS = {
+    0: "no flat field",
+    1: "no orbit data",
+    2: "no ancillary science data",
+    3: "no master pointing",
+    4: "no limb fit",
+    8: "pixels missing",
+    9: "more than 1 % of pixels missing",
+    10: "more than 5 % of pixels missing",
+    11: "more than 25 % of pixels missing",
+    12: "not in science pointing",
+    13: "eclipse",
+    14: "no sun presence",
+    15: "safe mode",
+    16: "dark image",
+    17: "image stabilization loop open",
+    18: "calibration image",
+    20: "focus out of range",
+    21: "register flag",
+    30: "near-real-time",
+    31: "image not available",
+}
+
+_STATES = {
+    "ACS_MODE": ("SCIENCE", 12),
+    "ACS_ECLP": ("NO", 13),
+    "ACS_SUNP": ("YES", 14),
+    "ACS_SAFE": ("NO", 15),
+    "IMG_TYPE": ("LIGHT", 16),
+    "AISTATE": ("CLOSED", 17),
+}
+"""Cards that bits of QUALITY are made from (SDO user guide, section 7.7.6): their value in a
+science image, and the bit."""
+
+
+def quality_reason(quality: int) -> str | None:
+    """Why a QUALITY says that a frame is no science image, in words.
+
+    Parameters
+    ----------
+    quality
+        The 32-bit word of the header, signed or not. The bits are those of the SDO user guide,
+        section 7.7.6.
+
+    Returns
+    -------
+    Such as ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. Bit 30 alone is
+    good: it only says that the file was made in near-real time.
+    """
+    word = quality & 0xFFFFFFFF
+    if not word & ~QUICKLOOK:
+        return None
+    bits = [bit for bit in range(32) if word >> bit & 1]
+    reasons = ", ".join(
+        f"{_QUALITY_BITS[bit]} (bit {bit})" if bit in _QUALITY_BITS else f"bit {bit}"
+        for bit in bits
+    )
+    return f"QUALITY 0x{word:08X}: {reasons}"
+
+
+def state_reason(header: Header) -> str | None:
+    """Why the state of spacecraft or camera says that a frame is no science image.
+
+    Bits 12 to 17 of QUALITY are made from six cards. A frame whose card says what its QUALITY
+    does not contradicts itself; the card is believed, since the bit would refuse the frame too.
+
+    Returns
+    -------
+    Such as ``"ACS_ECLP is YES: eclipse"``; None if all cards that are present are good.
+    """
+    for key, (good, bit) in _STATES.items():
+        value = header.text(key)
+        if value is not None and value.upper() != good:
+            return f"{key} is {value}: {_QUALITY_BITS[bit]}"
+    return None
+
+
+def exposure_reason(exposure: float) -> str | None:
+    """Why an EXPTIME in seconds cannot be right; None if it can."""
+    if math.isfinite(exposure) and SHORTEST_EXPOSURE <= exposure <= LONGEST_EXPOSURE:
+        return None
+    return f"EXPTIME is {exposure:g} s, not between {SHORTEST_EXPOSURE:g} and {LONGEST_EXPOSURE:g}"
+
+
+def is_short(exposure: float, wavelength: int) -> bool:
+    """Whether an exposure is shorter than half the usual one of the channel."""
+    return exposure < USUAL_EXPOSURE.get(wavelength, 0.0) / 2
