@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
 from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy, Deployment
+from tests.support.requirements import REQUIREMENTS, obstacle
 from tests.support.runs import SMALL
 
 
@@ -106,16 +107,41 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
     return _ByFile(config, log)
 
 
-_skipped: list[str] = []
+_MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note what was skipped for want of something; what root makes impossible may be."""
-    if report.skipped and "root may write everywhere" not in str(report.longrepr):
-        _skipped.append(report.nodeid)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose needs are not met; where skips are not allowed, it fails."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if missing := obstacle(name):
+                reason = f"needs {name}: {missing}"
+                pytest.fail(reason, pytrace=False) if _MAY_NOT_SKIP else pytest.skip(reason)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where everything is meant to be installed and a test was skipped all the same."""
-    if _skipped and os.environ.get("TESTS_MAY_NOT_SKIP"):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn every other skip into a failure too, where skips are not allowed."""
+    report = yield
+    if _MAY_NOT_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List what was not tested, why, and how to get what is missing."""
+    skipped: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        skipped[reason] = skipped.get(reason, 0) + 1
+    if not skipped:
+        return
+    terminalreporter.section("not tested")
+    for reason, count in sorted(skipped.items()):
+        name = reason.removeprefix("needs ").partition(": ")[0]
+        remedy = f"; to get it: {REQUIREMENTS[name].remedy}" if name in REQUIREMENTS else ""
+        terminalreporter.write_line(f"{count:4} tests  {reason}{remedy}")

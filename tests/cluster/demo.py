@@ -4,15 +4,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.cluster.deployment import missing_programs
-from tests.cluster.lan import Lan, unavailable
+from tests.cluster.lan import Lan
 from tests.cluster.scenario import CONNECTIONS, POOL, play
+from tests.support.requirements import REQUIREMENTS, obstacle
 
 
 def main() -> int:
-    obstacles = [text for text in (unavailable(), *missing_programs()) if text]
-    if obstacles:
-        print("the demo needs:", "; ".join(obstacles), file=sys.stderr)
+    missing = obstacle("network namespaces")
+    if missing:
+        print(f"{missing}: {REQUIREMENTS['network namespaces'].remedy}", file=sys.stderr)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="sdoml-cluster-"))
     folder.chmod(0o755)

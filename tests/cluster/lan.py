@@ -6,7 +6,6 @@ killed and namespaces deleted, and processes die with the program that started t
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -16,23 +15,6 @@ from types import TracebackType
 from typing import Self
 
 PREFIX = "sdoml-lan"
-
-
-def unavailable() -> str | None:
-    """Why namespaces cannot be made here; ``None`` where they can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    for tool in ("ip", "setpriv", "unshare"):
-        if shutil.which(tool) is None:
-            return f"the program {tool} is not installed (iproute2, util-linux)"
-    probe = f"{PREFIX}-probe-{os.getpid()}"
-    made = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        return f"no network namespaces here: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", probe], check=True)
-    return None
 
 
 class Host:
@@ -141,7 +123,7 @@ class Host:
     def _wrapped(self, command: Sequence[str], user: str | None) -> list[str]:
         identity = ["setpriv", "--pdeathsig", "KILL"]
         if user is not None:
-            identity += ["--reuid", user, "--regid", user, "--clear-groups"]
+            identity += ["--reuid", user, "--regid", "65534", "--clear-groups"]
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
         return ["ip", "netns", "exec", self._namespace, *named, *identity, *command]
 

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.deployment import missing_programs
-from tests.cluster.lan import Lan, unavailable
+from tests.cluster.lan import Lan
 from tests.cluster.scenario import CONNECTIONS, DAYS, POOL, Evidence, play
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1000)]
+pytestmark = [pytest.mark.needs("network namespaces"), pytest.mark.timeout(1000)]
 
 
 @pytest.fixture(scope="module")
 def lan() -> Iterator[Lan]:
-    obstacle = unavailable() or ", ".join(missing_programs())
-    if obstacle:
-        pytest.skip(f"THE CLUSTER IS NOT TESTED, FOR WANT OF: {obstacle}")
     with tempfile.TemporaryDirectory(prefix="sdoml-cluster-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL is another user

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,12 @@ from tests.cluster.deployment import (
     Deployment,
     differences,
     files_of,
-    missing_programs,
     until,
 )
-from tests.cluster.lan import Host, Lan, unavailable
+from tests.cluster.lan import Host, Lan
 from tests.cluster.scenario import FINISHED, INGEST
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(800)]
+pytestmark = [pytest.mark.needs("network namespaces"), pytest.mark.timeout(800)]
 
 POSTGRES_DAY, REDIS_DAY, QUEUED_DAY, S3_DAY = DAYS = [f"2024-03-0{day}" for day in range(1, 5)]
 SETTINGS = {
@@ -77,11 +75,6 @@ class Evidence:
 
 @pytest.fixture(scope="module")
 def lan() -> Iterator[Lan]:
-    obstacle = unavailable()
-    if obstacle:
-        warnings.warn(f"FAULTS ARE NOT TESTED: {obstacle}", pytest.PytestWarning, stacklevel=1)
-        pytest.skip(obstacle)
-    assert missing_programs() == []
     with tempfile.TemporaryDirectory(prefix="sdoml-faults-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL is another user

@@ -42,7 +42,7 @@ BRIGHTNESS = """image => {
 }"""
 """Fractions of bright and dark pixels that the browser has drawn."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
+pytestmark = pytest.mark.needs("chromium")
 
 
 @pytest.fixture(scope="module")

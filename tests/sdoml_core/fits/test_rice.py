@@ -171,7 +171,7 @@ print(sorted(seen))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="guards memory with Linux's mprotect")
+@pytest.mark.needs("linux")  # mprotect
 def test_no_stream_makes_it_read_beyond_the_buffer() -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", GUARDED, *options]

@@ -270,7 +270,6 @@ def test_it_tells_what_is_in_it(release):
 
 
 def test_a_sample_can_be_looked_at(release, tmp_path):
-    pytest.importorskip("matplotlib")
     figure = SDOMLlite(release).plot_sample("2022-11-01T00:30:00", tmp_path / "sample.png")
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == list(ORIGINAL)
@@ -278,7 +277,6 @@ def test_a_sample_can_be_looked_at(release, tmp_path):
 
 
 def test_a_look_at_a_sample_leaves_no_file_unless_asked_to(release, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     figure = SDOMLlite(release, ["AIA_0193"]).plot_sample(5)
     (axis,) = figure.axes

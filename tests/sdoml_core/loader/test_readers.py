@@ -42,7 +42,8 @@ def test_tarfile_and_numpy_are_enough(folder):
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
 def test_webdataset_makes_one_sample_of_the_channels_of_a_slot(folder):
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset
+
     urls = [str(path) for path in folder.glob("*.tar")]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
     assert len(samples) == 8
@@ -56,7 +57,8 @@ def test_webdataset_makes_one_sample_of_the_channels_of_a_slot(folder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_hugging_face_datasets_reads_local_shards(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     # Its webdataset builder takes the columns from the first samples: all need the same members.
     write_day(tmp_path, FIRST, hours=2, channels=["AIA_0193", "HMI_M"])
     rows = datasets.load_dataset(
@@ -74,7 +76,8 @@ def test_hugging_face_datasets_reads_local_shards(tmp_path):
 
 
 def test_shards_of_webdataset_are_read_by_this_loader(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset
+
     with webdataset.TarWriter(str(tmp_path / "sdoml-lite-0.tar")) as sink:
         for slot in (at("2022-11-01T00:15"), at("2022-11-01T00:30")):
             frames = {f"{n.lower()}.npy": frame(slot, n) for n in DEFAULT_CHANNELS}

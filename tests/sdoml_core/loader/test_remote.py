@@ -21,8 +21,6 @@ from sdoml_core.loader.storage.local import LocalFiles
 from tests.support import synthetic_shards
 from tests.support.synthetic_shards import FIRST, SIDE, at, frame, write_day, write_release
 
-pytest.importorskip("aiohttp")
-
 
 class Server(ThreadingHTTPServer):
     """Files of a folder with byte ranges, and faults on request."""
@@ -224,8 +222,9 @@ def test_a_remote_folder_without_shards_is_told_so(memory):
 @pytest.fixture(scope="module")
 def bucket(release):
     """A bucket of a local S3 server that holds the release."""
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
+    import moto.server as moto
+    import s3fs
+
     server = moto.ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

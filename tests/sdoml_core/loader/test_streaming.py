@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+from torchdata import stateful_dataloader as torchdata
 
 from sdoml_core.errors import DamagedFileError, DatasetError
 from sdoml_core.loader import (
@@ -23,7 +24,6 @@ from tests.support.synthetic_shards import at, frame
 
 # More workers than cores are meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-torchdata = pytest.importorskip("torchdata.stateful_dataloader")
 # torchdata 0.11 calls a function that torch 2.13 deprecates.
 stateful = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 

@@ -258,7 +258,8 @@ def hf_dataset(*args: Any, **options: Any) -> Iterator[Any]:
     """Samples by Hugging Face datasets, without its network and its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        datasets = pytest.importorskip("datasets")
+        import datasets
+
         yield from datasets.load_dataset(*args, split="train", streaming=True, **options)
 
 

@@ -32,8 +32,6 @@ AWS = {
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
     """A server that speaks S3, in a process of its own."""
-    moto = pytest.importorskip("moto.server", reason="moto plays S3 here")
-    del moto
     program = (
         "from moto.server import ThreadedMotoServer;"
         "s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"
@@ -395,7 +393,7 @@ class TestS3:
     def test_wrong_credentials_are_one_clear_line(
         self, code: str, said: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        s3fs = pytest.importorskip("s3fs")
+        import s3fs
 
         def refuse(handler: Handler) -> None:
             length = int(handler.headers.get("Content-Length") or 0)
@@ -426,7 +424,8 @@ class TestS3:
     def test_no_credentials_at_all_are_one_clear_line(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        s3fs = pytest.importorskip("s3fs")
+        import s3fs
+
         for name in AWS:
             monkeypatch.delenv(name, raising=False)
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -141,9 +141,10 @@ def test_long_tables_are_filtered(tmp_path) -> None:
 
 
 def test_pandas_series_with_time_zones_are_read() -> None:
-    pandas = pytest.importorskip("pandas")
-    index = pandas.date_range("2024-03-01", periods=2, freq="10min", tz="Europe/Paris")
-    series = TimeSeries.from_pandas(pandas.Series([1.0, 2.0], index))
+    import pandas as pd
+
+    index = pd.date_range("2024-03-01", periods=2, freq="10min", tz="Europe/Paris")
+    series = TimeSeries.from_pandas(pd.Series([1.0, 2.0], index))
     assert series.times.tolist() == minutes(-60, -50).astype("M8[ms]").tolist()
 
 
