@@ -16,35 +16,37 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m sdoml_demo",
-        description="An archive like the JSOC's, with rendered frames for any date.",
+        description="A simulated JSOC archive with rendered frames for any date.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    parser.add_argument("--port", type=int, default=8300, help="0: a free one (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=int, default=8300, help="0 takes a free port (%(default)s)")
     parser.add_argument(
         "--cache",
         type=Path,
         default=default_cache(),
         metavar="DIR",
-        help="where rendered frames are kept (%(default)s)",
+        help="folder for rendered frames (%(default)s)",
     )
     parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="before each answer"
+        "--latency", type=float, default=0.0, metavar="SECONDS", help="wait before each answer"
     )
     parser.add_argument(
         "--lag-days",
         type=float,
         default=0.0,
         metavar="DAYS",
-        help="frames younger than this are not there yet; the JSOC takes about 7 (%(default)s)",
+        help="frames younger than this are not published yet; about 7 at the JSOC (%(default)s)",
     )
     parser.add_argument(
-        "--complete", action="store_true", help="every frame is there and good, unlike in life"
+        "--complete",
+        action="store_true",
+        help="every frame is present and good, unlike in the real archive",
     )
     parser.add_argument(
         "--faults",
         default="",
         metavar="PLAN",
-        help="such as 500=0.1,reset=0.05,attempts=1,seed=3; kinds: "
+        help="for example 500=0.1,reset=0.05,attempts=1,seed=3; kinds: "
         + ", ".join(fault.value for fault in Fault)
         + ", or all",
     )

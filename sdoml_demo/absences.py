@@ -1,8 +1,8 @@
-"""Which frames the archive does not have, or has in bad shape: as in life, and by name alone.
+"""Which frames the archive lacks or has in bad quality; this depends on their names alone.
 
 The rates are of the order seen over the mission: 2.3 % of AIA frames rejected for all reasons
-together, 1700 Å often missing at the top of the hour (4500 Å is taken then), a few black HMI
-images, nothing before the first day.
+together, 1700 Å often missing at the full hour (4500 Å is taken then), a few black HMI images,
+nothing before the first day.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ SPOTTED = 0.005
 BLACK_HMI = 0.005
 QUICKLOOK_LABEL = 0.05
 RECENT = date(2020, 1, 1)
-"""From here on a frame can be near-real-time data that was never replaced."""
+"""From this day on a frame can be near-real-time data that was never replaced."""
 
 QUICKLOOK_BIT = 1 << 30
 
 
 class Quality(Enum):
-    """The values of QUALITY that bad frames have."""
+    """Values of QUALITY of bad frames."""
 
     GOOD = 0
     BLOCKS_MISSING = 1 << 8 | 1 << 9
@@ -47,30 +47,30 @@ _BAD = tuple(quality for quality in Quality if quality is not Quality.GOOD)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a frame is."""
+    """State of a frame."""
 
     quality: int = 0
-    """The QUALITY card, AIA only."""
+    """The QUALITY card (AIA)."""
     spotted: bool = False
-    """A few 4×4 cells of the original had no data: BLANK pixels under a good QUALITY."""
+    """A few 4×4 cells of the original had no data: BLANK pixels although QUALITY is good."""
     black: bool = False
-    """An HMI image with nothing on it."""
+    """An empty HMI image."""
     quicklook_label: bool = False
-    """The HMI label says so."""
+    """The HMI label says "Quick-Look"."""
 
 
 PERFECT = Condition()
 
 
 def exists(channel: Channel, minute: datetime) -> bool:
-    """Whether such a frame can be in the archive at all: after launch, on the cadence."""
+    """Return whether the archive can have such a frame: after launch, on the cadence."""
     if minute.astimezone(UTC).date() < MISSION_START:
         return False
     return minute.minute % (15 if channel.instrument == "HMI" else 2) == 0
 
 
 def condition(channel: Channel, minute: datetime) -> Condition | None:
-    """How a frame is, or None where the archive does not have it."""
+    """Return the state of a frame, or None if the archive does not have it."""
     name = file_name(channel, minute)
     if channel.instrument == "HMI":
         if uniform("missing", name) < MISSING_HMI:

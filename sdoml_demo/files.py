@@ -1,7 +1,7 @@
-"""The archive's files by path: what exists, rendered on request and kept in a cache folder.
+"""The archive's files by path, rendered on request and kept in a cache folder.
 
-Frames depend on their names alone. The cache lies under a key made of the rendering code itself,
-so that no stale frame outlives a change.
+Frames depend on their names alone. The name of the cache folder contains a hash of the rendering
+code, so that a change of the code never serves old frames.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """The user's cache folder for rendered frames."""
+    """Return the user's cache folder for rendered frames."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "sdoml-demo-archive"
 
@@ -47,13 +47,13 @@ class Frames:
     folder
         The cache.
     absences
-        False: every frame that can exist is there and good.
+        False: every frame that can exist is present and good.
     lag_days
-        Frames younger than this are not there yet.
+        Frames younger than this are not published yet.
     """
 
     def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
-        kind = "as-in-life" if absences else "complete"
+        kind = "with-absences" if absences else "complete"
         self._folder = folder / f"{_rendering()}-{kind}"
         self._absences = absences
         self._lag = timedelta(days=lag_days)
@@ -61,7 +61,7 @@ class Frames:
         self._lock = threading.Lock()
 
     def get(self, path: str) -> bytes | None:
-        """The file at a path such as ``/data/hmi/images/2024/…``, or None if there is none."""
+        """Return the file at a path such as ``/data/hmi/images/2024/…``, or None without one."""
         place = parse_path(path)
         if place is None:
             return None
@@ -83,13 +83,13 @@ class Frames:
             return data
 
     def other(self, path: str) -> bytes:
-        """An intact frame that is not the one at a path, in a way that can be told.
+        """Return an intact frame that differs recognizably from the one at a path.
 
-        For AIA another wavelength, or the frame of two hours earlier; for HMI, whose files do not
-        say their time, an image of half the size.
+        For AIA another wavelength, or the frame of two hours earlier. For HMI, whose files do not
+        contain their time, an image of half the size.
         """
         place = parse_path(path)
-        if place is None:  # no fault hits what is not there
+        if place is None:  # faults affect existing frames only
             raise AssertionError
         channel, minute = place
         if channel.instrument == "HMI":
@@ -100,7 +100,7 @@ class Frames:
 
     @contextlib.contextmanager
     def _turn(self, path: str) -> Iterator[None]:
-        """Let one thread at a time render a path."""
+        """Hold the lock of a path, so that only one thread renders it."""
         with self._lock:
             lock = self._locks.setdefault(path, threading.Lock())
         with lock:
@@ -131,7 +131,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def parse_path(path: str) -> tuple[Channel, datetime] | None:
-    """Channel and minute of a path, or None where the archive's tree has no such place."""
+    """Return channel and minute of a path, or None if it is not a path of the archive."""
     name = path.rsplit("/", 1)[-1]
     try:
         if match := _AIA_NAME.fullmatch(name):

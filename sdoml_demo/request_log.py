@@ -1,4 +1,4 @@
-"""What the archive saw: requests, and how many connections and answers at a time."""
+"""The log of the archive: requests, connections, and how many there were at a time."""
 
 import contextlib
 import threading
@@ -9,36 +9,36 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that the archive saw."""
+    """One request."""
 
     method: str
     path: str
     status: int
     connection: int
-    """Requests of one connection share its number."""
+    """Number of the connection."""
     agent: str
     """The User-Agent header."""
     fault: str | None = None
-    """The kind of fault that the answer had."""
+    """Kind of fault of the answer."""
 
 
 @dataclass
 class Log:
-    """What the archive was asked, and over how many connections; safe to read at any time."""
+    """Requests and connections so far. Safe to read at any time."""
 
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
-    """Opened so far."""
+    """Number of connections opened so far."""
     open_connections: int = 0
     max_open_connections: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)
-    """Requests that are being answered, by the client's address."""
+    """Number of requests being answered, by address of the client."""
     max_in_flight: int = 0
-    """Most requests that were answered at the same time."""
+    """Largest number of requests answered at the same time."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def connected(self) -> int:
-        """Count a new connection and give it a number."""
+        """Count a new connection and return its number."""
         with self._lock:
             self.connections += 1
             self.open_connections += 1
@@ -46,13 +46,13 @@ class Log:
             return self.connections
 
     def disconnected(self) -> None:
-        """Count the end of a connection."""
+        """Count a closed connection."""
         with self._lock:
             self.open_connections -= 1
 
     @contextlib.contextmanager
     def answering(self, client: str) -> Iterator[None]:
-        """Count a request as being in flight."""
+        """Count a request as in flight inside the context."""
         with self._lock:
             self.in_flight[client] += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight.total())
@@ -63,6 +63,6 @@ class Log:
                 self.in_flight[client] -= 1
 
     def add(self, request: Request) -> None:
-        """Put a request on record."""
+        """Record a request."""
         with self._lock:
             self.requests.append(request)

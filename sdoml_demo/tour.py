@@ -1,6 +1,6 @@
-"""The five-minute tour, ``make demo``: two days of the Sun from the built-in archive to shards.
+"""The tour of ``make demo``: build two days of shards from the built-in archive.
 
-Runs the commands that a user would type, on an archive of its own, and shows what came out.
+It runs the commands that a user would type, against its own archive, and shows the result.
 """
 
 import argparse
@@ -33,14 +33,14 @@ Next
     from sdoml_core.loader import SDOMLlite
     dataset = SDOMLlite("{shards}", channels={channels})
     image, time = dataset[0]
-  `make ui` opens Dagster's web UI on an empty dataset; docs/guide.md goes on from here."""
+  `make ui` opens Dagster's web UI on an empty dataset; docs/guide.md continues from here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tour; the exit status is that of the first command that fails."""
+    """Run the tour. The exit status is that of the first command that fails."""
     parser = argparse.ArgumentParser(prog="python -m sdoml_demo.tour", description=__doc__)
     parser.add_argument(
-        "--folder", type=Path, default=Path(".demo"), help="where all goes (%(default)s)"
+        "--folder", type=Path, default=Path(".demo"), help="folder for all output (%(default)s)"
     )
     parser.add_argument(
         "--start", type=date.fromisoformat, default=date(2024, 3, 8), help="first day (%(default)s)"
@@ -60,15 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
             "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
-            # Half as many slots as the dataset has: the tour is to take a minute or two.
+            # Half of the default slots, so that the tour takes a minute or two.
             "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),
         }
-        print("The archive is played on this machine for as long as this runs. Settings:")
+        print("A simulated archive runs on this machine until this command ends. Settings:")
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
         os.environ.update(environment)
         for day in days:
-            status = _materialise(day)
+            status = _materialize(day)
             if status:
                 return status
     print(f"\n{len(days)} days in {time.monotonic() - started:.0f} s")
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _materialise(day: date) -> int:
+def _materialize(day: date) -> int:
     command = ["dagster", "asset", "materialize", "-m", "sdoml_dagster.definitions"]
     command += ["--select", "*", "--partition", str(day)]
     print(f"\n$ {shlex.join(command)}", flush=True)
@@ -107,7 +107,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
         print(f"  {name:<10}" + "".join(f"{counts[column]:>10}" for column in columns))
     for (status, reason), count in reasons.most_common():
         print(f"  {count:>4} × {status}: {reason}")
-    # A release of no frame at all would have failed: one of the days has a sheet.
+    # A release without frames would have failed, so one of the days has a sheet.
     sheets = (
         processed_contact_sheet(StoredDay(store, day), channels, settings=settings, tile=384)
         for day in days

@@ -1,7 +1,7 @@
 # ruff: noqa: T201 a program that talks to people
-"""Dagster's web UI for a newcomer, ``make ui``: webserver, daemon and the built-in archive.
+"""``make ui``: Dagster's web UI, its daemon and the built-in archive.
 
-Everything is on loopback and below one folder. Ctrl-C ends it all.
+Everything listens on loopback and writes below one folder. Ctrl-C stops all of it.
 """
 
 import argparse
@@ -31,17 +31,23 @@ STOP_TIMEOUT = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; the exit status is 1 where a part ends by itself."""
+    """Serve until interrupted. The exit status is 1 if a service ends by itself."""
     parser = argparse.ArgumentParser(prog="python -m sdoml_demo.ui", description=__doc__)
-    parser.add_argument("--port", type=int, default=3000, help="of the UI (%(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="port of the UI (%(default)s)")
     parser.add_argument(
-        "--folder", type=Path, default=Path(".demo/ui"), help="where all goes (%(default)s)"
+        "--folder", type=Path, default=Path(".demo/ui"), help="folder for all output (%(default)s)"
     )
     parser.add_argument(
-        "--cache", type=Path, default=default_cache(), help="of rendered frames (%(default)s)"
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        help="folder for rendered frames (%(default)s)",
     )
     parser.add_argument(
-        "--days", type=int, default=60, help="days of the dataset, up to yesterday (%(default)s)"
+        "--days",
+        type=int,
+        default=60,
+        help="number of days of the dataset, up to yesterday (%(default)s)",
     )
     options = parser.parse_args(arguments)
     if _taken(options.port):
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     with Archive(cache=options.cache) as archive:
         environment = {
-            # Whatever the user has set for a dataset of their own wins, as everywhere.
+            # Settings of the user win, as everywhere.
             **_defaults(options.folder.resolve(), archive, days=options.days),
             **{k: v for k, v in os.environ.items() if not k.endswith("_ROOTS")},
         }
@@ -66,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Settings small enough that a week is done in a minute or two."""
+    """Return settings with which a week takes a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
-        "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 a date to look at
+        "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
         "SDOML_CADENCE_MINUTES": "120",
         "SDOML_RESOLUTION": "256",
         "SDOML_PUBLICATION_LAG_DAYS": "1",
@@ -79,7 +85,7 @@ def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
 
 
 def _show(environment: dict[str, str]) -> None:
-    print("Settings, to use the command line beside the UI:")
+    print("Settings for using the command line beside the UI:")
     for name in sorted(environment):
         if name.startswith("SDOML_") or name == "DAGSTER_HOME":
             print(f"  export {name}={shlex.quote(environment[name])}")
@@ -87,7 +93,7 @@ def _show(environment: dict[str, str]) -> None:
 
 
 def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int:
-    """Run both services until one ends or ``stop`` is set."""
+    """Run both services until one of them ends or ``stop`` is set."""
     commands = {
         "webserver": ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", MODULE],
         "daemon": ["dagster._daemon", "run", "-m", MODULE],
@@ -102,13 +108,13 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
                     env=environment,
                     stdout=log,
                     stderr=log,
-                    start_new_session=True,  # Ctrl-C is ours to pass on, once
+                    start_new_session=True,  # so that Ctrl-C reaches them only through this process
                 )
         if _wait(port, services, stop):
             print(
                 f"\n  http://127.0.0.1:{port}\n\n"
                 "Lineage → Materialize all → choose a week → Launch. Then open a day of `shards`\n"
-                "under Partitions: contact_sheet shows the Sun. Ctrl-C ends it.",
+                "under Partitions: contact_sheet shows the Sun. Ctrl-C stops it.",
                 flush=True,
             )
         while not stop.wait(0.5) and all(s.poll() is None for s in services.values()):
@@ -122,7 +128,7 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
 
 
 def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Whether the UI answers and the daemon is up; False where something ended first."""
+    """Wait until UI and daemon are up. False if a service ended first."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stop.wait(0.3):
         if any(service.poll() is not None for service in services.values()):
@@ -133,7 +139,7 @@ def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threadi
 
 
 def daemon_is_up(port: int) -> bool:
-    """Whether the UI answers and knows of a daemon, without which it launches no backfill."""
+    """Return whether the UI answers and sees a daemon, which backfills need."""
     query = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",
@@ -150,7 +156,7 @@ def daemon_is_up(port: int) -> bool:
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask all to end, then insist; runs that are under way end with the webserver's server."""
+    """Interrupt all services, then kill those that stay. Active runs end with the webserver."""
     for service in services:
         if service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)

@@ -153,7 +153,7 @@ def paint_plasma(radius, vectors, size, factor, stamp, tone):  # type: ignore[no
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _box(extent, radius, vectors, reach):  # type: ignore[no-untyped-def]
-    """First and last rows and columns within a distance, in solar radii, of a region."""
+    """Return the rows and columns within a distance, in solar radii, of a region."""
     row0 = max(0, int(CENTER + (vectors[1] - reach) * radius))
     row1 = min(extent, int(CENTER + (vectors[1] + reach) * radius) + 2)
     column0 = max(0, int(CENTER + (vectors[0] - reach) * radius))
@@ -163,7 +163,7 @@ def _box(extent, radius, vectors, reach):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _sample(pattern, a, b):  # type: ignore[no-untyped-def]
-    """A pattern's value between four of its pixels, 0 outside."""
+    """Return a pattern's value between four of its pixels, 0 outside."""
     if a < 0 or b < 0 or a >= PATTERN - 1 or b >= PATTERN - 1:
         return 0.0
     i, j = np.uint32(a), np.uint32(b)

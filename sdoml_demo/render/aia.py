@@ -1,4 +1,4 @@
-"""AIA synoptic frames, as pixels: intensities per wavelength, exposure, degradation, flares."""
+"""AIA synoptic frames as pixels: intensities per wavelength, exposure, degradation, flares."""
 
 import math
 from dataclasses import dataclass
@@ -77,17 +77,17 @@ PASSBANDS: dict[int, Passband] = {
 }
 
 FLARE_EXPOSURE = 0.23
-"""Seconds: what the automatic exposure control goes down to."""
+"""Seconds; the shortest exposure of the automatic exposure control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """When and for how long a frame was exposed."""
+    """Start and length of an exposure."""
 
     start: datetime
     seconds: float
     flare: float
-    """Strength of the flare that is in progress; 0 without."""
+    """Strength of the flare in progress; 0 without one."""
 
     @property
     def middle(self) -> datetime:
@@ -96,10 +96,10 @@ class Exposure:
 
 
 def expose(minute: datetime, wavelength: int) -> Exposure:
-    """Begin and length of the exposure of a nominal minute.
+    """Return the exposure of a nominal minute.
 
-    In a flare every second frame of the EUV channels is cut short, so that brightness per second
-    can be told only by those who divide by EXPTIME.
+    In a flare every second frame of the EUV channels is shorter, so that only a division by EXPTIME
+    gives the right brightness.
     """
     band = PASSBANDS[wavelength]
     key = (f"{minute:%Y%m%d%H%M}", wavelength)
@@ -119,7 +119,7 @@ def expose(minute: datetime, wavelength: int) -> Exposure:
 
 @cache
 def _profile(wavelength: int) -> NDArray[np.float64]:
-    """Radial profile, 1 at the center.
+    """Return the radial profile of a channel, 1 at the center.
 
     Powers are rounded far above the last bit, where platforms differ.
     """
@@ -146,7 +146,7 @@ def _profile(wavelength: int) -> NDArray[np.float64]:
 
 
 def quiet_level(day: date, wavelength: int) -> float:
-    """DN of the quiet disk center at nominal exposure.
+    """Return DN of the quiet disk center at nominal exposure.
 
     On `REFERENCE_DAY` that of the real frame, where the channel has one. The cycle and the
     degradation of the instrument change it from day to day.

@@ -21,7 +21,7 @@ _FSN_START = datetime(2010, 3, 24)  # noqa: DTZ001 — only differences count
 
 @cache
 def _template() -> tuple[bytes, tuple[bytes, ...]]:
-    """The real file's primary header, and the cards of its image header up to END."""
+    """Return the real file's primary header and the cards of its image header up to END."""
     return split_header(AIA_HEADER.read_bytes())
 
 
@@ -50,7 +50,7 @@ def render_aia(minute: datetime, wavelength: int, condition: Condition) -> bytes
 def _values(
     minute: datetime, wavelength: int, condition: Condition, image: NDArray[np.int32]
 ) -> dict[str, str | int | float]:
-    """The cards that depend on the frame; text, integers, or numbers already written out."""
+    """Return the cards that depend on the frame."""
     band, exposure = PASSBANDS[wavelength], expose(minute, wavelength)
     earth = solar_state.observe(exposure.start)
     quality = condition.quality

@@ -107,7 +107,7 @@ def _quoted(text: str) -> str:
 
 
 def _card(keyword: str, value: str | float) -> bytes:
-    """Keyword and value in the archive's own style: integers flush right, other numbers left."""
+    """Return keyword and value in the archive's style: integers to the right, others left."""
     if isinstance(value, Number):
         text = str(value)
     elif isinstance(value, str):
@@ -118,7 +118,7 @@ def _card(keyword: str, value: str | float) -> bytes:
 
 
 def _ones_sum(data: bytes, start: int = 0) -> int:
-    """The 32-bit ones'-complement sum of the FITS checksum convention (appendix J)."""
+    """Return the 32-bit ones'-complement sum of the FITS standard 4.0, appendix J."""
     total = int(np.frombuffer(data, ">u4").sum(dtype=np.uint64)) + start
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
@@ -126,7 +126,7 @@ def _ones_sum(data: bytes, start: int = 0) -> int:
 
 
 def _encode_checksum(total: int) -> bytes:
-    """Write the complement of a sum as 16 letters and digits (FITS standard 4.0, appendix J)."""
+    """Return the complement of a sum as 16 letters and digits (appendix J)."""
     excluded = b":;<=>?@[\\]^_`"
     quarters = []
     for byte in struct.pack(">I", ~total & 0xFFFFFFFF):

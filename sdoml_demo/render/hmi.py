@@ -1,4 +1,4 @@
-"""HMI catalogue images: the magnetogram in grey, as the JSOC's script renders it."""
+"""HMI catalog images: the magnetogram in gray levels, as the JSOC's script renders it."""
 
 import io
 from datetime import datetime
@@ -21,16 +21,16 @@ _NOISE = 6.0  # gauss, in a 1024-pixel image
 _LABEL_ROWS = slice(992, 1008)
 _LABEL_START = 15
 _LABEL_WIDTH = {"Magnetogram": 272, "Quick-Look Magnetogram": 349}
-"""Pixels, as real images have them: up to column 286 and 363."""
+"""Pixels, as in real images: up to column 286 and 363."""
 
 
-def grey_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray[np.uint8]:
-    """The image before it is compressed: uint8, shape (1024, 1024), north up.
+def gray_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray[np.uint8]:
+    """Render the image before compression: uint8, shape (1024, 1024), north up.
 
     Parameters
     ----------
     minute
-        As in the file name, at face value.
+        As in the file name, taken as UTC.
     condition
         From `absences.condition`.
     seed
@@ -52,18 +52,18 @@ def grey_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray
 
 
 def render_hmi(minute: datetime, condition: Condition) -> bytes:
-    """A whole file, as the archive would serve it: RGB JPEG of quality 95.
+    """Render a whole file, as the archive would serve it: RGB JPEG of quality 95.
 
-    The pixels before compression are the same on every machine; the bytes are so for the same
-    build of Pillow and its JPEG library.
+    The pixels before compression are the same on every machine. The bytes are the same for the
+    same build of Pillow and its JPEG library.
     """
     name = f"{minute:%Y%m%d_%H%M%S}_M_1k.jpg"
-    grey = grey_levels(minute, condition, seed=solar_state.digest("noise", name))
-    return _jpeg(Image.fromarray(grey))
+    gray = gray_levels(minute, condition, seed=solar_state.digest("noise", name))
+    return _jpeg(Image.fromarray(gray))
 
 
 def shrink(data: bytes) -> bytes:
-    """The same image at half the size, as the catalogue has it under another name."""
+    """Return the image at half the size, which the catalog has under another name."""
     with Image.open(io.BytesIO(data)) as image:
         return _jpeg(image.reduce(2))
 

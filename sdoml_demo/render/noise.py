@@ -1,4 +1,4 @@
-"""Noise that is the same on every machine: a counter-based generator, and what is made of it."""
+"""Noise that is the same on every machine, from a counter-based generator."""
 
 import numpy as np
 from numba import njit
@@ -6,7 +6,7 @@ from numba import njit
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def random_bits(seed, counter):  # type: ignore[no-untyped-def]
-    """Splitmix64: 64 random bits for a counter."""
+    """Return 64 random bits for a counter (splitmix64)."""
     z = seed + counter * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -15,7 +15,7 @@ def random_bits(seed, counter):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def normal(seed, counter):  # type: ignore[no-untyped-def]
-    """About a standard normal deviate: four 16-bit uniforms, summed and scaled."""
+    """Return an approximate standard normal deviate: the scaled sum of four 16-bit uniforms."""
     bits = random_bits(seed, counter)
     mask = np.uint64(0xFFFF)
     total = (
@@ -29,7 +29,7 @@ def normal(seed, counter):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def value_noise(seed, a, b):  # type: ignore[no-untyped-def]
-    """Smooth noise in [0, 1] over a plane, from a lattice of random values."""
+    """Return smooth noise in [0, 1] over a plane, from a lattice of random values."""
     shifted_a, shifted_b = a + 512.0, b + 512.0
     i, j = int(shifted_a), int(shifted_b)
     p, q = shifted_a - i, shifted_b - j

@@ -1,8 +1,8 @@
 """A RICE_1 encoder for images of 32-bit integers, one tile per row, in blocks of 32 pixels.
 
-The archive's files are compressed so; astropy's own compressor takes many times longer than all
-the rest of a rendered frame. Only the demo archive writes FITS files, hence this lives here, and
-the decoder that the pipeline uses is another piece of code: neither can hide the other's bug.
+The archive compresses its files in this way. The compressor of astropy takes many times longer
+than the rest of a rendered frame. The decoder of the pipeline is separate code, so that neither
+hides a bug of the other.
 
 Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1.
 """
@@ -18,7 +18,7 @@ FS_BITS = 5
 """Bits that name a block's split position, for 4-byte pixels."""
 
 FS_MAX = 25
-"""From this split position on, the pixels of a block are stored as they are."""
+"""From this split position on, the pixels of a block are stored uncompressed."""
 
 
 def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -27,14 +27,14 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
     Parameters
     ----------
     image
-        Shape (rows, columns), int32; any values, the BLANK value included.
+        Shape (rows, columns), int32; any values, including BLANK.
 
     Returns
     -------
     heap
         uint8; the compressed rows, one after the other.
     descriptors
-        int32, shape (rows, 2): each row's bytes in the heap and where they start.
+        int32, shape (rows, 2): number of bytes of each row in the heap, and where they start.
     """
     rows, columns = image.shape
     blocks = -(-columns // BLOCK)

@@ -1,8 +1,8 @@
 """The state of the Sun at a time: distance, orientation, activity, active regions.
 
-No pixels here. Everything follows from the time alone, and random choices from a hash of what
-they are about, so that two machines agree; whatever goes into pixels is rounded to digits that
-the last bit of a platform's sine cannot reach.
+Everything depends on the time alone, and random choices on a hash of what they are about, so that
+two machines agree. Numbers that go into pixels are rounded, since the last bit of a sine depends on
+the platform.
 """
 
 import csv
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOLAR_RADIUS = 696_000_000.0
-"""Metres; RSUN_REF of the archive's headers."""
+"""Meters; RSUN_REF of the archive's headers."""
 
 REFERENCE_TIME = datetime(2014, 1, 1, tzinfo=UTC)
 """When the real EUV frames were taken: nothing is turned there."""
@@ -41,10 +41,10 @@ _CYCLE_YEARS = 10.9  # later cycles repeat the last one
 
 @dataclass(frozen=True, slots=True)
 class Earth:
-    """Where the observer is: the numbers of a header's orbit cards."""
+    """Position of the observer: the numbers of a header's orbit cards."""
 
     distance: float
-    """Metres."""
+    """Meters."""
     rsun_obs: float
     """Apparent solar radius in arcsec, to six digits as in the header."""
     carrington_longitude: float
@@ -75,21 +75,21 @@ class Region:
 
 
 def uniform(*key: object) -> float:
-    """A number in [0, 1) that depends on the key alone."""
+    """Return a number in [0, 1) that depends on the key alone."""
     return digest(*key) / 2.0**64
 
 
 def digest(*key: object) -> int:
-    """An unsigned 64-bit number that depends on the key alone."""
+    """Return an unsigned 64-bit number that depends on the key alone."""
     text = "\0".join(str(part) for part in key)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 @lru_cache(maxsize=64)
 def observe(time: datetime) -> Earth:
-    """Distance and orientation from the Earth's place, to about a hundredth of a degree.
+    """Compute distance and orientation as seen from the Earth, to about 0.01 degrees.
 
-    SDO's own orbit is left out: it moves RSUN_OBS by less than 0.3 arcsec.
+    SDO's own orbit is ignored: it changes RSUN_OBS by less than 0.3 arcsec.
     """
     days = (time - datetime(2000, 1, 1, 12, tzinfo=UTC)) / timedelta(days=1) + 69.184 / 86400
     heliocentric, _ = erfa.epv00(2451545.0, days)
@@ -116,10 +116,10 @@ def observe(time: datetime) -> Earth:
     # the rotation number counts full turns; its fraction is known better from the longitude
     turns = (days + 2451545.0 - 2398140.2270) / 27.2752316
     rotation = round(turns - (360.0 - longitude) / 360.0)
-    metres = distance * _ASTRONOMICAL_UNIT
+    meters = distance * _ASTRONOMICAL_UNIT
     return Earth(
-        distance=round(metres, 2),
-        rsun_obs=round(math.degrees(math.asin(SOLAR_RADIUS / metres)) * 3600, 6),
+        distance=round(meters, 2),
+        rsun_obs=round(math.degrees(math.asin(SOLAR_RADIUS / meters)) * 3600, 6),
         carrington_longitude=round(longitude, 6),
         latitude=round(math.degrees(latitude), 6),
         rotation=rotation,
@@ -127,19 +127,19 @@ def observe(time: datetime) -> Earth:
 
 
 def turned(time: datetime) -> tuple[float, float]:
-    """Sine and cosine of the angle by which the Sun has turned since the real frame was taken."""
+    """Return sine and cosine of the Sun's rotation since the real frames were taken."""
     angle = math.radians(_total_turn(time))
     return round(math.sin(angle), 9), round(math.cos(angle), 9)
 
 
 def _total_turn(time: datetime) -> float:
-    """Degrees since the reference time, as the Earth sees it (synodic)."""
+    """Return degrees since the reference time, as seen from the Earth (synodic)."""
     now, then = observe(time), observe(REFERENCE_TIME)
     return (then.carrington_longitude - now.carrington_longitude) % 360.0
 
 
 def activity(day: date) -> float:
-    """How active the Sun is: 0 (minimum) to 1 (the maximum of cycle 25)."""
+    """Return the Sun's activity: 0 (minimum) to 1 (the maximum of cycle 25)."""
     year = day.year + (day.timetuple().tm_yday - 1) / 365.25
     while year > _CYCLE[-1][0]:
         year -= _CYCLE_YEARS
@@ -150,16 +150,16 @@ def activity(day: date) -> float:
 
 
 def region_brightness(day: date) -> float:
-    """Brightness of the real frames' active regions on a day, 1 when the frames were taken.
+    """Return the brightness of the real frames' active regions; 1 when the frames were taken.
 
-    Rounded to tenths: the Sun changes in steps that nobody sees.
+    Rounded to tenths, so that few planes serve all days.
     """
     level = activity(day) / activity(REFERENCE_TIME.date())
     return round(min(0.05 + 0.95 * level, 1.1), 1)
 
 
 def regions(time: datetime) -> tuple[Region, ...]:
-    """The active regions of the visible side.
+    """Return the active regions of the visible side.
 
     Each week brings some, more of them near the maximum; they live two to five weeks, drift
     towards the equator over the cycle, and turn with the Sun.
@@ -224,7 +224,7 @@ def _degradation_rows() -> dict[str, dict[int, float]]:
 
 
 def degradation(day: date, wavelength: int) -> float:
-    """What is left of a channel's response; days outside the table take its nearest row."""
+    """Return the degradation factor; days outside the table take its nearest row."""
     rows = _degradation_rows()
     first, last = min(rows), max(rows)
     return rows[min(max(day.isoformat(), first), last)][wavelength]

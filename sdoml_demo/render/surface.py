@@ -31,7 +31,7 @@ EDGE_REACH = 12
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _blend_rows(plane, row, factor, line):  # type: ignore[no-untyped-def]
-    """A row of a plane between two pixel rows, times a factor."""
+    """Interpolate a row of a plane between two pixel rows, times a factor."""
     j = np.uint32(row)  # unsigned: numba need not test for negative indices
     q = row - j
     for column in range(plane.shape[1]):
@@ -41,7 +41,7 @@ def _blend_rows(plane, row, factor, line):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _between(line, place):  # type: ignore[no-untyped-def]
-    """A line's value between two pixels."""
+    """Return a line's value between two pixels."""
     i = np.uint32(place)
     return line[i] + (line[i + 1] - line[i]) * (place - i)
 
@@ -50,7 +50,7 @@ def _between(line, place):  # type: ignore[no-untyped-def]
 def _surface_row(  # type: ignore[no-untyped-def]
     plane, column, row, plane_radius, odd, y, radius, flat, inner, sine, cosine, lines, work, out
 ):
-    """One row of the disk, taken from the tiles that lie around the Sun.
+    """Fill one row of the disk from the tiles that lie around the Sun.
 
     Tiles reach 60° to either side of their middle, stand 90° apart and fade into each other;
     every second one is upside down, its values times ``odd``. Turning does not change a point's
@@ -174,7 +174,7 @@ def _stand_corona(texture, texture_radius, radius, upright, tone):  # type: igno
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _around(edge, dx, dy):  # type: ignore[no-untyped-def]
-    """Brightness at the limb in a direction."""
+    """Return the brightness at the limb in a direction."""
     place = _pseudo_angle(dx, dy) * (EDGE / 4)
     index = np.uint32(place)
     return edge[index] + (edge[index + 1] - edge[index]) * (place - index)
@@ -182,7 +182,7 @@ def _around(edge, dx, dy):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _pseudo_angle(dx, dy):  # type: ignore[no-untyped-def]
-    """A number from 0 to 4 that grows with the position angle, without a platform's arctangent."""
+    """Return a number from 0 to 4 that grows with the position angle, without an arctangent."""
     share = dy / (abs(dx) + abs(dy))
     if dx < 0:
         return 2 - share
@@ -214,7 +214,7 @@ def _ring(plane, radius, reach):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _lean_in(standing, radius, tone):  # type: ignore[no-untyped-def]
-    """Let what stands at the limb also show in front of the disk, close to the limb."""
+    """Show the corona at the limb also in front of the disk, close to the limb."""
     size = tone.shape[0]
     inner = 0.92 * radius
     for row in range(size):
@@ -235,13 +235,13 @@ def _lean_in(standing, radius, tone):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def off_limb_scale(texture_radius, radius):  # type: ignore[no-untyped-def]
-    """Pixels of the real frame per pixel of the image, along rays from the limb outward."""
+    """Return pixels of the real frame per pixel of the image, along rays above the limb."""
     return (CENTER - texture_radius) / (CENTER - radius)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bilinear(plane, x, y):  # type: ignore[no-untyped-def]
-    """A plane's value between four pixels."""
+    """Return a plane's value between four pixels."""
     i, j = np.uint32(min(x, 1022.0)), np.uint32(min(y, 1022.0))
     p, q = x - i, y - j
     low = plane[j, i] + (plane[j, i + 1] - plane[j, i]) * p
@@ -365,7 +365,7 @@ def paint_corona(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def]
-    """One magnetogram as grey levels, north up, 0 off the disk.
+    """Paint one magnetogram in gray levels, north up, 0 off the disk.
 
     The levels follow the JSOC's rendering script: s = 400·B / (|B| + 30)^0.75, clipped to ±1500,
     level = int(253·(s + 1500)/3000 + 0.5), at least 1.

@@ -1,4 +1,4 @@
-"""Which frames are missing or bad: by name alone, at the stated rates."""
+"""Missing and bad frames: they depend on names alone and occur at the stated rates."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,7 +14,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def aia_states(start=START):
-    """States of 4,500 frames away from the top of the hour."""
+    """States of 4,500 frames, none of them at a full hour."""
     times = [start + timedelta(minutes=20 * k + 14) for k in range(500)]
     return [condition(channel, time) for time in times for channel in AIA]
 
@@ -32,7 +32,7 @@ def test_aia_rates():
     assert {s.quality & ~absences.QUICKLOOK_BIT for s in bad} <= known
 
 
-def test_quicklook_stays_only_in_recent_years():
+def test_only_recent_years_have_near_real_time_frames():
     old = [state for state in aia_states(START.replace(year=2015)) if state]
     assert not any(state.quality & absences.QUICKLOOK_BIT for state in old)
 
@@ -55,7 +55,7 @@ def test_hmi_rates():
     )
 
 
-def test_nothing_is_there_before_launch_or_off_the_cadence():
+def test_no_frame_exists_before_launch_or_off_the_cadence():
     first = datetime(2010, 5, 13, tzinfo=UTC)
     assert exists(AIA[0], first)
     assert not exists(AIA[0], first - timedelta(minutes=2))
@@ -67,7 +67,7 @@ def test_nothing_is_there_before_launch_or_off_the_cadence():
 
 def test_states_depend_on_the_name_alone():
     assert aia_states() == aia_states()
-    # pinned, so that two machines agree: the missing 1700 Å hours of a day
+    # fixed values, so that two machines agree: the missing 1700 Å hours of a day
     day = [START + timedelta(hours=k) for k in range(24)]
     hours = [time.hour for time in day if condition(CHANNELS["AIA_1700"], time) is None]
     assert hours == [2, 3, 6, 7, 9, 11, 14, 17, 18, 19, 21]

@@ -22,7 +22,7 @@ NOON = datetime(2014, 2, 3, 12, 0, tzinfo=UTC)
 
 
 def opened(data):
-    """Header and image; every such file warns, for its illegal cards."""
+    """Header and image. Every such file warns because of its illegal cards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with fits.open(io.BytesIO(data)) as hdus:
@@ -40,7 +40,7 @@ def radii():
 
 
 def limb_radius(image):
-    """Radius where the mean brightness of rings falls to half of what it is inside."""
+    """Radius at which the mean brightness of rings is half of that inside."""
     r = radii()
     near = (r > 370) & (r < 430)
     ring = np.floor(r[near] * 4).astype(int)
@@ -50,8 +50,8 @@ def limb_radius(image):
     outside = profile[steepest + 6 : steepest + 13].mean()
     half = (inside + outside) / 2
     window = slice(steepest - 4, steepest + 6)
-    centres = 370 + (np.arange(profile.size) + 0.5) / 4
-    return float(np.interp(-half, -profile[window], centres[window]))
+    centers = 370 + (np.arange(profile.size) + 0.5) / 4
+    return float(np.interp(-half, -profile[window], centers[window]))
 
 
 def smooth(image):
@@ -61,7 +61,7 @@ def smooth(image):
 
 
 def noise(image):
-    """What differs from the mean of the four neighbors, which a smooth image does not."""
+    """Difference from the mean of the four neighbors; 0 in a smooth image."""
     result = np.zeros_like(image)
     around = image[:-2, 1:-1] + image[2:, 1:-1] + image[1:-1, :-2] + image[1:-1, 2:]
     result[1:-1, 1:-1] = (image[1:-1, 1:-1] - around / 4) / np.sqrt(1.25)
@@ -69,7 +69,7 @@ def noise(image):
 
 
 def ones_sum(data):
-    """The FITS checksum's sum, digit by digit as the standard has it: high and low halves."""
+    """Sum of the FITS checksum, computed like in the standard: high and low halves."""
     halves = np.frombuffer(data, ">u2").astype(np.int64)
     high, low = int(halves[::2].sum()), int(halves[1::2].sum())
     while high >> 16 or low >> 16:
@@ -78,10 +78,10 @@ def ones_sum(data):
 
 
 @pytest.mark.parametrize("wavelength", PASSBANDS)
-def test_checksums_verify_and_the_image_is_where_the_archive_has_it(wavelength):
+def test_files_are_valid_and_laid_out_like_the_archives(wavelength):
     data = render_aia(NOON, wavelength, PERFECT)
     assert len(data) % 2880 == 0
-    # astropy mends the illegal cards before it reckons CHECKSUM, and so rejects even real files
+    # astropy repairs the illegal cards before it computes CHECKSUM, and so rejects real files
     assert ones_sum(REAL.read_bytes()[2880:]) == 0xFFFFFFFF
     assert ones_sum(data[2880:]) == 0xFFFFFFFF
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
@@ -180,7 +180,7 @@ def test_degradation_outside_the_table_takes_the_nearest_row():
     assert solar_state.degradation(NOON.date().replace(year=2009), 94) == 1.02541
 
 
-def test_sun_turns_and_noise_is_fresh():
+def test_the_sun_turns_and_noise_changes():
     _, first = opened(render_aia(NOON, 171, PERFECT))
     _, soon = opened(render_aia(NOON + timedelta(minutes=2), 171, PERFECT))
     _, later = opened(render_aia(NOON + timedelta(days=2), 171, PERFECT))
@@ -191,7 +191,7 @@ def test_sun_turns_and_noise_is_fresh():
 
     assert alike(first, soon) > 0.97
     assert alike(first, later) < 0.8
-    # two days: 26° or so; at the disk's centre features move 395·sin 26° ≈ 173 px west
+    # two days are about 26°; at the disk's center features move 395·sin 26° ≈ 173 px west
     shifts = range(0, 260, 4)
     strip = np.sqrt(abs(first[400:620, 300:500]))
     match = [
@@ -232,7 +232,7 @@ def images():
 
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
-def test_structure_is_that_of_the_own_frame(images, wavelength):
+def test_structure_matches_the_real_frame_of_the_channel(images, wavelength):
     # the middle of the disk, where neither neighboring tiles nor rendered regions show
     middle = np.s_[380:660, 400:600]
     rendered = smooth(images[wavelength][1][middle])
@@ -245,7 +245,7 @@ def test_structure_is_that_of_the_own_frame(images, wavelength):
 
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
-def test_brightness_is_that_of_the_real_frame(images, wavelength):
+def test_brightness_matches_the_real_frame(images, wavelength):
     real, rendered = images[wavelength]
     for low, high in ((0.0, 0.3), (0.5, 0.7), (1.05, 1.1), (1.15, 1.2)):
         ring = (radii() >= low * 406.6) & (radii() < high * 406.6)
@@ -254,7 +254,7 @@ def test_brightness_is_that_of_the_real_frame(images, wavelength):
 
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
-def test_noise_is_that_of_the_real_frame(images, wavelength):
+def test_noise_matches_the_real_frame(images, wavelength):
     for low, high in ((1.08, 1.15), (1.6, 1.7)):
         ring = (radii() >= low * 406.6) & (radii() < high * 406.6)
         ring[[0, -1]] = ring[:, [0, -1]] = False
@@ -263,14 +263,14 @@ def test_noise_is_that_of_the_real_frame(images, wavelength):
 
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
-def test_corners_are_dark_as_behind_the_real_aperture(images, wavelength):
+def test_corners_are_as_dark_as_in_the_real_frame(images, wavelength):
     corner = radii() > 1.6 * 406.6
     real, rendered = (float(image[corner].mean()) for image in images[wavelength])
     assert rendered == pytest.approx(real, abs=0.15)
 
 
 @pytest.mark.parametrize("month", [1, 7])
-def test_edges_of_a_smaller_sun_are_not_streaked(month):
+def test_a_smaller_sun_has_no_streaks_at_the_edges(month):
     # in July the real frame, taken in January, would end 16 pixels before the edge
     _, image = opened(render_aia(datetime(2015, month, 4, tzinfo=UTC), 211, PERFECT))
     rows = np.s_[400:620]
@@ -279,7 +279,7 @@ def test_edges_of_a_smaller_sun_are_not_streaked(month):
         assert fall > 0.02 * edge.mean()
 
 
-def test_304_is_made_from_131_and_the_magnetic_field():
+def test_304_is_rendered_from_131_with_a_bright_limb():
     _, image = opened(render_aia(REFERENCE_TIME, 304, PERFECT))
     _, source = opened(render_aia(REFERENCE_TIME, 131, PERFECT))
     disk = radii() < 350
@@ -291,7 +291,7 @@ def test_304_is_made_from_131_and_the_magnetic_field():
     assert np.median(image[above]) < 0.25 * np.median(image[disk])
 
 
-def test_flares_shorten_the_exposure_of_the_corona_alone():
+def test_flares_shorten_only_euv_exposures():
     minutes = [datetime(2014, 2, 1, tzinfo=UTC) + timedelta(minutes=2 * k) for k in range(3000)]
     short = [m for m in minutes if expose(m, 171).seconds < 0.3]
     assert 5 < len(short) < 60
@@ -306,7 +306,7 @@ def test_flares_shorten_the_exposure_of_the_corona_alone():
     )
 
 
-def test_bad_frames_say_so_in_header_and_image():
+def test_bad_frames_are_marked_in_header_and_image():
     header, image = opened(render_aia(NOON, 193, Condition(quality=Quality.DARK.value)))
     assert (header["QUALITY"], header["IMG_TYPE"]) == (1 << 16, "DARK")
     assert image.max() < 5
@@ -329,6 +329,6 @@ def test_bad_frames_say_so_in_header_and_image():
     ],
 )
 def test_bytes_are_the_same_on_every_machine(wavelength, digest):
-    # changes when the rendering is changed on purpose; never with the machine
+    # change this only with the rendering; it must not depend on the machine
     data = render_aia(NOON, wavelength, PERFECT)
     assert hashlib.sha256(data).hexdigest()[:16] == digest

@@ -1,4 +1,4 @@
-"""Each kind of fault, seen by a client over a real socket."""
+"""Each kind of fault as a client sees it over a real socket."""
 
 import gzip
 import io
@@ -41,7 +41,7 @@ def intact(cache):
 
 @pytest.fixture
 def failing(cache):
-    """Archives whose first answer for each path has one kind of fault."""
+    """Start archives whose first answer for each path has one kind of fault."""
     running = []
 
     def start(fault, **options):
@@ -75,7 +75,7 @@ def aia(archive, *, wait=30.0, stream=False):
         (Fault.UNAVAILABLE, 503),
     ],
 )
-def test_refusals_then_the_frame(failing, intact, fault, status):
+def test_refusals_come_first_then_the_frame(failing, intact, fault, status):
     archive = failing(fault, retry_after=7)
     refused = aia(archive)
     assert refused.status_code == status
@@ -103,7 +103,7 @@ def test_cut_closes_before_the_promised_length(failing, intact):
     assert aia(archive).content == intact["aia"]
 
 
-def test_short_file_has_an_honest_length(failing, intact):
+def test_short_file_has_a_matching_length(failing, intact):
     answer = aia(failing(Fault.SHORT))
     assert answer.status_code == 200
     assert int(answer.headers["Content-Length"]) == len(answer.content)
@@ -122,7 +122,7 @@ def test_empty_body_with_status_200(failing):
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_gzip_is_a_packed_frame_that_says_so(failing, intact):
+def test_gzip_sends_a_compressed_frame_with_its_header(failing, intact):
     answer = aia(failing(Fault.GZIP), stream=True)
     assert answer.headers["Content-Encoding"] == "gzip"
     packed = answer.raw.read(decode_content=False)
@@ -130,7 +130,7 @@ def test_gzip_is_a_packed_frame_that_says_so(failing, intact):
     assert gzip.decompress(packed) == intact["aia"]
 
 
-def test_stall_stops_sending_and_holds_the_line(failing):
+def test_stall_stops_sending_and_keeps_the_connection(failing):
     archive = failing(Fault.STALL)
     answer = aia(archive, stream=True, wait=0.4)
     assert len(answer.raw.read(200_000)) == 200_000
@@ -138,7 +138,7 @@ def test_stall_stops_sending_and_holds_the_line(failing):
         list(answer.iter_content(65536))
 
 
-def test_trickle_never_times_out_and_never_gets_anywhere(failing, intact):
+def test_trickle_sends_slowly_without_a_timeout(failing, intact):
     archive = failing(Fault.TRICKLE)
     begin, got = time.monotonic(), 0
     with requests.get(f"{archive.aia_root}/{AIA_PATH}", timeout=(5, 0.4), stream=True) as answer:
@@ -150,7 +150,7 @@ def test_trickle_never_times_out_and_never_gets_anywhere(failing, intact):
     assert 64 <= got < 10_000
 
 
-def test_server_notices_that_a_client_left(failing):
+def test_server_notices_a_disconnected_client(failing):
     archive = failing(Fault.TRICKLE)
     with requests.get(f"{archive.aia_root}/{AIA_PATH}", timeout=5, stream=True):
         pass
@@ -161,7 +161,7 @@ def test_server_notices_that_a_client_left(failing):
 
 
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.TRICKLE])
-def test_a_line_that_is_held_is_let_go_when_the_time_of_the_plan_is_over(failing, fault):
+def test_stalled_connections_are_closed_after_the_planned_time(failing, fault):
     archive = failing(fault, stall_seconds=0.3)
     begin = time.monotonic()
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
@@ -173,7 +173,7 @@ def test_flipped_bits_break_the_checksum(failing, intact):
     damaged = aia(failing(Fault.FLIP)).content
     assert len(damaged) == len(intact["aia"])
     assert sum(a != b for a, b in zip(damaged, intact["aia"], strict=True)) in (1, 2, 3)
-    # what CHECKSUM and DATASUM cover sums to nothing but ones, where it is intact
+    # an intact HDU with valid CHECKSUM and DATASUM sums to ones
     assert int(np.frombuffer(intact["aia"][2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF == 0
     assert int(np.frombuffer(damaged[2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF != 0
 
@@ -184,7 +184,7 @@ def test_flipped_bit_of_a_jpg_hits_its_markers(intact):
         assert (damaged[:2], damaged[-2:]) != (b"\xff\xd8", b"\xff\xd9")
 
 
-def test_wrong_frame_is_intact_but_another(failing, intact):
+def test_wrong_frame_is_another_intact_frame(failing, intact):
     archive = failing(Fault.WRONG)
     seen = set()
     for minute in (14, 16, 18, 20, 22, 24):
@@ -220,7 +220,7 @@ def paths(count):
     ]
 
 
-def test_plan_is_deterministic_and_has_its_rates():
+def test_plan_is_deterministic_and_keeps_its_rates():
     plan = FaultPlan(rates={Fault.SERVER_ERROR: 0.1, Fault.RESET: 0.05}, seed=3)
     chosen = [plan.choose(path, 1) for path in paths(4000)]
     assert chosen.count(Fault.SERVER_ERROR) / 4000 == pytest.approx(0.1, abs=0.02)

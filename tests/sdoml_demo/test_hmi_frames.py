@@ -1,4 +1,4 @@
-"""Rendered HMI catalogue images."""
+"""Rendered HMI catalog images."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 
 from sdoml_demo.absences import PERFECT, Condition
 from sdoml_demo.render import solar_state
-from sdoml_demo.render.hmi import grey_levels, render_hmi
+from sdoml_demo.render.hmi import gray_levels, render_hmi
 from sdoml_demo.render.real_frames import magnetogram
 from sdoml_demo.render.surface import paint_field
 
@@ -35,13 +35,13 @@ def test_file_is_an_rgb_jpeg_of_the_real_size():
     assert 300_000 < len(data) < 600_000
     with Image.open(io.BytesIO(data)) as image:
         assert (image.mode, image.size) == ("RGB", (1024, 1024))
-        # quality 95: the luminance table begins so
+        # the first entries of the luminance table of quality 95
         assert list(image.quantization[0][:4]) == [2, 1, 1, 2]
 
 
 @pytest.mark.parametrize(("month", "expected"), [(1, 483.7), (6, 468.6), (8, 470.1)])
-def test_disk_has_the_radius_of_the_date_and_nothing_is_beyond(month, expected):
-    levels = grey_levels(datetime(2018, month, 20, 12, 0, tzinfo=UTC), PERFECT, seed=1)
+def test_disk_has_the_radius_of_the_date_and_a_black_background(month, expected):
+    levels = gray_levels(datetime(2018, month, 20, 12, 0, tzinfo=UTC), PERFECT, seed=1)
     levels[988:] = 0  # the label
     area = np.count_nonzero(levels)
     assert np.sqrt(area / np.pi) == pytest.approx(expected, abs=1.0)
@@ -68,7 +68,7 @@ def test_north_is_up(monkeypatch):
     # when the real EUV frames were taken, the real magnetogram is not turned
     minute = datetime(2014, 1, 1, tzinfo=UTC)
     monkeypatch.setattr(solar_state, "regions", lambda _: ())
-    levels = grey_levels(minute, PERFECT, seed=1)[::-1].astype(float)
+    levels = gray_levels(minute, PERFECT, seed=1)[::-1].astype(float)
     real = magnetogram()
     # the disk of that day is a little larger
     zoom = real.radius * 2.0168 / solar_state.observe(minute).rsun_obs
@@ -80,7 +80,7 @@ def test_north_is_up(monkeypatch):
 
 
 @pytest.mark.parametrize(("quicklook", "last"), [(False, 286), (True, 363)])
-def test_label_stands_where_the_real_one_does(quicklook, last):
+def test_label_is_at_the_place_of_the_real_one(quicklook, last):
     image = decoded(render_hmi(NOON, Condition(quicklook_label=quicklook)))[..., 0]
     corner = image[988:, :400] > 128
     corner[radii()[988:, :400] < 484] = False
@@ -98,6 +98,6 @@ def test_black_frame_is_a_small_file():
 
 
 def test_levels_are_the_same_on_every_machine():
-    # changes when the rendering is changed on purpose; never with the machine
-    levels = grey_levels(NOON, PERFECT, seed=7)
+    # change this only with the rendering; it must not depend on the machine
+    levels = gray_levels(NOON, PERFECT, seed=7)
     assert hashlib.sha256(levels.tobytes()).hexdigest()[:16] == "c627185b354dacb1"

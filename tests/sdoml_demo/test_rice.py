@@ -14,7 +14,7 @@ KEPT = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "GCOUNT", "TFIELDS", "TTYPE1")
 
 
 def decoded(image):
-    """The image after a way through a compressed file and astropy."""
+    """The image, compressed into a file and read by astropy."""
     heap, descriptors = encode_rows(image)
     rows, columns = image.shape
     table = descriptors.astype(">i4").tobytes()
@@ -44,7 +44,7 @@ def decoded(image):
         return np.array(hdus[1].data)
 
 
-def test_real_frame_compresses_to_the_archives_own_bytes():
+def test_a_real_frame_compresses_to_the_same_bytes_as_in_the_archive():
     path = files("sdoml_demo") / "data" / "AIA20180820_1248_0193.fits"
     data = path.read_bytes()
     with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:
@@ -57,13 +57,13 @@ def test_real_frame_compresses_to_the_archives_own_bytes():
 
 @pytest.mark.parametrize("columns", [1, 31, 32, 33, 100])
 @pytest.mark.parametrize("bits", [0, 1, 4, 12, 24, 28, 31])
-def test_any_image_survives(columns, bits):
+def test_any_image_round_trips(columns, bits):
     rng = np.random.default_rng(bits * 1000 + columns)
     image = rng.integers(-(2**bits), 2**bits, (7, columns), dtype=np.int64).astype(np.int32)
     np.testing.assert_array_equal(decoded(image), image)
 
 
-def test_constant_rows_and_blank_pixels_survive():
+def test_constant_rows_and_blank_pixels_round_trip():
     image = np.zeros((4, 96), np.int32)
     image[1] = 77
     image[2, 5:40] = -(2**31)

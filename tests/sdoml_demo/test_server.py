@@ -41,7 +41,7 @@ def test_serves_both_trees(archive):
     assert hmi.content.startswith(b"\xff\xd8")
 
 
-def test_head_tells_the_length_without_a_body(archive):
+def test_head_returns_the_length_without_a_body(archive):
     with requests.Session() as session:
         head = session.head(f"{archive.aia_root}/{AIA_PATH}", timeout=30)
         whole = session.get(f"{archive.aia_root}/{AIA_PATH}", timeout=30)
@@ -61,17 +61,17 @@ def test_head_tells_the_length_without_a_body(archive):
         "2014/02/30/H1200/AIA20140230_1214_0193.fits",
         "2009/02/03/H1200/AIA20090203_1214_0193.fits",
         "2999/02/03/H1200/AIA29990203_1214_0193.fits",
-        "2014/02/03/20140203_121500_M_1k.jpg",  # the other tree's
+        "2014/02/03/20140203_121500_M_1k.jpg",  # a path of the other tree
         "../../../../etc/passwd",
     ],
 )
-def test_what_is_not_there_is_a_404_page(archive, path):
+def test_unknown_paths_are_404_pages(archive, path):
     answer = requests.get(f"{archive.aia_root}/{path}", timeout=30)
     assert answer.status_code == 404
     assert answer.text.startswith("<!DOCTYPE HTML")
 
 
-def test_frames_that_life_withholds_are_404s_and_their_neighbours_are_served(cache):
+def test_missing_frames_are_404s_and_their_neighbors_are_served(cache):
     gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_states_depend_on_the_name_alone
     paths = [
         archive_path(CHANNELS["AIA_1700"], gap + timedelta(minutes=minutes)) for minutes in (0, 2)
@@ -87,7 +87,7 @@ def test_hmi_has_a_cadence_of_15_minutes(archive):
     assert requests.get(f"{archive.hmi_root}/{path}", timeout=30).status_code == 404
 
 
-def test_young_frames_are_not_there_yet(cache):
+def test_frames_younger_than_the_lag_are_404s(cache):
     minute = datetime.now(UTC).replace(hour=12, minute=0) - timedelta(days=5)
     path = archive_path(CHANNELS["AIA_0171"], minute)
     with Archive(cache=cache, absences=False, lag_days=7) as late:
@@ -147,7 +147,7 @@ def stop(process) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_two_processes_with_caches_of_their_own_serve_the_same_bytes(tmp_path, cache):
+def test_two_processes_with_separate_caches_serve_the_same_bytes(tmp_path, cache):
     got = []
     for name in ("one", "two"):
         process, roots = start(tmp_path / name, "--complete")
@@ -161,7 +161,7 @@ def test_two_processes_with_caches_of_their_own_serve_the_same_bytes(tmp_path, c
     assert leftovers == []
 
 
-def test_bad_options_are_one_clear_line(tmp_path):
+def test_bad_options_print_one_line(tmp_path):
     def run(*options):
         return subprocess.run(
             [sys.executable, "-m", "sdoml_demo", "--cache", tmp_path, *options],

@@ -1,4 +1,4 @@
-"""`make demo` as its user meets it: a process that tells what it made and how to load it."""
+"""`make demo` as a user runs it: a process that prints what it built and how to load it."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from sdoml_demo.tour import main
 
 @pytest.fixture
 def tour(environment, frame_cache, tmp_path, monkeypatch):
-    """Runs the tour in a folder of its own, on frames that the tests keep."""
+    """Run the tour in its own folder with the cached frames of the tests."""
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "sdoml-demo-archive").symlink_to(frame_cache)
@@ -27,7 +27,7 @@ def tour(environment, frame_cache, tmp_path, monkeypatch):
     return run
 
 
-def test_what_the_tour_names_is_there_and_its_last_lines_work(tour, tmp_path):
+def test_files_named_by_the_tour_exist_and_its_snippet_runs(tour, tmp_path):
     done = tour()
     assert done.returncode == 0, done.stderr
     said = done.stdout
@@ -60,7 +60,7 @@ def test_what_the_tour_names_is_there_and_its_last_lines_work(tour, tmp_path):
     assert loaded == "(3, 64, 64) 2024-03-08T06:00:00 7\n"
 
 
-def test_the_tour_ends_with_the_first_command_that_fails(tour, tmp_path, monkeypatch):
+def test_the_tour_stops_at_the_first_command_that_fails(tour, tmp_path, monkeypatch):
     monkeypatch.setenv("SDOML_RESOLUTION", "7")
     done = tour("--folder", "elsewhere", "--days", "2")
     assert done.returncode == 1
@@ -70,7 +70,7 @@ def test_the_tour_ends_with_the_first_command_that_fails(tour, tmp_path, monkeyp
     assert (tmp_path / "elsewhere/dagster/dagster.yaml").exists()
 
 
-def test_a_tour_of_no_day_is_refused(capsys):
+def test_zero_days_are_refused(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--days", "0"])
     assert ended.value.code == 2
