@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
-from sdoml_core.channels import Channel, Instrument
+from sdoml_core.channels import CHANNELS, Channel, Instrument
 from sdoml_core.errors import (
     DamagedFileError,
     FrameError,
     FrameMissingError,
     OutageError,
+    WrongFrameError,
 )
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow, Status
 from sdoml_core.frames.flags import flag_mask
@@ -62,14 +63,14 @@ def fetch_day(
 ) -> DayLedger:
     """Bring a day's raw frames of one instrument into the store and write their ledger.
 
-    Frames that are there and valid are not fetched again. Frames that the archive did not have,
-    and those for which others stand in, are asked for again once the ledger is older than
+    Valid frames in the store are not fetched again. Frames that the archive did not have, and
+    those for which others stand in, are requested again once the ledger is older than
     ``missing_recheck_hours``; those with an outage at once.
 
     Raises
     ------
     OutageError
-        After the ledger is written, where the archive could not answer for some frames.
+        After the ledger is written, if the archive could not answer for some frames.
     """
     folder = layout.raw_folder(day)
     path = layout.raw_ledger(day, instrument)
@@ -107,6 +108,8 @@ def fetch_day(
             client.cancel()
             pool.shutdown(cancel_futures=True)
             raise
+    rows, received_again = _replace_stale(rows, collector)
+    fetched += received_again
     content = RAW_LEDGER.encode(rows)
     # Where nothing is new, the file keeps its time: it says since when absences are believed.
     if not believed or content != earlier.content:
@@ -124,6 +127,42 @@ def fetch_day(
         fetched_bytes=sum(fetched),
         warning=_doubt(day, instrument, rows, settings=settings, client=client),
     )
+
+
+def _replace_stale(
+    rows: Sequence[RawRow], collector: "_Collector"
+) -> tuple[list[RawRow], list[int]]:
+    """Refuse AIA frames with the pixels of an earlier one, and look for others that stand in.
+
+    No two exposures have the same noise in a million pixels, so the later file is a stale picture
+    under a new header. Returns all rows, and the bytes of each file that was fetched for them.
+    """
+    rows, fetched = list(rows), []
+    stale = _stale(rows)
+    while stale:
+        for number, original in stale.items():
+            row = rows[number]
+            collector.refuse(
+                row.file or "", f"the same pixels as {original}: the archive served a stale frame"
+            )
+            rows[number], received = collector.collect(row.slot, CHANNELS[row.channel])
+            fetched += [received] if received else []
+        stale = _stale(rows)  # what stands in may be stale too; each file is refused once
+    return rows, fetched
+
+
+def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
+    """Numbers of the rows whose pixels another file of an earlier time has, with its name."""
+    first: dict[tuple[str, int], RawRow] = {}
+    seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
+    for row in sorted(seen, key=lambda row: (row.observed, row.file)):
+        first.setdefault((row.channel, row.data_crc32 or 0), row)
+    stale = {}
+    for number, row in enumerate(rows):
+        earliest = first.get((row.channel, row.data_crc32 or 0))
+        if row.data_crc32 is not None and earliest is not None and earliest.file != row.file:
+            stale[number] = earliest.file or ""
+    return stale
 
 
 def _doubt(
@@ -178,9 +217,17 @@ class _Collector:
     client: ArchiveClient
     folder: str
     present: set[str]
+    refused: dict[str, str] = field(default_factory=dict)
+    """Files that must not be used, with the reason."""
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Use a file no more."""
+        self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
-        """Whether an earlier run's row needs no new look."""
+        """Whether the row of an earlier run needs no new look."""
+        if row.status == "ok" and row.flags is None:
+            return False  # the frame was judged by a version that knew fewer reasons to refuse it
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
@@ -253,6 +300,8 @@ class _Collector:
     def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, RawFacts, int]:
         """A good frame from the folder or else from the archive."""
         name = file_name(channel, minute)
+        if name in self.refused:
+            raise WrongFrameError(self.refused[name])
         path = f"{self.folder}/{name}"
         check = partial(
             inspect_frame,

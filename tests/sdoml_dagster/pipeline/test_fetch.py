@@ -2,20 +2,27 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from urllib.request import urlopen
 
 import pytest
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import OutageError, WrongFrameError
-from sdoml_core.formats.ledger import RawRow
+from sdoml_core.formats.ledger import RAW_LEDGER, RawRow
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.inspection import inspect_frame
 from sdoml_dagster.archive.tree import archive_path
 from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
+from sdoml_demo.corruptions import AIA, with_pixels_of
 from sdoml_demo.faults import Fault, FaultPlan
 from sdoml_demo.server import Archive
 from tests.support.day_deployment import DAY, Deploy, Deployment
@@ -385,3 +392,80 @@ def test_an_error_in_the_store_ends_a_day_at_once(archive: Archive, deploy: Depl
     (day.folder / "raw").write_bytes(b"in the way")
     with ArchiveClient(day.settings.aia_roots) as client, pytest.raises(OSError, match="raw/2024"):
         fetch_day(DAY, "AIA", settings=day.settings, store=day.store, client=client, report=print)
+
+
+Change = Callable[[bytes], bytes]
+
+
+@pytest.fixture
+def altered(
+    frame_cache: Path,
+) -> Iterator[Callable[[Mapping[str, Callable[[bytes], bytes]]], Archive]]:
+    """An archive that serves some files changed, by their names."""
+    with ExitStack() as stack:
+
+        def start(changes: Mapping[str, Change]) -> Archive:
+            def alter(path: str, body: bytes) -> bytes:
+                return changes.get(path.rpartition("/")[2], bytes)(body)
+
+            return stack.enter_context(Archive(cache=frame_cache, absences=False, alter=alter))
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("all zero", "no pixel is above 0"),
+        ("no Sun", "no solar disk"),
+        ("EXPTIME 0", "EXPTIME is 0 s"),
+        ("roll 180°, in the header", "not in science pointing: rolled"),
+        ("off center, not in the header", "from where the header has it"),
+        ("ACS_ECLP YES", "ACS_ECLP is YES: eclipse"),
+    ],
+)
+def test_a_frame_with_wrong_content_has_a_stand_in(
+    altered: Callable[..., Archive], deploy: Deploy, kind: str, reason: str
+) -> None:
+    change = next(corruption.change for corruption in AIA if corruption.name == kind)
+    day = deploy(altered({NAME: change}), **ONE)
+    day.fetch()
+    row = day.ledger()[1]
+    assert (row.status, row.file) == ("ok", LATER)
+    assert reason in (row.reason or "")
+    day.process()
+    assert [frame.status for frame in StoredDay(day.store, DAY).frame_table("AIA") or ()] == [
+        "ok"
+    ] * 4
+
+
+def test_a_stale_frame_under_a_new_header_is_refused(
+    altered: Callable[..., Archive], deploy: Deploy, frame_cache: Path
+) -> None:
+    with Archive(cache=frame_cache, absences=False) as archive:
+        path = archive_path(CHANNELS["AIA_0171"], datetime(2024, 3, 8, tzinfo=UTC))
+        with urlopen(f"{archive.aia_root}/{path}") as answer:
+            earlier = answer.read()
+    stale = partial(with_pixels_of, other=earlier)
+    day = deploy(altered({NAME: stale, LATER: stale}), **ONE)
+    day.fetch()
+    first, second, *_ = day.ledger()
+    assert first.file == "AIA20240308_0000_0171.fits"
+    assert (second.status, second.file) == ("ok", AROUND[1])
+    for minute in ("06:00", "06:02"):
+        assert f"{minute} the same pixels as {first.file}" in (second.reason or "")
+    assert len({row.data_crc32 for row in day.ledger()}) == 4
+
+
+def test_the_frames_of_an_old_ledger_are_judged_again_and_not_fetched(
+    faulty: Archive, deploy: Deploy
+) -> None:
+    day = deploy(faulty, **ONE)
+    day.fetch()
+    before = day.ledger()
+    old = [replace(row, flags=None, data_crc32=None) for row in before]
+    day.store.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode(old))
+    count = len(faulty.log.requests)
+    day.fetch()
+    assert len(faulty.log.requests) == count
+    assert day.ledger() == before
