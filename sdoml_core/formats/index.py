@@ -89,6 +89,9 @@ class Index:
     shard_sha256: str
     normalization_version: str
 
+    inputs: str | None = None
+    """Fingerprint of what the shard was made from; None where it was not recorded."""
+
     def frames(self) -> set[tuple[datetime, str]]:
         """Slot and channel of each frame in the shard."""
         slots, channels = self.table["slot"].to_pylist(), self.table["channel"].to_pylist()
@@ -102,6 +105,7 @@ def encode_index(
     shard_bytes: int,
     shard_sha256: str,
     normalization_version: str,
+    inputs: str | None = None,
 ) -> bytes:
     """Bytes of a daily index; the same arguments give the same bytes.
 
@@ -114,7 +118,9 @@ def encode_index(
     shard_bytes, shard_sha256
         Size and hash of the whole shard.
     normalization_version
-        Version of the constants by which its pixels were normalised.
+        Version of the constants that its pixels were normalized with.
+    inputs
+        Fingerprint of what the shard was made from, to record in the index.
     """
     facts = {
         "sdoml.format": FORMAT_VERSION,
@@ -124,6 +130,8 @@ def encode_index(
         "sdoml.shard_sha256": shard_sha256,
         "sdoml.normalization": normalization_version,
     }
+    if inputs is not None:
+        facts["sdoml.inputs"] = inputs
     return write_parquet(table.cast(INDEX_SCHEMA).replace_schema_metadata(facts))
 
 
@@ -153,6 +161,7 @@ def decode_index(data: bytes) -> Index:
             shard_bytes=int(facts["sdoml.shard_bytes"]),
             shard_sha256=facts["sdoml.shard_sha256"],
             normalization_version=facts["sdoml.normalization"],
+            inputs=facts.get("sdoml.inputs"),
         )
     except (KeyError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(f"index cannot be read: {error}") from error

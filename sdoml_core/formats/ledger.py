@@ -80,6 +80,7 @@ class FrameRow:
 
 
 _CHECKSUM = b"sdoml_crc32"
+_INPUTS = b"sdoml_inputs"
 
 
 def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
@@ -127,8 +128,16 @@ class TableFormat(Generic[Row]):
             ]
         )
 
-    def encode(self, rows: Iterable[Row]) -> bytes:
-        """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes."""
+    def encode(self, rows: Iterable[Row], *, inputs: str | None = None) -> bytes:
+        """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes.
+
+        Parameters
+        ----------
+        rows
+            The rows of a day.
+        inputs
+            Fingerprint of what the day was made from, to record in the file.
+        """
         import pyarrow as pa
 
         from sdoml_core.formats.parquet import write_parquet
@@ -136,7 +145,23 @@ class TableFormat(Generic[Row]):
         ordered = sorted(rows, key=lambda row: (row.slot, row.channel))
         table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=self.schema())
         facts = {b"sdoml_table": self.name.encode(), _CHECKSUM: _checksum(table.to_pydict())}
+        if inputs is not None:
+            facts[_INPUTS] = inputs.encode()
         return write_parquet(table.replace_schema_metadata(facts))
+
+    def inputs(self, data: bytes) -> str | None:
+        """The recorded fingerprint of what the day was made from; None where there is none.
+
+        Raises
+        ------
+        DamagedFileError
+            If the bytes are not a Parquet file.
+        """
+        from sdoml_core.formats.parquet import MAX_ROWS_OF_A_DAY, open_parquet
+
+        schema = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY).schema_arrow
+        recorded = (schema.metadata or {}).get(_INPUTS)
+        return None if recorded is None else recorded.decode(errors="replace")
 
     def decode(self, data: bytes) -> list[Row]:
         """Rows from Parquet bytes; optional columns that the table lacks are None.

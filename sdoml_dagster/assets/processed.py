@@ -44,6 +44,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
     else:
         recipe["missing"] = settings.max_missing_fraction
         recipe["degradation"] = settings.degradation_table or "V9"
+    version = code_version("2" if instrument == "AIA" else "1", **recipe)
 
     @dg.asset(
         name=asset_names.processed(instrument),
@@ -51,7 +52,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         description=DESCRIPTIONS[instrument],
         group_name="processed",
         kinds={"numpy", "numba", "parquet"},
-        code_version=code_version("2" if instrument == "AIA" else "1", **recipe),
+        code_version=version,
         metadata={"dagster/column_schema": column_schema(FRAME_TABLE)},
         **daily(settings),
     )
@@ -68,7 +69,12 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
             opened = store.open()
             for day in run_days(context):
                 outcome = process_day(
-                    day, instrument, settings=settings, store=opened, report=context.log.info
+                    day,
+                    instrument,
+                    settings=settings,
+                    store=opened,
+                    report=context.log.info,
+                    code_version=version,
                 )
                 brightness = {
                     f"mean_{name}": sketch.mean

@@ -45,13 +45,14 @@ def index_columns(index: "Index") -> dg.TableSchema:
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     """``shards``."""
     channels = parse_channels(settings.channels)
+    version = code_version("1", dtype=settings.dtype, case=settings.member_case)
 
     @dg.asset(
         deps=["processed_aia", "processed_hmi", "normalization_stats"],
         description=__doc__,
         group_name="shards",
         kinds={"webdataset", "parquet"},
-        code_version=code_version("1", dtype=settings.dtype, case=settings.member_case),
+        code_version=version,
         freshness_policy=freshness_policy(settings),
         **daily(settings),
     )
@@ -68,7 +69,13 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
         with failures_explained():
             opened = store.open()
             for day in run_days(context):
-                outcome = pack_day(day, settings=settings, store=opened, report=context.log.info)
+                outcome = pack_day(
+                    day,
+                    settings=settings,
+                    store=opened,
+                    report=context.log.info,
+                    code_version=version,
+                )
                 stored = StoredDay(opened, day)
                 index = outcome.index
                 sheet = shard_contact_sheet(stored, index, channels, tile=INLINE_TILE)

@@ -1,7 +1,10 @@
-"""A day's shard: processed frames and frozen constants → one deterministic tar with its index."""
+"""Pack a day's shard: processed frames and frozen constants → one tar and its index.
+
+Equal inputs give equal bytes on any machine.
+"""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -9,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
-from sdoml_core.channels import CHANNELS, INSTRUMENTS
-from sdoml_core.errors import NormalizationError
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DamagedFileError, NormalizationError
 from sdoml_core.formats.index import MEASURES, Index, encode_index
 from sdoml_core.formats.ledger import FrameRow
 from sdoml_core.formats.shard import FrameFacts, ShardWriter
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.transform import normalize, transform_of
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
+from sdoml_dagster.pipeline.unchanged import shard_inputs, usable_rows
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -36,33 +40,53 @@ class PackedDay:
     complete: int
     """Samples that have every channel."""
 
+    unchanged: bool = False
+    """Whether the shard of an earlier run was kept, because nothing it depends on changed."""
+
 
 def pack_day(
-    day: date, *, settings: Settings, store: Store, report: Callable[[str], None]
+    day: date,
+    *,
+    settings: Settings,
+    store: Store,
+    report: Callable[[str], None],
+    code_version: str = "",
 ) -> PackedDay:
     """Write a day's shard and its index.
+
+    The shard of an earlier run is kept if it is undamaged and was made from the same frames with
+    the same constants, settings and ``code_version``, which is the version of the asset.
 
     Raises
     ------
     MissingInputError
-        Where the day was not processed, or there are no constants.
+        If the day was not processed, or there are no constants.
     NormalizationError
-        Where the constants are for another resolution or lack a channel.
+        If the constants are for another resolution or lack a channel.
     """
     constants = needed_normalization(store)
     if constants.resolution != settings.resolution:
         raise NormalizationError(
-            f"normalisation {constants.version} is for {constants.resolution} pixels, not "
+            f"constants {constants.version} are for {constants.resolution} pixels, not "
             f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
             "fit_normalization again, then build_shards"
         )
-    rows = _usable_rows(store, day, settings)
+    stored = StoredDay(store, day)
+    rows = usable_rows(stored, settings)
+    inputs = shard_inputs(rows, settings, constants, code_version=code_version)
+    kept = _intact_shard(stored, inputs)
+    if kept is not None:
+        report(
+            f"shards {day}: unchanged, {len(rows)} frames kept "
+            "(same frames, constants, settings and code version)"
+        )
+        return _packed(kept, rows, settings, unchanged=True)
     path, index_path = layout.shard(day), layout.shard_index(day)
     store.sweep(path.rsplit("/", 1)[0])
     progress = Progress(f"shards {day}", len(rows), report)
     prepare = _Preparer(day, settings, store, constants)
     room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
-    with store.writer(path, size=room) as file:
+    with store.writer(path, size=room, keep_equal=True) as file:
         writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
         for row, pixels, checksum in ordered_map(
             prepare, rows, threads=settings.threads, name="pack"
@@ -71,7 +95,7 @@ def pack_day(
             writer.add(row.slot, channel, pixels, facts, crc32=checksum)
             progress.step("ok")
         summary = writer.close()
-        # An index never lies beside a shard that it does not describe.
+        # A kill must not leave an index beside a shard that it does not describe.
         store.delete(index_path)
     index = Index(
         summary.table,
@@ -79,6 +103,7 @@ def pack_day(
         shard_bytes=summary.bytes,
         shard_sha256=summary.sha256,
         normalization_version=constants.version,
+        inputs=inputs,
     )
     encoded = encode_index(
         index.table,
@@ -86,25 +111,34 @@ def pack_day(
         shard_bytes=index.shard_bytes,
         shard_sha256=index.shard_sha256,
         normalization_version=index.normalization_version,
+        inputs=inputs,
     )
     store.write(index_path, encoded)
+    return _packed(index, rows, settings, unchanged=False)
+
+
+def _packed(
+    index: Index, rows: Sequence[FrameRow], settings: Settings, *, unchanged: bool
+) -> PackedDay:
     per_slot = Counter(row.slot for row in rows)
     return PackedDay(
         index,
         Counter(row.channel for row in rows),
         complete=sum(count == len(settings.channels) for count in per_slot.values()),
+        unchanged=unchanged,
     )
 
 
-def _usable_rows(store: Store, day: date, settings: Settings) -> list[FrameRow]:
-    """Rows of the frames that go into the shard, in its order."""
-    rows: list[FrameRow] = []
-    for instrument in INSTRUMENTS:
-        if not settings.channels_of(instrument):
-            continue
-        wanted = StoredDay(store, day).expected_frame_table(instrument, settings)
-        rows += [row for row in wanted if row.status == "ok"]
-    return sorted(rows, key=lambda row: (row.slot, row.channel))
+def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
+    """The index of the day's shard if it was made from these inputs and the shard is undamaged."""
+    try:
+        index = stored.shard_index()
+        if index is None or index.inputs != inputs:
+            return None
+        found = stored.store.sha256_and_size(layout.shard(stored.day))
+    except (DamagedFileError, FileNotFoundError):
+        return None
+    return index if found == (index.shard_sha256, index.shard_bytes) else None
 
 
 def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
@@ -121,7 +155,7 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
 
 
 class _Preparer:
-    """Reads and normalises one frame; shared by the threads of a day."""
+    """Reads and normalizes one frame; shared by the threads of a day."""
 
     def __init__(
         self, day: date, settings: Settings, store: Store, constants: Normalization

@@ -31,6 +31,7 @@ from sdoml_core.frames.pointing import MIDDLE, Pointing
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_dagster import asset_names
+from sdoml_dagster.pipeline.unchanged import intact_frames, processed_inputs
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -46,6 +47,8 @@ class ProcessedDay:
 
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]
+    unchanged: bool = False
+    """Whether the files of an earlier run were kept, because nothing they depend on changed."""
 
     @property
     def content(self) -> bytes:
@@ -64,8 +67,12 @@ def process_day(
     settings: Settings,
     store: Store,
     report: Callable[[str], None],
+    code_version: str = "",
 ) -> ProcessedDay:
     """Turn a day's raw frames of one instrument into processed frames.
+
+    Files of an earlier run are kept if they are undamaged and were made from the same raw frames
+    with the same settings and ``code_version``, which is the version of the asset.
 
     Raises
     ------
@@ -75,20 +82,35 @@ def process_day(
         Where a raw file is no longer what the ledger says.
     """
     ledger = StoredDay(store, day).expected_ledger(instrument, settings)
+    inputs = processed_inputs(
+        ledger,
+        settings,
+        code_version=code_version,
+        degradation=load_degradation(settings).sha256 if instrument == "AIA" else None,
+    )
+    kept = intact_frames(StoredDay(store, day), instrument, settings, inputs)
+    if kept is not None:
+        rows, sketches = kept
+        report(
+            f"{asset_names.processed(instrument)} {day}: unchanged, {len(rows)} frames kept "
+            "(same raw frames, settings and code version)"
+        )
+        return ProcessedDay(tuple(rows), sketches, unchanged=True)
     store.sweep(layout.processed_folder(day))
     prepare_kernels(report)
     worker = _Worker(day, settings, store)
     progress = Progress(f"{asset_names.processed(instrument)} {day}", len(ledger), report)
 
-    rows: list[FrameRow] = []
-    sketches: dict[str, Sketch] = {}
+    rows, sketches = [], {}
     for channel in settings.channels_of(instrument):
         mine = [row for row in ledger if row.channel == channel.name]
         done: list[FrameRow] = []
         counted: list[Sketch] = []
         looks: dict[int, Look] = {}
         room = sum(row.status == "ok" for row in mine) * settings.resolution**2 * 4
-        with store.writer(layout.processed_frames(day, channel), size=room) as file:
+        with store.writer(
+            layout.processed_frames(day, channel), size=room, keep_equal=True
+        ) as file:
             writer = FrameWriter(file, settings.resolution, frames=len(mine))
             for frame in ordered_map(
                 partial(worker.process, channel=channel),
@@ -112,7 +134,7 @@ def process_day(
         sketches[channel.name] = merge(counted)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
     # Last, since it is what says that the day is there.
-    store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows))
+    store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows, inputs=inputs))
     return ProcessedDay(tuple(rows), sketches)
 
 

@@ -60,6 +60,14 @@ class StoredDay:
             made_by=f"{asset_names.processed(instrument)} of {self.day}",
         )
 
+    def processed_inputs(self, instrument: Instrument) -> str | None:
+        """Recorded fingerprint of what the processed day was made from; None where unknown."""
+        return self.store.read_as(
+            layout.frame_table(self.day, instrument),
+            FRAME_TABLE.inputs,
+            made_by=f"{asset_names.processed(instrument)} of {self.day}",
+        )
+
     def expected_ledger(self, instrument: Instrument, settings: Settings) -> list[RawRow]:
         """Rows of the raw ledger that the settings expect, by channel and slot.
 
@@ -128,6 +136,11 @@ class StoredDay:
         return self.store.read_as(
             layout.shard_index(self.day), decode_index, made_by=f"shards of {self.day}"
         )
+
+    def shard_size(self) -> int | None:
+        """Bytes of the day's shard, or ``None`` if the day has none."""
+        folder, _, name = layout.shard(self.day).rpartition("/")
+        return self.store.sizes(folder).get(name)
 
     def shard_frame(self, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
         """One frame of the day's shard as packed; ``row`` is its row of the index."""

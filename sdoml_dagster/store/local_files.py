@@ -7,6 +7,7 @@ it is written, and the lock ends with its process: an unlocked one was left by a
 import contextlib
 import errno
 import fcntl
+import filecmp
 import os
 import threading
 import uuid
@@ -26,7 +27,9 @@ _LONG = 32 << 20
 
 
 @contextlib.contextmanager
-def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[BinaryIO]:
+def writer(
+    target: Path, *, size: int = 0, overwrite: bool = True, keep_equal: bool = False
+) -> Iterator[BinaryIO]:
     """A temporary file beside its target, published if the block succeeds, else removed.
 
     Parameters
@@ -37,6 +40,8 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
         Approximate number of bytes, if known.
     overwrite
         Replace an existing file; if False, an existing file is a ``FileExistsError``.
+    keep_equal
+        Keep an existing file that has the same bytes, with its hard links and its time.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _temporary_file(target)
@@ -46,6 +51,8 @@ def writer(target: Path, *, size: int = 0, overwrite: bool = True) -> Iterator[B
                 yield handle
             handle.flush()
             os.fsync(handle.fileno())
+            if keep_equal and target.is_file() and filecmp.cmp(temporary, target, shallow=False):
+                return
             if overwrite:
                 temporary.replace(target)
             else:

@@ -180,11 +180,14 @@ class Store:
         return True
 
     @contextlib.contextmanager
-    def writer(self, path: str, *, size: int | None = None) -> Iterator[BinaryIO]:
+    def writer(
+        self, path: str, *, size: int | None = None, keep_equal: bool = False
+    ) -> Iterator[BinaryIO]:
         """A seekable temporary file that is published under a name if the block succeeds.
 
         ``size`` is the approximate number of bytes. It is used in the message if the disk is
-        full, and to flush a long write while it goes on.
+        full, and to flush a long write while it goes on. ``keep_equal`` keeps a local file that
+        already has the same bytes, and with it its hard links.
         """
         with self._explained("write", path, needed=size):
             if self._remote:
@@ -193,7 +196,9 @@ class Store:
                     handle.flush()
                     self.fs.put_file(handle.name, self._full(path))
             else:
-                with local_files.writer(Path(self.root, path), size=size or 0) as local:
+                with local_files.writer(
+                    Path(self.root, path), size=size or 0, keep_equal=keep_equal
+                ) as local:
                     yield local
 
     def delete(self, path: str) -> None:

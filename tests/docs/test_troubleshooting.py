@@ -256,7 +256,9 @@ class Provoker:
         yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
         yield lambda: self.publish(days=DayRange(first=date(2030, 1, 1)))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
-        yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE))
+        # Other settings, because an unchanged day is not processed or packed again.
+        changed = {"max_missing_fraction": 0.04}
+        yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE, **changed))
         yield self.remove("processed/2024/03/01/aia.sketch.arrow", self.sketches)
 
     def normalization_errors(self) -> Iterator[Callable[[], object]]:
@@ -274,11 +276,16 @@ class Provoker:
 
     def damages(self) -> Iterator[Callable[[], object]]:
         cut = lambda data: data[:-512]  # noqa: E731
-        yield self.damage("raw/2024/03/01/*_0171.fits", cut, lambda: self.process(ONE))
-        yield self.damage("processed/2024/03/01/AIA_0171.npy", cut, lambda: self.pack(ONE))
+        yield self.damage(
+            "raw/2024/03/01/*_0171.fits",
+            cut,
+            lambda: self.process(ONE, max_missing_fraction=0.04),
+        )
+        yield self.damage(
+            "processed/2024/03/01/AIA_0171.npy", cut, lambda: self.pack(ONE, dtype="float16")
+        )
         yield self.damage("processed/2024/03/01/aia.parquet", cut, lambda: self.pack(ONE))
         yield self.damage("processed/2024/03/01/aia.sketch.arrow", cut, self.sketches)
-        self.pack(ONE)  # a packing that failed leaves no index
         shard = "shards/2024/*03-01.tar"
         yield self.damage(shard, cut, self.publish)
         yield self.damage(shard, cut, lambda: self.load()[0])

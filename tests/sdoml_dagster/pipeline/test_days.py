@@ -257,7 +257,7 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
     larger = settings.model_copy(update={"resolution": 128})
     with pytest.raises(NormalizationError, match="not all of these days were processed at 128"):
         fit_store(larger, fetched)
-    with pytest.raises(NormalizationError, match="is for 64 pixels, not 128"):
+    with pytest.raises(NormalizationError, match="are for 64 pixels, not 128"):
         pack(larger, fetched)
 
 
@@ -349,7 +349,7 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
     assert not fetched.exists(layout.shard_index(DAY))
 
 
-def test_a_shard_outlives_a_failed_attempt_to_make_it_anew(
+def test_a_failed_packing_leaves_the_earlier_shard_in_place(
     settings: Settings, fetched: Store
 ) -> None:
     process(settings, fetched)
@@ -358,7 +358,7 @@ def test_a_shard_outlives_a_failed_attempt_to_make_it_anew(
     index = fetched.read(layout.shard_index(DAY))
     fetched.write(layout.processed_frames(DAY, CHANNELS["HMI_M"]), b"damaged")
     with pytest.raises(DamagedFileError):
-        pack(settings, fetched)
+        pack(settings.model_copy(update={"dtype": "float16"}), fetched)
     assert fetched.read(layout.shard(DAY)) == shard
     assert fetched.read(layout.shard_index(DAY)) == index
 

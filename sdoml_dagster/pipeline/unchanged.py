@@ -1,0 +1,187 @@
+"""Decide whether a day needs work: nothing is done twice.
+
+Each frame table and each shard index records a fingerprint of what it was made from: the rows of
+the step before, the settings and the code version. A step whose fingerprint is unchanged and whose
+files are intact keeps its files.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.errors import DamagedFileError, MissingInputError
+from sdoml_core.formats.ledger import FrameRow, RawRow
+from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.sketch import Sketch
+from sdoml_dagster import asset_names
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.day import StoredDay
+
+_NOT_INPUTS = {"file", "url", "bytes", "candidates"}
+"""Columns of the raw ledger that say where a frame came from, not what it is."""
+
+
+def processed_inputs(
+    ledger: Iterable[RawRow], settings: Settings, *, code_version: str, degradation: str | None
+) -> str:
+    """Fingerprint of a processed day.
+
+    Parameters
+    ----------
+    ledger
+        Rows of the raw ledger that the settings expect.
+    settings
+        Settings of the dataset.
+    code_version
+        Code version of the asset.
+    degradation
+        Hash of the degradation table; None where none is used.
+    """
+    rows = [
+        {name: value for name, value in asdict(row).items() if name not in _NOT_INPUTS}
+        for row in ledger
+    ]
+    return _fingerprint(
+        rows,
+        code_version,
+        degradation,
+        settings.resolution,
+        settings.hmi_scale,
+        settings.max_missing_fraction,
+    )
+
+
+def shard_inputs(
+    rows: Iterable[FrameRow],
+    settings: Settings,
+    constants: Normalization,
+    *,
+    code_version: str,
+) -> str:
+    """Fingerprint of a shard.
+
+    Parameters
+    ----------
+    rows
+        Rows of the frame tables that go into the shard.
+    settings
+        Settings of the dataset.
+    constants
+        Normalization constants that the frames are packed with.
+    code_version
+        Code version of the asset.
+    """
+    return _fingerprint(
+        [asdict(row) for row in rows],
+        code_version,
+        constants.version,
+        settings.dtype,
+        settings.member_case,
+        settings.resolution,
+    )
+
+
+def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
+    """Rows of the frames that go into a day's shard, in its order.
+
+    Raises
+    ------
+    MissingInputError
+        If the day was not processed with these settings.
+    """
+    rows = [
+        row
+        for instrument in INSTRUMENTS
+        if settings.channels_of(instrument)
+        for row in stored.expected_frame_table(instrument, settings)
+        if row.status == "ok"
+    ]
+    return sorted(rows, key=lambda row: (row.slot, row.channel))
+
+
+def intact_frames(
+    stored: StoredDay, instrument: Instrument, settings: Settings, inputs: str
+) -> tuple[list[FrameRow], dict[str, Sketch]] | None:
+    """Rows and sketches of a processed day if it was made from these inputs and is undamaged."""
+    try:
+        if stored.processed_inputs(instrument) != inputs:
+            return None
+        rows = stored.expected_frame_table(instrument, settings)
+        sketches = stored.sketches(instrument)
+        for row in rows:
+            if row.status == "ok":
+                stored.frame(row, resolution=settings.resolution)
+    except (DamagedFileError, MissingInputError, FileNotFoundError):
+        return None
+    return rows, sketches
+
+
+def is_finished(
+    stored: StoredDay,
+    settings: Settings,
+    constants: Normalization | None,
+    *,
+    code_versions: Mapping[str, str],
+    degradation: str,
+) -> bool:
+    """Whether a day's shard is up to date with its inputs, settings and code.
+
+    Reads the tables and the index, no pixels: `verify_store` finds damage. Recent days with missing
+    frames are never finished, because the archive may still publish them.
+
+    Parameters
+    ----------
+    stored
+        The day.
+    settings
+        Settings of the dataset.
+    constants
+        Current constants; None where none were fitted yet, and then only the processed frames
+        are checked.
+    code_versions
+        Code versions of the daily assets, by asset name.
+    degradation
+        Hash of the degradation table.
+    """
+    try:
+        for instrument in INSTRUMENTS:
+            if not settings.channels_of(instrument):
+                continue
+            ledger = stored.expected_ledger(instrument, settings)
+            if _may_change(ledger, stored, settings):
+                return False
+            inputs = processed_inputs(
+                ledger,
+                settings,
+                code_version=code_versions[asset_names.processed(instrument)],
+                degradation=degradation if instrument == "AIA" else None,
+            )
+            if stored.processed_inputs(instrument) != inputs:
+                return False
+        if constants is None:
+            return True
+        index = stored.shard_index()
+        inputs = shard_inputs(
+            usable_rows(stored, settings),
+            settings,
+            constants,
+            code_version=code_versions["shards"],
+        )
+    except (DamagedFileError, MissingInputError):
+        return False
+    return index is not None and index.inputs == inputs and stored.shard_size() == index.shard_bytes
+
+
+def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings) -> bool:
+    statuses = {row.status for row in ledger}
+    window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
+    recent = stored.day > (datetime.now(UTC) - window).date()
+    return "outage" in statuses or ("missing" in statuses and recent)
+
+
+def _fingerprint(*parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
