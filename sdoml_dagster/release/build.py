@@ -1,62 +1,76 @@
-"""A release: daily shards under numbers, with one index and everything that describes them.
+"""Build a release: numbered shards, one index, and everything that describes them.
 
-The index goes first and SHA256SUMS comes last, so that a release that is being made, or whose
-making was killed, never looks whole; making it again gives the same bytes. Where a shard of the
-release is a day's shard, it is a hard link: a release of a year costs no disk. A day that is
-packed anew gets a new file, and the release keeps the old one.
+The old index is removed first and SHA256SUMS is written last, so an unfinished release never looks
+complete. Building it again gives the same bytes. A release shard that equals a daily shard is a
+hard link, so a release of a year needs no extra disk. When a day is packed again with other bytes,
+it gets a new file and the release keeps the old one.
 """
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import MissingInputError, SettingError
+from sdoml_core.errors import MissingInputError, NormalizationError, SettingError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.parquet import SHARD_NAME
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
 from sdoml_core.formats.release_index import consolidate
+from sdoml_core.normalization.constants import Normalization
 from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
-from sdoml_dagster.release.card import Card
+from sdoml_dagster.release.card import render_card
 from sdoml_dagster.release.coverage import ReleaseCoverage, count_frames
+from sdoml_dagster.release.description import ReleaseDescription, SplitDescription
 from sdoml_dagster.release.inputs import (
     BuiltDay,
     built_days,
     common_normalization,
     complete_rows,
 )
-from sdoml_dagster.release.shards import ShardMaker, number_shards
+from sdoml_dagster.release.shards import ShardMaker, ShardPlan, number_shards
+from sdoml_dagster.release.splits import NO_SPLITS, SPLITS_FILE, Split, Splits
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import read_shard_frame
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
+FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
+"""Prefixes of the index files that the original's loader leaves among shards. It never checks them
+against the shards, so after a rebuild it would read wrong samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """What a release shall be."""
+    """Which days a release takes, and its form."""
 
     name: str = "sdoml-lite"
-    """Of its folder."""
+    """Name of the release and of its folder."""
 
     prefix: str | None = None
-    """Of its shards; the name where not given."""
+    """Prefix of shard file names. Defaults to `name`."""
 
     days_per_shard: int = 1
-    """Built days that one shard takes."""
+    """Number of built days in one shard."""
 
     days: DayRange = ALL_DAYS
     """Days to release; by default all days that have a shard."""
 
     complete_only: bool = False
     """Keep only samples that have every channel of the settings, and only these channels."""
+
+    splits: Splits = NO_SPLITS
+    """Splits of the release. Days outside all splits are left out."""
+
+    any_constants: bool = False
+    """Accept constants that were fitted to days outside the training split."""
 
     def __post_init__(self) -> None:
         for name in (self.name, self.shard_prefix):
@@ -71,7 +85,7 @@ class ReleaseRequest:
 
     @property
     def shard_prefix(self) -> str:
-        """What the names of shards begin with."""
+        """Prefix of shard file names."""
         return self.prefix or self.name
 
 
@@ -80,10 +94,12 @@ class Release:
     """A finished release."""
 
     folder: str
-    card: Card
-    coverage: ReleaseCoverage
+    description: ReleaseDescription
+    card: str
+    """Text of README.md."""
+
     sums: bytes
-    """Content of SHA256SUMS, which stands for the content of the whole release."""
+    """Content of SHA256SUMS, which identifies the content of the whole release."""
 
 
 def publish(
@@ -94,45 +110,54 @@ def publish(
     Raises
     ------
     MissingInputError
-        Where the range has no frames, or a shard lacks its index.
+        If the range has no frames, or a shard has no index.
     NormalizationError
-        Where the shards were normalised by different constants.
+        If the shards were normalized with different constants, or the constants were fitted to
+        days outside the training split.
     DamagedFileError
-        Where a shard is not what its index says.
+        If a shard does not match its index.
     """
     built = built_days(store, days=request.days, threads=settings.threads)
+    if request.splits:
+        built = [day for day in built if request.splits.of(day.day)]
+        if not built:
+            raise MissingInputError(
+                f"no day of the splits has a shard in {store.url}: run build_shards for them first"
+            )
     normalization, constants = common_normalization(store, built)
+    fitted_to = _fitted_split(request, normalization)
     released = _select(built, request, settings)
-    plans = number_shards(
-        released, prefix=request.shard_prefix, days_per_shard=request.days_per_shard
-    )
+    plans = _plan_shards(released, request)
 
     folder = layout.release_folder(request.name)
     for name in (RELEASE_SUMS, RELEASE_INDEX):
         store.delete(f"{folder}/{name}")
     store.sweep(folder)
-    # First, so that shards without an index can be told for a release that is not finished.
+    # Written before the shards: this marks a folder of shards without an index as unfinished.
     store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
-    names = {plan.name for plan in plans}
+    shard_names = {plan.name for group in plans.values() for plan in group}
     for name in store.sizes(folder):
-        if name.endswith(".tar") and name not in names:
+        stale = name.endswith(".tar") and name not in shard_names
+        if stale or name == SPLITS_FILE or name.startswith(FOREIGN_INDEXES):
             store.delete(f"{folder}/{name}")
 
-    progress = Progress(f"release {request.name}", sum(plan.frames for plan in plans), report)
-    linked = request.days_per_shard == 1 and not request.complete_only
-    writer = ShardMaker(folder, store, case=settings.member_case, linked=linked)
-    indexes: list[Index] = []
-    for index in ordered_map(writer, plans, threads=settings.threads, name="release"):
-        indexes.append(index)
-        for _ in range(index.table.num_rows):
-            progress.step("ok")
-
+    indexes = _write_shards(plans, request, settings, store, report)
     coverage = _coverage(request, settings, store, built, released)
+    by_split = [
+        SplitDescription(
+            part.name,
+            request.splits.kept_ranges(part),
+            tuple(plan.name for plan in plans[part.name]),
+            len({slot for plan in plans[part.name] for slot in plan.slots()}),
+        )
+        for part in request.splits.parts
+        if part.name in plans
+    ]
     slots = Counter(slot for index in indexes for slot in index.table["slot"].to_pylist())
     present = {name for index in indexes for name in index.table["channel"].unique().to_pylist()}
     channels = tuple(name for name in CHANNELS if name in present)
     first = indexes[0].table
-    card = Card(
+    description = ReleaseDescription(
         name=request.name,
         settings=settings,
         normalization=normalization,
@@ -147,16 +172,22 @@ def publish(
         last=max(slots),
         samples=len(slots),
         complete=sum(count == len(channels) for count in slots.values()),
-        alike=_alike(first),
+        uniform_start=_uniform_start(first),
         complete_only=request.complete_only,
         days_per_shard=request.days_per_shard,
+        splits=tuple(by_split),
+        guard_days=request.splits.guard_days,
+        fitted_to=fitted_to,
     )
+    card = render_card(description)
     files = {
         "coverage.parquet": coverage.to_parquet(),
-        "contact_sheet.png": _picture(store, folder, indexes, slots, card),
-        "README.md": card.markdown().encode(),
+        "contact_sheet.png": _picture(store, folder, indexes, slots, description),
+        "README.md": card.encode(),
         RELEASE_INDEX: consolidate(indexes),
     }
+    if by_split:
+        files[SPLITS_FILE] = _splits_file(description)
     hashes = {index.shard: index.shard_sha256 for index in indexes}
     hashes[RELEASE_CONSTANTS] = hashlib.sha256(constants).hexdigest()
     for name, data in files.items():
@@ -164,22 +195,97 @@ def publish(
         hashes[name] = hashlib.sha256(data).hexdigest()
     sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
     store.write(f"{folder}/{RELEASE_SUMS}", sums)
-    return Release(folder, card, coverage, sums)
+    return Release(folder, description, card, sums)
+
+
+def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
+    """Name of the split that the constants were fitted to; None where they saw other days too."""
+    if not request.splits:
+        return None
+    train = request.splits.train
+    if any(
+        one.first <= constants.first_day and constants.last_day <= one.last
+        for one in request.splits.kept_ranges(train)
+    ):
+        return train.name
+    if request.any_constants:
+        return None
+    raise NormalizationError(
+        f"constants {constants.version} were fitted to days from {constants.first_day} to "
+        f"{constants.last_day}, which are not all in the split {train.name} "
+        f"({', '.join(str(one) for one in request.splits.kept_ranges(train))}). Run sdoml build "
+        "with the same --splits to fit them to that split and pack the shards again, or accept "
+        "these constants with --any-constants (run config any_constants: true)"
+    )
+
+
+def _plan_shards(
+    released: Sequence[BuiltDay], request: ReleaseRequest
+) -> dict[str, list[ShardPlan]]:
+    """Shards by split, in the order of the splits; under one empty name without splits."""
+    groups: dict[Split | None, list[BuiltDay]] = {part: [] for part in request.splits.parts}
+    for day in released:
+        groups.setdefault(request.splits.of(day.day), []).append(day)
+    return {
+        part.name if part else "": number_shards(
+            days,
+            prefix=f"{request.shard_prefix}-{part.name}" if part else request.shard_prefix,
+            days_per_shard=request.days_per_shard,
+        )
+        for part, days in groups.items()
+        if days
+    }
+
+
+def _write_shards(
+    plans: Mapping[str, Sequence[ShardPlan]],
+    request: ReleaseRequest,
+    settings: Settings,
+    store: Store,
+    report: Callable[[str], None],
+) -> list[Index]:
+    """Link or write all shards of the release."""
+    every = [plan for group in plans.values() for plan in group]
+    progress = Progress(f"release {request.name}", sum(plan.frames for plan in every), report)
+    writer = ShardMaker(layout.release_folder(request.name), store, case=settings.member_case)
+    indexes: list[Index] = []
+    for index in ordered_map(writer, every, threads=settings.threads, name="release"):
+        indexes.append(index)
+        for _ in range(index.table.num_rows):
+            progress.step("ok")
+    return indexes
+
+
+def _splits_file(release: ReleaseDescription) -> bytes:
+    """Splits as JSON: half-open ranges as `SDOMLlite.split` takes them, and shards by split."""
+    constants = release.normalization
+    content = {
+        "ranges": {
+            split.name: [
+                [f"{one.first}T00:00:00", f"{one.last + timedelta(days=1)}T00:00:00"]
+                for one in split.ranges
+            ]
+            for split in release.splits
+        },
+        "shards": {split.name: list(split.shards) for split in release.splits},
+        "guard_days": release.guard_days,
+        "constants": {
+            "version": constants.version,
+            "first_day": f"{constants.first_day}",
+            "last_day": f"{constants.last_day}",
+            "fitted_to": release.fitted_to,
+        },
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _select(
     built: Sequence[BuiltDay], request: ReleaseRequest, settings: Settings
 ) -> list[BuiltDay]:
-    """The days with the rows that go into the release; days without any have no shard."""
+    """The days with the rows that go into the release. Days without rows get no shard."""
     days = list(built)
     if request.complete_only:
-        days = [
-            replace(
-                day,
-                index=replace(day.index, table=complete_rows(day.index.table, settings.channels)),
-            )
-            for day in built
-        ]
+        days = [day.with_rows(complete_rows(day.index.table, settings.channels)) for day in built]
     released = [day for day in days if day.index.table.num_rows]
     if not released:
         counts = Counter(name for day in built for name in day.index.table["channel"].to_pylist())
@@ -191,8 +297,8 @@ def _select(
     return released
 
 
-def _alike(table: pa.Table) -> bool:
-    """Whether the first five samples have the same channels, which Hugging Face's builder wants."""
+def _uniform_start(table: pa.Table) -> bool:
+    """Whether the first five samples have the same channels, as Hugging Face's builder requires."""
     samples: dict[datetime, set[str]] = {}
     for slot, channel in zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True):
         samples.setdefault(slot, set()).add(channel)
@@ -207,7 +313,7 @@ def _coverage(
     built: Sequence[BuiltDay],
     released: Sequence[BuiltDay],
 ) -> ReleaseCoverage:
-    """Counts of all days of the range, of which the dataset may have less than was asked for."""
+    """Counts of all days of the range, including days that were not built."""
     there = {day.day: day.index.frames() for day in built}
     kept = {day: set[tuple[datetime, str]]() for day in there}
     kept |= {day.day: day.index.frames() for day in released}
@@ -216,7 +322,10 @@ def _coverage(
     if settings.last_day is not None:
         last = min(last, max(settings.last_day, built[-1].day))
     days = [
-        day for day in days_between(first, last) if day in there or settings.expected_slots(day)
+        day
+        for day in days_between(first, last)
+        if (day in there or settings.expected_slots(day))
+        and (not request.splits or request.splits.of(day))
     ]
     occurring = {channel for frames in there.values() for _, channel in frames}
     channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
@@ -224,9 +333,13 @@ def _coverage(
 
 
 def _picture(
-    store: Store, folder: str, indexes: Sequence[Index], slots: Counter[datetime], card: Card
+    store: Store,
+    folder: str,
+    indexes: Sequence[Index],
+    slots: Counter[datetime],
+    release: ReleaseDescription,
 ) -> bytes:
-    """A contact sheet of the sample in the middle of those that have the most channels."""
+    """A contact sheet of the middle sample among those that have the most channels."""
     most = max(slots.values())
     candidates = sorted(slot for slot, count in slots.items() if count == most)
     chosen = candidates[len(candidates) // 2]
@@ -238,9 +351,9 @@ def _picture(
             image = read_shard_frame(store, f"{folder}/{index.shard}", row)
             panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
     sheet = contact_sheet(
-        [panels.get(name, Panel(name, None)) for name in card.channels],
+        [panels.get(name, Panel(name, None)) for name in release.channels],
         title=f"{chosen:%Y-%m-%d %H:%M} UTC",
-        subtitle=card.name,
+        subtitle=release.name,
         normalized=True,
     )
     return png(sheet)

@@ -1,4 +1,4 @@
-"""Coverage of a release: for each day and channel, what became of every expected frame."""
+"""Coverage of a release: the status of every expected frame, by day and channel."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ Frames = set[tuple[datetime, str]]
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """One channel on one day. ``expected`` is the sum of all that follow it."""
+    """One channel on one day. ``expected`` is the sum of all fields after it."""
 
     day: date
     channel: str
@@ -29,17 +29,17 @@ class Count:
     incomplete: int
     """Good, but left out because its sample lacks another channel (``complete_only``)."""
     missing: int
-    """The archive has none."""
+    """The archive has no such frame."""
     quality: int
-    """QUALITY says that it is no science image."""
+    """QUALITY marks it as unfit for science."""
     invalid: int
-    """The archive's file is no such image."""
+    """The archive's file is not a readable image of this kind."""
     blank: int
-    """Nothing is on it."""
+    """The image is empty."""
     outage: int
-    """The archive could not answer."""
+    """The archive did not answer."""
     unexplained: int
-    """Absent, and the frame table of the day does not say why, or has gone."""
+    """Absent, and the frame table of the day is missing or gives no reason."""
     not_built: int
     """The day has no shard."""
 
@@ -47,25 +47,25 @@ class Count:
 REASONS = tuple(
     field.name for field in fields(Count) if field.name not in {"day", "channel", "expected"}
 )
-"""What may become of an expected frame."""
+"""Every status that an expected frame can have."""
 
 MEANINGS = {
     "ok": "in this release",
     "incomplete": "good, but its sample lacks another channel",
-    "missing": "the archive has none",
-    "quality": "QUALITY says that it is no science image",
-    "invalid": "the archive's file is no readable image of the kind",
-    "blank": "nothing is on it, or too many pixels lack data",
-    "outage": "the archive could not answer",
-    "unexplained": "absent, and no record says why",
+    "missing": "the archive has no such frame",
+    "quality": "QUALITY marks it as unfit for science",
+    "invalid": "the archive's file is not a readable image of this kind",
+    "blank": "the image is empty, or too many pixels lack data",
+    "outage": "the archive did not answer",
+    "unexplained": "absent without a recorded reason",
     "not_built": "its day has no shard",
 }
-"""What they mean, for people."""
+"""Explanation of each status for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCoverage:
-    """All counts of a release, and which degradation tables its frames were corrected by."""
+    """All counts of a release, and the degradation tables that its frames were corrected with."""
 
     counts: tuple[Count, ...]
     degradation_tables: tuple[str, ...]
@@ -110,22 +110,22 @@ def count_frames(
     Parameters
     ----------
     store, settings
-        For the frame tables, and for what is expected where there is none.
+        Store with the frame tables, and settings that say what is expected of days without one.
     days
-        Of the release, built or not.
+        Days of the release, built or not.
     built, released
-        What the shards hold, and what of it is in the release.
+        Frames in the daily shards, and those of them that are in the release.
     channels
-        To count, in order.
+        Channels to count, in order.
     """
     counts: list[Count] = []
     tables: set[str] = set()
     for day in days:
-        fates, used = _fates(store, day) if day in built else ({}, set())
+        statuses, used = _statuses(store, day) if day in built else ({}, set())
         tables |= used
         slots = settings.expected_slots(day)
         for channel in channels:
-            expected = {slot for slot, name in fates if name == channel}
+            expected = {slot for slot, name in statuses if name == channel}
             expected |= set(slots) if channel in settings.channels else set()
             expected |= {slot for slot, name in built.get(day, ()) if name == channel}
             outcome: Counter[str] = Counter()
@@ -136,16 +136,16 @@ def count_frames(
                 elif frame in built[day]:
                     outcome["ok" if frame in released[day] else "incomplete"] += 1
                 else:
-                    fate = fates.get(frame, "ok")
-                    # Good in the table, yet not in the shard: it was processed after packing.
-                    outcome["unexplained" if fate == "ok" else fate] += 1
+                    status = statuses.get(frame, "ok")
+                    # Good in the table but not in the shard: it was processed after packing.
+                    outcome["unexplained" if status == "ok" else status] += 1
             counts.append(
                 Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
             )
     return ReleaseCoverage(tuple(counts), tuple(sorted(tables)))
 
 
-def _fates(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:
+def _statuses(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:
     """Status of each frame in the frame tables of a day, and the degradation tables used."""
     rows = [
         row

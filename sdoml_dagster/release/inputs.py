@@ -1,12 +1,13 @@
-"""The days that a release takes: which are built, and whether they belong together.
+"""Find the built days of a release and check that they belong together.
 
-Everything that can be known without reading pixels is checked here, before a former release is
-touched: an index beside each shard, the size of each shard, one normalisation, one pixel type.
+Everything that can be checked without reading pixels is checked here, before an earlier release is
+changed: each shard has an index and its recorded size, and all shards share one normalization and
+one pixel type.
 """
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import TypeVar
@@ -31,10 +32,17 @@ class BuiltDay:
 
     day: date
     index: Index
+    whole: bool = True
+    """Whether `index` has all rows of the day's shard."""
+
+    def with_rows(self, table: pa.Table) -> "BuiltDay":
+        """The same day with some of its rows."""
+        whole = table.num_rows == self.index.table.num_rows
+        return replace(self, index=replace(self.index, table=table), whole=whole)
 
     @property
     def pixels(self) -> str | None:
-        """Type and resolution of the frames; None where there is none."""
+        """Type and resolution of the frames; None for a day without frames."""
         table = self.index.table
         if not table.num_rows:
             return None
@@ -47,9 +55,9 @@ def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
     Raises
     ------
     MissingInputError
-        Where there is none, or one lacks its index.
+        If no day has a shard, or a shard has no index.
     DamagedFileError
-        Where an index cannot be read, or a shard has another size than it says.
+        If an index cannot be read, or the size of a shard differs from its index.
     """
     found = {day: parts for day, parts in layout.shard_files(store).items() if day in days}
     if not found:
@@ -57,8 +65,8 @@ def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
     halves = sorted(day for day, parts in found.items() if len(parts) < 2)
     if halves:
         raise MissingInputError(
-            f"shard or index of {list_days(halves)} is not in {store.url}: "
-            "run build_shards for it again"
+            f"{store.url} has only one of shard and index for {list_days(halves)}: "
+            "run build_shards for these days again"
         )
     sizes = {
         year: store.sizes(layout.year_of_shards(year))
@@ -86,25 +94,25 @@ def _read_day(store: Store, sizes: dict[int, dict[str, int]], day: date) -> Buil
 
 
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:
-    """The error for a shard that does not hold what its index says."""
+    """The error for a shard that does not match its index."""
     return DamagedFileError(f"{_again(store.locate(layout.shard(day)), day)}: {why}")
 
 
 def _again(location: str, day: date) -> str:
-    return f"{location} is damaged, materialise shards of {day} again"
+    return f"{location} is damaged, materialize shards of {day} again"
 
 
 def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:
-    """The one normalisation of all days, and the bytes of its document.
+    """The normalization that all days share, and the bytes of its file.
 
     Raises
     ------
     NormalizationError
-        Where they have several; names the days and what to do.
+        If the days have different normalizations. The message names the days and the remedy.
     DamagedFileError
-        Where they differ in pixel type or resolution, or the document is not what was written.
+        If the days differ in pixel type or resolution, or the file has another version.
     MissingInputError
-        Where the document has gone.
+        If the file is missing.
     """
     current = current_normalization(store)
     in_force = None if current is None else current.version
@@ -114,26 +122,26 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
         stale = sorted(day for version in versions if version != keep for day in versions[version])
         listed = "; ".join(f"{version}: {list_days(group)}" for version, group in versions.items())
         raise NormalizationError(
-            f"the shards were normalised by different constants ({listed}). "
+            f"the shards were normalized with different constants ({listed}). "
             + (
-                f"Materialise shards of {list_days(stale)} again, with {keep}, which is in force"
+                f"Materialize shards of {list_days(stale)} again, with {keep}, which is current"
                 if keep == in_force
-                else "None is in force any more: materialise shards of all these days again"
+                else "None of them is current: materialize shards of all these days again"
             )
         )
     kinds = _groups((day for day in days if day.pixels), lambda day: day.pixels)
     if len(kinds) > 1:
         listed = "; ".join(f"{kind}: {list_days(group)}" for kind, group in kinds.items())
         raise DamagedFileError(
-            f"the shards differ in type or resolution ({listed}): materialise one group again"
+            f"the shards differ in type or resolution ({listed}): materialize one group again"
         )
     version = next(iter(versions))
     path = layout.normalization(version)
     data = store.read_if_exists(path)
     if data is None:
         raise MissingInputError(
-            f"{store.locate(path)} has gone, by which the shards were normalised: restore it, or "
-            "materialise normalization_stats and then these shards again"
+            f"{store.locate(path)}, which the shards were normalized with, is missing: restore it, "
+            "or materialize normalization_stats and then these shards again"
         )
     normalization = from_json(data)
     if normalization.version != version:
@@ -150,7 +158,7 @@ def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, l
 
 
 def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
-    """Rows of the samples that have all of the channels, and of these channels alone."""
+    """Rows of the samples that have all of the channels, without other channels."""
     wanted = set(channels)
     rows = table.filter(
         pa.array([name in wanted for name in table["channel"].to_pylist()], pa.bool_())

@@ -1,71 +1,96 @@
-"""How a release is read, by four libraries, as a section of its card."""
+"""How to read a release with other libraries: a section of its card."""
 
 import json
 from collections.abc import Sequence
 
-UNLIKE = """
-Hugging Face's builder wants the same members in the first samples of the first shard, which here
-have different channels. A release made with `complete_only` can be read by it.
+from sdoml_dagster.release.description import ReleaseDescription
+
+_NOT_UNIFORM = """
+Hugging Face's builder requires the same members in the first samples of the first shard. In this
+release they have different channels. Make a release with `complete_only` to read it with
+`datasets`.
 """
-HUGGING_FACE = """
-With Hugging Face datasets:
+
+_HUGGING_FACE = """
+With Hugging Face datasets (keys keep the case of the member names):
 
 ```python
 from datasets import load_dataset
-dataset = load_dataset("webdataset", data_files="{name}/*.tar", split="train", streaming=True)
+dataset = load_dataset("webdataset", data_files="{name}/{glob}", split="train", streaming=True)
 sample = next(iter(dataset))  # sample["{key}"]
 ```
 """
 
+_SPLITS = """
+By split: each shard belongs to one split, `splits.json` lists the ranges and the shards, and
+`load_dataset("{name}")` reads the splits from the head of this file.
 
-def loading(
-    name: str,
-    *,
-    channels: Sequence[str],
-    shards: Sequence[str],
-    member: str,
-    whole: bool,
-    alike: bool,
-) -> str:
-    """The section.
+```python
+import json
+from sdoml_core.loader import SDOMLlite
+splits = json.load(open("{name}/splits.json"))
+parts = SDOMLlite("{name}", channels={channels}).split(splits["ranges"])
+image, time = parts["{split}"][0]
+```
+"""
 
-    Parameters
-    ----------
-    name
-        Folder of the release.
-    channels, shards
-        What it has.
-    member
-        Name of one member, as an example.
-    whole
-        Whether every sample has every channel.
-    alike
-        Whether the first samples have the same channels, which one of the libraries wants.
-    """
-    glob = shards[0]
-    if len(shards) > 1:
-        stem, _, number = shards[0][:-4].rpartition("-")
-        glob = f"{stem}-{{{number}..{len(shards)}}}.tar"
-    key = member.split(".", 1)[1]
-    hub = HUGGING_FACE.format(name=name, key=key) if alike else UNLIKE
-    if alike and not whole:
-        hub += "\nA channel that a sample lacks is `None` there.\n"
+_OTHERS = """
+Other libraries, one line each:
+
+- **Ray Data**: `ray.data.read_webdataset("{name}", file_extensions=["tar"])` (without the
+  argument Ray also opens the Parquet and JSON files).
+- **Hugging Face**: keys are `{key}`, in the case of the member names; webdataset makes them
+  lower case.
+- **Lightning**: return a `sdoml_core.loader.BatchLoader` from `train_dataloader`; it shuffles,
+  reads and resumes by itself, so pass no sampler and no workers.
+- **wids** (part of webdataset before 1.0): `widsindex create "{name}"/*.tar > index.json`, then
+  `wids.ShardListDataset("index.json")`.
+"""
+
+
+def brace_glob(shards: Sequence[str]) -> str:
+    """File names of numbered shards as webdataset writes them: ``name-{01..10}.tar``."""
+    if len(shards) == 1:
+        return shards[0]
+    stem, _, number = shards[0][:-4].rpartition("-")
+    return f"{stem}-{{{number}..{len(shards):0{len(number)}d}}}.tar"
+
+
+def reading_examples(release: ReleaseDescription) -> str:
+    """The section *Loading* of a card."""
+    shards = release.splits[0].shards if release.splits else release.shards
+    wildcard = f"{shards[0][:-4].rpartition('-')[0]}-*.tar" if release.splits else "*.tar"
+    key = release.member.split(".", 1)[1]
+    name, channels = release.name, json.dumps(list(release.channels))
+    hub = _NOT_UNIFORM
+    if release.uniform_start:
+        hub = _HUGGING_FACE.format(name=name, key=key, glob=wildcard)
+        if not release.all_complete:
+            hub += (
+                "\nA channel that a sample lacks is `None` there. PyTorch's default collate\n"
+                "function, `to_tuple` and `batched` fail on such samples: make a release with\n"
+                "`complete_only` for them.\n"
+            )
+    by_split = ""
+    if release.splits:
+        first = release.splits[0].name
+        by_split = _SPLITS.format(name=name, channels=channels, split=first)
     return f"""## Loading
 
-Three lines each; `{name}` is this folder. With the loader of sdoml-lite (random access by
-number or time, reads only the channels asked for):
+`{name}` is this folder. With the loader of sdoml-lite (random access by number or time; it reads
+only the requested channels):
 
 ```python
 from sdoml_core.loader import SDOMLlite
-dataset = SDOMLlite("{name}", channels={json.dumps(list(channels))})
+dataset = SDOMLlite("{name}", channels={channels})
 image, time = dataset[0]  # the first sample that has them all
 ```
-
+{by_split}
 With webdataset (sequential, from disks or object stores):
 
 ```python
 import webdataset as wds
-dataset = wds.WebDataset("{name}/{glob}", shardshuffle=False).decode()
+dataset = wds.WebDataset("{name}/{brace_glob(shards)}", shardshuffle=False).decode()
 sample = next(iter(dataset))  # sample["{key.lower()}"], sample["__key__"]
 ```
 {hub}
@@ -73,7 +98,7 @@ With Python's own tarfile and NumPy alone:
 
 ```python
 import io, tarfile, numpy
-with tarfile.open("{name}/{shards[0]}") as tar:
-    frame = numpy.load(io.BytesIO(tar.extractfile("{member}").read()))
+with tarfile.open("{name}/{release.shards[0]}") as tar:
+    frame = numpy.load(io.BytesIO(tar.extractfile("{release.member}").read()))
 ```
-"""
+{_OTHERS.format(name=name, key=key)}"""

@@ -1,7 +1,8 @@
-"""The numbered shards of a release: hard links to the daily ones, or days packed together."""
+"""Write the numbered shards of a release: hard links to daily shards, or several days together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sdoml_core.channels import MemberCase
 from sdoml_core.errors import DamagedFileError
@@ -21,8 +22,17 @@ class ShardPlan:
 
     @property
     def frames(self) -> int:
-        """How many it will hold."""
+        """Number of frames in the shard."""
         return sum(day.index.table.num_rows for day in self.days)
+
+    @property
+    def is_daily_shard(self) -> bool:
+        """Whether the shard has the same content as one daily shard."""
+        return len(self.days) == 1 and self.days[0].whole
+
+    def slots(self) -> set[datetime]:
+        """Slots of the samples in the shard."""
+        return {slot for day in self.days for slot in day.index.table["slot"].to_pylist()}
 
 
 def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
@@ -41,25 +51,22 @@ class ShardMaker:
     Parameters
     ----------
     folder
-        Of the release.
+        Folder of the release.
     store
-        Where the daily shards are, and the release goes.
+        Store that has the daily shards and receives the release.
     case
-        Of the channels in the names of members.
-    linked
-        Whether each shard is a whole daily one.
+        Case of the channel names in member names, for shards that are not links.
     """
 
-    def __init__(self, folder: str, store: Store, *, case: MemberCase, linked: bool) -> None:
+    def __init__(self, folder: str, store: Store, *, case: MemberCase) -> None:
         self._folder = folder
         self._store = store
         self._case = case
-        self._linked = linked
 
     def __call__(self, plan: ShardPlan) -> Index:
-        """The index of the shard, under its name in the release."""
+        """Write a shard and return its index, with the shard's name in the release."""
         path = f"{self._folder}/{plan.name}"
-        if self._linked:
+        if plan.is_daily_shard:
             return self._link(path, plan.name, plan.days[0])
         return self._rewrite(path, plan)
 
@@ -74,7 +81,7 @@ class ShardMaker:
 
     def _rewrite(self, path: str, plan: ShardPlan) -> Index:
         first = plan.days[0].index
-        with self._store.writer(path) as file:
+        with self._store.writer(path, keep_equal=True) as file:
             writer = ShardWriter(file, dtype=first.table["dtype"][0].as_py(), case=self._case)
             for day in plan.days:
                 with self._store.open(layout.shard(day.day)) as source:

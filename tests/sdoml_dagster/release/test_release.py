@@ -1,4 +1,4 @@
-"""Releases, made by Dagster from small synthetic days and read by everything that reads them."""
+"""Releases, built by Dagster from small synthetic days and read by several libraries."""
 
 import dataclasses
 import gc
@@ -83,7 +83,7 @@ def pixels(slot: datetime, channel: str) -> NDArray[np.float32]:
 
 
 def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
-    """171 Å has none at 06:00; 193 Å is of bad quality at 09:00; HMI is blank at 21:00."""
+    """171 Å is missing at 06:00, 193 Å has bad quality at 09:00, HMI is blank at 21:00."""
     losses = {
         ("AIA_0171", 6): ("missing", "404"),
         ("AIA_0193", 9): ("quality", "eclipse"),
@@ -93,7 +93,7 @@ def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
 
 
 def write_processed(store: Store, day: date, settings: Settings, *, whole: bool = False) -> None:
-    """What processing would have left of a day."""
+    """Write the files that processing leaves of a day."""
     for instrument in INSTRUMENTS:
         rows: list[FrameRow] = []
         sketches: dict[str, Sketch] = {}
@@ -146,7 +146,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stored(origin: Path, tmp_path: Path) -> Path:
-    """A copy of it that may be harmed."""
+    """A copy of `origin` that a test may change."""
     shutil.copytree(origin, tmp_path / "store")
     return tmp_path / "store"
 
@@ -178,7 +178,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def released(origin: Path) -> Path:
-    """The release with all its defaults, made by Dagster."""
+    """The release with default options, built by Dagster."""
     result = materialize(origin)
     assert result.success
     return origin / "releases/sdoml-lite"
@@ -209,7 +209,7 @@ def test_sha256sum_verifies_every_file(released: Path) -> None:
     assert verified == {path.name for path in released.iterdir()} - {"SHA256SUMS"}
 
 
-def test_metadata_tells_what_was_released(stored: Path) -> None:
+def test_metadata_describes_the_release(stored: Path) -> None:
     result = materialize(stored, name="spring", last_day="2024-03-03")
     told = metadata(result)
     assert (told["shards"], told["samples"], told["complete_samples"]) == (3, 24, 15)
@@ -246,7 +246,7 @@ def test_plain_webdataset_reads_it(released: Path) -> None:
 
 
 def streamed(urls: str) -> list[dict[str, Any]]:
-    """Samples by webdataset, which leaves closing its last file to the garbage collector."""
+    """Samples read by webdataset, which leaves its last file to the garbage collector."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
@@ -301,9 +301,9 @@ def test_coverage_accounts_for_every_expected_frame(released: Path) -> None:
     assert found[date(2024, 3, 5), "HMI_M"]["not_built"] == 8
 
 
-def test_coverage_says_what_it_cannot_know_where_frame_tables_have_gone(stored: Path) -> None:
+def test_coverage_counts_frames_without_a_table_as_unexplained(stored: Path) -> None:
     shutil.rmtree(stored / "processed")
-    counts = make(stored).coverage.by_channel()
+    counts = make(stored).description.coverage.by_channel()
     assert counts["HMI_M"]["ok"] == 70
     assert counts["HMI_M"]["unexplained"] == 10
     assert counts["HMI_M"]["not_built"] == 8
@@ -323,7 +323,7 @@ def test_card_states_the_facts(released: Path) -> None:
         "180 minutes",
         "64×64 float32",
         "| 80; 50 have all of them",
-        "not built, 1 of 11: 2024-03-05.",
+        "1 of 11 days of this range were not built: 2024-03-05.",
         "<https://archive.example/aia>",
         "<http://jsoc.stanford.edu/data/hmi/images>",
         "V9 (0123456789ab), frozen after 2020-06-02",
@@ -342,7 +342,8 @@ def test_card_states_the_facts(released: Path) -> None:
 def test_code_in_the_card_runs(released: Path) -> None:
     # Among its first samples is one without 171 Å, on which Hugging Face's builder fails.
     assert run_snippets(released) == 3
-    assert "Hugging Face's builder wants the same members" in (released / "README.md").read_text()
+    card = (released / "README.md").read_text()
+    assert "Hugging Face's builder requires the same members" in card
 
 
 def test_code_in_the_card_runs_where_samples_lack_channels_later_on(tmp_path: Path) -> None:
@@ -356,7 +357,7 @@ def test_code_in_the_card_runs_where_samples_lack_channels_later_on(tmp_path: Pa
 
 
 def run_snippets(release: Path) -> int:
-    """Run the code of a release's card; how many pieces there were."""
+    """Run the code in a card and return the number of blocks."""
     blocks = (release / "README.md").read_text().split("```python\n")[1:]
     for block in blocks:
         code = block.split("```")[0].replace('"sdoml-lite', f'"{release}')
@@ -376,7 +377,7 @@ def test_contact_sheet_shows_a_complete_sample(released: Path) -> None:
 
 
 def test_a_year_is_padded_to_three_digits(tmp_path: Path) -> None:
-    """365 days of one frame each, written by hand: only linking and numbering are at stake."""
+    """365 days of one frame each, written by hand: this tests only linking and numbering."""
     settings = build(tmp_path, [0], channels=("AIA_0193",), cadence_minutes=1440)
     first = tmp_path / "shards/2024/sdoml-lite-2024-03-01.tar"
     index = decode_index(first.with_suffix(".parquet").read_bytes())
@@ -384,9 +385,9 @@ def test_a_year_is_padded_to_three_digits(tmp_path: Path) -> None:
         day = FIRST + timedelta(days=number)
         write_shifted_day(tmp_path, first.read_bytes(), index, day)
     done = make(tmp_path, settings)
-    assert done.card.shards[0] == "sdoml-lite-001.tar"
-    assert done.card.shards[-1] == "sdoml-lite-365.tar"
-    assert done.card.samples == 365
+    assert done.description.shards[0] == "sdoml-lite-001.tar"
+    assert done.description.shards[-1] == "sdoml-lite-365.tar"
+    assert done.description.samples == 365
     assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=["AIA_0193"])) == 365
 
 
@@ -417,7 +418,7 @@ def test_several_days_per_shard_hold_the_same_frames(stored: Path, released: Pat
     done = make(stored, name="weekly", prefix="week", days_per_shard=7)
     folder = stored / "releases/weekly"
     assert sorted(path.name for path in folder.glob("*.tar")) == ["week-1.tar", "week-2.tar"]
-    assert done.card.samples == 80
+    assert done.description.samples == 80
     daily, weekly = (SDOMLlite(path, channels=NAMES, verify=True) for path in (released, folder))
     assert len(daily) == len(weekly) == 50
     for number in (0, 24, 49):
@@ -430,13 +431,40 @@ def test_several_days_per_shard_hold_the_same_frames(stored: Path, released: Pat
 
 def test_complete_only_gives_every_sample_the_same_members(stored: Path) -> None:
     done = make(stored, complete_only=True)
-    assert (done.card.samples, done.card.complete) == (50, 50)
+    assert (done.description.samples, done.description.complete) == (50, 50)
     urls = f"{stored}/releases/sdoml-lite/sdoml-lite-{{01..10}}.tar"
     samples = streamed(urls)
     members = {tuple(key for key in sample if key.endswith("npy")) for sample in samples}
     assert members == {("aia_0171.npy", "aia_0193.npy", "hmi_m.npy")}
-    assert done.coverage.by_channel()["HMI_M"]["incomplete"] == 20
-    assert "Only samples with every channel were kept" in done.card.markdown()
+    assert done.description.coverage.by_channel()["HMI_M"]["incomplete"] == 20
+    assert "Only samples with every channel were kept" in done.card
+
+
+def test_complete_only_links_days_that_are_complete(stored: Path) -> None:
+    settings, store = settings_for(stored), Store(str(stored))
+    write_processed(store, FIRST, settings, whole=True)
+    pack_day(FIRST, settings=settings, store=store, report=print)
+    make(stored, complete_only=True)
+    first, second = (stored / f"releases/sdoml-lite/sdoml-lite-0{n}.tar" for n in (1, 2))
+    assert first.samefile(stored / "shards/2024/sdoml-lite-2024-03-01.tar")
+    assert second.stat().st_nlink == 1
+
+
+def test_a_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None:
+    make(stored, days_per_shard=3)
+    folder = stored / "releases/sdoml-lite"
+    before = {path.name: path.stat().st_ino for path in folder.glob("*.tar")}
+    make(stored, days_per_shard=3)
+    assert {path.name: path.stat().st_ino for path in folder.glob("*.tar")} == before
+
+
+def test_index_files_of_the_original_loader_are_removed(stored: Path) -> None:
+    folder = stored / "releases/sdoml-lite"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tar_files_index", "dates_index_2024.json"):
+        (folder / name).write_text("stale")
+    make(stored)
+    assert not [path.name for path in folder.iterdir() if "_index" in path.name]
 
 
 @pytest.mark.parametrize("request_", [{}, {"complete_only": True, "days_per_shard": 3}])
@@ -448,7 +476,7 @@ def test_a_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str,
 
 
 @pytest.mark.parametrize("stop", range(1, 13, 2))
-def test_killed_at_any_write_it_does_not_look_whole_and_a_second_run_mends_it(
+def test_a_killed_release_looks_unfinished_and_a_second_run_completes_it(
     stored: Path, released: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     make(stored)
@@ -481,7 +509,7 @@ def test_killed_at_any_write_it_does_not_look_whole_and_a_second_run_mends_it(
     assert contents(folder) == contents(released)
 
 
-def test_shards_of_a_former_larger_release_go(stored: Path) -> None:
+def test_shards_of_an_earlier_larger_release_are_removed(stored: Path) -> None:
     make(stored)
     (stored / "releases/sdoml-lite/notes.txt").write_text("mine")
     make(stored, days=DayRange(last=date(2024, 3, 2)), prefix="small")
@@ -491,7 +519,7 @@ def test_shards_of_a_former_larger_release_go(stored: Path) -> None:
     assert len(SDOMLlite(folder, channels=NAMES)) == 10
 
 
-def test_a_release_keeps_its_bytes_when_a_day_is_packed_anew(stored: Path) -> None:
+def test_a_release_keeps_its_bytes_when_a_day_is_packed_again(stored: Path) -> None:
     make(stored)
     folder = stored / "releases/sdoml-lite"
     before = contents(folder)
@@ -503,13 +531,13 @@ def test_a_release_keeps_its_bytes_when_a_day_is_packed_anew(stored: Path) -> No
     assert contents(folder) != before
 
 
-def test_asked_days_that_were_not_built_are_listed(stored: Path) -> None:
+def test_card_lists_requested_days_without_a_shard(stored: Path) -> None:
     done = make(stored, days=DayRange(date(2024, 2, 1), date(2024, 3, 14)))
-    listed = "not built, 4 of 14: 2024-03-05, 2024-03-12 … 2024-03-14."
-    assert listed in done.card.markdown()
+    listed = "4 of 14 days of this range were not built: 2024-03-05, 2024-03-12 … 2024-03-14."
+    assert listed in done.card
 
 
-def test_mixed_normalisations_are_refused_with_days_and_remedy(stored: Path) -> None:
+def test_mixed_constants_are_refused_with_days_and_remedy(stored: Path) -> None:
     make(stored)
     settings, store = settings_for(stored, normalization="max"), Store(str(stored))
     old = json.loads((stored / "normalization/current.json").read_bytes())["version"]
@@ -520,8 +548,8 @@ def test_mixed_normalisations_are_refused_with_days_and_remedy(stored: Path) -> 
     message = str(caught.value)
     assert f"{new}: 2024-03-03" in message
     assert f"{old}: 2024-03-01 … 2024-03-02, 2024-03-04, 2024-03-06 … 2024-03-11" in message
-    assert "Materialise shards of 2024-03-01 … 2024-03-02, 2024-03-04" in message
-    # Refused before the release that is there was touched.
+    assert "Materialize shards of 2024-03-01 … 2024-03-02, 2024-03-04" in message
+    # Refused before the existing release was changed.
     assert (stored / "releases/sdoml-lite/index.parquet").exists()
 
 
@@ -534,35 +562,37 @@ def test_mixed_pixel_types_are_refused(stored: Path) -> None:
 
 def test_a_shard_without_its_index_is_refused(stored: Path) -> None:
     (stored / "shards/2024/sdoml-lite-2024-03-02.parquet").unlink()
-    with pytest.raises(MissingInputError, match=r"2024-03-02 is not in .*run build_shards"):
+    with pytest.raises(
+        MissingInputError, match=r"only one of shard and index for 2024-03-02: run build_shards"
+    ):
         make(stored)
 
 
-def test_files_of_other_names_among_the_shards_are_no_days(stored: Path, released: Path) -> None:
+def test_files_with_other_names_among_the_shards_are_ignored(stored: Path, released: Path) -> None:
     (stored / "shards/2024/README.md").write_text("mine")
     (stored / "shards/2024/other-2024-03-05.tar").write_bytes(b"")
     make(stored)
     assert contents(stored / "releases/sdoml-lite") == contents(released)
 
 
-def test_a_damaged_index_is_named_before_anything_is_touched(stored: Path) -> None:
+def test_a_damaged_index_is_named_before_anything_is_changed(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
-        DamagedFileError, match=rf"^{path} is damaged, materialise shards of 2024-03-02 again: "
+        DamagedFileError, match=rf"^{path} is damaged, materialize shards of 2024-03-02 again: "
     ):
         make(stored)
     assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
 
 
-def test_a_shard_of_another_size_is_refused_before_anything_is_touched(stored: Path) -> None:
+def test_a_shard_of_another_size_is_refused_before_anything_is_changed(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.tar"
     data = path.read_bytes()
     path.unlink()
     path.write_bytes(data[:-512])
-    with pytest.raises(DamagedFileError, match="materialise shards of 2024-03-02 again"):
+    with pytest.raises(DamagedFileError, match="materialize shards of 2024-03-02 again"):
         make(stored)
     assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
 
@@ -574,7 +604,7 @@ def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int
     data = bytearray(path.read_bytes())
     data[4096] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedFileError, match=f"materialise shards of {day} again"):
+    with pytest.raises(DamagedFileError, match=f"materialize shards of {day} again"):
         make(stored, days_per_shard=days_per_shard)
     assert not (stored / "releases/sdoml-lite/index.parquet").exists()
     assert not (stored / "releases/sdoml-lite/SHA256SUMS").exists()
@@ -595,10 +625,12 @@ def test_a_range_without_complete_samples_is_refused(stored: Path) -> None:
         make(stored, settings, complete_only=True)
 
 
-def test_constants_that_have_gone_are_missed(stored: Path) -> None:
+def test_missing_constants_are_named(stored: Path) -> None:
     for path in (stored / "normalization").iterdir():
         path.unlink()
-    with pytest.raises(MissingInputError, match="has gone, by which the shards were normalised"):
+    with pytest.raises(
+        MissingInputError, match="which the shards were normalized with, is missing"
+    ):
         make(stored)
 
 
@@ -638,29 +670,29 @@ def test_days_without_a_frame_have_no_shard(stored: Path) -> None:
         store.write(path, FRAME_TABLE.encode(lost))
     pack_day(FIRST, settings=settings, store=store, report=print)
     done = make(stored)
-    assert len(done.card.shards) == 9
-    assert done.card.shards[0] == "sdoml-lite-1.tar"
-    assert done.coverage.by_day()[FIRST] == 0
-    assert done.coverage.by_channel()["AIA_0193"]["outage"] == 8
+    assert len(done.description.shards) == 9
+    assert done.description.shards[0] == "sdoml-lite-1.tar"
+    assert done.description.coverage.by_day()[FIRST] == 0
+    assert done.description.coverage.by_channel()["AIA_0193"]["outage"] == 8
 
 
 def test_lower_case_float16_shards_make_a_release_too(tmp_path: Path) -> None:
     settings = build(tmp_path, [0, 1], dtype="float16", member_case="lower")
     done = make(tmp_path, settings, complete_only=True)
-    assert "2024/03/01/0000.aia_0171.npy" in done.card.markdown()
-    assert "64×64 float16" in done.card.markdown()
+    assert "2024/03/01/0000.aia_0171.npy" in done.card
+    assert "64×64 float16" in done.card
     assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=NAMES)) == 10
 
 
-def test_card_of_one_instrument_does_not_speak_of_the_other(tmp_path: Path) -> None:
-    card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card.markdown()
-    text = card.split("## Licence")[0].replace("on the grid of AIA", "")
+def test_card_of_one_instrument_does_not_mention_the_other(tmp_path: Path) -> None:
+    card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card
+    text = card.split("## License")[0].replace("on the grid of AIA", "")
     assert "AIA" not in text.replace("- aia", "")
     assert "https://archive.example" not in card
     assert "sdoml-lite-1.tar" in card
 
 
-def test_words_of_the_card() -> None:
+def test_numbers_are_formatted_for_people() -> None:
     assert [size_category(n) for n in (1, 999, 1000, 10_000, 99_999, 560_640)] == [
         "n<1K",
         "n<1K",

@@ -1,0 +1,90 @@
+"""What a release holds, as plain data: the model that the card, the asset and the CLI read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.release.coverage import ReleaseCoverage
+from sdoml_dagster.release.splits import Period
+from sdoml_dagster.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SplitDescription:
+    """One split of a release."""
+
+    name: str
+    ranges: tuple[Period, ...]
+    """Days that the split keeps after the guard gaps are removed."""
+
+    shards: tuple[str, ...]
+    """File names of its shards, in order."""
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDescription:
+    """Facts about a finished release. It has no date, so that equal releases are equal."""
+
+    name: str
+    """Name of the release and of its folder."""
+
+    settings: Settings
+    """Settings that the release was configured with."""
+
+    normalization: Normalization
+    """Constants that all shards were normalized with."""
+
+    coverage: ReleaseCoverage
+
+    channels: tuple[str, ...]
+    """Channels that occur, in canonical order."""
+
+    dtype: str
+    """Pixel type of the shards."""
+
+    resolution: int
+    """Pixels along each side of a frame."""
+
+    member: str
+    """Name of one shard member, as an example."""
+
+    shards: tuple[str, ...]
+    """File names of the shards, in order."""
+
+    bytes: int
+    """Size of all shards together."""
+
+    first: datetime
+    """Slot of the first sample."""
+
+    last: datetime
+    """Slot of the last sample."""
+
+    samples: int
+
+    complete: int
+    """Samples that have all of `channels`."""
+
+    uniform_start: bool
+    """Whether the first five samples have the same channels, as Hugging Face's builder requires."""
+
+    complete_only: bool
+    """Whether samples that lack a channel were left out."""
+
+    days_per_shard: int
+
+    splits: tuple[SplitDescription, ...] = ()
+    """Splits in the order of the request; empty for a release without splits."""
+
+    guard_days: int = 0
+    """Days between two splits that belong to neither."""
+
+    fitted_to: str | None = None
+    """Name of the split that the constants were fitted to; None where they saw other days too."""
+
+    @property
+    def all_complete(self) -> bool:
+        """Whether every sample has every channel."""
+        return self.complete == self.samples
