@@ -1,21 +1,28 @@
-"""Progress of long work as a handful of log lines, for terminals and Dagster's log alike."""
+"""Progress of long work as a few log lines, for terminals and Dagster's log alike."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 
 PARTS = 10
-"""Parts of the way after which there is a line,"""
+"""A line is reported after each tenth of the work."""
 
 PAUSE = 2.0
-"""but no sooner than this many seconds after the last,"""
+"""Least seconds between two lines."""
 
 SILENCE = 60.0
-"""and no later than these."""
+"""Most seconds between two lines."""
+
+_LINE = re.compile(
+    r"(?P<title>[a-z_]+ [\w.-]+): (?:(?P<done>\d+)/\d+ \w+(?:, (?P<mib>[\d.]+) MiB fetched)?"
+    r"|unchanged, (?P<kept>\d+) \w+ kept)"
+)
 
 
 class Progress:
-    """Says what begins, counts steps, and reports from time to time with the time left.
+    """Count steps and report from time to time how many are done and how long the rest takes.
 
     Parameters
     ----------
@@ -24,9 +31,9 @@ class Progress:
     total
         Number of steps.
     report
-        Takes one line of text.
+        Receives one line of text.
     unit
-        What the steps are.
+        Plural noun for the steps.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class Progress:
         report(f"{title}: {total} {unit}")
 
     def step(self, outcome: str, received: int = 0) -> None:
-        """Count one step with its outcome and the bytes that it took from the network."""
+        """Count one step with its outcome and the bytes that it fetched from the network."""
         self._done += 1
         self._bytes += received
         self._outcomes[outcome] += 1
@@ -60,11 +67,30 @@ class Progress:
         others = "".join(
             f", {count} {outcome}" for outcome, count in self._outcomes.items() if outcome != "ok"
         )
-        timing = _duration(left) + " left" if self._done < self._total else _duration(spent)
+        timing = duration_text(left) + " left" if self._done < self._total else duration_text(spent)
         return f"{self._title}: {self._done}/{self._total} {self._unit}{received}{others}, {timing}"
 
 
-def _duration(seconds: float) -> str:
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """What one progress line says."""
+
+    title: str
+    done: int
+    received_mib: float
+
+
+def read_progress(line: str) -> ProgressReport | None:
+    """The content of a line that `Progress` reported or that says a day is unchanged."""
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    done = int(match["done"] or match["kept"])
+    return ProgressReport(match["title"], done, float(match["mib"] or 0))
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people: ``40 s``, ``12 min``, ``2.5 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,5 @@
-"""A Dagster instance in a folder, for the demos: SQLite, ready for several processes."""
+"""Prepare a Dagster instance in a folder: SQLite, ready for several processes."""
 
-import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -8,12 +7,19 @@ import dagster as dg
 INSTANCE = Path(__file__).with_name("dagster.yaml")
 
 
-def prepare_instance(home: Path) -> Path:
-    """Make the folder, so that the user's own instance is left alone; returns it.
+_RUNS = "max_concurrent_runs: 2"
 
-    Its databases are made here, because two processes that make them at once spoil them.
+
+def prepare_instance(home: Path, *, max_concurrent_runs: int = 2) -> Path:
+    """Create the folder with its dagster.yaml and databases; returns it.
+
+    The databases are created here, because two processes that create them at once damage them.
     """
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(INSTANCE, home / "dagster.yaml")
+    text = INSTANCE.read_text(encoding="utf-8")
+    if _RUNS not in text:
+        raise AssertionError(f"{INSTANCE} has no {_RUNS!r}")
+    text = text.replace(_RUNS, f"max_concurrent_runs: {max_concurrent_runs}")
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
     with dg.DagsterInstance.from_config(str(home)):
         return home

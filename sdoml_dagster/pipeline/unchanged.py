@@ -7,7 +7,7 @@ files are intact keeps its files.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -40,12 +40,8 @@ def processed_inputs(
     degradation
         Hash of the degradation table; None where none is used.
     """
-    rows = [
-        {name: value for name, value in asdict(row).items() if name not in _NOT_INPUTS}
-        for row in ledger
-    ]
     return _fingerprint(
-        rows,
+        [_facts(row, leave_out=_NOT_INPUTS) for row in ledger],
         code_version,
         degradation,
         settings.resolution,
@@ -75,7 +71,7 @@ def shard_inputs(
         Code version of the asset.
     """
     return _fingerprint(
-        [asdict(row) for row in rows],
+        [_facts(row) for row in rows],
         code_version,
         constants.version,
         settings.dtype,
@@ -180,6 +176,15 @@ def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings)
     window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
     recent = stored.day > (datetime.now(UTC) - window).date()
     return "outage" in statuses or ("missing" in statuses and recent)
+
+
+def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:
+    """What a row says. Nulls are left out, so that a new optional column changes nothing."""
+    return {
+        name: value
+        for name, value in asdict(row).items()
+        if value is not None and name not in leave_out
+    }
 
 
 def _fingerprint(*parts: object) -> str:

@@ -1,0 +1,5 @@
+"""The command ``sdoml``: thin commands over the jobs that Dagster's UI shows.
+
+Built with click, which Dagster already depends on. Its options are plain objects, so they can be
+generated from the settings model; typer would need a hand-written signature for each command.
+"""

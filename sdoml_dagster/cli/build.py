@@ -1,0 +1,116 @@
+"""Build a dataset: ingest → fit → pack → release, by the jobs that the UI shows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+from sdoml_dagster.cli.display import Display, Line, warn
+from sdoml_dagster.cli.errors import IncompleteError
+from sdoml_dagster.cli.plan import BuildPlan
+from sdoml_dagster.cli.runs import Outcome
+from sdoml_dagster.days import DayRange
+
+
+class Runner(Protocol):
+    """Runs jobs: in this process or on the queue."""
+
+    def run_days(self, job: str, days: Sequence[date], line: Line) -> Outcome:
+        """Run a partitioned job for each day."""
+
+    def run_job(self, job: str, config: Mapping[str, Any], line: Line) -> Outcome:
+        """Run a job that has no partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOptions:
+    """Run config of the release that a build ends with."""
+
+    name: str
+    splits: str | None
+    guard: str
+    complete_only: bool
+    days_per_shard: int
+    any_constants: bool
+
+    def config(self, days: DayRange) -> dict[str, Any]:
+        """As run config of the job `make_release`."""
+        values: dict[str, Any] = {
+            "name": self.name,
+            "splits": self.splits,
+            "guard": self.guard,
+            "complete_only": self.complete_only,
+            "days_per_shard": self.days_per_shard,
+            "any_constants": self.any_constants,
+            **day_config(days),
+        }
+        return op_config("release", {k: v for k, v in values.items() if v is not None})
+
+
+def build(
+    plan: BuildPlan,
+    runner: Runner,
+    release: ReleaseOptions,
+    *,
+    keep_going: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Run the stages of a plan.
+
+    Raises
+    ------
+    IncompleteError
+        If a stage has failed runs; names them and what to do.
+    """
+    _days("ingest", "raw_", plan.unprocessed, plan, runner, keep_going=keep_going)
+    if plan.fit_days is not None:
+        config = op_config(
+            "normalization_stats",
+            day_config(plan.fit_days),
+        )
+        _job("fit_normalization", config, runner)
+        say(f"fitted the normalization constants to the days{plan.fit_days}")
+    _days("build_shards", "shards", plan.unpacked, plan, runner, keep_going=keep_going)
+    _job("make_release", release.config(DayRange(plan.days[0], plan.days[-1])), runner)
+
+
+def op_config(op: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Run config of a job with one op."""
+    return {"ops": {op: {"config": dict(values)}}}
+
+
+def _days(
+    job: str,
+    asset: str,
+    days: Sequence[date],
+    plan: BuildPlan,
+    runner: Runner,
+    *,
+    keep_going: bool,
+) -> None:
+    if not days:
+        return
+    display = Display(job, asset, plan.frames_per_day * len(days))
+    try:
+        outcome = runner.run_days(job, days, display.line)
+    finally:
+        display.close()
+    if outcome.failed and not keep_going:
+        first = next(iter(sorted(outcome.failed)))
+        raise IncompleteError(
+            f"{job}: {len(outcome.failed)} of {len(days)} days failed (first: {first}: "
+            f"{outcome.failed[first]}). Run the same command again to resume, or add --keep-going "
+            "to finish without these days"
+        )
+
+
+def _job(job: str, config: Mapping[str, Any], runner: Runner) -> None:
+    outcome = runner.run_job(job, config, warn)
+    if outcome.failed:
+        raise IncompleteError(f"{job} failed: {outcome.failed[job]}")
+
+
+def day_config(days: DayRange) -> dict[str, str]:
+    """A range of days as run config."""
+    bounds = {"first_day": days.first, "last_day": days.last}
+    return {name: day.isoformat() for name, day in bounds.items() if day is not None}

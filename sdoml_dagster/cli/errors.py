@@ -1,0 +1,19 @@
+"""Errors that end a command, with their exit status."""
+
+from typing import ClassVar
+
+
+class CommandError(Exception):
+    """Ends a command with one line."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class IncompleteError(CommandError):
+    """Some runs failed. The same command resumes."""
+
+    exit_status = 3
+
+
+class DaemonError(CommandError):
+    """The run queue cannot be used."""

@@ -1,0 +1,65 @@
+"""The Dagster instance that a command uses: the user's, or one beside the store."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from sdoml_dagster.cli.options import SAVED_SETTINGS
+from sdoml_dagster.settings.model import Settings
+
+
+def home_beside(store: str) -> Path:
+    """The folder for Dagster's records beside a store: ``./data`` has ``./data.dagster``."""
+    if "://" in store:
+        return Path(f"{store.rstrip('/').rpartition('/')[2]}.dagster").absolute()
+    folder = Path(store).absolute()
+    return folder.with_name(f"{folder.name}.dagster")
+
+
+def own_home(store: str) -> Path | None:
+    """The home that `sdoml` manages for this store; None if the user has a DAGSTER_HOME."""
+    return None if os.environ.get("DAGSTER_HOME") else home_beside(store)
+
+
+def prepare_home(settings: Settings, *, workers: int) -> Path:
+    """Create the home if the user has none, and make it the home of this process."""
+    from sdoml_dagster.instance.home import prepare_instance
+
+    home = own_home(settings.store)
+    if home is None:
+        named = Path(os.environ["DAGSTER_HOME"])
+        if not named.is_dir():
+            raise click.UsageError(f"DAGSTER_HOME={named} is not a folder: create it or unset it")
+        return named
+    prepare_instance(home, max_concurrent_runs=max(2, workers))
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def save_settings(settings: Settings, home: Path) -> Path:
+    """Write the settings of a build into its home, for the UI and for later commands."""
+    values: dict[str, object] = {}
+    for name in sorted(settings.model_fields_set | {"store"}):
+        value = getattr(settings, name)
+        if name == "store" and "://" not in settings.store:
+            value = str(Path(settings.store).absolute())
+        if value is not None:
+            values[name] = value.isoformat() if isinstance(value, datetime) else value
+    path = home / SAVED_SETTINGS
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@contextmanager
+def open_instance(home: Path) -> "Iterator[object]":
+    """The Dagster instance of a home."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance

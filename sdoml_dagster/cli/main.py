@@ -1,0 +1,385 @@
+"""The commands. Each one is a few lines over the jobs and over what the assets call."""
+
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from sdoml_core import __version__
+from sdoml_core.errors import SdomlError, SettingError
+from sdoml_dagster.cli.options import load_settings, settings_options, use_saved_settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from sdoml_dagster.cli.runs import InProcess, Queue
+    from sdoml_dagster.days import DayRange
+    from sdoml_dagster.settings.model import Settings
+    from sdoml_dagster.store.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
+"""Exit statuses. 0 is success; 2 is a wrong option or setting, as click has it."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="sdoml")
+def main() -> None:
+    """Build and manage datasets of full-disk solar images for machine learning.
+
+    Every setting is an option, an environment variable and a key of sdoml.toml; options win.
+
+    \b
+    Exit status: 0 done, 1 failed, 2 wrong option or setting, 3 incomplete (run the same command
+    again to resume), 4 not enough disk space, 130 interrupted.
+    """  # noqa: D301 click reads the backspace
+
+
+def release_options(command: F) -> F:
+    """Add the options that shape a release."""
+    for flag, options in reversed(list(_RELEASE_OPTIONS.items())):
+        command = click.option(flag, **options)(command)
+    return command
+
+
+_RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
+    "--name": {
+        "default": "sdoml-lite",
+        "show_default": True,
+        "help": "Name of the release and prefix of its shards.",
+    },
+    "--splits": {
+        "metavar": "NAME=DAYS,...",
+        "help": "Splits by days, such as train=2010..2018,val=2019,test=2020..2021. "
+        "Constants are fitted to train only, unless --fit or --any-constants says otherwise.",
+    },
+    "--guard": {
+        "default": "0",
+        "metavar": "DAYS",
+        "help": "Gap between two splits, such as 2d. The split named first loses these days.",
+    },
+    "--complete-only": {
+        "is_flag": True,
+        "help": "Keep only samples that have every channel, as Hugging Face datasets needs.",
+    },
+    "--days-per-shard": {
+        "type": click.IntRange(1),
+        "default": 1,
+        "show_default": True,
+        "help": "Days in one shard. More than 1 writes new shards instead of hard links.",
+    },
+    "--any-constants": {
+        "is_flag": True,
+        "help": "Accept constants that were fitted to days outside the training split.",
+    },
+}
+
+
+@main.command()
+@click.option(
+    "--fit",
+    metavar="DAYS",
+    help="Days to fit the normalization constants to, such as 2010..2018. Default: the training "
+    "split. Without splits, constants that exist are kept, and else fitted to all days.",
+)
+@release_options
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Days to build in parallel processes, through Dagster's run queue.",
+)
+@click.option(
+    "--submit",
+    is_flag=True,
+    help="Queue the runs on the deployment of DAGSTER_HOME, whose daemon runs them; follow them.",
+)
+@click.option("--keep-going", is_flag=True, help="Finish without the days that failed.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show the plan and stop.")
+@settings_options
+def build(
+    *,
+    fit: str | None,
+    name: str,
+    splits: str | None,
+    guard: str,
+    complete_only: bool,
+    days_per_shard: int,
+    any_constants: bool,
+    workers: int,
+    submit: bool,
+    keep_going: bool,
+    plan_only: bool,
+    **given: str | None,
+) -> None:
+    """Build a dataset: fetch, process, fit, pack and release.
+
+    Finished days are skipped. After Ctrl-C, a kill or an outage, run the same command again.
+
+    \b
+    sdoml build --start 2024-03-01 --end 2024-03-04 --channels AIA_0171,AIA_0193,HMI_M \\
+        --resolution 256 --cadence 60 --name my-sun
+    """  # noqa: D301
+    from sdoml_dagster.cli import plan as planning
+    from sdoml_dagster.cli.build import ReleaseOptions
+    from sdoml_dagster.cli.build import build as run_build
+    from sdoml_dagster.cli.home import own_home, prepare_home, save_settings
+
+    with _one_line_errors():
+        settings, store = _open(given)
+        fit_days = _fit_days(fit, splits, guard, any_constants=any_constants)
+        release = ReleaseOptions(
+            name=name,
+            splits=splits,
+            guard=guard,
+            complete_only=complete_only,
+            days_per_shard=days_per_shard,
+            any_constants=any_constants or fit is not None,
+        )
+        definitions = _definitions()
+        made = planning.make_plan(
+            settings,
+            store,
+            code_versions=_code_versions(definitions),
+            fit_days=fit_days,
+            linked=days_per_shard == 1 and not complete_only and "://" not in settings.store,
+            workers=workers,
+        )
+        for line in planning.describe(made, settings):
+            click.echo(line)
+        if plan_only:
+            return
+        if not made.fits:
+            _fail("not enough disk space: free some, or build fewer days", NO_SPACE)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        ours = own_home(settings.store)
+        if submit and ours is not None:
+            raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
+        home = prepare_home(settings, workers=workers)
+        if ours is not None:
+            saved = save_settings(settings, home)
+            click.echo(f"UI         {_ui_command(home, saved)}")
+        with ExitStack() as stack:
+            runner = _runner(definitions, stack, submit=submit, workers=workers)
+            run_build(made, runner, release, keep_going=keep_going, say=click.echo)
+        _show_release(store, name)
+
+
+@main.command()
+@settings_options
+def status(**given: str | None) -> None:
+    """Show days by state, coverage, size, constants and what the schedule would do."""
+    from sdoml_dagster.cli.status import status_lines
+
+    with _one_line_errors():
+        settings, store = _open(given, saved=True)
+        for line in status_lines(settings, store, _code_versions(_definitions())):
+            click.echo(line)
+
+
+@main.command()
+@release_options
+@click.option("--days", metavar="DAYS", help="Days to release, such as 2019 or 2010..2018.")
+@settings_options
+def release(
+    *,
+    name: str,
+    splits: str | None,
+    guard: str,
+    complete_only: bool,
+    days_per_shard: int,
+    any_constants: bool,
+    days: str | None,
+    **given: str | None,
+) -> None:
+    """Release the packed days: numbered shards with an index, a card and checksums."""
+    from sdoml_dagster.cli.build import ReleaseOptions
+
+    with _one_line_errors():
+        settings, store = _open(given, saved=True)
+        options = ReleaseOptions(name, splits, guard, complete_only, days_per_shard, any_constants)
+        _run_job("make_release", options.config(_days(days)), settings)
+        _show_release(store, name)
+
+
+@main.command()
+@click.option("--days", metavar="DAYS", help="Days to verify, such as 2019 or 2010..2018.")
+@click.option("--only-report", is_flag=True, help="Leave damaged files where they are.")
+@settings_options
+def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
+    """Read every file again and compare it with its checksum; move damaged files aside."""
+    from sdoml_dagster.cli.build import day_config, op_config
+
+    with _one_line_errors():
+        settings, _ = _open(given, saved=True)
+        config = op_config("verify", {"mark": not only_report, **day_config(_days(days))})
+        _run_job("verify_store", config, settings)
+
+
+@main.command()
+@click.option("--days", metavar="DAYS", help="Days to prune, such as 2019 or 2010..2018.")
+@click.option("--delete", is_flag=True, help="Delete the files. Without it, only list them.")
+@settings_options
+def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
+    """Delete the raw files of days whose shards are verified."""
+    from sdoml_dagster.cli.build import day_config, op_config
+
+    with _one_line_errors():
+        settings, _ = _open(given, saved=True)
+        config = op_config("prune", {"dry_run": not delete, **day_config(_days(days))})
+        _run_job("prune_raw", config, settings)
+        if not delete:
+            click.echo("nothing was deleted; add --delete to delete these files")
+
+
+def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
+    """Settings and store; with ``saved``, the settings of the last build are the defaults."""
+    from sdoml_dagster.cli.home import own_home
+    from sdoml_dagster.store.store import Store
+
+    if saved:
+        store = given.get("store") or load_settings({"store": None}).store
+        home = own_home(store)
+        used = None if home is None else use_saved_settings(home)
+        if used is not None:
+            click.echo(f"settings   of the last build: {used}")
+    settings = load_settings(given)
+    return settings, Store(settings.store)
+
+
+def _definitions() -> "dg.Definitions":
+    """The code location, loaded with the settings of this command."""
+    from sdoml_dagster.definitions import defs
+
+    return defs
+
+
+def _code_versions(definitions: "dg.Definitions") -> dict[str, str]:
+    graph = definitions.resolve_asset_graph()
+    keys = graph.get_all_asset_keys()
+    return {key.path[-1]: graph.get(key).code_version or "" for key in keys}
+
+
+def _runner(
+    definitions: "dg.Definitions", stack: ExitStack, *, submit: bool, workers: int
+) -> "InProcess | Queue":
+    """Where the jobs run; the queue needs a daemon."""
+    import dagster as dg
+
+    from sdoml_dagster.cli.runs import Daemon, InProcess, Queue, daemon_is_alive
+
+    home = Path(os.environ["DAGSTER_HOME"])
+    instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+    if submit:
+        if not daemon_is_alive(instance):
+            raise click.UsageError(
+                f"no daemon works on the queue of {home}: start dagster-daemon, or build without "
+                "--submit"
+            )
+        return Queue(instance, None)
+    if workers > 1:
+        if daemon_is_alive(instance):
+            raise click.UsageError(
+                f"a daemon already works on the queue of {home}: use --submit instead of --workers"
+            )
+        return Queue(instance, stack.enter_context(Daemon(home)))
+    return InProcess(definitions, instance)
+
+
+def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
+    """Run a job in this process and show its lines."""
+    import dagster as dg
+
+    from sdoml_dagster.cli.home import prepare_home
+    from sdoml_dagster.cli.runs import InProcess
+
+    home = prepare_home(settings, workers=1)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        outcome = InProcess(_definitions(), instance).run_job(job, config, _echo_line)
+    if outcome.failed:
+        raise SystemExit(FAILED)  # its lines have said why
+
+
+def _echo_line(level: int, text: str) -> None:
+    """Show the lines of a job, without Dagster's lines about its run."""
+    if level >= logging.INFO and " of run for " not in text:
+        click.echo(text, err=level >= logging.WARNING)
+
+
+def _days(text: str | None) -> "DayRange":
+    from sdoml_dagster.days import ALL_DAYS, DayRange
+    from sdoml_dagster.release.splits import parse_days
+
+    if text is None:
+        return ALL_DAYS
+    period = parse_days(text)
+    return DayRange(period.first, period.last)
+
+
+def _fit_days(
+    fit: str | None, splits: str | None, guard: str, *, any_constants: bool
+) -> "DayRange | None":
+    """Days to fit to: as given, else the training split, else None for the default."""
+    from sdoml_dagster.days import DayRange
+    from sdoml_dagster.release.splits import parse_splits
+
+    if fit is not None:
+        return _days(fit)
+    if splits is None or any_constants:
+        return None
+    parsed = parse_splits(splits, guard=guard)
+    kept = parsed.kept_ranges(parsed.train)
+    if len(kept) != 1:
+        raise click.UsageError(
+            f"the split {parsed.train.name} has {len(kept)} separate ranges, and constants are "
+            "fitted to one range of days: name it with --fit"
+        )
+    return DayRange(kept[0].first, kept[0].last)
+
+
+def _ui_command(home: Path, saved: Path) -> str:
+    folder, file = shlex.quote(str(home)), shlex.quote(str(saved))
+    return f"DAGSTER_HOME={folder} SDOML_CONFIG={file} dagster dev -m sdoml_dagster.definitions"
+
+
+def _show_release(store: "Store", name: str) -> None:
+    """The coverage table of a release, and its paths."""
+    from sdoml_dagster.cli.status import coverage_table, release_coverage
+    from sdoml_dagster.store import layout
+
+    folder = layout.release_folder(name)
+    click.echo("")
+    for line in coverage_table(release_coverage(store, name)):
+        click.echo(line)
+    click.echo(f"\nRelease    {store.locate(folder)}")
+    click.echo(f"Picture    {store.locate(folder)}/contact_sheet.png")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Show expected errors as one line, with the exit status of their kind."""
+    from sdoml_dagster.cli.errors import CommandError
+
+    try:
+        yield
+    except SettingError as error:
+        raise click.UsageError(str(error)) from None
+    except CommandError as error:
+        _fail(str(error), error.exit_status)
+    except SdomlError as error:
+        _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted: run the same command again to resume", INTERRUPTED)
+
+
+def _fail(message: str, exit_status: int) -> NoReturn:
+    click.echo(message, err=True)
+    raise SystemExit(exit_status)

@@ -1,0 +1,230 @@
+"""The plan of a build: which days need work, and an estimate of disk and time."""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import SettingError
+from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.days import DayRange, days_between
+from sdoml_dagster.formatting import counted, size_text
+from sdoml_dagster.pipeline.frozen_constants import current_normalization
+from sdoml_dagster.pipeline.process import load_degradation
+from sdoml_dagster.pipeline.unchanged import is_finished
+from sdoml_dagster.progress import duration_text
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.store import Store
+
+FRAME_BYTES = {"AIA": 1_100_000, "HMI": 400_000}
+"""Typical size of a raw file."""
+
+BYTES_PER_SECOND = 2_000_000
+"""Assumed rate of one connection to the archive; it varies and was not measured."""
+
+SECONDS_PER_FRAME = 0.015
+"""Processing and packing of one frame in one process, as measured for docs/scale.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build will do."""
+
+    days: tuple[date, ...]
+    """All days of the range."""
+
+    unprocessed: tuple[date, ...]
+    """Days that the job `ingest` must fetch or process."""
+
+    constants: Normalization | None
+    """Constants in use; None if none were fitted yet."""
+
+    fit_days: DayRange | None
+    """Days to fit constants to; None if the current constants are kept."""
+
+    unpacked: tuple[date, ...]
+    """Days whose shard must be packed."""
+
+    frames_per_day: int
+    raw_bytes: int
+    """Estimated size of the files to fetch."""
+
+    derived_bytes: int
+    """Estimated size of the processed frames, shards and release to write."""
+
+    free_bytes: int | None
+    """Free space where the store is; None for a remote store."""
+
+    seconds: float
+
+    @property
+    def needed_bytes(self) -> int:
+        """Estimated disk space that the build needs."""
+        return self.raw_bytes + self.derived_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has enough free space."""
+        return self.free_bytes is None or self.needed_bytes <= self.free_bytes
+
+
+def make_plan(
+    settings: Settings,
+    store: Store,
+    *,
+    code_versions: Mapping[str, str],
+    fit_days: DayRange | None,
+    linked: bool,
+    workers: int,
+) -> BuildPlan:
+    """Compare the store with what the settings ask for.
+
+    Parameters
+    ----------
+    settings, store
+        The dataset.
+    code_versions
+        Code versions of the daily assets, by asset name.
+    fit_days
+        Days that the user wants the constants fitted to; None for the default.
+    linked
+        Whether the release can use hard links.
+    workers
+        Days that are built in parallel.
+    """
+    days = days_to_build(settings)
+    constants = current_normalization(store)
+    degradation = load_degradation(settings).sha256
+
+    def unfinished(with_constants: Normalization | None) -> tuple[date, ...]:
+        return tuple(
+            day
+            for day in days
+            if not is_finished(
+                StoredDay(store, day),
+                settings,
+                with_constants,
+                code_versions=code_versions,
+                degradation=degradation,
+            )
+        )
+
+    unprocessed = unfinished(None)
+    refit = _refit(constants, days, fit_days, settings)
+    unpacked = tuple(days) if refit else unfinished(constants)
+    per_day = {
+        name: len(settings.expected_slots(days[len(days) // 2])) for name in settings.channels
+    }
+    raw = sum(count * FRAME_BYTES[CHANNELS[name].instrument] for name, count in per_day.items())
+    frames = sum(per_day.values())
+    fetched = sum(1 for day in unprocessed if not store.sizes(layout.raw_folder(day)))
+    pixels = settings.resolution**2
+    item = 2 if settings.dtype == "float16" else 4
+    derived = frames * pixels * (len(unprocessed) * 4 + len(unpacked) * item * (1 if linked else 2))
+    connections = settings.max_connections * min(workers, 2)
+    return BuildPlan(
+        tuple(days),
+        unprocessed,
+        constants,
+        refit,
+        unpacked,
+        frames_per_day=frames,
+        raw_bytes=raw * fetched,
+        derived_bytes=derived,
+        free_bytes=free_space(settings.store),
+        seconds=raw * fetched / (BYTES_PER_SECOND * connections)
+        + frames * SECONDS_PER_FRAME * max(len(unprocessed), len(unpacked)) / workers,
+    )
+
+
+def days_to_build(settings: Settings) -> Sequence[date]:
+    """Days of the dataset that the archive can have published.
+
+    Raises
+    ------
+    SettingError
+        If there is no such day.
+    """
+    published = datetime.now(UTC).date() - timedelta(days=1)
+    if settings.last_day is None:
+        published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
+    last = published if settings.last_day is None else min(settings.last_day, published)
+    days = [
+        day for day in days_between(settings.start.date(), last) if settings.expected_slots(day)
+    ]
+    if not days:
+        raise SettingError(f"there is no day to build from {settings.start:%F} to {last}")
+    return days
+
+
+def free_space(store: str) -> int | None:
+    """Free bytes on the disk of a store; None for a remote store."""
+    if "://" in store:
+        return None
+    folder = Path(store).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _refit(
+    constants: Normalization | None,
+    days: Sequence[date],
+    wanted: DayRange | None,
+    settings: Settings,
+) -> DayRange | None:
+    """Days to fit to; None to keep the current constants."""
+    target = wanted or DayRange(days[0], days[-1])
+    if constants is None or (constants.resolution != settings.resolution):
+        return target
+    inside = [day for day in days if day in target]
+    if wanted is None or not inside:
+        return None
+    same = (constants.first_day, constants.last_day) == (inside[0], inside[-1])
+    return None if same else target
+
+
+def describe(plan: BuildPlan, settings: Settings) -> list[str]:
+    """The plan as lines for a terminal."""
+    frames = plan.frames_per_day
+    return [
+        f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} of "
+        f"{frames:,} frames, {len(settings.channels)} channels at {settings.resolution}×"
+        f"{settings.resolution} {settings.dtype}, every {settings.cadence_minutes} minutes",
+        f"To do      fetch and process {counted(len(plan.unprocessed), 'day')}, pack "
+        f"{counted(len(plan.unpacked), 'day')}"
+        + ("" if plan.unprocessed or plan.unpacked else ": everything is finished"),
+        f"Constants  {describe_constants(plan)}",
+        f"Disk       about {size_text(plan.needed_bytes)} more in {settings.store}"
+        + (
+            ""
+            if plan.free_bytes is None
+            else f", {size_text(plan.free_bytes)} free" + ("" if plan.fits else ": NOT ENOUGH")
+        ),
+        f"Time       about {duration_text(math.ceil(plan.seconds))}, at an assumed "
+        f"{BYTES_PER_SECOND / 1e6:g} MB/s per connection",
+    ]
+
+
+def describe_constants(plan: BuildPlan) -> str:
+    """Which constants the shards will be packed with."""
+    if plan.fit_days is not None:
+        new = f"will be fitted to the days{plan.fit_days}"
+        if plan.constants is None:
+            return new
+        return f"{new}, replacing {plan.constants.version}: all days are packed again"
+    assert plan.constants is not None  # noqa: S101 a plan without constants fits some
+    return announce(plan.constants)
+
+
+def announce(constants: Normalization) -> str:
+    """One line about constants in reuse."""
+    return (
+        f"using {constants.version}, fitted to {counted(constants.days, 'day')} from "
+        f"{constants.first_day} to {constants.last_day}"
+    )

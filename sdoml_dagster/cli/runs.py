@@ -1,0 +1,285 @@
+"""Run jobs: in this process, or on Dagster's run queue.
+
+In this process each day is one run, executed one after the other. With ``--workers`` the days go
+through Dagster's run queue (`QueuedRunCoordinator`), because it is the only part of Dagster that
+runs whole days in parallel: an executor runs the steps of one run in parallel, and the steps of a
+day depend on each other. The queue needs a daemon. `sdoml` starts one for the time of the build,
+or uses the one of the deployment with ``--submit``.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+import dagster as dg
+
+from sdoml_dagster.cli.display import Line, LineHandler
+from sdoml_dagster.cli.errors import DaemonError
+from sdoml_dagster.run_logger import RunLogger, tell
+
+MODULE = "sdoml_dagster.definitions"
+BUILD_TAG = "sdoml/build"
+"""Marks the runs that one `sdoml build` queued."""
+
+PARTITION = "dagster/partition"
+QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
+POLL_SECONDS = 0.5
+UNDERWAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass
+class Outcome:
+    """What became of the runs of one stage."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    """The error of each failed run, by day or job."""
+
+
+class InProcess:
+    """Runs jobs one after the other in this process.
+
+    Parameters
+    ----------
+    definitions
+        The loaded code location.
+    instance
+        Instance that records the runs.
+    """
+
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._definitions = definitions
+        self._instance = instance
+
+    def run_days(self, job: str, days: Sequence[date], line: Line) -> Outcome:
+        """Run a partitioned job for each day; a failed day does not stop the others."""
+        outcome = Outcome()
+        for day in days:
+            error = self._execute(job, line, partition_key=day.isoformat())
+            if error:
+                outcome.failed[day.isoformat()] = error
+        return outcome
+
+    def run_job(self, job: str, config: Mapping[str, Any], line: Line) -> Outcome:
+        """Run a job that has no partitions."""
+        error = self._execute(job, line, run_config=config)
+        return Outcome({job: error} if error else {})
+
+    def _execute(self, job: str, line: Line, **options: Any) -> str | None:
+        """The error of a failed run; None for a successful one."""
+        errors: list[str] = []
+
+        def collect(level: int, text: str) -> None:
+            if level >= logging.ERROR:
+                errors.append(text)
+            line(level, text)
+
+        RunLogger.terminal = LineHandler(collect)
+        logging.setLoggerClass(RunLogger)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = self._definitions.resolve_job_def(job).execute_in_process(
+                instance=self._instance, raise_on_error=False, **options
+            )
+        return None if result.success else (errors[0] if errors else "the run failed")
+
+
+class Queue:
+    """Puts runs into Dagster's queue and follows them.
+
+    Parameters
+    ----------
+    instance
+        Instance that has the queue.
+    daemon
+        The daemon that was started for this build; None on a deployment that has its own.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, daemon: "Daemon | None") -> None:
+        self._instance = instance
+        self._daemon = daemon
+
+    def run_days(self, job: str, days: Sequence[date], line: Line) -> Outcome:
+        """Queue a backfill of a job, unless its days are under way, and wait for its runs."""
+        wanted = {day.isoformat() for day in days}
+        runs = {
+            run.tags[PARTITION]: run.run_id
+            for run in self._instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDERWAY))
+            if run.tags.get(PARTITION) in wanted
+        }
+        left = sorted(wanted - runs.keys())
+        if left:
+            label = uuid.uuid4().hex
+            tags = json.dumps({BUILD_TAG: label})
+            _dagster("backfill", job, "--noprompt", "--partitions", ",".join(left), "--tags", tags)
+            found = self._instance.get_runs(dg.RunsFilter(tags={BUILD_TAG: label}))
+            runs |= {run.tags[PARTITION]: run.run_id for run in found}
+        return self._follow(runs, line)
+
+    def run_job(self, job: str, config: Mapping[str, Any], line: Line) -> Outcome:
+        """Queue one run of a job and wait for it."""
+        run_id = str(uuid.uuid4())
+        _dagster("launch", job, "--run-id", run_id, "--config-json", json.dumps(config))
+        return self._follow({job: run_id}, line)
+
+    def _follow(self, runs: Mapping[str, str], line: Line) -> Outcome:
+        """Show the log lines of runs until all have ended."""
+        outcome = Outcome()
+        cursors: dict[str, str | None] = dict.fromkeys(runs.values())
+        waiting = dict(runs)
+        try:
+            while waiting:
+                for name, run_id in list(waiting.items()):
+                    status = self._status(run_id)  # before the lines, so that none is missed
+                    errors = self._show_lines(run_id, cursors, line)
+                    if errors:
+                        outcome.failed[name] = errors[0]
+                    if status not in UNDERWAY:
+                        del waiting[name]
+                        if status != dg.DagsterRunStatus.SUCCESS:
+                            outcome.failed.setdefault(name, f"the run ended as {status.value}")
+                        else:
+                            outcome.failed.pop(name, None)
+                if self._daemon is not None:
+                    self._daemon.check()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            if self._daemon is not None:
+                self._end(waiting.values())
+            raise
+        return outcome
+
+    def _status(self, run_id: str) -> dg.DagsterRunStatus:
+        run = self._instance.get_run_by_id(run_id)
+        return dg.DagsterRunStatus.CANCELED if run is None else run.status
+
+    def _show_lines(self, run_id: str, cursors: dict[str, str | None], line: Line) -> list[str]:
+        """Hand the new lines of a run to the display; returns its errors."""
+        found = self._instance.get_records_for_run(run_id, cursor=cursors[run_id])
+        cursors[run_id] = found.cursor
+        errors = []
+        for record in found.records:
+            entry = record.event_log_entry
+            level, text = (
+                tell(entry.dagster_event)
+                if entry.dagster_event is not None
+                else (int(entry.level), entry.user_message)
+            )
+            line(level, text)
+            if level >= logging.ERROR:
+                errors.append(text)
+        return errors
+
+    def _end(self, run_ids: Iterable[str]) -> None:
+        """Cancel the queued runs and stop the running ones."""
+        for run_id in run_ids:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None or run.status not in UNDERWAY:
+                continue
+            if run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}:
+                self._instance.report_run_canceled(run)
+            else:
+                with contextlib.suppress(Exception):  # its process may have ended meanwhile
+                    self._instance.run_launcher.terminate(run_id)
+
+
+class Daemon:
+    """A Dagster daemon that works on the queue for as long as a build lasts.
+
+    It ends when this process ends, however that happens: it reads a pipe that closes then.
+
+    Parameters
+    ----------
+    home
+        Home of the instance. The log of the daemon goes there.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._log = home / "daemon.log"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 our own interpreter and arguments
+                [sys.executable, "-W", "ignore", "-c", _DAEMON, "run", "-m", MODULE],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches this process, which ends the daemon
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def check(self) -> None:
+        """Raise an error if the daemon has ended by itself.
+
+        Raises
+        ------
+        DaemonError
+            With the file that has its log.
+        """
+        if self._process.poll() is not None:
+            raise DaemonError(f"the Dagster daemon ended: see {self._log}")
+
+
+_DAEMON = """
+import os, sys, threading
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), 15)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+from dagster._daemon.cli import main
+main()
+"""
+
+
+def daemon_is_alive(instance: dg.DagsterInstance) -> bool:
+    """Whether a daemon of the deployment works on the run queue."""
+    return instance.get_daemon_statuses([QUEUE_DAEMON])[QUEUE_DAEMON].healthy is True
+
+
+_DAGSTER_JOB = ("-W", "ignore", "-m", "dagster", "job")
+
+
+def _dagster(command: str, job: str, *options: str) -> None:
+    """Run ``dagster job``, the public way into the queue.
+
+    Raises
+    ------
+    DaemonError
+        If it fails; with the end of its output.
+    """
+    done = subprocess.run(  # noqa: S603 our own interpreter and arguments
+        [sys.executable, *_DAGSTER_JOB, command, "-m", MODULE, "-j", job, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise DaemonError(f"dagster job {command} -j {job} failed: {lines[-1] if lines else ''}")

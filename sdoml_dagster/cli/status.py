@@ -1,0 +1,146 @@
+"""What a store holds and what is left to do, for `sdoml status` and the end of a build."""
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.cli.plan import announce, days_to_build
+from sdoml_dagster.days import list_days
+from sdoml_dagster.formatting import counted, percent, size_text
+from sdoml_dagster.pipeline.completeness import days_due
+from sdoml_dagster.pipeline.frozen_constants import current_normalization
+from sdoml_dagster.pipeline.process import load_degradation
+from sdoml_dagster.pipeline.unchanged import is_finished
+from sdoml_dagster.release.coverage import REASONS
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.store import Store
+
+STATES = {
+    "finished": "finished: shard up to date",
+    "stale": "to be processed or packed again: inputs, settings, constants or code changed",
+    "fetched": "fetched, without a shard",
+    "absent": "not fetched",
+}
+"""What `sdoml status` says of a day."""
+
+FOLDERS = ("raw", "processed", "shards", "releases")
+
+
+def status_lines(
+    settings: Settings, store: Store, code_versions: Mapping[str, str]
+) -> Iterator[str]:
+    """Lines about days by state, coverage, size, constants, releases and the schedule."""
+    constants = current_normalization(store)
+    degradation = load_degradation(settings).sha256
+    states: dict[str, list[date]] = {name: [] for name in STATES}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in settings.channels}
+    shards = layout.shard_files(store)
+    days = days_to_build(settings)
+    for day in days:
+        stored = StoredDay(store, day)
+        done = constants is not None and is_finished(
+            stored, settings, constants, code_versions=code_versions, degradation=degradation
+        )
+        ledgers = [
+            row
+            for instrument in INSTRUMENTS
+            if settings.channels_of(instrument)
+            for row in _ledger(stored, instrument)
+        ]
+        if done:
+            states["finished"].append(day)
+        elif day in shards:
+            states["stale"].append(day)
+        else:
+            states["fetched" if ledgers else "absent"].append(day)
+        slots = len(settings.expected_slots(day))
+        for name, count in counts.items():
+            count["expected"] += slots
+            count.update(row.status for row in ledgers if row.channel == name)
+    yield f"store      {store.locate('')}"
+    yield f"range      {days[0]} to {days[-1]}, {counted(len(days), 'day')}"
+    for state, found in states.items():
+        if found:
+            yield f"days       {len(found):,} {STATES[state]} ({list_days(found)})"
+    yield f"constants  {announce(constants) if constants else 'none fitted yet'}"
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in folder_sizes(settings).items())
+    if sizes:
+        yield f"size       {sizes} (hard links counted once)"
+    for name in store.folders("releases"):
+        yield f"release    {store.locate(layout.release_folder(name))}"
+    yield f"schedule   {_schedule(settings, store, fitted=constants is not None)}"
+    yield ""
+    yield from coverage_table(counts)
+
+
+def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Frames by channel and status, as aligned columns."""
+    shown = [
+        name
+        for name in dict.fromkeys(["ok", *REASONS, *(n for c in counts.values() for n in c)])
+        if name == "ok" or (name != "expected" and any(c.get(name) for c in counts.values()))
+    ]
+    rows = [["channel", "expected", "coverage", *(name.replace("_", " ") for name in shown)]]
+    for channel, count in counts.items():
+        expected = count.get("expected", 0)
+        rows.append(
+            [channel, f"{expected:,}", percent(count.get("ok", 0), expected)]
+            + [f"{count.get(name, 0):,}" for name in shown]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = zip(row, widths, strict=True)
+        yield "  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)])
+
+
+def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
+    """Counts of a release by channel, from its coverage.parquet."""
+    import pyarrow.parquet as pq
+
+    data = store.read(f"{layout.release_folder(name)}/coverage.parquet")
+    counts: dict[str, Counter[str]] = {}
+    for row in pq.read_table(io.BytesIO(data)).to_pylist():
+        mine = counts.setdefault(row["channel"], Counter())
+        mine.update({key: row[key] for key in ("expected", *REASONS)})
+    return {channel: counts[channel] for channel in CHANNELS if channel in counts}
+
+
+def folder_sizes(settings: Settings) -> dict[str, int]:
+    """Bytes below each folder of a local store; a file with several names counts once."""
+    if "://" in settings.store:
+        return {}
+    seen: set[tuple[int, int]] = set()
+    sizes = {}
+    for name in FOLDERS:
+        sizes[name] = 0
+        for folder, _, files in os.walk(Path(settings.store, name)):
+            for file in files:
+                facts = Path(folder, file).lstat()
+                if (facts.st_dev, facts.st_ino) not in seen:
+                    seen.add((facts.st_dev, facts.st_ino))
+                    sizes[name] += facts.st_size
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _ledger(stored: StoredDay, instrument: Instrument) -> Sequence[RawRow]:
+    try:
+        return stored.ledger(instrument) or ()
+    except DamagedFileError:
+        return ()
+
+
+def _schedule(settings: Settings, store: Store, *, fitted: bool) -> str:
+    if not fitted:
+        return "would do nothing: no constants are fitted yet"
+    due = list(days_due(settings, store, today=datetime.now(UTC).date()))
+    return (
+        f"would request {list_days(due)}" if due else "would request nothing: all days are complete"
+    )
