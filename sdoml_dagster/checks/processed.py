@@ -1,19 +1,25 @@
 """Checks of processed days: enough frames, sound values, the disk where it should be."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from statistics import median
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import FrameRow
-from sdoml_core.frames.grid import DISK_RADIUS, FIELD, TARGET_RADIUS
+from sdoml_core.frames.flags import flag_names
+from sdoml_core.frames.grid import DISK_RADIUS, FIELD, GEOMETRIC_SCALE, TARGET_RADIUS
 from sdoml_dagster import asset_names
 from sdoml_dagster.checks.days import Finding, build_day_checks, listed
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
+
+if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
+    from sdoml_dagster.store.day import StoredDay
 
 PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels that see a sharp limb; in the others, the corona ends above it."""
@@ -52,6 +58,9 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
     def disk(store: Store, day: date, settings: Settings) -> Finding:
         return judge_disk(store, day, rows_of(store, day), settings)
 
+    def flags(store: Store, day: date, settings: Settings) -> Finding:  # noqa: ARG001
+        return judge_flags(store, day, rows_of(store, day))
+
     return build_day_checks(
         asset_names.processed(instrument),
         {
@@ -62,7 +71,15 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
                 coverage,
             ),
             "values": ("All pixels are as they were written, finite and in range.", values),
-            "disk": ("The solar disk is in the middle and 976″ in radius.", disk),
+            "disk": (
+                "The solar disk of every frame is in the middle and of the right size.",
+                disk,
+            ),
+            "flags": (
+                "No frame is off center, of odd size or brightness, or unlike its neighbors; "
+                f"no channel is {DRIFT:g} times brighter or darker than in the days before.",
+                flags,
+            ),
         },
         settings,
     )
@@ -71,8 +88,8 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """A day that the archive does not have warns; a channel that falls behind may be an error.
 
-    At the edge of a gap a neighbour's frame still stands in for midnight, so a day counts as a
-    gap where all its channels are below the error level and all that is absent is missing there.
+    At the edge of a gap a neighboring frame still stands in for midnight. So a day counts as a gap
+    if all channels are below the error level and all absent frames are missing in the archive.
     """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
@@ -123,53 +140,144 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 
 
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Measures one frame of each channel, the good one next to noon."""
-    from sdoml_core.frames.limb import measure_disk
-    from sdoml_dagster.store.day import StoredDay
+    """Measures every processed frame, apart from what the frame table says about it.
 
-    side = settings.resolution
-    wrong: list[str] = []
-    metadata: dict[str, float] = {}
-    for row in _next_to_noon(rows):
-        sharp = row.channel in PHOTOSPHERE
-        try:
-            frame = StoredDay(store, day).frame(row, resolution=side)
-        except (DamagedFileError, FileNotFoundError) as error:
-            wrong.append(f"{row.channel} {row.slot:%H:%M}: {error}")
-            continue
-        disk = measure_disk(frame) if sharp else measure_disk(frame, finest=128)
-        if disk is None or disk.scatter > 0.05 * disk.radius:
-            wrong.append(f"{row.channel} {row.slot:%H:%M}: no disk to be seen")
-            continue
-        radius = disk.radius / (DISK_RADIUS * side)
-        metadata[f"radius_{row.channel}"] = radius * TARGET_RADIUS
-        metadata[f"offset_{row.channel}"] = disk.offset * FIELD / side
-        slack = max(SHARP_RADIUS, 0.5 / disk.radius)
-        low, high = (1 - slack, 1 + slack) if sharp else CORONA_RADIUS
-        if disk.offset > max(0.005 * side, 0.5) * (1 if sharp else 2):
-            wrong.append(
-                f"{row.channel} {row.slot:%H:%M}: centre is {disk.offset:.1f} pixels from the "
-                f"middle ({disk.x:+.1f} right, {disk.y:+.1f} down)"
-            )
-        elif not low <= radius <= high:
-            wrong.append(
-                f"{row.channel} {row.slot:%H:%M}: radius is {radius * TARGET_RADIUS:.0f}″, "
-                f"not {TARGET_RADIUS:.0f}″"
-            )
+    A frame with less than 90 % of the disk is left out: the edge of a shadow is no limb.
+    """
+    from sdoml_core.frames.judge import LIMB_VISIBLE
+    from sdoml_dagster.store.day import StoredDay
+    from sdoml_dagster.threads import ordered_map
+
+    whole = [
+        row
+        for row in rows
+        if row.status == "ok" and (row.visible is None or row.visible >= LIMB_VISIBLE)
+    ]
+    judge = _DiskJudge(StoredDay(store, day), {row.channel for row in whole}, settings)
+    found = ordered_map(judge, whole, threads=settings.threads, name="disk")
+    wrong = [
+        f"{row.channel} {row.slot:%H:%M}: {complaint}"
+        for row, complaint in zip(whole, found, strict=True)
+        if complaint is not None
+    ]
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or "in the middle, of the right size",
-        metadata=metadata,
+        description=listed(wrong) or f"in the middle and of the right size in {len(whole)} frames",
+        metadata=judge.metadata(),
     )
 
 
-def _next_to_noon(rows: Sequence[FrameRow]) -> Iterator[FrameRow]:
-    """Of each channel the good frame that is closest to noon."""
+class _DiskJudge:
+    """Measures frames; shared by threads."""
 
-    def distance(slot: datetime) -> int:
-        return abs(slot.hour * 60 + slot.minute - 720)
+    def __init__(self, day: "StoredDay", channels: Iterable[str], settings: Settings) -> None:
+        self._day = day
+        self._side = settings.resolution
+        scale = settings.hmi_scale
+        self._hmi = 1.0 if scale == "geometric" else scale / GEOMETRIC_SCALE
+        self._radii: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
+        self._offsets: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
 
-    good = [row for row in rows if row.status == "ok"]
-    for name in dict.fromkeys(row.channel for row in good):
-        yield min((r for r in good if r.channel == name), key=lambda row: distance(row.slot))
+    def __call__(self, row: FrameRow) -> str | None:
+        """What is wrong with the disk of a frame; None if nothing is."""
+        from sdoml_core.frames.limb import measure_disk
+
+        side, sharp = self._side, row.channel in PHOTOSPHERE
+        expected = self._hmi if row.channel == "HMI_M" else 1.0
+        try:
+            frame = self._day.frame(row, resolution=side)
+        except (DamagedFileError, FileNotFoundError) as error:
+            return str(error)
+        pixels = DISK_RADIUS * side * expected
+        disk = measure_disk(frame, finest=256 if sharp else 128, radius=pixels)
+        if disk is None or disk.scatter > 0.05 * disk.radius:
+            return "no disk to be seen"
+        radius = disk.radius / pixels
+        self._radii[row.channel].append(radius * expected * TARGET_RADIUS)
+        self._offsets[row.channel].append(disk.offset * FIELD / side)
+        slack = max(SHARP_RADIUS, 0.5 / disk.radius)
+        low, high = (1 - slack, 1 + slack) if sharp else CORONA_RADIUS
+        if disk.offset > max(0.005 * side, 0.5) * (1 if sharp else 2):
+            return (
+                f"center is {disk.offset:.1f} pixels from the middle "
+                f"({disk.x:+.1f} right, {disk.y:+.1f} down)"
+            )
+        if not low <= radius <= high:
+            return (
+                f"radius is {radius * expected * TARGET_RADIUS:.0f}″, "
+                f"not {expected * TARGET_RADIUS:.0f}″"
+            )
+        return None
+
+    def metadata(self) -> dict[str, float]:
+        """By channel, in arcseconds: median radius, and the largest distance from the middle."""
+        return {
+            key: value
+            for channel in self._radii
+            if self._radii[channel]
+            for key, value in (
+                (f"radius_{channel}", median(self._radii[channel])),
+                (f"offset_{channel}", max(self._offsets[channel])),
+            )
+        }
+
+
+UNEXPLAINED = ("off_center", "odd_radius", "bright", "dim", "unlike_neighbors", "bright_sky")
+"""Flags that a person should look at; the others have a cause that is known."""
+
+HISTORY_DAYS = 7
+"""Days before a day that its brightness is compared with."""
+
+DRIFT = 2.0
+"""Ratio to the median of these days. Activity changes the median of the disk by less in a week."""
+
+
+def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
+    """Counts the flags of all frames, and compares brightness with the days before.
+
+    Days before that are not in the store are left out, so a first day has no history.
+    """
+    from sdoml_dagster.store.day import StoredDay
+
+    instrument: Instrument = "HMI" if rows and rows[0].channel == "HMI_M" else "AIA"
+    flagged = Counter(name for row in rows if row.status == "ok" for name in flag_names(row.flags))
+    complaints = [
+        f"{row.channel} {row.slot:%H:%M} is {name}"
+        for row in rows
+        if row.status == "ok"
+        for name in flag_names(row.flags)
+        if name in UNEXPLAINED
+    ]
+    past: defaultdict[str, list[float]] = defaultdict(list)
+    for before in range(1, HISTORY_DAYS + 1):
+        earlier = StoredDay(store, day - timedelta(days=before)).frame_table(instrument) or ()
+        for channel, level in _levels(earlier).items():
+            past[channel].append(level)
+    ratios = {
+        channel: level / median(past[channel])
+        for channel, level in _levels(rows).items()
+        if past[channel]
+    }
+    complaints += [
+        f"{channel} is {ratio:.2g} times as bright as in the days before"
+        for channel, ratio in ratios.items()
+        if not 1 / DRIFT <= ratio <= DRIFT
+    ]
+    return Finding(
+        passed=not complaints,
+        description=listed(complaints) or "nothing unusual",
+        metadata={
+            **{f"flagged_{name}": count for name, count in sorted(flagged.items())},
+            **{f"brightness_{channel}": ratio for channel, ratio in ratios.items()},
+        },
+    )
+
+
+def _levels(rows: Iterable[FrameRow]) -> dict[str, float]:
+    """Median level of the good frames of each channel that was measured."""
+    levels: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.status == "ok" and row.level is not None and row.level > 0:
+            levels[row.channel].append(row.level)
+    return {channel: median(values) for channel, values in levels.items()}

@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,20 @@ from PIL import Image
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError
-from sdoml_core.formats.ledger import FrameRow
+from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.frames.flags import flag_mask
 from sdoml_core.slots import day_slots
-from sdoml_dagster.checks.processed import judge_coverage, judge_disk, judge_values
+from sdoml_dagster.checks.processed import (
+    UNEXPLAINED,
+    judge_coverage,
+    judge_disk,
+    judge_flags,
+    judge_values,
+)
 from sdoml_dagster.checks.release import judge_releases
 from sdoml_dagster.checks.shards import judge_drift, judge_saturation, judge_shard
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.pipeline.process import process_day
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
@@ -52,7 +60,11 @@ def test_a_sound_day_passes_every_check(
     materialize: Materialize, findings: Callable[..., dict[tuple[str, str], Any]]
 ) -> None:
     found = findings(materialize(*NAMES, day=str(DAY)))
-    checks = [f"processed_{i}.{n}" for i in ("aia", "hmi") for n in ("coverage", "values", "disk")]
+    checks = [
+        f"processed_{i}.{n}"
+        for i in ("aia", "hmi")
+        for n in ("coverage", "values", "disk", "flags")
+    ]
     checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
     assert set(found) == {(name, str(DAY)) for name in checks}
     assert all(e.passed for e in found.values()), [e.description for e in found.values()]
@@ -162,14 +174,19 @@ def test_values_finds_pixels_that_no_instrument_has(
 
 
 def rewritten(
-    store: Store, channel: str, change: Callable[[NDArray[np.float32]], Any]
+    store: Store,
+    channel: str,
+    change: Callable[[NDArray[np.float32]], Any],
+    number: int | None = None,
 ) -> list[FrameRow]:
-    """Change the processed frames of a channel; the frame table, changed along with them."""
+    """Change one or all processed frames of a channel; the frame table, changed along with them."""
     instrument = CHANNELS[channel].instrument
     table = StoredDay(store, DAY).frame_table(instrument) or []
     path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
     assert path is not None
-    frames = np.stack([change(frame) for frame in np.load(path)]).astype(np.float32)
+    frames = np.stack(
+        [change(f) if number in {None, n} else f for n, f in enumerate(np.load(path))]
+    ).astype(np.float32)
     np.save(path, frames)
     return [
         replace(row, crc32=zlib.crc32(frames[row.row].data))
@@ -215,6 +232,68 @@ def test_disk_finds_a_sun_that_is_elsewhere(
     finding = judge_disk(store, DAY, rewritten(store, "HMI_M", change), settings)
     assert not finding.passed
     assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description
+
+
+def test_disk_judges_every_frame_and_not_the_one_next_to_noon(
+    store: Store, settings: Settings
+) -> None:
+    table = rewritten(store, "AIA_1700", lambda f: np.roll(f, 3, axis=1), number=0)
+    finding = judge_disk(store, DAY, table, settings)
+    assert re.findall(r"AIA_1700 (\d\d:\d\d): center is 3", finding.description) == ["00:00"]
+
+
+def test_disk_leaves_out_frames_that_show_part_of_the_disk(
+    store: Store, settings: Settings
+) -> None:
+    table = rewritten(store, "AIA_1700", lambda f: np.roll(f, 3, axis=1), number=0)
+    shown = [replace(row, visible=0.5) if row.slot.hour == 0 else row for row in table]
+    assert judge_disk(store, DAY, shown, settings).passed
+
+
+def test_disk_expects_the_size_that_the_hmi_scale_gives(store: Store, settings: Settings) -> None:
+    other = settings.model_copy(update={"hmi_scale": 0.85})
+    process_day(DAY, "HMI", settings=other, store=store, report=print)
+    table = StoredDay(store, DAY).frame_table("HMI") or []
+    finding = judge_disk(store, DAY, table, other)
+    assert finding.passed, finding.description
+    assert finding.metadata["radius_HMI_M"] == pytest.approx(976 * 0.85 / (2.0168 / 2.4), rel=0.01)
+
+
+@pytest.mark.parametrize("name", UNEXPLAINED)
+def test_flags_that_nothing_explains_warn(store: Store, name: str) -> None:
+    table = StoredDay(store, DAY).frame_table("AIA") or []
+    assert judge_flags(store, DAY, table).passed
+    flagged = [replace(table[0], flags=flag_mask([name])), *table[1:]]
+    finding = judge_flags(store, DAY, flagged)
+    assert not finding.passed
+    assert not finding.severe
+    assert f"AIA_0171 00:00 is {name}" in finding.description
+    assert finding.metadata[f"flagged_{name}"] == 1
+
+
+def test_flags_with_a_known_cause_are_counted_alone(store: Store) -> None:
+    table = StoredDay(store, DAY).frame_table("AIA") or []
+    flagged = [replace(row, flags=flag_mask(["provisional"])) for row in table]
+    finding = judge_flags(store, DAY, flagged)
+    assert finding.passed
+    assert finding.metadata["flagged_provisional"] == len(table)
+
+
+def test_a_channel_of_another_brightness_than_in_the_days_before_warns(store: Store) -> None:
+    table = StoredDay(store, DAY).frame_table("AIA") or []
+    finding = judge_flags(store, DAY, table)
+    assert not any(key.startswith("brightness") for key in finding.metadata)  # no days before
+    yesterday = DAY - timedelta(days=1)
+    brighter = [
+        replace(row, slot=row.slot - timedelta(days=1), level=3 * (row.level or 0))
+        if row.channel == "AIA_0171"
+        else replace(row, slot=row.slot - timedelta(days=1))
+        for row in table
+    ]
+    store.write(layout.frame_table(yesterday, "AIA"), FRAME_TABLE.encode(brighter))
+    finding = judge_flags(store, DAY, table)
+    assert finding.description == "AIA_0171 is 0.33 times as bright as in the days before"
+    assert finding.metadata["brightness_AIA_1700"] == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see gc below
