@@ -1,10 +1,10 @@
-"""A day's download against a server that adds 100 ms to each answer, and against bare requests.
+"""Download of a day from a server with 100 ms latency, compared with bare requests.
 
 ``python -m benchmarks.download --output benchmarks/results/download.md``
 
-The goal is 90 % of ``connections`` frames per latency plus transfer. The transfer time is that of
-a reference in the same run: threads that get the same addresses from the same server with a bare
-``requests.Session`` and throw the bytes away.
+The target is 90 % of ``connections`` frames per latency plus transfer. The transfer time is that of
+a reference in the same run: threads that request the same files from the same server with a bare
+``requests.Session`` and discard the bytes.
 """
 
 import argparse
@@ -34,14 +34,14 @@ TREE = "/data/aia/synoptic/"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves a day from memory, late."""
+    """Serves a day from memory after a delay."""
 
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes]
     latency: float
 
     def do_GET(self) -> None:
-        """One file."""
+        """Send one file."""
         time.sleep(self.latency)
         body = self.files[self.path]
         self.send_response(200)
@@ -50,11 +50,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """Takes all connections of a client at once."""
+    """Accepts all connections of a client at once."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -92,7 +92,7 @@ def main() -> None:
             files[path] = data
     Handler.files, Handler.latency = files, options.latency
     with Server(("127.0.0.1", 0), Handler) as server:
-        # A process of its own: no interpreter lock is shared with the client.
+        # In a separate process, so that client and server share no interpreter lock.
         process = multiprocessing.get_context("fork").Process(target=server.serve_forever)
         process.start()
         root = f"http://127.0.0.1:{server.server_address[1]}"
@@ -144,10 +144,10 @@ def main() -> None:
         "| | s | frames/s |",
         "|---|---|---|",
         f"| latency alone, no transfer | {ideal:.2f} | {len(files) / ideal:.1f} |",
-        f"| bare requests, bytes thrown away (latency + transfer) | {reference:.2f} "
+        f"| bare requests, bytes discarded (latency + transfer) | {reference:.2f} "
         f"| {len(files) / reference:.1f} |",
-        f"| `fetch_day`: decoded, checksums verified, flushed to disk, ledgered | {mine:.2f} "
-        f"| {len(files) / mine:.1f} |",
+        "| `fetch_day`: decoded, checksums verified, flushed to disk, recorded in the ledger "
+        f"| {mine:.2f} | {len(files) / mine:.1f} |",
         "",
         f"**{reference / mine:.1%} of latency + transfer**, "
         f"{ideal / mine:.1%} of {options.connections} frames per {options.latency * 1000:.0f} ms.",

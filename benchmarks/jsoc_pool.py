@@ -1,13 +1,14 @@
-"""Simulate a backfill under the pool `jsoc`: days per hour, and what limits them.
+"""Simulate a backfill under the pool `jsoc`: days per hour, and their limit.
 
     python -m benchmarks.jsoc_pool
 
-Each worker takes one day after the other: it waits for a slot of the pool, fetches, gives the slot
-back, computes. Fetches share the line fairly, and each is no faster than its own connections.
-Lengths of days vary at random about their mean. Retries, outages and Dagster's polling for slots
-are not in the model.
+Each worker takes one day after the other: it waits for a slot of the pool, fetches, returns the
+slot, and computes. Fetches share the line equally, and each is limited by its own connections. The
+lengths of days vary at random about their mean. Retries, outages and the time that Dagster takes to
+assign slots are not in the model.
 
-(Not called `queue`: scripts in this folder would import it in place of the standard library's.)
+(The file is not called `queue`, because scripts in this folder would import it instead of the
+standard library's module.)
 """
 
 import heapq
@@ -17,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 
 MISSION_DAYS = 6037
-"""2010-05-13 up to 2026-11-22, itself not included."""
+"""2010-05-13 to 2026-11-22, exclusive."""
 
 AIA_FRAMES, AIA_BYTES = 7 * 96, 1_105_920
 HMI_FRAMES, HMI_BYTES = 96, 384_775
@@ -27,7 +28,7 @@ DAY_BYTES = AIA_FRAMES * AIA_BYTES + HMI_FRAMES * HMI_BYTES
 
 @dataclass(frozen=True)
 class Deployment:
-    """Workers and their archive. Times in s, rates in bytes/s."""
+    """Workers and their archive. Times in seconds, rates in bytes per second."""
 
     workers: int
     pool: int = 2
@@ -35,25 +36,25 @@ class Deployment:
     connections: int = 4
     """Of one run: ``SDOML_MAX_CONNECTIONS``."""
     latency: float = 0.15
-    """From a request to the first byte of its answer."""
+    """Time from a request to the first byte of its answer."""
     connection_rate: float = 2e6
-    """Of one connection, once bytes flow."""
+    """Rate of one connection after the first byte."""
     line: float = 50e6
-    """What all connections get together."""
+    """Rate of all connections together."""
     compute: float = 20.0
-    """Of a worker for one day, without fetching."""
+    """Time of a worker for one day, without fetching."""
     spread: float = 0.2
     """Standard deviation of the logarithm of a day's bytes and of its computing."""
 
     @property
     def fetch_rate(self) -> float:
-        """Of one run that has the line to itself."""
+        """Rate of one run that does not share the line."""
         seconds_per_frame = self.latency + DAY_BYTES / DAY_FRAMES / self.connection_rate
         return self.connections * DAY_BYTES / DAY_FRAMES / seconds_per_frame
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Days per second that each part alone would allow; the least is the limit."""
+        """Days per second that each part alone allows. The smallest is the limit."""
         fetch = DAY_BYTES / min(self.fetch_rate, self.line)
         return {
             "workers": self.workers / (fetch + self.compute),
@@ -64,17 +65,17 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a simulation came to; shares are of its whole time."""
+    """Result of a simulation. Shares are of its total time."""
 
     days_per_hour: float
     pool_busy: float
-    """Slots of the pool in use."""
+    """Share of slots of the pool in use."""
     waiting: float
-    """Workers that wait for a slot."""
+    """Share of workers that wait for a slot."""
 
 
 def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1) -> Outcome:
-    """Play a backfill from its first day to its last."""
+    """Simulate a backfill from its first day to its last."""
     chance = random.Random(seed)
 
     def varied(mean: float) -> float:
@@ -83,7 +84,7 @@ def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1)
 
     now = pool_time = waiting_time = 0.0
     started = finished = 0
-    fetching: dict[int, float] = {}  # bytes still to come, by worker
+    fetching: dict[int, float] = {}  # remaining bytes, by worker
     computing: list[tuple[float, int]] = []
     waiting = deque(range(deployment.workers))
     while finished < days:
@@ -114,7 +115,7 @@ def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1)
 
 
 def table() -> str:
-    """The Markdown table of ``docs/scale.md``."""
+    """Return the Markdown table of ``docs/scale.md``."""
     lines = [
         "| MB/s per connection | workers | pool | days/h | bound | whole mission, days "
         "| machine-days | slots in use | workers waiting | limit |",

@@ -1,11 +1,11 @@
-"""How fast the loader reads, beside the readers that people would otherwise use.
+"""Speed of the loader compared with other readers.
 
 ``python benchmarks/loader.py`` writes synthetic shards to a temporary folder, reads them with
 each reader in one run and prints a table. The page cache is warm. litdata and Mosaic Streaming
-take part where they are installed; they read formats of their own, written from the same frames.
+are included if they are installed; they read their own formats, written from the same frames.
 
-The reference loader works as the original does: an index of members, the tar opened anew for each
-member, all channels of a sample decoded.
+The reference loader works like the original: it has an index of members, opens the tar for each
+member, and decodes all channels of a sample.
 """
 
 import argparse
@@ -42,14 +42,14 @@ from sdoml_core.loader import BatchLoader, SDOMLlite, shard_dataset
 
 SIX = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 SIDE = 512
-ORIGINAL = "original's way"
+ORIGINAL = "original's method"
 ONE_COPY = "one copy in memory"
 OURS = ("BatchLoader, shuffled", "shard_dataset, in sequence")
 START = datetime(2022, 11, 1, tzinfo=UTC)
 
 
 def write_release(folder: Path, channels: Iterable[str], samples: int, shards: int = 2) -> Path:
-    """Shards of noise with their index, as a release has them."""
+    """Write shards of noise with their index, as in a release."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     names = sorted(channels)
@@ -77,7 +77,7 @@ def write_release(folder: Path, channels: Iterable[str], samples: int, shards: i
 
 
 class Reference(Dataset):
-    """Reads as the original's loader does."""
+    """Reads like the loader of the original."""
 
     def __init__(self, folder: Path):
         self.members = {}
@@ -103,7 +103,7 @@ class Reference(Dataset):
 
 
 class BarePread(Dataset):
-    """One pread a sample into a fresh tensor: what the disk and the kernel allow."""
+    """One pread per sample into a new tensor: the limit of disk and kernel."""
 
     def __init__(self, folder: Path):
         table = SDOMLlite(folder, SIX).reader
@@ -128,7 +128,7 @@ class BarePread(Dataset):
 
 
 def one_copy(folder: Path, size: int, threads: int = 2) -> Callable[[], int]:
-    """Each batch copied once, from mapped files to memory in use: one pass over the bytes."""
+    """Copy each batch once from mapped files to used memory: one pass over the bytes."""
     places = BarePread(folder).places
     frames = len(SIX) * SIDE * SIDE * 4
     maps = {path: np.memmap(path, np.uint8, "r") for path, _ in places}
@@ -156,7 +156,7 @@ def plain_webdataset(folder: Path) -> webdataset.WebDataset:
 
 
 def installed(module: str) -> bool:
-    """Whether a reader can take part; says so where it cannot."""
+    """Return whether a reader is installed, and print a line if it is not."""
     found = importlib.util.find_spec(module) is not None
     if not found:
         print(f"\n{module} is not installed: left out")
@@ -164,7 +164,7 @@ def installed(module: str) -> bool:
 
 
 def rate(read: Callable[[], int], passes: int) -> float:
-    """Samples per second: the best of some passes, after one that warms up."""
+    """Return samples per second: the best of some passes after a warm-up."""
     read()
     best = 0.0
     for _ in range(passes):
@@ -176,7 +176,7 @@ def rate(read: Callable[[], int], passes: int) -> float:
 
 
 def consume(batches: Iterable) -> int:
-    """Look at a pixel of each sample of each batch, as a model would."""
+    """Read a pixel of each batch, and count the samples."""
     count = 0
     for batch in batches:
         tensor = batch[0] if isinstance(batch, list | tuple) else batch
@@ -215,7 +215,7 @@ def mosaic_dataset(folder: Path, source: Path) -> Callable[[], Dataset]:
 
 
 def big_index(folder: Path, shards: int) -> Path:
-    """Index of a release of many days (and one tar that is really there, sparse)."""
+    """Write the index of a release of many days, and one of its tars (sparse)."""
     folder.mkdir()
     file = io.BytesIO()
     writer = ShardWriter(file)
@@ -229,7 +229,7 @@ def big_index(folder: Path, shards: int) -> Path:
                 continue
             rows.append((slot, name, position))
             position += 1
-    # One member tells the sizes of all: the tar itself would take 800 MB.
+    # All members have the same size; the whole tar would take 800 MB.
     writer.add(START, CHANNELS["HMI_M"], pixels, FrameFacts(START, 2.9, 0, 962.0, 0.8, 1.0, "sqrt"))
     one = writer.close().table.to_pylist()[0]
     step = one["size"] + 512 + (-one["size"] % 512)
@@ -292,7 +292,7 @@ print(took, cpu, (rss - before) / 1e6, before / 1e6, len(dataset))
 
 
 def cold_start(folder: Path) -> list[float]:
-    """Seconds to the first sample in a new process, and the memory it takes beyond imports."""
+    """Measure the first sample in a new process: seconds, and memory beyond imports."""
     runs = [
         subprocess.run(
             [sys.executable, "-c", COLD, str(folder)], check=True, capture_output=True, text=True
@@ -303,7 +303,7 @@ def cold_start(folder: Path) -> list[float]:
 
 
 def steady_memory(folder: Path) -> float:
-    """Growth of resident memory, in MB, over two passes of batches."""
+    """Return the growth of resident memory in MB over two passes of batches."""
     import psutil
 
     loader = BatchLoader(SDOMLlite(folder), 4, shuffle=True)
@@ -348,7 +348,7 @@ def run(root: Path, options: argparse.Namespace) -> None:
 
 
 def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
-    """One sample after the other, at random."""
+    """Compare readers on single samples in random order."""
     eight = write_release(root / "eight", DEFAULT_CHANNELS, options.samples)
     order = np.random.default_rng(1).permutation(options.samples).tolist()
 
@@ -356,12 +356,12 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
         return rate(lambda: consume([dataset[n][0][None]] for n in order), options.passes)
 
     rows = {
-        "original's way": each(Reference(six)),
+        "original's method": each(Reference(six)),
         "bare pread, fresh tensor": each(BarePread(six)),
         "SDOMLlite": each(SDOMLlite(six)),
         "SDOMLlite, verify=True": each(SDOMLlite(six, verify=True)),
     }
-    print("\nOne sample at random (samples/s, relative to the original's way)")
+    print("\nOne sample at random (samples/s, relative to the original's method)")
     for name, value in rows.items():
         print(f"  {name:<28}{value:>7.0f} /s {value / rows[ORIGINAL]:>8.2f} ×")
     part = rows["SDOMLlite"] / rows["bare pread, fresh tensor"]
@@ -374,7 +374,7 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
 
 
 def compare_batches(root: Path, six: Path, options: argparse.Namespace) -> None:
-    """Batches, each reader at each of its settings."""
+    """Compare readers on batches, each with each of its settings."""
     size = options.batch_size
     results: dict[str, dict[str, float]] = {}
 

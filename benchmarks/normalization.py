@@ -1,19 +1,19 @@
-"""Normalisation: how long a refit over the mission takes, and what the constants do to pixels.
+"""Normalization: how long a refit over the mission takes, and what the constants do to pixels.
 
     python benchmarks/normalization.py                 the two reports below
     python benchmarks/normalization.py --days 6000     as many days as that
     python benchmarks/normalization.py --picture FILE  the histograms of the second report
 
-**Refit**: sketches of 8 channels for each day, encoded, lie in one file per instrument and day,
-as in a store. A fresh process decodes and merges all of them and fits the constants; its wall time
-(imports included) and peak memory are what the targets, 5 s and 200 MiB, speak of. Days differ in
-brightness and noise. Their files are made from a few hundred distinct days, as links.
+**Refit**: encoded sketches of 8 channels for each day, in one file per instrument and day, as in a
+store. A new process decodes and merges all of them and fits the constants. The targets, 5 s and
+200 MiB, are for its wall time (with imports) and peak memory. Days differ in brightness and noise.
+Their files are links to a few hundred distinct days.
 
 **Quality**: the real 193 Å frame, and the same frame with the brightness and contrast of the other
 wavelengths, through a solar cycle of 24 frames with one hot pixel in one of them. For the constants
-by `max` and by the default: what a typical pixel of the disk becomes, how much of [0, 1] the
-central 98 % of the disk's pixels span, in how many of 256 grey levels that is, and how many pixels
-are saturated.
+by `max` and by the default: the normalized value of a typical pixel of the disk, the part of [0, 1]
+that the central 98 % of the disk's pixels span, the number of 256 gray levels in it, and how many
+pixels are saturated.
 """
 
 import argparse
@@ -52,7 +52,7 @@ DISTINCT_DAYS = 200
 
 
 def real_frame(resolution: int = 512) -> NDArray[np.float64]:
-    """The real 193 Å frame in DN/s, negatives cut, summed to a resolution, north up."""
+    """Return the real 193 Å frame in DN/s, without negatives, summed to a resolution, north up."""
     from astropy.io import fits
 
     with warnings.catch_warnings(), fits.open(FRAME) as file:
@@ -65,7 +65,7 @@ def real_frame(resolution: int = 512) -> NDArray[np.float64]:
 
 
 def frame_of(channel: str, base: NDArray[np.float64], cycle: float) -> NDArray[np.float32]:
-    """The frame as another wavelength would show it, at a phase 0 … 1 of the solar cycle."""
+    """Return the frame like in another wavelength, at a phase 0 … 1 of the solar cycle."""
     level, power = BRIGHTNESS[channel]
     middle = float(np.median(base[base > 0]))
     activity = 1 + 0.8 * np.sin(np.pi * cycle) * (base / middle > 2)
@@ -114,7 +114,7 @@ def refit(folder: Path, days: int) -> Normalization:
 
 
 def peak_memory() -> float:
-    """Largest resident size of this process, in MiB (getrusage would include its parent's)."""
+    """Return the peak memory of this process in MiB (getrusage would include its parent's)."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -171,7 +171,7 @@ def report_quality(picture: Path | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--days", type=int, default=6000)
-    parser.add_argument("--picture", type=Path, help="write the histograms there")
+    parser.add_argument("--picture", type=Path, help="write the histograms to this file")
     parser.add_argument("--refit", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.refit:

@@ -1,11 +1,11 @@
-"""What Dagster costs here: importing the definitions, one-day runs, many partitions in the UI.
+"""Overhead of Dagster: importing the definitions, one-day runs, many partitions in the UI.
 
     python -m benchmarks.orchestration
 
 Targets: definitions in 1 s without torch, astropy, numba or numpy; 2 s from the start of the
 process to an asset's first line; 0.5 s for the partitions of all assets over 6,000 days and for
-the status of a backfill over them. Dagster itself takes most of the first two: an import of it
-alone, and a run of one empty asset, tell how much.
+the status of a backfill over them. Dagster itself takes most of the first two. An import of
+Dagster alone and a run of one empty asset show how much.
 """
 
 import json
@@ -90,7 +90,7 @@ def main() -> None:
             wall, cpu = (statistics.median(values) for values in zip(*runs, strict=True))
             print(f"one-day run, from the start of the process until {title}: ", end="")
             print(f"{wall:.2f} s, {cpu:.2f} s of CPU")
-        materialise_many()
+        materialize_many()
         with webserver(environment) as ask:
             keys = [{"path": [asset]} for asset in ASSETS]
             for title, query in (("partition keys", KEYS), ("partition statuses", PARTITIONS)):
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def best(measure: Callable[[], float], times: int = 5) -> float:
-    """The median, which a busy machine disturbs least."""
+    """Return the median, which other load disturbs least."""
     return statistics.median(measure() for _ in range(times))
 
 
@@ -137,7 +137,7 @@ def heavy_modules() -> str:
 def first_line(
     environment: dict[str, str], mark: str, source: tuple[str, str]
 ) -> tuple[float, float]:
-    """Seconds, and seconds of CPU, from the start of the process to a line of its log."""
+    """Return wall and CPU seconds from the start of the process to a line of its log."""
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
     command += [*source, "--select", "raw_hmi", "--partition", "2024-03-08"]
     started = time.perf_counter()
@@ -153,8 +153,8 @@ def first_line(
     raise RuntimeError(f"no line with {mark}")
 
 
-def materialise_many() -> None:
-    """Six hundred days of every asset, with a day missing in each month."""
+def materialize_many() -> None:
+    """Materialize 600 days of every asset, except one day of each month."""
     with dg.DagsterInstance.get() as instance:
         for asset in ASSETS:
             for number in range(600):
@@ -167,7 +167,7 @@ def materialise_many() -> None:
 
 @contextmanager
 def webserver(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, object]]]:
-    """A function that sends GraphQL to a running webserver."""
+    """Run a webserver and yield a function that sends GraphQL to it."""
     port = 38471
     command = [sys.executable, "-W", "ignore", "-m", "dagster_webserver", "-m", MODULE]
     process = subprocess.Popen(

@@ -1,12 +1,12 @@
-"""Raw files to normalised shard: this pipeline against the original's way of working, in one run.
+"""Raw files to normalized shard: this pipeline against the method of the original scripts.
 
     python -m benchmarks.pipeline [--cadence 15] [--rounds 3]
 
-The reference works as the original's scripts do: worker processes take one frame at a time, warp
-it with scikit-image and write an unnormalised ``.npy``; the maximum of each channel is found;
-every file is read, normalised and written again; a tar is packed from the files. Both take the
-same raw files (one day of the built-in archive) and the same two cores, in turns; each turn is a
-process of its own, so that CPU time and peak memory are its own.
+The reference works like the original scripts: worker processes take one frame at a time, warp it
+with scikit-image and write an unnormalized ``.npy``. Then the maximum of each channel is computed,
+every file is read, normalized and written again, and a tar is packed from the files. Both methods
+use the same raw files (one day of the built-in archive) and the same two cores, in turns. Each turn
+is a separate process, so that CPU time and peak memory belong to it alone.
 """
 
 import argparse
@@ -54,7 +54,7 @@ CORES = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """What one turn took."""
+    """Cost of one turn."""
 
     frames: int
     wall: float
@@ -78,7 +78,7 @@ def ours(folder: Path, out: Path, *, days: int, threads: int, cadence: int) -> i
 
 
 def original(folder: Path, out: Path, *, days: int, threads: int, cadence: int) -> int:  # noqa: ARG001
-    """The five scripts' work, with the same frames and the geometric HMI scale."""
+    """Do the work of the five scripts, with the same frames and the geometric HMI scale."""
     store = Store(str(folder))
     rows = [
         row
@@ -97,9 +97,9 @@ def original(folder: Path, out: Path, *, days: int, threads: int, cadence: int) 
             else 1.0
         )
         source = folder / layout.raw_folder(row.slot.date()) / str(row.file)
-        target = out / "unnormalised" / member_name(row.slot, channel)
+        target = out / "unnormalized" / member_name(row.slot, channel)
         target.parent.mkdir(parents=True, exist_ok=True)
-        (out / "normalised" / member_name(row.slot, channel)).parent.mkdir(
+        (out / "normalized" / member_name(row.slot, channel)).parent.mkdir(
             parents=True, exist_ok=True
         )
         jobs.append((source, target, row.rsun_obs, factor, row.channel))
@@ -107,10 +107,10 @@ def original(folder: Path, out: Path, *, days: int, threads: int, cadence: int) 
         maxima: dict[str, float] = {}
         for channel, maximum in pool.imap_unordered(_warp_and_save, jobs):
             maxima[channel] = max(maxima.get(channel, 0.0), maximum)
-        pool.map(_normalise, [(job[1], maxima[job[4]], job[4]) for job in jobs])
+        pool.map(_normalize, [(job[1], maxima[job[4]], job[4]) for job in jobs])
     with tarfile.open(out / "shard.tar", "w") as tar:
-        for path in sorted((out / "normalised").rglob("*.npy")):
-            tar.add(path, str(path.relative_to(out / "normalised")))
+        for path in sorted((out / "normalized").rglob("*.npy")):
+            tar.add(path, str(path.relative_to(out / "normalized")))
     return len(jobs)
 
 
@@ -133,18 +133,18 @@ def _warp_and_save(job: tuple[Path, Path, float, float, str]) -> tuple[str, floa
     return channel, float(frame.max())
 
 
-def _normalise(job: tuple[Path, float, str]) -> None:
+def _normalize(job: tuple[Path, float, str]) -> None:
     path, maximum, channel = job
     frame = np.load(path)
     if channel != "HMI_M":
         frame = np.minimum(np.sqrt(frame), np.sqrt(maximum)) / np.sqrt(maximum)
     parts = list(path.parts)
-    parts[parts.index("unnormalised")] = "normalised"
+    parts[parts.index("unnormalized")] = "normalized"
     np.save(Path(*parts), frame.astype(np.float32))
 
 
 def prepare(folder: Path, *, days: int, cadence: int) -> None:
-    """One day from the built-in archive; further days are links to its frames."""
+    """Fetch one day from the built-in archive; further days are links to its frames."""
     settings = _settings(folder, cadence, CORES)
     store = Store(str(folder))
     with Archive(absences=False) as archive:
@@ -185,18 +185,18 @@ WAYS: dict[str, Callable[..., int]] = {"ours": ours, "original": original}
 
 
 def turn(way: str, folder: Path, *, days: int = 1, threads: int = CORES, cadence: int) -> Cost:
-    """One way in a process of its own, with a fresh output folder beside the raw files."""
+    """Run one method in a separate process, with a new output folder beside the raw files."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         command = [sys.executable, "-m", "benchmarks.pipeline", "--turn", way, str(folder), out]
         command += [str(days), str(threads), str(cadence)]
-        os.sync()  # what an earlier turn has left for the disk to do
+        os.sync()  # so that pending writes of an earlier turn do not count
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Cost(**json.loads(done.stdout))
 
 
 def _take_turn(arguments: list[str]) -> None:
     way, folder, out, days, threads, cadence = arguments
-    # Imports and compiled kernels are the same for a day and for a decade: they are left out.
+    # Imports and compilation cost the same for a day and for a decade, so they are excluded.
     _warm_up(Path(folder), Path(out) / "warm")
     before, started = _cpu(), time.perf_counter()
     (Path(out) / "turn").mkdir()
@@ -209,7 +209,7 @@ def _take_turn(arguments: list[str]) -> None:
 
 
 def _peak_mib() -> float:
-    """Peak memory since exec; ``ru_maxrss`` would count what the parent had before it."""
+    """Return the peak memory since exec; ``ru_maxrss`` would include that of the parent."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1]) / 1024
 
@@ -229,9 +229,12 @@ def _cpu() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cadence", type=int, default=15, help="minutes between slots")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each method")
     parser.add_argument(
-        "--folder", type=Path, default=None, help="where (default: a temporary one)"
+        "--folder",
+        type=Path,
+        default=None,
+        help="folder for temporary files (default: the system's)",
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
@@ -240,7 +243,7 @@ def main() -> None:
         prepare(folder, days=16, cadence=60)
         prepare(folder, days=1, cadence=options.cadence)
         ways = {
-            "the original's way": lambda: turn("original", folder, cadence=options.cadence),
+            "the original's method": lambda: turn("original", folder, cadence=options.cadence),
             "ours, 2 threads": lambda: turn("ours", folder, cadence=options.cadence),
             "ours, 1 thread": lambda: turn("ours", folder, threads=1, cadence=options.cadence),
         }
@@ -272,7 +275,7 @@ def main() -> None:
 
 
 def _ceiling(run: Callable[[], Cost], alone: Cost) -> float:
-    """What two processes that share nothing do at once, as a multiple of one."""
+    """Return the speed of two independent processes at once, as a multiple of one."""
     with ThreadPoolExecutor(CORES) as pool:
         together = [turn.result() for turn in [pool.submit(run) for _ in range(CORES)]]
     return CORES * alone.wall / max(cost.wall for cost in together)

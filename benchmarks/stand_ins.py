@@ -1,9 +1,9 @@
-"""How many more complete samples stand-ins give: a day at a tolerance of 0 and of 4 minutes.
+"""How many more complete samples stand-ins give: a day at tolerances of 0, 2 and 4 minutes.
 
 ``python -m benchmarks.stand_ins --output benchmarks/results/stand_ins.md``
 
-The built-in archive lacks frames at the rates of the mission, and half of those of 1700 Å at the
-full hour, when the telescope takes 4500 Å.
+The built-in archive lacks frames at the rates of the mission, and half of the 1700 Å frames at full
+hours, when the telescope takes 4500 Å.
 """
 
 import argparse
@@ -25,7 +25,7 @@ DAY = date(2024, 3, 8)
 
 
 def fetch(archive: Archive, folder: str, tolerance: int, cadence: int) -> list[RawRow]:
-    """The ledger of a day."""
+    """Fetch a day and return its ledger."""
     settings = Settings(cadence_minutes=cadence, aia_tolerance_minutes=tolerance)
     rows: list[RawRow] = []
     for instrument in INSTRUMENTS:

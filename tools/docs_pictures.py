@@ -3,7 +3,7 @@
     python -m tools.docs_pictures [--folder docs/images] [--only NAME]
 
 real-sample: the six real AIA frames of 2014-01-01. contact-sheet: frames of the built-in archive.
-The others: the real 193 Å frame of 2018-08-20, the HMI catalogue JPG that was reconstructed from
+The others: the real 193 Å frame of 2018-08-20, the HMI catalog JPG that was reconstructed from
 the real magnetogram of that day, and a rendered 1700 Å frame, for the limb of the photosphere.
 """
 
@@ -46,14 +46,14 @@ ORIGINAL_SCALE = 0.85
 
 
 def processed_aia() -> NDArray[np.float32]:
-    """The real 193 Å frame as the pipeline makes it."""
+    """Return the real 193 Å frame, processed by the pipeline."""
     frame = decode_aia(AIA.read_bytes())
     factor = DegradationTable.default().factor(frame.observed.date(), frame.wavelength)
     return process_aia(frame, resolution=SIDE, degradation=factor)
 
 
 def rendered_1700() -> NDArray[np.float32]:
-    """A frame of the built-in archive, of the time of the magnetogram."""
+    """Return a processed frame of the built-in archive, of the time of the magnetogram."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = Frames(default_cache(), absences=False).get(
@@ -63,14 +63,14 @@ def rendered_1700() -> NDArray[np.float32]:
 
 
 def processed_hmi(scale: float) -> NDArray[np.float32]:
-    """The reconstructed JPG as the pipeline makes it."""
+    """Return the reconstructed JPG, processed by the pipeline."""
     return process_hmi(
         decode_hmi(HMI.read_bytes()), resolution=SIDE, rsun_obs=solar_radius(TAKEN), scale=scale
     )
 
 
 def radial_mean(frame: NDArray[np.float32], radii: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over position angle at each radius, from the nearest pixels; the maximum is 1."""
+    """Return the mean over position angle at each radius, scaled to a maximum of 1."""
     angle = np.radians(np.arange(0, 360, 0.25))[:, None]
     middle = (frame.shape[0] - 1) / 2
     rows = np.rint(middle + radii * np.sin(angle)).astype(int)
@@ -128,11 +128,11 @@ def coregistration() -> Figure:
     aia, hmi = processed_aia(), processed_hmi(GEOMETRIC_SCALE)
     bare(left, np.sqrt(aia), "AIA 193 Å, real, 2018-08-20 12:48", cmap="gray", vmax=90)
     bare(middle, hmi, "HMI, reconstructed, 2018-08-20 09:00 TAI", cmap="gray", vmin=0, vmax=1)
-    radius, centre = DISK_RADIUS * SIDE, (SIDE - 1) / 2
+    radius, center = DISK_RADIUS * SIDE, (SIDE - 1) / 2
     turn = np.linspace(0, 2 * np.pi, 400)
     for axis in (left, middle):
         axis.plot(
-            centre + radius * np.cos(turn), centre + radius * np.sin(turn), "r--", linewidth=0.8
+            center + radius * np.cos(turn), center + radius * np.sin(turn), "r--", linewidth=0.8
         )
     radii = np.arange(190, 218, 0.25)
     right.plot(radii, radial_mean(aia, radii), label="AIA 193 Å (real)")
@@ -158,12 +158,12 @@ def inversion() -> Figure:
     left, right = figure.subplots(1, 2)
     gauss = np.linspace(-400, 400, 801)
     left.plot(gauss, 255 * gauss_to_level(gauss))
-    left.set(xlabel="field, G", ylabel="grey level", title="the catalogue's rendering")
+    left.set(xlabel="field, G", ylabel="gray level", title="the catalog's rendering")
     right.hist2d(
         truth[disk], field[disk], bins=160, range=[(-320, 320)] * 2, norm="log", cmap="viridis"
     )
     right.plot([-264, 271], [-264, 271], "r--", linewidth=0.8)
-    right.set(xlabel="real magnetogram, G", ylabel="from the grey level, G", title="inverted")
+    right.set(xlabel="real magnetogram, G", ylabel="from the gray level, G", title="inverted")
     return figure
 
 

@@ -7,22 +7,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
+from sdoml_core.frames.aia import AiaFrame, process_aia
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
 from sdoml_core.frames.quality import SHORTEST_EXPOSURE
 from tests.support.original import original_aia, original_hmi, worst_relative_difference
+from tests.support.real_frames import REAL_2014, real_frame
 
 ROOT = Path(__file__).parents[3]
-REAL_AIA = ROOT / "sdoml_demo/data/AIA20180820_1248_0193.fits"
 RECONSTRUCTED_HMI = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
 
 RESOLUTIONS = (1024, 512, 256)
-
-
-@pytest.fixture(scope="module")
-def real_frame() -> AiaFrame:
-    return decode_aia(REAL_AIA.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +65,13 @@ def assert_parity(frame: AiaFrame, resolution: int, degradation: float) -> None:
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_real_aia_frame_equals_the_originals(real_frame: AiaFrame, resolution: int) -> None:
-    assert_parity(real_frame, resolution, degradation=0.632666)
+def test_real_aia_frame_equals_the_originals(resolution: int) -> None:
+    assert_parity(real_frame("193 Å, 2018"), resolution, degradation=0.632666)
+
+
+@pytest.mark.parametrize("name", REAL_2014)
+def test_real_frames_of_all_channels_equal_the_originals(name: str) -> None:
+    assert_parity(real_frame(name), 512, degradation=0.8)
 
 
 @pytest.mark.parametrize("resolution", [*RESOLUTIONS, 64])

@@ -13,11 +13,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DamagedFileError, NormalizationError, SettingError
+from sdoml_core.frames.aia import process_aia
 from sdoml_core.normalization.constants import Normalization, from_json
 from sdoml_core.normalization.fit import LISTED_QUANTILES, fit
 from sdoml_core.normalization.method import parse_method
 from sdoml_core.normalization.sketch import Sketch
 from sdoml_core.normalization.transform import denormalize, normalize
+from tests.support.real_frames import REAL_2014, real_frame
 
 RANGE: dict[str, Any] = {
     "resolution": 512,
@@ -190,6 +192,26 @@ def test_float16_comes_back_within_its_precision(
     assert back.dtype == np.float32
     # 11 bits, twice as much after the square; below 2^-14 an absolute step of 2^-25.
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1.1e-3, abs=constant * 1e-8)
+
+
+def test_real_channels_get_constants_that_leave_the_quiet_sun_visible() -> None:
+    frames = {
+        f"AIA_{int(name.partition(' ')[0]):04d}": process_aia(
+            real_frame(name), resolution=512, degradation=0.8
+        )
+        for name in REAL_2014
+    }
+    sketches = {channel: Sketch.of(pixels) for channel, pixels in frames.items()}
+    normalization = fit(sketches, method="quantile:0.9999", **RANGE)
+    for channel, pixels in frames.items():
+        constant = normalization.constant(channel)
+        assert constant == pytest.approx(np.quantile(pixels, 0.9999), rel=0.005)
+        normalized = normalize(pixels, constant, np.empty_like(pixels))
+        assert (normalized == 1).mean() == pytest.approx(1e-4, rel=0.5)
+        # an active region sets the constant; a quiet pixel of the disk has still 10 of 256 levels
+        assert np.median(normalized[150:362, 150:362]) > 10 / 256
+        back = denormalize(normalized, constant, np.empty_like(pixels))
+        assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6)
 
 
 def test_the_formula_is_that_of_sdoml_lite() -> None:
