@@ -40,6 +40,7 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo import corruptions
 from sdoml_demo.files import AIA_TREE, HMI_TREE, Frames, default_cache
+from sdoml_demo.render.fits_file import FitsFile, read_file, split_header, write_file
 from sdoml_demo.server import Archive
 
 ROOT = Path(__file__).parents[1]
@@ -201,6 +202,16 @@ def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime,
     return kinds
 
 
+def _later(data: bytes, real: bytes, hours: int) -> bytes:
+    """Put a real frame's pixels, moved like the middle of the Sun, under a rendered frame's header.
+
+    A real frame then has neighbors that look like it.
+    """
+    file = read_file(real)
+    pixels = corruptions.resample(file.pixels, shift=(3.9 * hours, 0.0))
+    return write_file(FitsFile(*split_header(data), pixels), {})
+
+
 def _one_bit(_channel: Channel, _slot: datetime, data: bytes) -> bytes:
     return data[:400_000] + bytes([data[400_000] ^ 4]) + data[400_001:]
 
@@ -214,7 +225,16 @@ def aia(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
         and (path := REAL_2014 / f"AIA20140101_0000_{channel.wavelength:04d}.fits").exists()
     }
 
+    after = {
+        path.replace("0000_", f"0{hours}00_").replace("H0000", f"H0{hours}00"): (path, hours)
+        for path in real
+        for hours in (1, 2)
+    }
+
     def with_real(path: str, data: bytes) -> bytes:
+        if path in after:
+            source, hours = after[path]
+            return _later(data, real[source].read_bytes(), hours)
         return real[path].read_bytes() if path in real else data
 
     good = bench.build(AIA_DAY, AIA_CHANNELS, 60, with_real)

@@ -218,7 +218,8 @@ class Comparison:
     """How a frame compares with its neighbors; None without neighbors."""
 
     brightness: float | None
-    """Level over the median of theirs."""
+    """Level over the median of theirs. Of two middle values the closer one counts, so that one bad
+    neighbor of two does not make a good frame look wrong."""
 
     similarity: float | None
     """Correlation with the neighbor that is most alike."""
@@ -254,6 +255,8 @@ def _compare(looks: Sequence[Look], number: int) -> Comparison:
     near = [n for n in around if abs(looks[n].observed - look.observed) <= NEIGHBORHOOD]
     if not near:
         return Comparison(None, None)
-    usual = float(np.median([looks[n].level for n in near]))
+    levels = sorted(looks[n].level for n in near)
+    middle = levels[(len(levels) - 1) // 2], levels[len(levels) // 2]
+    usual = min(middle, key=lambda level: abs(math.log(max(level, 1e-9) / max(look.level, 1e-9))))
     alike = [correlate(look.thumbnail, looks[n].thumbnail) for n in near]
     return Comparison(look.level / usual if usual > 0 else None, max(alike))
