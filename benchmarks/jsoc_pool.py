@@ -115,7 +115,7 @@ def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1)
 
 
 def table() -> str:
-    """Return the Markdown table of ``docs/scale.md``."""
+    """Return the Markdown table of ``benchmarks/results/jsoc_pool.md``."""
     lines = [
         "| MB/s per connection | workers | pool | days/h | bound | whole mission, days "
         "| machine-days | slots in use | workers waiting | limit |",

@@ -33,7 +33,7 @@ Next
     from sdoml_core.loader import SDOMLlite
     dataset = SDOMLlite("{shards}", channels={channels})
     image, time = dataset[0]
-  `make ui` opens Dagster's web UI on an empty dataset; docs/guide.md continues from here."""
+  `make ui` opens Dagster's web UI on an empty dataset; docs/get-started.md continues from here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -258,12 +258,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
             assert shown == (f"{field.default:g}" if is_float else str(field.default)), name
 
 
-def test_the_guide_names_assets_jobs_and_schedules_that_exist() -> None:
+def test_the_glossary_names_assets_jobs_and_schedules_that_exist() -> None:
     defs = build_defs(Settings(start="2024-03-01"))
     graph = defs.resolve_asset_graph()
     assets = {key.to_user_string() for key in graph.get_all_asset_keys()}
     jobs = {job.name for job in defs.jobs or ()}
-    text = (ROOT / "docs/guide.md").read_text()
+    text = (ROOT / "docs/glossary.md").read_text()
     glossary = dict(re.findall(r"^\| (\w+) \| .*?: (`.*?`)\.", text, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", glossary["asset"])) == assets
     named = set(re.findall(r"`(\w+)`", glossary["job"]))
