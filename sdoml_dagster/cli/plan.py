@@ -28,7 +28,7 @@ BYTES_PER_SECOND = 2_000_000
 """Assumed rate of one connection to the archive; it varies and was not measured."""
 
 SECONDS_PER_FRAME = 0.015
-"""Processing and packing of one frame in one process, as measured for docs/scale.md."""
+"""Processing and packing of one frame in one process, as measured for docs/costs.md."""
 
 
 @dataclass(frozen=True, slots=True)
