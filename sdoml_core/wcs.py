@@ -35,7 +35,7 @@ def frame_header(
 ) -> dict[str, str | int | float]:
     """FITS cards of a processed frame that was turned over: row 0 is south.
 
-    With s the scale of the warp, k = 1024/n and the Sun's centre at 511.5 (0-based) of the input:
+    With s the scale of the warp, k = 1024/n and the Sun's center at 511.5 (0-based) of the input:
     the warp takes it to 512 − s/2, and the sum of k×k blocks to CRPIX = (512.5 − s/2)/k + 1/2
     (1-based). That holds for both axes of AIA frames, which are warped with south up. HMI frames
     are warped with north up, so that their CRPIX2 counts from the other end.
@@ -57,7 +57,9 @@ def frame_header(
     -------
     Cards that `sunpy.map.Map` and `astropy.wcs.WCS` take. The observer is put on the line from
     the Sun to the Earth, at the distance that RSUN_OBS gives: SDO is never more than 0.02° off.
-    BUNIT is that of processed frames, DN/s; there is none for the grey levels of HMI.
+    BUNIT is DN/s per camera pixel (0.6″): that of the loader's ``units="dn"``. Divide a frame of
+    the store by `sdoml_core.frames.grid.samples_per_pixel` to have it in this unit. There is no
+    BUNIT for HMI.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def frame_header(
     scale = TARGET_RADIUS / rsun_obs * (1 if aia else hmi_scale)
     block = SIZE // resolution
     pixel = PIXEL * (1 if aia else GEOMETRIC_SCALE) / scale * block
-    centre = (SIZE / 2 + 0.5 - scale / 2) / block + 0.5
+    center = (SIZE / 2 + 0.5 - scale / 2) / block + 0.5
     header: dict[str, str | int | float] = {
         "NAXIS": 2,
         "NAXIS1": resolution,
@@ -82,8 +84,8 @@ def frame_header(
         "CTYPE2": "HPLT-TAN",
         "CUNIT1": "arcsec",
         "CUNIT2": "arcsec",
-        "CRPIX1": centre,
-        "CRPIX2": centre if aia else resolution + 1 - centre,
+        "CRPIX1": center,
+        "CRPIX2": center if aia else resolution + 1 - center,
         "CRVAL1": 0.0,
         "CRVAL2": 0.0,
         "CDELT1": pixel,
@@ -101,11 +103,11 @@ def frame_header(
         "WAVELNTH": known.wavelength,
         "WAVEUNIT": "angstrom",
     }
-    return header | ({"BUNIT": "DN / s"} if aia else {"CONTENT": "MAGNETOGRAM"})
+    return header | ({"BUNIT": "DN / (pix s)"} if aia else {"CONTENT": "MAGNETOGRAM"})
 
 
 def heliographic_latitude(time: datetime) -> float:
-    """Heliographic latitude of the Earth's centre (B0), in degrees.
+    """Heliographic latitude of the Earth's center (B0), in degrees.
 
     From ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU); light time and
     aberration, which together are below 0.001°, are left out.

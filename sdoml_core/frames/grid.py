@@ -1,4 +1,9 @@
-"""The grid that processed frames share: one field of view, one size of the Sun on every date."""
+"""The grid that processed frames share: one field of view, one size of the Sun on every date.
+
+A pixel of AIA's synoptic frames is the **mean** of 4×4 pixels of the camera, in DN per camera
+pixel (0.6″). A processed pixel is the **sum** of k×k synoptic ones, k = 1024/n. So it is k² times
+DN/s per camera pixel, and 16·k² camera pixels (before scaling) contribute to it.
+"""
 
 SIZE = 1024
 """Pixels along each side of the archive's frames."""
@@ -17,3 +22,14 @@ DISK_RADIUS = TARGET_RADIUS / FIELD
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
 """Pixel size of the catalogue's JPGs over that of AIA's synoptic frames."""
+
+
+def samples_per_pixel(resolution: int) -> float:
+    """k² = (1024/n)²: a processed AIA frame divided by it is in DN/s per camera pixel (0.6″).
+
+    Parameters
+    ----------
+    resolution
+        n, pixels along each side of the frame.
+    """
+    return (SIZE / resolution) ** 2

@@ -54,8 +54,8 @@ class SDOMLlite(Dataset[Sample]):
         Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of them
         counts as absent. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
-        ``normalized``; ``dn`` (AIA in DN/s, clipped at the constant of the normalisation);
-        ``gauss`` (HMI).
+        ``normalized``; ``dn`` (AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
+        constant c of the normalization); ``gauss`` (HMI).
     transform
         Called with each tensor.
     metadata

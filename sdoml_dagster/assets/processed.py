@@ -18,7 +18,8 @@ from sdoml_dagster.ui_metadata import column_schema, coverage_metadata, picture_
 
 DESCRIPTIONS: dict[Instrument, str] = {
     "AIA": """AIA frames with the solar radius brought to 976″, divided by exposure time and
-instrument degradation, summed to the resolution of the dataset, north up; in DN/s per pixel.
+instrument degradation, summed to the resolution of the dataset, north up. A pixel is the sum of
+(1024/n)² samples in DN/s per camera pixel (0.6″).
 
 Each channel is one `.npy`, (frames, n, n) float32; the frame table says which slot each frame
 belongs to, and the sketch counts its pixel values for the normalisation.

@@ -107,7 +107,7 @@ def _draw_channel(
             canvas.power_of_ten((x, bottom + 7), round(tick), 11, anchor="mt")
         else:
             canvas.text((x, bottom + 18), f"{tick:g}", 11, MUTED, anchor="ms")
-    axis = "DN/s" if logarithmic else "grey level (0.5 is 0 gauss)"
+    axis = "processed pixel value (sum of DN/s)" if logarithmic else "grey level (0.5 is 0 gauss)"
     canvas.text(((left + right) / 2, bottom + 36), axis, 11, MUTED, anchor="ms")
     canvas.text((left - 7, top - 12), "pixels", 11, MUTED, anchor="rs")
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
-from sdoml_core.frames.grid import FIELD, TARGET_RADIUS
+from sdoml_core.frames.grid import FIELD, TARGET_RADIUS, samples_per_pixel
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_category, size_text, table
@@ -139,7 +139,8 @@ def _channels(release: ReleaseDescription) -> str:
     for name in release.channels:
         statistics = release.normalization.channels[name]
         aia = statistics.transform == "sqrt"
-        unit = "DN/s" if aia else "level"
+        factor = samples_per_pixel(release.resolution)
+        unit = f"1/{factor:g} DN/s/pixel" if aia else "level"
         rows.append(
             (
                 f"`{name}`",
@@ -176,9 +177,10 @@ def _inverse(release: ReleaseDescription) -> str:
     lines = ["### Back to physical units", ""]
     if aia:
         lines += [
-            f"- **AIA**: x = c·y², in DN/s per pixel of this {release.resolution}×"
-            f"{release.resolution} grid, corrected for exposure time and for the instrument's "
-            "degradation. Values above c were clipped to c.",
+            f"- **AIA**: x = c·y² is the sum of {samples_per_pixel(release.resolution):g} samples "
+            "in DN/s per camera pixel (0.6″), corrected for exposure time and for the instrument's "
+            f"degradation. x/{samples_per_pixel(release.resolution):g} is in DN/s per camera "
+            "pixel, the unit of AIA's response functions. Values above c were clipped to c.",
         ]
     if hmi:
         lines += [

@@ -17,7 +17,7 @@ from sunpy.coordinates import sun
 from sunpy.coordinates.utils import get_limb_coordinates
 
 from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
-from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL
+from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, samples_per_pixel
 from sdoml_core.frames.hmi import process_hmi
 from sdoml_core.wcs import frame_header, heliographic_latitude
 
@@ -93,6 +93,23 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
     assert solar_map.measurement == "magnetogram"
 
 
+@pytest.mark.parametrize("resolution", [1024, 512, 64])
+def test_bunit_and_factor_give_the_brightness_of_the_raw_frame(resolution: int) -> None:
+    """In DN/s per camera pixel, of which a raw pixel is a mean, at every resolution."""
+    frame = decode_aia(REAL.read_bytes())
+    image = process_aia(frame, resolution=resolution, degradation=1.0)
+    header = frame_header(
+        "AIA_0193", resolution=resolution, observed=frame.observed, rsun_obs=frame.rsun_obs
+    )
+    solar_map = sunpy.map.Map(image[::-1] / samples_per_pixel(resolution), header)
+    assert solar_map.unit == u.DN / u.pix / u.s
+    middle = np.s_[resolution // 4 : 3 * resolution // 4, resolution // 4 : 3 * resolution // 4]
+    scale = 976 / frame.rsun_obs
+    y, x = np.abs(np.mgrid[:1024, :1024] - 511.5)
+    same = frame.image[np.maximum(y, x) < 256 / scale] / frame.exposure
+    assert solar_map.data[middle].mean() == pytest.approx(same.mean(), rel=0.01)
+
+
 def test_north_is_north_and_west_is_west() -> None:
     """A spot in the solar north-west of the raw frame (row 0 south, column 0 east)."""
     raw = np.full((1024, 1024), 0.01, np.float32)
@@ -114,7 +131,7 @@ def test_real_frame_and_its_processed_form_show_the_same_features_at_the_same_co
     )
     processed = sunpy.map.Map(image[::-1].copy(), header)
     assert processed.wavelength == 193 * u.angstrom
-    assert processed.unit == u.Unit("DN / s")
+    assert processed.unit == u.Unit("DN / (pix s)")
 
     with fits.open(REAL) as hdus:
         cards = hdus[1].header

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError, NormalizationError
+from sdoml_core.frames.grid import samples_per_pixel
 from sdoml_core.normalization.transform import denormalize
 
 UNITS: Final = ("normalized", "dn", "gauss")
@@ -50,8 +51,9 @@ def convert(
     channel
         Its name.
     units
-        ``dn`` gives AIA channels in DN/s as they were before normalisation: the inverse of
-        y = √(min(x, c)/c), so that what exceeded c comes back as c. ``gauss`` gives HMI_M in
+        ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of
+        y = √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of so many means. What
+        exceeded c comes back as c. ``gauss`` gives HMI_M in
         gauss, NaN off the disk, where the level is 0. A channel to which the unit does not
         apply stays as it is.
     constants
@@ -59,7 +61,8 @@ def convert(
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]
-        denormalize(pixels, facts["constant"], pixels, transform=facts["transform"])
+        constant = facts["constant"] / samples_per_pixel(pixels.shape[0])
+        denormalize(pixels, constant, pixels, transform=facts["transform"])
     elif units == "gauss" and channel == "HMI_M":
         pixels[...] = np.interp(pixels, *_gauss_table())
 

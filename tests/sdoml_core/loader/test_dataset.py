@@ -193,7 +193,8 @@ def test_dn_undoes_the_normalisation(release):
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
     y = frame(at(time), "AIA_0193").astype("float64")
-    np.testing.assert_allclose(tensor[3].numpy(), y**2 * CONSTANT, rtol=1e-6)
+    samples = (1024 / SIDE) ** 2
+    np.testing.assert_allclose(tensor[3].numpy(), y**2 * CONSTANT / samples, rtol=1e-6)
 
 
 def test_gauss_undoes_the_rendering(release):

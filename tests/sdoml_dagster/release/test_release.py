@@ -232,7 +232,7 @@ def test_sdomllite_reads_it(released: Path) -> None:
     slot = datetime(2024, 3, 6, 12, tzinfo=UTC)
     constant = json.loads((released / "normalization.json").read_bytes())["channels"]
     for number, name in enumerate(NAMES[:2]):
-        expected = np.minimum(pixels(slot, name), constant[name]["constant"])
+        expected = np.minimum(pixels(slot, name), constant[name]["constant"]) / (1024 / SIDE) ** 2
         np.testing.assert_allclose(image[number], expected, rtol=1e-5, atol=1e-4)
 
 
