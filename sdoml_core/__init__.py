@@ -1,8 +1,9 @@
-"""The pixel math of sdoml-lite: bytes and arrays in, bytes and arrays out.
+"""Pixel math, file formats and the PyTorch loader of sdoml-lite.
 
-Nothing here knows a network, an orchestrator, an environment variable or a log; only
-:mod:`sdoml_core.loader` reads shards, from disks and over the network. All else that touches the
-world is in ``sdoml_dagster``.
+The functions take bytes and arrays and return bytes and arrays. They use no network, no
+orchestrator, no environment variables and no logging. The exception is :mod:`sdoml_core.loader`,
+which reads shards from disk or over the network. Everything else with side effects is in
+``sdoml_dagster``.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The channels of the dataset: which exist, what they are called, how members are named."""
+"""Channels of the dataset: their names, instruments and wavelengths."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Channel:
     """One channel: an AIA wavelength or the HMI line-of-sight magnetogram."""
 
     name: str
-    """As in settings, indexes and shards: ``AIA_0193``, ``HMI_M``."""
+    """Name in settings, indexes and shards, such as ``AIA_0193`` or ``HMI_M``."""
 
     instrument: Instrument
 
     wavelength: int
-    """In ångström; for HMI the Fe I line that it observes, 6173."""
+    """Wavelength in ångström. For HMI, the observed Fe I line: 6173."""
 
     def __str__(self) -> str:
         return self.name
@@ -34,7 +34,7 @@ CHANNELS: dict[str, Channel] = {
     },
     "HMI_M": Channel("HMI_M", "HMI", 6173),
 }
-"""All channels that exist, by name, in the order of every listing and shard."""
+"""All supported channels by name, in the order used in listings and shards."""
 
 DEFAULT_CHANNELS = (
     "AIA_0094",
@@ -49,25 +49,25 @@ DEFAULT_CHANNELS = (
 
 
 def parse_channels(names: Iterable[str]) -> tuple[Channel, ...]:
-    """Channels by name, in canonical order and without repetition.
+    """Return channels by name, in canonical order and without duplicates.
 
     Parameters
     ----------
     names
-        Such as ``AIA_0193`` or ``hmi_m``; case does not matter.
+        Names such as ``AIA_0193`` or ``hmi_m``. Case is ignored.
 
     Raises
     ------
     SettingError
-        For a name that does not exist or an empty list.
+        If a name is unknown or the list is empty.
     """
     wanted = {name.strip().upper() for name in names if name.strip()}
     unknown = sorted(wanted - CHANNELS.keys())
     if unknown:
-        hint = "; separate them by commas" if any(" " in name for name in unknown) else ""
+        hint = "; separate names with commas" if any(" " in name for name in unknown) else ""
         raise SettingError(
-            f"unknown channel {', '.join(unknown)}; there are {', '.join(CHANNELS)}{hint}"
+            f"unknown channel {', '.join(unknown)}; choose from {', '.join(CHANNELS)}{hint}"
         )
     if not wanted:
-        raise SettingError(f"no channel given; there are {', '.join(CHANNELS)}")
+        raise SettingError(f"no channel given; choose from {', '.join(CHANNELS)}")
     return tuple(channel for name, channel in CHANNELS.items() if name in wanted)

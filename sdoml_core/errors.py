@@ -1,111 +1,111 @@
-"""Every error that sdoml-lite raises on purpose.
+"""All errors that sdoml-lite raises.
 
 ::
 
     SdomlError
-    ├── SettingError (ValueError)           a setting is wrong; one line that names it
-    ├── FrameError (ValueError)             a frame cannot be used; becomes a row of the ledger
-    │   ├── NotAnImageError                 empty, HTML, or another thing than the name says
-    │   ├── TruncatedFrameError             shorter than its own header or markers promise
+    ├── SettingError (ValueError)           a setting is invalid; the message names it
+    ├── FrameError (ValueError)             a frame is unusable; recorded in the ledger
+    │   ├── NotAnImageError                 empty, HTML, or not the type that the name says
+    │   ├── TruncatedFrameError             shorter than its header or markers say
     │   ├── CorruptFrameError               checksum, structure or pixels are wrong
-    │   ├── WrongFrameError                 intact, but another size, channel or time than asked for
-    │   ├── BadQualityError                 QUALITY says that it is not a science image
-    │   └── BlankFrameError                 nothing on it (black image, too many pixels missing)
-    ├── FrameMissingError (LookupError)     no mirror has the frame; becomes a row of the ledger
-    ├── OutageError (ConnectionError)       the archive cannot answer now; a later try can mend it
+    │   ├── WrongFrameError                 intact, but the wrong size, channel or time
+    │   ├── BadQualityError                 QUALITY marks it as not a science image
+    │   └── BlankFrameError                 black, or too many pixels are missing
+    ├── FrameMissingError (LookupError)     no mirror has the frame; recorded in the ledger
+    ├── OutageError (ConnectionError)       the archive is unavailable; retrying can help
     ├── StoreError (OSError)                the store cannot be read or written
-    │   └── StorePathError                  its place is none that can be used so
-    ├── MissingInputError (LookupError)     an upstream product is not there; names the remedy
-    ├── DamagedFileError (ValueError)       a ledger, sketch, shard or index is not what was written
-    ├── NormalizationError (ValueError)     constants are missing, mixed or do not fit
-    └── DatasetError (ValueError)           the loader was asked for what is not there
+    │   └── StorePathError                  the store path is unusable as configured
+    ├── MissingInputError (LookupError)     an upstream product is missing; run its step first
+    ├── DamagedFileError (ValueError)       a ledger, sketch, shard or index is damaged
+    ├── NormalizationError (ValueError)     constants are missing, mixed, or do not match
+    └── DatasetError (ValueError)           the dataset does not contain what was requested
 
-Error types, never message texts, decide what is retried. Each also inherits the builtin that
-fits, so that code which knows nothing of this package still catches the right thing.
+The type of an error decides whether it is retried, never the text of its message. Each type also
+inherits from the closest builtin, so code that does not know this package can still catch it.
 """
 
 from typing import ClassVar, Literal
 
 
 class SdomlError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all errors of this package."""
 
     may_pass: ClassVar[bool] = False
-    """Whether a later try can mend it by itself."""
+    """Whether the error can go away by itself, so that retrying makes sense."""
 
 
 class SettingError(SdomlError, ValueError):
-    """A setting has a bad value; the message is one line that names it."""
+    """A setting is invalid. The message is one line that names it."""
 
 
 class FrameError(SdomlError, ValueError):
-    """The bytes of one frame cannot be used; the day goes on without it."""
+    """One frame is unusable. The day is processed without it."""
 
     status: ClassVar[Literal["invalid", "quality", "blank"]] = "invalid"
-    """What the ledger records for such a frame."""
+    """Status of the frame in the ledger."""
 
 
 class NotAnImageError(FrameError):
-    """The bytes are empty, an HTML page, or no image of the kind the name promises."""
+    """The file is empty, an HTML page, or not the image type that its name says."""
 
 
 class TruncatedFrameError(FrameError):
-    """The bytes end before the image does."""
+    """The file ends before the image is complete."""
 
 
 class CorruptFrameError(FrameError):
-    """A checksum, the structure or the compressed pixels are wrong."""
+    """The checksum, the structure or the compressed pixels are wrong."""
 
 
 class WrongFrameError(FrameError):
-    """An intact image, but not of the size, channel or time that was asked for."""
+    """The image is intact, but its size, channel or time is not the requested one."""
 
 
 class BadQualityError(FrameError):
-    """QUALITY says that this is not a science image."""
+    """QUALITY marks the frame as not a science image."""
 
     status = "quality"
 
 
 class BlankFrameError(FrameError):
-    """Nothing to see: an all-black image, or too many pixels without data."""
+    """The image is black, or too many of its pixels have no data."""
 
     status = "blank"
 
 
 class FrameMissingError(SdomlError, LookupError):
-    """No mirror of the archive has the file; the message is the reason for the ledger."""
+    """No mirror has the file. The message becomes the reason in the ledger."""
 
 
 class OutageError(SdomlError, ConnectionError):
-    """The archive could not answer after all retries; asking again later can mend it."""
+    """The archive did not answer after all retries. Trying again later can help."""
 
     may_pass = True
 
 
 class StoreError(SdomlError, OSError):
-    """The store cannot be read or written: disk full, no permission, no such bucket."""
+    """The store cannot be read or written: disk full, permission denied, or no such bucket."""
 
     may_pass = True
 
 
 class StorePathError(StoreError):
-    """The store's place is none that can be used so; no later try mends it by itself."""
+    """The store path is unusable as configured. Retrying will not help."""
 
     may_pass = False
 
 
 class MissingInputError(SdomlError, LookupError):
-    """An upstream product is not in the store; the message says what to materialise."""
+    """An upstream product is missing from the store. The message says what to materialize."""
 
 
 class DamagedFileError(SdomlError, ValueError):
-    """A ledger, sketch, shard or index does not hold what was once written to it."""
+    """A ledger, sketch, shard or index does not match what was written."""
 
 
 class NormalizationError(SdomlError, ValueError):
-    """Normalisation constants are missing, mixed, or do not fit the data."""
+    """Normalization constants are missing, mixed, or do not match the data."""
 
 
 class DatasetError(SdomlError, ValueError):
-    """The loader was asked for something that the dataset does not have."""
+    """The dataset does not contain what was requested."""

@@ -1,7 +1,7 @@
-"""All compiled kernels at once, ahead of their use: ``python -m sdoml_core.kernel_cache``.
+"""Compile all Numba kernels before they are needed: ``python -m sdoml_core.kernel_cache``.
 
-Numba compiles a kernel for the types of its first call and keeps the machine code on disk, in
-``NUMBA_CACHE_DIR`` where that is set. It takes a while, once per machine and version.
+Numba compiles a kernel at its first call and caches the machine code on disk, in
+``NUMBA_CACHE_DIR`` if set. This takes about 15 seconds, once per machine and version.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def prepare_kernels(report: Callable[[str], None]) -> None:
     Parameters
     ----------
     report
-        Takes a line before the first is compiled; nothing where all of them are cached.
+        Receives one line before the first compilation. Not called if all kernels are cached.
     """
     with event.install_listener("numba:compile", _Announcer(report)):
         stream = np.frombuffer(bytes(8), np.uint8)
@@ -49,7 +49,7 @@ def _frame(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 class _Announcer(event.Listener):
-    """Reports the first event."""
+    """Report the first event only."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report: Callable[[str], None] | None = report
@@ -57,7 +57,9 @@ class _Announcer(event.Listener):
     def on_start(self, event: object) -> None:  # noqa: ARG002
         if self._report is not None:
             report, self._report = self._report, None
-            report("compiling the pixel kernels, once on this machine: about 15 s")
+            report(
+                "compiling the pixel kernels; this happens once per machine and takes about 15 s"
+            )
 
     def on_end(self, event: object) -> None:
         pass

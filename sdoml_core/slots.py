@@ -1,11 +1,11 @@
-"""Slots: the times that a dataset has, and the archive's file names for them.
+"""Slots: the sample times of a dataset, and the file-name minutes that belong to them.
 
-A pure table without I/O. A slot is named by its HMI minute; AIA observes at even minutes only,
-so the AIA frame of an odd minute is the one a minute earlier: (HH:15, HH:14), (HH:45, HH:44).
-The grid starts anew at each midnight (UTC), whatever range is asked for.
+This module does no I/O. A slot is named by its HMI minute. AIA observes at even minutes only, so an
+odd slot uses the AIA frame of the minute before: (HH:15, HH:14), (HH:45, HH:44). The grid restarts
+at each midnight (UTC), regardless of the requested range.
 
-File names carry UTC for AIA and TAI for HMI. As the original dataset does, a slot takes both
-names at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true instant of an HMI frame.
+File names carry UTC for AIA and TAI for HMI. Like the original dataset, a slot takes both names at
+face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +17,7 @@ DAY_MINUTES = 24 * 60
 
 
 def midnight(day: date) -> datetime:
-    """The first instant of a UTC day."""
+    """Return the start of a UTC day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
@@ -28,7 +28,7 @@ def day_slots(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> tuple[datetime, ...]:
-    """Slot times of a UTC day that lie in the half-open range [start, end), in order."""
+    """Return the slot times of a UTC day within the half-open range [start, end), in order."""
     first = midnight(day)
     times = (first + minute * MINUTE for minute in range(0, DAY_MINUTES, cadence_minutes))
     return tuple(
@@ -37,24 +37,25 @@ def day_slots(
 
 
 def paired_minute(channel: Channel, slot: datetime) -> datetime:
-    """The minute that a channel's frame of a slot has in its file name."""
+    """Return the minute in the file name of a channel's frame for a slot."""
     return slot - (slot.minute % 2) * MINUTE if channel.instrument == "AIA" else slot
 
 
 def candidate_minutes(
     channel: Channel, slot: datetime, *, tolerance_minutes: int, cadence_minutes: int
 ) -> tuple[datetime, ...]:
-    """Minutes to try for a slot, best first: the paired one, then +2, −2, +4, −4 … for AIA.
+    """Return the minutes to try for a slot, best first.
 
-    HMI has one frame every 15 minutes, so nothing can stand in for it. Nor does a frame stand in
-    that is as near to another slot: no frame serves two slots, also of two days.
+    For AIA these are the paired minute, then +2, −2, +4, −4 … relative to it. HMI
+    has one frame every 15 minutes, so it has no substitutes. A frame that is equally near to
+    another slot is not a candidate: no frame is used for two slots, even across two days.
     """
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
         return (paired,)
-    # The last slot of a day may be nearer to the next midnight than the cadence.
+    # The last slot of a day can be closer to the next midnight than one cadence.
     apart = DAY_MINUTES % cadence_minutes or cadence_minutes
-    # Of an odd cadence, every second one is paired a minute earlier.
+    # With an odd cadence, every second slot is paired with the minute before it.
     reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))

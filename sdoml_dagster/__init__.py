@@ -1,4 +1,4 @@
-"""Building the dataset: archive, store, pipeline, releases, and the Dagster layer over them."""
+"""Build the dataset: archive client, store, pipeline, releases, and the Dagster layer."""
 
 from importlib.util import find_spec
 

@@ -1,11 +1,11 @@
-"""Numbers, sizes and tables for people, in Markdown."""
+"""Format numbers, sizes and Markdown tables."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
@@ -13,7 +13,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def size_category(samples: int) -> str:
-    """The class of sizes that dataset hubs sort by: ``1K<n<10K``."""
+    """Return the size category used by dataset hubs, such as ``1K<n<10K``."""
     bounds = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
     if samples < 1000:
         return "n<1K"
@@ -22,7 +22,7 @@ def size_category(samples: int) -> str:
 
 
 def size_text(size: int) -> str:
-    """Bytes as people write them, in powers of 1024."""
+    """Format a number of bytes in powers of 1024, such as ``738 MiB``."""
     amount, units = float(size), iter(("B", "KiB", "MiB", "GiB", "TiB"))
     unit = next(units)
     while amount >= 1024 and unit != "TiB":
@@ -31,12 +31,12 @@ def size_text(size: int) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 day``, ``2 days``."""
+    """Format a number with its noun: ``1 day``, ``2 days``."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def percent(part: int, whole: int) -> str:
-    """Rounded down, so that only what has no gap is 100 %."""
+    """Format a percentage, rounded down, so that only a complete whole shows 100 %."""
     if not whole:
         return "–"
     return "100 %" if part == whole else f"{math.floor(10000 * part / whole) / 100:.2f} %"

@@ -1,4 +1,4 @@
-"""Progress of long work as a few log lines, for terminals and Dagster's log alike."""
+"""Report the progress of long work in a few log lines, for terminals and for Dagster's log."""
 
 import re
 from collections import Counter
@@ -10,10 +10,10 @@ PARTS = 10
 """A line is reported after each tenth of the work."""
 
 PAUSE = 2.0
-"""Least seconds between two lines."""
+"""Minimum seconds between two lines."""
 
 SILENCE = 60.0
-"""Most seconds between two lines."""
+"""Maximum seconds between two lines."""
 
 _LINE = re.compile(
     r"(?P<title>[a-z_]+ [\w.-]+): (?:(?P<done>\d+)/\d+ \w+(?:, (?P<mib>[\d.]+) MiB fetched)?"
@@ -22,18 +22,18 @@ _LINE = re.compile(
 
 
 class Progress:
-    """Count steps and report from time to time how many are done and how long the rest takes.
+    """Count steps and periodically report the number done and the estimated time left.
 
     Parameters
     ----------
     title
-        What is being done: ``raw_aia 2024-03-08``.
+        Name of the work, such as ``raw_aia 2024-03-08``.
     total
-        Number of steps.
+        Total number of steps.
     report
-        Receives one line of text.
+        Called with one line of text.
     unit
-        Plural noun for the steps.
+        Plural noun for the steps, such as ``frames``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Progress:
         report(f"{title}: {total} {unit}")
 
     def step(self, outcome: str, received: int = 0) -> None:
-        """Count one step with its outcome and the bytes that it fetched from the network."""
+        """Count one step with its outcome and the bytes it received over the network."""
         self._done += 1
         self._bytes += received
         self._outcomes[outcome] += 1
@@ -73,7 +73,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ProgressReport:
-    """What one progress line says."""
+    """The content of one progress line."""
 
     title: str
     done: int
@@ -81,7 +81,10 @@ class ProgressReport:
 
 
 def read_progress(line: str) -> ProgressReport | None:
-    """The content of a line that `Progress` reported or that says a day is unchanged."""
+    """Parse a line written by `Progress`, or one that reports an unchanged day.
+
+    Returns None for any other line.
+    """
     match = _LINE.match(line)
     if match is None:
         return None
@@ -90,7 +93,7 @@ def read_progress(line: str) -> ProgressReport | None:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds for people: ``40 s``, ``12 min``, ``2.5 h``."""
+    """Format a duration: ``40 s``, ``12 min``, ``2.5 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""An ordered, bounded map over threads: the pipeline that processing and packing share."""
+"""An ordered, bounded map over threads, used for processing and packing."""
 
 import contextlib
 import ctypes
@@ -16,12 +16,12 @@ _KEPT_BYTES = 256 << 20
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse the megabytes of one frame for the next.
+    """Let glibc reuse the memory of one frame for the next.
 
-    By default it gives them back to the kernel, which clears each page anew for every frame: a
-    quarter of the CPU time of an HMI frame.
+    By default glibc returns large blocks to the kernel, which then clears every page again for each
+    frame. This takes a quarter of the CPU time of an HMI frame.
     """
-    with contextlib.suppress(AttributeError):  # musl and macOS have none
+    with contextlib.suppress(AttributeError):  # musl and macOS have no mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -30,21 +30,22 @@ def _keep_freed_memory() -> None:
 def ordered_map(
     function: Callable[[T], R], items: Iterable[T], *, threads: int, name: str
 ) -> Iterator[R]:
-    """Results in the order of the items, with few in flight so that memory stays flat.
+    """Yield results in the order of the items, with a bounded number in flight.
 
-    The work must hold no lock for the threads to run side by side: reading, decoding, Numba
-    kernels and hashing do not.
+    The function must release the GIL for the threads to run in parallel. Reading, decoding, Numba
+    kernels and hashing do.
 
     Parameters
     ----------
     function
-        Called in the threads.
+        Called in the worker threads.
     items
-        Consumed only as far as there is room.
+        Consumed lazily, only as workers become free.
     threads
-        Number of threads; as many results again may wait to be taken. One is the caller's own.
+        Number of threads. At most twice as many items are in flight. With 1, the function runs in
+        the caller's thread.
     name
-        Of the threads, for debuggers.
+        Name prefix of the threads, for debuggers.
     """
     _keep_freed_memory()
     if threads == 1:

@@ -1,8 +1,8 @@
 """The built-in archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
 
 It renders every frame from a few real ones, for any date, wavelength and minute, so that the whole
-pipeline can be tried and tested without the Internet. What it serves are simulations, not
-observations. The pipeline does not know this package; it only sees HTTP.
+pipeline can be tried and tested without the Internet. The frames are simulations, not
+observations. The pipeline does not import this package; it only sees HTTP.
 
 - ``server``: the HTTP server, which ``python -m sdoml_demo`` runs. ``request_log``: its log.
 - ``files``: files by path, rendered or from the cache.

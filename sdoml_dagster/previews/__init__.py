@@ -1,7 +1,7 @@
-"""Pictures for people: made from arrays and sketches with Pillow alone, the same bytes each time.
+"""Preview images, drawn with Pillow only.
 
-Here belongs what is drawn and how it is encoded. What a picture is attached to (an asset, a
-check, a file of the demo) does not.
+The same input gives the same bytes on any machine. This package draws and encodes images;
+the caller attaches them to an asset, a check or a file.
 """
 
 from sdoml_dagster.previews.contact_sheet import INLINE_TILE, Panel, contact_sheet

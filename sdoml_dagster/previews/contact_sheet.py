@@ -1,4 +1,4 @@
-"""Contact sheet: the channels of one sample side by side, each in its own colours."""
+"""Contact sheet: the channels of one sample side by side, each in its own colormap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from sdoml_dagster.previews.canvas import (
     PANEL,
     TEXT,
     Canvas,
-    shortened,
+    shorten,
     text_width,
-    wrapped,
+    wrap_text,
 )
 
 BLACK_PERCENTILE, WHITE_PERCENTILE = 1.0, 99.8
-"""Pixels of an AIA frame below black and white: flares and hot pixels do not dim the disk."""
+"""Percentiles drawn as black and white, so that flares and hot pixels do not darken the disk."""
 
 SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
-"""Fraction of white up to which brightness is linear (above it, logarithmic): the corona spans
-decades, the ultraviolet continuum does not."""
+"""Brightness is linear up to this fraction of white and logarithmic above it. The corona spans
+decades; the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
-"""Edge of a channel where the sheet becomes metadata: the largest that stays sharp in 20 kB."""
+"""Edge of a channel in inline sheets, in pixels: the largest that stays sharp in 20 kB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,16 +39,16 @@ class Panel:
     """One channel of the sheet."""
 
     channel: str
-    """As in ``CHANNELS``; chooses the colours."""
+    """Name as in ``CHANNELS``. Selects the colormap."""
 
     image: NDArray[np.floating[Any]] | None
-    """Shape (n, n), north up; None where the channel is missing."""
+    """Image of shape (n, n), north up. None if the channel is missing."""
 
     observed: datetime | None = None
-    """The frame's own time, UTC."""
+    """Observation time of the frame, UTC."""
 
     reason: str = ""
-    """Why it is missing."""
+    """Reason why the channel is missing."""
 
 
 def contact_sheet(
@@ -60,19 +60,19 @@ def contact_sheet(
     columns: int = 4,
     normalized: bool = False,
 ) -> Image.Image:
-    """A grid of channels with their names and times.
+    """Draw a grid of channels with their names and times.
 
     Parameters
     ----------
     panels
-        In the order of the grid, row by row.
+        Channels in the order of the grid, row by row.
     title, subtitle
-        Above the grid, left and right.
+        Text above the grid, left and right.
     tile
-        Edge of one channel, in pixels; everything else follows it.
+        Edge of one channel in pixels. All other sizes scale with it.
     normalized
-        Whether AIA images are normalised, that is square roots, rather than in units of
-        processed frames. Both give the same picture but for saturated pixels.
+        Whether AIA images are normalized (square roots) rather than in the units of processed
+        frames. Both give the same picture except for saturated pixels.
     """
     columns = max(min(columns, len(panels)), 1)
     rows = -(-len(panels) // columns)
@@ -93,7 +93,7 @@ def contact_sheet(
         _caption(canvas, panel, size, left=left, baseline=top + tile + size * 1.35, tile=tile)
         if panel.image is None:
             _missing(canvas, panel.reason, size, left=left, top=top, tile=tile)
-    sheet = canvas.finished()
+    sheet = canvas.render()
     for panel, corner in zip(panels, corners, strict=True):
         if panel.image is not None:
             sheet.paste(_picture(panel, tile, normalized=normalized), corner)
@@ -101,7 +101,7 @@ def contact_sheet(
 
 
 def channel_label(channel: str) -> str:
-    """A channel as people call it: ``AIA 193``, ``HMI magnetogram``."""
+    """Return the display name of a channel: ``AIA 193``, ``HMI magnetogram``."""
     known = CHANNELS[channel]
     return f"AIA {known.wavelength}" if known.instrument == "AIA" else "HMI magnetogram"
 
@@ -111,30 +111,30 @@ def _header(
 ) -> None:
     large, small = round(size * 1.4), round(size * 0.9)
     baseline, room = margin + size * 1.3, width - 2 * margin
-    title = shortened(title, large, room)
+    title = shorten(title, large, room)
     canvas.text((margin, baseline), title, large)
     rest = room - text_width(title, large) - size
     if subtitle and rest > 4 * size:
-        subtitle = shortened(subtitle, small, rest)
+        subtitle = shorten(subtitle, small, rest)
         canvas.text((width - margin, baseline), subtitle, small, MUTED, anchor="rs")
 
 
 def _caption(
     canvas: Canvas, panel: Panel, size: int, *, left: int, baseline: float, tile: int
 ) -> None:
-    """Under the tile: the channel as people call it, and the frame's own time."""
+    """Draw the channel and the observation time below the tile."""
     label = channel_label(panel.channel)
     time = f"{panel.observed:%H:%M:%S}" if panel.observed is not None else ""
     small = max(round(size * 0.8), 9)
     if text_width(label, size) + text_width(time, small) + size > tile:
         label = label.partition(" magnetogram")[0]
-    colour = MUTED if panel.image is None else TEXT
-    canvas.text((left, baseline), label, size, colour)
+    color = MUTED if panel.image is None else TEXT
+    canvas.text((left, baseline), label, size, color)
     canvas.text((left + tile, baseline), time, small, MUTED, anchor="rs")
 
 
 def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
-    """The image in its colours, stretched so that the quiet disk is visible, tile × tile."""
+    """Color an image, stretched so that the quiet disk is visible, at tile × tile pixels."""
     values = np.nan_to_num(np.asarray(panel.image, np.float32))
     channel = CHANNELS[panel.channel]
     if channel.instrument == "AIA":
@@ -144,21 +144,21 @@ def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
         softening = SOFTENING_UV if channel.wavelength >= 1600 else SOFTENING_EUV
         values = np.clip((values - black) / ((white - black) or 1.0), 0, 1)
         values = np.arcsinh(values / softening) / np.arcsinh(1 / softening)
-    # Resampled as numbers, because colours do not average.
+    # Resample values, not colors: averaged colors are not in the colormap.
     fitted = Image.fromarray(values.astype(np.float32)).resize((tile, tile))
     return Image.fromarray(apply_colormap(panel.channel, np.asarray(fitted)))
 
 
 def _missing(canvas: Canvas, reason: str, size: int, *, left: int, top: int, tile: int) -> None:
-    """An empty tile with the outline of the Sun that says why."""
+    """Draw an empty tile with the outline of the Sun and the reason."""
     canvas.rectangle((left, top, left + tile, top + tile), PANEL, LINE)
     x, y, radius = left + tile / 2, top + tile / 2, tile * DISK_RADIUS
     canvas.circle((x, y), radius, LINE)
     small = max(round(size * 0.85), 9)
-    lines = wrapped(reason, small, radius * 1.6)[:4]
+    lines = wrap_text(reason, small, radius * 1.6)[:4]
     y -= size * 0.7 * len(lines)
     canvas.text((x, y), "missing", size, MUTED, anchor="mm")
     for line in lines:
         y += size * 1.4
-        line_fitted = shortened(line, small, radius * 1.8)
+        line_fitted = shorten(line, small, radius * 1.8)
         canvas.text((x, y), line_fitted, small, MUTED, anchor="mm")

@@ -1,4 +1,4 @@
-"""Coverage calendar: a square for each day of the years, coloured by how complete it is."""
+"""Coverage calendar: one square per day, colored by how complete the day is."""
 
 from calendar import monthrange
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from sdoml_dagster.previews.canvas import (
     MUTED,
     PANEL,
     Canvas,
-    Colour,
-    shortened,
+    Color,
+    shorten,
     text_width,
 )
 
-CLASSES: tuple[tuple[float, str, Colour], ...] = (
+CLASSES: tuple[tuple[float, str, Color], ...] = (
     (0.0, "none", (122, 38, 52)),
     (0.5, "< 50 %", (191, 87, 48)),
     (0.9, "< 90 %", (229, 160, 60)),
     (1.0, "< 100 %", (158, 190, 106)),
     (float("inf"), "complete", (58, 166, 118)),
 )
-"""Upper end (exclusive, but for none), name and colour of each class, from bad to good."""
+"""Upper end (exclusive, except for "none"), name and color of each class, from bad to good."""
 
 _CELL, _GAP, _MARGIN = 12, 3, 28
 _STEP = _CELL + _GAP
@@ -32,33 +32,33 @@ _YEAR = 7 * _STEP + 22
 
 
 def coverage_calendar(days: Mapping[date, float], *, title: str = "Coverage") -> Image.Image:
-    """Years as rows, weeks as columns, Monday on top.
+    """Draw years as rows and weeks as columns, Monday on top.
 
     Parameters
     ----------
     days
-        Fraction of the expected frames that each day has, 0 … 1. A day that is not in it was not
-        asked for, and stays dark.
+        Fraction of the expected frames that each day has, 0 … 1. Days that are not in the mapping
+        were not requested and stay dark.
     """
     years = sorted({day.year for day in days})
     width = _LEFT + 54 * _STEP + _RIGHT
     height = _HEADER + _MONTHS + max(len(years), 1) * _YEAR + _MARGIN // 2
     canvas = Canvas(width, height)
-    canvas.text((_MARGIN, 42), shortened(title, 22, width * 0.4), 22)
+    canvas.text((_MARGIN, 42), shorten(title, 22, width * 0.4), 22)
     _legend(canvas, width - _MARGIN)
     if not years:
         canvas.text((width / 2, _HEADER + 60), "no days", 14, MUTED, anchor="mm")
     for number, year in enumerate(years):
         _draw_year(canvas, year, _HEADER + _MONTHS + number * _YEAR, days)
-    return canvas.finished()
+    return canvas.render()
 
 
 def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) -> None:
     first = date(year, 1, 1)
     canvas.text((_MARGIN, top + 3.5 * _STEP - 8), str(year), 16, anchor="lm")
     fractions = [fraction for day, fraction in days.items() if day.year == year]
-    asked = f"{len(fractions)} day{'s' * (len(fractions) != 1)}"
-    canvas.text((_MARGIN, top + 3.5 * _STEP + 10), asked, 11, MUTED, anchor="lm")
+    count = f"{len(fractions)} day{'s' * (len(fractions) != 1)}"
+    canvas.text((_MARGIN, top + 3.5 * _STEP + 10), count, 11, MUTED, anchor="lm")
     for month in range(1, 13):
         middle = date(year, month, monthrange(year, month)[1] // 2)
         x = _LEFT + (_week(middle) + 0.5) * _STEP
@@ -67,30 +67,30 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
         day = first + timedelta(days=offset)
         x, y = _LEFT + _week(day) * _STEP, top + day.weekday() * _STEP
         box = (x, y, x + _CELL, y + _CELL)
-        colour = class_of(days[day])[1] if day in days else PANEL
-        canvas.rectangle(box, colour, radius=2.5)
+        color = coverage_class(days[day])[1] if day in days else PANEL
+        canvas.rectangle(box, color, radius=2.5)
     mean = sum(fractions) / len(fractions)
-    # Rounded down: only a year without a gap says 100 %.
+    # Rounded down, so that only a complete year shows 100 %.
     text = "100 %" if mean >= 1 else f"{int(mean * 1000) / 10:.1f} %"
     canvas.text((_LEFT + 54 * _STEP + 14, top + 3.5 * _STEP - 1), text, 14, anchor="lm")
 
 
-def class_of(fraction: float) -> tuple[str, Colour]:
-    """Name and colour of a day's coverage."""
-    return next((name, colour) for end, name, colour in CLASSES if fraction < end or fraction <= 0)
+def coverage_class(fraction: float) -> tuple[str, Color]:
+    """Return the name and color of the class of a day's coverage."""
+    return next((name, color) for end, name, color in CLASSES if fraction < end or fraction <= 0)
 
 
 def _week(day: date) -> int:
-    """Column of a day: weeks begin on Monday, the first one may be cut."""
+    """Return the column of a day. Weeks start on Monday; the first one may be partial."""
     first = date(day.year, 1, 1)
     return ((day - first).days + first.weekday()) // 7
 
 
 def _legend(canvas: Canvas, right: int) -> None:
     x: float = right
-    classes = [(name, colour) for _, name, colour in CLASSES]
-    for name, colour in [*reversed(classes), ("not asked for", PANEL)]:
+    classes = [(name, color) for _, name, color in CLASSES]
+    for name, color in [*reversed(classes), ("not requested", PANEL)]:
         canvas.text((x, 36), name, 11, MUTED, anchor="rm")
         x -= text_width(name, 11) + 6 + _CELL
-        canvas.rectangle((x, 30, x + _CELL, 30 + _CELL), colour, radius=2.5)
+        canvas.rectangle((x, 30, x + _CELL, 30 + _CELL), color, radius=2.5)
         x -= 16

@@ -1,4 +1,4 @@
-"""Bytes of a picture: a PNG for a file, or a small one inside the Markdown of Dagster's UI."""
+"""Encode images: as PNG for files, or as small inline Markdown for Dagster's UI."""
 
 import base64
 import io
@@ -6,26 +6,25 @@ import io
 from PIL import Image
 
 INLINE_LIMIT = 20_000
-"""Characters of a picture inside metadata: each materialisation keeps its own in the event log."""
+"""Maximum characters of an inline image. Each materialization stores one in the event log."""
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture as PNG, without loss."""
+    """Encode an image as lossless PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def data_uri_markdown(data: bytes, mime: str, alt: str) -> str:
-    """Markdown that shows a picture without a file: what ``MetadataValue.md`` renders."""
+    """Return Markdown with the image embedded, for ``MetadataValue.md``."""
     return f"![{alt}](data:{mime};base64,{base64.b64encode(data).decode()})"
 
 
 def inline_markdown(image: Image.Image, alt: str, *, limit: int = INLINE_LIMIT) -> str:
-    """A picture as Markdown of at most ``limit`` characters, as sharp as that allows.
+    """Encode an image as Markdown of at most ``limit`` characters, as sharp as possible.
 
-    WebP, first at the best quality that fits; a picture that is too large for any quality loses
-    size instead.
+    The image is WebP at the best quality that fits. If no quality fits, the image is made smaller.
     """
     while True:
         for quality in (90, 80, 70, 60, 50, 40, 30, 20):

@@ -13,7 +13,7 @@ from sdoml_core.colormaps import AIA_TABLE, apply_colormap, colormap
 
 @pytest.fixture(scope="module")
 def sunpy_tables() -> ModuleType:
-    """SunPy's colour tables, by file: its ``visualization`` package needs more than it needs."""
+    """Load SunPy's color tables from their file; the package around it needs matplotlib extras."""
     sunpy = importlib.util.find_spec("sunpy")
     assert sunpy is not None
     assert sunpy.origin is not None
@@ -27,35 +27,35 @@ def sunpy_tables() -> ModuleType:
 
 
 @pytest.mark.parametrize("channel", AIA_TABLE)
-def test_every_aia_map_equals_sunpys(sunpy_tables: ModuleType, channel: str) -> None:
+def test_aia_colormaps_equal_those_of_sunpy(sunpy_tables: ModuleType, channel: str) -> None:
     import astropy.units as u
 
     theirs = sunpy_tables.aia_color_table(CHANNELS[channel].wavelength * u.angstrom)
     assert np.array_equal(colormap(channel), theirs(np.arange(256), bytes=True)[:, :3])
 
 
-def test_hmi_is_grey() -> None:
+def test_hmi_is_gray() -> None:
     levels = np.arange(256)
     assert np.array_equal(colormap("HMI_M"), np.stack([levels] * 3, axis=1))
 
 
-def test_an_unknown_channel_is_refused() -> None:
+def test_unknown_channel_raises() -> None:
     with pytest.raises(KeyError):
         colormap("AIA_4500")
 
 
 def test_brightness_is_clipped_and_missing_pixels_are_dark() -> None:
     brightness = np.array([[-1, 0, 0.5], [1, 7, np.nan]], np.float32)
-    colours = apply_colormap("HMI_M", brightness)
-    assert colours.shape == (2, 3, 3)
-    assert colours[..., 0].tolist() == [[0, 0, 128], [255, 255, 0]]
+    colors = apply_colormap("HMI_M", brightness)
+    assert colors.shape == (2, 3, 3)
+    assert colors[..., 0].tolist() == [[0, 0, 128], [255, 255, 0]]
 
 
-def test_maps_can_not_be_changed_by_one_who_uses_them() -> None:
+def test_colormaps_are_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         colormap("AIA_0171")[0] = 1
 
 
-def test_colours_need_no_numba() -> None:
+def test_colormaps_need_no_numba() -> None:
     code = "import sys, sdoml_core.colormaps; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

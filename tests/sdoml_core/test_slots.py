@@ -1,4 +1,4 @@
-"""Slots, their pairing and the archive's names, against the reference's own examples."""
+"""Slots, AIA pairing and archive file names, checked against examples of the original dataset."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -18,44 +18,44 @@ def at(hour: int, minute: int, day: int = 2) -> datetime:
     return datetime(2024, 1, day, hour, minute, tzinfo=UTC)
 
 
-def test_a_day_at_the_default_cadence_has_96_slots_from_midnight() -> None:
+def test_default_cadence_gives_96_slots_from_midnight() -> None:
     slots = day_slots(DAY, cadence_minutes=15)
     assert len(slots) == 96
     assert slots[0] == midnight(DAY)
     assert slots[-1] == at(23, 45)
 
 
-def test_range_is_half_open_to_the_minute() -> None:
+def test_range_is_half_open() -> None:
     slots = day_slots(DAY, cadence_minutes=15, start=at(5, 7), end=at(6, 0))
     assert slots == (at(5, 15), at(5, 30), at(5, 45))
     assert day_slots(DAY, cadence_minutes=15, start=at(6, 0), end=at(6, 1)) == (at(6, 0),)
 
 
-def test_a_range_that_misses_the_day_leaves_it_empty() -> None:
+def test_day_outside_the_range_has_no_slots() -> None:
     assert day_slots(DAY, cadence_minutes=15, start=at(0, 0, day=3)) == ()
 
 
 @pytest.mark.parametrize(
     ("hmi", "aia"), [((3, 0), (3, 0)), ((3, 15), (3, 14)), ((3, 30), (3, 30)), ((3, 45), (3, 44))]
 )
-def test_pairing_of_the_original(hmi: tuple[int, int], aia: tuple[int, int]) -> None:
+def test_pairing_matches_the_original(hmi: tuple[int, int], aia: tuple[int, int]) -> None:
     assert paired_minute(AIA, at(*hmi)) == at(*aia)
     assert paired_minute(HMI, at(*hmi)) == at(*hmi)
 
 
-def test_every_paired_aia_minute_is_even_at_every_cadence() -> None:
+def test_paired_aia_minutes_are_even() -> None:
     for cadence in (2, 4, 6, 12, 15, 30, 36, 45, 60, 720):
         for slot in day_slots(DAY, cadence_minutes=cadence):
             assert paired_minute(AIA, slot).minute % 2 == 0
             assert slot - paired_minute(AIA, slot) in {slot - slot, at(0, 1) - at(0, 0)}
 
 
-def test_candidates_go_outwards_the_later_one_first() -> None:
+def test_candidates_alternate_later_first() -> None:
     minutes = candidate_minutes(AIA, at(3, 15), tolerance_minutes=4, cadence_minutes=15)
     assert minutes == (at(3, 14), at(3, 16), at(3, 12), at(3, 18), at(3, 10))
 
 
-def test_zero_tolerance_is_strict_and_hmi_never_has_stand_ins() -> None:
+def test_zero_tolerance_and_hmi_allow_no_substitutes() -> None:
     assert candidate_minutes(AIA, at(3, 15), tolerance_minutes=0, cadence_minutes=15) == (
         at(3, 14),
     )
@@ -65,7 +65,7 @@ def test_zero_tolerance_is_strict_and_hmi_never_has_stand_ins() -> None:
 
 
 @pytest.mark.parametrize("cadence", [2, 4, 6, 8, 12, 15, 30, 45, 75, 105, 210, 285])
-def test_no_frame_serves_two_slots(cadence: int) -> None:
+def test_no_frame_is_used_for_two_slots(cadence: int) -> None:
     claimed: dict[datetime, datetime] = {}
     days = (DAY, DAY + timedelta(days=1))
     for slot in (slot for day in days for slot in day_slots(day, cadence_minutes=cadence)):
@@ -73,13 +73,13 @@ def test_no_frame_serves_two_slots(cadence: int) -> None:
             assert claimed.setdefault(minute, slot) == slot
 
 
-def test_archive_names_are_those_of_the_jsoc() -> None:
+def test_archive_paths_match_the_jsoc() -> None:
     assert archive_path(AIA, at(1, 0)) == "2024/01/02/H0100/AIA20240102_0100_0094.fits"
     assert archive_path(HMI, at(0, 15)) == "2024/01/02/20240102_001500_M_1k.jpg"
     assert file_name(CHANNELS["AIA_1700"], at(23, 44)) == "AIA20240102_2344_1700.fits"
 
 
-def test_channels_are_parsed_in_canonical_order_whatever_their_case() -> None:
+def test_channels_are_sorted_and_case_insensitive() -> None:
     assert [c.name for c in parse_channels(["hmi_m", "AIA_0193", " aia_0094 ", "hmi_m"])] == [
         "AIA_0094",
         "AIA_0193",
@@ -88,6 +88,6 @@ def test_channels_are_parsed_in_canonical_order_whatever_their_case() -> None:
 
 
 @pytest.mark.parametrize("names", [["AIA_0999"], [], ["", " "]])
-def test_unknown_and_no_channels_are_refused(names: list[str]) -> None:
+def test_unknown_or_empty_channels_raise(names: list[str]) -> None:
     with pytest.raises(SettingError, match="AIA_0094, AIA_0131"):
         parse_channels(names)

@@ -23,14 +23,14 @@ from sdoml_dagster.previews import (
     inline_markdown,
     png,
 )
-from sdoml_dagster.previews.canvas import PANEL, shortened, text_width, wrapped
-from sdoml_dagster.previews.coverage_calendar import class_of
+from sdoml_dagster.previews.canvas import PANEL, shorten, text_width, wrap_text
+from sdoml_dagster.previews.coverage_calendar import coverage_class
 
 OBSERVED = datetime(2024, 3, 8, 12, 14, 5, tzinfo=UTC)
 
 
 def sun(seed: int = 0, edge: int = 128) -> NDArray[np.float32]:
-    """A noisy disk with a bright limb and one hot pixel, in DN/s."""
+    """Draw a noisy disk with a bright limb and one hot pixel, in DN/s."""
     y, x = np.mgrid[:edge, :edge] - (edge - 1) / 2
     radius = np.hypot(x, y) / (edge * 0.397)
     noise = np.random.default_rng(seed).gamma(20, 0.05, (edge, edge))
@@ -61,7 +61,7 @@ def sketches() -> dict[str, Sketch]:
     return {**found, "AIA_1700": Sketch()}
 
 
-def test_sheet_has_a_tile_for_each_channel_in_its_own_colours() -> None:
+def test_sheet_shows_each_channel_in_its_colormap() -> None:
     sheet = contact_sheet(panels(), title="2024-03-08", tile=64)
     assert sheet.width > 4 * 64
     assert sheet.height > 2 * 64
@@ -70,8 +70,8 @@ def test_sheet_has_a_tile_for_each_channel_in_its_own_colours() -> None:
     gold_of_171 = region(sheet, left + 2 * step, top, 64).reshape(-1, 3).mean(axis=0)
     assert blue_of_131[2] > 1.2 * blue_of_131[0]
     assert gold_of_171[0] > 1.5 * gold_of_171[2]
-    grey = region(sheet, left + 3 * step, top + 64 + 12 + 21, 64).astype(int)
-    assert np.ptp(grey, axis=2).max() == 0
+    gray = region(sheet, left + 3 * step, top + 64 + 12 + 21, 64).astype(int)
+    assert np.ptp(gray, axis=2).max() == 0
 
 
 def test_one_hot_pixel_does_not_darken_the_disk() -> None:
@@ -83,20 +83,20 @@ def test_one_hot_pixel_does_not_darken_the_disk() -> None:
     assert np.count_nonzero(difference > 4) <= 2
 
 
-def test_normalised_and_processed_values_give_the_same_picture() -> None:
+def test_normalized_and_processed_values_give_the_same_picture() -> None:
     processed = sun()
     constant = float(processed.max())
-    normalised = normalize(processed, constant, np.empty_like(processed))
+    normalized = normalize(processed, constant, np.empty_like(processed))
     one = contact_sheet([Panel("AIA_0171", processed)], title="x", tile=96)
-    two = contact_sheet([Panel("AIA_0171", normalised)], title="x", tile=96, normalized=True)
+    two = contact_sheet([Panel("AIA_0171", normalized)], title="x", tile=96, normalized=True)
     assert np.abs(np.asarray(one, int) - np.asarray(two, int)).max() <= 1
 
 
-def test_a_missing_channel_is_an_empty_tile_that_says_why() -> None:
-    silent = contact_sheet([Panel("AIA_1700", None)], title="", tile=256)
-    telling = contact_sheet([Panel("AIA_1700", None, None, "404 everywhere")], title="", tile=256)
-    assert region(silent, 30, 60, 10).reshape(-1, 3).tolist() == [list(PANEL)] * 100
-    assert silent.tobytes() != telling.tobytes()
+def test_missing_channel_shows_its_reason() -> None:
+    unlabeled = contact_sheet([Panel("AIA_1700", None)], title="", tile=256)
+    labeled = contact_sheet([Panel("AIA_1700", None, None, "404 everywhere")], title="", tile=256)
+    assert region(unlabeled, 30, 60, 10).reshape(-1, 3).tolist() == [list(PANEL)] * 100
+    assert unlabeled.tobytes() != labeled.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -113,32 +113,32 @@ def test_any_image_can_be_drawn(image: NDArray[np.float32], channel: str) -> Non
     contact_sheet([Panel(channel, image, OBSERVED)], title="x" * 300, subtitle="y" * 300, tile=64)
 
 
-def test_a_sheet_of_no_channel_is_a_page_with_its_title() -> None:
+def test_sheet_without_channels() -> None:
     assert contact_sheet([], title="nothing").width > 0
 
 
-def test_the_inline_sheet_of_a_day_fits_the_event_log_and_keeps_its_size() -> None:
+def test_inline_sheet_fits_the_limit_at_full_size() -> None:
     sheet = contact_sheet(panels(edge=512), title="2024-03-08 12:15 UTC", tile=INLINE_TILE)
     markdown = inline_markdown(sheet, "contact sheet")
     assert len(markdown) <= 20_000
     assert decoded(markdown).size == sheet.size
 
 
-def test_a_picture_too_rich_for_any_quality_becomes_smaller() -> None:
+def test_inline_image_shrinks_if_no_quality_fits() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (400, 400, 3), np.uint8)
     markdown = inline_markdown(Image.fromarray(noise), "noise", limit=8_000)
     assert len(markdown) <= 8_000
     assert decoded(markdown).width < 400
 
 
-def test_markdown_shows_the_bytes_it_was_given() -> None:
+def test_markdown_embeds_the_image() -> None:
     image = Image.new("RGB", (3, 2), (1, 2, 3))
     markdown = data_uri_markdown(png(image), "image/png", "three by two")
     assert markdown.startswith("![three by two](data:image/png;base64,")
     assert decoded(markdown).tobytes() == image.tobytes()
 
 
-def test_pictures_are_the_same_bytes_each_time(sketches: dict[str, Sketch]) -> None:
+def test_images_are_reproducible(sketches: dict[str, Sketch]) -> None:
     def all_pictures() -> list[bytes]:
         day = date(2024, 1, 1)
         normalization = fit(
@@ -167,7 +167,7 @@ def test_histograms_mark_the_constant_and_show_empty_channels(
     assert len(inline_markdown(picture, "histograms")) <= 20_000
 
 
-def test_histograms_of_frames_that_are_all_one_value() -> None:
+def test_histograms_of_constant_frames() -> None:
     sketch = Sketch.of(np.full((8, 8), 3, np.float32))
     dark = Sketch.of(np.zeros((8, 8), np.float32))
     day = date(2024, 1, 1)
@@ -189,21 +189,21 @@ def test_histograms_of_frames_that_are_all_one_value() -> None:
     ],
 )
 def test_only_a_complete_day_is_called_complete(fraction: float, name: str) -> None:
-    assert class_of(fraction)[0] == name
+    assert coverage_class(fraction)[0] == name
 
 
-def test_calendar_has_a_square_of_its_colour_for_every_day() -> None:
+def test_calendar_has_one_square_per_day() -> None:
     first = date(2023, 12, 1)
     days = {first + timedelta(days=number): 1.0 for number in range(100)}
     days[date(2024, 2, 29)] = 0.0
     picture = np.asarray(coverage_calendar(days)).reshape(-1, 3)
-    complete = np.count_nonzero((picture == class_of(1.0)[1]).all(axis=1))
-    none = np.count_nonzero((picture == class_of(0.0)[1]).all(axis=1))
-    # The legend has one square of each class beside the 99 and the one.
+    complete = np.count_nonzero((picture == coverage_class(1.0)[1]).all(axis=1))
+    none = np.count_nonzero((picture == coverage_class(0.0)[1]).all(axis=1))
+    # The legend adds one square per class to the 99 complete days and the empty one.
     assert complete / none == pytest.approx(100 / 2, rel=0.02)
 
 
-def test_calendar_of_the_mission_and_of_nothing() -> None:
+def test_calendar_of_the_whole_mission_and_of_no_days() -> None:
     first = date(2010, 5, 13)
     mission = {first + timedelta(days=number): 1.0 for number in range(6000)}
     one_year = coverage_calendar({date(2012, 12, 31): 1.0})
@@ -211,16 +211,16 @@ def test_calendar_of_the_mission_and_of_nothing() -> None:
     coverage_calendar({})
 
 
-def test_text_is_cut_to_its_room_and_broken_between_words() -> None:
+def test_text_is_shortened_and_wrapped() -> None:
     long = "a server error after five tries at every mirror"
-    assert text_width(shortened(long, 14, 100), 14) <= 100
-    assert shortened("short", 14, 100) == "short"
-    lines = wrapped(long, 14, 120)
+    assert text_width(shorten(long, 14, 100), 14) <= 100
+    assert shorten("short", 14, 100) == "short"
+    lines = wrap_text(long, 14, 120)
     assert " ".join(lines) == long
     assert all(text_width(line, 14) <= 120 for line in lines)
 
 
-def test_pictures_need_no_heavy_package_at_import() -> None:
+def test_import_needs_no_heavy_package() -> None:
     code = (
         "import sys, sdoml_dagster.previews as p\n"
         "heavy = {'numba', 'torch', 'astropy', 'matplotlib'} & set(sys.modules)\n"
