@@ -194,8 +194,8 @@ def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime,
         return corruptions.with_pixels_of(data, bench.good(other, slot))
 
     kinds = {kind.name: (kind.meaning, alone(kind)) for kind in corruptions.AIA}
-    kinds["stale, one hour"] = "The pixels of the next slot under this one's header.", stale(1)
-    kinds["stale, a day"] = "The pixels of the day after under this slot's header.", stale(24)
+    kinds["stale, one hour"] = "The pixels of the slot before under this one's header.", stale(-1)
+    kinds["stale, a day"] = "The pixels of the day before under this slot's header.", stale(-24)
     kinds["wrong channel"] = "The pixels of another channel under this one's header.", other_channel
     kinds["cut off"] = "The file ends at 60 %.", lambda _c, _s, data: data[: len(data) * 3 // 5]
     kinds["bit flipped"] = "One bit of the compressed pixels.", _one_bit

@@ -5,6 +5,7 @@ import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,9 @@ def split_header(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     return data[:_RECORD], tuple(cards)
 
 
+@lru_cache(maxsize=8)
 def read_file(data: bytes) -> FitsFile:
-    """Read a file, real or rendered, with astropy's decoder."""
+    """Read a file, real or rendered, with astropy's decoder; kept, since that is slow."""
     from astropy.io import fits
 
     primary, cards = split_header(data)
@@ -54,6 +56,7 @@ def read_file(data: bytes) -> FitsFile:
         warnings.simplefilter("ignore")  # the archive's headers have illegal cards
         with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:
             pixels = np.array(hdus[1].data, np.int32)
+    pixels.flags.writeable = False
     return FitsFile(primary, cards, pixels)
 
 
