@@ -1,10 +1,11 @@
 # One-line targets; each does its own set-up in $(VENV). `make help` lists them.
 VENV ?= .venv
-PYTHON ?= python3
+# A Python of 3.11 or newer; empty: the first suitable one on the PATH.
+PYTHON ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: help demo ui test check docs bench cluster-demo constraints clean
+.PHONY: help demo ui test test-fast check docs bench cluster-demo constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,7 +17,11 @@ ui: $(VENV)/.base ## Dagster's web UI and daemon on the built-in archive
 	$(BIN)/python -m sdoml_demo.ui
 
 test: $(VENV)/.dev ## all tests
+	@$(BIN)/python -m tests.support.requirements
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.dev ## the tests without whole runs and services: an answer in 90 seconds
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(VENV)/.dev ## lint, format, types and import rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -37,7 +42,7 @@ clean: ## remove what the targets made, but not ./data
 	rm -rf $(VENV) .demo site build dist *.egg-info
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@sh tools/create_venv.sh "$(VENV)" "$(PYTHON)"
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[pipeline]' && touch $@

@@ -34,9 +34,20 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """Return the user's cache folder for rendered frames."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "sdoml-demo-archive"
+    """Return the folder for rendered frames: the user's cache, or a temporary one without it.
+
+    A home may be read-only, as in containers.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = root / "sdoml-demo-archive"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+    else:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return Path(tempfile.gettempdir()) / f"sdoml-demo-archive-{os.getuid()}"
 
 
 class Frames:
@@ -55,6 +66,7 @@ class Frames:
     def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
         kind = "with-absences" if absences else "complete"
         self._folder = folder / f"{_rendering()}-{kind}"
+        self._folder.mkdir(parents=True, exist_ok=True)  # an unusable folder is an error at once
         self._absences = absences
         self._lag = timedelta(days=lag_days)
         self._locks: dict[str, threading.Lock] = {}

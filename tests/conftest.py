@@ -18,6 +18,10 @@ from tests.support.day_deployment import Deploy, Deployment
 from tests.support.requirements import REQUIREMENTS, obstacle
 from tests.support.runs import SMALL
 
+# The servers of the tests run on this machine, where no proxy reaches them. pip needs HTTPS_PROXY.
+for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    os.environ.pop(_name, None)
+
 
 @pytest.fixture(scope="session")
 def frame_cache(request: pytest.FixtureRequest) -> Path:

@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from urllib.parse import urljoin
+from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -201,7 +202,11 @@ class ArchiveClient:
                     if not url.startswith(("http://", "https://")):
                         raise _RefusedError(f"redirected to {url[:200]}")
                     with self._session.get(
-                        url, timeout=self._timeout, stream=True, allow_redirects=False
+                        url,
+                        timeout=self._timeout,
+                        stream=True,
+                        allow_redirects=False,
+                        proxies=_proxies(),
                     ) as response:
                         if not response.is_redirect:
                             return self._answer(response)
@@ -279,6 +284,12 @@ def _root_cause(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+
+
+def _proxies() -> dict[str, str]:
+    """Exempt loopback from the proxies of the environment: they reach only their own loopback."""
+    exempt = ("localhost", "127.0.0.1", "::1")
+    return {"no_proxy": ",".join(filter(None, (getproxies().get("no"), *exempt)))}
 
 
 def _retry_after(response: requests.Response) -> float:

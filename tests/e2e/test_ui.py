@@ -1,6 +1,5 @@
 """A newcomer's first quarter of an hour, in a real browser: backfill three days, see the Sun."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,9 +9,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from sdoml_demo.server import Archive
 from tests.support.deployment import Deployment
+from tests.support.requirements import browser
 from tests.support.runs import SMALL
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = browser()
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",

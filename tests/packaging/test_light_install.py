@@ -55,6 +55,7 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.needs("package index")
 @pytest.mark.timeout(600)
 def test_the_loader_extra_is_all_that_training_needs(tmp_path: Path) -> None:
     pip = ("-m", "pip", "--disable-pip-version-check", "--quiet")

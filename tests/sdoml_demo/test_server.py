@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import requests
 
 from sdoml_core.channels import CHANNELS
 from sdoml_dagster.archive.tree import archive_path
+from sdoml_demo.files import default_cache
 from sdoml_demo.server import Archive
 
 MINUTE = datetime(2014, 2, 3, 12, 14, tzinfo=UTC)
@@ -180,3 +182,20 @@ def test_bad_options_print_one_line(tmp_path):
     assert taken.returncode == 1
     assert taken.stderr.startswith("cannot listen on 127.0.0.1:")
     assert len(taken.stderr.splitlines()) == 1
+
+
+def test_frames_are_cached_in_a_temporary_folder_without_a_usable_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made there
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    assert default_cache().parent == tmp_path / "temporary"
+    with Archive(cache=default_cache()) as archive:
+        assert requests.get(f"{archive.hmi_root}/nothing.jpg", timeout=5).status_code == 404
+
+
+def test_an_unusable_cache_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        Archive(cache=tmp_path / "file")

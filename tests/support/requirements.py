@@ -1,8 +1,11 @@
 """What some tests need beyond Python packages, and how to get it.
 
 A test names its needs with ``pytest.mark.needs("chromium")``. ``tests/conftest.py`` skips it if one
-is missing and lists at the end of the run what was not tested; with ``TESTS_MAY_NOT_SKIP=1`` such a
-test fails instead. Python packages are no such needs: the extra ``dev`` brings all of them.
+is not met and lists at the end of the run what was not tested. With ``TESTS_MAY_NOT_SKIP=1`` such a
+test fails instead. Python packages are not listed here: the extra ``dev`` brings all of them.
+
+``python -m tests.support.requirements`` installs the missing Debian packages. ``make test`` calls
+it.
 """
 
 import functools
@@ -10,24 +13,73 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Something that may be missing on a machine."""
+    """Something that a machine may lack."""
 
     missing: Callable[[], str | None]
-    """Why it is not available, or ``None``."""
+    """Returns why it is not available, or ``None``."""
 
     remedy: str
     """How to get it."""
 
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Debian packages by the program that each brings."""
 
-def _program(name: str) -> Callable[[], str | None]:
-    return lambda: None if shutil.which(name) else f"the program {name} is not installed"
+
+def browser() -> str | None:
+    """Path of a Chromium or Chrome."""
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+def obstacle(name: str) -> str | None:
+    """Why a requirement is not met, or ``None``."""
+    return REQUIREMENTS[name].missing()
+
+
+def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
+    """Debian packages whose programs are not installed."""
+    return [
+        package
+        for requirement in requirements
+        for program, package in requirement.packages.items()
+        if not (browser() if program in _BROWSERS else shutil.which(program))
+    ]
+
+
+def install() -> None:
+    """Install the missing Debian packages where that is possible."""
+    packages = missing_packages(REQUIREMENTS.values())
+    if not packages or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    print("installing with apt-get, for the tests:", *packages, flush=True)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    options = ["-qq", "-o", "Dpkg::Use-Pty=0"]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            ["apt-get", *options, *arguments], env=environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            print(f"apt-get {arguments[0]} failed: {reason}", flush=True)
+
+
+def _programs(*names: str) -> str | None:
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def _browser() -> str | None:
+    return None if browser() else "no Chromium or Chrome is installed"
 
 
 def _linux() -> str | None:
@@ -40,45 +92,56 @@ def _root() -> str | None:
 
 @functools.cache
 def _namespaces() -> str | None:
-    obstacle = _root()
-    for name in ("ip", "setpriv", "unshare", "hostname"):
-        obstacle = obstacle or _program(name)()
-    if obstacle:
-        return obstacle
+    unmet = _root() or _programs(*_NAMESPACES)
+    if unmet:
+        return unmet
     probe = f"sdoml-{uuid.uuid4().hex[:8]}"
-    made = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        return made.stderr.strip()
-    subprocess.run(["ip", "netns", "delete", probe], check=True)
-    return None
+    failure = _failure(["ip", "netns", "add", probe])
+    if failure is None:
+        subprocess.run(["ip", "netns", "delete", probe], check=True)
+    return failure
 
 
 @functools.cache
 def _mounts() -> str | None:
-    obstacle = _root() or _program("unshare")()
-    if obstacle:
-        return obstacle
-    tried = subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
-        capture_output=True,
-        text=True,
-        check=False,
+    return (
+        _root()
+        or _programs("unshare")
+        or _failure(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
     )
-    return tried.stderr.strip() or "mounting a tmpfs failed" if tried.returncode else None
 
 
+@functools.cache
+def _index() -> str | None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries=0", "--timeout=9"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*pip, "download", "-q", "--no-cache-dir", "--no-deps", "-d", folder, "iniconfig"]
+        return "pip reaches no package index" if _failure(command) else None
+
+
+def _failure(command: list[str]) -> str | None:
+    """What a command says when it fails."""
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    return tried.stderr.strip() or f"{command[0]} failed" if tried.returncode else None
+
+
+_NAMESPACES = {"ip": "iproute2", "setpriv": "util-linux", "unshare": "util-linux",
+               "hostname": "hostname"}  # fmt: skip
 REQUIREMENTS = {
-    "chromium": Requirement(_program("chromium"), "apt-get install chromium fonts-dejavu-core"),
+    "chromium": Requirement(
+        _browser,
+        "install Chromium or Chrome; on Debian as root, `make test` does it",
+        {"chromium": "chromium"},
+    ),
     "linux": Requirement(_linux, "run the tests on Linux"),
     "mounts": Requirement(_mounts, "run the tests as root, with the right to mount"),
     "network namespaces": Requirement(
-        _namespaces, "run the tests as root; apt-get install iproute2 util-linux hostname"
+        _namespaces, "run the tests as root on Linux; on Debian, `make test` installs the programs",
+        _NAMESPACES,
     ),
-}
+    "package index": Requirement(_index, "run the tests with a network connection"),
+}  # fmt: skip
 
 
-def obstacle(name: str) -> str | None:
-    """Why a requirement is not met, or ``None``."""
-    return REQUIREMENTS[name].missing()
+if __name__ == "__main__":
+    install()

@@ -398,3 +398,22 @@ class TestMirror:
         mirror.succeed()
         assert mirror.hopeless(1.0)
         assert not mirror.admit(1.0)
+
+
+@pytest.mark.parametrize("exempt", [None, "example.org"])
+def test_requests_to_loopback_use_no_proxy(
+    exempt: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    if exempt:
+        monkeypatch.setenv("NO_PROXY", exempt)
+    with serving(good) as server, client(server) as archive:
+        assert archive.fetch("frame", intact).data == b"frame"
+
+
+def test_requests_to_other_hosts_use_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(good) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.root)
+        with client("http://archive.invalid/data") as archive:
+            assert archive.fetch("frame", intact).data == b"frame"

@@ -1,0 +1,133 @@
+"""Prove that the README's two commands work on a bare machine; run it before each release.
+
+``python3 tools/bare_machine/prove.py`` makes a minimal Debian with only Python and make in a
+folder, copies the project into it, and runs ``make demo`` and ``make test`` there: as root and as
+an ordinary user, in a path with spaces, with a read-only home, and offline behind a dead proxy
+once everything is installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk.
+The names of scenarios select some of them.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from root_file_system import USER, BareMachine, Mount, bootstrap
+
+ROOT = Path(__file__).parents[2]
+ABSENT = ("cc", "gcc", "git", "chromium", "postgres", "redis-server", "valkey-server")
+"""Programs that would hide a missing step of the set-up."""
+
+PIP_CACHE = "/var/cache/pip"
+"""Shared by the scenarios, so that each package is downloaded once."""
+
+DEAD_PROXY = {
+    name: "http://127.0.0.1:9"
+    for base in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    for name in (base, base.lower())
+}
+"""Nothing listens there: a request that goes through it fails."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way in which a newcomer runs a command."""
+
+    target: str
+    user: str
+    suite: str = "bookworm"
+    project: str = "/srv/sdoml-lite"
+    read_only_home: bool = False
+    again_offline: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+SPACES = f"/home/{USER}/my projects/SDOML lite"
+SCENARIOS = {
+    "demo-root": Scenario("demo", "root"),
+    "demo-user": Scenario("demo", USER, project=SPACES, again_offline=True),
+    "demo-read-only-home": Scenario(
+        "demo", USER, project="/srv/SDOML lite", read_only_home=True, again_offline=True
+    ),
+    "demo-trixie": Scenario("demo", USER, suite="trixie", project=SPACES, again_offline=True),
+    "test-root": Scenario("test", "root", variables={"TESTS_MAY_NOT_SKIP": "1"}),
+    "test-user": Scenario("test", USER, project=SPACES),
+}
+
+
+def main() -> int:
+    """Run the scenarios; the exit status is 1 if one of them fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", help=f"default: {' '.join(SCENARIOS)}")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/var/tmp/sdoml-bare"),
+        help="holds the file systems, logs and pip's cache (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--share", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder of this machine to show inside, such as a local package index",
+    )  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="keep the file systems")
+    options = parser.parse_args()
+    unknown = set(options.scenarios) - set(SCENARIOS)
+    if unknown:
+        parser.error(f"unknown scenario {', '.join(sorted(unknown))}")
+    if os.geteuid() != 0:
+        sys.exit("this needs root, to enter another root file system")
+    failed = []
+    for name in options.scenarios or SCENARIOS:
+        started = time.monotonic()
+        problem = play(name, options.folder, options.share, keep=options.keep)
+        outcome = f"FAILED: {problem}" if problem else "passed"
+        print(f"{name:<22} {time.monotonic() - started:5.0f} s  {outcome}", flush=True)
+        failed += [name] if problem else []
+    return 1 if failed else 0
+
+
+def play(name: str, folder: Path, shared: list[Path], *, keep: bool) -> str | None:
+    """Run one scenario and return what failed, or ``None``."""
+    scenario = SCENARIOS[name]
+    template = folder / scenario.suite
+    if not template.exists():
+        bootstrap(scenario.suite, template)
+    root = folder / name
+    if root.exists():
+        shutil.rmtree(root)
+    subprocess.run(["cp", "-a", str(template), str(root)], check=True)
+    cache = folder / f"pip-cache-{scenario.user}"
+    cache.mkdir(exist_ok=True)
+    machine = BareMachine(root, scenario.project)
+    machine.prepare(ROOT, owner=scenario.user)
+    mounts = [Mount(path, str(path)) for path in shared]
+    mounts.append(Mount(cache, PIP_CACHE, writable=True))
+    if scenario.read_only_home:
+        home = machine.root / machine.home(scenario.user).lstrip("/")
+        mounts.append(Mount(home, machine.home(scenario.user)))
+    for program in ABSENT:
+        if machine.run("sh", "-c", f"command -v {program}") == 0:
+            return f"{program} is present, so this proves nothing"
+    machine.run("chown", f"{scenario.user}:", PIP_CACHE, mounts=mounts)
+    variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
+    path = folder / f"{name}.log"
+    with path.open("wb") as log:
+        run = partial(machine.run, user=scenario.user, mounts=mounts, log=log)
+        status = run("make", scenario.target, variables=variables)
+        if status:
+            return f"make {scenario.target} ended with {status}; see {path}"
+        if scenario.again_offline:
+            status = run("make", scenario.target, variables=variables | DEAD_PROXY, offline=True)
+            if status:
+                return f"the second run, offline, ended with {status}; see {path}"
+    if not keep:
+        shutil.rmtree(root)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

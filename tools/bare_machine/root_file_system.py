@@ -1,0 +1,160 @@
+"""A bare machine: a minimal Debian in a folder, entered by chroot in namespaces of its own."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+PACKAGES = ("ca-certificates", "make", "python3", "python3-venv")
+"""What a machine must have. They bring no compiler, no git and no server."""
+
+USER = "someone"
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
+
+_ENTER = """
+set -eu
+root=$1 project=$2 network=$3 mounts=$4; shift 4
+mount --make-rprivate /
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+mount -t tmpfs tmpfs "$root/run"
+printf '%s\n' "$mounts" | while IFS='|' read -r mode source target; do
+  [ -n "$mode" ] || continue
+  mkdir -p "$root$target"
+  mount --bind "$source" "$root$target"
+  [ "$mode" = rw ] || mount -o remount,bind,ro "$root$target"
+done
+[ "$network" = online ] || ip link set lo up
+exec chroot "$root" sh -c 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"' sh "$project" "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of this machine that is visible inside."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+def bootstrap(suite: str, folder: Path) -> None:
+    """Install a minimal Debian, from this machine's package sources where it is Debian too."""
+    for program in ("mmdebstrap", "unshare", "ip"):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is missing: apt-get install mmdebstrap util-linux iproute2")
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    text = sources.read_text() if sources.exists() else ""
+    for line in text.splitlines():
+        if line.startswith("Suites:"):
+            text = text.replace(f" {line.split()[1].partition('-')[0]}", f" {suite}")
+    options = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    subprocess.run(
+        ["mmdebstrap", *options, suite, str(folder), *(["-"] if text else [])],
+        input=text, text=True, check=True,
+    )  # fmt: skip
+
+
+class BareMachine:
+    """A root file system with a copy of the project.
+
+    Parameters
+    ----------
+    root
+        Folder of the file system.
+    project
+        Absolute path of the project inside it.
+    """
+
+    def __init__(self, root: Path, project: str) -> None:
+        self.root = root
+        self.project = project
+
+    def prepare(self, checkout: Path, *, owner: str) -> None:
+        """Copy the project in, with this machine's network settings, and add the user."""
+        for name in ("etc/resolv.conf", "etc/hosts", _CERTIFICATES):
+            shutil.copy(f"/{name}", self.root / name)
+        (self.root / "etc/pip.conf").write_text(_pip_settings())
+        self.run("useradd", "--create-home", USER)
+        inside = self.root / self.project.lstrip("/")
+        inside.mkdir(parents=True)
+        for name in _files(checkout):
+            (inside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(checkout / name, inside / name)
+        self.run("sh", "-c", f'chown -R {owner}: "$PWD"')
+
+    def run(
+        self,
+        *command: str,
+        user: str = "root",
+        variables: Mapping[str, str] | None = None,
+        offline: bool = False,
+        mounts: Sequence[Mount] = (),
+        log: BinaryIO | None = None,
+    ) -> int:
+        """Run a command in the project's folder and return its exit status.
+
+        Parameters
+        ----------
+        user
+            Name of the user inside.
+        variables
+            Environment of the command, beside ``HOME``, ``PATH`` and ``USER``.
+        offline
+            Whether the machine has no network but loopback.
+        mounts
+            Folders of this machine that are visible inside.
+        log
+            Receives the output of the command.
+        """
+        environment = {"HOME": self.home(user), "PATH": _PATH, "USER": user, "LANG": "C.UTF-8"}
+        environment |= variables or {}
+        inside = ["env", "--ignore-environment"]
+        inside += [f"{name}={value}" for name, value in environment.items()]
+        if user != "root":
+            inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts"]
+        lines = "\n".join(
+            f"{'rw' if mount.writable else 'ro'}|{mount.source}|{mount.target}" for mount in mounts
+        )
+        return subprocess.run(
+            ["unshare", *namespaces, *(["--net"] if offline else []), "sh", "-c", _ENTER, "sh",
+             str(self.root), self.project, "offline" if offline else "online", lines,
+             *inside, *command],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT if log else None,
+            check=False,
+        ).returncode  # fmt: skip
+
+    @staticmethod
+    def home(user: str) -> str:
+        """Home folder of a user inside."""
+        return "/root" if user == "root" else f"/home/{user}"
+
+
+def _files(checkout: Path) -> list[str]:
+    """Files that a fresh clone would have, and those that are not yet committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=checkout, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [name for name in listed.split("\0") if name and (checkout / name).exists()]
+
+
+def _pip_settings() -> str:
+    """The settings of this machine's pip, such as a registry of its own."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    settings = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        settings[key.rpartition(".")[2]] = value.strip("'").replace("\\n", " ")
+    settings.pop("constraint", None)  # a file of this machine; the project has its own
+    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

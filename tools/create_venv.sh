@@ -1,0 +1,36 @@
+#!/bin/sh
+# Create a virtual environment: tools/create_venv.sh FOLDER [PYTHON]
+# It says at the start what is missing and how to get it. Without PYTHON it looks for a suitable one.
+set -eu
+folder=$1
+wanted=${2:-}
+
+suitable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+fail() { printf '%s\n' "$@" >&2; exit 1; }
+
+if [ -n "$wanted" ]; then set -- "$wanted"; else set -- python3 python3.13 python3.12 python3.11; fi
+python=
+for candidate; do
+  if suitable "$candidate"; then python=$candidate; break; fi
+done
+[ -n "$python" ] || fail \
+  "No Python 3.11 or newer was found${wanted:+ as $wanted}." \
+  "Install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3 python3-venv)," \
+  "or name it: make PYTHON=/path/to/python3 ..."
+
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  package=python$version-venv
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing with apt-get, to create a virtual environment: $package"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+      --no-install-recommends "$package" >/dev/null
+  else
+    fail "$python cannot create virtual environments. On Debian or Ubuntu: apt-get install $package"
+  fi
+fi
+
+available=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+echo "Creating $folder with $("$python" -V 2>&1). pip now downloads the packages, once."
+[ "$available" -ge 5 ] || echo "Only $available GiB of disk are free here; 5 GiB are advisable."
+"$python" -m venv "$folder"
