@@ -1,4 +1,4 @@
-"""Wrong frames with an intact form: what a checksum cannot tell.
+"""Wrong frames in intact files, which a checksum cannot find.
 
 Each kind changes a file of the archive, real or rendered, and writes it so that every reader
 accepts it: CHECKSUM and DATASUM are valid, JPGs decode. Tests and ``benchmarks/corrupted_frames``
@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sdoml_demo.absences import Condition
+from sdoml_demo.files import parse_path
 from sdoml_demo.render.fits_file import BLANK, FitsFile, Number, read_file, write_file
 from sdoml_demo.render.geometry import CENTER, SIZE
+from sdoml_demo.render.hmi import render_hmi
 from sdoml_demo.render.solar_state import digest
 
 Pixels = NDArray[np.int32]
@@ -129,6 +132,11 @@ def _scaled(factor: float) -> Callable[[Pixels], Pixels]:
     return lambda pixels: np.clip(np.rint(pixels * factor), -(2**20), 16383 * 16).astype(np.int32)
 
 
+def shifted(west: float, north: float) -> Callable[[bytes], bytes]:
+    """Return a change that moves the Sun by some pixels and leaves the header as it is."""
+    return _aia(lambda pixels: resample(pixels, shift=(west, north)))
+
+
 AIA = (
     Corruption(
         "roll 180°, in the header",
@@ -158,7 +166,7 @@ AIA = (
     Corruption(
         "off center, not in the header",
         "The Sun is 23 pixels to the west; the header knows nothing.",
-        _aia(lambda p: resample(p, shift=(23, 0))),
+        shifted(23, 0),
     ),
     Corruption(
         "scale 1.2″, in the header",
@@ -227,6 +235,20 @@ def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """
     file = read_file(data)
     return write_file(FitsFile(file.primary, file.cards, read_file(other).pixels), {})
+
+
+def near_real_time(path: str, data: bytes) -> bytes:
+    """Return the near-real-time version of a frame, which the definitive one replaces later.
+
+    For AIA QUALITY has bit 30, for HMI the label reads "Quick-Look". For ``Archive(alter=…)``.
+    """
+    place = parse_path(path)
+    if place is None:  # only frames are altered
+        raise AssertionError
+    channel, minute = place
+    if channel.instrument == "HMI":
+        return render_hmi(minute, Condition(quicklook_label=True))
+    return _cards(QUALITY=1 << 30)(data)
 
 
 def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[[bytes], bytes]:

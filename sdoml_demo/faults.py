@@ -141,7 +141,7 @@ class FaultPlan:
 
 
 def flip(path: str, body: bytes) -> bytes:
-    """Flip bits of a file so that a check of its form can tell.
+    """Flip bits of a file where a check of its form finds them.
 
     In a FITS file three bits, anywhere in the image's header or data, which CHECKSUM covers. A JPG
     has no checksum: there it is one bit of the start or end marker. For bits amid the pixels of a

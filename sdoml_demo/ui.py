@@ -1,4 +1,4 @@
-# ruff: noqa: T201 a program that talks to people
+# ruff: noqa: T201 it prints for its user
 """``make ui``: Dagster's web UI, its daemon and the built-in archive.
 
 Everything listens on loopback and writes below one folder. Ctrl-C stops all of it.

@@ -192,7 +192,8 @@ def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
     found = {
         "provisional": bool(frame.quality & QUICKLOOK),
         "pointing_corrected": not frame.pointing.registered,
-        "off_center": limb and content.offset > FLAG_OFFSET,
+        # a flare at the limb scatters its points, and so moves the circle
+        "off_center": limb and content.offset > max(FLAG_OFFSET, content.scatter / 2),
         "odd_radius": limb and content.radius is not None and not low <= content.radius <= high,
         "partial_disk": content.visible < WHOLE_DISK,
         "short_exposure": is_short(frame.exposure, frame.wavelength),

@@ -14,6 +14,7 @@ from sdoml_core.channels import CHANNELS
 from sdoml_dagster.archive.tree import archive_path
 from sdoml_demo import corruptions
 from sdoml_demo.absences import PERFECT
+from sdoml_demo.files import AIA_TREE, HMI_TREE
 from sdoml_demo.render.aia_file import render_aia
 from sdoml_demo.render.fits_file import FitsFile, read_file, write_file
 from sdoml_demo.render.hmi import render_hmi
@@ -95,6 +96,20 @@ def test_a_stale_picture_has_the_header_of_its_slot(aia):
     header, image = opened(corruptions.with_pixels_of(aia, other))
     assert header["DATE-OBS"].startswith("2014-02-03T12:00")
     np.testing.assert_array_equal(image, opened(other)[1])
+
+
+def test_near_real_time_versions_are_marked(aia, hmi):
+    channels = CHANNELS["AIA_0193"], CHANNELS["HMI_M"]
+    aia_path, hmi_path = (archive_path(channel, NOON) for channel in channels)
+    header, image = opened(corruptions.near_real_time(AIA_TREE + aia_path, aia))
+    assert header["QUALITY"] == 1 << 30
+    np.testing.assert_array_equal(image, opened(aia)[1])
+    labels = [
+        decoded(data)[992:1008, 290:400, 0].max()
+        for data in (hmi, corruptions.near_real_time(HMI_TREE + hmi_path, hmi))
+    ]
+    assert labels[0] < 20
+    assert labels[1] > 200
 
 
 @pytest.mark.parametrize("kind", corruptions.HMI, ids=lambda kind: kind.name)

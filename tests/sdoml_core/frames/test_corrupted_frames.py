@@ -83,3 +83,14 @@ def test_intact_frames_have_no_flag(files: dict[str, bytes]) -> None:
     assert {name: outcome(data) for name, data in files.items()} == {
         name: {ONLY_NEIGHBORS_TELL} for name in files
     }
+
+
+def test_a_flare_at_the_limb_does_not_move_the_disk() -> None:
+    time = datetime(2023, 10, 15, 2, tzinfo=UTC)
+    assert outcome(render_aia(time, 335, PERFECT)) == {"short_exposure"}
+
+
+def test_a_small_offset_is_flagged(files: dict[str, bytes]) -> None:
+    moved = corruptions.shifted(6.0, 0.0)
+    for data in files.values():
+        assert outcome(moved(data)) == {"off_center"}
