@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_END": str(days[-1] + timedelta(days=1)),
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
+            # The archive renders frames on request, which takes long on a busy machine.
+            "SDOML_READ_TIMEOUT": os.environ.get("SDOML_READ_TIMEOUT", "120"),
             "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
             # Half of the default slots, so that the tour takes a minute or two.
             "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),

@@ -79,6 +79,8 @@ def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
         "SDOML_CADENCE_MINUTES": "120",
         "SDOML_RESOLUTION": "256",
         "SDOML_PUBLICATION_LAG_DAYS": "1",
+        # The archive renders frames on request, which takes long on a busy machine.
+        "SDOML_READ_TIMEOUT": "120",
         "SDOML_AIA_ROOTS": archive.aia_root,
         "SDOML_HMI_ROOTS": archive.hmi_root,
     }

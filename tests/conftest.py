@@ -1,4 +1,4 @@
-"""What tests of several folders share: a running archive and a small deployment."""
+"""Fixtures for all tests, and the handling of tests whose needs are not met."""
 
 import os
 import shutil
@@ -25,23 +25,23 @@ for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
 
 @pytest.fixture(scope="session")
 def frame_cache(request: pytest.FixtureRequest) -> Path:
-    """Where rendered frames are kept from one test run to the next."""
+    """A folder that keeps rendered frames from one test run to the next."""
     return request.config.cache.mkdir("archive")  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="session")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """The built-in archive on a free port; every frame is there and good."""
+    """The simulated archive on a free port, without missing or bad frames."""
     with Archive(cache=frame_cache, absences=False) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def _no_instance_of_another_test() -> None:
-    """Let Dagster forget which instance it was in last.
+    """Reset Dagster's variable for the current instance.
 
-    It has that in a variable which each instance sets back when it ends. Where they do not end in
-    the reverse order of their beginning, one that is gone stays in force.
+    Each instance restores the previous value when it ends. Instances that do not end in reverse
+    order leave a closed one behind.
     """
     _current_storage.set(None)
 
@@ -50,7 +50,7 @@ def _no_instance_of_another_test() -> None:
 def environment(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """The environment of a small deployment with an empty store, in force here and in children."""
+    """Set the environment of a small deployment with an empty store, and return it."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
     home = tmp_path / "dagster"
@@ -64,25 +64,25 @@ def environment(
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)  # no sdoml.toml of someone else
+    monkeypatch.chdir(tmp_path)  # finds no sdoml.toml
     return variables
 
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> Settings:
-    """The settings of that deployment."""
+    """The settings of the small deployment."""
     return Settings.load()
 
 
 @pytest.fixture
 def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Makes deployments, each with a store of its own; arguments are settings."""
+    """A function that creates deployments with their own stores; its arguments are settings."""
     monkeypatch.setenv("SDOML_ATTEMPTS", "4")
     count = iter(range(100))
 
     def make(archive: Archive | None = None, **overrides: object) -> Deployment:
         if archive is not None:
-            # Two names of one host: a 404 of the first mirror is looked up on the second.
+            # Two names of one host, so that a 404 of the first mirror is confirmed by the second.
             other = archive.aia_root.replace("127.0.0.1", "localhost")
             overrides = {
                 "aia_roots": (archive.aia_root, other),
@@ -95,9 +95,9 @@ def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monk
 
 
 class _ByFile(LoadFileScheduling):
-    """Keeps the tests of a file in one process, and two clusters from running at the same time.
+    """Runs the tests of a file in one process, and only one cluster at a time.
 
-    SeaweedFS meets itself in sockets under /tmp, which no network namespace separates.
+    Two instances of SeaweedFS would share sockets in /tmp, which network namespaces do not isolate.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -107,7 +107,7 @@ class _ByFile(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
-    """Called where the tests run in several processes (``pytest -n 3``), whatever ``--dist``."""
+    """Replace the scheduler of pytest-xdist (``pytest -n 3``), whatever ``--dist`` says."""
     return _ByFile(config, log)
 
 

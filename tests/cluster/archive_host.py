@@ -1,7 +1,7 @@
-"""The program of the archive's host: the built-in archive, which counts what it is asked.
+"""Serve the simulated archive on its host and count its requests.
 
-Every quarter of a second ``counts.json`` in the working folder is written anew, and the latency
-that the file ``latency`` names is put in force.
+Four times a second it writes ``counts.json`` to the working folder and applies the latency that the
+file ``latency`` contains.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""``make cluster-demo``: the cluster's story on this machine, with what was seen at its end."""
+"""``make cluster-demo``: play the cluster scenario on this machine and print what happened."""
 
 import sys
 import tempfile
@@ -23,17 +23,19 @@ def main() -> int:
             cache=Path.home() / ".cache" / "sdoml-demo-archive",
             report=lambda text: print(text, flush=True),
         )
-    print(f"days by worker: {dict(seen.days_by_worker)}; the killed worker's on {seen.rerun_on}")
-    print(f"the run that was cut off for 30 s: {seen.cut_run_ended}")
+    print(f"days by worker: {dict(seen.days_by_worker)}")
+    print(f"worker that repeated the day of the killed one: {seen.rerun_on}")
+    print(f"the run whose worker was offline for 30 s: {seen.cut_run_ended}")
     print(*(m for m in seen.messages if "no sign of life" in m), sep="\n")
     print(
-        f"at the archive: {seen.max_in_flight} requests at a time at most, "
-        f"{seen.max_connections} connections until the cut; allowed: "
+        f"the archive saw at most {seen.max_in_flight} requests at a time and "
+        f"{seen.max_connections} connections before the link was cut; limit: "
         f"pool of {POOL} × {CONNECTIONS} connections = {POOL * CONNECTIONS}"
     )
     same = not seen.different
     print(
-        f"{seen.files} files,", "byte-identical to a single machine's" if same else seen.different
+        f"{seen.files} files,",
+        "byte-identical to those of a single machine" if same else seen.different,
     )
     return 0 if same and seen.max_in_flight <= POOL * CONNECTIONS else 1
 

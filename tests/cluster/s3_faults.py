@@ -1,8 +1,8 @@
-"""The program that stands between the workers and the S3 server, and answers for it at times.
+"""A proxy between the workers and the S3 server that injects errors.
 
-The file ``faults`` in the working folder says how many requests to answer with errors: in turn
-with 503, before the server hears of them, and with 500, after it has done what they ask. Each is
-noted in ``answered``. All other requests go through as they are, signature and all.
+The file ``faults`` in the working folder contains the number of requests to answer with errors:
+alternately 503 without forwarding the request, and 500 after forwarding it. Each injected error is
+a line in ``answered``. All other requests are forwarded unchanged, with their signatures.
 """
 
 import http.client
@@ -46,7 +46,7 @@ class _Between(BaseHTTPRequestHandler):
     do_DELETE = do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
 
     def _fault(self) -> int | None:
-        """The error to answer with, if any."""
+        """Return the status of the error to inject, or ``None``."""
         with _lock:
             left = int(_LEFT.read_text()) if _LEFT.exists() else 0
             if not left:
@@ -71,7 +71,7 @@ class _Between(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the server's own log has it all."""
+        """Print nothing: the S3 server has its own log."""
 
 
 def _error(code: str) -> bytes:

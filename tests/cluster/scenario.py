@@ -1,4 +1,4 @@
-"""The story that the cluster has to live through; told step by step, checked at its end."""
+"""The cluster scenario: a backfill during which one worker dies and another loses its link."""
 
 import sys
 import time
@@ -39,7 +39,7 @@ FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen."""
+    """What was observed."""
 
     days_by_worker: Counter[str]
     """Successful runs of the backfill."""
@@ -47,22 +47,22 @@ class Evidence:
     killed_worker: str
 
     messages: list[str]
-    """What the event log says of the run whose worker was killed."""
+    """Event log of the run whose worker was killed."""
 
     cut_run_ended: str
-    """Status of the run that was under way when the link was cut."""
+    """Status of the run that was active when the link was cut."""
 
     rerun_on: str
-    """The worker on which the same day then succeeded."""
+    """Worker on which the day of the killed worker then succeeded."""
 
     runs_after_heal: int
-    """Successful runs of the cut worker that ended after its link was joined again."""
+    """Successful runs of the disconnected worker that ended after its link was restored."""
 
     max_in_flight: int
-    """Requests that the archive answered at the same time, at most."""
+    """Maximum number of requests that the archive answered at the same time."""
 
     max_connections: int
-    """Connections that the archive had open, at most, until the link was cut."""
+    """Maximum number of open connections at the archive before the link was cut."""
 
     different: list[str]
     """Files of the store that differ from those of a single machine."""
@@ -86,25 +86,25 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
     cluster.start()
     say("six hosts: services, archive, single and three workers")
     alone = build_alone(single)
-    say(f"a single machine has built the same six days: {len(alone)} files")
+    say(f"a single machine built the same six days: {len(alone)} files")
 
-    # So slow that most of a run is fetching: two meet in it, and are still at it when cut off.
+    # The latency makes fetching most of a run, so that two workers are fetching when they fail.
     cluster.set_latency(5)
     number = cluster.backfill(INGEST, DAYS)
     say(f"backfill {number} of six days launched through GraphQL")
     first, second = until(lambda: full_pool(cluster), "a full pool", seconds=240)
-    # A connection that is cut stays open at the archive; until then they can be counted.
+    # The archive keeps a disconnected connection open, so count the connections before that.
     connections = int(cluster.counts()["max_open_connections"])
     first.crash()
     second.unplug()
     started = by_worker(cluster, "STARTED")
     killed, cut = started[first.name], started[second.name]
-    say(f"{first.name} killed with -9 in the middle of run {killed[:8]}")
-    say(f"{second.name} unplugged in the middle of run {cut[:8]}")
+    say(f"{first.name} killed with SIGKILL during run {killed[:8]}")
+    say(f"{second.name} disconnected during run {cut[:8]}")
     time.sleep(CUT_SECONDS)
     second.plug()
     healed = time.time()
-    say(f"{second.name} plugged in again")
+    say(f"{second.name} connected again")
 
     def over() -> str | None:
         status = cluster.backfill_status(number)
@@ -149,7 +149,7 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
 
 
 def build_alone(single: Host) -> dict[str, bytes]:
-    """The six days on one machine with a local folder, by the command line; the store's files."""
+    """Build the six days on one machine with a local folder and return the store's files."""
     reach = f"import socket; socket.create_connection(('{ARCHIVE}', 8300), 5)"
     single.run(sys.executable, "-c", reach)
     dagster = str(Path(sys.executable).with_name("dagster"))
@@ -163,14 +163,14 @@ def build_alone(single: Host) -> dict[str, bytes]:
 
 
 def full_pool(cluster: Deployment) -> list[Host] | None:
-    """The workers that fetch, once as many as the pool takes do so with all their connections."""
+    """Return the workers that fetch with all their connections, once they fill the pool."""
     in_flight = cluster.counts()["in_flight"]
     busy = [worker for worker in cluster.workers if in_flight.get(worker.address) == CONNECTIONS]
     return busy if len(busy) == POOL else None
 
 
 def by_worker(cluster: Deployment, status: str) -> dict[str, str]:
-    """Runs of a status by the worker that has them."""
+    """Return the runs with a status by their worker."""
     return {
         run["tags"]["sdoml/worker"]: run["runId"]
         for run in cluster.runs(statuses=[status])
@@ -179,18 +179,18 @@ def by_worker(cluster: Deployment, status: str) -> dict[str, str]:
 
 
 def has_successes(cluster: Deployment, number: str) -> bool:
-    """Whether each day of a backfill has a successful run."""
+    """Return whether each day of a backfill has a successful run."""
     done = cluster.runs(statuses=["SUCCESS"], tags=[{"key": "dagster/backfill", "value": number}])
     return {day_of(run) for run in done} == set(DAYS)
 
 
 def day_of(run: dict[str, Any]) -> str:
-    """The day of a run of the backfill: a range of one."""
+    """Return the day of a run of the backfill, which is a range of one day."""
     return str(run["tags"]["dagster/asset_partition_range_start"])
 
 
 def await_runs(cluster: Deployment, wanted: list[str]) -> None:
-    """Wait for runs to succeed."""
+    """Wait until runs have succeeded; raise `RuntimeError` if one fails."""
 
     def ended() -> dict[str, str] | None:
         runs = {run["runId"]: run["status"] for run in cluster.runs(runIds=wanted)}
@@ -199,4 +199,4 @@ def await_runs(cluster: Deployment, wanted: list[str]) -> None:
     runs = until(ended, "runs to end", seconds=360)
     for run, status in runs.items():
         if status != "SUCCESS":
-            raise RuntimeError(f"run {run}: {status}: {cluster.messages(run)[-5:]}")
+            raise RuntimeError(f"run {run} ended as {status}: {cluster.messages(run)[-5:]}")

@@ -1,4 +1,4 @@
-"""Processes that know nothing of each other fill one store, as one process would have."""
+"""Independent processes that share only a store build the same bytes as one process."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.timeout(480)
 
 
 class Machine:
-    """Runs commands as a machine of its own would: no Dagster instance in common with others."""
+    """A machine that shares no Dagster instance with others."""
 
     def __init__(self, store: Path, variables: dict[str, str]) -> None:
         self.store = store
         self._variables = variables | {"SDOML_STORE": str(store), "SDOML_DAYS_PER_RUN": "0"}
 
     def start(self, *command: str | Path, **more: str) -> "subprocess.Popen[str]":
-        """A process; with the rest of the environment that a batch job has."""
+        """Start a process with the environment of a batch job."""
         kept = {name: os.environ[name] for name in ("HOME", "PYTHONPATH") if name in os.environ}
         path = f"{BIN}:{os.environ['PATH']}"
         return subprocess.Popen(
@@ -58,7 +58,7 @@ class Machine:
 
 
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
-    """Wait for processes to end well; what they said."""
+    """Wait for processes to succeed and return their output."""
     said = [process.communicate(timeout=240)[0] for process in processes]
     for process, output in zip(processes, said, strict=True):
         assert process.returncode == 0, output[-3000:]
@@ -76,7 +76,7 @@ def machine(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.fixture(scope="module")
 def alone(machine: Callable[[str], Machine]) -> dict[str, bytes]:
-    """What one process makes of all days."""
+    """The store that one process builds."""
     one = machine("alone")
     finish(one.materialize(INGEST, DAYS[0], DAYS[-1]))
     finish(one.materialize("normalization_stats"))
@@ -84,7 +84,7 @@ def alone(machine: Callable[[str], Machine]) -> dict[str, bytes]:
     return files_of(one.store)
 
 
-def test_a_slurm_array_without_a_database_loses_no_remainder(
+def test_slurm_array_without_database_covers_every_day(
     machine: Callable[[str], Machine], alone: dict[str, bytes]
 ) -> None:
     array = machine("array")
@@ -100,7 +100,7 @@ def test_a_slurm_array_without_a_database_loses_no_remainder(
     assert differences(files_of(array.store), alone) == []
 
 
-def test_overlapping_ranges_at_the_same_time_do_no_harm(
+def test_overlapping_ranges_can_run_at_the_same_time(
     machine: Callable[[str], Machine], alone: dict[str, bytes]
 ) -> None:
     shared = machine("shared")
@@ -117,7 +117,7 @@ def test_overlapping_ranges_at_the_same_time_do_no_harm(
     assert differences(files_of(shared.store), alone) == []
 
 
-def test_stores_filled_apart_are_merged_by_copying(
+def test_separate_stores_can_be_merged_by_copying(
     machine: Callable[[str], Machine], alone: dict[str, bytes]
 ) -> None:
     east, west, merged = machine("east"), machine("west"), machine("merged")

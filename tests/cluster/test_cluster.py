@@ -1,4 +1,4 @@
-"""Hosts of their own, joined by links that can be cut: what crosses a network is real here."""
+"""A deployment on simulated hosts with real network traffic, a killed worker and a cut link."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.needs("network namespaces"), pytest.mark.timeout(1000)
 def lan() -> Iterator[Lan]:
     with tempfile.TemporaryDirectory(prefix="sdoml-cluster-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL is another user
+        folder.chmod(0o755)  # PostgreSQL runs as another user
         with Lan(folder) as running:
             yield running
 
@@ -27,26 +27,26 @@ def seen(lan: Lan, frame_cache: Path) -> Evidence:
         return play(lan, cache=frame_cache, report=print)
 
 
-def test_the_store_is_byte_identical_to_that_of_a_single_machine(seen: Evidence) -> None:
+def test_store_is_byte_identical_to_that_of_a_single_machine(seen: Evidence) -> None:
     assert seen.different == []
     assert seen.files > 16 * len(DAYS)
 
 
-def test_a_backfill_from_the_ui_runs_on_several_workers(seen: Evidence) -> None:
+def test_backfill_runs_on_several_workers(seen: Evidence) -> None:
     assert len(seen.days_by_worker) >= 2
     assert sum(seen.days_by_worker.values()) >= len(DAYS)
 
 
-def test_a_killed_worker_is_noticed_and_its_day_run_elsewhere(seen: Evidence) -> None:
+def test_day_of_a_killed_worker_runs_on_another_worker(seen: Evidence) -> None:
     silent = f"no sign of life from worker {seen.killed_worker}"
     assert any(silent in message for message in seen.messages)
     assert seen.rerun_on in {"worker-1", "worker-2", "worker-3"} - {seen.killed_worker}
 
 
-def test_a_worker_whose_link_was_cut_works_again_when_it_heals(seen: Evidence) -> None:
+def test_disconnected_worker_continues_after_reconnecting(seen: Evidence) -> None:
     assert seen.runs_after_heal > 0
 
 
-def test_the_pool_bounds_the_connections_of_all_workers_together(seen: Evidence) -> None:
+def test_pool_limits_the_connections_of_all_workers_together(seen: Evidence) -> None:
     assert seen.max_in_flight == POOL * CONNECTIONS
     assert seen.max_connections <= POOL * CONNECTIONS

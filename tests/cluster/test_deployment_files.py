@@ -1,4 +1,4 @@
-"""What the files in ``docker/`` and ``deploy/`` promise, as far as it can be read from them."""
+"""Properties of the deployment files in ``docker/`` that can be checked without running them."""
 
 import re
 import tomllib
@@ -14,15 +14,15 @@ LONG_RUNNING = [name for name in COMPOSE["services"] if name != "bucket"]
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
-def test_every_service_restarts_is_watched_and_is_limited(name: str) -> None:
+def test_every_service_restarts_and_has_a_health_check_and_limits(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["restart"] == "unless-stopped"
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
-    if name != "code":  # has the image's own
+    if name != "code":  # uses the health check of the image
         assert service["healthcheck"]["test"]
 
 
-def test_ports_are_published_on_loopback_alone() -> None:
+def test_ports_are_published_only_on_loopback() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)

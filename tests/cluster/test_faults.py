@@ -1,4 +1,4 @@
-"""Services that go away in the middle of a run, and come back."""
+"""Services that stop during a run and return."""
 
 import json
 import signal
@@ -51,16 +51,16 @@ print(json.dumps([upload["Key"] for upload in pages.get("Uploads", [])]))
 
 @dataclass
 class Evidence:
-    """What was seen."""
+    """What was observed."""
 
     statuses: dict[str, list[str]] = field(default_factory=dict)
-    """Of each day's runs, the oldest first."""
+    """Statuses of each day's runs, oldest first."""
 
     without_s3: str = ""
-    """Status of the run while S3 stayed away."""
+    """Status of the run during which S3 was unavailable."""
 
     visible: dict[str, bytes] = field(default_factory=dict)
-    """The store as it is after that run."""
+    """The store after that run."""
 
     with_faulty_s3: str = ""
     """Status of the rerun."""
@@ -70,14 +70,14 @@ class Evidence:
     alone: dict[str, bytes] = field(default_factory=dict)
     together: dict[str, bytes] = field(default_factory=dict)
     uploads: list[str] = field(default_factory=list)
-    """Multipart uploads that were begun and neither completed nor aborted."""
+    """Multipart uploads that were neither completed nor aborted."""
 
 
 @pytest.fixture(scope="module")
 def lan() -> Iterator[Lan]:
     with tempfile.TemporaryDirectory(prefix="sdoml-faults-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL is another user
+        folder.chmod(0o755)  # PostgreSQL runs as another user
         with Lan(folder) as running:
             yield running
 
@@ -89,7 +89,7 @@ def seen(lan: Lan, frame_cache: Path) -> Evidence:
 
 
 def play(lan: Lan, frame_cache: Path) -> Evidence:
-    """Let the services go away, one after the other."""
+    """Stop the services one after the other."""
     cluster = Deployment(lan, SETTINGS, workers=1, cache=frame_cache, pool=2, waiting=1, silence=15)
     single = lan.host("single", SINGLE)
     single.environment = cluster.settings | {
@@ -122,10 +122,10 @@ def play(lan: Lan, frame_cache: Path) -> Evidence:
 
 
 def restart_postgres(cluster: Deployment) -> None:
-    """In the middle of a run."""
+    """Restart PostgreSQL during a run."""
     run = launch(cluster, POSTGRES_DAY)
     await_fetching(cluster)
-    stop(cluster.postgres, signal.SIGINT)  # its "fast" shutdown, which containers ask for
+    stop(cluster.postgres, signal.SIGINT)  # its "fast" shutdown, which containers use
     log = cluster.workers[0].folder / "worker.log"
     until(lambda: "too many retries" in log.read_text(), "Dagster to give up", seconds=120)
     cluster.postgres = cluster.start_postgres()
@@ -133,7 +133,7 @@ def restart_postgres(cluster: Deployment) -> None:
 
 
 def restart_redis(cluster: Deployment) -> None:
-    """With one run under way, long enough for another to wait in Redis meanwhile."""
+    """Restart Redis while one run is active and another waits in the queue."""
     cluster.set_latency(5)
     under_way = launch(cluster, REDIS_DAY)
     await_fetching(cluster)
@@ -148,7 +148,7 @@ def restart_redis(cluster: Deployment) -> None:
 
 
 def break_s3(cluster: Deployment, seen: Evidence) -> None:
-    """Longer than a run tries; then for a few requests in the middle of the rerun."""
+    """Make S3 fail for longer than a run retries, then for a few requests of the rerun."""
     cluster.set_latency(1.5)
     run = launch(cluster, S3_DAY)
     await_fetching(cluster)
@@ -160,27 +160,27 @@ def break_s3(cluster: Deployment, seen: Evidence) -> None:
     cluster.set_latency(1.5)
     run = launch(cluster, S3_DAY)
     await_fetching(cluster)
-    # An operation that fails takes three with it, so that the step's second attempt succeeds.
+    # One failing operation uses three of them, so the second attempt of the step succeeds.
     set_faults(cluster, 4)
     seen.with_faulty_s3 = await_end(cluster, run)
     seen.answered_in_rerun = answered(cluster) - seen.answered
 
 
 def set_faults(cluster: Deployment, number: int) -> None:
-    """How many of the workers' next requests to S3 end in an error."""
+    """Set how many of the workers' next requests to S3 fail."""
     new = cluster.services.folder / "faults.new"
     new.write_text(str(number))
     new.replace(cluster.services.folder / "faults")
 
 
 def answered(cluster: Deployment) -> Counter[str]:
-    """Errors in the place of S3's answers, by status and method."""
+    """Return the injected errors by status and method."""
     notes = (cluster.services.folder / "answered").read_text().splitlines()
     return Counter(" ".join(note.split(" ")[:2]) for note in notes)
 
 
 def build_alone(single: Host) -> dict[str, bytes]:
-    """The same days by the command line, without services; the store's files."""
+    """Build the same days without services and return the store's files."""
     single.run(
         str(Path(sys.executable).with_name("dagster")), "asset", "materialize",
         "-m", "sdoml_dagster.definitions", "--select", ",".join(INGEST),
@@ -190,12 +190,12 @@ def build_alone(single: Host) -> dict[str, bytes]:
 
 
 def await_fetching(cluster: Deployment) -> None:
-    """Until a run has asked the archive for something."""
+    """Wait until a run has sent requests to the archive."""
     until(lambda: cluster.counts()["max_in_flight"] > 0, "a run that fetches", seconds=120)
 
 
 def launch(cluster: Deployment, day: str) -> str:
-    """Start a day's run as a user does: once more where the page shows an error."""
+    """Start a day's run as a user does, and try again after an error."""
 
     def attempt() -> str | None:
         with suppress(RuntimeError):
@@ -211,14 +211,14 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def status(cluster: Deployment, run: str) -> str | None:
-    """A run's status; none where the webserver cannot tell."""
+    """Return the status of a run, or ``None`` if the webserver reports an error."""
     with suppress(RuntimeError):
         return str(cluster.runs(runIds=[run])[0]["status"])
     return None
 
 
 def await_end(cluster: Deployment, run: str) -> str:
-    """The status with which a run ends."""
+    """Wait for a run to end and return its status."""
     return until(
         lambda: (now := status(cluster, run)) and now in FINISHED and now,
         f"the end of run {run}",
@@ -227,7 +227,7 @@ def await_end(cluster: Deployment, run: str) -> str:
 
 
 def complete(cluster: Deployment, day: str, run: str) -> None:
-    """Until a day's run has succeeded, or the one that Dagster starts in its place."""
+    """Wait until a day's run, or its retry by Dagster, has succeeded."""
     if await_end(cluster, run) == "SUCCESS":
         return
     retried = until(
@@ -238,31 +238,31 @@ def complete(cluster: Deployment, day: str, run: str) -> None:
     assert await_end(cluster, retried[0]["runId"]) == "SUCCESS"
 
 
-def test_the_store_is_byte_identical_to_that_of_a_run_without_faults(seen: Evidence) -> None:
+def test_store_is_byte_identical_to_that_of_a_run_without_faults(seen: Evidence) -> None:
     assert differences(seen.alone, seen.together) == []
     assert {name.split("/")[3] for name in seen.together} == {day[-2:] for day in DAYS}
 
 
-def test_no_upload_is_left_begun(seen: Evidence) -> None:
+def test_no_multipart_upload_is_left_behind(seen: Evidence) -> None:
     assert seen.uploads == []
 
 
-def test_a_day_outlives_a_restart_of_postgresql(seen: Evidence) -> None:
+def test_day_survives_a_restart_of_postgresql(seen: Evidence) -> None:
     assert seen.statuses[POSTGRES_DAY][-1] == "SUCCESS"
 
 
-def test_runs_under_way_and_waiting_outlive_a_restart_of_redis(seen: Evidence) -> None:
+def test_active_and_queued_runs_survive_a_restart_of_redis(seen: Evidence) -> None:
     assert seen.statuses[REDIS_DAY][-1] == "SUCCESS"
     assert seen.statuses[QUEUED_DAY][-1] == "SUCCESS"
 
 
-def test_a_run_without_s3_fails_and_shows_nothing_half_written(seen: Evidence) -> None:
+def test_run_without_s3_fails_and_leaves_no_partial_file(seen: Evidence) -> None:
     assert {answer.split(" ")[0] for answer in seen.answered} == {"500", "503"}
     assert seen.without_s3 == "FAILURE"
     assert differences(seen.alone | seen.visible, seen.alone) == []
     assert len(seen.visible) < len(seen.alone)
 
 
-def test_the_rerun_lives_through_errors_of_s3(seen: Evidence) -> None:
+def test_rerun_survives_s3_errors(seen: Evidence) -> None:
     assert seen.answered_in_rerun.total() == 4
     assert seen.with_faulty_s3 == "SUCCESS"

@@ -1,4 +1,4 @@
-"""Kill a run with SIGKILL at random moments, run it again, compare the stores byte by byte.
+"""Kill runs with SIGKILL at random moments, run them again and compare the stores.
 
 ``python tests/faults/kill_campaign.py --times 60 --output benchmarks/results/kills.md``
 """
@@ -51,7 +51,7 @@ for day in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""For each day on stdin all assets, from the archive to the release, in a child of its own."""
+"""Materializes all assets for each day on stdin, each in its own child process."""
 
 STAGES = {
     "raw": "raw/*/*/*/*",
@@ -60,11 +60,11 @@ STAGES = {
     "shards": "shards/*/*",
     "release": "releases/*/*",
 }
-"""Files that show that a stage has begun, half-written ones included."""
+"""Files that show that a stage has started, including partial ones."""
 
 
 class Runner:
-    """Runs of one deployment; imports are done once, so that kills meet the work itself."""
+    """Runs of one deployment. Imports happen once, so that kills hit the work itself."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.store = Path(environment["SDOML_STORE"])
@@ -85,24 +85,24 @@ class Runner:
         self._server.communicate()
 
     def start(self, day: str = DAY) -> int:
-        """Begin a run: its process."""
+        """Start a run and return its process ID."""
         assert self._server.stdin is not None
         self._server.stdin.write(f"{day}\n")
         self._server.stdin.flush()
         return self._read()
 
     def finish(self) -> int:
-        """Wait for the run begun last: its exit code."""
+        """Wait for the last run and return its exit code."""
         return self._read()
 
     def run(self) -> None:
-        """One whole run; an error unless it succeeds."""
+        """Run everything; raise `RuntimeError` on failure."""
         self.start()
         if self.finish():
             raise RuntimeError(f"a run of {self.store} failed")
 
     def measure(self) -> dict[str, float]:
-        """Seconds of each stage of one whole run."""
+        """Return the seconds that each stage of a run takes."""
         shutil.rmtree(self.store, ignore_errors=True)
         self.start()
         begins = []
@@ -115,17 +115,17 @@ class Runner:
         return {name: end - begin for name, begin, end in zip(STAGES, begins, ends, strict=True)}
 
     def kill(self, name: str, seconds: float) -> int:
-        """Kill a run so long after a stage began: the half-written files that it left."""
+        """Kill a run some seconds after a stage starts and return the number of partial files."""
         process = self.start()
         self.wait_for(name)
         time.sleep(seconds)
-        with suppress(ProcessLookupError):  # it was faster
+        with suppress(ProcessLookupError):  # it has already ended
             os.kill(process, signal.SIGKILL)
         self.finish()
         return sum(1 for _ in self.store.rglob(".*.partial"))
 
     def wait_for(self, name: str) -> None:
-        """Return as soon as a stage has begun."""
+        """Wait until a stage has started."""
         while next(self.store.glob(STAGES[name]), None) is None:
             time.sleep(0.001)
 
@@ -135,7 +135,7 @@ class Runner:
 
 
 def snapshot(store: Path) -> dict[str, str]:
-    """SHA-256 of every file of a store, hidden ones included."""
+    """Return the SHA-256 of every file of a store, including hidden ones."""
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
@@ -157,7 +157,7 @@ def main() -> None:
         place = Path(folder)
         common = SMALL | roots
         with Runner(common | {"SDOML_STORE": str(place / "whole")}) as whole:
-            whole.run()  # fills the archive's cache
+            whole.run()  # fills the cache of the archive
             durations = whole.measure()
             expected = snapshot(whole.store)
         same: Counter[str] = Counter()
@@ -170,7 +170,7 @@ def main() -> None:
                     leftovers[name] += runner.kill(name, moments.uniform(0, durations[name]))
                     runner.run()
                     same[name] += snapshot(runner.store) == expected
-                print(f"{name}: {same[name]} of {times} the same", flush=True)
+                print(f"{name}: {same[name]} of {times} identical", flush=True)
 
     lines = [
         "# Runs killed with SIGKILL",
@@ -178,10 +178,10 @@ def main() -> None:
         f"`python tests/faults/kill_campaign.py --times {options.times} --seed {options.seed}`",
         "",
         f"One day, {len(expected)} files from the raw frames to the release. Each run was killed "
-        "at a random moment of a stage and then run again; the store was compared, half-written "
-        "files included, with that of a run that nobody killed.",
+        "at a random moment of a stage and then run again. The store, including partial files, was "
+        "compared with that of an undisturbed run.",
         "",
-        "| stage | takes (s) | kills | half-written files left by them | byte-identical after |",
+        "| stage | duration (s) | kills | partial files left | byte-identical afterwards |",
         "|---|---|---|---|---|",
         *(
             f"| {name} | {durations[name]:.2f} | {times} | {leftovers[name]} | {same[name]} |"

@@ -1,4 +1,4 @@
-"""A day from an archive that fails in every way comes out as from one that does not."""
+"""A day from a faulty archive is the same as one from an intact archive."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy
 
 
-def test_one_faulty_answer_in_five_changes_no_byte(
+def test_faults_in_every_fifth_answer_change_no_byte(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     calm = deploy(archive, cadence_minutes=120)
@@ -27,14 +27,14 @@ def test_one_faulty_answer_in_five_changes_no_byte(
     assert len(shards) == 2
     assert stormy.files("shards") == shards
     assert {row.status for row in stormy.ledger()} == {"ok"}
-    ledgers = {"aia.parquet", "hmi.parquet"}  # they name the archive's address
+    ledgers = {"aia.parquet", "hmi.parquet"}  # they contain the archive's address
     assert url in str(stormy.ledger()[0].url)
     differing = {name for name, sha in stormy.files().items() if calm.files().get(name) != sha}
     assert {Path(name).name for name in differing} <= ledgers
 
 
 @pytest.mark.parametrize("fault", RETRIED, ids=lambda fault: fault.value)
-def test_every_first_answer_faulty_loses_no_frame(
+def test_no_frame_is_lost_if_every_first_answer_is_faulty(
     fault: Fault, archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171", "HMI_M"), "cadence_minutes": 720}
@@ -62,7 +62,7 @@ REASONS = {
 }
 
 
-def test_permanent_faults_are_in_the_ledger_with_their_reasons_no_more_and_no_less(
+def test_ledger_records_exactly_the_permanent_faults(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     rates = {fault: 0.5 / len(REASONS) for fault in REASONS}
@@ -93,7 +93,7 @@ def test_permanent_faults_are_in_the_ledger_with_their_reasons_no_more_and_no_le
     assert seen == {"ok", "missing", "invalid", "outage"}
 
 
-def test_what_is_permanently_wrong_is_stood_in_for(
+def test_neighbors_replace_permanently_bad_frames(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     plan = FaultPlan({Fault.NOT_FOUND: 0.3, Fault.HTML: 0.2}, seed=2, attempts=None)

@@ -1,4 +1,4 @@
-"""A store without room, and one that cannot be written."""
+"""A store on a full disk, and a read-only store."""
 
 import subprocess
 from collections.abc import Iterator
@@ -32,9 +32,7 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
-def test_a_full_disk_names_path_and_need_and_loses_nothing(
-    disk: Path, archive: Archive, deploy: Deploy
-) -> None:
+def test_full_disk_error_names_path_and_size(disk: Path, archive: Archive, deploy: Deploy) -> None:
     small, large = deploy(archive, store=str(disk / "store")), deploy(archive)
     large.build()
     expected = large.files()
@@ -43,9 +41,9 @@ def test_a_full_disk_names_path_and_need_and_loses_nothing(
     with pytest.raises(StoreError, match=error + need):
         small.fetch()
     found = small.files()
-    assert found, "there was room for some"
+    assert found, "some files fit"
     assert found.items() <= expected.items()
-    # Room for the raw frames but not for what is made of them.
+    # Enough space for the raw frames, but not for the processed ones.
     raw = sum(path.stat().st_size for path in (large.folder / "raw").rglob("*") if path.is_file())
     remount(disk, f"size={raw + (96 << 10)}")
     small.fetch()
@@ -57,7 +55,9 @@ def test_a_full_disk_names_path_and_need_and_loses_nothing(
     assert small.files() == expected
 
 
-def test_a_read_only_store_is_one_clear_line(disk: Path, archive: Archive, deploy: Deploy) -> None:
+def test_read_only_store_is_reported_in_one_line(
+    disk: Path, archive: Archive, deploy: Deploy
+) -> None:
     day = deploy(archive, store=str(disk / "store"))
     remount(disk, "ro")
     with pytest.raises(

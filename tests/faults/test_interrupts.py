@@ -1,4 +1,4 @@
-"""A run that is interrupted ends at once, whatever its assets would retry; the next goes on."""
+"""Interrupted runs end at once without retries, and the next run continues."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ COMMAND += ["-m", "sdoml_dagster.definitions", "--select", "raw_aia,raw_hmi"]
 COMMAND += ["--partition", "2024-03-08"]
 
 
-def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
+def test_ctrl_c_ends_a_run_and_the_next_run_completes_the_day(
     environment: dict[str, str], frame_cache: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("SDOML_RETRY_DELAY", "60")
@@ -46,11 +46,11 @@ def test_ctrl_c_ends_a_run_and_the_next_one_completes_it(
 
 
 TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
-"""What the button in the UI sends."""
+"""The request of the button in the UI."""
 
 
 @pytest.mark.timeout(400)
-def test_terminate_ends_a_run_that_would_be_retried(
+def test_terminated_run_is_not_retried(
     environment: dict[str, str], frame_cache: Path, tmp_path: Path
 ) -> None:
     with Archive(cache=frame_cache, absences=False, latency=2) as slow:

@@ -1,9 +1,9 @@
-"""Mutate files of every kind and read them: typed errors, bounded memory, nothing hangs.
+"""Read mutated files of every kind and check for typed errors, bounded memory and no hangs.
 
 ``python -m tests.fuzz.campaign --inputs 100000 --output benchmarks/results/fuzz.md``
 
-Each kind is read in a process of its own, whose address space may grow by ``HEADROOM`` beyond
-what an intact file needs, and which ends itself where one input takes longer than ``PATIENCE``.
+Each kind is read in its own process. The address space of the process may grow by ``HEADROOM`` more
+than an intact file needs, and it exits if one input takes longer than ``PATIENCE``.
 """
 
 import argparse
@@ -46,7 +46,7 @@ NOON = datetime(2024, 3, 8, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of file is made and read, and its share of the inputs."""
+    """How to create and read one kind of file, and its share of the inputs."""
 
     seeds: Callable[[], Sequence[bytes]]
     read: Callable[[bytes], object]
@@ -54,14 +54,14 @@ class Kind:
 
 
 def fits_seeds() -> list[bytes]:
-    """A frame with its checksums, which stop most damage, and one without."""
+    """Return a frame with checksums, which detect most damage, and copies without them."""
     whole = render_aia(NOON, 171, PERFECT)
     bare = re.sub(rb"(CHECKSUM|DATASUM )=", rb"HIERARCH ", whole)
     return [whole, bare, bare, bare]
 
 
 def shard() -> tuple[bytes, bytes]:
-    """A small shard and its index."""
+    """Return a small shard and its index."""
     file = io.BytesIO()
     writer = ShardWriter(file)
     for hour in range(4):
@@ -125,9 +125,9 @@ LARGE = (b"0", b"-1", b"99999999", b"2147483648", b"9223372036854775807", b"1e30
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
-    """One to four changes: bits, bytes, numbers, cuts, repetitions, moved parts."""
+    """Apply one to four changes: bits, bytes, numbers, cuts, repetitions, moved parts."""
     for _ in range(chance.randint(1, 4)):
-        # Headers decide more than pixels do.
+        # Damage to headers has more effects than damage to pixels.
         near = chance.random() < 0.6
         place = chance.randrange(min(len(data), 6000) if near else len(data)) if data else 0
         span = chance.choice((1, 8, 80, 512, 2880))
@@ -155,7 +155,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def attack(name: str, inputs: int, seed: int) -> None:
-    """Read mutated files of a kind; the outcome goes to stdout, a failure to stderr."""
+    """Read mutated files of a kind and print the outcome; raise an error on a failure."""
     kind = KINDS[name]
     seeds = kind.seeds()
     for data in seeds:
@@ -190,7 +190,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=KINDS, action="append", help="read it in this process")
+    parser.add_argument(
+        "--kind", choices=KINDS, action="append", help="read this kind in this process"
+    )
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.kind:
@@ -215,7 +217,7 @@ def main() -> None:
         f"Address space limited to {HEADROOM >> 20} MiB more than an intact file needs, each input "
         f"to {PATIENCE:.0f} s.",
         "",
-        "| kind | inputs | outcomes | slowest (s) | memory above an intact file's (MiB) |",
+        "| kind | inputs | outcomes | slowest (s) | memory beyond an intact file (MiB) |",
         "|---|---|---|---|---|",
         *filter(None, rows),
         "",

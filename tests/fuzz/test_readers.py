@@ -1,6 +1,6 @@
-"""Whatever the bytes: the project's errors, bounded memory, an end.
+"""Readers answer arbitrary bytes with typed errors and bounded memory.
 
-`campaign.py` runs many more inputs.
+`campaign.py` reads many more inputs.
 """
 
 import io
@@ -23,8 +23,8 @@ from sdoml_core.formats.shard_scan import scan_shard
 from tests.fuzz.campaign import KINDS
 
 
-def test_mutated_files_end_in_typed_errors_within_bounded_memory() -> None:
-    """In a process of its own, whose memory is limited."""
+def test_mutated_files_raise_typed_errors_with_bounded_memory() -> None:
+    """Run the campaign in a process with limited memory."""
     kinds = [word for name in KINDS for word in ("--kind", name)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.campaign", *kinds, "--inputs", "1500", "--seed", "7"],
@@ -50,7 +50,7 @@ def test_arbitrary_bytes_are_refused(name: str, start: bytes, rest: bytes) -> No
         KINDS[name].read(start + rest)
     except SdomlError:
         return
-    assert name == "tar with npy", "only an empty archive could be made of nothing"
+    assert name == "tar with npy", "only an empty tar archive is readable"
 
 
 def card(key: str, value: object) -> bytes:
@@ -62,7 +62,7 @@ def card(key: str, value: object) -> bytes:
     [(2**31 - 1, 2**31 - 1), (10**18, 10**18), (65536, 65536), (1024, -1), (0, 0), ("nan", 4)],
 )
 @pytest.mark.parametrize("bits", [8, -32, 64])
-def test_absurd_sizes_of_a_fits_image_are_refused_before_memory_is_taken(
+def test_huge_fits_images_are_refused_before_memory_is_allocated(
     axes: tuple[object, object], bits: int
 ) -> None:
     cards = [
@@ -77,7 +77,7 @@ def test_absurd_sizes_of_a_fits_image_are_refused_before_memory_is_taken(
         KINDS["FITS"].read(b"".join(cards).ljust(2880) + bytes(2880))
 
 
-def test_a_bomb_of_a_parquet_file_is_refused_by_its_footer() -> None:
+def test_parquet_bomb_is_refused_by_its_footer() -> None:
     sink = io.BytesIO()
     many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int8)), ["x"])
     pq.write_table(pa.table({"slot": many}), sink, compression="zstd")
@@ -106,13 +106,13 @@ def test_links_and_devices_in_a_shard_are_refused(kind: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_names_that_lead_elsewhere_are_refused(name: str, form: int) -> None:
+def test_member_names_outside_the_layout_are_refused(name: str, form: int) -> None:
     info = tarfile.TarInfo(name + "é" if form == tarfile.PAX_FORMAT else name)
     with pytest.raises(DamagedFileError):
         scan_shard(io.BytesIO(info.tobuf(form) + bytes(10240)))
 
 
-def test_a_flipped_bit_in_a_ledger_never_changes_what_it_says() -> None:
+def test_flipped_bits_never_change_the_rows_of_a_ledger() -> None:
     data = KINDS["ledger"].seeds()[0]
     rows = RAW_LEDGER.decode(data)
     for place in range(0, len(data), 3):

@@ -1,4 +1,4 @@
-"""A real instance in a folder of its own, and a way to run assets on it."""
+"""A real Dagster instance in a temporary folder, and functions to run assets on it."""
 
 import functools
 import shutil
@@ -14,13 +14,13 @@ from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test that needs two built days leaves them for the others."""
+    """Folder in which the first test that needs two built days keeps them for the others."""
     return tmp_path_factory.mktemp("template")
 
 
 @pytest.fixture
 def prebuilt(environment: dict[str, str], template: Path) -> None:
-    """Two days in store and instance: the first built with the constants, then the second."""
+    """Build two days, and the constants from the first one."""
     folders = {name: Path(environment[name]) for name in ("SDOML_STORE", "DAGSTER_HOME")}
     if not (template / "done").exists():
         with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
@@ -37,7 +37,7 @@ def prebuilt(environment: dict[str, str], template: Path) -> None:
 def instance(
     environment: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[dg.DagsterInstance]:
-    """A real instance, over the two days where the test asks for them."""
+    """A real instance, with two built days if the test requests the fixture `built`."""
     if "built" in request.fixturenames:
         request.getfixturevalue("prebuilt")
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as found:
@@ -46,7 +46,7 @@ def instance(
 
 @pytest.fixture
 def built(prebuilt: None, instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    """The instance of two built days."""
+    """A real instance with two built days."""
     return instance
 
 
@@ -58,7 +58,7 @@ def materialize(instance: dg.DagsterInstance) -> Materialize:
 
 @pytest.fixture
 def findings() -> Callable[[dg.ExecuteInProcessResult], dict[tuple[str, str], Any]]:
-    """Check evaluations of a run, by partition and name."""
+    """A function that returns the check evaluations of a run by check and partition."""
 
     def of(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], Any]:
         evaluations = result.get_asset_check_evaluations()

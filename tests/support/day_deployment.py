@@ -1,4 +1,4 @@
-"""A day built from the archive to its shard, in this process, as the assets do it."""
+"""Build one day from the archive to its shard in this process, as the assets do."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ DAY = date(2024, 3, 8)
 
 @dataclass
 class Deployment:
-    """One store and the archive that it is built from."""
+    """A store and the archive that it is built from."""
 
     settings: Settings
     day: date = DAY
@@ -83,7 +83,7 @@ class Deployment:
         ]
 
     def files(self, below: str = "") -> dict[str, str]:
-        """SHA-256 of every file, half-written ones included."""
+        """Return the SHA-256 of every file, including partial ones."""
         return {
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted((self.folder / below).rglob("*"))

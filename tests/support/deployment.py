@@ -1,4 +1,4 @@
-"""A deployment as users run it: webserver and daemon as processes, driven through GraphQL."""
+"""A local deployment: webserver and daemon as processes, controlled through GraphQL."""
 
 import json
 import os
@@ -28,7 +28,7 @@ mutation($params: LaunchBackfillParams!) {
 }"""
 QUICK_DAEMON = """
 from dagster._daemon import controller
-controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2  # instead of 30: how often it looks at backfills
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2  # instead of 30: how often it checks backfills
 from dagster._daemon.cli import main
 main()
 """
@@ -60,7 +60,7 @@ query($id: String!) {
 
 @dataclass(frozen=True)
 class Days(FaultPlan):
-    """What goes wrong on which days, by their dates as in paths: 2024/03/05."""
+    """Faults of whole days, which are named as in paths: 2024/03/05."""
 
     empty: frozenset[str] = frozenset()
     half: frozenset[str] = frozenset()
@@ -96,7 +96,7 @@ class Deployment:
         while not daemon_is_up(self.port):
             if time.monotonic() > deadline:
                 self.__exit__()
-                raise TimeoutError(f"no UI and daemon; see {self.home}")
+                raise TimeoutError(f"webserver or daemon did not start; see {self.home}")
             time.sleep(0.5)
         return self
 
@@ -111,7 +111,7 @@ class Deployment:
                 service.wait()
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """The data of an answer."""
+        """Return the data of a GraphQL answer."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
@@ -122,7 +122,7 @@ class Deployment:
         return answer["data"]
 
     def launch(self, assets: Sequence[str], days: Sequence[str]) -> str:
-        """Start a backfill, as the UI's dialog does."""
+        """Start a backfill as the UI does and return its ID."""
         params = {
             "assetSelection": [{"path": [name]} for name in assets],
             "partitionNames": list(days),
@@ -132,7 +132,7 @@ class Deployment:
         return str(answer["backfillId"])
 
     def job(self, name: str, timeout: float = 240) -> str:
-        """Run a job without partitions to its end, as its launchpad does."""
+        """Run a job without partitions as the launchpad does and return its final status."""
         selector = {
             "repositoryName": "__repository__",
             "repositoryLocationName": MODULE,
@@ -149,7 +149,7 @@ class Deployment:
             time.sleep(0.5)
 
     def latest_backfill(self) -> str:
-        """The one that was launched last."""
+        """Return the ID of the latest backfill."""
         query = (
             "{ partitionBackfillsOrError(limit: 1)"
             " { ... on PartitionBackfills { results { id } } } }"
@@ -157,7 +157,7 @@ class Deployment:
         return str(self.graphql(query)["partitionBackfillsOrError"]["results"][0]["id"])
 
     def wait(self, backfill: str, timeout: float = 360) -> Any:
-        """Its outcome, once it has ended."""
+        """Wait for a backfill to end and return its outcome."""
         deadline = time.monotonic() + timeout
         while True:
             found = self.graphql(STATUS, id=backfill)["partitionBackfillOrError"]

@@ -1,7 +1,7 @@
-"""The mathematics of the original SDOML-lite, written down independently with scikit-image.
+"""The math of the original SDOML-lite, implemented independently with scikit-image.
 
-Whole intermediate images, no shared code with `sdoml_core`: what the kernels are measured
-against.
+It uses whole intermediate images and shares no code with `sdoml_core`. The kernels are compared
+with it.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from skimage.transform import AffineTransform, warp
 SIZE = 1024
 
 
-def _warp_about_centre(image: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+def _warp_about_center(image: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     offset = SIZE / 2 - scale * SIZE / 2
     grow = AffineTransform(scale=(scale, scale), translation=(offset, offset))
     return warp(image, grow.inverse, order=1, mode="edge", preserve_range=True)
@@ -30,7 +30,7 @@ def original_aia(
     mask = np.where(x > 0, 1.0, 0.0)
     x[~(x > 0)] = 0
     scale = 976 / rsun_obs
-    warped = _warp_about_centre(x, scale) * _warp_about_centre(mask, scale)
+    warped = _warp_about_center(x, scale) * _warp_about_center(mask, scale)
     warped /= max(exposure, 0.01) * degradation
     block = SIZE // resolution
     return np.flipud(block_reduce(warped, (block, block), np.sum).astype(np.float32))
@@ -39,15 +39,15 @@ def original_aia(
 def original_hmi(
     rgb: NDArray[np.uint8], *, rsun_obs: float, scale: float, resolution: int
 ) -> NDArray[np.float32]:
-    grey = rgb.astype(np.float64).mean(axis=2)
-    grey[988:, :400] = 0
-    warped = _warp_about_centre(grey / 255, scale * 976 / rsun_obs)
+    gray = rgb.astype(np.float64).mean(axis=2)
+    gray[988:, :400] = 0
+    warped = _warp_about_center(gray / 255, scale * 976 / rsun_obs)
     block = SIZE // resolution
     return block_reduce(warped, (block, block), np.mean).astype(np.float32)
 
 
 def worst_relative_difference(result: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """The largest |result − reference| / reference where it exceeds 1e-3 of its maximum."""
+    """Return the largest relative difference where the reference exceeds 1e-3 of its maximum."""
     result, reference = result.astype(np.float64), reference.astype(np.float64)
     bright = reference > 1e-3 * reference.max()
     return float((np.abs(result - reference)[bright] / reference[bright]).max())

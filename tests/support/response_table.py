@@ -1,6 +1,6 @@
-"""A response table of AIA made by hand, in the layout of the AIA team's tables."""
+"""An invented AIA response table in the layout of the AIA team's tables."""
 
-# Made by hand in the layout of the AIA team's response tables; none of these numbers is theirs.
+# None of these numbers comes from the AIA team.
 HAND_MADE = """\
 DATE VER_NUM WAVE_STR WAVELNTH T_START T_STOP EFFA_P1 EFFA_P2 EFFA_P3 EFF_AREA EFF_WVLN
 2020-11-19T19:00:00Z 10  94_THIN 94 2010-03-24T00:00:00Z 2010-09-23T00:00:00Z -1e-4 2e-7 -1e-10 0.4000 93.93

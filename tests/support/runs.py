@@ -1,4 +1,4 @@
-"""Runs of assets on a real instance, and the settings of a small deployment."""
+"""Run assets on a real instance, and the settings of a small deployment."""
 
 import warnings
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 FIRST, SECOND = "2024-03-08", "2024-03-09"
-"""The days of `built`."""
+"""The days of the fixture `built`."""
 
 
 def run_assets(

@@ -1,4 +1,4 @@
-"""An HTTP server that answers as a test says, for what the built-in archive cannot do."""
+"""An HTTP server whose answers a test scripts, for faults that the simulated archive lacks."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; ``server.behave`` answers it."""
+    """Passes each request to ``server.behave``."""
 
     protocol_version = "HTTP/1.1"
     server: "Server"
@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Keeps what it was asked."""
+    """Records the times and paths of requests."""
 
     daemon_threads = True
 
@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/tree"
 
     def handle_error(self, *_: object) -> None:
-        """Clients hang up."""
+        """Ignore clients that disconnect."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Small days of synthetic frames, written by the project's own writer."""
+"""Shards of small synthetic frames, written with the project's own writer."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ VERSION = "00112233aabbccdd"
 
 
 def frame(slot: datetime, channel: str, side: int = SIDE) -> NDArray[np.float32]:
-    """A disk with noise, the same for the same slot and channel."""
+    """Return a disk with noise that depends only on slot and channel."""
     seed = [int(slot.timestamp()) // 60, list(CHANNELS).index(channel)]
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     disk = (np.hypot(x, y) < 0.4 * side) * 0.5
@@ -30,7 +30,7 @@ def frame(slot: datetime, channel: str, side: int = SIDE) -> NDArray[np.float32]
 
 
 def missing(slot: datetime, channel: str) -> bool:
-    """1700 Å has no frame at the top of the hour; 211 Å none from 3 to 4 o'clock."""
+    """Return whether a frame is missing: 1700 Å on the hour, 211 Å from 03:00 to 04:00."""
     return (channel == "AIA_1700" and slot.minute == 0) or (
         channel == "AIA_0211" and slot.hour == 3
     )
@@ -62,7 +62,7 @@ def write_day(
     side: int = SIDE,
     facts_of: Callable[[datetime, str], FrameFacts] = facts,
 ) -> Index:
-    """A daily shard and its index, as the pipeline lays them out."""
+    """Write a daily shard and its index as the pipeline does."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sdoml-lite-{day}.tar"
     with path.open("wb") as file:
@@ -86,7 +86,7 @@ def write_day(
 
 
 def write_release(folder: Path, days: int, **options: object) -> Path:
-    """A release of consecutive days: numbered shards and one index."""
+    """Write a release of consecutive days: numbered shards and one index."""
     indexes = []
     for number in range(days):
         index = write_day(folder, FIRST + timedelta(days=number), index=False, **options)  # type: ignore[arg-type]
