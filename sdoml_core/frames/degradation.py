@@ -2,7 +2,8 @@
 
 The factors come as the package's table (version 9, one row a day, the values that SDOML-lite
 used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at
-the start of each UTC day with the published formula.
+the start of each UTC day with the published formula. Only what is used is judged: tables hold
+channels and dates whose values are 0 or negative, and nobody may ever request them.
 """
 
 import csv
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,18 @@ _DAY = timedelta(days=1)
 _WITHOUT_FILTER = ("1600", "1700", "4500")  # the other channels are ``94_THIN`` and so on
 
 
+V10_FILE: Final = "aia_V10_20201119_190000_response_table.txt"
+"""Name of the current calibration in SolarSoft, folder ``sdo/aia/response``."""
+
+V10_URL: Final = f"https://soho.nascom.nasa.gov/solarsoft/sdo/aia/response/{V10_FILE}"
+
+V10_SHA256: Final = "0a3f2db39d05c44185f6fdeec928089fb55d1ce1e0a805145050c6356cbc6e98"
+"""Hash of that file, the one that aiapy expects too."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Series:
-    """The factors of one wavelength, one a day."""
+    """The factors of one wavelength, one a day; NaN where the table says nothing."""
 
     first: int
     """Ordinal of the first day."""
@@ -33,7 +43,7 @@ class _Series:
     factors: NDArray[np.float64]
 
     def at(self, day: int) -> float:
-        """The day's factor; the nearest day's where the series does not reach."""
+        """The factor of a day; that of the nearest day beyond either end of the series."""
         return float(self.factors[min(max(day - self.first, 0), len(self.factors) - 1)])
 
 
@@ -42,8 +52,6 @@ class _Epoch:
     """One row of a response table."""
 
     made: datetime
-    version: int
-    channel: str
     start: datetime
     stop: datetime
     polynomial: tuple[float, float, float]
@@ -84,7 +92,7 @@ class DegradationTable:
         Raises
         ------
         SettingError
-            Where the bytes are no such table.
+            If the bytes are not such a table.
         """
         rows = list(csv.reader(_text(data).splitlines()))
         try:
@@ -97,7 +105,6 @@ class DegradationTable:
             raise SettingError("degradation table: needs a date and every wavelength in each row")
         if days != list(range(days[0], days[0] + len(days))):
             raise SettingError("degradation table: needs every day once, in order")
-        _check(factors)
         changes = np.flatnonzero((factors[1:] != factors[:-1]).any(axis=1))
         frozen = days[int(changes[-1]) + 1 if changes.size else 0]
         return cls(
@@ -127,23 +134,34 @@ class DegradationTable:
         Raises
         ------
         SettingError
-            Where the bytes are no such table, or an epoch is not followed by another.
+            If the bytes are not such a table.
         """
-        epochs = _read_epochs(_text(data))
-        version = max(epoch.version for epoch in epochs)
-        channels: dict[int, list[_Epoch]] = {}
-        for epoch in sorted(epochs, key=lambda epoch: (epoch.start, epoch.made)):
-            wavelength = _wavelength(epoch.channel)
-            if epoch.version == version and wavelength is not None:
-                channels.setdefault(wavelength, []).append(epoch)
-        if not channels:
-            raise SettingError("degradation table: none of its channels is one of AIA's")
+        version, channels = _read_epochs(_text(data))
+        for epochs in channels.values():
+            epochs.sort(key=lambda epoch: (epoch.start, epoch.made))
         return cls(
             version=f"V{version}",
             sha256=hashlib.sha256(data).hexdigest(),
             calibrated_until=max(rows[-1].start for rows in channels.values()).date(),
             _series={wavelength: _evaluate(rows) for wavelength, rows in channels.items()},
         )
+
+    @classmethod
+    def from_v10(cls, data: bytes) -> Self:
+        """Read the AIA team's response table of version 10 and verify that it is this file.
+
+        Raises
+        ------
+        SettingError
+            If the bytes are another file.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != V10_SHA256:
+            raise SettingError(
+                f"degradation table: the SHA-256 is {digest[:16]}…, but {V10_FILE} has "
+                f"{V10_SHA256[:16]}…: get the file again"
+            )
+        return cls.from_response_table(data)
 
     def factor(self, day: date, wavelength: int) -> float:
         """The factor of a UTC day.
@@ -160,6 +178,8 @@ class DegradationTable:
         ------
         MissingInputError
             For a wavelength that the table does not have.
+        SettingError
+            If the table has no factor above 0 for this day and wavelength.
         """
         series = self._series.get(wavelength)
         if series is None:
@@ -167,7 +187,13 @@ class DegradationTable:
                 f"degradation table {self.version} has no {wavelength} Å, "
                 f"only {', '.join(map(str, sorted(self._series)))}"
             )
-        return series.at(day.toordinal())
+        factor = series.at(day.toordinal())
+        if not (math.isfinite(factor) and factor > 0):
+            reason = "no epoch" if math.isnan(factor) else f"the factor {factor:g}, not above 0,"
+            raise SettingError(
+                f"degradation table {self.version} has {reason} for {wavelength} Å on {day}"
+            )
+        return factor
 
     def extrapolated(self, day: date) -> bool:
         """Whether a day lies past the last calibration, so that its factor is a frozen one."""
@@ -187,11 +213,6 @@ def _text(data: bytes) -> str:
         raise SettingError(f"degradation table: no text ({error.reason})") from error
 
 
-def _check(factors: NDArray[np.float64]) -> None:
-    if not (np.isfinite(factors) & (factors > 0)).all():
-        raise SettingError("degradation table: a factor is not above 0")
-
-
 def _wavelength(channel: str) -> int | None:
     """Of a WAVE_STR that AIA observes with in science mode, else None."""
     name, _, suffix = channel.partition("_")
@@ -205,46 +226,59 @@ def _time(text: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _read_epochs(text: str) -> list[_Epoch]:
+def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
+    """The highest version in a response table, and its epochs by wavelength."""
     lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
     heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
     if not heads:
         raise SettingError("degradation table: no line names a column WAVE_STR")
     names = lines[heads[0]]
-    epochs = []
+    rows: list[tuple[int, int, dict[str, str]]] = []
     for words in lines[heads[0] + 1 :]:
         if words[0].startswith("#"):
             continue
         row = dict(zip(names, words, strict=False))
+        wavelength = _wavelength(row.get("WAVE_STR", ""))
+        if wavelength is None:
+            continue
         try:
-            polynomial = (float(row["EFFA_P1"]), float(row["EFFA_P2"]), float(row["EFFA_P3"]))
-            epoch = _Epoch(
-                made=_time(row["DATE"]),
-                version=int(float(row["VER_NUM"])),
-                channel=row["WAVE_STR"],
-                start=_time(row["T_START"]),
-                stop=_time(row["T_STOP"]),
-                polynomial=polynomial,
-                area=float(row["EFF_AREA"]),
-            )
+            rows.append((int(float(row["VER_NUM"])), wavelength, row))
         except (KeyError, ValueError) as error:
             raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
-        if not epoch.start < epoch.stop or not math.isfinite(epoch.area) or epoch.area <= 0:
-            raise SettingError(f"degradation table: no epoch in row {' '.join(words)}")
-        epochs.append(epoch)
-    if not epochs:
-        raise SettingError("degradation table: no rows")
-    return epochs
+    if not rows:
+        raise SettingError("degradation table: no row is about a channel of AIA")
+    version = max(number for number, _, _ in rows)
+    channels: dict[int, list[_Epoch]] = {}
+    for number, wavelength, row in rows:
+        if number == version:
+            channels.setdefault(wavelength, []).append(_epoch(row))
+    return version, channels
+
+
+def _epoch(row: dict[str, str]) -> _Epoch:
+    try:
+        epoch = _Epoch(
+            made=_time(row["DATE"]),
+            start=_time(row["T_START"]),
+            stop=_time(row["T_STOP"]),
+            polynomial=(float(row["EFFA_P1"]), float(row["EFFA_P2"]), float(row["EFFA_P3"])),
+            area=float(row["EFF_AREA"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise SettingError(f"degradation table: {error} in row {' '.join(row.values())}") from error
+    if not epoch.start < epoch.stop:
+        raise SettingError(f"degradation table: no epoch in row {' '.join(row.values())}")
+    return epoch
 
 
 def _evaluate(epochs: list[_Epoch]) -> _Series:
-    """Factors at the start of every whole day that the epochs of one channel cover.
+    """Factors at the start of every whole day from the first epoch of a channel to its last.
 
     After the last epoch has begun nothing new is known, but its polynomial goes on to its end.
     """
     first = -(-(epochs[0].start - datetime.min.replace(tzinfo=UTC)) // _DAY) + 1
     last = (max(epoch.stop for epoch in epochs) - datetime.min.replace(tzinfo=UTC)) // _DAY
-    midnights = np.arange(first, last + 1)
+    midnights = np.arange(first, max(last, first) + 1)
     factors = np.full(midnights.size, np.nan)
     # later DATEs overwrite earlier ones where epochs overlap
     for epoch in sorted(epochs, key=lambda epoch: epoch.made):
@@ -253,13 +287,7 @@ def _evaluate(epochs: list[_Epoch]) -> _Series:
         inside = (midnights >= start) & (midnights < stop)
         elapsed = midnights[inside] - start
         one, two, three = epoch.polynomial
-        factors[inside] = (
-            epoch.area
-            / epochs[0].area
-            * (1 + one * elapsed + two * elapsed**2 + three * elapsed**3)
-        )
-    if np.isnan(factors).any():
-        gap = date.fromordinal(int(midnights[np.isnan(factors).argmax()]))
-        raise SettingError(f"degradation table: {epochs[0].channel} has no epoch for {gap}")
-    _check(factors)
+        polynomial = 1 + one * elapsed + two * elapsed**2 + three * elapsed**3
+        with np.errstate(divide="ignore", invalid="ignore"):  # judged where it is used
+            factors[inside] = np.divide(epoch.area, epochs[0].area) * polynomial
     return _Series(first, factors)

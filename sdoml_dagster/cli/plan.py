@@ -99,7 +99,7 @@ def make_plan(
     """
     days = days_to_build(settings)
     constants = current_normalization(store)
-    degradation = load_degradation(settings).sha256
+    degradation = load_degradation(settings, store).sha256
 
     def unfinished(with_constants: Normalization | None) -> tuple[date, ...]:
         return tuple(

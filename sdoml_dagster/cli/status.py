@@ -39,7 +39,7 @@ def status_lines(
 ) -> Iterator[str]:
     """Lines about days by state, coverage, size, constants, releases and the schedule."""
     constants = current_normalization(store)
-    degradation = load_degradation(settings).sha256
+    degradation = load_degradation(settings, store).sha256
     states: dict[str, list[date]] = {name: [] for name in STATES}
     counts: dict[str, Counter[str]] = {name: Counter() for name in settings.channels}
     shards = layout.shard_files(store)

@@ -22,7 +22,7 @@ from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.formats.sketch_file import encode_sketches
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.content import Content
-from sdoml_core.frames.degradation import DegradationTable
+from sdoml_core.frames.degradation import V10_FILE, V10_URL, DegradationTable
 from sdoml_core.frames.flags import flag_mask
 from sdoml_core.frames.grid import DISK_RADIUS, GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
@@ -52,9 +52,10 @@ class ProcessedDay:
 
     @property
     def content(self) -> bytes:
-        """What makes one outcome another: each frame's fate and pixels."""
+        """What makes one outcome differ from another: status, pixels and flags of each frame."""
         fates = [
             (str(row.slot), row.channel, row.status, row.crc32, row.degradation_table)
+            + ((row.flags,) if row.flags else ())
             for row in self.rows
         ]
         return repr(fates).encode()
@@ -77,16 +78,16 @@ def process_day(
     Raises
     ------
     MissingInputError
-        Where the day was not fetched for these settings, or its raw files have gone.
+        If the day was not fetched with these settings, or its raw files are missing.
     DamagedFileError
-        Where a raw file is no longer what the ledger says.
+        If a raw file is not what the ledger describes.
     """
     ledger = StoredDay(store, day).expected_ledger(instrument, settings)
     inputs = processed_inputs(
         ledger,
         settings,
         code_version=code_version,
-        degradation=load_degradation(settings).sha256 if instrument == "AIA" else None,
+        degradation=load_degradation(settings, store).sha256 if instrument == "AIA" else None,
     )
     kept = intact_frames(StoredDay(store, day), instrument, settings, inputs)
     if kept is not None:
@@ -188,7 +189,7 @@ class _Worker:
     @cached_property
     def _degradation(self) -> tuple[DegradationTable, str]:
         """The table, which HMI does not need, and what is put on record of it."""
-        table = load_degradation(self._settings)
+        table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 
     def process(self, raw: RawRow, channel: Channel) -> _ProcessedFrame:
@@ -229,12 +230,12 @@ class _Worker:
         data = self._store.read_if_exists(path)
         if data is None:
             raise MissingInputError(
-                f"{self._store.locate(path)} has gone: materialise the raw assets of {self._day}"
+                f"{self._store.locate(path)} is missing: materialize the raw assets of {self._day}"
             )
         if hashlib.sha256(data).hexdigest() != raw.sha256:
             raise DamagedFileError(
                 f"{self._store.locate(path)} is not what was fetched: "
-                f"materialise the raw assets of {self._day}, which fetches it anew"
+                f"materialize the raw assets of {self._day}, which fetches it again"
             )
         return data
 
@@ -279,21 +280,40 @@ class _Worker:
         )
 
 
-def load_degradation(settings: Settings) -> DegradationTable:
-    """The degradation table that the settings name, or the built-in one."""
-    if settings.degradation_table is None:
+def load_degradation(settings: Settings, store: Store) -> DegradationTable:
+    """The degradation table that the settings name, or the built-in one.
+
+    Raises
+    ------
+    SettingError
+        If the file of the table is missing, or is not such a table.
+    """
+    name = settings.degradation_table
+    if name is None:
         return DegradationTable.default()
-    path = Path(settings.degradation_table)
     try:
+        if name == "V10":
+            return DegradationTable.from_v10(_read_v10(store))
+        path = Path(name)
         data = path.read_bytes()
-    except OSError as error:
-        raise SettingError(f"SDOML_DEGRADATION_TABLE={path}: {error.strerror}") from error
-    try:
         if path.suffix == ".csv":
             return DegradationTable.from_csv(data, version=path.stem)
         return DegradationTable.from_response_table(data)
+    except OSError as error:
+        raise SettingError(f"SDOML_DEGRADATION_TABLE={name}: {error.strerror}") from error
     except SettingError as error:
-        raise SettingError(f"SDOML_DEGRADATION_TABLE={path}: {error}") from error
+        raise SettingError(f"SDOML_DEGRADATION_TABLE={name}: {error}") from error
+
+
+def _read_v10(store: Store) -> bytes:
+    """The response table of version 10, which the store holds so that every machine finds it."""
+    path = f"{layout.CALIBRATION}/{V10_FILE}"
+    data = store.read_if_exists(path)
+    if data is None:
+        raise SettingError(
+            f"{store.locate(path)} is missing. Get {V10_URL} and put it there; its hash is verified"
+        )
+    return data
 
 
 def _describe(table: DegradationTable, day: date) -> str:

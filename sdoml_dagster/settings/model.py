@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     """A frame with a larger fraction of pixels without data is rejected."""
 
     degradation_table: str | None = None
-    """File of an AIA degradation table that replaces the built-in V9."""
+    """AIA degradation table instead of the built-in V9: `V10`, or the path of a file."""
 
     normalization: str = "quantile:0.9999"
     """How the normalization constants are chosen: `quantile:Q` or `max`."""

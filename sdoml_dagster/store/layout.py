@@ -13,6 +13,9 @@ PROCESSED = "processed"
 NORMALIZATION = "normalization"
 SHARDS = "shards"
 RELEASES = "releases"
+CALIBRATION = "calibration"
+"""Folder for calibration files that a user puts into the store."""
+
 DAMAGED = "damaged"
 """Folder that keeps damaged files, under the paths they had."""
 

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 from datetime import date, timedelta
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from sdoml_core.errors import MissingInputError, SettingError
 from sdoml_core.frames.degradation import DegradationTable
+from tests.support.aiapy_factors import assert_equal_to_aiapy
 from tests.support.response_table import HAND_MADE
 
 CSV = Path(__file__).parents[3] / "sdoml_core/data/degradation_v9.csv"
@@ -55,8 +57,6 @@ def test_a_wavelength_that_the_table_lacks_is_named() -> None:
         "",
         "date,94\n",
         "date,94\n2010-05-01,1\n2010-05-03,1\n",
-        "date,94\n2010-05-01,0\n",
-        "date,94\n2010-05-01,nan\n",
         "date,94\n2010-05-01\n",
         "date,94\n2010-05-01,1,2\n",
         "date,EUV\n2010-05-01,1\n",
@@ -125,9 +125,7 @@ def test_remarks_and_rules_between_the_rows_of_a_response_table_say_nothing() ->
         "DATE VER_NUM\n2020 10\n",
         HAND_MADE.splitlines()[0],
         HAND_MADE.replace("0.3900", "area"),
-        HAND_MADE.replace("0.3900", "-1.00"),
         HAND_MADE.replace("EFFA_P2", "EFFA_XX"),
-        HAND_MADE.replace("2010-09-23T00:00:00Z 2014", "2011-09-23T00:00:00Z 2014"),
         HAND_MADE.replace("94_THIN", "94_OPEN").replace("1600", "1601_X"),
         "<html>404</html>",
     ],
@@ -141,3 +139,49 @@ def test_a_bad_response_table_is_one_clear_line(text: str) -> None:
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(SettingError):
         DegradationTable.from_response_table(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize("factor", ["0", "-0.5", "nan", "inf"])
+def test_a_bad_factor_is_refused_where_it_is_used_and_nowhere_else(factor: str) -> None:
+    text = f"date,94,131\n2010-05-01,1,{factor}\n2010-05-02,1,0.9\n"
+    table = DegradationTable.from_csv(text.encode(), version="V0")
+    assert table.factor(date(2010, 5, 1), 94) == 1
+    assert table.factor(date(2010, 5, 2), 131) == 0.9
+    with pytest.raises(SettingError, match=r"degradation table V0 has .* 131 Å on 2010-05-01"):
+        table.factor(date(2010, 5, 1), 131)
+
+
+@pytest.mark.parametrize(
+    ("table", "day"),
+    [
+        (HAND_MADE.replace("0.3900", "-1.00"), date(2011, 1, 1)),
+        (HAND_MADE.replace("2010-09-23T00:00:00Z 2014", "2011-09-23T00:00:00Z 2014"),
+         date(2011, 1, 1)),
+    ],
+    ids=["negative area", "gap"],
+)  # fmt: skip
+def test_a_bad_epoch_is_refused_where_it_is_used_and_nowhere_else(table: str, day: date) -> None:
+    read = DegradationTable.from_response_table(table.encode())
+    assert read.factor(date(2010, 7, 2), 94) > 0
+    assert read.factor(day, 1600) > 0
+    with pytest.raises(SettingError, match=f"degradation table V10 has .* 94 Å on {day}"):
+        read.factor(day, 94)
+
+
+def test_rows_of_channels_that_are_none_of_aia_are_not_read() -> None:
+    table = HAND_MADE.replace("9.0000", "absent")  # in the row of 94_THICK
+    assert DegradationTable.from_response_table(table.encode()).factor(date(2010, 7, 2), 94) > 0
+
+
+V8 = files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
+
+
+def test_version_8_equals_aiapy_where_it_can_be_used() -> None:
+    """It has negative factors for 304 Å from 2020 on."""
+    with as_file(V8) as path:
+        assert assert_equal_to_aiapy(path).version == "V8"
+
+
+def test_another_file_is_not_version_10() -> None:
+    with pytest.raises(SettingError, match=r"aia_V10_20201119_190000_response_table\.txt has 0a3f"):
+        DegradationTable.from_v10(HAND_MADE.encode())

@@ -20,6 +20,7 @@ from sdoml_core.errors import (
 )
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_core.formats.sketch_file import decode_sketches
+from sdoml_core.frames.degradation import V10_FILE
 from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
@@ -218,10 +219,10 @@ def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
     assert ledger
     path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
     fetched.write(path, fetched.read(path)[:-1])
-    with pytest.raises(DamagedFileError, match=r"is not what was fetched: materialise the raw"):
+    with pytest.raises(DamagedFileError, match=r"is not what was fetched: materialize the raw"):
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
     fetched.delete(path)
-    with pytest.raises(MissingInputError, match=r"has gone: materialise the raw"):
+    with pytest.raises(MissingInputError, match=r"is missing: materialize the raw"):
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
 
 
@@ -482,6 +483,18 @@ def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
     absent = settings.model_copy(update={"degradation_table": "absent.csv"})
     with pytest.raises(SettingError, match=r"SDOML_DEGRADATION_TABLE=absent\.csv"):
         process(absent, fetched)
+
+
+def test_version_10_is_looked_for_in_the_store_and_verified(
+    settings: Settings, fetched: Store
+) -> None:
+    other = settings.model_copy(update={"degradation_table": "V10"})
+    path = f"calibration/{V10_FILE}"
+    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* is missing. Get htt"):
+        process(other, fetched)
+    fetched.write(path, HAND_MADE.encode())
+    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* get the file again"):
+        process(other, fetched)
 
 
 def test_a_response_table_of_the_instrument_team_is_read_as_it_is(
