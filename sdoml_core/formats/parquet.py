@@ -70,7 +70,7 @@ def write_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def open_parquet(data: bytes | str, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
+def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
     """A Parquet file, refused by its footer where it would need absurd memory."""
     try:
         source = io.BytesIO(data) if isinstance(data, bytes) else data

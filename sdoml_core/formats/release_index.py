@@ -5,7 +5,7 @@ which is what lets six thousand shards open in a fraction of a second.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -50,8 +50,9 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
     tables = [index.table for index in indexes] or [INDEX_SCHEMA.empty_table()]
     table = pa.concat_tables(tables)
     owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
+    shards = [index.shard for index in indexes]
     pixels = {
-        name: only_value(table.column(name).unique().to_pylist(), name)
+        name: only_value(_by_shard(table.column(name), owner, shards), name)
         for name in ("dtype", "resolution")
     }
 
@@ -59,8 +60,10 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
     slots = timestamps(table.column("slot"))
     times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
     if np.any(owner[first][rows] != owner):
-        slot = times[rows[np.argmax(owner[first][rows] != owner)]].astype("datetime64[s]")
-        raise DamagedFileError(f"sample {slot} is in more than one shard")
+        at = int(np.argmax(owner[first][rows] != owner))
+        slot = times[rows[at]].astype("datetime64[s]")
+        one, other = shards[owner[first][rows][at]], shards[owner[at]]
+        raise DamagedFileError(f"sample {slot} is in both {one} and {other}")
     columns: dict[str, pa.Array] = {
         "slot": pa.array(times).cast(INDEX_SCHEMA.field("slot").type),
         "shard": pa.DictionaryArray.from_arrays(
@@ -78,7 +81,9 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
         place[rows[mine]] = mine
         columns[name] = _struct(table, place)
         constants[name] = {
-            key: only_value(table.column(key).take(mine).unique().to_pylist(), f"{key} of {name}")
+            key: only_value(
+                _by_shard(table.column(key).take(mine), owner[mine], shards), f"{key} of {name}"
+            )
             for key in ("constant", "transform")
         }
     facts = {
@@ -103,11 +108,38 @@ def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=pa.array(missing))
 
 
-def only_value(values: Sequence[Any], what: str) -> Any:
-    """The one value that all rows share; None without rows."""
+def _by_shard(
+    column: pa.ChunkedArray, owner: NDArray[np.int64], shards: Sequence[str]
+) -> dict[Any, str]:
+    """Values of a column, each with the first shard that has it."""
+    codes = column.combine_chunks().dictionary_encode()
+    found, first = np.unique(codes.indices.to_numpy(zero_copy_only=False), return_index=True)
+    values = codes.dictionary.to_pylist()
+    return {
+        None if np.isnan(code) else values[int(code)]: shards[owner[row]]
+        for code, row in zip(found, first, strict=True)
+    }
+
+
+def only_value(values: Mapping[Any, str], what: str) -> Any:
+    """The one value that all rows share; None without rows.
+
+    Parameters
+    ----------
+    values
+        Values, each with a shard that has it.
+    what
+        Name of the value, for the message.
+
+    Raises
+    ------
+    DamagedFileError
+        If there are several; names a shard for each.
+    """
     if len(values) > 1:
-        raise DamagedFileError(f"shards differ in {what}: {', '.join(map(str, values))}")
-    return values[0] if values else None
+        listed = ", ".join(f"{value} ({shard})" for value, shard in values.items())
+        raise DamagedFileError(f"shards differ in {what}: {listed}")
+    return next(iter(values), None)
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:

@@ -65,8 +65,10 @@ def count_coverage(
 ) -> Coverage:
     """Coverage of some ranges, the frames counted for all channels that the shards have."""
     step = cadence_of(catalog.slots)
-    expected = np.concatenate([np.arange(start, end, step) for start, end in ranges])
     within = inside(catalog.slots, ranges)
+    # Samples off the grid count too: the cadence may have changed within the range.
+    grid = [np.arange(start, end, step) for start, end in ranges]
+    expected = np.unique(np.concatenate([*grid, catalog.slots[within]]))
     months = np.union1d(
         expected.astype("datetime64[M]"), catalog.slots[within].astype("datetime64[M]")
     )

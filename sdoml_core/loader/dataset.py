@@ -25,11 +25,14 @@ from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
 from sdoml_core.loader.storage.catalog import Catalog
-from sdoml_core.loader.storage.sources import open_catalog, open_files
+from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
 from sdoml_core.loader.times import Time, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Those of the original's loader, in its order."""
+
+
+MISSING_SHARDS: Final = ("raise", "skip")
 
 
 class SDOMLlite(Dataset[Sample]):
@@ -63,6 +66,9 @@ class SDOMLlite(Dataset[Sample]):
     verify
         Check every frame against the crc32 in the index. Whether a shard has its size, and a
         frame its header, is always checked.
+    missing_shards
+        What to do if a local release lacks some of its shards: ``raise`` lists them, ``skip``
+        opens the dataset without their samples.
     threads
         That read the samples of a batch at once, outside worker processes; with 0 or 1 they are
         read one after the other.
@@ -94,13 +100,20 @@ class SDOMLlite(Dataset[Sample]):
         transform: Callable[[torch.Tensor], Any] | None = None,
         metadata: bool = False,
         verify: bool = False,
+        missing_shards: str = "raise",
         threads: int = 2,
         cache_dir: str | os.PathLike[str] | None = None,
         storage_options: dict[str, Any] | None = None,
     ):
         check_counts(threads=threads)
         files = open_files(data_dir, storage_options=storage_options, cache_dir=cache_dir)
-        catalog = open_catalog(files, cache_dir=cache_dir)
+        if missing_shards not in MISSING_SHARDS:
+            raise DatasetError(
+                f"missing_shards={missing_shards!r} must be one of {', '.join(MISSING_SHARDS)}"
+            )
+        catalog = without_missing_shards(
+            files, open_catalog(files, cache_dir=cache_dir), skip=missing_shards == "skip"
+        )
         self.channels = check_channels(channels, catalog.channels, files.root)
         self.reader = FrameReader(files, catalog, self.channels, units=units, verify=verify)
         self.reader.offsets = _without(catalog, self.channels, self.reader.offsets, exclude_flags)
@@ -217,7 +230,7 @@ class SDOMLlite(Dataset[Sample]):
         """The sample of a row of the catalog, from its pixels."""
         value = tensor if self.transform is None else self.transform(tensor)
         time = iso(self.reader.catalog.slots[row])
-        return Sample((value, time, self.facts(row)) if self.metadata else (value, time))
+        return Sample((value, time, self._facts_of(row)) if self.metadata else (value, time))
 
     def row_of(self, index: int | Time) -> int:
         """Row of the catalog of a sample, by number or time.
@@ -245,7 +258,17 @@ class SDOMLlite(Dataset[Sample]):
         """Number of the sample at a time; None where there is none."""
         return self.selection.find(parse_time(time))
 
-    def facts(self, row: int) -> dict[str, dict[str, Any]]:
+    def facts(self, index: int | Time) -> dict[str, dict[str, Any]]:
+        """What is recorded of each frame of a sample, by channel; see `metadata`.
+
+        Parameters
+        ----------
+        index
+            Number or time of the sample.
+        """
+        return self._facts_of(self.row_of(index))
+
+    def _facts_of(self, row: int) -> dict[str, dict[str, Any]]:
         """What is on record of each frame of a sample, by channel.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),

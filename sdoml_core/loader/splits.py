@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.selection import Selection
+from sdoml_core.loader.coverage import cadence_of
+from sdoml_core.loader.selection import INSTANT, Selection
 from sdoml_core.loader.times import Time, iso, parse_duration, parse_ranges
 
 NO_GUARD: Final = timedelta(0)
@@ -54,9 +55,8 @@ class Splits(Mapping[str, D]):
             If ranges are no lists of pairs, those of two parts overlap, or a part has no sample.
         """
         parsed = {name: parse_ranges(listed, name) for name, listed in ranges.items()}
-        return cls(
-            {name: dataset.within(kept) for name, kept in apart(parsed, guard=guard).items()}, guard
-        )
+        kept = apart(parsed, guard=guard, step=cadence_of(dataset.selection.times))
+        return cls({name: dataset.within(listed) for name, listed in kept.items()}, guard)
 
     def __getitem__(self, name: str) -> D:
         if name not in self._parts:
@@ -87,15 +87,20 @@ class Splits(Mapping[str, D]):
     __repr__ = __str__
 
 
-def apart(ranges: Mapping[str, list[Range]], *, guard: timedelta) -> dict[str, list[Range]]:
-    """Ranges shortened so that those of different parts are a gap apart.
+def apart(
+    ranges: Mapping[str, list[Range]], *, guard: timedelta, step: np.timedelta64
+) -> dict[str, list[Range]]:
+    """Shorten ranges so that the samples of different parts are a gap apart.
 
     Parameters
     ----------
     ranges
-        By part. Of two neighbours the one whose part is named first gives way.
+        By part. Of two neighbors, the one whose part is named first is shortened.
     guard
-        From any time of one part to any of another at least.
+        Least time from a sample of one part to a sample of another. Samples exactly that far
+        apart stay.
+    step
+        Time between samples: the last one of a range lies a step before its end.
 
     Raises
     ------
@@ -121,9 +126,8 @@ def apart(ranges: Mapping[str, list[Range]], *, guard: timedelta) -> dict[str, l
         pieces = sorted(ranges[name])
         for later in names[position + 1 :]:
             for start, end in ranges[later]:
-                pieces = [
-                    piece for one in pieces for piece in _without(one, start - gap, end + gap)
-                ]
+                low, high = min(start, start - gap + INSTANT), max(end, end - step + gap)
+                pieces = [piece for one in pieces for piece in _without(one, low, high)]
         kept[name] = pieces
     return kept
 

@@ -4,9 +4,10 @@ Whatever the folder is (a release, a tree of daily shards with their indexes, or
 it becomes one index as a release has it, of which only the columns in use are read.
 """
 
+import copy
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,8 @@ class Catalog:
     Parameters
     ----------
     source
-        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it.
+        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it. A
+        file is held open, so the catalog stays the same if another file takes its name.
 
     Raises
     ------
@@ -48,6 +50,8 @@ class Catalog:
     shard_bytes: NDArray[np.int64]
     shard_tags: tuple[str, ...]
     """What tells the content of each from another's of its name: its SHA-256, or its listing."""
+    absent: NDArray[np.int64]
+    """Numbers of shards whose frames count as missing."""
     slots: NDArray[np.datetime64]
     """Time of each sample, datetime64[s], UTC; shape (samples,)."""
     shard: NDArray[np.int32]
@@ -61,8 +65,9 @@ class Catalog:
     normalization_version: str
 
     def __init__(self, source: str | bytes):
-        self._source = source
-        file = open_parquet(source)
+        self._source = _hold(source) if isinstance(source, str) else source
+        self.absent = np.zeros(0, np.int64)
+        file = open_parquet(self._source)
         schema = file.schema_arrow  # parsed anew at each access
         facts = index_metadata(schema, kind="release")
         self.channels = tuple(name for name in CHANNELS if name in schema.names)
@@ -123,12 +128,35 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.slots)
 
+    def __getstate__(self) -> dict[str, Any]:
+        source = self._source
+        if not isinstance(source, bytes):  # another process cannot share the open file
+            source = source.read_at(source.size(), 0)
+        return self.__dict__ | {"_source": source}
+
     def _reopen(self) -> pq.ParquetFile:
-        """The index again, for columns that are needed later; it may have been replaced."""
-        file = open_parquet(self._source)
-        if not np.array_equal(_slots(file), self.slots):
-            raise DamagedFileError("the index has changed since the dataset was opened")
+        """The index again, for columns that are read later.
+
+        Raises
+        ------
+        DamagedFileError
+            If the file was overwritten in place. Writers that replace it do no harm.
+        """
+        try:
+            file = open_parquet(self._source)
+            slots = timestamps(read_columns(file, ["slot"]).column("slot"))
+            same = np.array_equal(slots, self.slots)
+        except DamagedFileError:
+            same = False
+        if not same:
+            raise DamagedFileError("the index was overwritten since the dataset was opened")
         return file
+
+    def without(self, shards: Collection[str]) -> Self:
+        """The same with all frames of some shards missing."""
+        part = copy.copy(self)
+        part.absent = np.flatnonzero(np.isin(self.shards, list(shards)))
+        return part
 
     @property
     def frame_bytes(self) -> int:
@@ -151,6 +179,7 @@ class Catalog:
         file = open_parquet(self._source)
         for column, name in enumerate(channels):
             offsets[:, column] = _leaf(file, name, "data_offset", missing=-1)
+        offsets[np.isin(self.shard, self.absent)] = -1
         last = self.shard_bytes[self.shard][:, None] - self.frame_bytes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
             raise DamagedFileError("index of a release names places outside its shards")
@@ -189,8 +218,12 @@ class Catalog:
         }
 
 
-def _slots(file: pq.ParquetFile) -> NDArray[np.datetime64]:
-    return timestamps(read_columns(file, ["slot"]).column("slot"))
+def _hold(path: str) -> pa.NativeFile:
+    """A file that is read by positioned reads, so that forked processes can share it."""
+    try:
+        return pa.OSFile(path)
+    except OSError as error:
+        raise DamagedFileError(f"not a Parquet file: {error}") from error
 
 
 def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:

@@ -4,9 +4,13 @@ Positioned reads share no file position, so that threads and forked workers can 
 handles; a handle is closed when the last reader lets go of it.
 """
 
+import errno
 import hashlib
 import os
+import resource
 import secrets
+import stat
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 from sdoml_core.errors import DamagedFileError, StoreError
 
 MAX_HANDLES: Final = 256
+"""Open files that a dataset keeps, unless the process may have fewer than four times as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,15 @@ class LocalFiles:
             FileFacts(str(path.relative_to(folder)), facts.st_size, str(facts.st_mtime_ns))
             for parent in (folder, *years)
             for path in parent.iterdir()
-            if concerns(path.name) and path.is_file()
-            for facts in (path.stat(),)
+            if concerns(path.name)
+            for facts in (_stat(path),)
+            if facts is not None
         ]
         return sorted(found, key=lambda facts: facts.name)
+
+    def names(self) -> set[str]:
+        """Names of all entries directly in the folder."""
+        return set(os.listdir(self.root))  # noqa: PTH208 pathlib is slow
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -146,18 +156,34 @@ class LocalFiles:
         handle = self._handles.get(name)
         if handle is None:
             try:
-                handle = _Handle(os.path.join(self.root, name))  # noqa: PTH118 pathlib is slow
+                handle = self._open_handle(name)
             except OSError as error:
                 raise StoreError(f"cannot open {name} in {self.root}: {error.strerror}") from error
             self._handles[name] = handle
-            for oldest in list(self._handles)[:-MAX_HANDLES]:
+            for oldest in list(self._handles)[: -_handle_limit()]:
                 self._handles.pop(oldest, None)
         return handle
 
+    def _open_handle(self, name: str) -> _Handle:
+        path = os.path.join(self.root, name)  # noqa: PTH118 pathlib is slow
+        try:
+            return _Handle(path)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+        self._handles.clear()  # other parts of the program hold many files too
+        return _Handle(path)
+
+
+def _handle_limit() -> int:
+    """Handles to keep: at most a quarter of the files that the process may open."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_HANDLES if allowed == resource.RLIM_INFINITY else min(MAX_HANDLES, allowed // 4)
+
 
 def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
-    """Where below a cache what belongs to a folder of shards is kept."""
-    return Path(cache_dir) / hashlib.sha256(root.encode()).hexdigest()[:16]
+    """Folder of a cache for one folder of shards."""
+    return Path(cache_dir).expanduser().absolute() / hashlib.sha256(root.encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -181,6 +207,17 @@ def _after(buffers: Sequence[memoryview], done: int) -> Sequence[memoryview]:
             rest.append(buffer[done:])
         done = max(0, done - len(buffer))
     return rest
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Size and time of a file; ``None`` if it is no file, or was removed meanwhile."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            warnings.warn(f"left out: {path} is a broken link", stacklevel=6)
+        return None
+    return facts if stat.S_ISREG(facts.st_mode) else None
 
 
 def is_year(name: str) -> bool:

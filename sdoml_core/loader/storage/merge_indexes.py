@@ -39,7 +39,13 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
         for part, fact in parts
         for shard in part.column("shard").unique().to_pylist()
     )
-    pixels = only_value(sorted({fact["sdoml.pixels"] for _, fact in parts}), "dtype or resolution")
+    pixels = only_value(
+        {
+            fact["sdoml.pixels"]: part.column("shard")[0].as_py() if len(part) else ""
+            for part, fact in parts
+        },
+        "dtype or resolution",
+    )
     constants: dict[str, Any] = {}
     for part, fact in parts:
         for name, constant in json.loads(fact["sdoml.channels"]).items():

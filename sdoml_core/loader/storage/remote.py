@@ -9,7 +9,6 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
@@ -18,8 +17,8 @@ from sdoml_core.loader.storage.local import (
     cache_folder,
     concerns,
     is_year,
-    write_atomically,
 )
+from sdoml_core.loader.storage.range_cache import RangeCache
 
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
@@ -41,7 +40,8 @@ class RemoteFiles:
     ):
         self.root = root
         self._options = storage_options
-        self._cache = None if cache_dir is None else cache_folder(cache_dir, root)
+        folder = None if cache_dir is None else cache_folder(cache_dir, root)
+        self._cache = None if folder is None else RangeCache(folder)
         self._connected: tuple[int, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,11 +82,9 @@ class RemoteFiles:
     ) -> None:
         """Fill buffers with the bytes of a file from `start` on."""
         wanted = sum(map(len, buffers))
-        copy = None
-        if self._cache:
-            content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
-            copy = self._cache / f"{name}.{content}" / f"{start}-{wanted}"
-        data = _cached(copy, wanted)
+        content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
+        kept = f"{name}.{content}/{start}-{wanted}"
+        data = self._cache.read(kept, wanted) if self._cache else None
         fresh = data is None
         if data is None:
             data = self._retry("cat_file", f"{self.root}/{name}", start=start, end=start + wanted)
@@ -101,8 +99,8 @@ class RemoteFiles:
         for buffer in buffers:
             buffer[:] = data[position : position + len(buffer)]
             position += len(buffer)
-        if copy is not None and fresh:
-            write_atomically(copy, data)
+        if self._cache and fresh:
+            self._cache.write(kept, data)
 
     def _retry(self, method: str, path: str, **arguments: Any) -> Any:
         """Call the filesystem; whatever a later try can mend is tried again."""
@@ -136,17 +134,6 @@ class RemoteFiles:
                 raise DatasetError(f"cannot open {self.root}: {error}") from error
             self._connected = (os.getpid(), filesystem)
         return self._connected[1]
-
-
-def _cached(path: Path | None, size: int) -> bytes | None:
-    """A cached range, if it is there and whole."""
-    if path is None:
-        return None
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return data if len(data) == size else None
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -5,6 +5,7 @@ of which files, sizes and times of change it was made, and counts for nothing on
 then only what changed is read again.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -13,7 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+import numpy as np
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
@@ -35,6 +39,8 @@ from sdoml_core.loader.storage.remote import RemoteFiles
 
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 THREADS: Final = 8
+ATTEMPTS: Final = 5
+"""Times that a folder is read while a writer changes it."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,16 @@ def open_files(
     storage_options: dict[str, Any] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Files:
-    """The folder that a path or URL names."""
+    """The folder that a path or URL names, whatever the working directory is later."""
     path = os.fspath(data_dir)
-    if path.startswith("file://"):
-        path = path.removeprefix("file://")
-    if "://" in path:
+    parts = urlsplit(path)
+    if parts.scheme == "file":
+        if parts.netloc not in {"", "localhost"}:
+            raise DatasetError(f"{path} names another host: file URLs must be local")
+        path = url2pathname(parts.path)
+    elif "://" in path:
         return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir)
-    return LocalFiles(str(Path(path).expanduser()))
+    return LocalFiles(str(Path(path).expanduser().absolute()))
 
 
 def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
@@ -98,9 +107,20 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
             f"{files.root} is a release that is not finished, for it has no {RELEASE_INDEX}: "
             "make it again"
         )
-    shards = _shards(files)
+    for _ in range(ATTEMPTS):
+        shards = _shards(files)
+        try:
+            return _made_catalog(files, shards, _place(files, cache_dir))
+        except SdomlError:
+            if _shards(files) == shards:
+                raise
+            # A writer changed the folder meanwhile: look again.
+    return _made_catalog(files, _shards(files), _place(files, cache_dir))
+
+
+def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> Catalog:
+    """The catalog of a listing, from the kept index as far as it is still valid."""
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
-    kept_at = _place(files, cache_dir)
     catalog, kept, known = _kept(kept_at)
     unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
     if catalog and unchanged == known.keys() == fingerprints.keys():
@@ -115,12 +135,40 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
     facts = table.schema.metadata | {SOURCES: json.dumps(fingerprints)}
     data = write_parquet(table.replace_schema_metadata(facts))
     if kept_at:
-        try:
+        with contextlib.suppress(OSError):  # a read-only or full folder: only in memory
             write_atomically(kept_at, data)
-        except OSError:  # a folder that cannot be written to: the index lives in memory
-            return Catalog(data)
-        return Catalog(str(kept_at))
     return Catalog(data)
+
+
+def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Catalog:
+    """The catalog of a local release, after a look whether its shards exist.
+
+    Parameters
+    ----------
+    files, catalog
+        The folder and what its index describes.
+    skip
+        Whether frames of missing shards count as missing. Otherwise they are an error.
+
+    Raises
+    ------
+    DatasetError
+        If shards are missing; lists them, and says how to go on without.
+    """
+    if not isinstance(files, LocalFiles):
+        return catalog
+    present = files.names()
+    used = [catalog.shards[number] for number in np.unique(catalog.shard)]
+    missing = [name for name in used if "/" not in name and name not in present]
+    if not missing:
+        return catalog
+    if skip:
+        return catalog.without(missing)
+    listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+    raise DatasetError(
+        f"{len(missing)} of {len(catalog.shards)} shards are missing in {files.root}: {listed}. "
+        "Copy them, or open the dataset without their samples: missing_shards='skip'"
+    )
 
 
 def _shards(files: Files) -> list[_Shard]:
@@ -213,11 +261,15 @@ def _kept(
 ) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
     """A kept index and the files of which it was made; nothing if it is absent or damaged."""
     nothing = None, None, dict[str, list[str]]()
-    if path is None or not path.is_file():
+    try:
+        data = None if path is None else path.read_bytes()
+    except OSError:
+        return nothing
+    if data is None:
         return nothing
     try:
-        catalog = Catalog(str(path))
-        table = read_columns(open_parquet(str(path)))
+        catalog = Catalog(data)
+        table = read_columns(open_parquet(data))
         known = json.loads(table.schema.metadata.get(SOURCES.encode(), b"{}"))
     except (DamagedFileError, ValueError, RecursionError):
         return nothing

@@ -253,9 +253,9 @@ def test_shards_of_different_normalisations_are_not_mixed():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"side": 16}, "differ in resolution: 8, 16"),
+        ({"side": 16}, r"differ in resolution: 8 \(a.tar\), 16 \(b.tar\)"),
         ({"constant": 6.0}, "differ in constant of AIA_0193"),
-        ({"day": DAY}, "more than one shard"),
+        ({"day": DAY}, "is in both a.tar and b.tar"),
     ],
 )
 def test_shards_that_do_not_belong_together_are_refused(other, message):

@@ -1,6 +1,7 @@
 """Indexes of releases: nothing that one says is believed where it cannot be."""
 
 import io
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -137,14 +138,26 @@ def test_places_that_cannot_be_are_refused(table, values, message):
         catalog.offsets(["AIA_0193"])
 
 
-def test_an_index_that_was_replaced_since_is_noticed(table, folder, tmp_path):
+def test_a_catalog_keeps_its_index_when_another_takes_its_name(table, tmp_path):
     path = tmp_path / "index.parquet"
     path.write_bytes(parquet(table))
     catalog = Catalog(str(path))
-    assert len(catalog.facts(["HMI_M"])["HMI_M"]) == 4
+    other = tmp_path / "other"
+    other.write_bytes(parquet(table.slice(1)))
+    other.replace(path)
+    for kept in (catalog, pickle.loads(pickle.dumps(catalog))):
+        assert len(kept.facts(["HMI_M"])["HMI_M"]) == 4
+        assert len(kept.checksums(["HMI_M"])) == 4
+    assert len(Catalog(str(path))) == 3
+
+
+def test_an_index_that_was_overwritten_in_place_is_noticed(table, tmp_path):
+    path = tmp_path / "index.parquet"
+    path.write_bytes(parquet(table))
+    catalog = Catalog(str(path))
     path.write_bytes(parquet(table.slice(1)))
     for ask in (catalog.facts, catalog.checksums):
-        with pytest.raises(DamagedFileError, match="has changed since the dataset was opened"):
+        with pytest.raises(DamagedFileError, match="overwritten since the dataset was opened"):
             ask(["HMI_M"])
 
 

@@ -1,0 +1,100 @@
+"""A cache of byte ranges on this machine: checked when read, bounded in size, never required."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Final
+
+from zlib_ng.zlib_ng import crc32
+
+from sdoml_core.loader.storage.local import write_atomically
+
+DEFAULT_BYTES: Final = 100 << 30
+"""Size limit of a cache."""
+
+KEPT_SHARE: Final = 0.9
+"""Fraction of the limit that stays after an eviction."""
+
+_MAGIC: Final = b"sdml"
+_TRAILER: Final = len(_MAGIC) + 4
+
+
+class RangeCache:
+    """Byte ranges as files in a folder.
+
+    Each file ends with a checksum of its bytes: a damaged one counts as absent and is written
+    again. A folder that is full or cannot be written is not used. If the ranges take more than
+    the limit, those that were used longest ago are deleted.
+
+    Parameters
+    ----------
+    folder
+        Where the ranges are kept; created when the first one is written.
+    limit
+        Bytes that all ranges together may take.
+    """
+
+    def __init__(self, folder: Path, limit: int = DEFAULT_BYTES):
+        self._folder = folder
+        self._limit = limit
+        self._size: int | None = None
+        self._usable = True
+
+    def read(self, name: str, size: int) -> bytes | None:
+        """A range of ``size`` bytes, or ``None`` if it is absent or damaged."""
+        path = self._folder / name
+        try:
+            data = path.read_bytes()
+            if len(data) != size + _TRAILER or data[size:] != _trailer(data[:size]):
+                return None
+            os.utime(path)
+        except OSError:
+            return None
+        return data[:size]
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a range, if possible; evict others if the limit is exceeded."""
+        if not self._usable:
+            return
+        try:
+            write_atomically(self._folder / name, data + _trailer(data))
+            if self._size is None:
+                self._size = sum(size for _, size, _ in self._files())
+            else:
+                self._size += len(data)
+            if self._size > self._limit:
+                self._evict()
+        except OSError as error:
+            self._usable = False
+            warnings.warn(
+                f"the cache {self._folder} is not used: {error.strerror or error}", stacklevel=2
+            )
+
+    def _evict(self) -> None:
+        files = sorted(self._files(), key=lambda file: file[2])
+        total = sum(size for _, size, _ in files)
+        for path, size, _ in files:
+            if total <= KEPT_SHARE * self._limit:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        self._size = total
+
+    def _files(self) -> list[tuple[Path, int, float]]:
+        """Ranges with their size and the time of their last use."""
+        found = []
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                if name.startswith("."):
+                    continue  # an index, or a file that is being written
+                path = Path(folder, name)
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:  # another process evicted it
+                    continue
+                found.append((path, facts.st_size, facts.st_mtime))
+        return found
+
+
+def _trailer(data: bytes) -> bytes:
+    return _MAGIC + crc32(data).to_bytes(4, "little")
