@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from dagster._core.storage.defs_state.base import _current_storage
 from xdist.scheduler import LoadFileScheduling
@@ -21,6 +22,11 @@ from tests.support.runs import SMALL
 # The servers of the tests run on this machine, where no proxy reaches them. pip needs HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(_name, None)
+
+
+# A loaded machine is slow now and then: that is no failure.
+hypothesis.settings.register_profile("sdoml", deadline=None)
+hypothesis.settings.load_profile("sdoml")
 
 
 @pytest.fixture(scope="session")
