@@ -1,8 +1,8 @@
-"""Holes: which pixels of a frame hold no data.
+"""Holes: the pixels of a frame that have no data.
 
-Shards hold finite numbers alone, so a pixel without data is 0. The column ``holes`` of the frame
-table and of the indexes says which zeros those are: little-endian uint32 pairs (start, length) of
-runs in the flattened frame, ascending. It is null where every pixel holds data.
+Shards contain only finite numbers, so a pixel without data is 0. The column ``holes`` of the frame
+table and of the indexes lists these pixels: little-endian uint32 pairs (start, length) of runs in
+the flattened frame, ascending. It is null if every pixel has data.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from sdoml_core.errors import DamagedFileError
 
 
 def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
-    """Runs of pixels without data.
+    """Encode the pixels without data as runs.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
 
     Returns
     -------
-    Bytes for the column ``holes``; None where nothing is missing.
+    Bytes for the column ``holes``, or None if nothing is missing.
     """
     edges = np.flatnonzero(np.diff(missing.ravel().astype(np.int8), prepend=0, append=0))
     if not edges.size:
@@ -31,12 +31,12 @@ def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
 
 
 def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
-    """Which pixels hold data.
+    """Decode which pixels have data.
 
     Parameters
     ----------
     holes
-        Of the column; None for a frame without holes.
+        Value of the column. None for a frame without holes.
     resolution
         n, pixels along each side of the frame.
 

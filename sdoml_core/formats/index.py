@@ -1,8 +1,8 @@
-"""Indexes: where each frame lies in its shard, and the facts that belong to it.
+"""Indexes: the position of each frame in its shard, and the metadata of the frame.
 
-A daily index has one row per member and lies beside its shard. It is Parquet, so that pandas,
-polars and duckdb read it too. The index of a release is `sdoml_core.formats.release_index`.
-Nothing here opens a file.
+A daily index has one row per member and is stored next to its shard. It is Parquet, so pandas,
+polars and duckdb can read it. The index of a release is `sdoml_core.formats.release_index`.
+This module opens no files.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ FACTS: Final = [
     pa.field("rsun_obs", pa.float64()),  # arcsec
     pa.field("degradation", pa.float64()),
 ]
-"""What is on record of a frame, in indexes of both kinds; null where not known."""
+"""Recorded metadata of a frame, in both kinds of indexes. Null if unknown."""
 
 MEASURES: Final = [
     pa.field("flags", pa.uint32()),  # see sdoml_core.frames.flags
@@ -50,8 +50,8 @@ MEASURES: Final = [
     pa.field("sky", pa.float64()),  # over the bright quarter of the disk
     pa.field("holes", pa.binary()),  # pixels without data; see sdoml_core.formats.holes
 ]
-"""What was measured of a frame, in indexes of both kinds. Indexes of earlier versions lack these
-columns; they are null when such an index is read."""
+"""Measures of a frame, in both kinds of indexes. Indexes of earlier versions do not have these
+columns; they are read as null."""
 
 INDEX_SCHEMA: Final = pa.schema(
     [
@@ -63,7 +63,7 @@ INDEX_SCHEMA: Final = pa.schema(
         pa.field("data_offset", pa.int64(), nullable=False),  # first pixel in the shard
         pa.field("crc32", pa.uint32(), nullable=False),  # of the pixels' bytes
         pa.field("dtype", pa.string(), nullable=False),
-        pa.field("resolution", pa.int32(), nullable=False),  # pixels a side
+        pa.field("resolution", pa.int32(), nullable=False),  # pixels along each side
         *FACTS,
         pa.field("constant", pa.float64()),  # c of the transform
         pa.field("transform", pa.string()),  # sqrt: y = √(min(x, c)/c); linear: y = x/c
@@ -77,7 +77,7 @@ _REQUIRED = [field for field in INDEX_SCHEMA if field not in MEASURES]
 
 @dataclass(frozen=True)
 class Index:
-    """A daily index: the table, and the shard that it describes."""
+    """A daily index: the table and the shard that it describes."""
 
     table: pa.Table
     """Columns as in `INDEX_SCHEMA`, sorted by slot and channel."""
@@ -90,7 +90,7 @@ class Index:
     normalization_version: str
 
     inputs: str | None = None
-    """Fingerprint of what the shard was made from; None where it was not recorded."""
+    """Fingerprint of the inputs of the shard. None if it was not recorded."""
 
     def frames(self) -> set[tuple[datetime, str]]:
         """Slot and channel of each frame in the shard."""
@@ -107,20 +107,20 @@ def encode_index(
     normalization_version: str,
     inputs: str | None = None,
 ) -> bytes:
-    """Bytes of a daily index; the same arguments give the same bytes.
+    """Encode a daily index. The same arguments give the same bytes.
 
     Parameters
     ----------
     table
-        As `sdoml_core.formats.shard.ShardWriter.close` gives it; without rows for an empty day.
+        Table from `sdoml_core.formats.shard.ShardWriter.close`. It has no rows for an empty day.
     shard
         File name of the shard, relative to the folder of shards.
     shard_bytes, shard_sha256
         Size and hash of the whole shard.
     normalization_version
-        Version of the constants that its pixels were normalized with.
+        Version of the constants used to normalize the pixels.
     inputs
-        Fingerprint of what the shard was made from, to record in the index.
+        Fingerprint of the inputs of the shard, to record in the index.
     """
     facts = {
         "sdoml.format": FORMAT_VERSION,
@@ -136,22 +136,22 @@ def encode_index(
 
 
 def decode_index(data: bytes) -> Index:
-    """A daily index from its bytes.
+    """Decode and validate a daily index.
 
     Raises
     ------
     DamagedFileError
-        If the bytes are no index, or if a row names a member or place that cannot be.
+        If the bytes are not an index, or if a row has an invalid member name or position.
     """
     file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
     facts = index_metadata(file.schema_arrow, kind="shard")
     schema = file.schema_arrow.remove_metadata()
     absent = [field.name for field in _REQUIRED if field.name not in schema.names]
     if absent:
-        raise DamagedFileError(f"not a shard index: it lacks {', '.join(absent)}")
+        raise DamagedFileError(f"not a shard index: it has no column {', '.join(absent)}")
     present = [field for field in INDEX_SCHEMA if field.name in schema.names]
     if not schema.equals(pa.schema(present)):
-        raise DamagedFileError("not a shard index: it has columns of other types")
+        raise DamagedFileError("not a shard index: its columns have the wrong types")
     table = with_measures(read_columns(file).replace_schema_metadata(None))
     try:
         table.validate(full=True)
@@ -170,7 +170,7 @@ def decode_index(data: bytes) -> Index:
 
 
 def with_measures(table: pa.Table) -> pa.Table:
-    """A table of an earlier version with the columns that it lacks, as null."""
+    """Add the columns that a table of an earlier version does not have, as null."""
     for field in MEASURES:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -178,10 +178,12 @@ def with_measures(table: pa.Table) -> pa.Table:
 
 
 def _check_rows(index: Index) -> None:
-    """Refuse rows that lead outside the shard or contradict themselves."""
+    """Reject rows that point outside the shard or contradict themselves."""
     check_shard_name(index.shard)
     if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
-        raise DamagedFileError(f"index of {index.shard} claims {index.shard_bytes} bytes: refused")
+        raise DamagedFileError(
+            f"index of {index.shard} states an impossible size of {index.shard_bytes} bytes"
+        )
     table = index.table
     slots = timestamps(table.column("slot"))
     keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")
@@ -191,11 +193,11 @@ def _check_rows(index: Index) -> None:
     ):
         expected = f"{key[:4]}/{key[5:7]}/{key[8:10]}/{key[11:13]}{key[14:16]}.{channel}.npy"
         if not MEMBER_NAME.fullmatch(member) or channel not in CHANNELS:
-            raise DamagedFileError(f"index of {index.shard} names a member {member!r}")
+            raise DamagedFileError(f"index of {index.shard} has an invalid member name {member!r}")
         if member.upper() != expected.upper():
-            raise DamagedFileError(f"index of {index.shard} calls {expected} {member!r}")
+            raise DamagedFileError(f"index of {index.shard} has {member!r} instead of {expected}")
     if len(set(zip(slots.tolist(), channels, strict=True))) != len(channels):
-        raise DamagedFileError(f"index of {index.shard} names a frame twice")
+        raise DamagedFileError(f"index of {index.shard} lists a frame twice")
     if table.num_rows == 0:
         return
     offset, size, start = (
@@ -216,6 +218,6 @@ def _check_rows(index: Index) -> None:
     if not fits.all():
         row = int(np.argmin(fits))
         raise DamagedFileError(
-            f"index of {index.shard}: {table.column('member')[row]} lies outside the shard "
-            f"of {index.shard_bytes} bytes or has another size than its pixels need"
+            f"index of {index.shard}: {table.column('member')[row]} is outside the shard "
+            f"of {index.shard_bytes} bytes, or its size does not match its pixels"
         )

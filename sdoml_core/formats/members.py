@@ -1,4 +1,4 @@
-"""Members of shards: what they are called, and the npy header that each begins with."""
+"""Members of shards: their names and npy headers."""
 
 import functools
 import io
@@ -15,7 +15,7 @@ MEMBER_NAME: Final = re.compile(
     r"(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<minute>[0-9]{4})\."
     r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.npy"
 )
-"""What a member may be called: no name that could lead out of a folder passes."""
+"""Pattern of valid member names. It rejects names that point outside their folder."""
 
 NPY_HEADER: Final = re.compile(
     rb"\{'descr': '<f([24])', 'fortran_order': False, "
@@ -24,33 +24,33 @@ NPY_HEADER: Final = re.compile(
 
 
 def member_name(slot: datetime, channel: Channel, case: MemberCase = "upper") -> str:
-    """Name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``."""
+    """Return the name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``."""
     label = channel.name if case == "upper" else channel.name.lower()
     return f"{slot:%Y/%m/%d/%H%M}.{label}.npy"
 
 
 def parse_member_name(name: str) -> tuple[datetime, Channel]:
-    """Slot and channel of a member, whatever the case of its name.
+    """Parse slot and channel from a member name in either case.
 
     Raises
     ------
     DamagedFileError
-        For every name that `member_name` cannot have made.
+        If `member_name` cannot have produced the name.
     """
     match = MEMBER_NAME.fullmatch(name)
     channel = CHANNELS.get(match["channel"].upper()) if match else None
     if match is None or channel is None:
-        raise DamagedFileError(f"a shard holds no member {name!r}")
+        raise DamagedFileError(f"{name!r} is not a valid member name of a shard")
     try:
         slot = datetime.strptime(f"{match['day']}/{match['minute']}Z", "%Y/%m/%d/%H%M%z")
     except ValueError as error:
-        raise DamagedFileError(f"member {name!r} has a time that does not exist") from error
+        raise DamagedFileError(f"member {name!r} has an invalid time") from error
     return slot.astimezone(UTC), channel
 
 
 @functools.cache
 def npy_header(dtype: str, resolution: int) -> bytes:
-    """Header (npy format 1.0) of a square frame."""
+    """Return the npy header (format 1.0) of a square frame."""
     sink = io.BytesIO()
     facts = {"descr": f"<{np.dtype(dtype).str[1:]}", "fortran_order": False}
     np.lib.format.write_array_header_1_0(sink, {**facts, "shape": (resolution, resolution)})
@@ -58,7 +58,7 @@ def npy_header(dtype: str, resolution: int) -> bytes:
 
 
 def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]:
-    """Length of an npy header, dtype and pixels a side of the frame that follows it."""
+    """Parse an npy header: its length, and dtype and resolution of the frame that follows."""
     if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
         raise DamagedFileError(f"{name} is not an npy array of format 1.0")
     length = 10 + int.from_bytes(start[8:10], "little")
@@ -67,5 +67,7 @@ def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]
         raise DamagedFileError(f"{name} is not a square float32 or float16 array in C order")
     item, side = int(match[1]), int(match[2])
     if length + item * side * side != size or side == 0:
-        raise DamagedFileError(f"{name} has {size} bytes, not what {side}×{side} pixels need")
+        raise DamagedFileError(
+            f"{name} has {size} bytes, which does not match {side}×{side} pixels"
+        )
     return length, f"float{8 * item}", side

@@ -1,4 +1,4 @@
-"""Parquet for indexes: bytes to tables and back, with suspicion of what is read."""
+"""Read and write the Parquet bytes of indexes. All input is treated as untrusted."""
 
 import io
 import re
@@ -13,17 +13,17 @@ from sdoml_core.errors import DamagedFileError
 
 FORMAT_VERSION: Final = "1"
 SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.tar")
-"""What an index may call a shard: a file name, or one below a folder named for a year."""
+"""Pattern of valid shard names: a file name, optionally below a folder named after a year."""
 
 MAX_ROWS: Final = 20_000_000
 MAX_ROWS_OF_A_DAY: Final = 100_000
-"""Of a ledger, frame table or daily index; ten channels at two minutes make 7,200."""
+"""Maximum rows of a ledger, frame table or daily index. Ten channels at 2 minutes have 7,200."""
 
 MAX_UNCOMPRESSED: Final = 4 << 30
 
 
 def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
-    """Times in ms as naive UTC datetime64[s]."""
+    """Convert times in ms to naive UTC datetime64[s]."""
     if column.type != pa.timestamp("ms", "UTC"):
         raise DamagedFileError(f"index has times of type {column.type}")
     return (integers(column, np.int64) // 1000).view("datetime64[s]")
@@ -32,9 +32,9 @@ def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
 def integers(
     column: pa.ChunkedArray, dtype: type[np.integer[Any]], missing: int = 0
 ) -> NDArray[np.int64]:
-    """Whole numbers of a column, with a value for null.
+    """Convert an integer column to NumPy, with a replacement for null.
 
-    pyarrow's own conversion imports pandas or pyarrow.compute, which takes half a second.
+    pyarrow's conversion imports pandas or pyarrow.compute, which takes half a second.
     """
     parts = [np.empty(0, np.int64)]
     for chunk in column.chunks:
@@ -50,14 +50,14 @@ def integers(
 
 
 def check_shard_name(name: str) -> str:
-    """The name itself, if it cannot lead out of the folder of shards."""
+    """Return the name if it stays within the folder of shards; otherwise raise."""
     if not SHARD_NAME.fullmatch(name):
-        raise DamagedFileError(f"index names a shard {name!r}")
+        raise DamagedFileError(f"index has an invalid shard name {name!r}")
     return name
 
 
 def write_parquet(table: pa.Table) -> bytes:
-    """Bytes of a table with checksums, without anything that varies from run to run."""
+    """Encode a table with checksums. The bytes are the same in every run."""
     sink = io.BytesIO()
     pq.write_table(
         table,
@@ -71,7 +71,7 @@ def write_parquet(table: pa.Table) -> bytes:
 
 
 def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
-    """A Parquet file, refused by its footer where it would need absurd memory."""
+    """Open a Parquet file, and reject it if its footer states an absurd size."""
     try:
         source = io.BytesIO(data) if isinstance(data, bytes) else data
         file = pq.ParquetFile(source, page_checksum_verification=True)
@@ -81,13 +81,13 @@ def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS)
         raise DamagedFileError(f"not a Parquet file: {error}") from error
     if not 0 <= file.metadata.num_rows <= max_rows or not 0 <= volume <= MAX_UNCOMPRESSED:
         raise DamagedFileError(
-            f"a table that claims {file.metadata.num_rows} rows and {volume} bytes: refused"
+            f"the table states an impossible size: {file.metadata.num_rows} rows, {volume} bytes"
         )
     return file
 
 
 def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Some or all columns of a Parquet file."""
+    """Read some or all columns of a Parquet file."""
     try:
         return file.read(columns=columns, use_threads=True)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -95,7 +95,7 @@ def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.T
 
 
 def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
-    """The facts that an index carries in its schema, checked for format and kind."""
+    """Return the schema metadata of an index, after checking its format and kind."""
     try:
         facts = {
             key.decode(): value.decode()

@@ -1,7 +1,7 @@
-"""The index of a release: one row per sample, from the indexes of its shards.
+"""The index of a release: one row per sample, merged from the indexes of its shards.
 
-It has one struct column per channel, so that readers take only the leaf columns that they need,
-which is what lets six thousand shards open in a fraction of a second.
+Each channel has a struct column, so readers load only the fields they need. This is why six
+thousand shards open in a fraction of a second.
 """
 
 import json
@@ -22,28 +22,28 @@ FRAME_FIELDS: Final = [
     *FACTS,
     *MEASURES,
 ]
-"""Leaves of each channel's struct column in the index of a release."""
+"""Fields of the struct column of each channel."""
 
 
 def consolidate(indexes: Iterable[Index]) -> bytes:
-    """Index of a release: one row per sample, from the indexes of its shards.
+    """Merge the indexes of shards into the index of a release, one row per sample.
 
     Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
-    `FRAME_FIELDS` (null where the sample lacks the channel). The schema's metadata has the
-    normalisation version and, as JSON, dtype and resolution, the constants of each channel and
+    `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata has the
+    normalization version and, as JSON, dtype and resolution, the constants of each channel and
     the size and hash of each shard.
 
     Parameters
     ----------
     indexes
-        With `Index.shard` as the files are called in the release; empty ones are fine.
+        Indexes whose `Index.shard` is the file name in the release. They may be empty.
 
     Raises
     ------
     NormalizationError
-        If the shards were normalised by different constants.
+        If the shards were normalized with different constants.
     DamagedFileError
-        If they differ in dtype or resolution, or have a sample twice.
+        If the shards differ in dtype or resolution, or contain a sample twice.
     """
     indexes = sorted(indexes, key=lambda index: index.shard)
     version = check_versions((index.normalization_version, index.shard) for index in indexes)
@@ -56,7 +56,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
         for name in ("dtype", "resolution")
     }
 
-    # Shards are in order of their names; samples go in order of time.
+    # Shards are sorted by name; samples must be sorted by time.
     slots = timestamps(table.column("slot"))
     times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
     if np.any(owner[first][rows] != owner):
@@ -100,7 +100,7 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
 
 
 def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
-    """One channel's column: row `place[i]` of the long table for sample i, null where −1."""
+    """Build a channel column: row `place[i]` of the long table for sample i, or null for −1."""
     missing = place < 0
     take = pa.array(place, mask=missing)
     leaves = [table.column(field.name).take(take).combine_chunks() for field in FRAME_FIELDS]
@@ -111,7 +111,7 @@ def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
 def _by_shard(
     column: pa.ChunkedArray, owner: NDArray[np.int64], shards: Sequence[str]
 ) -> dict[Any, str]:
-    """Values of a column, each with the first shard that has it."""
+    """Map each value of a column to the first shard that has it."""
     codes = column.combine_chunks().dictionary_encode()
     found, first = np.unique(codes.indices.to_numpy(zero_copy_only=False), return_index=True)
     values = codes.dictionary.to_pylist()
@@ -122,7 +122,7 @@ def _by_shard(
 
 
 def only_value(values: Mapping[Any, str], what: str) -> Any:
-    """The one value that all rows share; None without rows.
+    """Return the value that all rows share, or None without rows.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
     Raises
     ------
     DamagedFileError
-        If there are several; names a shard for each.
+        If there are several values. The message names a shard for each.
     """
     if len(values) > 1:
         listed = ", ".join(f"{value} ({shard})" for value, shard in values.items())
@@ -143,15 +143,15 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:
-    """The one version that all shards, given as (version, name), have; empty without shards."""
+    """Return the common version of all shards, given as (version, name). Empty without shards."""
     first: dict[str, str] = {}
     for version, shard in versions:
         first.setdefault(version, shard)
     found = sorted(first)
     if len(found) > 1:
         raise NormalizationError(
-            f"the shards were normalised by different constants: versions {', '.join(found)} "
+            f"the shards were normalized with different constants: versions {', '.join(found)} "
             f"(first in {', '.join(first[version] for version in found)}); "
-            "materialise the shards anew with one of them"
+            "materialize all shards again with one of them"
         )
     return found[0] if found else ""

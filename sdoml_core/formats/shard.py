@@ -1,6 +1,6 @@
 """Shards: plain ustar archives of .npy members, written in one pass.
 
-The bytes depend on the frames alone: members in order of slot and channel, with fixed time,
+The bytes depend only on the frames: members are sorted by slot and channel, with fixed time,
 owner and mode. Any tar tool reads them; an index (`sdoml_core.formats.index`) makes them seekable.
 """
 
@@ -25,17 +25,17 @@ BLOCK: Final = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """What the index tells about a frame beside its place; None where not known."""
+    """Metadata of a frame in the index, besides its position. None if unknown."""
 
     observed: datetime | None = None
     exposure: float | None = None
-    """In s."""
+    """Exposure time in s."""
     quality: int | None = None
     rsun_obs: float | None = None
-    """In arcsec."""
+    """Apparent solar radius in arcsec."""
     degradation: float | None = None
     constant: float | None = None
-    """c of the transform."""
+    """Constant c of the transform."""
     transform: str | None = None
     """``sqrt``: y = √(min(x, c)/c). ``linear``: y = x/c."""
     flags: int | None = None
@@ -62,7 +62,7 @@ class FrameFacts:
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """What is known of a shard when its last byte is written."""
+    """Description of a finished shard."""
 
     table: pa.Table
     """Rows of the index, as `sdoml_core.formats.index.encode_index` takes them."""
@@ -72,16 +72,16 @@ class ShardSummary:
 
 
 class ShardWriter:
-    """Writes one shard from its first byte to its last, without seeking.
+    """Write one shard sequentially, without seeking.
 
     Parameters
     ----------
     file
-        Takes the bytes; only its ``write`` is used.
+        Output file; only its ``write`` is used.
     dtype
-        Of the members: ``float32`` or ``float16``.
+        dtype of the members: ``float32`` or ``float16``.
     case
-        Of the channels in member names.
+        Case of the channels in member names.
     """
 
     def __init__(self, file: BinaryIO, *, dtype: str = "float32", case: MemberCase = "upper"):
@@ -108,22 +108,22 @@ class ShardWriter:
         Parameters
         ----------
         slot, channel
-            In ascending order over the calls.
+            Must ascend from call to call.
         pixels
-            Normalised, shape (n, n), in the dtype of the shard.
+            Normalized pixels of shape (n, n), in the dtype of the shard.
         facts
-            What the index shall tell about the frame.
+            Metadata of the frame for the index.
         crc32
-            Of the pixels' bytes, where it is known already.
+            CRC-32 of the pixel bytes, if already known.
 
         Raises
         ------
         ValueError
-            For pixels of another dtype or shape, or frames out of order.
+            If dtype or shape are wrong, or frames are out of order.
         """
         if pixels.dtype != np.dtype(self._dtype) or pixels.shape != (len(pixels),) * 2:
             raise ValueError(
-                f"a square {self._dtype} frame is needed, not {pixels.dtype} {pixels.shape}"
+                f"expected a square {self._dtype} frame, not {pixels.dtype} {pixels.shape}"
             )
         data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
         crc32 = zlib_ng.crc32(data.data) if crc32 is None else crc32
@@ -131,26 +131,26 @@ class ShardWriter:
         self._append(slot, channel, data.data.cast("B"), about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:
-        """Append frames of another shard, checking each against its crc32.
+        """Copy frames from another shard and check each against its crc32.
 
         Parameters
         ----------
         source
-            The other shard, seekable.
+            The other shard. It must be seekable.
         table
-            The rows of its index that are to be copied.
+            The index rows of the frames to copy.
 
         Raises
         ------
         DamagedFileError
-            If the source does not hold what its index says.
+            If the source does not match its index.
         """
         for row in table.to_pylist():
             pixels = row["size"] - (row["data_offset"] - row["offset"])
             source.seek(row["data_offset"])
             data = source.read(pixels)
             if len(data) != pixels or zlib_ng.crc32(data) != row["crc32"]:
-                raise DamagedFileError(f"{row['member']} is not what the index says")
+                raise DamagedFileError(f"{row['member']} does not match the index")
             if row["dtype"] != self._dtype:
                 raise DamagedFileError(f"{row['member']} is {row['dtype']}, not {self._dtype}")
             kept = ("resolution", "crc32", *FrameFacts.__dataclass_fields__)
@@ -187,7 +187,7 @@ class ShardWriter:
         self._write(bytes(-info.size % BLOCK))
 
     def close(self) -> ShardSummary:
-        """End the archive (the file stays open) and tell what is in it."""
+        """Finish the archive and describe it. The file stays open."""
         end = self._position + 2 * BLOCK
         self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)

@@ -1,4 +1,4 @@
-"""Members of a shard found by their headers alone: for shards without an index."""
+"""Find the members of a shard without an index by reading its headers."""
 
 import io
 import math
@@ -19,7 +19,7 @@ _DECIMAL: Final = re.compile(rb"[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame as found in a shard by its headers alone."""
+    """A frame found by its headers."""
 
     slot: datetime
     channel: Channel
@@ -35,21 +35,21 @@ class Member:
 
 
 def scan_shard(file: BinaryIO) -> list[Member]:
-    """Members of a shard in the order of the file, reading headers only.
+    """List the members of a shard in file order, reading headers only.
 
-    Takes what tarfile and webdataset.TarWriter write as well: pax and GNU headers before a
-    member, names in lower case, folders.
+    Files written by tarfile and webdataset.TarWriter are supported: pax and GNU headers before a
+    member, lower-case names, and folders.
 
     Parameters
     ----------
     file
-        Seekable.
+        A seekable file.
 
     Raises
     ------
     DamagedFileError
-        If the file is no whole tar; if it holds a link, a device or any name that is not a
-        member's; if a member is no square float32 or float16 frame, or is there twice.
+        If the file is not a complete tar; if it contains a link, a device or an invalid member
+        name; if a member is not a square float32 or float16 frame, or occurs twice.
     """
     end = file.seek(0, io.SEEK_END)
     members: list[Member] = []
@@ -63,7 +63,7 @@ def scan_shard(file: BinaryIO) -> list[Member]:
         position += BLOCK
         size = int(extended.get("size", info.size))
         if size > end - position or size < 0:
-            raise DamagedFileError(f"shard is cut short: {info.name!r} needs {size} bytes more")
+            raise DamagedFileError(f"the shard is truncated: {info.name!r} needs {size} more bytes")
         following = position + math.ceil(size / BLOCK) * BLOCK
         if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
             if info.type != tarfile.XGLTYPE:
@@ -71,11 +71,13 @@ def scan_shard(file: BinaryIO) -> list[Member]:
         elif info.isdir():
             extended = {}
         elif not info.isreg() or info.type not in tarfile.REGULAR_TYPES:
-            raise DamagedFileError(f"a shard holds plain files only, not {info.name!r}")
+            raise DamagedFileError(f"a shard contains regular files only, not {info.name!r}")
         else:
             slot, channel = parse_member_name(extended.get("path", info.name))
             if (slot, channel) in seen:
-                raise DamagedFileError(f"shard holds {channel} of {slot:%Y-%m-%dT%H:%M} twice")
+                raise DamagedFileError(
+                    f"the shard contains {channel} of {slot:%Y-%m-%dT%H:%M} twice"
+                )
             seen.add((slot, channel))
             name = extended.get("path", info.name)
             start, dtype, resolution = parse_npy_header(name, blocks[BLOCK:], size)
@@ -92,7 +94,7 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
-    """The header at a position (None for the end of the archive) and some bytes from there."""
+    """Read the header at a position (None at the end of the archive) and some bytes after it."""
     blocks = _read(file, position, 2 * BLOCK)
     if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
         return None, blocks
@@ -100,13 +102,13 @@ def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | 
         return tarfile.TarInfo.frombuf(blocks[:BLOCK], "utf-8", "surrogateescape"), blocks
     except (tarfile.HeaderError, ValueError) as error:
         where = f"byte {position} of {end}"
-        raise DamagedFileError(f"not a whole tar archive: {error} at {where}") from error
+        raise DamagedFileError(f"not a complete tar archive: {error} at {where}") from error
 
 
 def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
-    """Name and size from a pax or GNU header that precedes a member."""
+    """Read name and size from a pax or GNU header before a member."""
     if len(data) > MAX_EXTENDED_HEADER:
-        raise DamagedFileError(f"tar header of {len(data)} bytes refused")
+        raise DamagedFileError(f"tar header of {len(data)} bytes is too large")
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     records: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""The file of a day's sketches: an Arrow IPC file with one row a channel, and a checksum.
+"""The file of a day's sketches: an Arrow IPC file with one row per channel and a checksum.
 
-What belongs here: bytes from sketches and back, safe on any bytes. What does not: what a sketch
-is and how sketches merge (:mod:`sdoml_core.normalization.sketch`).
+This module encodes and decodes sketches and is safe for untrusted bytes. Sketches themselves are in
+:mod:`sdoml_core.normalization.sketch`.
 """
 
 import re
@@ -37,9 +37,10 @@ _SCHEMA = pa.schema(
 
 
 def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
-    """An Arrow IPC file with one row a channel, sorted by name; equal sketches, equal bytes.
+    """Encode sketches as an Arrow IPC file with one row per channel, sorted by name.
 
-    The schema's metadata carries the CRC-32 of the rows, because Arrow keeps no checksum.
+    Equal sketches give equal bytes. The schema metadata contains the CRC-32 of the rows, because
+    Arrow has no checksum.
     """
     rows = sorted(sketches.items())
     columns = [
@@ -64,12 +65,12 @@ def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
 
 
 def decode_sketches(data: bytes) -> dict[str, Sketch]:
-    """The sketches that `encode_sketches` wrote, by channel name.
+    """Decode the sketches that `encode_sketches` wrote, by channel name.
 
     Raises
     ------
     DamagedFileError
-        Where the bytes are anything else than what was written.
+        If the bytes are not what was written.
     """
     try:
         reader = pa.ipc.RecordBatchFileReader(pa.py_buffer(data))
@@ -81,26 +82,26 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
             batch.validate(full=True)
             rows = _Rows.of(batch)
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
-        # Arrow reports damage by any of these, and MemoryError for a size that is absurd.
+        # Arrow reports damage with any of these errors; MemoryError means an absurd size.
         raise DamagedFileError(f"not a readable sketch file: {error}") from error
     if batch is None:
-        raise DamagedFileError("not a sketch file of a version that this release reads")
+        raise DamagedFileError("not a sketch file of a supported version")
     if metadata.get(_CHECKSUM) != rows.checksum():
-        raise DamagedFileError("the sketch file's checksum is wrong")
+        raise DamagedFileError("the checksum of the sketch file is wrong")
     return rows.sketches()
 
 
 class _Rows(NamedTuple):
-    """The rows of a sketch file, all handled at once: a fit decodes tens of thousands of them."""
+    """All rows of a sketch file. They are validated together: a fit decodes tens of thousands."""
 
     facts: list[list[Any]]
-    """The columns before the lists."""
+    """The columns without lists."""
 
     bins: NDArray[np.uint16]
-    """Of all rows, one after another."""
+    """Lists of all rows, concatenated."""
 
     bin_ends: list[int]
-    """Where each row ends in ``bins``."""
+    """End of each row in ``bins``."""
 
     counts: NDArray[np.int64]
 
@@ -108,35 +109,35 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> "_Rows":
-        """Rows of a validated record batch, whose memory they share."""
+        """Read the rows of a validated record batch without copying."""
         facts = [column.to_pylist() for column in batch.columns[:-2]]
         return cls(facts, *_flat(batch.column("bins")), *_flat(batch.column("counts")))
 
     def checksum(self) -> bytes:
-        """CRC-32 of everything that the rows say, as text."""
+        """Return the CRC-32 of the content of all rows as text."""
         checksum = crc32(repr((self.facts, self.bin_ends, self.count_ends)).encode())
         checksum = crc32(self.counts.data, crc32(self.bins.data, checksum))
         return str(checksum).encode()
 
     def sketches(self) -> dict[str, Sketch]:
-        """The rows as sketches, once they make sense."""
+        """Validate the rows and convert them to sketches."""
         names, frames, pixels, zeros, minima, maxima, totals, squares = self.facts
         spans = [slice(start, end) for start, end in pairwise([0, *self.bin_ends])]
         if names != sorted(set(names)):
-            raise DamagedFileError("the channels of a sketch file are sorted and each stands once")
+            raise DamagedFileError("the channels of a sketch file must be sorted and unique")
         if not all(map(_DIGITS.fullmatch, totals + squares)):
-            raise DamagedFileError("the sums of a sketch are not numbers")
+            raise DamagedFileError("the sums of a sketch are not integers")
         if self.bin_ends != self.count_ends or self.bins.max(initial=0) >= BINS:
-            raise DamagedFileError("bins and counts of a sketch do not belong together")
+            raise DamagedFileError("the bins and counts of a sketch do not match")
         ascending = self.bins[1:] > self.bins[:-1]
         ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
         least = min(zeros + frames, default=0)
         if not ascending.all() or self.counts.min(initial=1) <= 0 or least < 0:
-            raise DamagedFileError("bins of a sketch do not ascend or a count is not positive")
+            raise DamagedFileError("the bins of a sketch do not ascend, or a count is not positive")
         filled = [row for row, span in enumerate(spans) if span.start < span.stop]
         counted = list(zeros)
         if filled:
-            # Sums from each start to the next: rows lie one behind the other, up to the end.
+            # Rows are contiguous, so summing from each start to the next covers each row.
             bright = np.add.reduceat(self.counts, [spans[row].start for row in filled]).tolist()
             for row, count in zip(filled, bright, strict=True):
                 counted[row] += count
@@ -159,7 +160,7 @@ class _Rows(NamedTuple):
 
 
 def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
-    """All values of a validated column of lists, and where each list ends among them."""
+    """Return the concatenated values of a list column, and the end of each list."""
     offsets = listed.offsets.to_numpy()
     values = listed.values.to_numpy()[offsets[0] : offsets[-1]]
     return values, (offsets[1:] - offsets[0]).tolist()

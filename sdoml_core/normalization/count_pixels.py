@@ -1,7 +1,7 @@
 """The kernel that counts the pixels of a frame for its sketch.
 
-A module of its own, because numba takes longer to import, and more memory, than a fit over the
-whole mission, which merges sketches without ever counting a pixel.
+This is a separate module because importing Numba takes more time and memory than a fit over the
+whole mission, which merges sketches and counts no pixels.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ def count(
     Parameters
     ----------
     bits, values
-        The same pixels, as patterns and as float32; one dimension.
+        The same pixels as bit patterns and as float32, one-dimensional.
     counts
-        Of each upper half; added to.
+        Counts per upper half. Updated in place.
 
     Returns
     -------
     tuple
-        Pixels that are negative, infinite or NaN (and not counted), pixels that are zero, lowest
-        and highest pattern, sum and sum of squares in float64. The sums follow the order of the
-        pixels, so they are the same on every machine.
+        Number of negative, infinite or NaN pixels (not counted), number of zeros, lowest and
+        highest pattern, sum and sum of squares in float64. The sums follow the order of the
+        pixels, so they are equal on every machine.
     """
     bad = zeros = 0
     low, high = np.uint32(0xFFFFFFFF), np.uint32(0)

@@ -1,6 +1,6 @@
-"""The method by which normalization constants are chosen, as a setting names it.
+"""The method that determines the normalization constants, as named by a setting.
 
-A module of its own because settings need it, and reading settings must not import NumPy.
+This is a separate module because settings need it, and reading settings must not import NumPy.
 """
 
 import re
@@ -13,22 +13,22 @@ _METHOD = re.compile(r"quantile:(?P<q>[0-9.eE+-]+)")
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How the constants of AIA channels are chosen."""
+    """Method that determines the constants of AIA channels."""
 
     q: float
-    """Quantile of a channel's pixels, over all frames and the whole image; 1 is the maximum."""
+    """Quantile of all pixels of a channel. 1 is the maximum."""
 
     def __str__(self) -> str:
         return "max" if self.q == 1 else f"quantile:{self.q!r}"
 
 
 def parse_method(text: str) -> Method:
-    """Method of a setting such as ``quantile:0.9999`` or ``max``.
+    """Parse a setting such as ``quantile:0.9999`` or ``max``.
 
     Raises
     ------
     SettingError
-        For anything else, and for a quantile that is not in (0, 1].
+        If the text is anything else, or the quantile is not in (0, 1].
     """
     text = text.strip().lower()
     if text == "max":

@@ -1,10 +1,10 @@
-"""Sketches: what the pixels of many frames add up to, in a few kilobytes that merge exactly.
+"""Sketches: histograms of the pixels of many frames, a few kilobytes each, that merge exactly.
 
 A sketch counts pixels in fine logarithmic bins: the upper 16 bits of a float32 (its exponent and
 7 bits of its mantissa, a bfloat16), which gives 128 bins per octave over the whole range of
-float32 without any setting. Beside the counts it holds the exact minimum and maximum, and sums
-as integers in fixed point, so that merging is integer arithmetic: any order and any grouping of
-the same frames gives the same bytes. The pixels themselves are never needed again.
+float32 without any parameter. It also stores the exact minimum and maximum, and the sums as
+fixed-point integers. Merging is integer arithmetic, so any order and any grouping of the same
+frames gives the same bytes. The pixels are not needed again.
 
 `sdoml_core.normalization.fit` turns sketches into constants.
 """
@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from sdoml_core.errors import CorruptFrameError, NormalizationError
 
 BINS = 0x7F80
-"""Bins of a sketch: the upper halves of all finite float32 values that are not negative."""
+"""Number of bins: the upper halves of all finite, nonnegative float32 values."""
 
 QUANTILE_TOLERANCE = 0.005
-"""Largest relative error of a quantile, for values that are normal float32 (above 1.2e-38)."""
+"""Maximum relative error of a quantile, for normal float32 values (above 1.2e-38)."""
 
 TOTAL_BITS = 64
-"""``total`` counts units of 2^-64; ``squares``, the square of that, units of 2^-128."""
+"""``total`` is in units of 2^-64, and ``squares`` in units of 2^-128."""
 
 
 def _no_bins() -> NDArray[np.uint16]:
@@ -40,22 +40,22 @@ def _no_counts() -> NDArray[np.int64]:
 
 @dataclass(slots=True, eq=False)
 class Sketch:
-    """Counts, extremes and sums of pixel values; ``Sketch()`` is that of no frame."""
+    """Counts, extremes and sums of pixel values. ``Sketch()`` has no frames."""
 
     frames: int = 0
-    """Frames counted; with ``pixels`` it tells their resolution."""
+    """Frames counted. Together with ``pixels``, it gives their resolution."""
 
     pixels: int = 0
     """Pixels counted, zeros included."""
 
     zeros: int = 0
-    """Pixels that are exactly zero; they stand in no bin."""
+    """Pixels that are exactly zero. They are in no bin."""
 
     minimum: float = math.inf
-    """Exact; infinite where there are no pixels."""
+    """Exact minimum. Infinite without pixels."""
 
     maximum: float = -math.inf
-    """Exact; minus infinity where there are no pixels."""
+    """Exact maximum. Minus infinity without pixels."""
 
     total: int = 0
     """Sum of the values, in units of 2^-64."""
@@ -64,26 +64,26 @@ class Sketch:
     """Sum of the squared values, in units of 2^-128."""
 
     bins: NDArray[np.uint16] = field(default_factory=_no_bins)
-    """Upper 16 bits of the values above zero that occur, ascending."""
+    """Upper 16 bits of the positive values that occur, ascending."""
 
     counts: NDArray[np.int64] = field(default_factory=_no_counts)
-    """Pixels in each of ``bins``, all above zero."""
+    """Pixels in each of ``bins``; all counts are positive."""
 
     @classmethod
     def of(cls, frame: NDArray[np.float32]) -> Self:
-        """Sketch of one frame; holds no lock while it counts.
+        """Count one frame. Counting releases the GIL.
 
         Parameters
         ----------
         frame
-            float32, any shape, in any unit; finite and not negative.
+            float32 array of any shape and unit, finite and nonnegative.
 
         Raises
         ------
         CorruptFrameError
-            Where a pixel is negative, infinite or NaN.
+            If a pixel is negative, infinite or NaN.
         TypeError
-            Where the frame is not float32.
+            If the frame is not float32.
         """
         from sdoml_core.normalization.count_pixels import count
 
@@ -92,7 +92,7 @@ class Sketch:
         values = np.ascontiguousarray(frame).reshape(-1)
         if values.size == 0:
             return cls()
-        # Memory-mapped frames are read-only; one kind of array means one compiled kernel.
+        # Memory-mapped frames are read-only. A single array type needs only one compiled kernel.
         values.flags.writeable = False
         dense = np.zeros(BINS, np.int64)
         bad, zeros, low, high, total, squares = count(values.view(np.uint32), values, dense)
@@ -114,7 +114,7 @@ class Sketch:
         )
 
     def add(self, frame: NDArray[np.float32]) -> None:
-        """Count one more frame, in place; for what it takes and raises see `Sketch.of`."""
+        """Count one more frame, in place. Arguments and errors are those of `Sketch.of`."""
         both = self + type(self).of(frame)
         for name in self.__slots__:
             setattr(self, name, getattr(both, name))
@@ -124,47 +124,47 @@ class Sketch:
 
     @property
     def mean(self) -> float:
-        """Mean pixel value.
+        """Return the mean pixel value.
 
         Raises
         ------
         NormalizationError
-            Where there are no pixels.
+            If there are no pixels.
         """
         self._require_pixels()
         return self.total / (self.pixels << TOTAL_BITS)
 
     @property
     def std(self) -> float:
-        """Standard deviation of the pixel values (of the population, not of a sample).
+        """Return the population standard deviation of the pixel values.
 
         Raises
         ------
         NormalizationError
-            Where there are no pixels.
+            If there are no pixels.
         """
         self._require_pixels()
-        # Integers do not cancel: the difference below is exact however small it is.
+        # Integers do not cancel, so the difference below is exact, however small.
         spread = max(self.squares * self.pixels - self.total**2, 0)
         return math.sqrt(spread / (self.pixels**2 << 2 * TOTAL_BITS))
 
     def quantile(self, q: float) -> float:
-        """Value below which the fraction q of the pixels lies.
+        """Return the value below which the fraction q of the pixels lies.
 
-        The definition is numpy's default: linear between the two order statistics next to
-        ``q * (pixels - 1)``. Each of them is interpolated inside its bin and kept to the part of
-        the bin that is within `QUANTILE_TOLERANCE` of both its edges, and to [minimum, maximum],
-        so the result is within that tolerance of the exact quantile for any pixels whatever.
+        The definition is NumPy's default: linear between the two order statistics next to
+        ``q * (pixels - 1)``. Each of them is interpolated inside its bin and clipped to the part
+        of the bin that is within `QUANTILE_TOLERANCE` of both edges, and to [minimum, maximum].
+        The result is therefore within this tolerance of the exact quantile for any pixels.
 
         Raises
         ------
         NormalizationError
-            Where there are no pixels.
+            If there are no pixels.
         ValueError
-            Where q is not in [0, 1].
+            If q is not in [0, 1].
         """
         if not 0 <= q <= 1:
-            raise ValueError(f"a quantile is between 0 and 1, not {q}")
+            raise ValueError(f"q must be between 0 and 1, not {q}")
         self._require_pixels()
         rank = q * (self.pixels - 1)
         below = math.floor(rank)
@@ -174,12 +174,12 @@ class Sketch:
         return lower + (rank - below) * (self._order_statistic(below + 1) - lower)
 
     def fraction_above(self, value: float) -> float:
-        """Fraction of the pixels above a value; linear inside the value's own bin.
+        """Return the fraction of pixels above a value, interpolated linearly inside its bin.
 
         Raises
         ------
         NormalizationError
-            Where there are no pixels.
+            If there are no pixels.
         """
         self._require_pixels()
         if value >= self.maximum:
@@ -191,7 +191,7 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            # Where the bin holds one value alone, the value asked for was rounded up to it.
+            # If the bin contains a single value, the requested value was rounded up to it.
             share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
             return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
@@ -201,7 +201,7 @@ class Sketch:
             raise NormalizationError("a sketch without pixels has no statistics")
 
     def _order_statistic(self, index: int) -> float:
-        """Value of the pixel at an index of the sorted pixels, within the tolerance."""
+        """Estimate the pixel value at an index of the sorted pixels, within the tolerance."""
         if index <= 0:
             return self.minimum
         if index >= self.pixels - 1:
@@ -219,9 +219,9 @@ class Sketch:
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
-    """Sketch of all frames of several sketches: the same, to the byte, in any order or grouping.
+    """Merge sketches. Any order or grouping gives the same bytes.
 
-    Takes an iterator, so thousands of sketches need the memory of one.
+    The argument can be an iterator, so thousands of sketches need the memory of one.
     """
     accumulator = _Accumulator()
     for sketch in sketches:
@@ -230,10 +230,9 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
 
 
 def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
-    """Sketches of several days merged channel by channel, names sorted.
+    """Merge the sketches of several days by channel, sorted by name.
 
-    Takes an iterator over what `decode_sketches` gives for each file; a channel may be absent
-    from some of them.
+    The argument iterates over the results of `decode_sketches`. Not every day needs every channel.
     """
     accumulators: defaultdict[str, _Accumulator] = defaultdict(_Accumulator)
     for day in days:
@@ -243,7 +242,7 @@ def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
 
 
 class _Accumulator:
-    """A sum of sketches under way: every bin at its own place, so that adding is cheap."""
+    """Accumulator of sketches with one cell per bin, so that adding is cheap."""
 
     def __init__(self) -> None:
         self._sum = Sketch()
@@ -257,7 +256,7 @@ class _Accumulator:
         self._sum.maximum = max(self._sum.maximum, sketch.maximum)
         self._sum.total += sketch.total
         self._sum.squares += sketch.squares
-        # Bins of a sketch are distinct; numpy adds fastest at places of its own integer type.
+        # Bins of a sketch are distinct. NumPy indexes fastest with its default integer type.
         np.add.at(self._counts, sketch.bins.astype(np.intp), sketch.counts)
 
     def result(self) -> Sketch:
@@ -266,11 +265,11 @@ class _Accumulator:
 
 
 def _edge(bin_number: int) -> float:
-    """Lower edge of a bin."""
+    """Return the lower edge of a bin."""
     return float(np.array([bin_number << 16], np.uint32).view(np.float32)[0])
 
 
 def _fixed_point(value: float, bits: int) -> int:
-    """A float as an integer count of 2^-bits: exact but for what is smaller than that."""
+    """Convert a float to an integer count of 2^-bits. Smaller parts are cut off."""
     numerator, denominator = value.as_integer_ratio()
     return (numerator << bits) // denominator
