@@ -1,8 +1,8 @@
-"""PyTorch datasets over shards of sdoml-lite, local or remote.
+"""PyTorch datasets over shards of SDOML-lite, local or remote.
 
-``SDOMLlite`` is map-style and drop-in for the original's; ``BatchLoader`` reads batches with
-threads instead of worker processes; ``SDOMLliteSequences`` cuts windows out of time;
-``shard_dataset`` streams shard by shard. The one place of the package that needs torch.
+``SDOMLlite`` is a map-style dataset that replaces the original's. ``BatchLoader`` reads batches
+with threads instead of worker processes. ``SDOMLliteSequences`` gives windows of time.
+``shard_dataset`` streams shard by shard. Only this part of the package needs torch.
 """
 
 try:
@@ -13,9 +13,10 @@ except ImportError as error:
         "(in a checkout: pip install -e '.[loader]')"
     ) from error
 
-from sdoml_core.loader.batches import BatchLoader, BatchSampler
+from sdoml_core.loader.batches import BatchLoader
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.collate import collate
+from sdoml_core.loader.sampling.batch_sampler import BatchSampler
 from sdoml_core.loader.sampling.resume import global_state
 from sdoml_core.loader.sequences import SDOMLliteSequences
 from sdoml_core.loader.streaming import ShardDataset, shard_dataset

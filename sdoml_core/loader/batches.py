@@ -3,86 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.reading.prefetch import BatchSource, check_counts, read_ahead
-from sdoml_core.loader.sampling.order import Cursor, permutation
-
-
-class BatchSampler(Sampler[list[int]]):
-    """Batches of sample numbers in a resumable order, for a ``DataLoader``.
-
-    ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8))`` resumes exactly. For
-    another number of ranks or workers give `load_state_dict` what
-    `sdoml_core.loader.global_state` takes out of the loader's state.
-
-    Parameters
-    ----------
-    dataset
-        Anything with a length.
-    batch_size
-        Samples of a batch, per rank.
-    shuffle, seed
-        Whether and how to permute the samples; each epoch has an order of its own.
-    drop_last
-        Leave out what does not fill a batch on every rank. Otherwise each sample comes exactly
-        once per epoch, and all ranks have equally many batches.
-    rank, world_size
-        By default as torch.distributed has them.
-    """
-
-    def __init__(
-        self,
-        dataset: Any,
-        batch_size: int,
-        *,
-        shuffle: bool = True,
-        seed: int = 0,
-        drop_last: bool = False,
-        rank: int | None = None,
-        world_size: int | None = None,
-    ):
-        self.cursor = epoch_cursor(
-            len(dataset),
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            drop_last=drop_last,
-            rank=rank,
-            world_size=world_size,
-        )
-
-    def __len__(self) -> int:
-        return len(self.cursor.bounds()) - 1
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for indices, position in self.cursor.batches():
-            self.cursor.position = position
-            yield indices
-        self.cursor.finish()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be that of an epoch; passes count up by themselves."""
-        self.cursor.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the epoch stands after the batch that was given last."""
-        return self.cursor.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.cursor.load_state_dict(state)
+from sdoml_core.loader.sampling.batch_sampler import BatchSampler
+from sdoml_core.loader.sampling.cursor import in_order
 
 
 class BatchLoader:
-    """Batches of a dataset, read by threads straight into the memory of each batch.
+    """Batches of a dataset, read by threads directly into the memory of each batch.
 
-    Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item where the dataset
-    gives it; for sequences they are dictionaries. Faster than worker processes, which must hand
-    each batch from one process to another.
+    Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item if the dataset
+    has it. For sequences they are dictionaries. This is faster than worker processes, which must
+    copy each batch from one process to another.
 
     Parameters
     ----------
@@ -91,17 +25,24 @@ class BatchLoader:
     batch_size, shuffle, seed, drop_last, rank, world_size
         As for `BatchSampler`.
     threads
-        That read; 0 reads when a batch is asked for.
+        Number of threads that read. With 0, each batch is read when it is requested.
     prefetch
-        Batches that are read ahead.
+        Number of batches to read ahead.
     pin_memory
-        Copy batches to page-locked memory, for transfer to a GPU; without one they stay as they
-        are.
+        Copy batches to page-locked memory, for transfer to a GPU. Has no effect without a GPU.
 
     Notes
     -----
-    A new pass starts a new epoch. `state_dict` after any batch tells how to go on with the next,
-    with whatever number of ranks and threads.
+    A complete pass is followed by the next epoch. With several ranks, a pass that was left early
+    is not: it may have been a look at the data by one rank, and all ranks must read the same
+    epoch. Call `set_epoch` before each pass if your loop leaves passes early. With one rank, the
+    next pass always has the next epoch.
+
+    Rank and world size are those that torch.distributed reports when a pass begins. So a loader
+    may be made before ``init_process_group``. A change within a pass is an error.
+
+    `state_dict` after any batch describes how to continue with the next batch, with any number of
+    ranks and threads.
     """
 
     def __init__(
@@ -128,78 +69,63 @@ class BatchLoader:
         self.threads = threads
         self.prefetch = prefetch
         self.pin_memory = pin_memory
-        self._cursor = epoch_cursor(
-            len(dataset),
-            batch_size=batch_size,
+        # Trainers call set_epoch of an attribute with this name.
+        self.batch_sampler = BatchSampler(
+            dataset,
+            batch_size,
             shuffle=shuffle,
             seed=seed,
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
         )
+        self._cursor = self.batch_sampler.cursor
 
     def __len__(self) -> int:
-        return len(self._cursor.bounds()) - 1
+        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        ahead = read_ahead(
-            self.dataset, self._cursor.batches(), threads=self.threads, prefetch=self.prefetch
-        )
+        current = self._cursor.begin()
         pin = self.pin_memory and _can_pin()
-        for batch, position in ahead:
-            self._cursor.position = position
-            yield _pin(batch) if pin else batch
-        self._cursor.finish()
+        ahead = read_ahead(
+            self.dataset, in_order(current), threads=self.threads, prefetch=self.prefetch
+        )
+        try:
+            for batch, step in ahead:
+                current.deliver(step)
+                yield _pin(batch) if pin else batch
+        except BaseException:
+            current.leave()
+            raise
+        current.finish()
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be that of an epoch; passes count up by themselves."""
+        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the epoch stands after the batch that was given last: a few numbers."""
+        """Return the progress after the last batch that was delivered: a few numbers."""
         return self._cursor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state, also with another number of ranks or threads.
+        """Continue from a state, also with another number of ranks or threads.
 
         Raises
         ------
         DatasetError
-            If the state is of another set of samples, seed or order.
+            If the state belongs to another set of samples, seed or order.
         """
         self._cursor.load_state_dict(state)
 
 
-def epoch_cursor(
-    count: int,
-    *,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    drop_last: bool,
-    rank: int | None,
-    world_size: int | None,
-) -> Cursor:
-    """A cursor over samples in their own order, or a new permutation each epoch."""
-    return Cursor(
-        count,
-        (lambda epoch: permutation(count, seed, epoch)) if shuffle else lambda _: np.arange(count),
-        batch_size=batch_size,
-        drop_last=drop_last,
-        rank=rank,
-        world_size=world_size,
-        identity={"shuffle": shuffle, "seed": seed},
-    )
-
-
 def _can_pin() -> bool:
-    """Whether there is anything to transfer batches to."""
+    """Whether there is a device to transfer batches to."""
     accelerator = getattr(torch, "accelerator", torch.cuda)  # new in torch 2.6
     return bool(accelerator.is_available())
 
 
 def _pin(value: Any) -> Any:
-    """The same with its tensors in page-locked memory."""
+    """Return the value with its tensors in page-locked memory."""
     if isinstance(value, torch.Tensor):
         return value.pin_memory()
     if isinstance(value, dict):

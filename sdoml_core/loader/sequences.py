@@ -15,6 +15,7 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.buffers import Buffers
+from sdoml_core.loader.reading.collate import Times
 from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.targets.matching import Targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
@@ -227,7 +228,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             if self.future:
                 item["future"] = frames[self.past :]
             item["time"] = iso(anchor)
-            item["times"] = [iso(anchor + offset) for offset in self._offsets]
+            item["times"] = Times(iso(anchor + offset) for offset in self._offsets)
             items.append(item | self._marks(age) | one_sample(targets, number))
         return items
 

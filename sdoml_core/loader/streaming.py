@@ -1,18 +1,17 @@
 """`shard_dataset`: samples shard by shard, for disks and object stores that read in sequence.
 
 The order of an epoch is known from the index alone: shards in random order, and within them each
-sample moved by less than a shuffle buffer's length. So nothing has to be held in memory to
-shuffle, ranks and workers share each step as `sdoml_core.loader.sampling.order` says, and an epoch
-resumes from one number.
+sample moved by less than the length of a shuffle buffer. So nothing is held in memory to shuffle,
+ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch resumes
+from one number.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -20,10 +19,11 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
 from sdoml_core.loader.reading.collate import Sample
 from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
-from sdoml_core.loader.sampling.order import Cursor, permutation, random_keys, step_bounds
+from sdoml_core.loader.sampling.cursor import Cursor, Pass, in_order, warn_of_repeated_epoch
+from sdoml_core.loader.sampling.order import permutation, random_keys, share
+from sdoml_core.loader.sampling.resume import position_of
+from sdoml_core.loader.sampling.worker_passes import DONE, EMPTY, LOADED, SET, WorkerPasses
 from sdoml_core.loader.times import Time
-
-NO_PASS: Final = -1
 
 
 class ShardDataset(IterableDataset[Any]):
@@ -32,18 +32,26 @@ class ShardDataset(IterableDataset[Any]):
     Parameters
     ----------
     dataset
-        What to stream; a split will do.
+        The dataset to stream, or one of its splits.
     batch_size
-        Batches of so many samples, for ``DataLoader(…, batch_size=None)``; None gives samples.
+        Give batches of this many samples, for ``DataLoader(…, batch_size=None)``. None gives
+        samples.
     shuffle, seed
-        Whether and how to shuffle shards and samples, anew each epoch.
+        Whether and how to shuffle shards and samples. Each epoch has an order of its own.
     buffer
         How far a sample can move within the order of its shards.
     drop_last, rank, world_size
         As for `sdoml_core.loader.BatchLoader`.
     threads, prefetch
-        Threads of each process that read (0 reads when a batch is asked for), and batches that
-        are read ahead; without a batch size, samples for each thread.
+        Number of threads of each process that read (0 reads when a batch is requested), and
+        number of batches to read ahead. Without a batch size: samples for each thread.
+
+    Notes
+    -----
+    Without worker processes, `sdoml_core.loader.BatchLoader` explains which epoch a pass has.
+    With worker processes and one rank, each pass has the next epoch. With worker processes and
+    several ranks, call `set_epoch` before each pass. Otherwise the same epoch comes again, with a
+    warning, since a worker cannot know whether the last pass was complete.
     """
 
     def __init__(
@@ -79,15 +87,14 @@ class ShardDataset(IterableDataset[Any]):
             world_size=world_size,
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
-        self._step = 0
-        self._passes = 0
-        # Pass that the workers of this process are in: epoch and a number that tells passes
-        # apart. Whoever starts a pass writes it in one go, and all write the same.
-        self._pass = torch.full((1,), NO_PASS, dtype=torch.int64)
-        self._pass.share_memory_()  # type: ignore[no-untyped-call]
+        self._passes = WorkerPasses()
+        # In a worker: whether its state was loaded there, and the pass that it is in.
+        self._loaded = False
+        self._pass: Pass | None = None
+        self._passes_begun = 0
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Numbers of all samples in the order of an epoch, over all ranks."""
+        """Return the numbers of all samples in the order of an epoch, over all ranks."""
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)
@@ -102,104 +109,152 @@ class ShardDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        first, every = 0, 1
-        if worker is not None:
-            first, every = worker.id, worker.num_workers
-            # The seed tells passes apart, but workers that persist keep theirs.
-            self._passes += 1
-            self._join_pass(1 + (worker.seed - worker.id + self._passes) % (2**31 - 1))
-        if self._cursor.begun:
-            self._step = 0
-        bounds, order = self._cursor.begin()
-        steps = (
-            (self._cursor.indices(order, bounds[step], bounds[step + 1]), step + 1)
-            for step in range(self._step, len(bounds) - 1)
-            if step % every == first
-        )
-        return self._read(steps)
+        if worker is None:
+            return self._alone()
+        return self._in_worker(worker.id, worker.num_workers, worker.seed - worker.id)
 
-    def _read(self, steps: Iterator[tuple[list[int], int]]) -> Iterator[Any]:
+    def _alone(self) -> Iterator[Any]:
+        """A pass in the main process."""
+        self._follow_workers()
+        current = self._cursor.begin()
+        try:
+            yield from self._read(current, in_order(current))
+        except BaseException:
+            current.leave()
+            raise
+        current.finish()
+        self._passes.give(self._cursor.epoch, 0, LOADED)
+
+    def _in_worker(self, number: int, workers: int, key: int) -> Iterator[Any]:
+        """The part of a pass that one worker reads: every `workers`-th step."""
+        cursor = self._cursor
+        place = cursor.world.place()
+        joined = self._passes.join(
+            number,
+            workers,
+            key,
+            epoch=cursor.epoch,
+            loaded=self._loaded,
+            counts=place.world_size == 1,
+        )
+        self._loaded = False
+        epoch, start, first = joined.epoch, joined.position, 0
+        if start < 0:
+            start, first = cursor.position, cursor.step
+        current = Pass(cursor, epoch, start, first, place=place)
+        if joined.given == LOADED and start and first >= current.steps:
+            current = Pass(cursor, epoch + 1, 0, 0, place=place)  # the state of a complete epoch
+        steps = [step for step in range(current.first, current.steps) if step % workers == number]
+        self._passes.correct(number, epoch=current.epoch, state=None if steps else EMPTY)
+        if joined.repeated and self.shuffle and number == 0:
+            warn_of_repeated_epoch(current.epoch)
+        self._pass = current
+        return self._share(number, current, steps)
+
+    def _share(self, number: int, current: Pass, steps: list[int]) -> Iterator[Any]:
+        yield from self._read(current, ((current.indices(step), step + 1) for step in steps))
+        current.step = current.steps
+        self._passes.correct(number, state=DONE if steps else EMPTY)
+
+    def _read(self, current: Pass, steps: Iterator[tuple[list[int], int]]) -> Iterator[Any]:
         prefetch = self.prefetch if self.batch_size else self.prefetch * self.threads
-        ahead = read_ahead(self.dataset, steps, threads=self.threads, prefetch=prefetch)
-        for batch, step in ahead:
-            self._step = step
+        for batch, step in read_ahead(self.dataset, steps, threads=self.threads, prefetch=prefetch):
+            current.deliver(step)
             if self.batch_size:
                 yield batch
             else:
                 for item in range(len(batch[0])):
                     yield Sample(part[item] for part in batch)
-        self._cursor.finish()
-        self._step = 0
 
-    def _join_pass(self, number: int) -> None:
-        """In a worker: agree with the others on the epoch of this pass."""
-        known = int(self._pass)
-        if known == NO_PASS:
-            epoch = self._cursor.epoch
-        else:
-            epoch, latest = divmod(known, 1 << 32)
-            epoch += latest not in {0, number}
-        if self._cursor.set_epoch(epoch):
-            self._step = 0
-        self._pass[0] = epoch << 32 | number
+    def _follow_workers(self) -> None:
+        """In the main process: count the passes that workers made."""
+        last = self._passes.last()
+        if last is not None:
+            epoch, _ = last
+            self._cursor.set_epoch(epoch + (self._cursor.world.place().world_size == 1))
 
     def __len__(self) -> int:
-        """Batches, or samples, of this rank in an epoch."""
+        """Number of batches, or of samples, of this rank in an epoch."""
         bounds = self._cursor.bounds()
         if self.batch_size:
             return len(bounds) - 1
-        order = np.arange(bounds[-1])
-        return sum(len(self._cursor.indices(order, *step)) for step in pairwise(bounds))
+        place = self._cursor.world.place()
+        parts = [
+            share(*step, rank=place.rank, world_size=place.world_size) for step in pairwise(bounds)
+        ]
+        return sum(part.stop - part.start for part in parts)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be that of an epoch; passes count up by themselves."""
-        if self._cursor.set_epoch(epoch):
-            self._step = 0
-        self._pass[0] = epoch << 32
+        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        self._cursor.set_epoch(epoch)
+        self._give(SET)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the epoch stands after what was given last.
+        """Return the progress after what was delivered last.
 
-        In a worker it tells the progress of that worker; `global_state` makes of those of all
-        workers one state that fits any number of them.
-        """
-        return self._cursor.state_dict() | {"step": self._step} | self._deal()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
+        In a worker this is the progress of that worker. `global_state` combines those of all
+        workers to one state that fits any number of them.
 
         Raises
         ------
         DatasetError
-            If it is of another set of samples, seed or order.
+            In the main process, if workers of a ``DataLoader`` are in a pass: their progress is
+            known to torchdata's ``StatefulDataLoader`` only.
         """
-        self._cursor.load_state_dict(state)
-        self._step = int(state.get("step", 0))
-        if {key: state.get(key) for key in self._deal()} != self._deal():
-            self._cursor.position, self._step = position_of(state), 0
+        if get_worker_info() is not None:
+            return self._state_of_worker()
+        last = self._passes.last()
+        state = self._cursor.state_dict()
+        if last is not None:
+            epoch, complete = last
+            if not complete:
+                raise DatasetError(
+                    "worker processes read this stream, so its progress is not known here: use "
+                    "torchdata's StatefulDataLoader and global_state(loader.state_dict())"
+                )
+            state |= {"epoch": epoch + 1, "position": 0}
+        return state | {"step": 0} | self._deal()
+
+    def _state_of_worker(self) -> dict[str, Any]:
+        at = self._pass
+        epoch, position, step = self._cursor.epoch, self._cursor.position, self._cursor.step
+        if at is not None and not self._loaded:
+            epoch, position, step = at.epoch, at.start, at.step
+        state = self._cursor.state_dict() | {"epoch": epoch, "position": position, "step": step}
+        return state | self._deal()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises
+        ------
+        DatasetError
+            If it belongs to another set of samples, seed or order.
+        """
+        step = int(state.get("step", 0))
+        if step and {key: state.get(key) for key in self._deal()} != self._deal():
+            state, step = state | {"position": position_of(state)}, 0
+        self._cursor.load_state_dict(state, step=step)
         if get_worker_info() is None:
-            self._pass[0] = NO_PASS
+            self._give(LOADED)
+        else:
+            self._loaded = True
+
+    def _give(self, how: int) -> None:
+        """Tell workers what the next pass reads."""
+        cursor = self._cursor
+        if get_worker_info() is None:
+            bounds = cursor.bounds(cursor.position)
+            start = bounds[min(cursor.step, len(bounds) - 1)]
+            self._passes.give(cursor.epoch, start, how)
 
     def _deal(self) -> dict[str, Any]:
-        """How steps are cut, which a number of steps depends on."""
-        cursor = self._cursor
+        """How steps are cut, which the number of steps depends on."""
         return {
             "batch_size": self.batch_size,
-            "world_size": cursor.world_size,
-            "drop_last": cursor.drop_last,
+            "world_size": self._cursor.world.place().world_size,
+            "drop_last": self._cursor.drop_last,
         }
-
-
-def position_of(state: dict[str, Any]) -> int:
-    """Samples of the epoch that are behind a state of a `ShardDataset`."""
-    bounds = step_bounds(
-        state["samples"],
-        state["position"],
-        batch_size=state["batch_size"],
-        world_size=state["world_size"],
-        drop_last=state["drop_last"],
-    )
-    return bounds[min(int(state["step"]), len(bounds) - 1)]
 
 
 def shard_dataset(
@@ -223,16 +278,16 @@ def shard_dataset(
     """Stream samples shard by shard.
 
     ``DataLoader(shard_dataset(folder, batch_size=8), batch_size=None, num_workers=2)`` gives
-    each sample exactly once per epoch over all ranks and workers, as many batches on every rank,
-    and the same batches whatever the number of workers.
+    each sample exactly once per epoch over all ranks and workers, the same number of batches on
+    every rank, and the same batches with any number of workers.
 
     Parameters
     ----------
     data_dir, channels, date_start, date_end, date_exclusions, **options
         As for `SDOMLlite`.
     batch_size, shuffle, seed, buffer, drop_last, rank, world_size, threads, prefetch
-        As for `ShardDataset`. With ``batch_size=None``, samples come singly, and where the world
-        does not divide them, some ranks have one more.
+        As for `ShardDataset`. With ``batch_size=None``, items are single samples, and some ranks
+        have one more than others if the world size does not divide their number.
     """
     dataset = SDOMLlite(data_dir, channels, date_start, date_end, date_exclusions, **options)
     return ShardDataset(

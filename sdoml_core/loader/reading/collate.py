@@ -1,4 +1,4 @@
-"""Samples that lie side by side in memory, and a collation that does not copy them."""
+"""Collation: samples that are adjacent in memory are not copied, and times keep their layout."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,26 +9,33 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 
 class Sample(tuple[Any, ...]):
-    """A sample: tensor, time and, where asked for, metadata."""
+    """A sample: tensor, time and, if requested, metadata."""
 
     __slots__ = ()
+
+
+class Times(list[str]):
+    """Times of the frames of one item. A batch of them is a list of lists, [sample][frame].
+
+    PyTorch transposes plain lists, which gives [frame][sample].
+    """
 
 
 class Samples(list[Sample]):
     """Samples that were read together."""
 
     batch: torch.Tensor | None = None
-    """All their tensors as one; None after a transform."""
+    """All their tensors as one. None after a transform."""
 
     items: int = 2
-    """How many each sample has."""
+    """Number of items of each sample."""
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
-    """Batch of samples: tensor (B, C, H, W), list of times, list of metadata where asked for.
+    """Make a batch: tensor (B, C, H, W), list of times and, if requested, list of metadata.
 
-    Without a copy where the samples were read together. What every ``DataLoader`` does with
-    these samples by default.
+    Samples that were read together are not copied. Every ``DataLoader`` collates these samples in
+    this way by default.
     """
     if not isinstance(samples, Samples):
         tensors, *rest = zip(*samples, strict=True)
@@ -44,5 +51,10 @@ def _collate_by_default(samples: Sequence[Sample], *, collate_fn_map: Any = None
     return collate(samples)
 
 
+def _collate_times(items: Sequence[Times], *, collate_fn_map: Any = None) -> list[Times]:  # noqa: ARG001
+    return list(items)
+
+
 # The extension that the documentation of default_collate describes.
 default_collate_fn_map[Sample] = _collate_by_default
+default_collate_fn_map[Times] = _collate_times

@@ -1,48 +1,62 @@
-"""States of torchdata's ``StatefulDataLoader``, freed from the number of its workers."""
+"""States of torchdata's ``StatefulDataLoader``, independent of the number of workers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.streaming import position_of
+from sdoml_core.loader.sampling.order import step_bounds
 
 
 def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
-    """The progress of a whole job, out of the state of a ``StatefulDataLoader`` of one rank.
+    """Return the progress of a whole job from the ``StatefulDataLoader`` state of one rank.
 
-    The loader itself takes its state back only with as many workers as it had. Give what this
-    returns to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and make a new
-    loader with any number of ranks and workers.
+    The data loader itself accepts its state only with the same number of workers. Pass the result
+    of this function to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and make
+    a new data loader with any number of ranks and workers.
 
     Parameters
     ----------
     loader_state
-        From ``StatefulDataLoader.state_dict()``; the ranks, which go in step, have equal ones.
+        From ``StatefulDataLoader.state_dict()``. All ranks have equal ones after the same batch.
 
     Raises
     ------
     DatasetError
-        If it has no state of this package, or that of samples given singly by several workers,
-        whose progress is not one number.
+        If it has no state of this package, or if it is a state of single samples from several
+        workers, whose progress is not one number.
     """
     states = list(_states(loader_state))
     if not states:
-        raise DatasetError("there is no state of a BatchSampler or ShardDataset in this state")
+        raise DatasetError("this state contains no state of a BatchSampler or ShardDataset")
+    # The sampler's own state is what was delivered; the one of its iterator goes with the batch.
+    states = [state for state in states if state.get("taken")] or states
     epoch = min(state["epoch"] for state in states)
     states = [state for state in states if state["epoch"] == epoch]
     if "step" not in states[0]:
-        return dict(states[-1])
+        return {key: value for key, value in states[-1].items() if key != "taken"}
     if states[0]["batch_size"] is None and len(states) > 1:
         raise DatasetError(
-            "samples given singly by several workers can only go on with as many workers; "
-            "shard_dataset(…, batch_size=…) makes the state independent of them"
+            "a state of single samples from several workers needs the same number of workers to "
+            "continue; with shard_dataset(…, batch_size=…) any number can continue"
         )
     last = max(states, key=lambda state: int(state["step"]))
     return dict(last) | {"position": position_of(last), "step": 0}
 
 
+def position_of(state: Mapping[str, Any]) -> int:
+    """Return how many samples of the epoch were used before a state of a `ShardDataset`."""
+    bounds = step_bounds(
+        state["samples"],
+        state["position"],
+        batch_size=state["batch_size"],
+        world_size=state["world_size"],
+        drop_last=state["drop_last"],
+    )
+    return bounds[min(int(state["step"]), len(bounds) - 1)]
+
+
 def _states(value: Any) -> Iterator[dict[str, Any]]:
-    """All states of this package in nested dictionaries."""
+    """Yield all states of this package in nested dictionaries."""
     if isinstance(value, Mapping):
         if {"epoch", "position", "samples", "seed"} <= value.keys():
             yield dict(value)

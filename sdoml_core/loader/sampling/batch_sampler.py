@@ -1,0 +1,194 @@
+"""`BatchSampler`: a resumable order for PyTorch's own data loaders."""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.sampling.cursor import Cursor, Pass
+from sdoml_core.loader.sampling.order import permutation
+
+MAX_DEPTH = 12
+"""Calls between a data loader and this sampler; wrappers of trainers make some."""
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Batches of sample numbers in a resumable order, for a ``DataLoader``.
+
+    ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8))`` resumes exactly. For
+    another number of ranks or workers, pass the result of `sdoml_core.loader.global_state` to
+    `load_state_dict`.
+
+    Parameters
+    ----------
+    dataset
+        Anything with a length.
+    batch_size
+        Samples of a batch, per rank.
+    shuffle, seed
+        Whether and how to permute the samples. Each epoch has an order of its own.
+    drop_last
+        Leave out the samples that do not fill a batch on every rank. Otherwise each sample comes
+        exactly once per epoch, and all ranks have the same number of batches.
+    rank, world_size
+        By default as torch.distributed reports them when a pass begins. With Accelerate's
+        ``prepare``, which divides batches itself, give ``rank=0, world_size=1``.
+
+    Notes
+    -----
+    `sdoml_core.loader.BatchLoader` explains which epoch a pass has.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ):
+        count = len(dataset)
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.cursor = Cursor(
+            count,
+            partial(_shuffled if shuffle else _sorted, count, seed),
+            batch_size=batch_size,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+            identity={"shuffle": shuffle, "seed": seed},
+        )
+
+    def __len__(self) -> int:
+        return len(self.cursor.bounds()) - 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return Batches(self.cursor)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        self.cursor.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress after the last batch that the data loader delivered."""
+        return self.cursor.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Raises
+        ------
+        DatasetError
+            If the state belongs to another set of samples, seed or order.
+        """
+        self.cursor.load_state_dict(state)
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return permutation(count, seed, epoch)
+
+
+def _sorted(count: int, _seed: int, _epoch: int) -> NDArray[np.int64]:
+    return np.arange(count)
+
+
+class Batches:
+    """Batches of one pass, which knows how many of them the data loader has delivered.
+
+    A data loader with workers takes ``prefetch_factor × workers`` batches before it delivers the
+    first one, and then one more before it delivers each further one, even if none is left. So the
+    number of calls tells what was delivered.
+
+    `state_dict` and `load_state_dict` are for torchdata, which stores a state with each batch that
+    it takes.
+    """
+
+    def __init__(self, cursor: Cursor):
+        self._cursor = cursor
+        self._pass: Pass | None = None
+        self._calls = 0
+        self._ahead = 0
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> list[int]:
+        if self._pass is None:
+            self._ahead = taken_ahead(self._cursor)
+            self._pass = self._cursor.begin()
+        current = self._pass
+        if not current.open:
+            raise StopIteration
+        step = current.first + self._calls
+        self._calls += 1
+        delivered = self._calls - self._ahead
+        indices = current.indices(step) if step < current.steps else None
+        if delivered > 0 and current.first + delivered <= current.steps:
+            current.deliver(current.first + delivered)
+        last = current.first + max(delivered, 0) >= current.steps
+        if indices is None and (self._ahead == 0 or last):
+            current.finish()
+        if indices is None:
+            raise StopIteration
+        return indices
+
+    def __del__(self) -> None:
+        if self._pass is not None and self._pass.open:
+            self._pass.leave()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress after the last batch that was taken."""
+        if self._pass is None:
+            return self._cursor.state_dict() | {"taken": True}
+        taken = min(self._pass.first + self._calls, self._pass.steps)
+        return self._cursor.state_dict() | {
+            "epoch": self._pass.epoch,
+            "position": self._pass.bounds[taken],
+            "taken": True,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of this kind."""
+        self._cursor.load_state_dict(state)
+        self._pass, self._calls = None, 0
+
+
+def taken_ahead(cursor: Cursor) -> int:
+    """Return how many batches the data loader takes before it delivers the first one.
+
+    Raises
+    ------
+    DatasetError
+        If Accelerate divides batches among ranks that were divided here already.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 a sampler is not told who reads it
+    for _ in range(MAX_DEPTH):
+        if frame is None:
+            break
+        reader = frame.f_locals.get("self")
+        if isinstance(reader, _BaseDataLoaderIter):
+            workers = int(getattr(reader, "_num_workers", 0))
+            return workers * int(getattr(reader, "_prefetch_factor", None) or 0)
+        if (
+            isinstance(getattr(reader, "batch_sampler", None), BatchSampler)
+            and getattr(reader, "num_processes", 1) > 1
+            and cursor.world.place().world_size > 1
+        ):
+            raise DatasetError(
+                "Accelerate divides the batches of this BatchSampler among the ranks, which "
+                "divided them already, so that samples would be lost: make it with rank=0 and "
+                "world_size=1, or use a BatchLoader, which needs no prepare()"
+            )
+        frame = frame.f_back
+    return 0

@@ -1,0 +1,285 @@
+"""The cursor of an epoch: which epoch comes next, and where it starts.
+
+All ranks must read the same epoch. So with several ranks nothing that one rank alone may do
+changes the epoch: only `set_epoch`, a loaded state, and a complete pass do. With one rank there
+is nothing to agree on, and a pass that was left early is followed by the next epoch, so that a
+loop that always stops early still sees new samples.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.reading.prefetch import check_counts
+from sdoml_core.loader.sampling.order import Order, share, step_bounds
+from sdoml_core.loader.sampling.world import Place, World
+
+LOOK = 1
+"""A pass that was left after so many batches was a look at the data."""
+
+
+class Pass:
+    """One pass of one rank over an epoch, or over the rest of it.
+
+    Attributes
+    ----------
+    epoch
+        Its number.
+    start
+        Samples of the epoch that were used before this pass.
+    bounds
+        Positions at which the steps begin, from `start` on, and the end of the last step.
+    first
+        First step of this pass.
+    step
+        Steps that have been delivered, those before `first` included.
+    """
+
+    def __init__(
+        self,
+        cursor: "Cursor",
+        epoch: int,
+        start: int,
+        first: int,
+        *,
+        place: Place,
+        outer: "Pass | None" = None,
+    ):
+        self.epoch, self.start, self.first = epoch, start, first
+        self.step = first
+        self.place = place
+        self.bounds = cursor.bounds(start, place)
+        self.open = True
+        self.generation = cursor.generation
+        self._cursor = cursor
+        self._outer = outer
+        self._order: NDArray[np.int64] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of steps, those before `first` included."""
+        return len(self.bounds) - 1
+
+    @property
+    def position(self) -> int:
+        """Samples of the epoch that have been delivered over all ranks."""
+        return self.bounds[min(self.step, self.steps)]
+
+    def indices(self, step: int) -> list[int]:
+        """Return the samples of this rank in a step.
+
+        Raises
+        ------
+        DatasetError
+            If the rank or the world size changed since the pass began.
+        """
+        self._cursor.check(self.place)
+        if self._order is None:
+            self._order = self._cursor.order(self.epoch)
+        start, stop = self.bounds[step : step + 2]
+        part = share(start, stop, rank=self.place.rank, world_size=self.place.world_size)
+        return [int(index) for index in self._order[part]]
+
+    def deliver(self, step: int) -> None:
+        """Record that all steps before `step` have been delivered."""
+        self.step = step
+        self._cursor.current = self
+
+    def finish(self) -> None:
+        """Record that the pass is complete: the next one has the next epoch."""
+        self.open = False
+        self._cursor.finished(self)
+
+    def leave(self) -> None:
+        """Record that the pass ended early. Within another pass, that one is current again."""
+        self.open = False
+        if self._cursor.current is self and self._outer is not None and self._outer.open:
+            self._cursor.current = self._outer
+
+
+class Cursor:
+    """Epoch and position of the next pass, and the pass that is current.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    order
+        Order of each epoch.
+    batch_size, drop_last
+        See `sdoml_core.loader.sampling.order.step_bounds`.
+    rank, world_size
+        As for `sdoml_core.loader.BatchSampler`.
+    identity
+        What else must be equal for a state to fit, such as the seed.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        order: Order,
+        *,
+        batch_size: int | None,
+        drop_last: bool,
+        rank: int | None,
+        world_size: int | None,
+        identity: dict[str, Any],
+    ):
+        if batch_size is not None:
+            check_counts(1, batch_size=batch_size)
+        self.world = World(rank, world_size)
+        self.order = order
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.current: Pass | None = None
+        self.generation = 0
+        """Counts what was set or loaded: a pass that began before does not change the epoch."""
+        self.epoch = self.position = self.step = 0
+        self._given = (0, 0, 0)
+        self._epoch_is_set = False
+        self._looked = False
+        self._restarts = 0
+        self._last_place: Place | None = None
+        self._count = count
+        self._identity = identity | {"samples": count}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"current": None}
+
+    def bounds(self, position: int = 0, place: Place | None = None) -> list[int]:
+        """Return where steps begin, from a position on, and the end of the last step."""
+        return step_bounds(
+            self._count,
+            position,
+            batch_size=self.batch_size,
+            world_size=(place or self.world.place()).world_size,
+            drop_last=self.drop_last,
+        )
+
+    def check(self, place: Place) -> None:
+        """Refuse a change of rank or world size within a pass.
+
+        Raises
+        ------
+        DatasetError
+            If they changed.
+        """
+        now = self.world.place()
+        if now != place:
+            raise DatasetError(
+                f"this pass began as rank {place.rank} of {place.world_size}, but this process is "
+                f"now rank {now.rank} of {now.world_size}: start a new pass after "
+                "init_process_group"
+            )
+
+    def begin(self) -> Pass:
+        """Start the next pass."""
+        place = self.world.place()
+        left, self.current = self.current, None
+        if self._last_place not in {None, place}:
+            # Passes of another world do not count: not every rank need have made them.
+            self.epoch, self.position, self.step = self._given
+        elif left is not None and left.generation == self.generation and left.step > left.first:
+            self._after_a_pass_that_was_left(left, place)
+        self._last_place = place
+        started = self.position + self.step > 0
+        if started and not self._epoch_is_set:
+            steps = len(self.bounds(self.position, place)) - 1
+            if self.step >= steps:  # the state of an epoch that is complete
+                self.epoch, self.position, self.step = self.epoch + 1, 0, 0
+        return Pass(self, self.epoch, self.position, self.step, place=place, outer=left)
+
+    def _after_a_pass_that_was_left(self, left: Pass, place: Place) -> None:
+        """Stay at its start, or go on to the next epoch."""
+        if place.world_size == 1:
+            look = left.step - left.first <= LOOK and left.start + left.first > 0
+            if look and not self._looked:
+                self._looked = True  # a look at a resumed epoch does not use up its state
+            else:
+                self.epoch, self.position, self.step = left.epoch + 1, 0, 0
+            return
+        self._restarts += 1
+        if self._restarts > 1 and self._identity.get("shuffle"):
+            warn_of_repeated_epoch(self.epoch)
+
+    def finished(self, done: Pass) -> None:
+        """Go on to the next epoch, unless another one was set during the pass."""
+        self.current = None
+        if done.generation == self.generation:
+            self._go_to(done.epoch + 1)
+
+    def _go_to(self, epoch: int) -> None:
+        self.epoch, self.position, self.step = epoch, 0, 0
+        self._epoch_is_set = self._looked = False
+        self._restarts = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass have an epoch. Keeps the position of a loaded state of that epoch."""
+        check_counts(epoch=epoch)
+        if epoch != self.epoch:
+            self._go_to(epoch)
+        self._restarts = 0
+        self._epoch_is_set = True
+        self._give()
+
+    def _give(self) -> None:
+        """What was set or loaded counts for more than passes that began before."""
+        self.current = None
+        self.generation += 1
+        self._given = (self.epoch, self.position, self.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress of all ranks together, as plain numbers."""
+        epoch, position, step = self.epoch, self.position, self.step
+        if self.current is not None:
+            epoch, position, step = self.current.epoch, self.current.position, 0
+        if step:
+            bounds = self.bounds(position)
+            position = bounds[min(step, len(bounds) - 1)]
+        return self._identity | {"epoch": epoch, "position": position}
+
+    def load_state_dict(self, state: dict[str, Any], *, step: int = 0) -> None:
+        """Continue from a state, from whichever rank of however many it comes.
+
+        Raises
+        ------
+        DatasetError
+            If it is not such a state, or belongs to other samples or another order.
+        """
+        absent = [key for key in self.state_dict() if key not in state]
+        if absent:
+            raise DatasetError(f"this is not a state of this loader: it has no {', '.join(absent)}")
+        for key, value in self._identity.items():
+            if state[key] != value:
+                raise DatasetError(
+                    f"this state has {key}={state[key]!r}, but the loader has {key}={value!r}: "
+                    "make the loader with the same arguments and data as before"
+                )
+        epoch, position = state["epoch"], state["position"]
+        if not isinstance(epoch, int) or not isinstance(position, int):
+            raise DatasetError(f"this state is at sample {position!r} of epoch {epoch!r}")
+        if epoch < 0 or not 0 <= position <= self._count:
+            raise DatasetError(f"this state is at sample {position} of {self._count}")
+        self._go_to(epoch)
+        self.position, self.step = position, step
+        self._give()
+
+
+def in_order(run: Pass) -> Iterator[tuple[list[int], int]]:
+    """Yield the samples of each batch of a pass, with the number of steps after it."""
+    for step in range(run.first, run.steps):
+        yield run.indices(step), step + 1
+
+
+def warn_of_repeated_epoch(epoch: int) -> None:
+    """Warn that samples come in the same order again."""
+    warnings.warn(
+        f"epoch {epoch} starts again: with several ranks, a pass that was left early does not "
+        "change the epoch. Call set_epoch(epoch) before each pass",
+        UserWarning,
+        stacklevel=2,
+    )

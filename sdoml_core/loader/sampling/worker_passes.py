@@ -1,0 +1,156 @@
+"""How the workers of a ``DataLoader`` agree on the epoch of a pass.
+
+The main process is not told when a ``DataLoader`` starts a pass, so the workers count passes
+themselves, in memory that they share with it. Each worker writes only its own row, so that no
+lock is needed: the first worker of a pass takes the next number, and the others join it.
+
+A worker does not know what the main process has delivered, so it cannot tell a complete pass from
+one that was left. With several ranks only the main process sets the epoch.
+"""
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from sdoml_core.errors import DatasetError
+
+MAX_WORKERS: Final = 512
+KEY: Final = 1 << 32
+
+# Columns. A worker's row: number of its pass · KEY + key of the DataLoader iterator, epoch,
+# number of workers, state. The last row is the main process's: number of the latest pass at that
+# time, epoch, position, and how they were given.
+NUMBER, EPOCH, COUNT, STATE = range(4)
+READING, DONE, EMPTY = range(3)
+COUNTED, SET, LOADED = range(3)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A pass that a worker takes part in."""
+
+    epoch: int
+    position: int
+    """Where it starts; −1 if the worker's own state says so."""
+    given: int
+    """Whether the main process set the epoch, loaded a state, or neither."""
+    repeated: bool
+    """Whether the previous pass had the same epoch, which nobody requested."""
+
+
+class WorkerPasses:
+    """Passes of the workers that read one dataset."""
+
+    def __init__(self) -> None:
+        self._start()
+        self._inherited: tuple[torch.Tensor, int] | None = None
+
+    def _start(self) -> None:
+        self._own = torch.zeros((MAX_WORKERS + 1, 4), dtype=torch.int64)
+        self._own.share_memory_()  # type: ignore[no-untyped-call]
+        self._owner = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"inherited": (self._own, self._owner)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A spawned worker uses the rows of its parent. Any other process that gets the dataset,
+        # such as a rank, has rows of its own for its own workers.
+        self._start()
+        self._inherited = state["inherited"]
+
+    def _shared(self) -> torch.Tensor:
+        """In a worker: return the rows of the process that started it."""
+        parent = multiprocessing.parent_process()
+        pid = None if parent is None else parent.pid
+        if pid == self._owner:
+            return self._own
+        if self._inherited is not None and pid == self._inherited[1]:
+            return self._inherited[0]
+        raise DatasetError(
+            "this stream was made in another process than the one that starts the workers, so "
+            "they cannot agree on an epoch: make it in this process, or call its set_epoch"
+        )
+
+    def give(self, epoch: int, position: int, how: int) -> None:
+        """In the main process: say what the next pass reads."""
+        if os.getpid() != self._owner:
+            self._start()
+        row = self._own[-1]
+        row[STATE] = COUNTED
+        row[EPOCH], row[COUNT] = epoch, position
+        row[NUMBER] = self._latest(self._own)
+        row[STATE] = how
+
+    def join(
+        self, worker: int, workers: int, key: int, *, epoch: int, loaded: bool, counts: bool
+    ) -> Joined:
+        """In a worker: join the pass that began, or begin the next one.
+
+        Parameters
+        ----------
+        worker, workers
+            Number of this worker, and of all workers.
+        key
+            Equal for the workers of one pass. Two passes may have equal keys.
+        epoch, loaded
+            Epoch of the worker's own state, and whether the state was loaded in the worker.
+        counts
+            Whether each pass has the next epoch by itself.
+        """
+        if worker >= MAX_WORKERS:
+            raise DatasetError(f"a stream can have at most {MAX_WORKERS} workers, not {workers}")
+        rows = self._shared()
+        key %= KEY
+        mine, given = rows[worker].tolist(), rows[-1].tolist()
+        latest = self._latest(rows)
+        members = [row for row in rows[:-1].tolist() if latest and row[NUMBER] // KEY == latest]
+        joins = bool(members) and mine[NUMBER] // KEY < latest and members[0][NUMBER] % KEY == key
+        number = latest if joins else latest + 1
+        position, how = 0, COUNTED
+        if given[STATE] != COUNTED and given[NUMBER] == number - 1:
+            how = given[STATE]
+            if loaded and epoch == given[EPOCH]:
+                position = -1
+            else:
+                epoch, position = given[EPOCH], given[COUNT]
+        elif loaded or not members:
+            position = -1
+        elif joins:
+            epoch = members[0][EPOCH]
+        else:
+            empty = all(row[STATE] == EMPTY for row in members)
+            epoch = members[0][EPOCH] + (counts or empty)
+        counted = how == COUNTED and not loaded
+        repeated = counted and mine[NUMBER] > 0 and mine[EPOCH] == epoch
+        row = rows[worker]
+        row[EPOCH], row[COUNT], row[STATE] = epoch, workers, READING
+        row[NUMBER] = number * KEY + key
+        return Joined(epoch, position, how, repeated)
+
+    def correct(self, worker: int, *, epoch: int | None = None, state: int | None = None) -> None:
+        """In a worker: record its epoch, or whether it has nothing left to read."""
+        row = self._shared()[worker]
+        if epoch is not None:
+            row[EPOCH] = epoch
+        if state is not None:
+            row[STATE] = state
+
+    def last(self) -> tuple[int, bool] | None:
+        """In the main process: return the epoch of the last pass, and whether all was read.
+
+        None if workers began no pass since the main process said what to read.
+        """
+        latest = self._latest(self._own)
+        if os.getpid() != self._owner or latest <= int(self._own[-1, NUMBER]):
+            return None
+        members = [row for row in self._own[:-1].tolist() if row[NUMBER] // KEY == latest]
+        done = all(row[STATE] != READING for row in members) and len(members) == members[0][COUNT]
+        return members[0][EPOCH], done
+
+    @staticmethod
+    def _latest(rows: torch.Tensor) -> int:
+        return int(rows[:-1, NUMBER].max()) // KEY

@@ -1,0 +1,68 @@
+"""Rank and world size, resolved when a pass begins."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import get_worker_info
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader.reading.prefetch import check_counts
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of this process among those that share an epoch."""
+
+    rank: int
+    world_size: int
+
+
+class World:
+    """Rank and world size as given, or as torch.distributed reports them at that moment.
+
+    A loader is often made before ``init_process_group``, for example when it is passed to a
+    trainer. So nothing is resolved before it is needed.
+
+    Raises
+    ------
+    DatasetError
+        If both numbers are given and there is no such rank.
+    """
+
+    def __init__(self, rank: int | None, world_size: int | None):
+        self._rank = rank
+        self._world_size = world_size
+        self._parent: Place | None = None
+        if world_size is not None:
+            check_counts(1, world_size=world_size)
+            if rank is not None:
+                self.place()
+
+    def place(self) -> Place:
+        """Return the rank and the world size that hold now.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such rank.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            known = Place(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        elif self._parent is not None and get_worker_info() is not None:
+            known = self._parent
+        else:
+            known = Place(0, 1)
+        rank = known.rank if self._rank is None else self._rank
+        world_size = known.world_size if self._world_size is None else self._world_size
+        if not 0 <= rank < world_size:
+            raise DatasetError(f"there is no rank {rank} among {world_size}")
+        return Place(rank, world_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker has no process group, so it needs what its parent knows.
+        parent = None
+        with contextlib.suppress(DatasetError):  # no process group yet
+            parent = self.place()
+        return self.__dict__ | {"_parent": parent}

@@ -1,0 +1,67 @@
+"""Real processes with a gloo group share each epoch, also when loaders were made before it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from sdoml_core.loader import SDOMLlite
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def world(request, release, tmp_path_factory):
+    """Results of all ranks."""
+    rendezvous = tmp_path_factory.mktemp("gloo") / "rendezvous"
+    command = [sys.executable, "-m", "tests.support.gloo_ranks", str(release), str(rendezvous)]
+    size = request.param
+    ranks = []
+    for rank in range(size):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        # Accelerate wants an address, but uses the group that exists.
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+        ranks.append(
+            subprocess.Popen(
+                [*command, str(rank), str(size)],
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | place | {"OMP_NUM_THREADS": "1"},
+            )
+        )
+    try:
+        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0] * size
+    return [json.loads(output) for output in outputs]
+
+
+@pytest.fixture(scope="module")
+def expected(release):
+    return Counter(str(time) for time in SDOMLlite(release, ["AIA_0211"]).times)
+
+
+def seen(ranks, name, epoch):
+    return Counter(time for rank in ranks for batch in rank[name][epoch] for time in batch)
+
+
+def test_each_sample_comes_once_in_equally_many_steps(world, expected):
+    styles = [name for name in world[0] if name not in {"twice", "once", "own"}]
+    assert len(styles) == (7 if len(world) == 2 else 5)
+    for name in styles:
+        for epoch in range(2):
+            assert seen(world, name, epoch) == expected, (name, epoch)
+            assert len({len(rank[name][epoch]) for rank in world}) == 1
+        assert world[0][name][0] != world[0][name][1]
+
+
+def test_accelerate_does_not_divide_batches_twice(world, expected):
+    pytest.importorskip("accelerate")
+    for rank in world:
+        assert "make it with rank=0 and world_size=1" in rank["twice"][0][0][0]
+    # Accelerate repeats batches to give every rank equally many; ours comes exactly once.
+    assert seen(world, "once", 0).keys() == expected.keys()
+    assert seen(world, "own", 0) == expected

@@ -1,0 +1,333 @@
+"""What every rank reads: all samples once per epoch, in step, whatever one rank did before."""
+
+import random
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+from torchdata import stateful_dataloader as torchdata
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset, global_state
+
+pytestmark = [
+    # More workers than cores are meant here.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    # torchdata 0.11 calls a function that torch 2.13 deprecates.
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
+]
+
+STYLES = ("batches", "sampler", "stateful sampler", "stream", "stateful stream")
+
+
+@pytest.fixture(scope="module")
+def dataset(release):
+    return SDOMLlite(release, ["AIA_0211"])
+
+
+@dataclass
+class Rank:
+    """A loader of one rank, and what sets its epoch and loads its state."""
+
+    loader: Any
+    source: Any
+    style: str
+    workers: int
+
+    def state(self) -> dict[str, Any]:
+        if self.style.startswith("stateful"):
+            return global_state(self.loader.state_dict())
+        return self.source.state_dict()
+
+
+def make(dataset, style, rank, world, *, workers=0, batch_size=4, seed=5):
+    place = {"rank": rank, "world_size": world, "seed": seed}
+    if style == "batches":
+        loader = BatchLoader(dataset, batch_size, shuffle=True, threads=workers, **place)
+        return Rank(loader, loader, style, workers)
+    kind = torchdata.StatefulDataLoader if style.startswith("stateful") else DataLoader
+    if style.endswith("sampler"):
+        sampler = BatchSampler(dataset, batch_size, **place)
+        loader = kind(dataset, batch_sampler=sampler, num_workers=workers)
+        return Rank(loader, sampler, style, workers)
+    stream = ShardDataset(dataset, batch_size=batch_size, threads=0, **place)
+    return Rank(kind(stream, batch_size=None, num_workers=workers), stream, style, workers)
+
+
+def times_of(batches):
+    return [tuple(batch[1]) for batch in batches]
+
+
+def take(iterator, count):
+    return times_of(next(iterator) for _ in range(count))
+
+
+def counted(batches):
+    return Counter(time for batch in batches for time in batch)
+
+
+def check(dataset, ranks):
+    """Each sample came once, in equally many batches of every rank."""
+    assert len({len(batches) for batches in ranks}) == 1
+    total = sum((counted(batches) for batches in ranks), Counter())
+    assert total == Counter(str(time) for time in dataset.times)
+
+
+def run(dataset, style, world, workers, events):
+    """Read an epoch for each event, and check each."""
+    ranks = [make(dataset, style, rank, world, workers=workers) for rank in range(world)]
+    orders = []
+    for epoch, (event, at, new_world, new_workers) in enumerate(events):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "epoch . starts again")
+            interrupt(ranks, event, at)
+            # Workers do not know what was delivered, so with several ranks the epoch must be set.
+            must_set = style.endswith("stream") and any(each.workers for each in ranks)
+            # One rank alone goes on to the next epoch after a pass that it left.
+            if event == "set_epoch" or must_set or len(ranks) == 1:
+                for each in ranks:
+                    each.source.set_epoch(epoch)
+            if event == "crash" and not (style == "stream" and must_set):
+                passes, ranks = crash(dataset, ranks, at, new_world, new_workers)
+            elif event == "look":
+                iterator = iter(ranks[0].loader)
+                first = take(iterator, 1)
+                next(iter(ranks[0].loader))
+                passes = [first + times_of(iterator)]
+                del iterator
+                passes += [times_of(each.loader) for each in ranks[1:]]
+                check(dataset, passes)
+            else:
+                passes = [times_of(each.loader) for each in ranks]
+                check(dataset, passes)
+        orders.append(passes[0])
+    for one, other in pairwise(orders):
+        assert one[: len(other)] != other[: len(one)]
+
+
+def interrupt(ranks, event, at):
+    """Do something before an epoch, which must not change it."""
+    if event == "reseed":
+        for seed in (torch.manual_seed, np.random.seed, random.seed):
+            seed(0)
+    if event == "peek":
+        next(iter(ranks[0].loader))
+    if event == "break":
+        for each in ranks:
+            take(iter(each.loader), at)
+
+
+def crash(dataset, ranks, at, world, workers):
+    """End all ranks in mid-epoch, and read the rest with other ranks."""
+    iterators = [iter(each.loader) for each in ranks]
+    before = [take(iterator, at) for iterator in iterators]
+    states = [each.state() for each in ranks]
+    assert all(state == states[0] for state in states)
+    del iterators
+    style = ranks[0].style
+    new = [make(dataset, style, rank, world, workers=workers) for rank in range(world)]
+    for each in new:
+        each.source.load_state_dict(states[0])
+    after = [times_of(each.loader) for each in new]
+    assert len({len(batches) for batches in after}) == 1
+    total = sum(map(counted, before + after), Counter())
+    assert total == Counter(str(time) for time in dataset.times)
+    return before, new
+
+
+def events(workers):
+    return st.lists(
+        st.tuples(
+            st.sampled_from(["none", "peek", "look", "break", "crash", "set_epoch", "reseed"]),
+            st.integers(1, 3),
+            st.integers(1, 4),
+            st.sampled_from(workers),
+        ),
+        min_size=2,
+        max_size=4,
+    )
+
+
+relaxed = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@given(st.sampled_from(STYLES), st.integers(1, 4), events([0]))
+@settings(max_examples=60, **relaxed)
+def test_each_sample_comes_once_whatever_interrupts(dataset, style, world, events):
+    run(dataset, style, world, 0, events)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@given(st.integers(1, 3), st.integers(1, 2), events([0, 1, 2]))
+@settings(max_examples=3, **relaxed)
+def test_each_sample_comes_once_with_workers(dataset, style, world, workers, events):
+    run(dataset, style, world, workers, events)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("style", STYLES)
+def test_a_look_by_one_rank_changes_no_epoch(dataset, style, workers):
+    ranks = [make(dataset, style, rank, 2, workers=workers) for rank in range(2)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "epoch 0 starts again")
+        next(iter(ranks[0].loader))
+        next(iter(ranks[0].loader))
+        for epoch in range(2):
+            if style.endswith("stream") and workers:
+                for each in ranks:
+                    each.source.set_epoch(epoch)
+            check(dataset, [times_of(each.loader) for each in ranks])
+
+
+@pytest.mark.parametrize("style", ["batches", "sampler", "stateful sampler"])
+def test_a_look_in_mid_epoch_leaves_the_state_alone(dataset, style):
+    rank = make(dataset, style, 0, 1)
+    other = make(dataset, style, 0, 1)
+    one, two = iter(rank.loader), iter(other.loader)
+    next(one), next(two)
+    if style == "stateful sampler":
+        next(iter(DataLoader(dataset, batch_sampler=rank.source)))
+    else:
+        next(iter(rank.loader))
+    assert rank.state() == other.state()
+    assert times_of(one) == times_of(two)
+    assert times_of(rank.loader) == times_of(other.loader)
+
+
+@pytest.mark.parametrize("style", ["batches", "stream"])
+def test_a_look_at_a_resumed_epoch_does_not_use_up_its_state(dataset, style):
+    rank = make(dataset, style, 0, 1)
+    iterator = iter(rank.loader)
+    before = take(iterator, 3)
+    state = rank.state()
+    again = make(dataset, style, 0, 1)
+    again.source.load_state_dict(state)
+    next(iter(again.loader))
+    check(dataset, [before + times_of(again.loader)])
+
+
+def test_leaving_passes_without_set_epoch_warns(dataset):
+    loader = make(dataset, "batches", 0, 2).loader
+    first = take(iter(loader), 2)
+    assert take(iter(loader), 2) == first
+    with pytest.warns(UserWarning, match=r"epoch 0 starts again: .*Call set_epoch"):
+        assert take(iter(loader), 2) == first
+    loader.set_epoch(1)
+    assert take(iter(loader), 2) != first
+
+
+def test_one_rank_that_leaves_passes_sees_new_samples(dataset):
+    loader = make(dataset, "batches", 0, 1).loader
+    assert len({tuple(take(iter(loader), 2)) for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_seeding_before_each_epoch_does_not_repeat_it(dataset, workers, persistent):
+    stream = ShardDataset(dataset, batch_size=8, seed=1)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
+    alone = ShardDataset(dataset, batch_size=8, seed=1)
+    for _ in range(3):
+        torch.manual_seed(0)
+        assert times_of(loader) == times_of(alone)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("style", ["stateful sampler", "stateful stream", "batches"])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_state_of_a_complete_epoch_starts_the_next(dataset, style, workers, ended):
+    rank = make(dataset, style, 0, 1, workers=workers)
+    iterator = iter(rank.loader)
+    take(iterator, len(rank.source))
+    if ended:
+        assert next(iterator, None) is None
+    state = rank.state()
+    expected = make(dataset, style, 0, 1)
+    expected.source.set_epoch(1)
+    again = make(dataset, style, 0, 1, workers=workers)
+    again.source.load_state_dict(state)
+    assert [times_of(again.loader) for _ in range(2)] == [
+        times_of(expected.loader) for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("style", ["stateful sampler", "stateful stream"])
+def test_the_data_loader_itself_resumes_after_a_complete_epoch(dataset, style, workers):
+    rank = make(dataset, style, 0, 1, workers=workers)
+    times_of(rank.loader)
+    state = rank.loader.state_dict()
+    expected = times_of(rank.loader)
+    again = make(dataset, style, 0, 1, workers=workers)
+    again.loader.load_state_dict(state)
+    assert times_of(again.loader) == expected
+
+
+@pytest.mark.parametrize("taken", [1, 4, 7, 12, 14, 15])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("kind", [DataLoader, torchdata.StatefulDataLoader])
+def test_the_state_of_a_sampler_is_what_was_delivered(dataset, kind, workers, taken):
+    sampler = BatchSampler(dataset, 4, seed=5)
+    loader = kind(dataset, batch_sampler=sampler, num_workers=workers)
+    assert len(sampler) == 15
+    for count, batch in enumerate(loader, 1):
+        assert len(batch[1]) == 4
+        if count == taken:
+            break
+    state = sampler.state_dict()
+    assert 60 * state["epoch"] + state["position"] == 4 * taken
+    again = BatchSampler(dataset, 4, seed=5)
+    again.load_state_dict(state)
+    assert len(list(again)) == (15 - taken or 15)
+
+
+def test_the_state_of_a_stream_that_workers_read_is_refused(dataset):
+    stream = ShardDataset(dataset, batch_size=4)
+    loader = DataLoader(stream, batch_size=None, num_workers=2)
+    iterator = iter(loader)
+    next(iterator)
+    with pytest.raises(DatasetError, match="use torchdata's StatefulDataLoader"):
+        stream.state_dict()
+    times_of(iterator)
+    assert stream.state_dict() == stream.state_dict() | {"epoch": 1, "position": 0}
+
+
+def test_a_stream_is_followed_by_the_next_epoch_with_and_without_workers(dataset):
+    stream = ShardDataset(dataset, batch_size=8)
+    alone = ShardDataset(dataset, batch_size=8)
+    for workers in (0, 2, 2, 0, 0, 1):
+        loader = DataLoader(stream, batch_size=None, num_workers=workers)
+        assert times_of(loader) == times_of(alone)
+
+
+def test_a_stream_of_several_ranks_with_workers_warns_where_the_epoch_is_not_set(dataset):
+    stream = ShardDataset(dataset, batch_size=8, rank=0, world_size=2)
+    loader = DataLoader(stream, batch_size=None, num_workers=1)
+    first = times_of(loader)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # in the worker, which is forked
+        with pytest.raises(UserWarning, match="epoch 0 starts again"):
+            times_of(loader)
+    stream.set_epoch(1)
+    assert times_of(loader) != first
+
+
+def test_a_change_of_the_world_within_a_pass_is_refused(dataset, monkeypatch):
+    loader = BatchLoader(dataset, 4, threads=0)
+    iterator = iter(loader)
+    next(iterator)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    with pytest.raises(DatasetError, match=r"began as rank 0 of 1, but .* now rank 1 of 2"):
+        next(iterator)
+    assert len(loader) == 8
+    assert len(list(loader)) == 8

@@ -1,0 +1,87 @@
+"""One rank of a real process group, for the tests of the loader.
+
+``python -m tests.support.gloo_ranks FOLDER RENDEZVOUS RANK WORLD_SIZE`` reads a release in every
+style. Each rank makes its loaders before ``init_process_group``, and rank 0 alone looks at data.
+It prints as JSON the times that each style gave, by epoch and batch.
+"""
+
+import importlib.util
+import json
+import sys
+import warnings
+from typing import Any
+
+import torch.distributed
+from torch.utils.data import DataLoader
+
+from sdoml_core.errors import DatasetError
+from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset
+
+
+def loaders(dataset: SDOMLlite, *, spawn: bool) -> dict[str, tuple[Any, Any]]:
+    """Loader, and what sets its epoch, by style."""
+    styles: dict[str, tuple[Any, Any]] = {}
+    batches = BatchLoader(dataset, 4, shuffle=True)
+    styles["batches"] = (batches, batches)
+    for workers, context in ((0, None), (1, "fork"), (1, "spawn"))[: 2 + spawn]:
+        name = f"{workers} {context}"
+        options: dict[str, Any] = {"num_workers": workers, "multiprocessing_context": context}
+        sampler = BatchSampler(dataset, 4)
+        styles[f"sampler {name}"] = (DataLoader(dataset, batch_sampler=sampler, **options), sampler)
+        stream = ShardDataset(dataset, batch_size=4)
+        styles[f"stream {name}"] = (DataLoader(stream, batch_size=None, **options), stream)
+    return styles
+
+
+def times_of(loader: Any) -> list[list[str]]:
+    return [list(times) for _, times in loader]
+
+
+def accelerated(dataset: SDOMLlite) -> dict[str, list[list[str]]]:
+    """What Accelerate's ``prepare`` makes of a sampler that divides batches, or does not."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    result = {}
+    twice = accelerator.prepare(DataLoader(dataset, batch_sampler=BatchSampler(dataset, 4)))
+    try:
+        result["twice"] = [times_of(twice)]
+    except DatasetError as error:
+        result["twice"] = [[[str(error)]]]
+    sampler = BatchSampler(dataset, 4, rank=0, world_size=1)
+    once = accelerator.prepare(DataLoader(dataset, batch_sampler=sampler))
+    result["once"] = [times_of(once)]
+    own = accelerator.prepare(BatchLoader(dataset, 4, shuffle=True))
+    result["own"] = [times_of(own)]
+    return result
+
+
+def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
+    warnings.filterwarnings("ignore", "epoch . starts again")
+    dataset = SDOMLlite(folder, ["AIA_0211"])
+    styles = loaders(dataset, spawn=world_size == 2)
+    if rank == 0:
+        next(iter(styles["batches"][0]))
+        next(iter(styles["sampler 0 None"][0]))
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
+    )
+    result = {}
+    for name, (loader, source) in styles.items():
+        if rank == 0 and "spawn" not in name:
+            next(iter(loader))
+        epochs = []
+        for epoch in range(2):
+            if name.startswith("stream 1"):
+                source.set_epoch(epoch)
+            epochs.append(times_of(loader))
+        result[name] = epochs
+    torch.distributed.barrier()
+    if importlib.util.find_spec("accelerate"):
+        result |= accelerated(dataset)
+    print(json.dumps(result))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
