@@ -65,7 +65,10 @@ def _about_days(text: str, settings: Settings) -> str | None:
     if "none of the assets are partitioned" in text:
         return f"{_partition()}: leave it out, for these assets have no days"
     if "single_run" in text:
-        return f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0"
+        return (
+            f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0; "
+            "sdoml build --start … --end … builds a range without it"
+        )
     if "partition key" in text:
         form = "" if _FORM.search(_partition()) else "a day is written 2024-03-08, one at a time; "
         return f"{_partition()}: {form}{_days(settings)}"

@@ -43,6 +43,8 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         kinds={"json"},
         code_version=code_version("1", method=settings.normalization),
         owners=OWNERS,
+        # What `dagster asset materialize --partition-range` requires of every selected asset.
+        backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=retry_policy(settings),
     )
     def normalization_stats(
@@ -61,7 +63,11 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
             opened = store.open()
             former = current = current_normalization(opened)
             # Part of building days, a run must not change the constants of the days before.
-            building = context.has_partition_key or "dagster/backfill" in context.run.tags
+            building = (
+                context.has_partition_key
+                or context.has_partition_key_range
+                or "dagster/backfill" in context.run.tags
+            )
             if current is None and building:
                 current = refuse_unasked_fit(opened)
             if current is None or not building:
@@ -71,6 +77,11 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
                     days=config_days(config),
                 )
                 current = freeze(opened, fitted.normalization, replace=not building)
+        if not fitted:
+            context.log.info(
+                f"normalization_stats: using constants {current.version}, fitted to "
+                f"{counted(current.days, 'day')} from {current.first_day} to {current.last_day}"
+            )
         if fitted:
             context.log.info(
                 f"normalization_stats: {current.version}, {current.method}, fitted to "

@@ -53,6 +53,8 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         kinds={"webdataset", "parquet", "markdown"},
         code_version="1",
         owners=OWNERS,
+        # What `dagster asset materialize --partition-range` requires of every selected asset.
+        backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=retry_policy(settings),
     )
     def release(

@@ -16,6 +16,7 @@ from sdoml_core.channels import parse_channels
 from sdoml_dagster.assets.data_versions import DayContents
 from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
@@ -61,14 +62,22 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
         from sdoml_dagster.pipeline.contact_sheets import shard_contact_sheet
+        from sdoml_dagster.pipeline.frozen_constants import needed_normalization
         from sdoml_dagster.pipeline.pack import pack_day
         from sdoml_dagster.previews import INLINE_TILE
         from sdoml_dagster.store.day import StoredDay
 
         contents = DayContents(context)
         with failures_explained():
+            days = list(run_days(context))
             opened = store.open()
-            for day in run_days(context):
+            constants = needed_normalization(opened)
+            context.log.info(
+                f"shards: using constants {constants.version}, fitted to "
+                f"{counted(constants.days, 'day')} from {constants.first_day} to "
+                f"{constants.last_day}"
+            )
+            for day in days:
                 outcome = pack_day(
                     day,
                     settings=settings,

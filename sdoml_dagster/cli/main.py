@@ -135,6 +135,9 @@ def build(
 
     with _one_line_errors():
         settings, store = _open(given)
+        ours = own_home(settings.store)
+        if submit and ours is not None:
+            raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
         fit_days = _fit_days(fit, splits, guard, any_constants=any_constants)
         release = ReleaseOptions(
             name=name,
@@ -160,9 +163,6 @@ def build(
         if not made.fits:
             _fail("not enough disk space: free some, or build fewer days", NO_SPACE)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        ours = own_home(settings.store)
-        if submit and ours is not None:
-            raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
         home = prepare_home(settings, workers=workers)
         if ours is not None:
             saved = save_settings(settings, home)
@@ -274,7 +274,14 @@ def _runner(
     """Where the jobs run; the queue needs a daemon."""
     import dagster as dg
 
-    from sdoml_dagster.cli.runs import Daemon, InProcess, Queue, daemon_is_alive
+    from sdoml_dagster.cli.runs import (
+        Daemon,
+        InProcess,
+        Queue,
+        daemon_is_alive,
+        end_leftover_runs,
+        only_build,
+    )
 
     home = Path(os.environ["DAGSTER_HOME"])
     instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
@@ -285,6 +292,8 @@ def _runner(
                 "--submit"
             )
         return Queue(instance, None)
+    stack.enter_context(only_build(home))
+    end_leftover_runs(instance)
     if workers > 1:
         if daemon_is_alive(instance):
             raise click.UsageError(

@@ -8,6 +8,7 @@ or uses the one of the deployment with ``--submit``.
 """
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any, Self
 import dagster as dg
 
 from sdoml_dagster.cli.display import Line, LineHandler
-from sdoml_dagster.cli.errors import DaemonError
+from sdoml_dagster.cli.errors import CommandError, DaemonError
 from sdoml_dagster.run_logger import RunLogger, tell
 
 MODULE = "sdoml_dagster.definitions"
@@ -36,6 +37,9 @@ BUILD_TAG = "sdoml/build"
 PARTITION = "dagster/partition"
 QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 POLL_SECONDS = 0.5
+INTERRUPTS = {"InterruptedRunError", "DagsterExecutionInterruptedError", "KeyboardInterrupt"}
+"""Classes of the errors that an interrupt becomes within a run."""
+
 UNDERWAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -93,12 +97,65 @@ class InProcess:
 
         RunLogger.terminal = LineHandler(collect)
         logging.setLoggerClass(RunLogger)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interrupts():
             warnings.simplefilter("ignore")
             result = self._definitions.resolve_job_def(job).execute_in_process(
-                instance=self._instance, raise_on_error=False, **options
+                instance=self._instance,
+                raise_on_error=False,
+                tags={BUILD_TAG: str(os.getpid())},
+                **options,
             )
+        if any(map(_is_interrupt, result.all_events)):
+            raise KeyboardInterrupt
         return None if result.success else (errors[0] if errors else "the run failed")
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """Let an interrupt of Dagster be one of Python."""
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    """Whether a step or a run failed because of Ctrl-C or a termination."""
+    error = None
+    if event.is_step_failure:
+        error = event.step_failure_data.error
+    elif event.is_job_failure:
+        error = event.job_failure_data.error
+    return error is not None and error.cls_name in INTERRUPTS
+
+
+def end_leftover_runs(instance: dg.DagsterInstance) -> None:
+    """Cancel what an earlier build left behind when it was killed.
+
+    Its runs look started forever, and keep their slots in the pool of the archive. Call this only
+    while no other build uses the instance.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNDERWAY)):
+        if BUILD_TAG in run.tags:
+            instance.report_run_canceled(run, message="the build that started this run has ended")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+@contextlib.contextmanager
+def only_build(home: Path) -> Iterator[None]:
+    """Hold the lock of a home, so that only one build uses it.
+
+    Raises
+    ------
+    CommandError
+        If another build holds it.
+    """
+    with (home / "sdoml-build.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CommandError(f"another sdoml build uses {home}: wait until it ends") from error
+        yield
 
 
 class Queue:
@@ -246,10 +303,10 @@ class Daemon:
 
 
 _DAEMON = """
-import os, sys, threading
+import os, threading
 
 def end_with_parent():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os.kill(os.getpid(), 15)
 
 threading.Thread(target=end_with_parent, daemon=True).start()

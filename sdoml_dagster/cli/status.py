@@ -1,6 +1,5 @@
 """What a store holds and what is left to do, for `sdoml status` and the end of a build."""
 
-import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,11 +102,11 @@ def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
     """Counts of a release by channel, from its coverage.parquet."""
-    import pyarrow.parquet as pq
+    from sdoml_core.formats.parquet import open_parquet, read_columns
 
     data = store.read(f"{layout.release_folder(name)}/coverage.parquet")
     counts: dict[str, Counter[str]] = {}
-    for row in pq.read_table(io.BytesIO(data)).to_pylist():
+    for row in read_columns(open_parquet(data)).to_pylist():
         mine = counts.setdefault(row["channel"], Counter())
         mine.update({key: row[key] for key in ("expected", *REASONS)})
     return {channel: counts[channel] for channel in CHANNELS if channel in counts}

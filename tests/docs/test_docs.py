@@ -33,6 +33,7 @@ NOT_RUN = {
     r"(\.venv/bin/)?(dagster dev|dagster-daemon|dagster-webserver)": "runs until it is stopped",
     r"pg_dump|psql|createdb|redis|systemctl|journalctl|crontab|rclone|aws |mc |rsync ": "a service",
     r"git ": "changes a checkout",
+    r"hf ": "uploads to the Hugging Face Hub",
 }
 """Shell commands that are not run here, and why; each must begin like that."""
 

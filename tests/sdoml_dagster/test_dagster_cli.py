@@ -47,7 +47,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
         (
             ["--select", "raw_hmi", "--partition-range", "2024-03-01...2024-03-02"],
             {},
-            ["SDOML_DAYS_PER_RUN=0"],
+            ["SDOML_DAYS_PER_RUN=0", "sdoml build --start"],
         ),
         (["--select", "release", "--partition", "2024-03-08"], {}, ["leave it out"]),
         (["--select", "raw_hmi"], {}, ["--partition 2024-03-01"]),

@@ -1,5 +1,6 @@
 """A range of days in one run: the command line, the days, their checks."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,6 +84,24 @@ def test_a_range_gives_the_bytes_of_single_days(
     shard.unlink()
     assert materialize(*DAILY, day=DAYS[1]).success
     assert shard.read_bytes() == data
+
+
+def test_all_assets_take_a_range_and_keep_the_constants(
+    environment: dict[str, str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
+    store = Path(environment["SDOML_STORE"])
+    first = cli("--select", "*", "--partition-range", f"{DAYS[0]}...{DAYS[1]}")
+    assert first.returncode == 0, first.stderr
+    constants = (store / "normalization/current.json").read_bytes()
+    assert (store / "releases/sdoml-lite/SHA256SUMS").is_file()
+    second = cli("--select", "*", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
+    assert second.returncode == 0, second.stderr
+    assert (store / "normalization/current.json").read_bytes() == constants
+    said = second.stdout + second.stderr
+    version = json.loads(constants)["version"]
+    assert f"using constants {version}, fitted to 2 days from {DAYS[0]} to {DAYS[1]}" in said
+    assert f"shards {DAYS[1]}: unchanged" in said
 
 
 def test_a_range_whose_end_comes_first_is_refused(

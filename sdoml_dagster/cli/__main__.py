@@ -1,0 +1,5 @@
+"""``python -m sdoml_dagster.cli``: the same as ``sdoml``."""
+
+from sdoml_dagster.cli.main import main
+
+main(prog_name="sdoml")

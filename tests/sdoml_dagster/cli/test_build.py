@@ -1,0 +1,217 @@
+"""`sdoml build` as a user runs it: a process of its own, on the built-in archive."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sdoml_core.loader import SDOMLlite
+from sdoml_demo.server import Archive
+
+SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
+SMALL = ["--channels", "AIA_0171,HMI_M", "--resolution", "64", "--cadence", "360"]
+DAYS = ["--start", "2024-03-08", "--end", "2024-03-11"]
+
+
+def sdoml(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SDOML, *arguments], capture_output=True, text=True, check=False)
+
+
+def build(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return sdoml("build", *SMALL, *DAYS, *arguments)
+
+
+@pytest.fixture
+def roots(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the archive is set in the environment; everything else is an option or a default."""
+    for name in environment:
+        if name not in {"SDOML_AIA_ROOTS", "SDOML_HMI_ROOTS"}:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SDOML_RETRY_DELAY", "0")
+    monkeypatch.setenv("SDOML_ATTEMPTS", "1")
+
+
+def test_a_plan_makes_no_request_and_writes_nothing(
+    roots: None, archive: Archive, tmp_path: Path
+) -> None:
+    asked = len(archive.log.requests)
+    done = build("--plan")
+    assert done.returncode == 0, done.stderr
+    assert "3 days of 8 frames, 2 channels at 64×64 float32, every 360 minutes" in done.stdout
+    assert "fetch and process 3 days, pack 3 days" in done.stdout
+    assert "will be fitted to the days from 2024-03-08 to 2024-03-10" in done.stdout
+    assert len(archive.log.requests) == asked
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data.dagster").exists()
+
+
+def test_a_build_ends_with_a_release_and_the_next_one_does_nothing(
+    roots: None, archive: Archive, tmp_path: Path
+) -> None:
+    first = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
+    assert first.returncode == 0, first.stderr
+    assert "ingest: 24/24 frames" in first.stderr
+    assert "HMI_M           12     100 %  12" in first.stdout
+    folder = tmp_path / "data/releases/my-sun"
+    assert f"Release    {folder}" in first.stdout
+    assert f"Picture    {folder}/contact_sheet.png" in first.stdout
+    assert len(SDOMLlite(folder, channels=["AIA_0171", "HMI_M"])) == 12
+    with dg.DagsterInstance.from_config(str(tmp_path / "data.dagster")) as instance:
+        runs = [(run.job_name, run.status.value) for run in instance.get_runs()]
+    assert len(runs) == 3 + 1 + 3 + 1  # ingest, fit, pack, release
+    assert {status for _, status in runs} == {"SUCCESS"}
+    # The UI and later commands find the settings beside the store.
+    saved = (tmp_path / "data.dagster/sdoml.toml").read_text()
+    assert "resolution = 64" in saved
+    asked = len(archive.log.requests)
+    second = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
+    assert second.returncode == 0, second.stderr
+    assert "everything is finished" in second.stdout
+    assert "fitted to 2 days from 2024-03-08 to 2024-03-09" in second.stdout
+    assert len(archive.log.requests) == asked
+    status = sdoml("status")
+    assert "3 finished: shard up to date (2024-03-08 … 2024-03-10)" in status.stdout
+    assert sdoml("verify").returncode == 0
+    shard = tmp_path / "data/shards/2024/sdoml-lite-2024-03-09.tar"
+    shard.chmod(0o644)
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    found = sdoml("verify", "--only-report")
+    assert found.returncode == 1
+    assert "sdoml-lite-2024-03-09.tar" in found.stderr
+    raw = len(list((tmp_path / "data/raw").rglob("*.fits")))
+    dry = sdoml("prune")
+    assert "nothing was deleted" in dry.stdout
+    assert len(list((tmp_path / "data/raw").rglob("*.fits"))) == raw
+
+
+def test_splits_fit_the_constants_to_train_and_pack_again(roots: None, tmp_path: Path) -> None:
+    assert build().returncode == 0
+    splits = ["--splits", "train=2024-03-08,test=2024-03-10", "--name", "split"]
+    refused = sdoml("release", *splits)
+    assert refused.returncode == 1
+    assert "Run sdoml build with the same --splits" in refused.stderr
+    done = build(*splits, "--guard", "1d")
+    assert done.returncode == 0, done.stderr
+    assert "all days are packed again" in done.stdout
+    folder = tmp_path / "data/releases/split"
+    assert sorted(path.name for path in folder.glob("*.tar")) == [
+        "split-test-1.tar",
+        "split-train-1.tar",
+    ]
+    assert "fitted to the split `train` only" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_build_is_resumed_by_the_same_command(
+    roots: None, frame_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int
+) -> None:
+    with Archive(cache=frame_cache, absences=False, latency=0.5) as slow:
+        monkeypatch.setenv("SDOML_AIA_ROOTS", slow.aia_root)
+        monkeypatch.setenv("SDOML_HMI_ROOTS", slow.hmi_root)
+        monkeypatch.setenv("SDOML_MAX_CONNECTIONS", "1")
+        raw = tmp_path / "data/raw/2024/03/09"
+        with subprocess.Popen(
+            [*SDOML, "build", *SMALL, *DAYS], stderr=subprocess.PIPE, text=True
+        ) as run:
+            deadline = time.monotonic() + 100
+            while not any(raw.glob("*.fits")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            run.send_signal(how)
+            _, said = run.communicate(timeout=60)
+        if how != signal.SIGKILL:
+            assert run.returncode == 130, said
+            assert "interrupted: run the same command again to resume" in said
+        fetched = {str(path) for path in (tmp_path / "data/raw").rglob("*.fits")}
+        assert 4 <= len(fetched) < 12
+        asked = len(slow.log.requests)
+        done = build()
+        assert done.returncode == 0, done.stderr
+        assert len(slow.log.requests) - asked <= 24 - len(fetched)
+    with dg.DagsterInstance.from_config(str(tmp_path / "data.dagster")) as instance:
+        statuses = {run.status.value for run in instance.get_runs()}
+    assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run looks started for ever"
+
+
+def test_an_outage_leaves_a_resumable_build(
+    roots: None, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDOML_RUN_RETRIES", "0")
+    monkeypatch.setenv("SDOML_CONNECT_TIMEOUT", "1")
+    down = build("--hmi-roots", "http://127.0.0.1:9")
+    assert down.returncode == 3
+    assert "ingest: 3 of 3 days failed (first: 2024-03-08: " in down.stderr
+    assert "Run the same command again to resume" in down.stderr
+    up = build("--hmi-roots", archive.hmi_root)
+    assert up.returncode == 0, up.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resolution", "300"], "--resolution 300: 300 is not one of 64, 128"),
+        (["--fit", "soon"], "'soon' is no year, month or day"),
+        (["--splits", "train"], "must look like train=2010..2018"),
+        (["--submit"], "--submit needs DAGSTER_HOME"),
+        (["--workers", "0"], "0 is not in the range x>=1"),
+        (["--start", "2099-01-01", "--end", "2099-01-02"], "no day to build"),
+    ],
+)
+def test_a_wrong_option_is_named_before_any_work(
+    roots: None, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = build(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_build_that_does_not_fit_the_disk_is_refused(roots: None, tmp_path: Path) -> None:
+    done = sdoml("build", "--start", "2010-06-01", "--end", "2024-01-01", "--resolution", "1024")
+    assert done.returncode == 4
+    assert "NOT ENOUGH" in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_workers_build_days_in_parallel_through_the_queue(roots: None, tmp_path: Path) -> None:
+    done = build("--workers", "3")
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / "data.dagster"
+    assert "max_concurrent_runs: 3" in (home / "dagster.yaml").read_text()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        records = instance.get_run_records(dg.RunsFilter(job_name="ingest"))
+        assert len(records) == 3
+        assert {record.dagster_run.status.value for record in records} == {"SUCCESS"}
+        starts = [record.start_time or 0 for record in records]
+        ends = [record.end_time or 0 for record in records]
+        assert max(starts) < min(ends), "the days overlapped in time"
+        assert all("dagster/backfill" in record.dagster_run.tags for record in records)
+    left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True, check=False)
+    assert left.stdout == "", "the daemon has ended"
+
+
+def test_options_come_from_the_settings_model() -> None:
+    from sdoml_dagster.settings.model import Settings
+
+    text = sdoml("build", "--help").stdout
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+        assert f"SDOML_{name.upper()}" in text.replace("\n", "").replace(" ", "")
+    for command in ("status", "release", "verify", "prune"):
+        assert "--store" in sdoml(command, "--help").stdout
+
+
+def test_two_builds_of_one_store_do_not_run_at_once(roots: None, tmp_path: Path) -> None:
+    from sdoml_dagster.cli.runs import only_build
+
+    home = tmp_path / "data.dagster"
+    home.mkdir()
+    with only_build(home):
+        done = build()
+    assert done.returncode == 1
+    assert f"another sdoml build uses {home}" in done.stderr
