@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
 from sdoml_core.formats.index import FACTS, INDEX_SCHEMA, MEASURES, Index
-from sdoml_core.formats.parquet import FORMAT_VERSION, timestamps, write_parquet
+from sdoml_core.formats.parquet import (
+    FORMAT_VERSION,
+    index_metadata,
+    open_parquet,
+    timestamps,
+    write_parquet,
+)
 
 FRAME_FIELDS: Final = [
     *(INDEX_SCHEMA.field(name) for name in ("offset", "size", "data_offset", "crc32")),
@@ -25,7 +31,33 @@ FRAME_FIELDS: Final = [
 """Fields of the struct column of each channel."""
 
 
-def consolidate(indexes: Iterable[Index]) -> bytes:
+def release_inputs(data: bytes) -> str | None:
+    """The recorded fingerprint of what a release was made from; None where there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not the index of a release.
+    """
+    return index_metadata(open_parquet(data).schema_arrow, kind="release").get("sdoml.inputs")
+
+
+def release_shards(data: bytes) -> dict[str, int]:
+    """Size of each shard in bytes, by name, as the index of a release says.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not the index of a release.
+    """
+    facts = index_metadata(open_parquet(data).schema_arrow, kind="release")
+    try:
+        return {str(name): int(size) for name, size, _ in json.loads(facts["sdoml.shards"])}
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"index of a release without its shards: {error}") from error
+
+
+def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes:
     """Merge the indexes of shards into the index of a release, one row per sample.
 
     Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
@@ -37,6 +69,8 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
     ----------
     indexes
         Indexes whose `Index.shard` is the file name in the release. They may be empty.
+    inputs
+        Fingerprint of what the release was made from, to record in the index.
 
     Raises
     ------
@@ -96,6 +130,8 @@ def consolidate(indexes: Iterable[Index]) -> bytes:
             [[index.shard, index.shard_bytes, index.shard_sha256] for index in indexes]
         ),
     }
+    if inputs is not None:
+        facts["sdoml.inputs"] = inputs
     return write_parquet(pa.table(columns).replace_schema_metadata(facts))
 
 

@@ -10,6 +10,10 @@ from sdoml_dagster.cli.errors import IncompleteError
 from sdoml_dagster.cli.plan import BuildPlan
 from sdoml_dagster.cli.runs import Outcome
 from sdoml_dagster.days import DayRange
+from sdoml_dagster.release.build import ReleaseRequest, is_current
+from sdoml_dagster.release.splits import NO_SPLITS, parse_splits
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
 
 
 class Runner(Protocol):
@@ -33,6 +37,18 @@ class ReleaseOptions:
     days_per_shard: int
     any_constants: bool
 
+    def request(self, days: DayRange) -> ReleaseRequest:
+        """The request that the job `make_release` makes of this config."""
+        splits = parse_splits(self.splits, guard=self.guard) if self.splits else NO_SPLITS
+        return ReleaseRequest(
+            name=self.name,
+            days_per_shard=self.days_per_shard,
+            days=days,
+            complete_only=self.complete_only,
+            splits=splits,
+            any_constants=self.any_constants,
+        )
+
     def config(self, days: DayRange) -> dict[str, Any]:
         """As run config of the job `make_release`."""
         values: dict[str, Any] = {
@@ -52,6 +68,8 @@ def build(
     runner: Runner,
     release: ReleaseOptions,
     *,
+    settings: Settings,
+    store: Store,
     keep_going: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -71,7 +89,11 @@ def build(
         _job("fit_normalization", config, runner)
         say(f"fitted the normalization constants to the days{plan.fit_days}")
     _days("build_shards", "shards", plan.unpacked, plan, runner, keep_going=keep_going)
-    _job("make_release", release.config(DayRange(plan.days[0], plan.days[-1])), runner)
+    days = DayRange(plan.days[0], plan.days[-1])
+    if not plan.has_work and is_current(release.request(days), settings=settings, store=store):
+        say(f"release {release.name} is up to date")
+        return
+    _job("make_release", release.config(days), runner)
 
 
 def op_config(op: str, values: Mapping[str, Any]) -> dict[str, Any]:

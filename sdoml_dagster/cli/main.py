@@ -169,7 +169,15 @@ def build(
             click.echo(f"UI         {_ui_command(home, saved)}")
         with ExitStack() as stack:
             runner = _runner(definitions, stack, submit=submit, workers=workers)
-            run_build(made, runner, release, keep_going=keep_going, say=click.echo)
+            run_build(
+                made,
+                runner,
+                release,
+                settings=settings,
+                store=store,
+                keep_going=keep_going,
+                say=click.echo,
+            )
         _show_release(store, name)
 
 

@@ -68,6 +68,11 @@ class BuildPlan:
         return self.raw_bytes + self.derived_bytes
 
     @property
+    def has_work(self) -> bool:
+        """Whether any day must be fetched, processed or packed, or constants fitted."""
+        return bool(self.unprocessed or self.unpacked or self.fit_days)
+
+    @property
     def fits(self) -> bool:
         """Whether the disk has enough free space."""
         return self.free_bytes is None or self.needed_bytes <= self.free_bytes

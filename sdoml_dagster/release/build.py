@@ -15,13 +15,15 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
+from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import MissingInputError, NormalizationError, SettingError
+from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.parquet import SHARD_NAME
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
-from sdoml_core.formats.release_index import consolidate
+from sdoml_core.formats.release_index import consolidate, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
@@ -41,6 +43,18 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import read_shard_frame
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
+
+_SETTINGS_OF_A_RELEASE = (
+    "start",
+    "end",
+    "cadence_minutes",
+    "channels",
+    "resolution",
+    "member_case",
+    "aia_tolerance_minutes",
+    "hmi_scale",
+)
+"""Settings that the card, the coverage or the shards of a release depend on, beside the roots."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
 """Prefixes of the index files that the original's loader leaves among shards. It never checks them
@@ -117,13 +131,7 @@ def publish(
     DamagedFileError
         If a shard does not match its index.
     """
-    built = built_days(store, days=request.days, threads=settings.threads)
-    if request.splits:
-        built = [day for day in built if request.splits.of(day.day)]
-        if not built:
-            raise MissingInputError(
-                f"no day of the splits has a shard in {store.url}: run build_shards for them first"
-            )
+    built = _built(request, settings, store)
     normalization, constants = common_normalization(store, built)
     fitted_to = _fitted_split(request, normalization)
     released = _select(built, request, settings)
@@ -184,7 +192,7 @@ def publish(
         "coverage.parquet": coverage.to_parquet(),
         "contact_sheet.png": _picture(store, folder, indexes, slots, description),
         "README.md": card.encode(),
-        RELEASE_INDEX: consolidate(indexes),
+        RELEASE_INDEX: consolidate(indexes, inputs=_inputs(request, settings, built)),
     }
     if by_split:
         files[SPLITS_FILE] = _splits_file(description)
@@ -196,6 +204,48 @@ def publish(
     sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
     store.write(f"{folder}/{RELEASE_SUMS}", sums)
     return Release(folder, description, card, sums)
+
+
+def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> bool:
+    """Whether a finished release was made by this request from the daily shards as they are.
+
+    Reads indexes and sizes. The hashes of the shards are not computed again.
+    """
+    folder = layout.release_folder(request.name)
+    sizes = store.sizes(folder)
+    if RELEASE_SUMS not in sizes:
+        return False
+    try:
+        data = store.read(f"{folder}/{RELEASE_INDEX}")
+        built = _built(request, settings, store)
+        listed = release_shards(data)
+        if release_inputs(data) != _inputs(request, settings, built):
+            return False
+    except (DamagedFileError, MissingInputError, FileNotFoundError):
+        return False
+    return all(sizes.get(name) == size for name, size in listed.items())
+
+
+def _built(request: ReleaseRequest, settings: Settings, store: Store) -> list[BuiltDay]:
+    """The days of the request that have a shard."""
+    built = built_days(store, days=request.days, threads=settings.threads)
+    if not request.splits:
+        return built
+    inside = [day for day in built if request.splits.of(day.day)]
+    if not inside:
+        raise MissingInputError(
+            f"no day of the splits has a shard in {store.url}: run build_shards for them first"
+        )
+    return inside
+
+
+def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDay]) -> str:
+    """Fingerprint of everything that a release depends on."""
+    options = [str(getattr(settings, name)) for name in _SETTINGS_OF_A_RELEASE]
+    options += [public(root) for root in (*settings.aia_roots, *settings.hmi_roots)]
+    shards = [(f"{day.day}", day.index.shard_sha256, day.index.inputs) for day in built]
+    parts = (repr(request), options, shards, __version__)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:

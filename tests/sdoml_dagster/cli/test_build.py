@@ -71,6 +71,7 @@ def test_a_build_ends_with_a_release_and_the_next_one_does_nothing(
     second = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
     assert second.returncode == 0, second.stderr
     assert "everything is finished" in second.stdout
+    assert "release my-sun is up to date" in second.stdout
     assert "fitted to 2 days from 2024-03-08 to 2024-03-09" in second.stdout
     assert len(archive.log.requests) == asked
     status = sdoml("status")

@@ -159,8 +159,12 @@ def make(folder: Path, settings: Settings | None = None, **request: Any) -> Rele
 
 
 def materialize(folder: Path, **config: Any) -> dg.ExecuteInProcessResult:
+    with warnings.catch_warnings():
+        # Backfill policies are beta in Dagster 1.13.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        asset = build_release_asset(settings_for(folder))
     return dg.materialize(
-        [build_release_asset(settings_for(folder))],
+        [asset],
         resources={"store": StoreResource(url=str(folder))},
         run_config={"ops": {"release": {"config": config}}} if config else None,
         raise_on_error=False,
@@ -456,6 +460,26 @@ def test_a_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None
     before = {path.name: path.stat().st_ino for path in folder.glob("*.tar")}
     make(stored, days_per_shard=3)
     assert {path.name: path.stat().st_ino for path in folder.glob("*.tar")} == before
+
+
+def test_a_release_is_current_until_a_shard_or_the_request_changes(stored: Path) -> None:
+    store, settings = Store(str(stored)), settings_for(stored)
+
+    def current(**request: Any) -> bool:
+        asked = ReleaseRequest(name="mine", **request)
+        return publish.is_current(asked, settings=settings, store=store)
+
+    assert not current()
+    make(stored, name="mine")
+    assert current()
+    assert not current(days_per_shard=2)
+    (stored / "releases/mine/mine-03.tar").unlink()
+    assert not current()
+    make(stored, name="mine")
+    assert current()
+    write_processed(store, FIRST, settings, whole=True)
+    pack_day(FIRST, settings=settings, store=store, report=print)
+    assert not current()
 
 
 def test_index_files_of_the_original_loader_are_removed(stored: Path) -> None:
