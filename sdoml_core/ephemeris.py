@@ -26,7 +26,7 @@ def solar_radius(times: Sequence[datetime]) -> NDArray[np.float64]: ...
 def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.float64]:
     """Angular radius of the Sun as the AIA headers give it in RSUN_OBS.
 
-    asin(696000 km / d) with d the distance of the Sun from the Earth's centre (ERFA's `epv00`,
+    asin(696000 km / d) with d the distance of the Sun from the Earth's center (ERFA's `epv00`,
     VSOP2000). The headers have the distance from SDO, whose orbit is 42,000 km wide from there:
     0.27″ either way at the most, 0.08 px on the grid of the processed frames.
 
@@ -64,7 +64,7 @@ def hmi_observed(minute: datetime) -> datetime:
 
 
 def earth_from_sun(*times: datetime) -> NDArray[np.float64]:
-    """Heliocentric position of the Earth's centre, in au: ERFA's `epv00`, equatorial axes of J2000.
+    """Heliocentric position of the Earth's center, in au: ERFA's `epv00`, equatorial axes of J2000.
 
     Parameters
     ----------

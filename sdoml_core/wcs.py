@@ -1,12 +1,12 @@
-"""World coordinates of processed frames: where on the sky each pixel lies, as FITS cards.
+"""World coordinates of processed frames: the position of each pixel on the sky, as FITS cards.
 
-Processing brings the Sun to one size: the photosphere has a radius of 976″ of 2.4″ pixels at
+Processing scales the Sun to one size: the photosphere has a radius of 976″ in pixels of 2.4″ at
 1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
 spans 2.4″ · RSUN_OBS/976.
 
 FITS, and with it sunpy, has row 0 in the south, processed frames have it in the north. A negative
-CDELT2 would be correct too, but every picture would be upside down. So the header is for the
-frame turned over::
+CDELT2 would also be correct, but every picture would be upside down. So the header describes the
+vertically flipped frame::
 
     sunpy.map.Map(frame[::-1], frame_header("AIA_0193", resolution=512, ...))
 """
@@ -33,7 +33,7 @@ def frame_header(
     rsun_obs: float,
     hmi_scale: float = GEOMETRIC_SCALE,
 ) -> dict[str, str | int | float]:
-    """FITS cards of a processed frame that was turned over: row 0 is south.
+    """FITS cards of a vertically flipped processed frame: row 0 is south.
 
     With s the scale of the warp, k = 1024/n and the Sun's center at 511.5 (0-based) of the input:
     the warp takes it to 512 − s/2, and the sum of k×k blocks to CRPIX = (512.5 − s/2)/k + 1/2
@@ -49,7 +49,7 @@ def frame_header(
     observed
         When the frame was taken, timezone-aware.
     rsun_obs
-        Apparent radius of the Sun in arcsec, as on record of the frame.
+        Apparent radius of the Sun in arcseconds, from the index of the frame.
     hmi_scale
         As HMI frames were processed with.
 

@@ -1,9 +1,9 @@
-"""Where a FITS file has its image, what its cards say, and whether it is whole.
+"""Headers of FITS files: position of the image, values of cards, checksums.
 
-Without a full parse: only the structure and the cards that are asked for are ever interpreted, so
-that the archive's illegal cards (``RSUN_LF = nan``) do no harm. Sizes are compared with the bytes
-at hand before anything is allocated. DATASUM and CHECKSUM are verified where a file has them.
-Pixels are the business of `sdoml_core.fits.pixels`.
+Only the structure and the requested cards are parsed, so that the archive's illegal cards
+(``RSUN_LF = nan``) do no harm. Sizes are compared with the length of the file before memory is
+allocated. DATASUM and CHECKSUM are verified if a file has them. `sdoml_core.fits.pixels` reads
+the pixels.
 """
 
 import math
@@ -68,7 +68,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class ImageHdu:
-    """Where a file has its image."""
+    """Position of the image in a file."""
 
     header: Header
     start: int
@@ -91,11 +91,11 @@ def find_image(data: bytes) -> ImageHdu:
     Raises
     ------
     NotAnImageError
-        For what is no FITS file, or a whole one without such an image.
+        If the bytes are not a FITS file, or a complete one without such an image.
     TruncatedFrameError
-        Where the bytes end before the header or the data do.
+        If the bytes end before the header or the data do.
     CorruptFrameError
-        Where the structural cards make no sense.
+        If the structural cards are invalid.
     """
     if not data.startswith(b"SIMPLE  ="):
         _refuse_start(data)
@@ -110,17 +110,17 @@ def find_image(data: bytes) -> ImageHdu:
             return ImageHdu(header, start, data_start, size, shape, compressed)
         start = data_start + -(-size // BLOCK) * BLOCK
         if start == len(data) and header.text("EXTEND") == "T":
-            raise TruncatedFrameError("ends where the image should begin")
+            raise TruncatedFrameError("ends before the image begins")
     raise NotAnImageError("a FITS file without a 2-D image")
 
 
 def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
-    """Compare DATASUM and CHECKSUM with the bytes, where the HDU has them.
+    """Compare DATASUM and CHECKSUM with the bytes, if the HDU has them.
 
     Raises
     ------
     CorruptFrameError
-        Where one does not fit.
+        If one differs.
     """
     stream = np.frombuffer(data, np.uint8)
     promised = hdu.header.integer("DATASUM")
@@ -138,7 +138,7 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
 
 
 def _refuse_start(data: bytes) -> NoReturn:
-    """The fitting error for bytes that do not begin like FITS."""
+    """Raise the error for bytes that do not begin like FITS."""
     if not data:
         raise NotAnImageError("empty")
     if len(data) < 9 and b"SIMPLE  =".startswith(data):
@@ -149,7 +149,7 @@ def _refuse_start(data: bytes) -> NoReturn:
 
 
 def _read_header(data: bytes, start: int) -> tuple[Header, int]:
-    """Cards of the header at a position, and where its data begin."""
+    """Cards of the header at a position, and the position of its data."""
     end = data.find(_END, start)
     while end >= 0 and (end - start) % CARD:
         end = data.find(_END, end + 1)

@@ -43,7 +43,7 @@ def read_pixels(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
     Raises
     ------
     CorruptFrameError
-        Where the pixels cannot be decoded.
+        If the pixels cannot be decoded.
     """
     layout = _rice_layout(data, hdu)
     if layout is None:
@@ -68,7 +68,7 @@ def _scaling(header: Header) -> tuple[float, float, int]:
 
 
 def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[int, int]] | None:
-    """Tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX); None where it is another layout."""
+    """Tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX); None for another layout."""
     header = hdu.header
     rows, columns = hdu.shape
     options = {
@@ -110,12 +110,12 @@ def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[i
 
 
 def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
-    """Decode whatever else astropy can, from a file of the structural cards and the data.
+    """Decode any other layout with astropy, from a file of the structural cards and the data.
 
-    Without the other cards nothing is left for astropy to warn of; its warning filters are
-    shared by all threads and stay untouched.
+    Without the other cards astropy has no reason to warn. Its warning filters are shared by all
+    threads, so they are not changed.
     """
-    from astropy.io import fits  # slow to import, and hardly ever needed
+    from astropy.io import fits  # slow to import and rarely needed
 
     if any((hdu.header.integer(f"ZTILE{axis}") or 1) > max(hdu.shape) for axis in (1, 2)):
         raise CorruptFrameError("compressed tiles larger than the image")

@@ -129,8 +129,8 @@ def sample_taps(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
 
-    Both of shape (size,); i is at most size − 2, so that i + 1 always exists. Third, where runs
-    of indices that follow each other begin, and the size.
+    Both of shape (size,); i is at most size − 2, so that i + 1 always exists. The third array has
+    the starts of runs of consecutive indices, and the size.
     """
     offset = size / 2 - scale * size / 2
     position = np.clip((np.arange(size) - offset) / scale + shift, 0, size - 1)

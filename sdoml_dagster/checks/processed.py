@@ -1,4 +1,4 @@
-"""Checks of processed days: enough frames, sound values, the disk where it should be."""
+"""Checks of processed days: coverage, values, the disk and flags of every frame."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:  # slow to import, and definitions need only names and descrip
     from sdoml_dagster.store.day import StoredDay
 
 PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
-"""Channels that see a sharp limb; in the others, the corona ends above it."""
+"""Channels with a sharp limb; in the others the corona extends above it."""
 
 CORONA_RADIUS = (0.98, 1.10)
-"""Where brightness may fall in the other channels, in solar radii."""
+"""Radius of the limb in the other channels, in solar radii."""
 
 SHARP_RADIUS = 0.01
-"""Deviation of the radius from 976″ that the sharp ones may have, as a fraction of it."""
+"""Allowed deviation of the radius in channels with a sharp limb, as a fraction of it."""
 
 BRIGHTEST = 1e7
-"""DN/s per pixel that no instrument reaches: 14 bits, summed over 16×16 pixels in 1 s."""
+"""Pixel value that no instrument reaches: 14 bits in 1 s, summed over 16×16 samples."""
 
 
 def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:

@@ -134,7 +134,7 @@ def process_day(
         rows += done
         sketches[channel.name] = merge(counted)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
-    # Last, since it is what says that the day is there.
+    # Last, because it marks the day as processed.
     store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows, inputs=inputs))
     return ProcessedDay(tuple(rows), sketches)
 
@@ -188,7 +188,7 @@ class _Worker:
 
     @cached_property
     def _degradation(self) -> tuple[DegradationTable, str]:
-        """The table, which HMI does not need, and what is put on record of it."""
+        """The table, which HMI does not need, and its description for the frame table."""
         table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 

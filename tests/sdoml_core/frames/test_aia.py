@@ -68,6 +68,22 @@ def test_time_falls_back_on_t_obs() -> None:
     assert decode_aia(with_card("DATE-OBS", "nan")).observed == expected
 
 
+@pytest.mark.parametrize("key", ["DATE-OBS", "T_OBS"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'2016-12-31T23:59:60.25'", datetime(2017, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)),
+        ("'2016-12-31T23:59:60Z'", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("'2016-12-31T23:59:59.99Z'", datetime(2016, 12, 31, 23, 59, 59, 990_000, tzinfo=UTC)),
+    ],
+)
+def test_a_time_within_a_leap_second_is_read(key: str, text: str, expected: datetime) -> None:
+    data = with_card(key, text)
+    if key == "T_OBS":
+        data = data.replace(b"DATE-OBS=", b"DATE-XXX=")
+    assert decode_aia(data).observed == expected
+
+
 @pytest.mark.parametrize("key", ["WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS"])
 @pytest.mark.parametrize("value", [None, "nan", "-nan", "inf", "'none'", ""])
 def test_a_card_that_is_needed_but_missing_or_no_number_is_named(

@@ -21,6 +21,8 @@ from sdoml_core.errors import (
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.frames.degradation import V10_FILE
+from sdoml_core.frames.flags import flag_names
+from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
@@ -189,7 +191,37 @@ def test_as_many_missing_pixels_as_the_setting_says_are_tolerated(
     assert (row.slot, row.channel, row.status) == (changed.slot, changed.channel, status)
 
 
-def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
+def test_pixels_without_data_are_in_the_index_and_in_the_mask(
+    settings: Settings, fetched: Store
+) -> None:
+    ledger = StoredDay(fetched, DAY).ledger("AIA")
+    assert ledger
+    holed = _with_blank_cells(fetched, ledger[0].file or "", block=np.s_[400:600, 500:700])
+    changed = replace(ledger[0], sha256=holed, bytes=None)
+    fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
+    process(settings, fetched)
+    row, *others = _rows(fetched, "AIA")
+    assert row.missing == 200 * 200 + 16
+    assert flag_names(row.flags) == ("missing_pixels",)
+    assert {other.holes for other in others} == {None}
+    fit(settings, fetched)
+    pack(settings, fetched)
+    folder = Path(settings.store, "shards")
+    dataset = SDOMLlite(folder, [row.channel], metadata=True)
+    image, _, facts = dataset[0]
+    assert facts[row.channel]["missing"] == row.missing
+    assert facts[row.channel]["flags"] == ("missing_pixels",)
+    valid = dataset.mask(0).numpy()
+    # Pixels that the hole covers in part are known from their other part.
+    edge = 200 * 976 / (row.rsun_obs or 0) * settings.resolution / 1024
+    assert (edge - 2) ** 2 <= (~valid).sum() <= edge**2
+    assert not image.numpy()[~valid].any()
+    assert len(SDOMLlite(folder, [row.channel], exclude_flags=["missing_pixels"])) == 3
+
+
+def _with_blank_cells(
+    store: Store, name: str, *, rows: int = 0, block: tuple[slice, slice] = np.s_[:4, :4]
+) -> str:
     """Punch a hole into a raw frame and return the new file's SHA-256."""
     from astropy.io import fits
 
@@ -205,6 +237,7 @@ def _with_blank_cells(store: Store, name: str, *, rows: int = 0) -> str:
         image = np.array(hdus[1].data, np.float32)
     image[:4, :4] = np.nan
     image[:rows] = np.nan
+    image[block] = np.nan
     hdu = fits.PrimaryHDU(image, fits.Header(header))
     sink = io.BytesIO()
     hdu.writeto(sink)
