@@ -1,4 +1,4 @@
-"""Windows of time: past frames, a forecast horizon, and a stated policy for gaps."""
+"""Windows of time: past frames, a forecast horizon, and a policy for gaps."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -27,35 +27,37 @@ GAPS: Final = ("drop", "mask", "hold", "raise")
 class SDOMLliteSequences(Dataset[dict[str, Any]]):
     """Sequences of frames around each time of a dataset.
 
-    The sequence of time t has the frames at t − (past − 1)·stride, …, t − stride, t and, where a
-    horizon is given, those at t + horizon, t + horizon + stride, …: `future` of them. All lie in
-    one range of the dataset; what the dataset excludes counts as missing.
+    The sequence of time t has the frames at t − (past − 1)·stride, …, t − stride, t. With a
+    horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All
+    frames lie in one range of the dataset. Excluded frames count as missing.
 
     Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future``
-    (future, C, H, W), float32; ``time`` (ISO string of t); ``times`` (of all frames); and, by
-    policy, ``mask`` or ``age`` of shape (past + future, C).
+    (future, C, H, W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of
+    all frames); and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). A
+    batch has ``times`` as a list of such lists, [sample][frame], with `BatchLoader` and with
+    PyTorch's ``DataLoader``.
 
     Parameters
     ----------
     dataset
-        Gives files, channels, range, exclusions and units. Its transform is not applied.
+        The dataset. Its transform is not applied.
     past
-        Frames up to and with t.
+        Number of frames up to and including t.
     stride
-        Between frames; by default the cadence of the data.
+        Time between frames. Defaults to the cadence of the data.
     horizon
-        From t to the first frame to forecast; None for none.
+        Time from t to the first frame to forecast. None means that there is none.
     future
-        Frames to forecast.
+        Number of frames to forecast.
     gaps
-        ``drop``: only sequences without a missing frame. ``mask``: all sequences; missing frames
-        are zero, and ``mask`` (bool) is True where there is a frame. ``hold``: a missing past
-        frame is the last one of its channel before it, at most `max_age` older; ``age`` (float32,
-        minutes) tells how much older each frame is; sequences that this cannot fill are left
-        out, as are those with a missing future frame, which nothing may stand in for. ``raise``:
-        a missing frame anywhere is an error at once.
+        ``drop``: only sequences without missing frames. ``mask``: all sequences; missing frames
+        are zero, and ``mask`` (bool) is True for present frames. ``hold``: a missing past frame
+        is replaced by the last earlier frame of its channel, at most `max_age` older; ``age``
+        (float32, minutes) is how much older each frame is. Sequences that cannot be filled in
+        this way are left out, as are those with a missing future frame. ``raise``: a missing
+        frame is an error at construction.
     max_age
-        For ``hold``.
+        Limit for ``hold``.
     targets
         Series beside the frames, by name. Items then have ``targets`` and ``target_mask``:
         dictionaries of float32 and bool tensors of shape (past + future,), or scalars for series
@@ -67,7 +69,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     Raises
     ------
     DatasetError
-        For an unknown policy, a stride or horizon that cannot be, or where no sequence is left.
+        For an unknown policy or an invalid stride or horizon, or if no sequence remains.
     """
 
     def __init__(
@@ -84,9 +86,9 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ):
         if gaps not in GAPS:
-            raise DatasetError(f"unknown gap policy {gaps!r}; there are {', '.join(GAPS)}")
+            raise DatasetError(f"unknown gap policy {gaps!r}; use one of {', '.join(GAPS)}")
         if (gaps == "hold") != (max_age is not None):
-            raise DatasetError("max_age belongs to gaps='hold', which needs it")
+            raise DatasetError("max_age and gaps='hold' need each other: give both or neither")
         check_counts(past=past, future=future)
         if past < 1 or (horizon is not None and future < 1):
             raise DatasetError(f"past and future must be at least 1, not {past} and {future}")
@@ -110,12 +112,12 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         self._find()
 
     def _find(self) -> None:
-        """Find the times that have a sequence."""
+        """Find the times of all sequences."""
         dataset, slots = self.dataset, self.dataset.reader.catalog.slots
         allowed = dataset.selection.allowed()
         there = (dataset.reader.offsets >= 0) & allowed[:, None]
         rows = np.arange(len(slots))[:, None]
-        # Row of the last frame of each channel up to each row; −1 before the first.
+        # Row of the latest frame of each channel at each row; −1 before the first frame.
         self._latest = np.maximum.accumulate(np.where(there, rows, -1).astype(np.int32), axis=0)
         whole = np.zeros(len(slots), bool)
         for start, end in dataset.selection.ranges:
@@ -131,7 +133,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             gaps = slots[candidates[~filled]]
             raise DatasetError(
                 f"{len(gaps)} of {len(filled)} sequences lack frames, the first at {iso(gaps[0])}; "
-                "gaps='drop', 'mask' or 'hold' would go on"
+                "use gaps='drop', 'mask' or 'hold'"
             )
         if self._targets is not None and len(self.anchors):
             complete = self._targets.complete(slots[self.anchors], self._offsets, dataset.selection)
@@ -152,10 +154,10 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _ages(
         self, times: NDArray[np.datetime64]
     ) -> tuple[NDArray[np.int64], NDArray[np.timedelta64]]:
-        """Row and age of the last frame of each channel at some times: (times, C) each.
+        """Return row and age of the latest frame of each channel at some times: (times, C) each.
 
-        The age is that of the frame that would stand in, 0 for the frame itself; without any
-        frame, or with one from another range, it is longer than any limit.
+        The age is 0 if there is a frame at the time itself. It exceeds any limit if there is no
+        frame, or only one from another range.
         """
         slots = self.dataset.reader.catalog.slots
         rows = np.searchsorted(slots, times, side="right") - 1
@@ -181,7 +183,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return item if self.transform is None else self.transform(item)
 
     def pending(self, indices: Sequence[int]) -> Pending:
-        """A batch of sequences for `BatchLoader`, to be read."""
+        """Prepare a batch of sequences for `BatchLoader`."""
         pixels, ages, reads = self._reads(indices)
         return Pending(reads, lambda: self._batch(indices, pixels, ages))
 
@@ -193,7 +195,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _reads(
         self, indices: Sequence[int]
     ) -> tuple[torch.Tensor, NDArray[np.timedelta64], list[Callable[[], None]]]:
-        """Memory for a batch, the ages of its frames (B, frames, C), and what fills it."""
+        """Return memory for a batch, the ages of its frames (B, frames, C), and the reads."""
         reader = self.dataset.reader
         times = self.times[list(indices)][:, None] + self._offsets
         latest, ages = self._ages(times.ravel())
@@ -208,7 +210,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return torch.from_numpy(pixels), ages.reshape(*times.shape, -1), reads
 
     def _fill(self, out: NDArray[np.float32], source: list[int]) -> None:
-        """Read each channel of a frame from its row; zero where there is none."""
+        """Read each channel of a frame from its row. Missing frames are zero."""
         for row in set(source):
             channels = [channel for channel, its in enumerate(source) if its == row]
             if row < 0:
@@ -233,14 +235,14 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return items
 
     def _targets_of(self, indices: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-        """Targets of a batch; nothing without series."""
+        """Return the targets of a batch, or nothing if there are no series."""
         if self._targets is None:
             return {}
         anchors = self.times[list(indices)]
         return self._targets.of(anchors, self._offsets, self.dataset.selection)
 
     def _marks(self, ages: NDArray[np.timedelta64]) -> dict[str, torch.Tensor]:
-        """What the gap policy tells of frames."""
+        """Return the mask or the ages of frames, depending on the gap policy."""
         if self.gaps == "mask":
             return {"mask": torch.from_numpy(ages == np.timedelta64(0, "s"))}
         if self.gaps == "hold":
@@ -251,7 +253,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _batch(
         self, indices: Sequence[int], pixels: torch.Tensor, ages: NDArray[np.timedelta64]
     ) -> Any:
-        """Items as one dictionary, their tensors stacked."""
+        """Return items as one dictionary with stacked tensors."""
         items = self._items(indices, pixels, ages)
         if self.transform is not None:
             return default_collate([self.transform(item) for item in items])

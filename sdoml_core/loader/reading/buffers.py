@@ -1,8 +1,8 @@
-"""Memory for batches that is used again once nobody holds it.
+"""Memory for batches that is reused when it is free.
 
-A fresh tensor of some megabytes costs a page fault for every 4 KiB, which takes longer than
-copying the pixels. Here memory goes back to a pool when the last tensor that looks at it is gone,
-so that nothing a user still holds is ever written over.
+A new tensor of several megabytes costs a page fault for every 4 KiB, which takes longer than
+copying the pixels. Here memory returns to a pool when the last tensor that uses it is deleted, so
+that data in use is never overwritten.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Buffers:
         return Buffers, ()
 
     def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """An array of float32 with whatever values its memory had before."""
+        """Return a float32 array with arbitrary values."""
         size = prod(shape) * 4
         if size == 0:
             return np.empty(shape, np.float32)

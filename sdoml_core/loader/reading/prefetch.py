@@ -1,4 +1,4 @@
-"""Reading ahead with threads: positioned reads hold no lock, so threads are all it takes."""
+"""Read batches ahead with threads. Positioned reads hold no lock, so threads are enough."""
 
 import sys
 from collections import deque
@@ -13,13 +13,13 @@ from sdoml_core.errors import DatasetError
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch whose memory is there and whose pixels are still to be read."""
+    """A batch whose memory is allocated and whose pixels are not read yet."""
 
     reads: Sequence[Callable[[], None]]
-    """Each fills a part of the memory; they can run at once."""
+    """Each fills a part of the memory. They can run in parallel."""
 
     finish: Callable[[], Any]
-    """Gives the batch when all have run."""
+    """Returns the batch after all reads."""
 
     def run(self) -> Any:
         """Read and finish in this thread."""
@@ -29,7 +29,7 @@ class Pending:
 
 
 class BatchSource(Protocol):
-    """A dataset that tells how to read several samples at once."""
+    """A dataset that can prepare a batch for parallel reading."""
 
     def __len__(self) -> int: ...
 
@@ -38,12 +38,12 @@ class BatchSource(Protocol):
 
 
 def check_counts(least: int = 0, /, **counts: int) -> None:
-    """Refuse numbers of threads, batches or frames that cannot be.
+    """Refuse invalid numbers of threads, batches or frames.
 
     Raises
     ------
     DatasetError
-        For what is no whole number from the least on; the message names it.
+        For a value that is not a whole number of at least `least`. The message names it.
     """
     for name, count in counts.items():
         if not isinstance(count, Integral) or count < least:
@@ -53,18 +53,18 @@ def check_counts(least: int = 0, /, **counts: int) -> None:
 def read_ahead(
     source: BatchSource, batches: Iterable[tuple[list[int], int]], *, threads: int, prefetch: int
 ) -> Iterator[tuple[Any, int]]:
-    """Batches in their order, each read while the ones before it are in use.
+    """Yield batches in order, and read the following ones meanwhile.
 
     Parameters
     ----------
     source
-        Gives the batches.
+        The dataset.
     batches
-        Numbers of the samples of each batch, and where the epoch stands behind it.
+        Numbers of the samples of each batch, and the number of steps after it.
     threads
-        That read; 0 reads in the caller's thread, when a batch is asked for.
+        Number of threads that read. With 0, the caller's thread reads each batch on request.
     prefetch
-        Batches that are read ahead.
+        Number of batches to read ahead.
     """
     if threads == 0:
         for indices, position in batches:
@@ -81,7 +81,7 @@ def read_ahead(
         while ahead:
             yield _finished(*ahead.popleft())
     finally:
-        # As the interpreter ends, the pool's own module may have gone.
+        # At interpreter exit, the module of the pool may already be unloaded.
         pool.shutdown(wait=True, cancel_futures=not sys.is_finalizing())
 
 

@@ -1,4 +1,4 @@
-"""Frames from their place in a shard straight into the memory of a tensor."""
+"""Read frames from shards directly into the memory of a tensor."""
 
 import threading
 from collections.abc import Container, Sequence
@@ -17,19 +17,19 @@ from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.loader.storage.local import Files
 
 MAX_GAP: Final = 8192
-"""Frames with no more bytes than this between them are read by one call: tar and npy headers of
-adjacent members, whichever tool wrote them."""
+"""Frames with at most this many bytes between them are read by one call. The bytes are tar and npy
+headers of adjacent members, from any tool."""
 
 
 class FrameReader:
-    """Reads the channels of a sample; safe to use from several threads, to fork and to pickle.
+    """Reads the channels of a sample. Safe to use from several threads, to fork and to pickle.
 
     Parameters
     ----------
     files, catalog
-        Where the shards are, and what is in them.
+        The folder of the shards, and its table of samples.
     channels
-        Names, in the order that samples shall have.
+        Names, in the order of the samples.
     units
         See `sdoml_core.loader.reading.units`.
     verify
@@ -59,7 +59,7 @@ class FrameReader:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a sample: channels, rows, columns."""
+        """Shape of a sample: channels, rows, columns."""
         return len(self.channels), self.catalog.resolution, self.catalog.resolution
 
     def read(self, row: int, out: NDArray[np.float32], only: Container[int] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Epochs: every sample once, equally many batches, and a resume that loses and repeats nothing."""
+"""Epochs: each sample once, equal numbers of batches, and exact resume."""
 
 import numpy as np
 import pytest
@@ -27,18 +27,18 @@ def samplers(count, batch_size, world, *, seed=3, drop_last=False, shuffle=True)
     ]
 
 
-def test_the_permutation_never_changes():
+def test_permutation_is_stable():
     # Saved states refer to it: another algorithm needs another name in the state.
     assert permutation(8, 1, 2).tolist() == [5, 6, 2, 7, 4, 1, 0, 3]
     assert sorted(permutation(1000, 5, 0)) == list(range(1000))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
+def test_epochs_and_seeds_have_different_orders():
     orders = {tuple(permutation(50, seed, epoch)) for seed in range(5) for epoch in range(5)}
     assert len(orders) == 25
 
 
-def test_a_permutation_favours_no_place():
+def test_permutation_is_uniform():
     places = np.zeros((10, 10))
     for epoch in range(4000):
         places[np.arange(10), permutation(10, 7, epoch)] += 1
@@ -46,7 +46,7 @@ def test_a_permutation_favours_no_place():
 
 
 @given(st.integers(1, 200), small, small, st.booleans())
-def test_each_sample_comes_once_in_equally_many_batches(count, batch_size, world, shuffle):
+def test_each_sample_comes_once_in_equal_numbers_of_batches(count, batch_size, world, shuffle):
     batches = [list(s) for s in samplers(count, batch_size, world, shuffle=shuffle)]
     seen = [index for rank in batches for batch in rank for index in batch]
     assert sorted(seen) == list(range(count))
@@ -57,7 +57,7 @@ def test_each_sample_comes_once_in_equally_many_batches(count, batch_size, world
 
 
 @given(st.integers(0, 200), small, small)
-def test_without_the_rest_all_batches_are_full(count, batch_size, world):
+def test_drop_last_gives_full_batches(count, batch_size, world):
     batches = [list(s) for s in samplers(count, batch_size, world, drop_last=True)]
     assert {len(batch) for rank in batches for batch in rank} <= {batch_size}
     assert {len(rank) for rank in batches} == {count // (batch_size * world)}
@@ -68,7 +68,7 @@ def test_without_the_rest_all_batches_are_full(count, batch_size, world):
     st.lists(st.tuples(small, small, st.integers(0, 12)), min_size=1, max_size=4),
 )
 @settings(max_examples=200)
-def test_an_epoch_goes_on_in_another_world_without_loss_or_repetition(count, legs):
+def test_epoch_resumes_exactly_in_another_world(count, legs):
     """Each leg: a batch size, a number of ranks, and how many batches it gets to."""
     seen, state = [], None
     for batch_size, world, steps in legs:
@@ -96,7 +96,7 @@ def test_an_epoch_goes_on_in_another_world_without_loss_or_repetition(count, leg
 
 
 @given(st.integers(1, 100), small, st.integers(0, 30))
-def test_a_resumed_epoch_is_the_same_epoch(count, batch_size, steps):
+def test_resumed_epoch_keeps_its_order(count, batch_size, steps):
     (whole,) = samplers(count, batch_size, 1)
     (first,) = samplers(count, batch_size, 1)
     expected = list(whole)
@@ -110,7 +110,7 @@ def test_a_resumed_epoch_is_the_same_epoch(count, batch_size, steps):
     assert list(second) == list(whole)  # and then the next epoch
 
 
-def test_passes_count_up_and_can_be_set():
+def test_epochs_count_up_and_can_be_set():
     (sampler,) = samplers(40, 8, 1)
     first, second = list(sampler), list(sampler)
     assert first != second
@@ -119,7 +119,7 @@ def test_passes_count_up_and_can_be_set():
     assert list(sampler) == second
 
 
-def test_a_pass_that_was_left_is_not_taken_up_again():
+def test_pass_that_was_left_is_followed_by_the_next_epoch():
     (sampler,) = samplers(40, 8, 1)
     one = next(iter(sampler))
     assert sampler.state_dict()["position"] == 8
@@ -128,7 +128,7 @@ def test_a_pass_that_was_left_is_not_taken_up_again():
     assert one != two
 
 
-def test_a_pass_that_was_left_begins_anew_where_its_epoch_is_set():
+def test_set_epoch_restarts_a_pass_that_was_left():
     (sampler,) = samplers(40, 8, 1)
     batches = iter(sampler)
     first = next(batches)
@@ -137,7 +137,7 @@ def test_a_pass_that_was_left_begins_anew_where_its_epoch_is_set():
     assert next(iter(sampler)) == first
 
 
-def test_set_epoch_keeps_the_place_of_a_loaded_state():
+def test_set_epoch_keeps_the_position_of_a_loaded_state():
     (sampler,) = samplers(40, 8, 1)
     state = sampler.state_dict() | {"epoch": 4, "position": 24}
     sampler.load_state_dict(state)
@@ -158,28 +158,28 @@ def test_set_epoch_keeps_the_place_of_a_loaded_state():
         ({"epoch": -1}, "cannot|at sample"),
     ],
 )
-def test_a_state_of_something_else_is_refused(change, message):
+def test_state_of_another_order_is_refused(change, message):
     (sampler,) = samplers(40, 8, 1)
     with pytest.raises(DatasetError, match=message):
         sampler.load_state_dict(sampler.state_dict() | change)
 
 
-def test_impossible_worlds_are_refused():
+def test_invalid_ranks_are_refused():
     with pytest.raises(DatasetError, match="no rank 2 among 2"):
         BatchSampler(range(4), 1, rank=2, world_size=2)
     with pytest.raises(DatasetError, match="batch_size must be a whole number from 1 on"):
         BatchSampler(range(4), 0)
 
 
-def test_bounds_of_an_exhausted_epoch_hold_no_step():
+def test_exhausted_epoch_has_no_steps():
     assert step_bounds(10, 10, batch_size=4, world_size=2, drop_last=False) == [10]
 
 
-def test_what_is_left_joins_the_step_before_only_where_a_rank_would_have_none():
+def test_remaining_samples_join_the_previous_step_if_a_rank_would_have_none():
     assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
     assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
 
 
-def test_a_state_of_nothing_says_what_it_lacks() -> None:
+def test_empty_state_is_refused() -> None:
     with pytest.raises(DatasetError, match="it has no shuffle, seed, samples, epoch"):
         BatchSampler(range(40), 4).load_state_dict({})

@@ -1,4 +1,4 @@
-"""What every rank reads: all samples once per epoch, in step, whatever one rank did before."""
+"""All ranks read each sample once per epoch, in step, whatever one rank did before."""
 
 import random
 import warnings
@@ -19,7 +19,7 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset, global_state
 
 pytestmark = [
-    # More workers than cores are meant here.
+    # These tests use more workers than cores on purpose.
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     # torchdata 0.11 calls a function that torch 2.13 deprecates.
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),

@@ -1,4 +1,4 @@
-"""Sequences: every frame from the time it claims, and gaps treated as stated."""
+"""Sequences: each frame is from its time, and gaps follow the policy."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader import SDOMLlite, SDOMLliteSequences
+from sdoml_core.loader import BatchLoader, SDOMLlite, SDOMLliteSequences
 from tests.support.synthetic_shards import SIDE, at, frame
 from tests.support.synthetic_shards import missing as missing_in_day
 
@@ -44,7 +44,7 @@ def check(item, *, past, ahead=()):
             np.testing.assert_array_equal(pixels[c].numpy(), np.zeros((SIDE, SIDE)) + expected)
 
 
-def test_frames_are_those_of_their_times(dataset):
+def test_frames_match_their_times(dataset):
     sequences = SDOMLliteSequences(
         dataset,
         past=3,
@@ -59,7 +59,7 @@ def test_frames_are_those_of_their_times(dataset):
         check(item, past=3, ahead=(30, 90))
 
 
-def test_dropping_leaves_exactly_the_sequences_without_a_gap(release):
+def test_drop_keeps_only_sequences_without_gaps(release):
     dataset = SDOMLlite(release, ["AIA_0211"])
     sequences = SDOMLliteSequences(dataset, past=2, horizon=QUARTER)
     # Six hours a day from midnight, without the hour from 3: two runs of 12 and 8 frames.
@@ -68,7 +68,7 @@ def test_dropping_leaves_exactly_the_sequences_without_a_gap(release):
         assert not any(missing(at(time), "AIA_0211") for time in item["times"])
 
 
-def test_masked_frames_are_zero_and_say_so(dataset):
+def test_masked_frames_are_zero(dataset):
     sequences = SDOMLliteSequences(dataset, past=3, gaps="mask")
     gaps = 0
     for item in sequences:
@@ -78,7 +78,7 @@ def test_masked_frames_are_zero_and_say_so(dataset):
     assert len(sequences) > len(SDOMLliteSequences(dataset, past=3, gaps="hold", max_age=QUARTER))
 
 
-def test_held_frames_tell_their_age_and_keep_to_the_limit(dataset):
+def test_held_frames_have_ages_within_the_limit(dataset):
     short = SDOMLliteSequences(dataset, past=3, gaps="hold", max_age=QUARTER)
     long = SDOMLliteSequences(dataset, past=3, gaps="hold", max_age=timedelta(hours=2))
     assert len(long) > len(short)
@@ -91,7 +91,7 @@ def test_held_frames_tell_their_age_and_keep_to_the_limit(dataset):
         assert 0 < max(ages) <= limit
 
 
-def test_nothing_stands_in_for_the_future(release):
+def test_future_frames_are_never_held(release):
     dataset = SDOMLlite(release, ["AIA_0211"])
     sequences = SDOMLliteSequences(
         dataset, past=1, horizon=QUARTER, gaps="hold", max_age=timedelta(hours=3)
@@ -101,7 +101,7 @@ def test_nothing_stands_in_for_the_future(release):
         assert item["age"][-1] == 0
 
 
-def test_raising_tells_how_many_and_where(dataset, release):
+def test_raise_reports_number_and_first_gap(dataset, release):
     with pytest.raises(DatasetError, match=r"\d+ of \d+ sequences lack frames, the first at 2022"):
         SDOMLliteSequences(dataset, past=2, gaps="raise")
     whole = SDOMLlite(release, ["HMI_M"], date_end="2022-11-02")
@@ -109,7 +109,7 @@ def test_raising_tells_how_many_and_where(dataset, release):
 
 
 @pytest.mark.parametrize("gaps", ["drop", "mask", "hold"])
-def test_no_sequence_reaches_beyond_its_range_or_into_an_exclusion(release, gaps):
+def test_sequences_stay_within_ranges_and_outside_exclusions(release, gaps):
     excluded = ("2022-11-02T01:00", "2022-11-02T02:00")
     # 1700 Å lacks the first frame of the second range, and one of each hour.
     channels = ["HMI_M", "AIA_1700"][: 1 if gaps == "drop" else 2]
@@ -134,7 +134,7 @@ def test_no_sequence_reaches_beyond_its_range_or_into_an_exclusion(release, gaps
         )
 
 
-def test_workers_give_the_same(dataset):
+def test_workers_give_the_same_sequences(dataset):
     sequences = SDOMLliteSequences(dataset, past=2, gaps="mask")
     alone = list(DataLoader(sequences, batch_size=16))
     workers = list(DataLoader(sequences, batch_size=16, num_workers=2))
@@ -144,7 +144,16 @@ def test_workers_give_the_same(dataset):
         assert one["time"] == other["time"]
 
 
-def test_a_transform_gets_each_item(dataset):
+@pytest.mark.parametrize("transform", [None, lambda item: item])
+@pytest.mark.parametrize("make", [BatchLoader, DataLoader])
+def test_times_of_a_batch_are_by_sample_and_frame(dataset, make, transform):
+    sequences = SDOMLliteSequences(dataset, past=2, gaps="mask", transform=transform)
+    batch = next(iter(make(sequences, batch_size=5)))
+    assert batch["times"] == [sequences[number]["times"] for number in range(5)]
+    assert [len(times) for times in batch["times"]] == [2] * 5
+
+
+def test_transform_is_applied_to_each_item(dataset):
     sequences = SDOMLliteSequences(dataset, past=2, transform=lambda item: item["past"].shape)
     assert sequences[0] == (2, 3, SIDE, SIDE)
 
@@ -152,9 +161,9 @@ def test_a_transform_gets_each_item(dataset):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"past": 2, "gaps": "interpolate"}, "'interpolate'; there are drop, mask, hold, raise"),
-        ({"past": 2, "gaps": "hold"}, "max_age belongs to"),
-        ({"past": 2, "max_age": QUARTER}, "max_age belongs to"),
+        ({"past": 2, "gaps": "interpolate"}, "'interpolate'; use one of drop, mask, hold, raise"),
+        ({"past": 2, "gaps": "hold"}, "max_age and gaps='hold' need each other"),
+        ({"past": 2, "max_age": QUARTER}, "max_age and gaps='hold' need each other"),
         ({"past": 0}, "at least 1, not 0"),
         ({"past": 1, "horizon": QUARTER, "future": 0}, "at least 1"),
         ({"past": 1, "stride": timedelta(0)}, "must be positive"),
@@ -169,25 +178,25 @@ def test_a_transform_gets_each_item(dataset):
         ({"past": 2, "stride": timedelta(minutes=7)}, "no sequence of 2 frames"),
     ],
 )
-def test_what_cannot_be_is_refused(dataset, options, message):
+def test_invalid_arguments_are_refused(dataset, options, message):
     with pytest.raises(DatasetError, match=message):
         SDOMLliteSequences(dataset, **options)
 
 
-def test_a_timedelta_of_numpy_is_one_too(dataset):
+def test_stride_can_be_a_numpy_timedelta(dataset):
     stride = np.timedelta64(30, "m")
     times = SDOMLliteSequences(dataset, past=2, stride=stride, gaps="mask")[0]["times"]
     assert np.datetime64(times[1]) - np.datetime64(times[0]) == stride
 
 
-def test_numbers_beyond_the_last_are_an_index_error(dataset):
+def test_index_beyond_the_last_is_an_error(dataset):
     sequences = SDOMLliteSequences(dataset, past=2)
     with pytest.raises(IndexError):
         sequences[len(sequences)]
 
 
 @pytest.mark.parametrize("gaps", ["mask", "raise"])
-def test_no_sequence_reaches_the_end_of_the_range(release, gaps):
+def test_sequences_end_before_the_range(release, gaps):
     end = "2022-11-01T03:00"
     part = SDOMLlite(release, ["HMI_M"], date_end=end)
     sequences = SDOMLliteSequences(part, past=1, horizon=QUARTER, gaps=gaps)

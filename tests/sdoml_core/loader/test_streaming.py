@@ -1,4 +1,4 @@
-"""Streaming and batches: the pixels of every sample, once, over any ranks and workers."""
+"""Streams and batches: the pixels of each sample, once, with any ranks and workers."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ from sdoml_core.loader import (
 )
 from tests.support.synthetic_shards import at, frame
 
-# More workers than cores are meant here.
+# These tests use more workers than cores on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 # torchdata 0.11 calls a function that torch 2.13 deprecates.
 stateful = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
@@ -48,7 +48,7 @@ def dataset(release):
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
-def test_batches_hold_the_pixels_of_their_times(dataset, threads):
+def test_batches_have_the_pixels_of_their_times(dataset, threads):
     loader = BatchLoader(dataset, 8, shuffle=True, seed=1, threads=threads)
     batches = list(loader)  # all held at once: none may be written over
     assert len(batches) == len(loader) == 8
@@ -79,14 +79,14 @@ def test_any_number_of_threads_reads_the_same_samples(release, dataset, threads)
     assert [time for _, time in stream] == [time for _, time in ShardDataset(dataset, seed=3)]
 
 
-def test_threads_and_prefetch_change_nothing(dataset):
+def test_threads_and_prefetch_do_not_change_batches(dataset):
     expected = times_of(BatchLoader(dataset, 8, shuffle=True, threads=0))
     for threads, prefetch in ((1, 0), (2, 1), (4, 20)):
         loader = BatchLoader(dataset, 8, shuffle=True, threads=threads, prefetch=prefetch)
         assert times_of(loader) == expected
 
 
-def test_ranks_share_an_epoch_of_batches(dataset):
+def test_ranks_share_batches_of_an_epoch(dataset):
     ranks = [
         list(BatchLoader(dataset, 7, shuffle=True, rank=rank, world_size=3)) for rank in range(3)
     ]
@@ -97,7 +97,7 @@ def test_ranks_share_an_epoch_of_batches(dataset):
 
 
 @pytest.mark.parametrize("stop", [0, 1, 5, 8])
-def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
+def test_batches_resume_exactly_despite_prefetch(dataset, stop):
     loader = BatchLoader(dataset, 8, shuffle=True, seed=4, prefetch=3)
     iterator = iter(loader)
     before = [next(iterator) for _ in range(stop)]
@@ -109,7 +109,7 @@ def test_batches_resume_exactly_whatever_was_read_ahead(dataset, stop):
     assert flat(before) + flat(again) == (first if stop < 8 else first + second)
 
 
-def test_what_is_no_dataset_or_no_number_is_refused_at_once(dataset):
+def test_invalid_arguments_are_refused(dataset):
     with pytest.raises(DatasetError, match=r"a BatchLoader reads an SDOMLlite, .* not 'data/s"):
         BatchLoader("data/shards")
     with pytest.raises(DatasetError, match="batch_size must be a whole number from 1 on, not '8'"):
@@ -129,7 +129,7 @@ def test_an_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
         dataset.__getitems__([0, 1])
 
 
-def test_batches_of_sequences_are_those_of_their_items(dataset):
+def test_batches_of_sequences_match_their_items(dataset):
     sequences = SDOMLliteSequences(dataset, past=3, horizon=timedelta(minutes=30))
     for batch in BatchLoader(sequences, 5, shuffle=True):
         for number, time in enumerate(batch["time"]):
@@ -139,7 +139,7 @@ def test_batches_of_sequences_are_those_of_their_items(dataset):
             assert batch["times"][number] == item["times"]
 
 
-def test_batches_are_pinned_where_there_is_a_gpu_alone(dataset):
+def test_batches_are_pinned_only_with_a_gpu(dataset):
     tensors, times = next(iter(BatchLoader(dataset, 8, pin_memory=True)))
     assert tensors.is_pinned() == torch.accelerator.is_available()
     check(tensors, times)
@@ -321,7 +321,7 @@ def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
     assert len(times_of(other)) == 8  # the next epoch is whole
 
 
-def test_a_pass_that_was_left_is_followed_by_a_whole_one(dataset):
+def test_pass_that_was_left_is_followed_by_a_complete_one(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     iterator = iter(stream)
     for _ in range(3):
@@ -331,7 +331,7 @@ def test_a_pass_that_was_left_is_followed_by_a_whole_one(dataset):
     assert times_of(stream) == times_of(following)
 
 
-def test_set_epoch_keeps_the_place_of_a_loaded_state(dataset):
+def test_set_epoch_keeps_the_position_of_a_loaded_state(dataset):
     whole = ShardDataset(dataset, batch_size=8)
     whole.set_epoch(4)
     iterator = iter(whole)
@@ -359,7 +359,7 @@ def test_batches_of_an_epoch_can_be_set_and_resumed(dataset):
     assert times_of(loader) == epochs[1][1:]
 
 
-def test_workers_go_on_from_a_state_that_is_loaded_after_other_passes(dataset):
+def test_workers_continue_from_a_state_that_is_loaded_later(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     loader = DataLoader(stream, batch_size=None, num_workers=2)
     for _ in range(2):
@@ -373,7 +373,7 @@ def test_workers_go_on_from_a_state_that_is_loaded_after_other_passes(dataset):
 
 @stateful
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_epoch_that_is_set_counts_for_more_than_a_state_of_another(dataset, workers):
+def test_set_epoch_overrides_a_state_of_another_epoch(dataset, workers):
     def make():
         stream = ShardDataset(dataset, batch_size=8)
         return stream, torchdata.StatefulDataLoader(stream, batch_size=None, num_workers=workers)
@@ -393,7 +393,7 @@ def test_an_epoch_that_is_set_counts_for_more_than_a_state_of_another(dataset, w
 
 
 @stateful
-def test_a_state_of_single_samples_from_several_workers_is_not_misread(release):
+def test_state_of_single_samples_from_several_workers_is_refused(release):
     loader = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
     iterator = iter(loader)
     before = flat([next(iterator), next(iterator), next(iterator)])
@@ -405,7 +405,7 @@ def test_a_state_of_single_samples_from_several_workers_is_not_misread(release):
     assert len({*before, *flat(same)}) == 60
 
 
-def test_states_of_other_things_are_refused(dataset):
+def test_states_of_other_loaders_are_refused(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     with pytest.raises(DatasetError, match="buffer=256"):
         ShardDataset(dataset, buffer=8).load_state_dict(stream.state_dict())
