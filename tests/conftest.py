@@ -117,6 +117,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
     return _ByFile(config, log)
 
 
+_SLOW_FOLDERS = {"cluster", "docs", "e2e", "faults", "fuzz", "packaging"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow that fetch from the archive, start services or run programs."""
+    for item in items:
+        folder = item.path.relative_to(item.config.rootpath).parts[1]
+        if folder in _SLOW_FOLDERS or "archive" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 _MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))
 
 

@@ -19,6 +19,8 @@ def tour(environment, frame_cache, tmp_path, monkeypatch):
     cache.mkdir()
     (cache / "sdoml-demo-archive").symlink_to(frame_cache)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens there
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "sdoml_demo.tour", *options]
