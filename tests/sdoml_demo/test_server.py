@@ -149,6 +149,7 @@ def stop(process) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_two_processes_with_separate_caches_serve_the_same_bytes(tmp_path, cache):
     got = []
     for name in ("one", "two"):

@@ -11,6 +11,8 @@ from PIL import Image
 
 from sdoml_demo.tour import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tour(environment, frame_cache, tmp_path, monkeypatch):

@@ -358,6 +358,7 @@ def test_row_that_points_outside_the_data_is_named(row: int, column: int, value:
 
 @settings(deadline=None, max_examples=400)
 @given(st.data())
+@pytest.mark.slow
 def test_damaged_files_raise_frame_errors_or_decode_as_astropy_does(data: st.DataObject) -> None:
     damaged = bytearray(SMALL_BARE)
     heap = fits.find_image(SMALL).data_start
@@ -377,6 +378,7 @@ def test_damaged_files_raise_frame_errors_or_decode_as_astropy_does(data: st.Dat
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
+@pytest.mark.slow
 def test_damaged_files_of_other_layouts_raise_frame_errors_alone(data: st.DataObject) -> None:
     image = np.arange(32 * 64).reshape(32, 64).astype(np.int32)
     kind = data.draw(st.sampled_from(["GZIP_1", "RICE_1", "plain"]))

@@ -71,6 +71,7 @@ def images(draw: st.DrawFn) -> NDArray[np.integer]:
 
 @settings(deadline=None, max_examples=100)
 @given(images(), st.sampled_from([0, 100, 1000]))
+@pytest.mark.slow
 def test_any_image_that_astropy_compressed_comes_back_bit_for_bit(
     image: NDArray[np.integer], following: int
 ) -> None:
@@ -172,6 +173,7 @@ print(sorted(seen))
 
 
 @pytest.mark.needs("linux")  # mprotect
+@pytest.mark.slow
 def test_no_stream_makes_it_read_beyond_the_buffer() -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", GUARDED, *options]

@@ -122,6 +122,7 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_results_are_bit_identical_between_threads_and_processes() -> None:
     alone = fingerprint()
     with ThreadPoolExecutor(4) as pool:

@@ -156,6 +156,7 @@ def test_a_batch_lies_side_by_side_and_is_collated_without_a_copy(release):
 
 
 @pytest.mark.parametrize("context", [None, "fork", "spawn"])
+@pytest.mark.slow
 def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
     dataset[0]  # handles are open before workers start

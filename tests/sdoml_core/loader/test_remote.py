@@ -240,6 +240,7 @@ def bucket(release):
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_release_in_a_bucket(bucket):
     _, options = bucket
     dataset = SDOMLlite("s3://solar/release", storage_options=options)
@@ -251,6 +252,7 @@ def test_a_release_in_a_bucket(bucket):
 
 
 @pytest.mark.parametrize("index", [True, False])
+@pytest.mark.slow
 def test_daily_shards_in_a_bucket(bucket, tmp_path, monkeypatch, index):
     filesystem, options = bucket
     target = f"solar/days-{index}"

@@ -226,6 +226,7 @@ def test_a_stream_goes_shard_by_shard_within_its_buffer(dataset):
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.slow
 def test_workers_give_the_batches_of_no_workers(release, context):
     expected = times_of(shard_dataset(release, batch_size=8))
     stream = shard_dataset(release, batch_size=8)

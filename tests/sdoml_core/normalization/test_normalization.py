@@ -194,6 +194,7 @@ def test_float16_comes_back_within_its_precision(
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1.1e-3, abs=constant * 1e-8)
 
 
+@pytest.mark.slow
 def test_real_channels_get_constants_that_leave_the_quiet_sun_visible() -> None:
     frames = {
         f"AIA_{int(name.partition(' ')[0]):04d}": process_aia(

@@ -71,6 +71,7 @@ def test_quantiles_of_heavy_tails_are_within_the_tolerance(name: str, q: float) 
 
 
 @pytest.mark.parametrize("name", REAL_FRAMES)
+@pytest.mark.slow
 def test_quantiles_of_real_frames_are_within_the_tolerance(name: str) -> None:
     frame = process_aia(decoded_frame(name), resolution=512, degradation=0.8)
     sketch = Sketch.of(frame)

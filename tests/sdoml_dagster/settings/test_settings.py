@@ -162,6 +162,7 @@ def test_a_bad_value_is_one_line_that_names_the_setting(
         ("SDOML_RESOLUTOIN", "unknown setting 'resolutoin' (SDOML_RESOLUTOIN)"),
     ],
 )
+@pytest.mark.slow
 def test_dagsters_command_line_shows_that_one_line_and_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, line: str
 ) -> None:

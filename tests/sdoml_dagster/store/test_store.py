@@ -333,6 +333,7 @@ class TestFolder:
 class TestS3:
     """What only a bucket can do to us."""
 
+    @pytest.mark.slow
     def test_a_large_file_goes_up_in_parts(self, s3: Any) -> None:
         store = Store("s3://data")
         with store.writer("large") as handle:

@@ -120,6 +120,7 @@ minutes = st.integers(0, 72 * 4).map(lambda quarter: timedelta(minutes=15 * quar
     length=st.integers(1, 16),
     policy=st.sampled_from(["drop", "mask", "hold"]),
 )
+@pytest.mark.slow
 def test_nothing_in_a_window_comes_from_held_out_times(
     dataset, *, past, future, gaps, exclusions, split, shift, length, policy
 ):
