@@ -79,8 +79,9 @@ LEAST_SIMILAR: Final = 0.9
 """Correlation with the neighbors. Real channels of one minute correlate by 0.74 to 0.96 with each
 other, a frame with itself turned by 180° by −0.33 to 0.23 (1700 Å: 0.88)."""
 
-NEIGHBORHOOD: Final = timedelta(hours=1)
-"""How far a neighbor may be. In an hour the Sun turns by 0.6°."""
+NEIGHBORHOOD: Final = timedelta(minutes=70)
+"""How far a neighbor may be: an hour, and 4 minutes of tolerance for either frame. In that time the
+Sun turns by 0.7°."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

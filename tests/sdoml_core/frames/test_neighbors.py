@@ -41,6 +41,13 @@ def test_a_slow_change_is_not_flagged() -> None:
     assert flagged([100.0 * 1.2**n for n in range(10)]) == {}
 
 
+def test_hourly_frames_have_neighbors_although_exposures_begin_at_different_seconds() -> None:
+    frames = looks([100.0, 100.0, 100.0])
+    late = Look(frames[1].observed + timedelta(minutes=4, seconds=10), 100.0, THUMBNAIL)
+    results = compare_with_neighbors([frames[0], late, frames[2]])
+    assert [result.brightness for result in results] == [1.0, 1.0, 1.0]
+
+
 def test_frames_without_neighbors_are_not_compared() -> None:
     compared = compare_with_neighbors(looks([100.0, 800.0], minutes=120))
     assert [(result.brightness, result.similarity) for result in compared] == [(None, None)] * 2
