@@ -1,4 +1,4 @@
-"""What a dataset says of itself: coverage tables and its ``repr``."""
+"""Coverage tables and the ``repr`` of a dataset."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ from sdoml_core.loader.times import inside, iso
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts by month; prints as a table."""
+    """Counts by month. Prints as a table."""
 
     months: tuple[str, ...]
-    """Such as ``2024-03``."""
+    """Month, such as ``2024-03``."""
     slots: tuple[int, ...]
-    """Slots of the month that lie in the range, at the cadence of the data."""
+    """Slots of the month within the range, at the cadence of the data."""
     complete: tuple[int, ...]
-    """Samples of the dataset: those with every channel asked for."""
+    """Samples of the dataset, which have every requested channel."""
     frames: dict[str, tuple[int, ...]]
-    """Frames of each channel that the shards hold."""
+    """Frames of each channel in the shards."""
 
     def to_arrow(self) -> pa.Table:
-        """As a pyarrow table."""
+        """Return a pyarrow table."""
         columns = {"month": self.months, "slots": self.slots, "samples": self.complete}
         return pa.table({name: list(values) for name, values in (columns | self.frames).items()})
 
@@ -51,7 +51,7 @@ class Coverage:
 
 
 def cadence_of(slots: NDArray[np.datetime64]) -> np.timedelta64:
-    """The commonest step between samples; a quarter of an hour where there is one sample."""
+    """Return the most common step between samples, or 15 minutes for a single sample."""
     if len(slots) < 2:
         return np.timedelta64(900, "s")
     steps, counts = np.unique(np.diff(slots), return_counts=True)
@@ -63,7 +63,7 @@ def count_coverage(
     ranges: list[tuple[np.datetime64, np.datetime64]],
     rows: NDArray[np.int64],
 ) -> Coverage:
-    """Coverage of some ranges, the frames counted for all channels that the shards have."""
+    """Count the coverage of some ranges for all channels of the shards."""
     step = cadence_of(catalog.slots)
     within = inside(catalog.slots, ranges)
     # Samples off the grid count too: the cadence may have changed within the range.
@@ -91,7 +91,7 @@ def count_coverage(
 
 
 def describe(source: str, reader: FrameReader, selection: Selection) -> str:
-    """The ``repr`` of a dataset: what is in it, in a few lines."""
+    """Return the ``repr`` of a dataset: its content in a few lines."""
     catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)

@@ -29,62 +29,62 @@ from sdoml_core.loader.storage.sources import open_catalog, open_files, without_
 from sdoml_core.loader.times import Time, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
-"""Those of the original's loader, in its order."""
+"""Default channels of the original's loader, in its order."""
 
 
 MISSING_SHARDS: Final = ("raise", "skip")
 
 
 class SDOMLlite(Dataset[Sample]):
-    """Images of the Sun by number or by time, read from shards where they lie.
+    """Dataset of solar images with access by number or by time.
 
     Samples are ``(tensor, time)``: float32 of shape (C, H, W), north up, in the order of
     `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True`` a third item
-    tells, by channel, what is on record of each frame.
+    contains the metadata of each frame, by channel.
 
     Parameters
     ----------
     data_dir
-        A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tars
-        alone, with member names in upper or lower case.
+        A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tar
+        files without an index. Member names can be in upper or lower case.
     channels
-        In the order that tensors shall have; case does not matter.
+        Channels in the order of the tensors. Case is ignored.
     date_start, date_end
-        Half-open range: datetime, date, ISO string or datetime64; naive times are UTC.
+        Half-open range: datetime, date, ISO string or datetime64. Naive times are UTC.
     date_exclusions
-        Pairs (start, end), half-open, of what is left out.
+        Half-open pairs (start, end) to leave out.
     exclude_flags
         Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of them
-        counts as absent. `sdoml_core.frames.flags.FLAGS` explains each flag.
+        counts as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
         ``normalized``; ``dn`` (AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
         constant c of the normalization); ``gauss`` (HMI).
     transform
         Called with each tensor.
     metadata
-        Whether samples have a third item.
+        Whether samples have metadata as a third item.
     verify
-        Check every frame against the crc32 in the index. Whether a shard has its size, and a
-        frame its header, is always checked.
+        Check every frame against the CRC-32 in the index. Shard sizes and frame headers are
+        always checked.
     missing_shards
         What to do if a local release lacks some of its shards: ``raise`` lists them, ``skip``
         opens the dataset without their samples.
     threads
-        That read the samples of a batch at once, outside worker processes; with 0 or 1 they are
-        read one after the other.
+        Number of threads that read a batch in parallel, outside worker processes. With 0 or 1,
+        samples are read one after another.
     cache_dir
-        Where to keep what was read over the network, and indexes that had to be made.
+        Folder that caches downloaded bytes and generated indexes.
     storage_options
-        For fsspec, where `data_dir` is a URL.
+        Options for fsspec if `data_dir` is a URL.
 
     Raises
     ------
     DatasetError
-        For an unknown channel, an empty range or anything else that is not there.
+        If a channel is unknown, a range is empty, or the requested data do not exist.
     NormalizationError
-        If the shards were normalised by different constants.
+        If the shards were normalized with different constants.
     DamagedFileError
-        If an index or a shard is not what was written.
+        If an index or a shard is damaged.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class SDOMLlite(Dataset[Sample]):
         )
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
-        """The part of the dataset that lies in half-open ranges; shares all else with it.
+        """Return the part of the dataset in half-open ranges, without copying data.
 
         Raises
         ------
         DatasetError
-            If there is no sample in them.
+            If they contain no samples.
         """
         part = copy.copy(self)
         part.selection = self.selection.within(ranges)
@@ -148,27 +148,27 @@ class SDOMLlite(Dataset[Sample]):
     def split(
         self, ranges: Mapping[str, Iterable[tuple[Time, Time]]], *, guard: timedelta = NO_GUARD
     ) -> Splits[Self]:
-        """Parts by date ranges, with a gap between them; prints as a table.
+        """Split by date ranges, with a gap between the parts. Prints as a table.
 
         Parameters
         ----------
         ranges
-            By name of the part: half-open ranges.
+            Half-open ranges by name of the part.
         guard
-            Least time between samples of two parts. The gap is taken from the part that is
-            named first.
+            Minimum time between samples of different parts. The gap is taken from the part that
+            is listed first.
         """
         return Splits.of(self, ranges, guard=guard)
 
     def split_by_months(
         self, months: Mapping[str, Iterable[int]], *, guard: timedelta = NO_GUARD
     ) -> Splits[Self]:
-        """Parts by months of the year, such as ``{"train": range(1, 9), "test": (11, 12)}``."""
+        """Split by months of the year, such as ``{"train": range(1, 9), "test": (11, 12)}``."""
         return Splits.of(self, month_ranges(self.times, months), guard=guard)
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Rows of the samples in the catalog."""
+        """Catalog rows of the samples."""
         return self.selection.rows
 
     @property
@@ -178,7 +178,7 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def dates(self) -> list[datetime]:
-        """Times of all samples, naive (UTC), as the original has them."""
+        """Times of all samples as naive datetimes (UTC), like the original dataset."""
         return [time.item() for time in self.times]
 
     def __len__(self) -> int:
@@ -191,7 +191,7 @@ class SDOMLlite(Dataset[Sample]):
         return self.finish(row, torch.from_numpy(pixels))
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
-        """Several samples at once, side by side in memory, read by several threads."""
+        """Read several samples with threads into contiguous memory."""
         batch, reads = self._reads(indices)
         threads = 1 if get_worker_info() else min(self.threads, len(reads))
         if threads > 1:
@@ -204,12 +204,12 @@ class SDOMLlite(Dataset[Sample]):
         return self._samples(indices, batch)
 
     def pending(self, indices: Sequence[int]) -> Pending:
-        """A batch of samples for `BatchLoader`, to be read."""
+        """Return a batch of samples for `BatchLoader` that has not been read yet."""
         batch, reads = self._reads(indices)
         return Pending(reads, lambda: collate(self._samples(indices, batch)))
 
     def _reads(self, indices: Sequence[int]) -> tuple[torch.Tensor, list[Callable[[], None]]]:
-        """Memory for a batch, and what fills it."""
+        """Allocate memory for a batch, and return it with the tasks that fill it."""
         pixels = self._buffers.take((len(indices), *self.reader.shape))
         rows = [self.row_of(index) for index in indices]
         reads: list[Callable[[], None]] = [
@@ -227,20 +227,20 @@ class SDOMLlite(Dataset[Sample]):
         return samples
 
     def finish(self, row: int, tensor: torch.Tensor) -> Sample:
-        """The sample of a row of the catalog, from its pixels."""
+        """Build the sample of a catalog row from its pixels."""
         value = tensor if self.transform is None else self.transform(tensor)
         time = iso(self.reader.catalog.slots[row])
         return Sample((value, time, self._facts_of(row)) if self.metadata else (value, time))
 
     def row_of(self, index: int | Time) -> int:
-        """Row of the catalog of a sample, by number or time.
+        """Return the catalog row of a sample by number or time.
 
         Raises
         ------
         IndexError
-            For a number beyond the last sample.
+            If the number is beyond the last sample.
         DatasetError
-            For a time at which there is no sample.
+            If there is no sample at the time.
         """
         if isinstance(index, str | date | np.datetime64):
             return self.selection.row_at(parse_time(index))
@@ -248,14 +248,14 @@ class SDOMLlite(Dataset[Sample]):
             number = operator.index(index)
         except TypeError as error:
             raise DatasetError(
-                f"a sample is asked for by number, datetime or ISO string, not by {index!r}"
+                f"the index of a sample must be a number, datetime or ISO string, not {index!r}"
             ) from error
         if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
+            raise IndexError(f"sample {number} is out of range; the dataset has {len(self)}")
         return int(self.rows[number])
 
     def find(self, time: Time) -> int | None:
-        """Number of the sample at a time; None where there is none."""
+        """Return the number of the sample at a time, or None."""
         return self.selection.find(parse_time(time))
 
     def facts(self, index: int | Time) -> dict[str, dict[str, Any]]:
@@ -269,13 +269,13 @@ class SDOMLlite(Dataset[Sample]):
         return self._facts_of(self.row_of(index))
 
     def _facts_of(self, row: int) -> dict[str, dict[str, Any]]:
-        """What is on record of each frame of a sample, by channel.
+        """Return the metadata of each frame of a sample, by channel.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
         ``degradation``, ``flags`` (tuple of names), ``missing`` (pixels of the raw frame without
         data; `mask` says which of the frame) and the measures of the disk: ``center_x``,
         ``center_y``, ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``.
-        None where it is not known.
+        Unknown values are None.
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)
@@ -294,11 +294,11 @@ class SDOMLlite(Dataset[Sample]):
         return result
 
     def mask(self, index: int | Time) -> torch.Tensor:
-        """Which pixels of a sample hold data.
+        """Return which pixels of a sample have data.
 
         Returns
         -------
-        bool (C, H, W); False for pixels that are 0 because the archive has no data there.
+        bool tensor of shape (C, H, W). False for pixels that are 0 because there is no data.
         """
         row = self.row_of(index)
         if self._facts is None:
@@ -310,14 +310,14 @@ class SDOMLlite(Dataset[Sample]):
         return torch.from_numpy(np.stack(masks))
 
     def coverage(self) -> Coverage:
-        """How many frames of each channel there are, by month, over the range of the dataset."""
+        """Count the frames of each channel by month, over the range of the dataset."""
         return count_coverage(self.reader.catalog, self.selection.ranges, self.rows)
 
     def __repr__(self) -> str:
         return describe(self.data_dir, self.reader, self.selection)
 
     def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
-        """Matplotlib figure of a sample, in the field's colours; saved where a path is given.
+        """Draw a sample in the standard colormaps with matplotlib. Saved if a path is given.
 
         The transform is not applied.
         """
@@ -337,7 +337,7 @@ class SDOMLlite(Dataset[Sample]):
 def _without(
     catalog: Catalog, channels: Sequence[str], offsets: NDArray[np.int64], flags: Iterable[str]
 ) -> NDArray[np.int64]:
-    """Offsets of frames, −1 also for those with one of the flags."""
+    """Return the offsets of frames, −1 for missing frames and for frames with one of the flags."""
     if isinstance(flags, str):
         flags = (flags,)
     try:

@@ -1,4 +1,4 @@
-"""Pictures of samples, for a first look; matplotlib is imported only here."""
+"""Plots of samples. Only this module imports matplotlib."""
 
 import os
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ def plot_images(
     normalized: bool,
     path: str | os.PathLike[str] | None,
 ) -> Any:
-    """Rows of images, one a channel, north up, each stretched over its own range.
+    """Plot one image per channel, north up, each stretched to its own range.
 
     Parameters
     ----------
     images
-        Of shape (n, n), by channel.
+        Images of shape (n, n), by channel.
     title
-        Above them.
+        Title of the figure.
     normalized
-        Whether HMI is in grey levels, which are shown from 0 to 1.
+        Whether HMI is in gray levels, which are shown from 0 to 1.
     path
-        Where to save the picture, if anywhere.
+        File to save the figure to. None to not save it.
 
     Returns
     -------

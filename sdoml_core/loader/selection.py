@@ -1,4 +1,4 @@
-"""Which samples of a catalog a dataset has: those of its ranges that have every channel."""
+"""Select the samples of a dataset: those in its ranges that have every channel."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -24,32 +24,32 @@ class Selection:
     slots
         Times of all samples of the catalog, ascending.
     offsets
-        Where each frame is, negative where it is missing: (samples, channels).
+        Position of each frame, negative if missing. Shape (samples, channels).
     channels
-        Their names, for messages.
+        Channel names, for messages.
     start, end
-        Half-open range; None where it has no bound.
+        Half-open range. None means unbounded.
     exclusions
-        Pairs (start, end), half-open, of what is left out.
+        Half-open pairs (start, end) to leave out.
     source
-        Where the samples are, for messages.
+        Path or URL of the shards, for messages.
 
     Attributes
     ----------
     ranges
-        What the samples may lie in: half-open pairs.
+        Half-open pairs that contain the samples.
     limits
-        As the ranges, but open where no start or end was given: what a sample depends on, such
-        as the value of a target, must lie in these.
+        Like the ranges, but unbounded where no start or end was given. Everything that a sample
+        depends on, such as the value of a target, must be within these limits.
     exclusions
-        What they may not lie in.
+        Half-open pairs without samples.
     rows, times
-        Of the samples, in the catalog.
+        Catalog rows and times of the samples.
 
     Raises
     ------
     DatasetError
-        For a range or an exclusion that is empty, or where no sample is left.
+        If a range or an exclusion is empty, or no sample is left.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Selection:
     def _bounds(
         self, start: Time | None, end: Time | None, source: str
     ) -> tuple[np.datetime64, np.datetime64]:
-        """The part of a range in which there is anything."""
+        """Return the part of a range that contains samples."""
         first, beyond = self._slots[0], self._slots[-1] + INSTANT
         a = first if start is None else parse_time(start, "date_start")
         b = beyond if end is None else parse_time(end, "date_end")
@@ -97,20 +97,20 @@ class Selection:
         return max(a, first), min(b, beyond)
 
     def _why_none(self, wanted: NDArray[np.bool_]) -> str:
-        """What to say where none of the rows that are allowed has every channel."""
+        """Explain why no allowed row has every channel."""
         first, beyond = self.ranges[0]
         where = f"no sample between {iso(first)} and {iso(beyond - INSTANT)}"
         left = int(wanted.sum())
         excluded = int(inside(self._slots, self.ranges).sum()) - left
         if excluded and not left:
-            return f"{where}: date_exclusions leave out all {excluded} that are there"
+            return f"{where}: date_exclusions removes all {excluded} samples"
         counts = (self._offsets[wanted] >= 0).sum(axis=0).tolist()
         each = ", ".join(f"{c} {n}" for c, n in zip(self._channels, counts, strict=True))
-        also = f"; date_exclusions leave out {excluded} more" if excluded else ""
-        return f"{where} has all channels asked for; of {left} samples there have: {each}{also}"
+        also = f"; date_exclusions removes {excluded} more" if excluded else ""
+        return f"{where} has all requested channels; frames in {left} samples: {each}{also}"
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which rows of the catalog lie in the ranges and are not excluded."""
+        """Mark the rows of the catalog that are in the ranges and not excluded."""
         return inside(self._slots, self.ranges) & ~inside(self._slots, self.exclusions)
 
     def covers(
@@ -119,14 +119,14 @@ class Selection:
         first: NDArray[np.datetime64],
         last: NDArray[np.datetime64],
     ) -> NDArray[np.bool_]:
-        """Whether intervals lie in the limits that hold some times, and touch no exclusion.
+        """Check that intervals stay within the limits of their samples and touch no exclusion.
 
         Parameters
         ----------
         times
             Times of samples.
         first, last
-            Ends of an interval for each, both included.
+            Ends of the interval of each sample, both included.
         """
         covered = np.zeros(len(times), bool)
         for start, end in self.limits:
@@ -136,18 +136,18 @@ class Selection:
         return covered
 
     def keep(self, wanted: NDArray[np.bool_]) -> Self:
-        """The same with some of the samples only."""
+        """Keep only some of the samples."""
         part = copy.copy(self)
         part.rows, part.times = self.rows[wanted], self.times[wanted]
         return part
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
-        """The samples that lie in half-open ranges as well.
+        """Keep only the samples in half-open ranges.
 
         Raises
         ------
         DatasetError
-            If there is none, or a range is empty.
+            If no sample is left, or a range is empty.
         """
         bounds = _parse(ranges, "time", kind="range")
         part = copy.copy(self)
@@ -157,24 +157,24 @@ class Selection:
         if not keep.any():
             listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
             raise DatasetError(
-                f"no sample in {listed or 'no range at all'}; "
-                f"there are {iso(self.times[0])} to {iso(self.times[-1])}"
+                f"no sample in {listed or 'an empty list of ranges'}; "
+                f"the dataset has {iso(self.times[0])} to {iso(self.times[-1])}"
             )
         part.rows, part.times = self.rows[keep], self.times[keep]
         return part
 
     def find(self, time: np.datetime64) -> int | None:
-        """Number of the sample at a time; None where there is none."""
+        """Return the number of the sample at a time, or None."""
         number = int(np.searchsorted(self.times, time))
         return number if number < len(self.times) and self.times[number] == time else None
 
     def row_at(self, time: np.datetime64) -> int:
-        """Row of the catalog of the sample at a time.
+        """Return the catalog row of the sample at a time.
 
         Raises
         ------
         DatasetError
-            Where there is none: says why, and which are nearest.
+            If there is no such sample. The message gives the reason and the nearest samples.
         """
         number = self.find(time)
         if number is not None:
@@ -188,21 +188,21 @@ class Selection:
     def _why_not(self, time: np.datetime64) -> str:
         if not inside(np.array([time]), self.ranges)[0]:
             if self.times[0] < time < self.times[-1]:
-                return "it lies between the ranges of the dataset"
+                return "the time is between the ranges of the dataset"
             return f"the dataset runs from {iso(self.times[0])} to {iso(self.times[-1])}"
         if inside(np.array([time]), self.exclusions)[0]:
-            return "it is excluded"
+            return "the time is excluded"
         row = int(np.searchsorted(self._slots, time))
         if row < len(self._slots) and self._slots[row] == time:
             frames = zip(self._channels, self._offsets[row], strict=True)
-            return f"it lacks {', '.join(name for name, place in frames if place < 0)}"
-        return "there is nothing at that time"
+            return f"the sample has no {', '.join(name for name, place in frames if place < 0)}"
+        return "there is no sample at that time"
 
 
 def _parse(
     ranges: Iterable[tuple[Time, Time]], what: str, *, kind: str
 ) -> list[tuple[np.datetime64, np.datetime64]]:
-    """Half-open ranges as they were given, each of which holds something."""
+    """Check that half-open ranges are not empty."""
     pairs = parse_ranges(ranges, what)
     for start, end in pairs:
         if start >= end:
@@ -213,27 +213,27 @@ def _parse(
 def check_channels(
     channels: Sequence[str] | str, available: Sequence[str], source: str
 ) -> tuple[str, ...]:
-    """Names of channels in upper case, in the order given.
+    """Convert channel names to upper case, in the given order.
 
     Raises
     ------
     DatasetError
-        For names that are none, that are not available, or come twice.
+        If a name is unknown, unavailable, or repeated.
     """
     given = [channels] if isinstance(channels, str) else list(channels)
     for name in given:
         if not isinstance(name, str):
-            raise DatasetError(f"a channel is named by text such as 'AIA_0171', not by {name!r}")
+            raise DatasetError(f"a channel must be a string such as 'AIA_0171', not {name!r}")
     names = [name.upper() for name in given]
     there = f"{source} has {', '.join(available) or 'no frame at all'}"
     if not names:
-        raise DatasetError(f"no channel asked for; {there}")
+        raise DatasetError(f"no channel requested; {there}")
     unknown = [name for name in names if name not in CHANNELS]
     if unknown:
         raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
     absent = [name for name in names if name not in available]
     if absent:
-        raise DatasetError(f"there is no {', '.join(absent)}; {there}")
+        raise DatasetError(f"no channel {', '.join(absent)} in these shards; {there}")
     if len(set(names)) < len(names):
-        raise DatasetError(f"a channel is asked for twice: {', '.join(names)}")
+        raise DatasetError(f"a channel is requested twice: {', '.join(names)}")
     return tuple(names)

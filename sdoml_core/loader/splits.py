@@ -1,7 +1,7 @@
-"""Splits without leakage: parts of a dataset with a gap of time between them.
+"""Splits without leakage: parts of a dataset, separated by gaps in time.
 
-The Sun of today is much like that of yesterday, and half a turn later like that of two weeks ago:
-samples of two parts must not be neighbours.
+The Sun changes slowly, so samples that are close in time are similar. Samples of different parts
+must not be neighbors.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,19 +21,19 @@ Range = tuple[np.datetime64, np.datetime64]
 
 
 class Divisible(Protocol):
-    """A dataset that can be cut: `SDOMLlite`."""
+    """A dataset that can be split, such as `SDOMLlite`."""
 
     selection: Selection
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
-        """The part that lies in half-open ranges."""
+        """Return the part in half-open ranges."""
 
 
 D = TypeVar("D", bound=Divisible)
 
 
 class Splits(Mapping[str, D]):
-    """Parts of a dataset by name; prints as a table."""
+    """Parts of a dataset by name. Prints as a table."""
 
     def __init__(self, parts: Mapping[str, D], guard: timedelta):
         self._parts = dict(parts)
@@ -47,12 +47,12 @@ class Splits(Mapping[str, D]):
         *,
         guard: timedelta,
     ) -> "Splits[D]":
-        """Cut a dataset; see `SDOMLlite.split`.
+        """Split a dataset; see `SDOMLlite.split`.
 
         Raises
         ------
         DatasetError
-            If ranges are no lists of pairs, those of two parts overlap, or a part has no sample.
+            If ranges are not lists of pairs, two parts overlap, or a part has no samples.
         """
         parsed = {name: parse_ranges(listed, name) for name, listed in ranges.items()}
         kept = apart(parsed, guard=guard, step=cadence_of(dataset.selection.times))
@@ -60,7 +60,7 @@ class Splits(Mapping[str, D]):
 
     def __getitem__(self, name: str) -> D:
         if name not in self._parts:
-            raise KeyError(f"there is no split {name!r}; there are {', '.join(self._parts)}")
+            raise KeyError(f"unknown split {name!r}; choose from {', '.join(self._parts)}")
         return self._parts[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -105,11 +105,11 @@ def apart(
     Raises
     ------
     DatasetError
-        If ranges are empty, or those of two parts overlap.
+        If a range is empty, or two parts overlap.
     """
     gap = parse_duration(guard, "guard")
     if gap < np.timedelta64(0, "s"):
-        raise DatasetError(f"a guard gap cannot be negative: {guard}")
+        raise DatasetError(f"guard={guard} must not be negative")
     flat = [(start, end, name) for name, listed in ranges.items() for start, end in listed]
     for start, end, name in flat:
         if start >= end:
@@ -133,7 +133,7 @@ def apart(
 
 
 def _without(one: Range, start: np.datetime64, end: np.datetime64) -> list[Range]:
-    """What is left of a range without another."""
+    """Subtract one range from another."""
     if end <= one[0] or one[1] <= start:
         return [one]
     pieces = [(one[0], min(one[1], start)), (max(one[0], end), one[1])]
@@ -143,18 +143,18 @@ def _without(one: Range, start: np.datetime64, end: np.datetime64) -> list[Range
 def month_ranges(
     times: NDArray[np.datetime64], months: Mapping[str, Iterable[int]]
 ) -> dict[str, list[Range]]:
-    """Ranges of the months of the year that each part has, joined where they meet.
+    """Return the ranges of the calendar months of each part; adjacent months are joined.
 
     Raises
     ------
     DatasetError
-        If a month does not exist, or two parts have it.
+        If a month does not exist, or is in two parts.
     """
     owner: dict[int, str] = {}
     for name, numbers in months.items():
         for number in numbers:
             if not 1 <= number <= 12:
-                raise DatasetError(f"{name}: there is no month {number}")
+                raise DatasetError(f"{name}: month {number} does not exist")
             if number in owner:
                 raise DatasetError(f"month {number} is in both {owner[number]} and {name}")
             owner[number] = name

@@ -1,1 +1,1 @@
-"""From byte ranges to tensors: reading ahead, buffers, collation and units."""
+"""Read byte ranges into tensors: prefetching, buffers, collation and units."""

@@ -22,7 +22,7 @@ class Pending:
     """Returns the batch after all reads."""
 
     def run(self) -> Any:
-        """Read and finish in this thread."""
+        """Run all tasks in this thread and return the batch."""
         for read in self.reads:
             read()
         return self.finish()
@@ -34,7 +34,7 @@ class BatchSource(Protocol):
     def __len__(self) -> int: ...
 
     def pending(self, indices: Sequence[int]) -> Pending:
-        """A batch of samples, by number."""
+        """Return a batch of samples by number."""
 
 
 def check_counts(least: int = 0, /, **counts: int) -> None:
@@ -47,7 +47,7 @@ def check_counts(least: int = 0, /, **counts: int) -> None:
     """
     for name, count in counts.items():
         if not isinstance(count, Integral) or count < least:
-            raise DatasetError(f"{name} must be a whole number from {least} on, not {count!r}")
+            raise DatasetError(f"{name} must be an integer of at least {least}, not {count!r}")
 
 
 def read_ahead(

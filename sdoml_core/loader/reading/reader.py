@@ -33,7 +33,7 @@ class FrameReader:
     units
         See `sdoml_core.loader.reading.units`.
     verify
-        Check each frame against the crc32 in its index.
+        Check each frame against the CRC-32 in its index.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FrameReader:
         check_units(units, channels, catalog.constants)
         self._checksums = catalog.checksums(channels) if verify else None
         if self._checksums is not None and np.any((self._checksums < 0) & (self.offsets >= 0)):
-            raise DatasetError("verify=True needs indexes; these shards have none")
+            raise DatasetError("verify=True needs indexes, but these shards have none")
         self._header = npy_header(catalog.dtype.name, catalog.resolution)
         self._scratch = threading.local()
 
@@ -68,17 +68,17 @@ class FrameReader:
         Parameters
         ----------
         row
-            Of the catalog.
+            Row of the catalog.
         out
-            C-contiguous, of `shape`. Frames that the sample lacks are left alone.
+            C-contiguous array of `shape`. Missing frames are left unchanged.
         only
-            Numbers of the channels to read, if not all; the others are left alone.
+            Numbers of the channels to read. Other channels are left unchanged. Default: all.
 
         Raises
         ------
         DamagedFileError
-            If the shard is cut short, is another than its index says, or (with `verify`) a
-            frame has been altered.
+            If the shard is truncated or does not match its index, or (with `verify`) a frame was
+            changed.
         """
         catalog = self.catalog
         places = self.offsets[row].tolist()
@@ -102,7 +102,7 @@ class FrameReader:
                 convert(out[channel], self.channels[channel], self.units, catalog.constants)
 
     def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
-        """Read frames that lie one behind the other, each with the header before it."""
+        """Read adjacent frames, each with the header before it."""
         name, size = self.catalog.shards[shard], int(self.catalog.shard_bytes[shard])
         lead = len(self._header)
         gaps = [lead]
@@ -117,15 +117,15 @@ class FrameReader:
         tag = self.catalog.shard_tags[shard]
         self.files.read_into(name, run[0][0] - lead, buffers, size=size, tag=tag)
         for header, (offset, _) in zip(buffers[::2], run, strict=True):
-            # Old versions of numpy made the header shorter, so that it begins within the gap.
+            # Old versions of NumPy wrote shorter headers, which start within the gap.
             if header[-lead:] != self._header and b"\x93NUMPY\x01\x00" not in bytes(header):
                 raise DamagedFileError(
-                    f"{name} in {self.files.root} is not the shard that its index describes: "
-                    f"no frame begins at byte {offset}"
+                    f"{name} in {self.files.root} does not match its index: "
+                    f"no frame starts at byte {offset}"
                 )
 
     def _scratch_of(self, size: int) -> memoryview:
-        """Memory of this thread for the headers between frames."""
+        """Return the buffer of this thread for headers between frames."""
         scratch: memoryview | None = getattr(self._scratch, "memory", None)
         if scratch is None or len(scratch) < size:
             scratch = memoryview(bytearray(max(size, 32 * 1024)))
@@ -138,13 +138,13 @@ class FrameReader:
             catalog = self.catalog
             raise DamagedFileError(
                 f"{self.channels[channel]} of {catalog.slots[row]} in "
-                f"{catalog.shards[catalog.shard[row]]} has been altered: its crc32 is not the "
-                "one in the index"
+                f"{catalog.shards[catalog.shard[row]]} is damaged: its CRC-32 does not "
+                "match the index"
             )
 
 
 def _runs(order: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    """Frames (offset, channel) in order of place, cut where something else lies between."""
+    """Group frames (offset, channel) by position, split where other data lie between them."""
     runs: list[list[tuple[int, int]]] = []
     for place in order:
         if runs and size <= place[0] - runs[-1][-1][0] <= size + MAX_GAP:

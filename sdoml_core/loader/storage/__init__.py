@@ -1,1 +1,1 @@
-"""Where shards are: folders and remote stores, their indexes and the catalog of frames."""
+"""Access to shards: folders and remote stores, their indexes, and the catalog of frames."""

@@ -1,7 +1,7 @@
-"""What a folder of shards holds, as a table of samples in memory.
+"""The catalog: the samples of a folder of shards, as a table in memory.
 
-Whatever the folder is (a release, a tree of daily shards with their indexes, or bare tars),
-it becomes one index as a release has it, of which only the columns in use are read.
+Every kind of folder (a release, daily shards with their indexes, or tar files only) is represented
+by one release index. Only the columns in use are read.
 """
 
 import copy
@@ -27,7 +27,7 @@ from sdoml_core.formats.parquet import (
 )
 
 SOURCES: Final = "sdoml.sources"
-"""In an index that was made from a listing: names, sizes and times of change, by shard."""
+"""Metadata key of generated indexes: names, sizes and modification times by shard."""
 
 
 class Catalog:
@@ -42,33 +42,33 @@ class Catalog:
     Raises
     ------
     DamagedFileError
-        If it is none, or leads outside the shards.
+        If the bytes are not such an index, or point outside the shards.
     """
 
     shards: tuple[str, ...]
     """Names of the shards, relative to the folder."""
     shard_bytes: NDArray[np.int64]
     shard_tags: tuple[str, ...]
-    """What tells the content of each from another's of its name: its SHA-256, or its listing."""
+    """Fingerprint of the content of each shard: its SHA-256, or its listing."""
     absent: NDArray[np.int64]
     """Numbers of shards whose frames count as missing."""
     slots: NDArray[np.datetime64]
     """Time of each sample, datetime64[s], UTC; shape (samples,)."""
     shard: NDArray[np.int32]
-    """Number of the shard that has it; shape (samples,)."""
+    """Number of the shard of each sample; shape (samples,)."""
     channels: tuple[str, ...]
     """All channels that occur."""
     dtype: np.dtype[Any]
     resolution: int
     constants: dict[str, dict[str, Any]]
-    """``constant`` and ``transform`` of each channel, None where not known."""
+    """``constant`` and ``transform`` of each channel. None if unknown."""
     normalization_version: str
 
     def __init__(self, source: str | bytes):
         self._source = _hold(source) if isinstance(source, str) else source
         self.absent = np.zeros(0, np.int64)
         file = open_parquet(self._source)
-        schema = file.schema_arrow  # parsed anew at each access
+        schema = file.schema_arrow  # parsed again at each access
         facts = index_metadata(schema, kind="release")
         self.channels = tuple(name for name in CHANNELS if name in schema.names)
         try:
@@ -107,7 +107,7 @@ class Catalog:
             owners = table.column("shard").unify_dictionaries()
             names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
             number = {name: i for i, name in enumerate(self.shards)}
-            # The last stands for null; names that no sample has may be unknown too.
+            # The last entry is for null. Names without samples may be unknown.
             lookup = np.array([number.get(name, -1) for name in [*names, None]], np.int32)
             indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
             self.shard = lookup[integers(indices, np.int32, missing=-1)]
@@ -121,9 +121,9 @@ class Catalog:
         ) as error:
             raise DamagedFileError(f"index of a release is damaged: {error}") from error
         if np.any(self.shard < 0):
-            raise DamagedFileError("index of a release names a shard that it does not describe")
+            raise DamagedFileError("index of a release refers to a shard that it does not describe")
         if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
-            raise DamagedFileError("index of a release is not in order of time")
+            raise DamagedFileError("index of a release is not sorted by time")
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -160,16 +160,16 @@ class Catalog:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes that the pixels of one frame take in a shard."""
+        """Bytes of the pixels of one frame in a shard."""
         return self.resolution**2 * self.dtype.itemsize
 
     def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """First byte of the pixels of each frame in its shard, −1 where there is none.
+        """Return the first pixel byte of each frame in its shard, −1 for missing frames.
 
         Parameters
         ----------
         channels
-            Names, each among `channels`.
+            Names from `channels`.
 
         Returns
         -------
@@ -182,17 +182,17 @@ class Catalog:
         offsets[np.isin(self.shard, self.absent)] = -1
         last = self.shard_bytes[self.shard][:, None] - self.frame_bytes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
-            raise DamagedFileError("index of a release names places outside its shards")
+            raise DamagedFileError("index of a release points outside its shards")
         return offsets
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """crc32 of the pixels of each frame, −1 where not known; shape as `offsets`."""
+        """Return the CRC-32 of each frame, −1 if unknown; shape as `offsets`."""
         file = self._reopen()
         columns = [_leaf(file, name, "crc32", missing=-1) for name in channels]
         return np.stack(columns, axis=1)
 
     def flags(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Flags of each frame (see `sdoml_core.frames.flags`), 0 if unknown; shape as `offsets`."""
+        """Return the `sdoml_core.frames.flags` of each frame, 0 if unknown; shape as `offsets`."""
         file = self._reopen()
         columns = [
             _leaf(file, name, "flags", missing=0)
@@ -203,7 +203,7 @@ class Catalog:
         return np.stack(columns, axis=1)
 
     def facts(self, channels: Sequence[str]) -> dict[str, pa.Table]:
-        """What is on record of each frame, by channel; null if the index does not have it."""
+        """Return the metadata of each frame by channel. Null if the index does not have it."""
         file = self._reopen()
         return {
             channel: pa.table(
@@ -227,13 +227,13 @@ def _hold(path: str) -> pa.NativeFile:
 
 
 def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
-    """Whether a channel's struct column has a leaf, which indexes of earlier versions may lack."""
+    """Check whether a channel has a field; indexes of earlier versions may not have it."""
     kind = file.schema_arrow.field(channel).type
     return bool(pa.types.is_struct(kind)) and kind.get_field_index(name) >= 0
 
 
 def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
-    """One leaf of a channel's struct column; null where the frame is missing."""
+    """Return one field of a channel. Null for missing frames."""
     column = read_columns(file, [f"{channel}.{name}"])
     try:
         chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
@@ -243,7 +243,7 @@ def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
 
 
 def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:
-    """A leaf of whole numbers, with a value for what is null."""
+    """Convert an integer field to NumPy, with a replacement for null."""
     leaf = _chunks(file, channel, name)
     if leaf.type not in {pa.int64(), pa.uint32()}:
         raise DamagedFileError(f"index of a release has a {name} of type {leaf.type}")

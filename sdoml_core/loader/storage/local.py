@@ -1,7 +1,7 @@
-"""Byte ranges out of the shards of a folder, by positioned reads.
+"""Read byte ranges of local shards with positioned reads.
 
-Positioned reads share no file position, so that threads and forked workers can use the same
-handles; a handle is closed when the last reader lets go of it.
+Positioned reads share no file position, so threads and forked workers can use the same handles. A
+handle is closed with its last reference.
 """
 
 import errno
@@ -24,7 +24,7 @@ MAX_HANDLES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a listing tells about a file: enough to notice that it has changed."""
+    """A file in a listing, with enough information to detect changes."""
 
     name: str
     size: int
@@ -37,7 +37,7 @@ class Files(Protocol):
     root: str
 
     def list(self) -> list[FileFacts]:
-        """All files below the folder that concern a dataset, in order of their names."""
+        """List all shards and indexes of the folder, sorted by name."""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -46,15 +46,14 @@ class Files(Protocol):
         """A whole file."""
 
     def open(self, name: str) -> BinaryIO:
-        """A file to seek in; it reads what it is asked for and no more."""
+        """Open a seekable file without read-ahead."""
 
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
-        """Fill buffers, one after the other, with the bytes of a file from `start` on.
+        """Fill buffers in order with the bytes of a file from `start` on.
 
-        `size` is what the file must have in all, where that is known. `tag` tells its content from
-        what else may have had its name: a copy is kept by it.
+        `size` is the expected size of the file, if known. `tag` identifies its content in a cache.
         """
 
 
@@ -84,12 +83,12 @@ class LocalFiles:
         self.__init__(state["root"])  # type: ignore[misc]
 
     def list(self) -> list[FileFacts]:
-        """Tars and Parquet files of the folder and of its folders for years."""
+        """List tar and Parquet files of the folder and of its year folders."""
         folder = Path(self.root)
         if not folder.is_dir():
             if folder.is_file():
-                raise StoreError(f"{self.root} is a file: give the folder that it is in")
-            raise StoreError(f"there is no folder {self.root}")
+                raise StoreError(f"{self.root} is a file; pass its folder instead")
+            raise StoreError(f"folder {self.root} does not exist")
         years = [p for p in folder.iterdir() if p.is_dir() and is_year(p.name)]
         found = [
             FileFacts(str(path.relative_to(folder)), facts.st_size, str(facts.st_mtime_ns))
@@ -110,7 +109,7 @@ class LocalFiles:
         return Path(self.root, name).is_file()
 
     def open(self, name: str) -> BinaryIO:
-        """A file to seek in, unbuffered."""
+        """Open a seekable file, unbuffered."""
         try:
             return cast("BinaryIO", Path(self.root, name).open("rb", buffering=0))
         except OSError as error:
@@ -132,27 +131,27 @@ class LocalFiles:
         size: int | None,
         tag: str,  # noqa: ARG002 nothing is kept of what is here
     ) -> None:
-        """Fill buffers with the bytes of a file from `start` on."""
+        """Fill buffers in order with the bytes of a file from `start` on."""
         handle = self._handle(name)
         if size is not None and handle.size != size:
             raise DamagedFileError(
-                f"{name} in {self.root} has {handle.size} bytes, its index says {size}"
+                f"{name} in {self.root} has {handle.size} bytes, but its index says {size}"
             )
         wanted = sum(map(len, buffers))
         done = os.preadv(handle.descriptor, buffers, start)
-        while done < wanted:  # the end of the file, or more than one call may give
+        while done < wanted:  # end of file, or the limit of one call
             rest = _after(buffers, done)
             more = os.preadv(handle.descriptor, rest, start + done)
             if more == 0:
                 raise DamagedFileError(
-                    f"{name} in {self.root} is cut short: {handle.size} bytes, "
-                    f"{start + wanted} needed"
+                    f"{name} in {self.root} is truncated: {handle.size} of at least "
+                    f"{start + wanted} bytes"
                 )
             done += more
 
     def _handle(self, name: str) -> _Handle:
-        # Without a lock, which a fork could copy while it is held: each step is atomic, and
-        # two threads that open the same file do no harm.
+        # No lock, because a fork could copy a held lock. Each step is atomic, and
+        # it is harmless if two threads open the same file.
         handle = self._handles.get(name)
         if handle is None:
             try:
@@ -187,11 +186,11 @@ def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:  # with the rights that the user's files have
+        with temporary.open("xb") as file:  # with the usual permissions of the user's files
             file.write(data)
         temporary.replace(path)
     except BaseException:
@@ -200,7 +199,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _after(buffers: Sequence[memoryview], done: int) -> Sequence[memoryview]:
-    """What of the buffers is still to be filled."""
+    """Return the parts of the buffers that are not filled yet."""
     rest = []
     for buffer in buffers:
         if done < len(buffer):
@@ -221,10 +220,10 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def is_year(name: str) -> bool:
-    """Whether a folder of this name holds the shards of a year."""
+    """Check whether a folder name is that of a year."""
     return len(name) == 4 and name.isdigit()
 
 
 def concerns(name: str) -> bool:
-    """Whether a file of this name is a shard or an index."""
+    """Check whether a file name is that of a shard or an index."""
     return name.endswith((".tar", ".parquet")) and not name.startswith(".")

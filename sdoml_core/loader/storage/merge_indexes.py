@@ -1,4 +1,4 @@
-"""Two indexes of releases made one, so that a folder that grows is not read anew."""
+"""Merge two release indexes, so that a growing folder is not read again completely."""
 
 import json
 from collections.abc import Collection
@@ -14,19 +14,19 @@ from sdoml_core.formats.release_index import check_versions, only_value
 
 
 def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
-    """One release index out of two: some shards of an old one and all of a new one.
+    """Merge some shards of an old index with all shards of a new one.
 
     Parameters
     ----------
     old, new
-        As read back from what `sdoml_core.formats.release_index.consolidate` gives.
+        Tables as written by `sdoml_core.formats.release_index.consolidate`.
     keep
-        Names of the shards of `old` that still count.
+        Names of the shards of `old` to keep.
 
     Raises
     ------
     NormalizationError, DamagedFileError
-        As `sdoml_core.formats.release_index.consolidate` does.
+        As in `sdoml_core.formats.release_index.consolidate`.
     """
     kept = [name in keep for name in old.column("shard").to_pylist()]
     facts = [index_metadata(table.schema, kind="release") for table in (old, new)]
@@ -50,7 +50,7 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
     for part, fact in parts:
         for name, constant in json.loads(fact["sdoml.channels"]).items():
             if part.column(name).null_count == len(part):
-                continue  # the shards that had it have gone
+                continue  # its shards were removed
             if constants.setdefault(name, constant) != constant:
                 raise DamagedFileError(f"shards differ in the constant of {name}")
     table = pa.concat_tables([part for part, _ in parts], promote_options="permissive")

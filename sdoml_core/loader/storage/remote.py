@@ -1,6 +1,6 @@
-"""Byte ranges out of shards behind a URL, by fsspec: asked for again where a later try can mend it.
+"""Read byte ranges of remote shards through fsspec, with retries.
 
-What was read can be kept in a folder on this machine.
+The bytes can be cached in a local folder.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from sdoml_core.loader.storage.range_cache import RangeCache
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
 REFUSALS: Final = ("PermissionError", "NoCredentialsError")
-"""Errors that no later try mends."""
+"""Errors that are not retried."""
 
 
 class RemoteFiles:
-    """Shards behind a URL that fsspec knows, read by byte ranges.
+    """Shards at a URL that fsspec supports, read by byte ranges.
 
-    A connection belongs to one process: after a fork each worker opens its own.
+    A connection belongs to one process. After a fork, each worker opens its own connection.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RemoteFiles:
         return self.__dict__ | {"_connected": None}
 
     def list(self) -> list[FileFacts]:
-        """Tars and Parquet files of the folder and of its folders for years."""
+        """List tar and Parquet files of the folder and of its year folders."""
         found = {}
         for parent in ("", *self._years()):
             for entry in self._retry("ls", f"{self.root}/{parent}".rstrip("/"), detail=True):
@@ -69,7 +69,7 @@ class RemoteFiles:
         return bool(self._retry("exists", f"{self.root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
-        """A file to seek in, unbuffered."""
+        """Open a seekable file, unbuffered."""
         file = self._retry("open", f"{self.root}/{name}", mode="rb", cache_type="none")
         return cast("BinaryIO", file)
 
@@ -80,7 +80,7 @@ class RemoteFiles:
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
-        """Fill buffers with the bytes of a file from `start` on."""
+        """Fill buffers in order with the bytes of a file from `start` on."""
         wanted = sum(map(len, buffers))
         content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
         kept = f"{name}.{content}/{start}-{wanted}"
@@ -92,8 +92,8 @@ class RemoteFiles:
             raise StoreError(f"{self.root} does not serve byte ranges")
         if len(data) < wanted:
             raise DamagedFileError(
-                f"{name} in {self.root} is cut short: {wanted} bytes from byte {start} "
-                f"wanted, {len(data)} there"
+                f"{name} in {self.root} is truncated: {len(data)} of {wanted} bytes from "
+                f"byte {start} were received"
             )
         position = 0
         for buffer in buffers:
@@ -103,12 +103,12 @@ class RemoteFiles:
             self._cache.write(kept, data)
 
     def _retry(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call the filesystem; whatever a later try can mend is tried again."""
+        """Call the filesystem and retry temporary errors."""
         for attempt in range(ATTEMPTS):
             try:
                 return getattr(self._filesystem(), method)(path, **arguments)
             except FileNotFoundError as error:
-                raise StoreError(f"there is no {path}") from error
+                raise StoreError(f"{path} does not exist") from error
             except _network_errors() as error:
                 status = getattr(error, "status", None)
                 final = type(error).__name__ in REFUSALS or (
@@ -126,7 +126,7 @@ class RemoteFiles:
             import fsspec
 
             protocol = self.root.partition("://")[0]
-            # A cached listing would hide what was published since.
+            # A cached listing would hide new files.
             options = {"use_listings_cache": False} | self._options
             try:
                 filesystem = fsspec.filesystem(protocol, **options)
@@ -137,7 +137,7 @@ class RemoteFiles:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What a filesystem raises where the network fails; HTTP's own errors are no OSError."""
+    """Return the errors of network failures. HTTP errors are not OSErrors."""
     aiohttp, botocore = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
     return (
         OSError,

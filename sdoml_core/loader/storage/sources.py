@@ -1,8 +1,8 @@
-"""From a folder to its catalog: the index that is there, or one that is made and kept.
+"""Open a folder as a catalog: with its index, or with a generated one that is kept.
 
-A folder without an index of its own gets one beside its shards, under a hidden name. It tells
-of which files, sizes and times of change it was made, and counts for nothing once they differ;
-then only what changed is read again.
+A folder without an index gets one in a hidden file next to its shards. The generated index records
+the names, sizes and modification times of its files. When they change, only the changed files are
+read again.
 """
 
 import contextlib
@@ -45,13 +45,13 @@ ATTEMPTS: Final = 5
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard in a listing, with its index where it has one."""
+    """A shard in a listing, with its index if it has one."""
 
     tar: FileFacts
     index: FileFacts | None
 
     def fingerprint(self) -> list[str]:
-        """What must be the same for a kept index to be believed."""
+        """Properties that must be unchanged for a kept index to be valid."""
         facts = (self.tar, self.index) if self.index else (self.tar,)
         return [f"{file.name} {file.size} {file.changed}" for file in facts]
 
@@ -83,14 +83,14 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         A release (``index.parquet`` and tars), daily shards with an index each (in the folder
         or below folders named for years), or tars alone.
     cache_dir
-        Where to keep an index that had to be made; otherwise, for a local folder, in it.
+        Folder for generated indexes. By default, they are kept in the folder itself if it is local.
 
     Raises
     ------
     DatasetError
-        If there are no shards, or a release is not finished.
+        If there are no shards, or a release is incomplete.
     NormalizationError
-        If the shards were normalised by different constants.
+        If the shards were normalized with different constants.
     """
     if files.has(RELEASE_INDEX):
         local = isinstance(files, LocalFiles)
@@ -100,12 +100,12 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
             )
         except DamagedFileError as error:
             raise DamagedFileError(
-                f"{RELEASE_INDEX} in {files.root}: {error}; make the release again"
+                f"{RELEASE_INDEX} in {files.root}: {error}; run make_release again"
             ) from error
     if files.has(RELEASE_CONSTANTS):
         raise DatasetError(
-            f"{files.root} is a release that is not finished, for it has no {RELEASE_INDEX}: "
-            "make it again"
+            f"{files.root} is an incomplete release: it has no {RELEASE_INDEX}; "
+            "run make_release again"
         )
     for _ in range(ATTEMPTS):
         shards = _shards(files)
@@ -172,7 +172,7 @@ def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Cat
 
 
 def _shards(files: Files) -> list[_Shard]:
-    """The shards of a folder, with their indexes."""
+    """List the shards of a folder with their indexes."""
     listing = {file.name: file for file in files.list()}
     tars = [file for file in listing.values() if file.name.endswith(".tar")]
     if not tars:
@@ -182,8 +182,8 @@ def _shards(files: Files) -> list[_Shard]:
             below = [
                 path for path in (root / "shards", *sorted(root.iterdir())) if _holds_shards(path)
             ]
-            hint = f"; there are some in {below[0]}" if below else ""
-        raise DatasetError(f"there are no shards (*.tar) in {files.root}{hint}")
+            hint = f"; there are shards in {below[0]}" if below else ""
+        raise DatasetError(f"no shards (*.tar) in {files.root}{hint}")
     shards = [_Shard(tar, listing.get(f"{tar.name[:-4]}.parquet")) for tar in tars]
     known = {shard.index.name for shard in shards if shard.index}
     _warn_of(
@@ -201,19 +201,19 @@ def _shards(files: Files) -> list[_Shard]:
 
 
 def _warn_of(names: list[str], why: str) -> None:
-    """Tell of what is left out, if anything is."""
+    """Warn about shards that are left out."""
     if names:
         more = " …" if len(names) > 5 else ""
         warnings.warn(f"left out, since {why}: {', '.join(names[:5])}{more}", stacklevel=5)
 
 
 def _holds_shards(folder: Path) -> bool:
-    """Whether a folder has shards in it, or in a folder of a year."""
+    """Check whether a folder, or one of its year folders, has shards."""
     return any(any(folder.glob(pattern)) for pattern in ("*.tar", "[0-9][0-9][0-9][0-9]/*.tar"))
 
 
 def _read_index(files: Files, shard: _Shard) -> Index:
-    """The index of a shard, from beside it or from its headers."""
+    """Read the index of a shard from its file, or build it from the headers of the shard."""
     name = shard.tar.name
     try:
         if shard.index:
@@ -244,13 +244,13 @@ def _read_index(files: Files, shard: _Shard) -> Index:
     except SdomlError as error:
         at_fault = shard.index.name if shard.index else name
         raise type(error)(
-            f"{at_fault} in {files.root}: {error}; build the shard again, or leave it out"
+            f"{at_fault} in {files.root}: {error}; build the shard again or remove it"
         ) from error
     return Index(table, name, size, digest, version)
 
 
 def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Where a made index is kept."""
+    """Return the path of the generated index."""
     if cache_dir is not None:
         return cache_folder(cache_dir, files.root) / KEPT_INDEX
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
@@ -259,7 +259,7 @@ def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | Non
 def _kept(
     path: Path | None,
 ) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
-    """A kept index and the files of which it was made; nothing if it is absent or damaged."""
+    """Read a kept index and its list of files. Empty if it is missing or damaged."""
     nothing = None, None, dict[str, list[str]]()
     try:
         data = None if path is None else path.read_bytes()

@@ -69,11 +69,11 @@ def test_an_index_tells_what_is_where(table):
         ("sdoml.pixels", '{"dtype": ">f4", "resolution": 32}', "pixels of >f4 × 32²"),
         ("sdoml.pixels", '{"dtype": "object", "resolution": 32}', "pixels of object × 32²"),
         ("sdoml.shards", "[[]]", "bad metadata"),
-        ("sdoml.shards", '[["../a.tar", 1]]', r"names a shard '\.\./a\.tar'"),
+        ("sdoml.shards", '[["../a.tar", 1]]', r"invalid shard name '\.\./a\.tar'"),
         ("sdoml.shards", '[["a.tar", NaN]]', "bad metadata"),
         ("sdoml.shards", '[["a.tar", 1e999]]', "bad metadata"),
         ("sdoml.shards", f'[["a.tar", {"9" * 30}]]', "bad metadata"),
-        ("sdoml.shards", "[]", "names a shard that it does not describe"),
+        ("sdoml.shards", "[]", "refers to a shard that it does not describe"),
         ("sdoml.channels", "[]", "bad metadata"),
         ("sdoml.channels", '{"AIA_0193": 250}', "bad metadata"),
         ("sdoml.channels", '{"AIA_0193": {"constant": 250}}', "bad metadata: 'transform'"),
@@ -96,8 +96,8 @@ def test_metadata_that_cannot_be_is_refused(table, key, value, message):
         ("shard", pa.array(["sdoml-lite-001.tar"] * 4), "is damaged"),
         ("shard", pa.array([0] * 4), "is damaged"),
         ("shard", pa.array([0] * 4).dictionary_encode(), "is damaged"),
-        ("shard", shards("b.tar"), "names a shard that it does not describe"),
-        ("shard", shards(None), "names a shard that it does not describe"),
+        ("shard", shards("b.tar"), "refers to a shard that it does not describe"),
+        ("shard", shards(None), "refers to a shard that it does not describe"),
     ],
     ids=["times", "text", "numbers", "dictionary of numbers", "unknown", "null"],
 )
@@ -108,7 +108,7 @@ def test_samples_that_cannot_be_are_refused(table, column, values, message):
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 0, 1, 2]])
 def test_samples_out_of_order_or_twice_are_refused(table, order):
-    with pytest.raises(DamagedFileError, match="not in order of time"):
+    with pytest.raises(DamagedFileError, match="not sorted by time"):
         Catalog(parquet(table.take(pa.array(order))))
 
 
@@ -126,9 +126,9 @@ def test_an_index_without_samples_times_or_shards_is_refused(table, column):
         (frames(size=1), "no data_offset of AIA_0193"),
         (frames(data_offset="1"), "a data_offset of type string"),
         (frames(data_offset=1.5), "a data_offset of type double"),
-        (frames(data_offset=511), "places outside its shards"),
-        (frames(data_offset=-2), "places outside its shards"),
-        (frames(data_offset=1 << 40), "places outside its shards"),
+        (frames(data_offset=511), "points outside its shards"),
+        (frames(data_offset=-2), "points outside its shards"),
+        (frames(data_offset=1 << 40), "points outside its shards"),
     ],
     ids=["number", "list", "another leaf", "text", "fraction", "first block", "negative", "behind"],
 )

@@ -29,7 +29,7 @@ def test_buffers_are_filled_though_a_read_gives_less_than_was_asked_for(files, m
 
 
 def test_a_file_that_ends_too_early_is_damaged(files):
-    with pytest.raises(DamagedFileError, match="cut short: 100 bytes, 101 needed"):
+    with pytest.raises(DamagedFileError, match="truncated: 100 of at least 101 bytes"):
         files.read_into("a.tar", 61, buffers(), size=None, tag="")
 
 

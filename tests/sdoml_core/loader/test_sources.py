@@ -156,7 +156,7 @@ def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_pa
 def test_a_release_that_is_not_finished_is_refused(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     (tmp_path / "normalization.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"is not finished, for it has no index\.parquet"):
+    with pytest.raises(DatasetError, match=r"is an incomplete release: it has no index\.parquet"):
         SDOMLlite(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_day_is_named(tmp_path):
 def test_a_damaged_index_of_a_release_is_named(tmp_path):
     write_release(tmp_path, 1)
     (tmp_path / "index.parquet").write_bytes(b"<html>")
-    with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; make the release again$"):
+    with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; run make_release again$"):
         SDOMLlite(tmp_path)
 
 

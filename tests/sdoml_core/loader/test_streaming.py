@@ -61,7 +61,7 @@ def test_batches_have_the_pixels_of_their_times(dataset, threads):
 @pytest.mark.parametrize("count", [-1, 1.5, "2", None])
 @pytest.mark.parametrize("name", ["threads", "prefetch"])
 def test_threads_and_prefetch_are_counts(release, dataset, name, count):
-    message = f"^{name} must be a whole number from 0 on, not {count!r}$"
+    message = f"^{name} must be an integer of at least 0, not {count!r}$"
     for kind in (BatchLoader, ShardDataset):
         with pytest.raises(DatasetError, match=message):
             kind(dataset, **{name: count})
@@ -112,9 +112,9 @@ def test_batches_resume_exactly_despite_prefetch(dataset, stop):
 def test_invalid_arguments_are_refused(dataset):
     with pytest.raises(DatasetError, match=r"a BatchLoader reads an SDOMLlite, .* not 'data/s"):
         BatchLoader("data/shards")
-    with pytest.raises(DatasetError, match="batch_size must be a whole number from 1 on, not '8'"):
+    with pytest.raises(DatasetError, match="batch_size must be an integer of at least 1, not '8'"):
         BatchLoader(dataset, "8")
-    with pytest.raises(DatasetError, match=r"a channel is named by text .*, not by 171"):
+    with pytest.raises(DatasetError, match=r"a channel must be a string .*, not 171"):
         SDOMLlite(dataset.data_dir, [171])
 
 
