@@ -16,7 +16,7 @@ from sdoml_core.fits.pixels import NO_BLANK
 from sdoml_core.frames.content import measure_content
 from sdoml_core.frames.grid import SIZE
 from sdoml_core.frames.pointing import REGISTERED
-from sdoml_core.frames.resample import Warp, mean_grey_blocks, sum_blocks
+from sdoml_core.frames.resample import Warp, mean_gray_blocks, sum_blocks
 from sdoml_core.normalization.sketch import Sketch
 
 
@@ -37,7 +37,7 @@ def prepare_kernels(report: Callable[[str], None]) -> None:
             for complete in (True, False):
                 sum_blocks(_frame(4), resolution=2, warp=warp, divisor=1.0, complete=complete)
         rgb = np.asarray(Image.new("RGB", (4, 4)))
-        mean_grey_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
+        mean_gray_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
         holed = _frame(SIZE)
         holed[:8, :8] = np.nan
         measure_content(holed, pointing=REGISTERED, rsun_obs=960.0, wavelength=193)

@@ -31,7 +31,7 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
-            "this run names no day: launch a backfill, or on the command line materialise the "
+            "this run names no day: launch a backfill, or on the command line materialize the "
             "assets with --partition 2024-03-08"
         )
     keys = context.partition_keys

@@ -16,7 +16,7 @@ LISTED_ROWS = 100
 
 
 def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
-    """A ledger's columns for the catalogue."""
+    """A ledger's columns for the catalog."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(column.name, column.type, description=column.description)

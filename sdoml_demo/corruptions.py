@@ -263,7 +263,7 @@ def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[
 
 
 def encode_jpg(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode like the catalogue: RGB JPEG of quality 95."""
+    """Encode like the catalog: RGB JPEG of quality 95."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(file, "JPEG", quality=95)
     return file.getvalue()
@@ -342,7 +342,7 @@ HMI = (
     Corruption("half a scan, gray", "The southern half is gray.", _half_scan_filled),
     Corruption("continuum picture", "A picture in visible light under the magnetogram's name.",
                _gray(_continuum)),
-    Corruption("colored magnetogram", "The catalogue's color rendering.", _colored),
+    Corruption("colored magnetogram", "The catalog's color rendering.", _colored),
     Corruption("gray placard", "No Sun, a sign on gray.", _gray(_placard)),
     Corruption("black", "A black image.", _gray(lambda levels: levels * 0)),
     Corruption("off center", "The disk is 15 pixels to the side.",

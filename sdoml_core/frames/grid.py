@@ -21,7 +21,7 @@ DISK_RADIUS = TARGET_RADIUS / FIELD
 """The same as a fraction of the frame's edge, whatever its resolution."""
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
-"""Pixel size of the catalogue's JPGs over that of AIA's synoptic frames."""
+"""Pixel size of the catalog's JPGs over that of AIA's synoptic frames."""
 
 
 def samples_per_pixel(resolution: int) -> float:

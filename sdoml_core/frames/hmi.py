@@ -1,7 +1,7 @@
-"""HMI frames: from the bytes of an image catalogue JPG to float32 blocks.
+"""HMI frames: from the bytes of an image catalog JPG to float32 blocks.
 
-The catalogue renders the line-of-sight magnetogram north up on the full-disk grid shrunk to
-1024² (2.0168″ per pixel), grey 0 off the disk, with a white label in the lower left.
+The catalog renders the line-of-sight magnetogram north up on the full-disk grid shrunk to
+1024² (2.0168″ per pixel), gray 0 off the disk, with a white label in the lower left.
 """
 
 import io
@@ -19,7 +19,7 @@ from sdoml_core.errors import (
     WrongFrameError,
 )
 from sdoml_core.frames.grid import SIZE, TARGET_RADIUS
-from sdoml_core.frames.resample import mean_grey_blocks
+from sdoml_core.frames.resample import mean_gray_blocks
 
 LABEL = (988, 400)
 """The label lies in rows from the first number on, columns before the second."""
@@ -29,7 +29,7 @@ SMALLEST_FILE = 30_000
 
 
 def decode_hmi(data: bytes) -> NDArray[np.uint8]:
-    """Decode a catalogue JPG.
+    """Decode a catalog JPG.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def process_hmi(
     -------
     float32 (n, n) in [0, 1]; row 0 is north.
     """
-    return mean_grey_blocks(
+    return mean_gray_blocks(
         np.ascontiguousarray(rgb),
         resolution=resolution,
         scale=scale * TARGET_RADIUS / rsun_obs,

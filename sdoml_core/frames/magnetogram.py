@@ -1,4 +1,4 @@
-"""Gray levels of the HMI image catalogue to gauss, and back.
+"""Gray levels of the HMI image catalog to gauss, and back.
 
 NumPy alone, so that readers of shards need neither a JPEG decoder nor a compiler.
 """
@@ -18,10 +18,10 @@ _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 
 
 def gauss_to_level(gauss: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The level in [0, 1] (grey/255, before rounding) that the catalogue gives a field.
+    """The level in [0, 1] (gray/255, before rounding) that the catalog gives a field.
 
-    s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, grey = 253·(s + 1500)/3000: the JSOC's
-    rendering rule, before it rounds. No field gets less than grey 1: 0 is off the disk.
+    s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, gray = 253·(s + 1500)/3000: the JSOC's
+    rendering rule, before it rounds. No field gets less than gray 1: 0 is off the disk.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def gauss_to_level(gauss: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     field = np.asarray(gauss, np.float64)
     stretched = _STRENGTH * field / (np.abs(field) + _SOFTENING) ** _POWER
-    grey = _STEPS * (np.clip(stretched, -_CLIP, _CLIP) + _CLIP) / (2 * _CLIP)
-    return np.maximum(grey, 1.0) / 255
+    gray = _STEPS * (np.clip(stretched, -_CLIP, _CLIP) + _CLIP) / (2 * _CLIP)
+    return np.maximum(gray, 1.0) / 255
 
 
 def level_to_gauss(level: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -40,12 +40,12 @@ def level_to_gauss(level: NDArray[np.floating]) -> NDArray[np.float64]:
     Parameters
     ----------
     level
-        Any shape; grey/255.
+        Any shape; gray/255.
 
     Returns
     -------
     Gauss, within 1e-9 of the exact inverse. The rendering saturates at +271 and −264 G: all
-    levels beyond grey 253 give the former. Level 0 is off the disk, or label, and gives NaN.
+    levels beyond gray 253 give the former. Level 0 is off the disk, or label, and gives NaN.
     """
     level = np.asarray(level, np.float64)
     stretched = np.clip(level * 255 / _STEPS * (2 * _CLIP) - _CLIP, -_CLIP, _CLIP)

@@ -97,7 +97,7 @@ def sum_blocks(
     return out
 
 
-def mean_grey_blocks(
+def mean_gray_blocks(
     rgb: NDArray[np.uint8], *, resolution: int, scale: float, label: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Block means of the warped mean of R, G and B, divided by 255, the label set to 0.
@@ -119,7 +119,7 @@ def mean_grey_blocks(
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
-    _mean_grey(rgb, first, weights, label, out)
+    _mean_gray(rgb, first, weights, label, out)
     return out
 
 
@@ -327,16 +327,16 @@ def _sum_rolled(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _sum_channels(row: Any, grey: Any) -> None:
+def _sum_channels(row: Any, gray: Any) -> None:
     """Sums of three neighboring bytes."""
-    for c in range(grey.size):
+    for c in range(gray.size):
         at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not look for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
-        grey[c] = np.int32(red) + np.int32(green) + np.int32(blue)
+        gray[c] = np.int32(red) + np.int32(green) + np.int32(blue)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mean_grey(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
+def _mean_gray(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
     """Block means of the mean of three bytes: down the columns, then along the row.
 
     Rows that overlapping blocks share stay in a ring.
@@ -355,14 +355,14 @@ def _mean_grey(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: 
             if share == 0.0:
                 continue
             row = first[p] + t
-            grey = ring[row % taps]
+            gray = ring[row % taps]
             if held[row % taps] != row:
                 held[row % taps] = row
-                _sum_channels(packed[row], grey)
+                _sum_channels(packed[row], gray)
                 if row >= label[0]:
-                    grey[: label[1]] = 0.0
+                    gray[: label[1]] = 0.0
             for c in range(size):
-                line[c] += share * grey[c]
+                line[c] += share * gray[c]
         total[:] = 0.0
         for t in range(taps):
             shares = weights[t]

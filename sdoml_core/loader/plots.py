@@ -54,8 +54,8 @@ def plot_images(
         low, high = np.nanquantile(image, (0.0, 0.999))
         if channel == "HMI_M" and normalized:
             low, high = 0.0, 1.0
-        colours = ListedColormap(colormap(channel) / 255.0)
-        axis.imshow(image, origin="upper", cmap=colours, vmin=low, vmax=max(high, low + 1e-6))
+        colors = ListedColormap(colormap(channel) / 255.0)
+        axis.imshow(image, origin="upper", cmap=colors, vmin=low, vmax=max(high, low + 1e-6))
         axis.set_title(channel, fontsize=9)
     figure.suptitle(title, fontsize=10)
     if path is not None:

@@ -75,13 +75,13 @@ class Normalization:
         Raises
         ------
         NormalizationError
-            Where the normalisation was fitted without this channel or found no frame of it.
+            Where the normalization was fitted without this channel or found no frame of it.
         """
         statistics = self.channels.get(channel)
         if statistics is None or statistics.constant is None:
             why = "was not fitted" if statistics is None else "had no pixels above zero"
             raise NormalizationError(
-                f"{channel} {why} when normalisation {self.version} was fitted to "
+                f"{channel} {why} when normalization {self.version} was fitted to "
                 f"{self.first_day} … {self.last_day}; refit it to days that have this channel"
             )
         return statistics.constant
@@ -104,7 +104,7 @@ class Normalization:
 
 
 def from_json(data: bytes) -> Normalization:
-    """Normalisation that `Normalization.to_json` wrote.
+    """Normalization that `Normalization.to_json` wrote.
 
     Raises
     ------
@@ -117,9 +117,9 @@ def from_json(data: bytes) -> Normalization:
         normalization = _normalization(content)
         intact = content["format"] == _FORMAT and stated == normalization.version
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DamagedFileError(f"not a normalisation document: {error!r}") from error
+        raise DamagedFileError(f"not a normalization document: {error!r}") from error
     if not intact:
-        raise DamagedFileError(f"the content of normalisation {stated} is not what was written")
+        raise DamagedFileError(f"the content of normalization {stated} is not what was written")
     return normalization
 
 

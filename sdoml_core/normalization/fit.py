@@ -17,7 +17,7 @@ LISTED_QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
 """Quantiles that the statistics of each channel list, for people to judge the constant by."""
 
 HMI_CONSTANT = 1.0
-"""HMI frames are grey levels in [0, 1]: there is nothing to fit."""
+"""HMI frames are gray levels in [0, 1]: there is nothing to fit."""
 
 
 def fit(

@@ -25,7 +25,7 @@ Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
 def normalize(
     frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
 ) -> Pixels:
-    """Write normalised pixels, in [0, 1], and return them; holds no lock while it computes.
+    """Write normalized pixels, in [0, 1], and return them; holds no lock while it computes.
 
     Division and square root of float32 are correctly rounded, so the result is the same on every
     machine; it never exceeds 1. NaN stays NaN.
@@ -70,7 +70,7 @@ def denormalize(
     constant, transform
         As given to `normalize`.
     out
-        float32, of the same shape. May be the normalised pixels themselves.
+        float32, of the same shape. May be the normalized pixels themselves.
     """
     values = normalized
     if transform == "sqrt":

@@ -14,7 +14,7 @@ _CONTENT = "content"
 class DayContents:
     """Hashes of what the days of a run came to, and the data version that they make.
 
-    A day whose content is what its last materialisation recorded keeps that one's data version,
+    A day whose content is what its last materialization recorded keeps that one's data version,
     so that nothing downstream turns stale. It matters after a run over a range: Dagster has one
     data version per asset and run, which there is a hash of all its days.
     """

@@ -1,4 +1,4 @@
-"""Normalisation constants: one per channel, fitted once to the whole dataset and then frozen.
+"""Normalization constants: one per channel, fitted once to the whole dataset and then frozen.
 
 Started by itself (job `fit_normalization`), it fits them anew to the sketches of all processed
 days, or of those from `first_day` to `last_day` of its run config. As a part of building days (a

@@ -22,10 +22,10 @@ instrument degradation, summed to the resolution of the dataset, north up. A pix
 (1024/n)² samples in DN/s per camera pixel (0.6″).
 
 Each channel is one `.npy`, (frames, n, n) float32; the frame table says which slot each frame
-belongs to, and the sketch counts its pixel values for the normalisation.
+belongs to, and the sketch counts its pixel values for the normalization.
 Volume: 1 MiB per frame at 512×512, 0.7 GB per day for seven channels at 15 minutes.""",
     "HMI": """HMI magnetograms on the grid of AIA: the same solar radius and orientation, the label
-masked; grey levels in [0, 1], 127/255 is zero field.
+masked; gray levels in [0, 1], 127/255 is zero field.
 
 One `.npy`, (frames, n, n) float32, with a frame table and a sketch.
 Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",

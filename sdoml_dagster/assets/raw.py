@@ -25,7 +25,7 @@ bad quality, the nearest good one within `SDOML_AIA_TOLERANCE_MINUTES`.
 Volume: about 1.1 MB per frame, 0.7 GB per day for seven channels at 15 minutes.""",
     "HMI": """Line-of-sight magnetograms of the Helioseismic and Magnetic Imager.
 
-Source: the JSOC's HMI image catalogue, 1024×1024 JPG, named by TAI.
+Source: the JSOC's HMI image catalog, 1024×1024 JPG, named by TAI.
 Cadence: 15 minutes.
 Volume: about 0.4 MB per frame, 37 MB per day.""",
 }

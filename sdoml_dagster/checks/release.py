@@ -1,4 +1,4 @@
-"""Check of a release: all its shards were normalised by the same constants."""
+"""Check of a release: all its shards were normalized by the same constants."""
 
 import json
 
@@ -18,7 +18,7 @@ def build_release_check() -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset="release",
         name="one_normalization",
-        description="Every shard of every release was normalised by the constants beside it.",
+        description="Every shard of every release was normalized by the constants beside it.",
     )
     def one_normalization(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():
@@ -57,7 +57,7 @@ def _judge(store: Store, folder: str) -> str | None:
     beside = from_json(store.read(f"{folder}/{RELEASE_CONSTANTS}"))
     if facts["sdoml.normalization"] != beside.version:
         return (
-            f"its shards name normalisation {facts['sdoml.normalization']}, normalization.json "
+            f"its shards name normalization {facts['sdoml.normalization']}, normalization.json "
             f"is {beside.version}: make the release again"
         )
     different = [

@@ -76,7 +76,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
-    # Neighbours that share a key are one sample; a key that came again would be a second one.
+    # Neighbors that share a key are one sample; a key that came again would be a second one.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
         wrong.append("samples are torn apart or not in order of time")

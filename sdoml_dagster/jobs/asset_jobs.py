@@ -14,7 +14,7 @@ ingest = dg.define_asset_job(
 fit_normalization = dg.define_asset_job(
     "fit_normalization",
     selection=dg.AssetSelection.assets("normalization_stats"),
-    description="Fit the normalisation constants to the processed days and freeze them.",
+    description="Fit the normalization constants to the processed days and freeze them.",
 )
 build_shards = dg.define_asset_job(
     "build_shards",

@@ -20,7 +20,7 @@ class VerifyConfig(DayRangeConfig):
     """What ``verify_store`` reads, and whether it acts."""
 
     mark: bool = True
-    """Move damaged files to ``damaged/``, so that materialising their day makes them anew."""
+    """Move damaged files to ``damaged/``, so that materializing their day makes them anew."""
 
 
 class PruneConfig(DayRangeConfig):
@@ -69,7 +69,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         if damages:
             remedies = sorted({damage.remedy for damage in damages}, key=_in_working_order)
             raise dg.Failure(
-                f"{counted(len(damages), 'damaged file')}; materialise " + ", ".join(remedies[:10]),
+                f"{counted(len(damages), 'damaged file')}; materialize " + ", ".join(remedies[:10]),
                 metadata=metadata
                 | {
                     "files_to_mend": table_metadata(
@@ -77,11 +77,11 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                             {
                                 "file": damage.path,
                                 "reason": damage.reason,
-                                "materialise": damage.remedy,
+                                "materialize": damage.remedy,
                             }
                             for damage in damages
                         ],
-                        dict.fromkeys(("file", "reason", "materialise"), "string"),
+                        dict.fromkeys(("file", "reason", "materialize"), "string"),
                     )
                 },
                 allow_retries=False,

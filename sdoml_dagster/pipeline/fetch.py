@@ -1,6 +1,6 @@
 """A day's raw frames: what is expected, what is there already, what the archive gives.
 
-For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbours. Each
+For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbors. Each
 candidate is looked for in the day's folder and then in the archive. Whatever comes of it becomes
 one row of the ledger.
 """
@@ -231,7 +231,7 @@ class _Collector:
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # Asked for fewer neighbours, or for more, or elsewhere, the answer may be another.
+            # Asked for fewer neighbors, or for more, or elsewhere, the answer may be another.
             alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
             return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:

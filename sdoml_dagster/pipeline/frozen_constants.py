@@ -1,4 +1,4 @@
-"""The normalisation constants in force: put there once, then frozen."""
+"""The normalization constants in force: put there once, then frozen."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.normalization.constants import Normalization, from_json
@@ -54,7 +54,7 @@ def refuse_unasked_fit(store: Store) -> Normalization | None:
     Raises
     ------
     MissingInputError
-        Where there are shards, and the constants by which they were normalised have gone.
+        Where there are shards, and the constants by which they were normalized have gone.
     """
     if not layout.shard_files(store):
         return None

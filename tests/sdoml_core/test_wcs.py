@@ -41,7 +41,7 @@ def disk(radius: float) -> NDArray[np.float32]:
 
 
 def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Radius and centre (column, row) of the half-brightness circle, in pixels."""
+    """Radius and center (column, row) of the half-brightness circle, in pixels."""
     light = image.astype(np.float64) / np.median(image[image > image.max() / 2])
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     total = light.sum()
@@ -56,8 +56,8 @@ def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
     """The same of the limb that sunpy computes from the header."""
     limb = get_limb_coordinates(solar_map.observer_coordinate, rsun=solar_map.rsun_meters)
     x, y = (axis.value for axis in solar_map.world_to_pixel(limb))
-    centre = float((x.max() + x.min()) / 2), float((y.max() + y.min()) / 2)
-    return float(np.hypot(x - centre[0], y - centre[1]).mean()), *centre
+    center = float((x.max() + x.min()) / 2), float((y.max() + y.min()) / 2)
+    return float(np.hypot(x - center[0], y - center[1]).mean()), *center
 
 
 @pytest.mark.parametrize("resolution", [1024, 512, 256])
@@ -81,8 +81,8 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
     scale: float, resolution: int
 ) -> None:
     date, rsun_obs = DATES[2], RADII[2]
-    grey = np.round(disk(rsun_obs / (GEOMETRIC_SCALE * PIXEL)) * 200).astype(np.uint8)
-    rgb = np.repeat(grey[..., None], 3, axis=2)
+    gray = np.round(disk(rsun_obs / (GEOMETRIC_SCALE * PIXEL)) * 200).astype(np.uint8)
+    rgb = np.repeat(gray[..., None], 3, axis=2)
     image = process_hmi(rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)
     header = frame_header(
         "HMI_M", resolution=resolution, observed=date, rsun_obs=rsun_obs, hmi_scale=scale
@@ -135,7 +135,7 @@ def test_real_frame_and_its_processed_form_show_the_same_features_at_the_same_co
 
     with fits.open(REAL) as hdus:
         cards = hdus[1].header
-        # Where the original header puts each processed pixel, from its own scale and centre.
+        # Where the original header puts each processed pixel, from its own scale and center.
         grid = np.mgrid[:512, :512]
         world = processed.pixel_to_world(grid[1] * u.pix, grid[0] * u.pix)
         column = world.Tx.to_value("arcsec") / cards["CDELT1"] + cards["CRPIX1"] - 1
@@ -162,8 +162,8 @@ def test_observer_is_where_sunpy_puts_the_earth(date: datetime) -> None:
 def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
     header = frame_header("AIA_0304", resolution=256, observed=DATES[1], rsun_obs=959.0)
     solar_map = sunpy.map.Map(np.ones((256, 256), np.float32), header)
-    centre = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=solar_map.coordinate_frame)
-    ground = centre.transform_to("heliographic_stonyhurst")
+    center = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=solar_map.coordinate_frame)
+    ground = center.transform_to("heliographic_stonyhurst")
     assert ground.lon.to_value("deg") == pytest.approx(0, abs=0.01)
     assert ground.lat.to_value("deg") == pytest.approx(heliographic_latitude(DATES[1]), abs=0.01)
 

@@ -1,4 +1,4 @@
-"""From normalised values back to physical ones, in place."""
+"""From normalized values back to physical ones, in place."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,7 +22,7 @@ def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any
     DatasetError
         For an unknown unit, or one that fits none of the channels.
     NormalizationError
-        If the shards do not tell the constants of the normalisation.
+        If the shards do not tell the constants of the normalization.
     """
     if units not in UNITS:
         raise DatasetError(f"unknown units {units!r}; there are {', '.join(UNITS)}")
@@ -47,7 +47,7 @@ def convert(
     Parameters
     ----------
     pixels
-        Normalised values.
+        Normalized values.
     channel
         Its name.
     units

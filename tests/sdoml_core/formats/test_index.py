@@ -242,7 +242,7 @@ def test_empty_days_and_empty_releases_are_fine():
     assert release_of(index_of("a.tar", count=0), index_of("b.tar")).num_rows == 3
 
 
-def test_shards_of_different_normalisations_are_not_mixed():
+def test_shards_of_different_normalizations_are_not_mixed():
     days = [
         index_of(f"{name}.tar", day=DAY + timedelta(number), version=version)
         for number, (name, version) in enumerate(zip("abcd", ("v2", "v1", "v2", "v1"), strict=True))

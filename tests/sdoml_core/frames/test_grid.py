@@ -23,9 +23,9 @@ DATES = [
 YEAR = [datetime(2022, 1, 4, tzinfo=UTC) + timedelta(days=30.4 * month) for month in range(12)]
 
 
-def disk(radius: float, centre: float = 511.5) -> NDArray[np.float64]:
+def disk(radius: float, center: float = 511.5) -> NDArray[np.float64]:
     """A disk of brightness 1 whose edge pixels are covered in part."""
-    y, x = np.mgrid[:1024, :1024] - centre
+    y, x = np.mgrid[:1024, :1024] - center
     return np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
 
 
@@ -42,7 +42,7 @@ def aia_of(image: NDArray[np.float64], time: datetime) -> AiaFrame:
 
 
 def limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Radius and centre (row, column) of a disk, from where rays cross half its brightness."""
+    """Radius and center (row, column) of a disk, from where rays cross half its brightness."""
     level = np.median(image[200:312, 200:312]) / 2
     size = image.shape[0]
     middle = (size - 1) / 2
@@ -74,8 +74,8 @@ def aia_limb(time: datetime) -> tuple[float, float, float]:
 
 
 def hmi_limb(time: datetime, scale: float = GEOMETRIC_SCALE) -> tuple[float, float, float]:
-    grey = np.round(127 * disk(solar_radius(time) / (4 * 0.5042))).astype(np.uint8)
-    rgb = np.repeat(grey[..., None], 3, axis=2)
+    gray = np.round(127 * disk(solar_radius(time) / (4 * 0.5042))).astype(np.uint8)
+    rgb = np.repeat(gray[..., None], 3, axis=2)
     return limb(process_hmi(rgb, resolution=512, rsun_obs=solar_radius(time), scale=scale))
 
 
@@ -84,7 +84,7 @@ def test_hmi_and_aia_limbs_agree_and_stay_put_over_a_year() -> None:
     hmi = np.array([hmi_limb(time) for time in YEAR])
     np.testing.assert_allclose(aia[:, 0], RADIUS_512, atol=0.1)
     np.testing.assert_allclose(hmi[:, 0], RADIUS_512, atol=0.1)
-    assert np.abs(aia - hmi).max() < 0.3  # radius and centre
+    assert np.abs(aia - hmi).max() < 0.3  # radius and center
     assert np.ptp(aia, axis=0).max() < 0.1
     assert np.ptp(hmi, axis=0).max() < 0.1
 
@@ -104,7 +104,7 @@ def test_points_of_light_land_where_the_geometry_says(
     pixel = 2.4 if instrument == "AIA" else 4 * 0.5042
     scale = 976 / angular * (pixel / 2.4)
     for angle in np.radians([20, 155, 283]):
-        # in solar radii, west and north of the disk's centre
+        # in solar radii, west and north of the disk's center
         west, north = fraction * np.cos(angle), fraction * np.sin(angle)
         column = 511.5 + west * angular / pixel
         up = north * angular / pixel
@@ -118,7 +118,7 @@ def test_points_of_light_land_where_the_geometry_says(
             rgb = np.repeat(np.round(250 * point).astype(np.uint8)[..., None], 3, axis=2)
             image = process_hmi(rgb, resolution=512, rsun_obs=angular, scale=GEOMETRIC_SCALE)
         rows, columns = np.mgrid[:512, :512]
-        # the scale is about pixel 512, the disk's centre is half a pixel off it
+        # the scale is about pixel 512, the disk's center is half a pixel off it
         shift = 0.5 - 0.5 * scale
         turned = -1 if instrument == "AIA" else 1
         expected_column = (511.5 + shift + west * 976 / 2.4 + 0.5) / 2 - 0.5

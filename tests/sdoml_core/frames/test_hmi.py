@@ -1,4 +1,4 @@
-"""HMI frames: what is refused and why, the label, and grey levels that invert to gauss."""
+"""HMI frames: what is refused and why, the label, and gray levels that invert to gauss."""
 
 import io
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_decoded_pixels_are_pillows() -> None:
         np.testing.assert_array_equal(rgb, np.asarray(picture))
 
 
-def test_a_grey_jpeg_counts_as_three_equal_channels() -> None:
+def test_a_gray_jpeg_counts_as_three_equal_channels() -> None:
     rgb = decode_hmi(jpeg(noise((1024, 1024)), quality=95))
     assert rgb.shape == (1024, 1024, 3)
     np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
@@ -132,11 +132,11 @@ def test_broken_tables_are_corrupt() -> None:
 def test_the_label_leaves_no_trace_in_either_length(width: int) -> None:
     disk = decode_hmi(RECONSTRUCTED).copy()
     disk[988:, :400] = 0
-    labelled = disk.copy()
-    labelled[992:1008, 15:width] = 255
+    labeled = disk.copy()
+    labeled[992:1008, 15:width] = 255
     bare, masked = (
         process_hmi(rgb, resolution=512, rsun_obs=948.4, scale=GEOMETRIC_SCALE)
-        for rgb in (disk, labelled)
+        for rgb in (disk, labeled)
     )
     np.testing.assert_array_equal(bare, masked)
 
@@ -155,12 +155,12 @@ def test_processed_frames_are_within_zero_and_one() -> None:
 
 def test_levels_follow_the_rendering_rule() -> None:
     field = np.linspace(-250, 265, 2001)
-    grey = 255 * gauss_to_level(field)
+    gray = 255 * gauss_to_level(field)
     stretched = 400 * field / (np.abs(field) + 30) ** 0.75
-    np.testing.assert_allclose(grey, 253 * (stretched + 1500) / 3000, rtol=1e-12)
+    np.testing.assert_allclose(gray, 253 * (stretched + 1500) / 3000, rtol=1e-12)
     assert int(255 * gauss_to_level(np.array(0.0)) + 0.5) == 127
     np.testing.assert_allclose(255 * gauss_to_level(np.array([-5000.0, 5000.0])), [1, 253])
-    assert (np.diff(grey) > 0).all()
+    assert (np.diff(gray) > 0).all()
 
 
 @settings(deadline=None)
@@ -191,5 +191,5 @@ def test_the_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     assert median < 0.7
     assert high < 2.2
     assert rms < 1.5
-    # one grey level is 0.4 G near zero and 2.5 G near 200 G: rounding and JPEG, nothing else
+    # one gray level is 0.4 G near zero and 2.5 G near 200 G: rounding and JPEG, nothing else
     assert abs((field - truth)[disk & (np.abs(truth) < 200)].mean()) < 0.1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdoml_core.frames.resample import Warp, mean_grey_blocks, sum_blocks
+from sdoml_core.frames.resample import Warp, mean_gray_blocks, sum_blocks
 
 Image = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ def test_a_nan_cell_does_not_spread() -> None:
     assert np.isfinite(result).all()
     differs = ~np.isclose(result, expected, rtol=1e-5)
     rows, columns = np.nonzero(differs)
-    # 4 input pixels are 2.06 output pixels and their neighbours' taps
+    # 4 input pixels are 2.06 output pixels and their neighbors' taps
     assert np.ptp(rows) <= 3
     assert np.ptp(columns) <= 3
     row = (1023 - (512 + (401.5 - 512) * 1.0291)) / 2
@@ -117,7 +117,7 @@ def fingerprint() -> str:
         digest.update(sums(image, resolution).tobytes())
         digest.update(sums(holed, resolution).tobytes())
         digest.update(
-            mean_grey_blocks(rgb, resolution=resolution, scale=0.8561, label=(988, 400)).tobytes()
+            mean_gray_blocks(rgb, resolution=resolution, scale=0.8561, label=(988, 400)).tobytes()
         )
     return digest.hexdigest()
 
@@ -167,7 +167,7 @@ def test_kernels_hold_no_lock() -> None:
 
 def test_label_is_masked_and_nothing_else() -> None:
     rgb = np.full((1024, 1024, 3), 255, np.uint8)
-    result = mean_grey_blocks(rgb, resolution=1024, scale=1.0, label=(988, 400))
+    result = mean_gray_blocks(rgb, resolution=1024, scale=1.0, label=(988, 400))
     assert (result[988:, :400] == 0).all()
     assert (result[:988] == 1).all()
     assert (result[:, 400:] == 1).all()

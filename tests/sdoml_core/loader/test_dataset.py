@@ -189,7 +189,7 @@ def test_it_can_be_pickled(release):
     check(again, 5)
 
 
-def test_dn_undoes_the_normalisation(release):
+def test_dn_undoes_the_normalization(release):
     dataset = SDOMLlite(release, units="dn")
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
@@ -355,7 +355,7 @@ def test_a_time_without_a_sample_says_why(release, time, message):
         dataset[time]
 
 
-def test_mixed_normalisations_are_refused_by_name(tmp_path):
+def test_mixed_normalizations_are_refused_by_name(tmp_path):
     write_day(tmp_path, FIRST, version="aaaa")
     write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
     with pytest.raises(NormalizationError, match="versions aaaa, bbbb"):

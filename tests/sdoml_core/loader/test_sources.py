@@ -228,7 +228,7 @@ def test_a_channel_goes_with_the_shards_that_had_it(tmp_path):
     assert merged.schema.metadata == expected.schema.metadata
 
 
-def test_days_of_another_normalisation_are_not_merged(tmp_path):
+def test_days_of_another_normalization_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST, version="aaaa")
     other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
     message = f"versions aaaa, bbbb \\(first in {one.shard}, {other.shard}\\);"

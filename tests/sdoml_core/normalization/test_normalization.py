@@ -171,7 +171,7 @@ values = arrays(np.float32, (3, 5), elements=st.floats(0, 2.0**100, width=32))
 
 
 @given(values, st.floats(2.0**-20, 2.0**40))
-def test_normalised_pixels_are_in_0_to_1_and_come_back(
+def test_normalized_pixels_are_in_0_to_1_and_come_back(
     pixels: NDArray[np.float32], constant: float
 ) -> None:
     out = normalize(pixels, constant, np.empty_like(pixels))

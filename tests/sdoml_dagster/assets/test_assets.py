@@ -1,4 +1,4 @@
-"""What a materialised day shows: numbers to plot, tables, a picture; and the rule of the fit."""
+"""What a materialized day shows: numbers to plot, tables, a picture; and the rule of the fit."""
 
 import base64
 import io
@@ -125,7 +125,7 @@ def test_constants_that_this_instance_never_fitted_are_kept_without_a_picture(
     with dg.DagsterInstance.ephemeral() as fresh:
         first = shown(fresh)
         assert "histograms" not in first
-        assert shown(fresh) == first, "a materialisation without one is the last"
+        assert shown(fresh) == first, "a materialization without one is the last"
     store = Store(settings.store)
     other = fit_store(settings.model_copy(update={"normalization": "max"}), store)
     freeze(store, other.normalization, replace=True)

@@ -43,7 +43,7 @@ def test_the_same_result_makes_nothing_stale(
         assert stale(built, FIRST, SECOND) == set(), asset
 
 
-def test_a_new_normalisation_makes_exactly_the_shards_stale(
+def test_a_new_normalization_makes_exactly_the_shards_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     result = materialize("normalization_stats")

@@ -400,7 +400,7 @@ def test_without_constants_nothing_is_said_to_be_well(
         judge(store, DAY, settings)
 
 
-def test_a_release_has_one_normalisation(
+def test_a_release_has_one_normalization(
     store: Store, settings: Settings, materialize: Materialize, findings: Callable[..., Any]
 ) -> None:
     found = findings(materialize("release"))

@@ -187,7 +187,7 @@ def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive
     )
     day.process()  # unchanged, so it needs no raw files
     changed = day.settings.model_copy(update={"max_missing_fraction": 0.04})
-    with pytest.raises(MissingInputError, match="materialise the raw assets of 2024-03-08"):
+    with pytest.raises(MissingInputError, match="materialize the raw assets of 2024-03-08"):
         Deployment(changed).process()
     asked = len(archive.log.requests)
     day.build()

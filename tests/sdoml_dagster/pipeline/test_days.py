@@ -319,7 +319,7 @@ def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched
     assert {slot.hour for slot in index.table["slot"].to_pylist()} == {0, 12}
 
 
-def test_a_shard_holds_the_normalised_frames_and_its_index_finds_them(
+def test_a_shard_holds_the_normalized_frames_and_its_index_finds_them(
     settings: Settings, fetched: Store
 ) -> None:
     process(settings, fetched)

@@ -127,7 +127,7 @@ def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
     assert day.files() == before
 
 
-def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbour_stands_in(
+def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbor_stands_in(
     frame_cache: Path, deploy: Deploy
 ) -> None:
     bad = "AIA20240404_1800_0171.fits"  # by the plan of the built-in archive
@@ -234,7 +234,7 @@ def test_an_outage_after_an_absence_leaves_the_question_open(
     assert statuses(day) == ["ok", "outage", "ok", "ok"]
 
 
-def test_neighbours_stand_in_by_their_distance_and_say_so(
+def test_neighbors_stand_in_by_their_distance_and_say_so(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     for lost in range(5):
