@@ -10,10 +10,8 @@ from sdoml_dagster.cli.errors import IncompleteError
 from sdoml_dagster.cli.plan import BuildPlan
 from sdoml_dagster.cli.runs import Outcome
 from sdoml_dagster.days import DayRange
-from sdoml_dagster.release.build import ReleaseRequest, is_current
+from sdoml_dagster.release.build import ReleaseRequest
 from sdoml_dagster.release.splits import NO_SPLITS, parse_splits
-from sdoml_dagster.settings.model import Settings
-from sdoml_dagster.store.store import Store
 
 
 class Runner(Protocol):
@@ -68,8 +66,6 @@ def build(
     runner: Runner,
     release: ReleaseOptions,
     *,
-    settings: Settings,
-    store: Store,
     keep_going: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -89,11 +85,7 @@ def build(
         _job("fit_normalization", config, runner)
         say(f"fitted the normalization constants to the days{plan.fit_days}")
     _days("build_shards", "shards", plan.unpacked, plan, runner, keep_going=keep_going)
-    days = DayRange(plan.days[0], plan.days[-1])
-    if not plan.has_work and is_current(release.request(days), settings=settings, store=store):
-        say(f"release {release.name} is up to date")
-        return
-    _job("make_release", release.config(days), runner)
+    _job("make_release", release.config(plan.range), runner)
 
 
 def op_config(op: str, values: Mapping[str, Any]) -> dict[str, Any]:

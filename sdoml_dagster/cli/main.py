@@ -132,6 +132,7 @@ def build(
     from sdoml_dagster.cli.build import ReleaseOptions
     from sdoml_dagster.cli.build import build as run_build
     from sdoml_dagster.cli.home import own_home, prepare_home, save_settings
+    from sdoml_dagster.release.build import is_current
 
     with _one_line_errors():
         settings, store = _open(given)
@@ -160,6 +161,11 @@ def build(
             click.echo(line)
         if plan_only:
             return
+        request = release.request(made.range)
+        if not made.has_work and is_current(request, settings=settings, store=store):
+            click.echo(f"release {name} is up to date")
+            _show_release(store, name)
+            return
         if not made.fits:
             _fail("not enough disk space: free some, or build fewer days", NO_SPACE)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -173,8 +179,6 @@ def build(
                 made,
                 runner,
                 release,
-                settings=settings,
-                store=store,
                 keep_going=keep_going,
                 say=click.echo,
             )

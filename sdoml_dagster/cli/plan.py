@@ -68,6 +68,11 @@ class BuildPlan:
         return self.raw_bytes + self.derived_bytes
 
     @property
+    def range(self) -> DayRange:
+        """The first and the last day."""
+        return DayRange(self.days[0], self.days[-1])
+
+    @property
     def has_work(self) -> bool:
         """Whether any day must be fetched, processed or packed, or constants fitted."""
         return bool(self.unprocessed or self.unpacked or self.fit_days)
@@ -106,10 +111,12 @@ def make_plan(
     constants = current_normalization(store)
     degradation = load_degradation(settings, store).sha256
 
-    def unfinished(with_constants: Normalization | None) -> tuple[date, ...]:
+    def unfinished(
+        candidates: Sequence[date], with_constants: Normalization | None
+    ) -> tuple[date, ...]:
         return tuple(
             day
-            for day in days
+            for day in candidates
             if not is_finished(
                 StoredDay(store, day),
                 settings,
@@ -119,9 +126,9 @@ def make_plan(
             )
         )
 
-    unprocessed = unfinished(None)
     refit = _refit(constants, days, fit_days, settings)
-    unpacked = tuple(days) if refit else unfinished(constants)
+    unpacked = tuple(days) if refit else unfinished(days, constants)
+    unprocessed = unfinished(unpacked, None)  # a day with a current shard is processed too
     per_day = {
         name: len(settings.expected_slots(days[len(days) // 2])) for name in settings.channels
     }
