@@ -10,8 +10,10 @@
     │   ├── CorruptFrameError               checksum, structure or pixels are wrong
     │   ├── WrongFrameError                 intact, but the wrong size, channel or time
     │   ├── BadQualityError                 QUALITY marks it as not a science image
-    │   └── BlankFrameError                 black, or too many pixels are missing
+    │   ├── BlankFrameError                 black, or too many pixels are missing
+    │   └── DoubtfulFrameError              signs of damage; a second download decides
     ├── FrameMissingError (LookupError)     no mirror has the frame; recorded in the ledger
+    │   └── FrameRefusedError               the archive refuses the file (403)
     ├── OutageError (ConnectionError)       the archive is unavailable; retrying can help
     ├── StoreError (OSError)                the store cannot be read or written
     │   └── StorePathError                  the store path is unusable as configured
@@ -73,8 +75,31 @@ class BlankFrameError(FrameError):
     status = "blank"
 
 
+class DoubtfulFrameError(FrameError):
+    """Signs of damage that a good file might have too: a second download decides.
+
+    Parameters
+    ----------
+    message
+        The sign.
+    value
+        What the caller wants to know of the file if it turns out to be good.
+    """
+
+    def __init__(self, message: str, value: object) -> None:
+        super().__init__(message)
+        self.value = value
+
+
 class FrameMissingError(SdomlError, LookupError):
     """No mirror has the file. The message becomes the reason in the ledger."""
+
+
+class FrameRefusedError(FrameMissingError):
+    """Each mirror refuses the file, with 403 for example; the message has the answer.
+
+    For one file among good ones this is an answer, for most files of a day an outage.
+    """
 
 
 class OutageError(SdomlError, ConnectionError):

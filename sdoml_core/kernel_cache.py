@@ -4,6 +4,7 @@ Numba compiles a kernel at its first call and caches the machine code on disk, i
 ``NUMBA_CACHE_DIR`` if set. This takes about 15 seconds, once per machine and version.
 """
 
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,9 @@ from sdoml_core.fits import header as fits
 from sdoml_core.fits import rice
 from sdoml_core.fits.pixels import NO_BLANK
 from sdoml_core.frames.content import measure_content
+from sdoml_core.frames.field_blocks import mean_field_blocks
 from sdoml_core.frames.grid import SIZE
+from sdoml_core.frames.jpeg import read_scan, read_structure
 from sdoml_core.frames.pointing import REGISTERED
 from sdoml_core.frames.resample import Warp, mean_gray_blocks, sum_blocks
 from sdoml_core.normalization.sketch import Sketch
@@ -38,10 +41,27 @@ def prepare_kernels(report: Callable[[str], None]) -> None:
                 sum_blocks(_frame(4), resolution=2, warp=warp, divisor=1.0, complete=complete)
         rgb = np.asarray(Image.new("RGB", (4, 4)))
         mean_gray_blocks(rgb, resolution=2, scale=1.0, label=(4, 0))
+        mean_field_blocks(
+            rgb,
+            resolution=2,
+            scale=1.0,
+            label=(4, 0),
+            table=np.ones(766),
+            disk=(1.5, 1.5, 2.0),
+            least=0.5,
+        )
+        jpeg = _jpeg()
+        read_scan(jpeg, read_structure(jpeg))
         holed = _frame(SIZE)
         holed[:8, :8] = np.nan
         measure_content(holed, pointing=REGISTERED, rsun_obs=960.0, wavelength=193)
         Sketch.of(_frame(2))
+
+
+def _jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    return file.getvalue()
 
 
 def _frame(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -77,6 +77,7 @@ class FrameRow:
     shift_y: float | None = None
     roll: float | None = None
     holes: bytes | None = None
+    values: str | None = None
 
 
 _CHECKSUM = b"sdoml_crc32"
@@ -257,7 +258,11 @@ FRAME_TABLE = TableFormat(
                 ("center_y", "float64", "Measured center of the disk, pixels below the middle"),
                 ("radius", "float64", "Measured radius of the disk in pixels of the frame"),
                 ("visible", "float64", "Fraction of the disk that is not dark"),
-                ("level", "float64", "Median of the disk, DN/s per pixel of 0.6″ (AIA)"),
+                (
+                    "level",
+                    "float64",
+                    "Median of the disk: DN/s per pixel of 0.6″, or level (HMI)",
+                ),
                 ("brightness", "float64", "Level over that of the neighboring frames"),
                 ("similarity", "float64", "Correlation with the neighboring frames"),
                 ("sky", "float64", "Median of the sky over the bright quarter of the disk (AIA)"),
@@ -265,6 +270,7 @@ FRAME_TABLE = TableFormat(
                 ("shift_y", "float64", "Correction: raw pixels that the Sun was moved down"),
                 ("roll", "float64", "Correction: CROTA2 in degrees"),
                 ("holes", "binary", "Pixels of the frame without data, as runs"),
+                ("values", "string", "`level` or `gauss` (HMI); null in earlier tables: `level`"),
             )
         ),
     ),

@@ -107,3 +107,8 @@ def flag_names(mask: int | None) -> tuple[str, ...]:
         ``flags`` of a ledger, frame table or index; None, as in files without flags, has none.
     """
     return tuple(flag.name for flag in VOCABULARY if mask is not None and mask >> flag.bit & 1)
+
+
+def is_provisional(mask: int | None) -> bool:
+    """Whether the definitive version of a frame was not published yet when it was fetched."""
+    return "provisional" in flag_names(mask)

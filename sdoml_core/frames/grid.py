@@ -20,8 +20,11 @@ TARGET_RADIUS = 976.0
 DISK_RADIUS = TARGET_RADIUS / FIELD
 """The same as a fraction of the frame's edge, whatever its resolution."""
 
+JPG_PIXEL = 4 * 0.5042
+"""Arcseconds per pixel of the HMI catalog's JPGs: four pixels of the camera."""
+
 GEOMETRIC_SCALE = 2.0168 / PIXEL
-"""Pixel size of the catalog's JPGs over that of AIA's synoptic frames."""
+"""Pixel size of the HMI catalog's JPGs over that of AIA's synoptic frames."""
 
 
 def samples_per_pixel(resolution: int) -> float:

@@ -5,27 +5,33 @@ The catalog renders the line-of-sight magnetogram north up on the full-disk grid
 """
 
 import io
-from typing import NoReturn
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdoml_core.errors import (
-    BlankFrameError,
-    CorruptFrameError,
-    NotAnImageError,
-    TruncatedFrameError,
-    WrongFrameError,
-)
-from sdoml_core.frames.grid import SIZE, TARGET_RADIUS
+from sdoml_core.errors import BlankFrameError, CorruptFrameError, WrongFrameError
+from sdoml_core.frames.field_blocks import mean_field_blocks
+from sdoml_core.frames.grid import JPG_PIXEL, SIZE, TARGET_RADIUS
+from sdoml_core.frames.jpeg import Blocks, Structure, read_scan, read_structure
+from sdoml_core.frames.magnetogram import FIELD_RANGE, level_to_gauss
 from sdoml_core.frames.resample import mean_gray_blocks
+
+HmiValues = Literal["level", "gauss"]
 
 LABEL = (988, 400)
 """The label lies in rows from the first number on, columns before the second."""
 
 SMALLEST_FILE = 30_000
 """Bytes; an all-black frame has about 21,000, the Sun about 385,000."""
+
+LIMB_MARGIN = 1.5
+"""Pixels of the JPG inside the limb that hold no field: there the gray of the disk is mixed with
+the black beside it, by the rendering and by JPEG."""
+
+LEAST_COVERAGE = 0.5
+"""Fraction of a processed pixel that must lie on the disk for it to hold a field."""
 
 
 def decode_hmi(data: bytes) -> NDArray[np.uint8]:
@@ -43,25 +49,32 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     NotAnImageError
-        For empty bytes, HTML, or what is no JPEG.
+        For empty bytes, HTML, or another format than JPEG.
     TruncatedFrameError
-        Where the bytes end before the image does.
+        If the bytes end before the image does.
     CorruptFrameError
-        Where the JPEG decoder gives up.
+        If the file contradicts itself; see `sdoml_core.frames.jpeg`.
     WrongFrameError
         For an image that is not 1024×1024.
     BlankFrameError
         For an image under 30,000 bytes, or black all over.
     """
-    if not data.startswith(b"\xff\xd8\xff"):
-        _refuse_start(data)
-    width, height = _dimensions(data)
-    if (width, height) != (SIZE, SIZE):
-        raise WrongFrameError(f"{width}×{height} pixels, not {SIZE}×{SIZE}")
-    if not data.rstrip(b"\0\r\n").endswith(b"\xff\xd9"):
-        raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
+    return decode_checked(data)[0]
+
+
+def decode_checked(
+    data: bytes,
+) -> tuple[NDArray[np.uint8], Structure, tuple[Blocks, ...] | None]:
+    """The pixels, the structure and the blocks of a JPG; for what it raises see `decode_hmi`.
+
+    The blocks are None for a progressive file, whose scans are not followed.
+    """
+    structure = read_structure(data)
+    if (structure.width, structure.height) != (SIZE, SIZE):
+        raise WrongFrameError(f"{structure.width}×{structure.height} pixels, not {SIZE}×{SIZE}")
     if len(data) < SMALLEST_FILE:
         raise BlankFrameError(f"{len(data)} bytes, fewer than {SMALLEST_FILE}: a black image")
+    blocks = read_scan(data, structure) if structure.baseline else None
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
             rgb = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
@@ -69,16 +82,25 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
         raise CorruptFrameError(f"the JPEG cannot be decoded: {error}") from error
     if not rgb.any():
         raise BlankFrameError("black all over")
-    return rgb
+    return rgb, structure, blocks
 
 
 def process_hmi(
-    rgb: NDArray[np.uint8], *, resolution: int, rsun_obs: float, scale: float
+    rgb: NDArray[np.uint8],
+    *,
+    resolution: int,
+    rsun_obs: float,
+    scale: float,
+    values: HmiValues = "level",
+    center: tuple[float, float] = (0.0, 0.0),
+    whole: bool = True,
 ) -> NDArray[np.float32]:
     """Mask the label, scale the Sun to its common size, take block means.
 
-    The mean of red, green and blue, divided by 255, warped by s = scale · 976″ / RSUN_OBS, as
-    SDOML-lite does. The mask covers the label in both its lengths.
+    Warped by s = scale · 976″ / RSUN_OBS. ``level``: the mean of red, green and blue, divided by
+    255, as SDOML-lite does. ``gauss``: gray levels become gauss at full resolution, before the
+    warp; the mean goes over the part of the pixel that is on the disk. The mask covers the label
+    in both its lengths.
 
     Parameters
     ----------
@@ -90,38 +112,46 @@ def process_hmi(
         Angular radius of the Sun in arcseconds.
     scale
         `GEOMETRIC_SCALE`; 0.85 is what SDOML-lite uses.
+    values
+        ``level`` or ``gauss``.
+    center
+        Center of the disk, columns and rows from the middle of the JPG; for ``gauss`` alone.
+    whole
+        Whether all of the disk is visible, so that black pixels on it are strong negative fields:
+        the rendering gives these gray 1, and JPEG may make it 0. For ``gauss`` alone.
 
     Returns
     -------
-    float32 (n, n) in [0, 1]; row 0 is north.
+    float32 (n, n) in [0, 1]; row 0 is north. For ``gauss`` the field B is stored as
+    1/2 + B / (2 · `FIELD_RANGE`), and 0 where less than half of the pixel is on the disk;
+    `sdoml_core.frames.magnetogram.stored_to_gauss` is the inverse.
     """
-    return mean_gray_blocks(
-        np.ascontiguousarray(rgb),
+    pixels = np.ascontiguousarray(rgb)
+    factor = scale * TARGET_RADIUS / rsun_obs
+    if values == "level":
+        return mean_gray_blocks(pixels, resolution=resolution, scale=factor, label=LABEL)
+    return mean_field_blocks(
+        pixels,
         resolution=resolution,
-        scale=scale * TARGET_RADIUS / rsun_obs,
+        scale=factor,
         label=LABEL,
+        table=_STORED[whole],
+        disk=(
+            (SIZE - 1) / 2 + center[0],
+            (SIZE - 1) / 2 + center[1],
+            rsun_obs / JPG_PIXEL - LIMB_MARGIN,
+        ),
+        least=LEAST_COVERAGE,
     )
 
 
-def _refuse_start(data: bytes) -> NoReturn:
-    """The fitting error for bytes that do not begin like a JPEG."""
-    if not data:
-        raise NotAnImageError("empty")
-    if data[:512].lstrip().startswith(b"<"):
-        raise NotAnImageError("an HTML or XML page, not a JPEG")
-    raise NotAnImageError("not a JPEG")
+def _stored_of_sums(*, whole: bool) -> NDArray[np.float64]:
+    """The stored value of each sum of red, green and blue; NaN for none."""
+    table: NDArray[np.float64] = 0.5 + level_to_gauss(np.arange(766) / 765) / (2 * FIELD_RANGE)
+    if whole:
+        table[0] = table[1]
+    table.flags.writeable = False
+    return table
 
 
-def _dimensions(data: bytes) -> tuple[int, int]:
-    """Width and height from the frame header, so that no decoder sees an absurd size."""
-    position = 2
-    while position + 9 <= len(data):
-        if data[position] != 0xFF:
-            raise CorruptFrameError(f"no JPEG marker at byte {position}")
-        marker = data[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            return int.from_bytes(data[position + 7 : position + 9], "big"), height
-        filler = marker == 0xFF
-        position += 1 if filler else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise TruncatedFrameError(f"{len(data)} bytes, which end before the image begins")
+_STORED = {whole: _stored_of_sums(whole=whole) for whole in (True, False)}

@@ -1,10 +1,17 @@
-"""Gray levels of the HMI image catalog to gauss, and back.
+"""Gray levels of the HMI image catalog to gauss, and back; how fields are stored.
 
 NumPy alone, so that readers of shards need neither a JPEG decoder nor a compiler.
 """
 
+import math
+from typing import Any, Final
+
 import numpy as np
 from numpy.typing import NDArray
+
+FIELD_RANGE: Final = 300.0
+"""Gauss that 1 stands for in frames of ``SDOML_HMI_VALUES=gauss``; −300 G would be 0. The catalog
+saturates at +271 and −264 G, so that no field is stored as 0, which means that there is none."""
 
 _STRENGTH = 400.0
 _SOFTENING = 30.0
@@ -17,7 +24,7 @@ _ROOTS = np.linspace(_SOFTENING**0.25, (_SOFTENING + 272) ** 0.25, 1024)
 _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 
 
-def gauss_to_level(gauss: NDArray[np.floating]) -> NDArray[np.float64]:
+def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The level in [0, 1] (gray/255, before rounding) that the catalog gives a field.
 
     s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, gray = 253·(s + 1500)/3000: the JSOC's
@@ -34,7 +41,7 @@ def gauss_to_level(gauss: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.maximum(gray, 1.0) / 255
 
 
-def level_to_gauss(level: NDArray[np.floating]) -> NDArray[np.float64]:
+def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The field that a level in [0, 1] stands for: the inverse of `gauss_to_level`.
 
     Parameters
@@ -58,3 +65,76 @@ def level_to_gauss(level: NDArray[np.floating]) -> NDArray[np.float64]:
         root -= ((_STRENGTH * root - target) * cube - _STRENGTH * _SOFTENING) / slope
     field = np.copysign((root * root) ** 2 - _SOFTENING, stretched)
     return np.where(level == 0, np.nan, field)
+
+
+def gauss_to_stored(
+    gauss: NDArray[np.floating[Any]], *, field_range: float = FIELD_RANGE
+) -> NDArray[np.float64]:
+    """Fields as frames of ``SDOML_HMI_VALUES=gauss`` hold them: 1/2 + B / (2·range), 0 for NaN."""
+    field = np.asarray(gauss, np.float64)
+    return np.where(np.isnan(field), 0.0, 0.5 + field / (2 * field_range))
+
+
+def stored_to_gauss(
+    stored: NDArray[np.floating[Any]],
+    out: NDArray[np.float32],
+    *,
+    field_range: float = FIELD_RANGE,
+) -> None:
+    """Write the inverse of `gauss_to_stored`: gauss, NaN where the stored value is 0.
+
+    Parameters
+    ----------
+    stored
+        Any shape, in [0, 1].
+    out
+        float32, of the same shape; may be the stored values themselves.
+    field_range
+        ``constant`` of the channel in the index.
+    """
+    absent = stored == 0
+    np.subtract(stored, 0.5, out=out, dtype=np.float32)
+    np.multiply(out, np.float32(2 * field_range), out=out)
+    out[absent] = np.nan
+
+
+def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels whose level is a mean over disk and black sky, and all pixels beyond.
+
+    Such a level is no mean of fields: it would invert to −30 to −264 G. The limb is measured from
+    the levels themselves: along each row and column the disk ends where they fall below half of
+    zero field.
+
+    Parameters
+    ----------
+    levels
+        float32 (n, n).
+
+    Returns
+    -------
+    bool (n, n); False everywhere if there is no disk of about the common size.
+    """
+    side = levels.shape[0]
+    bright = levels > 0.25
+    row = _chords(bright)
+    column = _chords(np.ascontiguousarray(bright.T))
+    area = (row[1] + column[1]) / 2
+    radius = math.sqrt(area / math.pi)
+    if not 0.36 * side < radius < 0.45 * side:
+        return np.zeros(levels.shape, np.bool_)
+    # Half the diagonal of a pixel, and one pixel of the JPG with the bilinear reach of the warp.
+    inside = radius - 0.75 - 1.2 * side / 1024
+    x = np.square(np.arange(side, dtype=np.float32) - np.float32(row[0]))
+    y = np.square(np.arange(side, dtype=np.float32) - np.float32(column[0]))
+    beyond: NDArray[np.bool_] = x > (np.float32(inside * inside) - y)[:, None]
+    return beyond
+
+
+def _chords(bright: NDArray[np.bool_]) -> tuple[float, int]:
+    """Mean middle and sum of the chords from the first to the last bright pixel of each line."""
+    lines = bright[bright.any(axis=1)]
+    start = lines.argmax(axis=1)
+    length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - start
+    total = int(length.sum())
+    middle = start + (length - 1) / 2
+    return float((middle * length).sum()) / max(total, 1), total

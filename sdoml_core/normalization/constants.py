@@ -1,7 +1,7 @@
 """Normalization constants: one per channel, fitted once to a whole dataset and then frozen.
 
-What was fitted, to which days and with which result is one small JSON document. Its version is
-the hash of its content; shards name the version that they used.
+One small JSON document records the method, the days and the result of the fit. Its version is the
+hash of its content; shards name the version that they used.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """One channel's constant, and what its pixels are like; units are those of processed frames."""
+    """Constant and statistics of one channel, in the unit of its processed frames."""
 
     transform: Transform
 
     constant: float | None
-    """The value that becomes 1; None where no frame was found to fit it to."""
+    """The value that becomes 1 (``field``: gauss that 1 stands for); None without a frame."""
 
     pixels: int
 
@@ -41,7 +41,7 @@ class ChannelStatistics:
     """Values of `LISTED_QUANTILES`, by the quantile as text."""
 
     saturated: float | None = None
-    """Fraction of the pixels above the constant: they all become 1."""
+    """Fraction of the pixels above the constant, which all become 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Normalization:
     """``quantile:0.9999`` or ``max``."""
 
     resolution: int
-    """Of the frames that it was fitted to: sums over pixels grow with their area."""
+    """Of the frames of the fit: sums over pixels grow with their area."""
 
     first_day: date
 
@@ -75,7 +75,7 @@ class Normalization:
         Raises
         ------
         NormalizationError
-            Where the normalization was fitted without this channel or found no frame of it.
+            If the normalization was fitted without this channel or found no frame of it.
         """
         statistics = self.channels.get(channel)
         if statistics is None or statistics.constant is None:
@@ -85,6 +85,11 @@ class Normalization:
                 f"{self.first_day} … {self.last_day}; refit it to days that have this channel"
             )
         return statistics.constant
+
+    def transform(self, channel: str) -> Transform:
+        """The transform of a channel; for what it raises see `constant`."""
+        self.constant(channel)
+        return self.channels[channel].transform
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, UTF-8, exact floats, a newline at the end."""
@@ -104,12 +109,12 @@ class Normalization:
 
 
 def from_json(data: bytes) -> Normalization:
-    """Normalization that `Normalization.to_json` wrote.
+    """Decode what `Normalization.to_json` wrote.
 
     Raises
     ------
     DamagedFileError
-        Where the document is another one, or its content does not have the version it states.
+        If it is another document, or its content does not have the version that it states.
     """
     try:
         content = json.loads(data)

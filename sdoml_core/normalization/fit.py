@@ -5,19 +5,21 @@ A fit over the whole mission takes seconds.
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Final
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import NormalizationError
+from sdoml_core.frames.magnetogram import FIELD_RANGE
 from sdoml_core.normalization.constants import ChannelStatistics, Normalization
 from sdoml_core.normalization.method import Method, parse_method
 from sdoml_core.normalization.sketch import Sketch
-from sdoml_core.normalization.transform import transform_of
+from sdoml_core.normalization.transform import Transform, transform_of
 
-LISTED_QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
+LISTED_QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
 """Quantiles that the statistics of each channel list, for people to judge the constant by."""
 
-HMI_CONSTANT = 1.0
-"""HMI frames are gray levels in [0, 1]: there is nothing to fit."""
+FIXED_CONSTANTS: Final[Mapping[Transform, float]] = {"linear": 1.0, "field": FIELD_RANGE}
+"""Constants that need no fit: HMI frames are levels in [0, 1], or fields of a fixed range."""
 
 
 def fit(
@@ -28,24 +30,27 @@ def fit(
     first_day: date,
     last_day: date,
     days: int,
+    hmi_values: str = "level",
 ) -> Normalization:
     """Constants and statistics of merged sketches.
 
     Parameters
     ----------
     sketches
-        Each channel's sketch over all days; one without pixels gives a channel without constant.
+        Sketch of each channel over all days. A channel without pixels gets no constant.
     method
         A `Method`, or the text of one.
     resolution
-        Of the frames, in pixels along an edge.
+        Pixels along each side of the frames.
     first_day, last_day, days
-        Which days the sketches hold, both ends included, and how many.
+        First and last day of the sketches, both included, and the number of days.
+    hmi_values
+        ``level`` or ``gauss``: what HMI frames hold.
 
     Raises
     ------
     NormalizationError
-        Where the quantile of a channel is zero: most of its pixels are dark.
+        If the quantile of a channel is zero: most of its pixels are dark.
     SettingError
         For a text that names no method.
     """
@@ -57,18 +62,21 @@ def fit(
         last_day=last_day,
         days=days,
         channels={
-            name: _statistics(name, sketches[name], chosen) for name in CHANNELS if name in sketches
+            name: _statistics(name, sketches[name], chosen, transform_of(name, hmi_values))
+            for name in CHANNELS
+            if name in sketches
         },
     )
 
 
-def _statistics(name: str, sketch: Sketch, method: Method) -> ChannelStatistics:
-    """What a channel's sketch says, with the constant that the method chooses."""
-    transform = transform_of(name)
+def _statistics(
+    name: str, sketch: Sketch, method: Method, transform: Transform
+) -> ChannelStatistics:
+    """Statistics of a channel, with the constant that the method chooses."""
+    fixed = FIXED_CONSTANTS.get(transform)
     if not sketch.pixels:
-        constant = HMI_CONSTANT if transform == "linear" else None
-        return ChannelStatistics(transform=transform, constant=constant, pixels=0)
-    constant = HMI_CONSTANT if transform == "linear" else sketch.quantile(method.q)
+        return ChannelStatistics(transform=transform, constant=fixed, pixels=0)
+    constant = sketch.quantile(method.q) if fixed is None else fixed
     if constant == 0 and sketch.maximum > 0:
         raise NormalizationError(
             f"{name}: the quantile {method.q!r} of its pixels is 0; choose a higher one"

@@ -1,7 +1,8 @@
 """The transform between physical values and [0, 1], and its inverse.
 
-AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is in [0, 1] from the start:
-y = min(x, c) / c with c = 1.
+AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is in [0, 1] from the start: levels with
+y = min(x, c) / c and c = 1, or fields, which processing has already mapped to
+y = 1/2 + B / (2c), with 0 where there is no field.
 """
 
 from typing import Any, Literal, TypeVar
@@ -10,13 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
+from sdoml_core.frames.magnetogram import stored_to_gauss
 
-Transform = Literal["sqrt", "linear"]
+Transform = Literal["sqrt", "linear", "field"]
 
 
-def transform_of(channel: str) -> Transform:
-    """``sqrt`` for AIA, ``linear`` for HMI."""
-    return "sqrt" if CHANNELS[channel].instrument == "AIA" else "linear"
+def transform_of(channel: str, hmi_values: str = "level") -> Transform:
+    """The transform of a channel.
+
+    Parameters
+    ----------
+    channel
+        Its name.
+    hmi_values
+        ``SDOML_HMI_VALUES``: ``level`` or ``gauss``.
+
+    Returns
+    -------
+    ``sqrt`` for AIA; for HMI ``linear`` (levels) or ``field`` (gauss).
+    """
+    if CHANNELS[channel].instrument == "AIA":
+        return "sqrt"
+    return "field" if hmi_values == "gauss" else "linear"
 
 
 Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
@@ -37,11 +53,11 @@ def normalize(
     constant
         The value that becomes 1, as `Normalization.constant` gives it.
     out
-        float32 or float16, of the frame's shape. May be the frame itself.
+        float32 or float16, of the shape of the frame. May be the frame itself.
     transform
-        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c.
+        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c. ``field``: x as it is.
     """
-    scale = np.float32(constant)
+    scale = np.float32(1 if transform == "field" else constant)
     scratch = out if out.dtype == np.float32 else np.empty(frame.shape, np.float32)
     np.clip(frame, np.float32(0), scale, out=scratch)
     np.divide(scratch, scale, out=scratch)
@@ -61,17 +77,20 @@ def denormalize(
 ) -> NDArray[np.float32]:
     """Write the inverse of `normalize`, in the unit of ``constant``, and return it.
 
-    What was saturated comes back as the constant.
+    Saturated pixels come back as the constant.
 
     Parameters
     ----------
     normalized
         float32 or float16, any shape.
     constant, transform
-        As given to `normalize`.
+        As given to `normalize`. ``field`` gives gauss, NaN where there is no field.
     out
         float32, of the same shape. May be the normalized pixels themselves.
     """
+    if transform == "field":
+        stored_to_gauss(normalized, out, field_range=constant)
+        return out
     values = normalized
     if transform == "sqrt":
         values = np.square(normalized, out=out, dtype=np.float32)

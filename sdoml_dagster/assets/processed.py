@@ -42,10 +42,12 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
     recipe: dict[str, object] = {"resolution": settings.resolution}
     if instrument == "HMI":
         recipe["scale"] = settings.hmi_scale
+        if settings.hmi_values != "level":
+            recipe["values"] = settings.hmi_values
     else:
         recipe["missing"] = settings.max_missing_fraction
         recipe["degradation"] = settings.degradation_table or "V9"
-    version = code_version("2" if instrument == "AIA" else "1", **recipe)
+    version = code_version("2", **recipe)
 
     @dg.asset(
         name=asset_names.processed(instrument),

@@ -50,7 +50,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         kinds={"fits" if instrument == "AIA" else "image", "parquet"},
         pool="jsoc",
         code_version=code_version(
-            "2" if instrument == "AIA" else "1",
+            "2",
             channels=",".join(channels),
             cadence=settings.cadence_minutes,
             **recipe,

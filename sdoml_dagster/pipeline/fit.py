@@ -1,4 +1,4 @@
-"""Constants of a store's processed days, from their sketches: no pixel is read."""
+"""Fit constants to the processed days of a store, from their sketches: no pixel is read."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -17,12 +17,12 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Constants, and the sketches that they were fitted to."""
+    """Constants, and the sketches to which they were fitted."""
 
     normalization: Normalization
     sketches: dict[str, Sketch]
     left_out: tuple[date, ...]
-    """Days asked for that are processed in part: the sketches of an instrument are not there."""
+    """Requested days that are processed in part: the sketches of an instrument are missing."""
 
 
 def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) -> Fitted:
@@ -31,9 +31,9 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
     Raises
     ------
     MissingInputError
-        Where no such day is processed.
+        If no such day is processed, or if the processed days have no frame at all.
     NormalizationError
-        Where days were processed at different resolutions.
+        If days were processed at different resolutions.
     """
     found = {
         day: complete for day, complete in _processed_days(store, settings).items() if day in days
@@ -55,6 +55,13 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
                 f"{name}: not all of these days were processed at {settings.resolution}×"
                 f"{settings.resolution} pixels: run ingest for the others again"
             )
+    if not any(sketch.pixels for sketch in wanted.values()):
+        roots = " and ".join(f"SDOML_{i}_ROOTS" for i in INSTRUMENTS if settings.channels_of(i))
+        raise MissingInputError(
+            f"{store.url}: the processed {_span(chosen)} no frame, so there is nothing to fit "
+            f"constants to: check {roots} and SDOML_START, run ingest for days with data, then "
+            "fit_normalization"
+        )
     normalization = fit(
         wanted,
         method=settings.normalization,
@@ -62,13 +69,21 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
         first_day=chosen[0],
         last_day=chosen[-1],
         days=len(chosen),
+        hmi_values=settings.hmi_values,
     )
     partial = tuple(day for day, complete in found.items() if not complete)
     return Fitted(normalization, wanted, partial)
 
 
+def _span(days: list[date]) -> str:
+    """The days as the subject of a sentence, with its verb."""
+    if len(days) == 1:
+        return f"day {days[0]} has"
+    return f"{len(days)} days from {days[0]} to {days[-1]} have"
+
+
 def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
-    """Days with any processed file, in order; whether every instrument's sketches are there."""
+    """Days with any processed file, in order, and whether the sketches are complete."""
     found = layout.processed_files(store)
     needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
     return {day: needed <= found[day] for day in sorted(found)}

@@ -1,4 +1,4 @@
-"""The normalization constants in force: put there once, then frozen."""
+"""The normalization constants in force: written once, then frozen."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.normalization.constants import Normalization, from_json
@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Put constants in force and return those that then are.
+    """Put constants in force and return those that are in force then.
 
     Without ``replace`` the first of several runs wins and the others take its constants.
     """
@@ -21,47 +21,47 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 
 
 def current_normalization(store: Store) -> Normalization | None:
-    """The constants in force, or ``None`` where none were fitted yet."""
+    """The constants in force, or ``None`` if none were fitted yet."""
     return store.read_as(
         layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
     )
 
 
 def needed_normalization(store: Store) -> Normalization:
-    """The constants in force, without which there is nothing to do.
+    """The constants in force.
 
     Raises
     ------
     MissingInputError
-        Where there are none.
+        If there are none.
     """
     constants = current_normalization(store) or refuse_unasked_fit(store)
     if constants is None:
         raise MissingInputError(
-            f"{store.locate(layout.CURRENT_NORMALIZATION)} is not there: "
-            "run fit_normalization first (ingest, where no day is processed yet)"
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is missing: "
+            "run fit_normalization first (ingest, if no day is processed yet)"
         )
     return constants
 
 
 def refuse_unasked_fit(store: Store) -> Normalization | None:
-    """Where there are shards, constants are not fitted in passing.
+    """Refuse to fit constants as a side effect in a store that has shards.
 
     Returns
     -------
-    The constants that another run has just fitted; ``None`` in a store without shards.
+    Constants that another run has just fitted; ``None`` in a store without shards.
 
     Raises
     ------
     MissingInputError
-        Where there are shards, and the constants by which they were normalized have gone.
+        If there are shards and the constants by which they were normalized are missing.
     """
     if not layout.shard_files(store):
         return None
     current = current_normalization(store)
     if current is None:
         raise MissingInputError(
-            f"{store.locate(layout.CURRENT_NORMALIZATION)} has gone, but there are shards: restore "
-            "it, or run fit_normalization and then build_shards for all days"
+            f"{store.locate(layout.CURRENT_NORMALIZATION)} is missing, but there are shards: "
+            "restore it, or run fit_normalization and then build_shards for all days"
         )
     return current

@@ -71,6 +71,7 @@ def pack_day(
             f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
             "fit_normalization again, then build_shards"
         )
+    _check_hmi_values(constants, settings)
     stored = StoredDay(store, day)
     rows = usable_rows(stored, settings)
     inputs = shard_inputs(rows, settings, constants, code_version=code_version)
@@ -141,6 +142,22 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
     return index if found == (index.shard_sha256, index.shard_bytes) else None
 
 
+def _check_hmi_values(constants: Normalization, settings: Settings) -> None:
+    """Refuse constants that were fitted to HMI frames of the other kind.
+
+    Raises
+    ------
+    NormalizationError
+        If the constants are for another ``SDOML_HMI_VALUES``.
+    """
+    fitted = constants.channels.get("HMI_M")
+    if fitted and fitted.transform != transform_of("HMI_M", settings.hmi_values):
+        raise NormalizationError(
+            f"normalization {constants.version} is for another SDOML_HMI_VALUES than "
+            f"{settings.hmi_values}: run fit_normalization again, then build_shards"
+        )
+
+
 def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
     return FrameFacts(
         observed=row.observed,
@@ -149,7 +166,7 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
         rsun_obs=row.rsun_obs,
         degradation=row.degradation,
         constant=constants.constant(row.channel),
-        transform=transform_of(row.channel),
+        transform=constants.transform(row.channel),
         **{field.name: getattr(row, field.name) for field in MEASURES},
     )
 
@@ -171,5 +188,5 @@ class _Preparer:
         out = np.empty((side, side), self._settings.dtype)
         constant = self._constants.constant(row.channel)
         frame = self._day.frame(row, resolution=side)
-        normalize(frame, constant, out, transform=transform_of(row.channel))
+        normalize(frame, constant, out, transform=self._constants.transform(row.channel))
         return row, out, crc32(out.data)

@@ -25,8 +25,9 @@ from sdoml_core.frames.content import Content
 from sdoml_core.frames.degradation import V10_FILE, V10_URL, DegradationTable
 from sdoml_core.frames.flags import flag_mask
 from sdoml_core.frames.grid import DISK_RADIUS, GEOMETRIC_SCALE
-from sdoml_core.frames.hmi import decode_hmi, process_hmi
+from sdoml_core.frames.hmi import process_hmi
 from sdoml_core.frames.judge import Comparison, Look, compare_with_neighbors, judge_aia
+from sdoml_core.frames.judge_hmi import inspect_hmi
 from sdoml_core.frames.pointing import MIDDLE, Pointing
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch, merge
@@ -213,7 +214,7 @@ class _Worker:
             if channel.instrument == "AIA":
                 facts, pixels, look = self._aia(data, facts, channel)
             else:
-                pixels = self._hmi(data, facts)
+                facts, pixels = self._hmi(data, facts)
         except FrameError as error:
             return _ProcessedFrame(replace(facts, status=error.status, reason=str(error)))
         sketch = Sketch.of(pixels)
@@ -269,15 +270,28 @@ class _Worker:
         )
         return _with_measures(row, judgment.content, frame.pointing, side), pixels, look
 
-    def _hmi(self, data: bytes, facts: FrameRow) -> NDArray[np.float32]:
+    def _hmi(self, data: bytes, facts: FrameRow) -> tuple[FrameRow, NDArray[np.float32]]:
         if facts.rsun_obs is None:
             raise DamagedFileError(f"the HMI ledger of {self._day} lacks RSUN_OBS of {facts.slot}")
-        return process_hmi(
-            decode_hmi(data),
-            resolution=self._settings.resolution,
+        picture = inspect_hmi(data, rsun_obs=facts.rsun_obs)
+        side = self._settings.resolution
+        pixels = process_hmi(
+            picture.rgb,
+            resolution=side,
             rsun_obs=facts.rsun_obs,
             scale=self._hmi_scale,
+            values=self._settings.hmi_values,
+            center=picture.center,
+            whole="partial_disk" not in picture.flags,
         )
+        measures = picture.measures(resolution=side, rsun_obs=facts.rsun_obs, scale=self._hmi_scale)
+        row = replace(
+            facts,
+            flags=flag_mask(picture.flags),
+            values=self._settings.hmi_values,
+            **measures,  # type: ignore[arg-type]  # columns of numbers
+        )
+        return row, pixels
 
 
 def load_degradation(settings: Settings, store: Store) -> DegradationTable:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError, MissingInputError
 from sdoml_core.formats.ledger import FrameRow, RawRow
+from sdoml_core.frames.flags import is_provisional
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.sketch import Sketch
 from sdoml_dagster import asset_names
@@ -47,6 +48,7 @@ def processed_inputs(
         settings.resolution,
         settings.hmi_scale,
         settings.max_missing_fraction,
+        *([] if settings.hmi_values == "level" else [settings.hmi_values]),
     )
 
 
@@ -95,6 +97,12 @@ def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
         for row in stored.expected_frame_table(instrument, settings)
         if row.status == "ok"
     ]
+    found = {row.values or "level" for row in rows if row.channel == "HMI_M"}
+    if found - {settings.hmi_values}:
+        raise MissingInputError(
+            f"processed_hmi of {stored.day} was made with another SDOML_HMI_VALUES than "
+            f"{settings.hmi_values}: run ingest for the day again"
+        )
     return sorted(rows, key=lambda row: (row.slot, row.channel))
 
 
@@ -126,7 +134,7 @@ def is_finished(
     """Whether a day's shard is up to date with its inputs, settings and code.
 
     Reads the tables and the index, no pixels: `verify_store` finds damage. Recent days with missing
-    frames are never finished, because the archive may still publish them.
+    or provisional frames are never finished, because the archive may still publish them.
 
     Parameters
     ----------
@@ -173,9 +181,10 @@ def is_finished(
 
 def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings) -> bool:
     statuses = {row.status for row in ledger}
+    provisional = any(is_provisional(row.flags) for row in ledger if row.status == "ok")
     window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
     recent = stored.day > (datetime.now(UTC) - window).date()
-    return "outage" in statuses or ("missing" in statuses and recent)
+    return "outage" in statuses or (("missing" in statuses or provisional) and recent)
 
 
 def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:

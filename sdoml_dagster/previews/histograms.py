@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdoml_core.colormaps import colormap
+from sdoml_core.frames.magnetogram import FIELD_RANGE
 from sdoml_core.normalization.constants import ChannelStatistics, Normalization
 from sdoml_core.normalization.transform import Transform
 from sdoml_dagster.previews.canvas import (
@@ -28,6 +29,11 @@ _WIDTH, _HEIGHT = 420, 268  # per channel, with title and axes
 _MARGIN, _GAP, _HEADER = 28, 20, 66
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 34, 44  # from the edges of a channel to its plot
 _CELLS = 96
+_AXES: Mapping[Transform, str] = {
+    "sqrt": "processed pixel value (sum of DN/s)",
+    "linear": "gray level (0.5 is 0 gauss)",
+    "field": f"1/2 + B / {2 * FIELD_RANGE:.0f} G",
+}
 _DARKEST = 1e-3  # fraction of nonzero pixels that may lie left of the axis
 
 
@@ -109,7 +115,7 @@ def _draw_channel(
             canvas.power_of_ten((x, bottom + 7), round(tick), 11, anchor="mt")
         else:
             canvas.text((x, bottom + 18), f"{tick:g}", 11, MUTED, anchor="ms")
-    axis = "processed pixel value (sum of DN/s)" if logarithmic else "gray level (0.5 is 0 gauss)"
+    axis = _AXES[statistics.transform]
     canvas.text(((left + right) / 2, bottom + 36), axis, 11, MUTED, anchor="ms")
     canvas.text((left - 7, top - 12), "pixels", 11, MUTED, anchor="rs")
 
@@ -121,7 +127,8 @@ def _draw_channel(
             # Half a pixel of overlap avoids seams between the cells.
             box = (float(start), y_of(float(count)), min(float(end) + 0.5, right), bottom)
             canvas.rectangle(box, (red, green, blue))
-    _mark_constant(canvas, min(x_of(constant), right - 1), top, bottom)
+    if statistics.transform != "field":
+        _mark_constant(canvas, min(x_of(constant), right - 1), top, bottom)
     canvas.line([(left, bottom), (right, bottom)], MUTED)
 
 
@@ -135,7 +142,7 @@ def _mark_constant(canvas: Canvas, x: float, top: float, bottom: float) -> None:
 def _summary(sketch: "Sketch", transform: Transform, constant: float) -> str:
     """Describe the constant, the normalized median and the saturated fraction."""
     saturated = f"saturated {sketch.fraction_above(constant) * 100:.2g} %"
-    if transform == "linear":
+    if transform != "sqrt":
         return f"exactly 0 (off the disk) {sketch.zeros / sketch.pixels * 100:.0f} % · {saturated}"
     median = (sketch.quantile(0.5) / constant) ** 0.5
     return f"c = {_number(constant)} · median becomes {median:.2f} · {saturated}"

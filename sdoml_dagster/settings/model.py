@@ -75,7 +75,10 @@ class Settings(BaseSettings):
     )
     """Roots of the AIA tree (mirrors), tried in order."""
 
-    hmi_roots: Names = ("http://jsoc.stanford.edu/data/hmi/images",)
+    hmi_roots: Names = (
+        "http://jsoc.stanford.edu/data/hmi/images",
+        "http://jsoc1.stanford.edu/data/hmi/images",
+    )
     """Roots of the HMI tree (mirrors), tried in order."""
 
     max_connections: int = Field(4, ge=1, le=64)
@@ -101,6 +104,9 @@ class Settings(BaseSettings):
 
     hmi_scale: float | Literal["geometric"] = "geometric"
     """Size of an HMI JPG pixel in AIA pixels: `geometric` (2.0168/2.4) or a number such as 0.85."""
+
+    hmi_values: Literal["level", "gauss"] = "level"
+    """What HMI frames hold: gray levels, as the original, or fields in gauss."""
 
     max_missing_fraction: float = Field(0.05, ge=0, le=1)
     """A frame with a larger fraction of pixels without data is rejected."""

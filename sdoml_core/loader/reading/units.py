@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError, NormalizationError
 from sdoml_core.frames.grid import samples_per_pixel
+from sdoml_core.frames.magnetogram import level_to_gauss, mixed_limb
 from sdoml_core.normalization.transform import denormalize
 
 UNITS: Final = ("normalized", "dn", "gauss")
 
 
 def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any]) -> None:
-    """Refuse units that do not exist or that the dataset cannot give.
+    """Refuse units that do not exist or that the dataset cannot provide.
 
     Raises
     ------
     DatasetError
         For an unknown unit, or one that fits none of the channels.
     NormalizationError
-        If the shards do not tell the constants of the normalization.
+        If the constants of the normalization are unknown.
     """
     if units not in UNITS:
         raise DatasetError(f"unknown units {units!r}; there are {', '.join(UNITS)}")
@@ -34,8 +35,8 @@ def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any
         facts = constants.get(name, {})
         if name.startswith("AIA") and (facts.get("constant") is None or not facts.get("transform")):
             raise NormalizationError(
-                f"units='dn' needs the constant of {name}, which the shards do not tell: "
-                "they have no index"
+                f"units='dn' needs the constant of {name}, which is unknown: "
+                "the shards have no index"
             )
 
 
@@ -53,9 +54,9 @@ def convert(
     units
         ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of
         y = √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of so many means. What
-        exceeded c comes back as c. ``gauss`` gives HMI_M in
-        gauss, NaN off the disk, where the level is 0. A channel to which the unit does not
-        apply stays as it is.
+        exceeded c comes back as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the shards
+        hold levels, it is NaN also in the outermost pixels of the disk, whose levels are means
+        over disk and sky. A channel to which the unit does not apply is not changed.
     constants
         ``constant`` (c) and ``transform`` of each channel.
     """
@@ -64,13 +65,17 @@ def convert(
         constant = facts["constant"] / samples_per_pixel(pixels.shape[0])
         denormalize(pixels, constant, pixels, transform=facts["transform"])
     elif units == "gauss" and channel == "HMI_M":
+        facts = constants.get(channel, {})
+        if facts.get("transform") == "field":
+            denormalize(pixels, facts["constant"], pixels, transform="field")
+            return
+        limb = mixed_limb(pixels)
         pixels[...] = np.interp(pixels, *_gauss_table())
+        pixels[limb] = np.nan
 
 
 @cache
 def _gauss_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Levels and the gauss they stand for: the exact inversion takes 20 times as long."""
-    from sdoml_core.frames.magnetogram import level_to_gauss
-
     levels = np.linspace(0, 1, 1 << 16)
     return levels, level_to_gauss(levels)

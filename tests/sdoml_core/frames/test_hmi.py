@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,7 +22,18 @@ from sdoml_core.errors import (
 )
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
-from sdoml_core.frames.magnetogram import gauss_to_level, level_to_gauss
+from sdoml_core.frames.magnetogram import (
+    FIELD_RANGE,
+    gauss_to_level,
+    gauss_to_stored,
+    level_to_gauss,
+    mixed_limb,
+    stored_to_gauss,
+)
+from sdoml_core.frames.resample import Warp, sum_blocks
+from sdoml_core.loader.reading.units import convert
+
+Frame = NDArray[np.float32]
 
 ROOT = Path(__file__).parents[3]
 RECONSTRUCTED = (ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg").read_bytes()
@@ -193,3 +205,111 @@ def test_the_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     assert rms < 1.5
     # one gray level is 0.4 G near zero and 2.5 G near 200 G: rounding and JPEG, nothing else
     assert abs((field - truth)[disk & (np.abs(truth) < 200)].mean()) < 0.1
+
+
+def field_free(sigma: float = 6.0) -> bytes:
+    """A rendered Sun without fields: noise of the instrument alone."""
+    row, column = np.mgrid[:1024, :1024] - 511.5
+    gauss = np.random.default_rng(0).normal(0, sigma, (1024, 1024))
+    levels = np.rint(255 * gauss_to_level(gauss))
+    on_disk = np.hypot(row, column) < RSUN_OBS / 2.0168
+    return jpeg(np.where(on_disk, levels, 0).astype(np.uint8), quality=95)
+
+
+RSUN_OBS = 948.4
+
+
+def processed(data: bytes, resolution: int, values: Literal["level", "gauss"]) -> Frame:
+    return process_hmi(
+        decode_hmi(data),
+        resolution=resolution,
+        rsun_obs=RSUN_OBS,
+        scale=GEOMETRIC_SCALE,
+        values=values,
+    )
+
+
+def gauss_of(data: bytes, resolution: int, values: Literal["level", "gauss"]) -> Frame:
+    """As `units="gauss"` of the loader gives it."""
+    pixels = processed(data, resolution, values)
+    transform, constant = ("field", FIELD_RANGE) if values == "gauss" else ("linear", 1.0)
+    convert(pixels, "HMI_M", "gauss", {"HMI_M": {"transform": transform, "constant": constant}})
+    return pixels
+
+
+@pytest.mark.parametrize("values", ["level", "gauss"])
+@pytest.mark.parametrize("resolution", [1024, 512, 256, 64])
+def test_a_field_free_sun_has_no_flux_and_no_ring(
+    resolution: int, values: Literal["level", "gauss"]
+) -> None:
+    field = gauss_of(field_free(), resolution, values)
+    known = np.isfinite(field)
+    y, x = np.mgrid[:resolution, :resolution] - (resolution - 1) / 2
+    radius = np.hypot(x, y) / (406.67 * resolution / 1024)
+    assert not known[radius > 1].any()
+    assert known[radius < 1 - 2.5 / (0.397 * resolution)].all()
+    pixel_noise = 6.0 / max(1024 / resolution * 0.8, 1)
+    noise = pixel_noise / np.sqrt(known.sum())
+    assert abs(float(field[known].mean())) < 5 * noise + 0.05
+    assert float(np.abs(field[known]).mean()) < pixel_noise
+    assert float(np.abs(field[known]).max()) < 7 * pixel_noise
+
+
+def test_levels_alone_have_the_ring() -> None:
+    levels = processed(field_free(), 512, "level")
+    field = level_to_gauss(levels)
+    assert np.nanmin(field) < -200
+    assert np.nanmean(field) < -3
+
+
+@pytest.mark.parametrize("resolution", [512, 256])
+def test_fields_are_averaged_and_not_their_levels(resolution: int) -> None:
+    """The truth is resampled in gauss; levels fall short where opposite fields share a pixel."""
+    with astropy_fits.open(MAGNETOGRAM) as hdus:
+        truth = np.asarray(hdus[1].data, np.float32)[::-1]
+    clipped = np.clip(np.nan_to_num(truth), -264.4, 270.9) + 300  # above 0, for the same kernel
+    warp = Warp(GEOMETRIC_SCALE * 976 / RSUN_OBS)
+    block = (1024 // resolution) ** 2
+    whole = sum_blocks(
+        np.ascontiguousarray(clipped[::-1], np.float32),
+        resolution=resolution,
+        warp=warp,
+        divisor=block,
+        complete=True,
+    )
+    y, x = np.mgrid[:resolution, :resolution] - (resolution - 1) / 2
+    disk = np.hypot(x, y) < 0.95 * 406.67 * resolution / 1024
+    errors = {}
+    for values in ("level", "gauss"):
+        error = (gauss_of(RECONSTRUCTED, resolution, values) - (whole - 300))[disk]
+        known = np.isfinite(error)
+        assert (~known).sum() <= (3 if values == "level" else 0)
+        errors[values] = float(np.sqrt(np.mean(error[known] ** 2)))
+    print(f"rms error at {resolution}: {errors}")
+    assert errors["gauss"] < 1.0
+    assert errors["gauss"] < errors["level"]
+
+
+def test_stored_fields_come_back() -> None:
+    field = np.array([-264.4, -1.0, 0.0, 270.9, np.nan])
+    stored = gauss_to_stored(field).astype(np.float32)
+    assert stored[-1] == 0
+    assert (stored[:-1] > 0).all()
+    out = np.empty(5, np.float32)
+    stored_to_gauss(stored, out)
+    np.testing.assert_allclose(out, field, atol=1e-4)
+
+
+def test_a_frame_without_a_disk_has_no_limb() -> None:
+    assert not mixed_limb(np.full((64, 64), 0.5, np.float32)).any()
+    assert not mixed_limb(np.zeros((64, 64), np.float32)).any()
+
+
+@pytest.mark.parametrize("scale", [GEOMETRIC_SCALE, 0.85])
+def test_the_limb_of_levels_is_found_at_any_scale(scale: float) -> None:
+    rgb = decode_hmi(RECONSTRUCTED)
+    levels = process_hmi(rgb, resolution=512, rsun_obs=RSUN_OBS, scale=scale)
+    inside = ~mixed_limb(levels)
+    radius = np.sqrt(inside.sum() / np.pi)
+    assert radius == pytest.approx(203.33 * scale / GEOMETRIC_SCALE - 1.35, abs=0.3)
+    assert level_to_gauss(levels[inside]).min() > -264

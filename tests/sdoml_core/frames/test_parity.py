@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdoml_core.frames.aia import AiaFrame, process_aia
+from sdoml_core.ephemeris import solar_radius
+from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
 from sdoml_core.frames.quality import SHORTEST_EXPOSURE
@@ -102,3 +103,23 @@ def test_hmi_channels_that_differ_count_alike() -> None:
     result = process_hmi(rgb, resolution=512, rsun_obs=960.0, scale=0.85)
     reference = original_hmi(rgb, rsun_obs=960.0, scale=0.85, resolution=512)
     assert np.abs(result - reference).max() <= 1e-7
+
+
+@pytest.mark.parametrize(
+    ("name", "rms", "worst"),
+    [
+        ("AIA20180820_1248_0193.fits", 2.3e-4, 0.004),
+        ("real_2014/AIA20140101_0000_0193.fits", 7.4e-4, 0.013),
+    ],
+)
+def test_hmi_end_to_end_differs_by_the_radius_of_the_ephemeris(
+    real_rgb: NDArray[np.uint8], name: str, rms: float, worst: float
+) -> None:
+    """The original has RSUN_OBS of the paired AIA frame; `docs/migration.md` has these figures."""
+    frame = decode_aia((ROOT / "sdoml_demo/data" / name).read_bytes())
+    reference = original_hmi(real_rgb, rsun_obs=frame.rsun_obs, scale=0.85, resolution=512)
+    rsun_obs = solar_radius(frame.observed)
+    result = process_hmi(real_rgb, resolution=512, rsun_obs=rsun_obs, scale=0.85)
+    difference = np.abs(result - reference)
+    assert np.sqrt((difference**2).mean()) == pytest.approx(rms, rel=0.02)
+    assert difference.max() == pytest.approx(worst, rel=0.04)

@@ -396,7 +396,7 @@ def test_without_constants_nothing_is_said_to_be_well(
     store: Store, settings: Settings, judge: Callable[..., Any]
 ) -> None:
     store.delete("normalization/current.json")
-    with pytest.raises(MissingInputError, match="has gone, but there are shards: restore it"):
+    with pytest.raises(MissingInputError, match="is missing, but there are shards: restore it"):
         judge(store, DAY, settings)
 
 

@@ -94,5 +94,5 @@ def test_lost_constants_are_not_fitted_anew_in_passing(
     result = materialize(*DAILY, "normalization_stats", day=FIRST)
     assert not result.success
     (failure,) = result.filter_events(lambda event: event.is_step_failure)
-    assert "has gone, but there are shards" in str(failure.step_failure_data.error)
+    assert "is missing, but there are shards" in str(failure.step_failure_data.error)
     assert snapshot(root) == before

@@ -426,7 +426,7 @@ def test_constants_that_another_run_has_just_fitted_are_taken(
     assert found is not None
     assert found.version == version
     fetched.delete(layout.CURRENT_NORMALIZATION)
-    with pytest.raises(MissingInputError, match="has gone, but there are shards: restore it"):
+    with pytest.raises(MissingInputError, match="is missing, but there are shards: restore it"):
         pack(settings, fetched)
 
 

@@ -1,0 +1,111 @@
+"""Block means of a quantity that gray levels stand for, over the disk alone.
+
+Gray levels of a magnetogram are not linear in the field, and off the disk they are black. So the
+levels are decoded first, pixel by pixel, and pixels off the disk have no weight: a mean of levels
+would give strong negative fields along the limb, where gray and black are mixed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sdoml_core.frames.resample import block_taps
+
+
+def mean_field_blocks(
+    rgb: NDArray[np.uint8],
+    *,
+    resolution: int,
+    scale: float,
+    label: tuple[int, int],
+    table: NDArray[np.float64],
+    disk: tuple[float, float, float],
+    least: float,
+) -> NDArray[np.float32]:
+    """Block means of the warped values that gray levels stand for.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (N, N, 3), C-contiguous.
+    resolution
+        n, a divisor of N.
+    scale
+        s, above 0; larger than 1 magnifies.
+    label
+        Rows from the first number on and columns before the second hold no values.
+    table
+        float64 (766,): value of each sum of red, green and blue; NaN for none.
+    disk
+        Column and row of the center and the radius, in pixels; there are no values beyond.
+    least
+        Least fraction of a block that must hold values, above 0.
+
+    Returns
+    -------
+    float32 (n, n), not turned; 0 where a block holds fewer values.
+    """
+    first, weights = block_taps(rgb.shape[0], resolution, scale)
+    out = np.empty((resolution, resolution), np.float32)
+    _mean_field(rgb, (first, weights), (label, disk, least), table, out)
+    return out
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _read_row(rgb: Any, row: int, table: Any, span: tuple[int, int], into: Any) -> None:
+    """Values of a row and whether there is one, within a span of columns."""
+    into[:] = 0.0
+    for c in range(span[0], span[1]):
+        total = np.int64(rgb[row, c, 0]) + np.int64(rgb[row, c, 1]) + np.int64(rgb[row, c, 2])
+        value = table[total]
+        if not np.isnan(value):
+            into[0, c] = value
+            into[1, c] = 1.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mean_field(
+    rgb: Any,
+    taps: Any,
+    limits: tuple[tuple[int, int], tuple[float, float, float], float],
+    table: Any,
+    out: Any,
+) -> None:
+    """Down the columns, then along the row; rows that overlapping blocks share stay in a ring."""
+    first, weights = taps
+    label, disk, least = limits
+    size = rgb.shape[0]
+    count, resolution = weights.shape
+    x, y, radius = disk
+    ring = np.empty((count, 2, size))
+    held = np.full(count, -1)
+    line = np.empty((2, size))
+    total = np.empty((2, resolution))
+    for p in range(resolution):
+        line[:] = 0.0
+        for t in range(count):
+            share = weights[t, p]
+            if share == 0.0:
+                continue
+            row = first[p] + t
+            known = ring[row % count]
+            if held[row % count] != row:
+                held[row % count] = row
+                chord = radius * radius - (row - y) * (row - y)
+                half = np.sqrt(chord) if chord > 0.0 else -1.0
+                left, right = max(int(np.ceil(x - half)), 0), min(int(x + half) + 1, size)
+                if row >= label[0]:
+                    left = max(left, label[1])
+                _read_row(rgb, row, table, (left, right), known)
+            for c in range(size):
+                line[0, c] += share * known[0, c]
+                line[1, c] += share * known[1, c]
+        total[:] = 0.0
+        for t in range(count):
+            for q in range(resolution):
+                total[0, q] += weights[t, q] * line[0, first[q] + t]
+                total[1, q] += weights[t, q] * line[1, first[q] + t]
+        for q in range(resolution):
+            out[p, q] = total[0, q] / total[1, q] if total[1, q] >= least else 0.0

@@ -1,0 +1,401 @@
+"""The structure of a JPEG file, followed to its last bit.
+
+JPEG has no checksum, and decoders repair silently what they cannot read: a flipped bit, a missing
+half. But a baseline file contradicts itself where it is damaged: Huffman codes that do not exist,
+more or fewer bits than the image needs, restart markers out of order. `read_scan` decodes the
+entropy-coded segment to its end and returns what each 8×8 block holds, so that the caller can
+check the blocks against what the picture must look like.
+
+The format is that of ITU-T T.81: markers in annex B, Huffman decoding in annex F.2.2.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sdoml_core.errors import CorruptFrameError, NotAnImageError, TruncatedFrameError
+
+PADDING: Final = b"\0\r\n"
+"""Bytes that may follow the end of the image."""
+
+_BASELINE: Final = frozenset({0xC0, 0xC1})
+_OTHER_FRAMES: Final = frozenset({0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xD0)} - {0xCC})
+_RESTARTS: Final = range(0xD0, 0xD8)
+_START, _END, _SCAN, _TABLES, _HUFFMAN, _INTERVAL = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
+_MARKER: Final = re.compile(rb"\xff[^\x00]")
+
+_OK, _BAD_CODE, _BAD_RUN, _SHORT, _LONG = range(5)
+_DAMAGE: Final = {
+    _BAD_CODE: "a Huffman code does not exist",
+    _BAD_RUN: "a block has more than 64 coefficients",
+    _SHORT: "the data ends before the last block",
+    _LONG: "data is left over after the last block",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component of the image: luminance, or one of two of color."""
+
+    number: int
+    horizontal: int
+    """Sampling factor along the rows."""
+    vertical: int
+    table: int
+    """Number of its quantization table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What the markers of a file say."""
+
+    width: int
+    height: int
+    baseline: bool
+    """Whether it is a sequential Huffman-coded file with one scan, which `read_scan` can follow."""
+    components: tuple[Component, ...]
+    quantization: dict[int, NDArray[np.int32]]
+    """Quantization tables (64,), in zigzag order."""
+    huffman: dict[int, bytes]
+    """Huffman tables by class and number (``class << 4 | number``), as the file has them."""
+    selected: tuple[tuple[int, int], ...] = ()
+    """Numbers of the DC and AC table of each component in the scan."""
+    interval: int = 0
+    """MCUs between restart markers; 0 without them."""
+    data_start: int = 0
+    """First byte of the entropy-coded segment."""
+    data_end: int = 0
+    """First byte after it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """What the 8×8 blocks of one component hold."""
+
+    mean: NDArray[np.int32]
+    """DC coefficient times its quantization step, of each block: 8 times the block's mean, less
+    1024; shape (rows, columns)."""
+
+    energy: NDArray[np.int32]
+    """Largest absolute value of the other coefficients, times their steps; 0 for a flat block."""
+
+
+def read_structure(data: bytes) -> Structure:
+    """Follow the markers of a file from its first byte to its last.
+
+    Raises
+    ------
+    NotAnImageError
+        If the bytes are no JPEG.
+    TruncatedFrameError
+        If they end before the image does.
+    CorruptFrameError
+        If a marker is not where the one before it says, or its segment makes no sense.
+    """
+    if not data:
+        raise NotAnImageError("empty")
+    if not data.startswith(b"\xff\xd8\xff"):
+        page = data[:512].lstrip().startswith(b"<")
+        raise NotAnImageError("an HTML or XML page, not a JPEG" if page else "not a JPEG")
+    parts: dict[str, Any] = {"quantization": {}, "huffman": {}}
+    position = 2
+    while True:
+        marker, body, position = _segment(data, position)
+        if marker == _SCAN:
+            break
+        _read_segment(marker, body, parts)
+    if "width" not in parts:
+        raise CorruptFrameError("the scan begins before the frame is described")
+    start = position
+    baseline = parts["baseline"]
+    if baseline:
+        parts["selected"] = _selected(body, parts["components"])
+        # Several scans, one for each component, are legal but follow another order.
+        baseline = len(parts["selected"]) == len(parts["components"])
+    end = _end_of_image(data, start) if baseline else _last_marker(data, start)
+    return Structure(**parts | {"baseline": baseline, "data_start": start, "data_end": end})
+
+
+def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
+    """Decode the entropy-coded segment of a baseline file to its end.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    structure
+        As `read_structure` gives it, with ``baseline`` true.
+
+    Returns
+    -------
+    The blocks of each component, with those that only pad the image to whole MCUs.
+
+    Raises
+    ------
+    CorruptFrameError
+        If a code does not exist, data is missing or left over, or restart markers are out of order.
+    """
+    parts = structure.components
+    if len(parts) == 1:  # without interleaving, an MCU is one block
+        parts = (Component(parts[0].number, 1, 1, parts[0].table),)
+    wide, high = max(c.horizontal for c in parts), max(c.vertical for c in parts)
+    columns, rows = -(-structure.width // (8 * wide)), -(-structure.height // (8 * high))
+    shapes = [(rows * c.vertical, columns * c.horizontal) for c in parts]
+    largest = tuple(max(shape[axis] for shape in shapes) for axis in (0, 1))
+    mean = np.zeros((len(parts), *largest), np.int32)
+    energy = np.zeros((len(parts), *largest), np.int32)
+    try:
+        lookups = np.stack(
+            [
+                _lookup(structure.huffman[kind << 4 | pair[kind]])
+                for pair in structure.selected
+                for kind in (0, 1)
+            ]
+        )
+        steps = np.stack([structure.quantization[c.table] for c in parts])
+    except KeyError as error:
+        raise CorruptFrameError("the scan names a table that the file does not have") from error
+    sampling = np.array([(c.horizontal, c.vertical) for c in parts], np.int64)
+    first = 0
+    for stream, count in _intervals(data, structure, columns * rows):
+        where = np.array([columns, first, count], np.int64)
+        damage = _decode(stream, where, sampling, (lookups, steps), (mean, energy))
+        if damage != _OK:
+            raise CorruptFrameError(f"the compressed pixels are damaged: {_DAMAGE[damage]}")
+        first += count
+    return tuple(
+        Blocks(mean[n, :height, :width], energy[n, :height, :width])
+        for n, (height, width) in enumerate(shapes)
+    )
+
+
+def _segment(data: bytes, position: int) -> tuple[int, bytes, int]:
+    """A marker, the body of its segment, and where the next one begins."""
+    while data[position : position + 2] == b"\xff\xff":  # fill bytes
+        position += 1
+    if position + 4 > len(data):
+        raise TruncatedFrameError(f"{len(data)} bytes, which end before the image begins")
+    if data[position] != 0xFF or data[position + 1] in {0, _START, _END, *_RESTARTS}:
+        raise CorruptFrameError(f"no JPEG marker at byte {position}")
+    length = int.from_bytes(data[position + 2 : position + 4], "big")
+    following = position + 2 + length
+    if length < 2:
+        raise CorruptFrameError(f"the segment at byte {position} is {length} bytes long")
+    if following > len(data):
+        raise TruncatedFrameError(f"{len(data)} bytes, which end within a JPEG segment")
+    return data[position + 1], data[position + 4 : following], following
+
+
+def _read_segment(marker: int, body: bytes, parts: dict[str, Any]) -> None:
+    """Add what one segment says."""
+    try:
+        if marker in _BASELINE or marker in _OTHER_FRAMES:
+            if "width" in parts:
+                raise CorruptFrameError("the image is described twice")
+            parts |= _frame(body) | {"baseline": marker in _BASELINE}
+        elif marker == _TABLES:
+            _read_quantization(body, parts["quantization"])
+        elif marker == _HUFFMAN:
+            _read_huffman(body, parts["huffman"])
+        elif marker == _INTERVAL:
+            parts["interval"] = int.from_bytes(body, "big")
+            if len(body) != 2:
+                raise CorruptFrameError("the restart interval is damaged")
+    except IndexError as error:
+        raise CorruptFrameError(f"the JPEG segment 0x{marker:02X} is cut short") from error
+
+
+def _read_quantization(body: bytes, tables: dict[int, NDArray[np.int32]]) -> None:
+    while body:
+        number, wide = body[0] & 15, body[0] >> 4
+        size = 65 + 64 * wide
+        if number > 3 or wide > 1 or len(body) < size:
+            raise CorruptFrameError("a quantization table is damaged")
+        values = np.frombuffer(body, ">u2" if wide else "u1", 64, offset=1)
+        if not values.all():
+            raise CorruptFrameError("a quantization table is damaged")
+        tables[number] = values.astype(np.int32)
+        body = body[size:]
+
+
+def _read_huffman(body: bytes, tables: dict[int, bytes]) -> None:
+    while body:
+        size = 17 + sum(body[1:17])
+        if len(body) < size or body[0] >> 4 > 1 or body[0] & 15 > 3:
+            raise CorruptFrameError("a Huffman table is damaged")
+        _lookup(body[1:size])
+        tables[body[0]] = body[1:size]
+        body = body[size:]
+
+
+def _frame(body: bytes) -> dict[str, Any]:
+    """What the frame header says."""
+    height, width, count = (
+        int.from_bytes(body[1:3], "big"),
+        int.from_bytes(body[3:5], "big"),
+        body[5],
+    )
+    components = tuple(
+        Component(body[n], body[n + 1] >> 4, body[n + 1] & 15, body[n + 2])
+        for n in range(6, 6 + 3 * count, 3)
+    )
+    if body[0] != 8 or len(body) != 6 + 3 * count or count not in {1, 3}:
+        raise CorruptFrameError(f"{count} components of {body[0]} bits, not 1 or 3 of 8 bits")
+    if any(not 1 <= factor <= 4 for c in components for factor in (c.horizontal, c.vertical)):
+        raise CorruptFrameError("a sampling factor is not between 1 and 4")
+    return {"width": width, "height": height, "components": components}
+
+
+def _selected(body: bytes, components: tuple[Component, ...]) -> tuple[tuple[int, int], ...]:
+    """Huffman tables of the components of a scan."""
+    count = body[0] if body else 0
+    if len(body) != 4 + 2 * count or body[-3:] != b"\x00\x3f\x00":
+        raise CorruptFrameError("the header of the scan is damaged")
+    numbers = [body[n] for n in range(1, 1 + 2 * count, 2)]
+    if numbers != [c.number for c in components][:count]:
+        if count < len(components) and set(numbers) <= {c.number for c in components}:
+            return ()
+        raise CorruptFrameError("the scan names components that the image does not have")
+    return tuple((body[n] >> 4, body[n] & 15) for n in range(2, 2 + 2 * count, 2))
+
+
+def _end_of_image(data: bytes, position: int) -> int:
+    """Where the entropy-coded segment ends; checks the marker and what follows it."""
+    for match in _MARKER.finditer(data, position):
+        marker = data[match.start() + 1]
+        if marker in _RESTARTS:
+            continue
+        if marker == _END:
+            rest = data[match.end() :].strip(PADDING)
+            if rest:
+                raise CorruptFrameError(f"{len(rest)} bytes follow the end of the image")
+            return match.start()
+        if match.start() >= len(data) - 2 and marker == 0xFF:
+            break
+        raise CorruptFrameError(f"a marker 0x{marker:02X} within the compressed pixels")
+    raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
+
+
+def _last_marker(data: bytes, position: int) -> int:
+    """Where the image of a file with several scans ends."""
+    end = len(data.rstrip(PADDING)) - 2
+    if end < position or data[end : end + 2] != bytes([0xFF, _END]):
+        raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
+    return end
+
+
+def _intervals(
+    data: bytes, structure: Structure, units: int
+) -> list[tuple[NDArray[np.uint8], int]]:
+    """The bytes of each restart interval, without stuffing, and how many MCUs it holds."""
+    segment = data[structure.data_start : structure.data_end]
+    cuts = [match.start() for match in _MARKER.finditer(segment)]
+    interval = structure.interval or units
+    expected = -(-units // interval)
+    if len(cuts) != expected - 1:
+        raise CorruptFrameError(f"{len(cuts)} restart markers, not {expected - 1}")
+    if any(segment[cut + 1] != 0xD0 + n % 8 for n, cut in enumerate(cuts)):
+        raise CorruptFrameError("the restart markers are out of order")
+    starts, ends = [0, *(cut + 2 for cut in cuts)], [*cuts, len(segment)]
+    return [
+        (
+            np.frombuffer(segment[start:end].replace(b"\xff\x00", b"\xff"), np.uint8),
+            min(interval, units - n * interval),
+        )
+        for n, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+@lru_cache(maxsize=64)
+def _lookup(table: bytes) -> NDArray[np.uint16]:
+    """By the next 16 bits: length of the code << 8 | its symbol; 0 for no code.
+
+    Raises
+    ------
+    CorruptFrameError
+        If the lengths make no prefix code.
+    """
+    lookup = np.zeros(1 << 16, np.uint16)
+    position, symbol = 0, 16
+    for length in range(1, 17):
+        width = 1 << (16 - length)
+        for _ in range(table[length - 1]):
+            if position + width > 1 << 16:
+                raise CorruptFrameError("a Huffman table is damaged")
+            lookup[position : position + width] = length << 8 | table[symbol]
+            position += width
+            symbol += 1
+    lookup.flags.writeable = False
+    return lookup
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _decode(  # noqa: C901, PLR0911, PLR0912 one loop: the state of the bit reader stays in registers
+    stream: Any, where: Any, sampling: Any, tables: Any, found: Any
+) -> int:
+    """Decode one restart interval into the statistics of its blocks; 0, or what is wrong."""
+    columns, first, count = where
+    lookups, steps = tables
+    mean, energy = found
+    previous = np.zeros(sampling.shape[0], np.int64)
+    held = np.uint64(0)
+    bits = 0
+    at = 0
+    size = stream.size
+    for unit in range(first, first + count):
+        row, column = unit // columns, unit % columns
+        for part in range(sampling.shape[0]):
+            wide, high = sampling[part]
+            for block in range(wide * high):
+                k = 0
+                largest = 0
+                while k < 64:
+                    while bits <= 48:  # past the end, ones follow, as in the padding
+                        byte = np.uint64(stream[at]) if at < size else np.uint64(255)
+                        held = (held << np.uint64(8)) | byte
+                        at += 1
+                        bits += 8
+                    peek = int((held >> np.uint64(bits - 16)) & np.uint64(0xFFFF))
+                    entry = int(lookups[2 * part + (k > 0), peek])
+                    if entry == 0:
+                        return _SHORT if at - bits // 8 > size else _BAD_CODE
+                    bits -= entry >> 8
+                    run, extra = (entry & 255) >> 4, entry & 15
+                    if k == 0:
+                        if run or extra > 11:
+                            return _BAD_CODE
+                    elif extra == 0:
+                        if run == 0:
+                            break
+                        if run != 15:
+                            return _BAD_CODE
+                    elif extra > 10:
+                        return _BAD_CODE
+                    k += run
+                    if k > 63:
+                        return _BAD_RUN
+                    value = 0
+                    if extra:
+                        bits -= extra
+                        value = int((held >> np.uint64(bits)) & np.uint64((1 << extra) - 1))
+                        if value < 1 << (extra - 1):
+                            value -= (1 << extra) - 1
+                    if k == 0:
+                        previous[part] += value
+                    elif value:
+                        largest = max(largest, abs(value * steps[part, k]))
+                    k += 1
+                p, q = row * high + block // wide, column * wide + block % wide
+                mean[part, p, q] = previous[part] * steps[part, 0]
+                energy[part, p, q] = largest
+        if at - bits // 8 > size:
+            return _SHORT
+    left = 8 * size - (8 * at - bits)
+    if left < 0:
+        return _SHORT
+    return _LONG if left >= 8 else _OK

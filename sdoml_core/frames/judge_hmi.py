@@ -1,0 +1,297 @@
+"""Whether an HMI picture is a magnetogram of the whole Sun: refused, flagged, doubted or good.
+
+JPEG has no checksum and the catalog no header, so the picture itself must say what it is. A
+picture is refused only for what no magnetogram of the catalog can look like. Signs of damage
+that a good file might have too are *doubts*: fetching then asks a second time, and the frame is
+good if both answers are the same bytes. `docs/calibration.md` derives each limit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.errors import BlankFrameError, CorruptFrameError, FrameError, WrongFrameError
+from sdoml_core.frames.grid import JPG_PIXEL, SIZE, TARGET_RADIUS
+from sdoml_core.frames.hmi import LABEL, decode_checked
+from sdoml_core.frames.jpeg import Blocks
+from sdoml_core.frames.limb import Disk, measure_disk
+
+ZERO_FIELD: Final = 127
+"""Gray level of zero field."""
+
+COLORED: Final = (24, 0.005)
+"""Difference of two color channels that JPEG of quality 95 does not make of a gray picture, and
+the fraction of the pixels that may show it. A colored magnetogram has over half of them."""
+
+DARK: Final = 8
+"""Gray level up to which a pixel counts as black."""
+
+SKY: Final = (24, 0.005)
+"""Gray level that the sky does not have, and the fraction of its pixels that may have it."""
+
+LEAST_VISIBLE: Final = 0.5
+"""Fraction of the disk; a picture that shows less is blank."""
+
+WHOLE_DISK: Final = 0.95
+"""Fraction of the disk; a picture that shows less is flagged. Umbrae of negative field are black
+as well: 1.4 % of the disk at most in rendered pictures."""
+
+LIMB_VISIBLE: Final = 0.9
+"""Fraction of the disk from which the limb is judged."""
+
+MAX_SECTOR_LEVEL: Final = 25.0
+"""Gray levels (10 G) by which the median of a sector of the disk may differ from zero field. Fields
+that fill half of a sector with one polarity do not exist on the Sun; a continuum picture differs
+by 50 to 100."""
+
+LEAST_SPREAD: Final = 1.5
+"""Gray levels (0.6 G): the noise of the instrument alone gives over 5."""
+
+MAX_SCATTER: Final = 0.02
+"""Solar radii about the circle through the limb."""
+
+MAX_OFFSET: Final = 0.03
+"""Solar radii, 14 pixels; a disk farther from the middle is refused."""
+
+FLAG_OFFSET: Final = 0.006
+"""Solar radii, 2.8 pixels: five times the largest that is known of the catalog."""
+
+MAX_RADIUS_ERROR: Final = 0.01
+"""Of the radius by the ephemeris. The picture of a date a month away differs by up to that."""
+
+FLAG_RADIUS_ERROR: Final = 0.003
+"""Of the radius by the ephemeris: six times what real pictures differ by."""
+
+ISOLATED: Final = (6.0, 100)
+"""A block is doubted if its largest coefficient is this many times that of each block around it,
+and at least this large. The most isolated block of real and rendered pictures has 2 to 4.5."""
+
+_QUICKLOOK_COLUMNS: Final = slice(300, 400)
+"""Only the longer label "Quick-Look Magnetogram" reaches these columns."""
+
+_STEP = 4
+_RINGS = (0.0, 0.55, 0.78, 0.95)
+_SECTORS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HmiFrame:
+    """A catalog picture that can go into the dataset, and what was measured of it."""
+
+    rgb: NDArray[np.uint8]
+    """(1024, 1024, 3); row 0 is north."""
+
+    disk: Disk | None
+    """Measured, in pixels of the picture; None if too little of the limb is visible."""
+
+    visible: float
+    """Fraction of the disk that is not black."""
+
+    level: float
+    """Median of the disk, in [0, 1]."""
+
+    provisional: bool
+    """Whether the label says that it is a quick-look version."""
+
+    flags: tuple[str, ...]
+    """Names from `sdoml_core.frames.flags.FLAGS`."""
+
+    doubt: str | None
+    """Sign of damage that a good file might have too; None without one."""
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Columns and rows of the disk from the middle of the picture; 0 if not measured."""
+        return (0.0, 0.0) if self.disk is None else (self.disk.x, self.disk.y)
+
+    def measures(self, *, resolution: int, rsun_obs: float, scale: float) -> dict[str, float]:
+        """Columns of the frame table, in pixels of the processed frame.
+
+        Parameters
+        ----------
+        resolution, rsun_obs, scale
+            As given to `sdoml_core.frames.hmi.process_hmi`.
+        """
+        found = {"visible": self.visible, "level": self.level}
+        if self.disk is not None:
+            factor = scale * TARGET_RADIUS / rsun_obs
+            block = SIZE // resolution
+            # The warp scales about pixel 512, half a pixel beside the middle.
+            found |= {
+                "center_x": (factor * (self.disk.x - 0.5) + 0.5) / block,
+                "center_y": (factor * (self.disk.y - 0.5) + 0.5) / block,
+                "radius": factor * self.disk.radius / block,
+            }
+        return found
+
+
+def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
+    """Decode a catalog JPG and judge it.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    rsun_obs
+        Angular radius of the Sun by the ephemeris, in arcseconds.
+
+    Raises
+    ------
+    FrameError
+        If the file is damaged or no magnetogram of the whole Sun; the message says why.
+    """
+    rgb, _, blocks = decode_checked(data)
+    radius = rsun_obs / JPG_PIXEL
+    if _colored(rgb, blocks):
+        raise WrongFrameError("a picture in color; magnetograms of the catalog are gray")
+    gray = rgb[..., 1]
+    sectors, sky = _regions(round(radius, 1))
+    small = gray[::_STEP, ::_STEP]
+    bright = float((small[sky] > SKY[0]).mean())
+    if bright > SKY[1]:
+        raise WrongFrameError(f"{bright:.1%} of the sky is not black")
+    disk = small[sectors >= 0]
+    visible = float((disk > DARK).mean())
+    if visible < LEAST_VISIBLE:
+        raise BlankFrameError(f"{visible:.0%} of the disk is not black")
+    _check_field(small, sectors)
+    measured = (
+        measure_disk(gray.astype(np.float64), radius=radius) if visible >= LIMB_VISIBLE else None
+    )
+    if visible >= LIMB_VISIBLE:
+        flaw = _limb_flaw(measured, radius)
+        if flaw is not None:
+            raise flaw
+    provisional = bool((gray[LABEL[0] :, _QUICKLOOK_COLUMNS] > 128).any())
+    found = {
+        "provisional": provisional,
+        "off_center": measured is not None and measured.offset > FLAG_OFFSET * radius,
+        "odd_radius": measured is not None
+        and abs(measured.radius / radius - 1) > FLAG_RADIUS_ERROR,
+        "partial_disk": visible < WHOLE_DISK,
+    }
+    return HmiFrame(
+        rgb=rgb,
+        disk=measured,
+        visible=visible,
+        level=float(np.median(disk)) / 255,
+        provisional=provisional,
+        flags=tuple(name for name, holds in found.items() if holds),
+        doubt=next(_doubts(blocks, radius), None),
+    )
+
+
+def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
+    """Whether the three channels differ by more than JPEG makes them differ."""
+    if blocks is not None and not any(b.mean.any() or b.energy.any() for b in blocks[1:]):
+        return False
+    red, green, blue = (rgb[::2, ::2, n].astype(np.int16) for n in range(3))
+    limit, fraction = COLORED
+    differs = (np.abs(red - green) > limit) | (np.abs(blue - green) > limit)
+    return float(differs.mean()) > fraction
+
+
+def _check_field(small: NDArray[np.uint8], sectors: NDArray[np.int8]) -> None:
+    """Refuse a disk that is not gray on average, or without structure.
+
+    Raises
+    ------
+    WrongFrameError
+        If it is a picture of another kind.
+    """
+    for number in range(_SECTORS):
+        values = small[sectors == number]
+        median = float(np.median(values))
+        if median > DARK and abs(median - ZERO_FIELD) > MAX_SECTOR_LEVEL:
+            raise WrongFrameError(
+                f"the disk has a gray level of {median:.0f} in a sector, not about {ZERO_FIELD} "
+                "(zero field): no magnetogram"
+            )
+    values = small[sectors >= 0]
+    low, high = np.percentile(values[values > DARK], [16, 84])
+    if (high - low) / 2 < LEAST_SPREAD:
+        raise WrongFrameError("the disk has no structure: no magnetogram")
+
+
+def _limb_flaw(disk: Disk | None, radius: float) -> FrameError | None:
+    if disk is None or disk.scatter > MAX_SCATTER * radius:
+        return CorruptFrameError("no solar disk: no circle fits the limb")
+    if disk.offset > MAX_OFFSET * radius:
+        return WrongFrameError(
+            f"the disk is {disk.offset:.1f} pixels from the middle "
+            f"({disk.x:+.1f} right, {disk.y:+.1f} down)"
+        )
+    if abs(disk.radius / radius - 1) > MAX_RADIUS_ERROR:
+        return WrongFrameError(
+            f"the disk has a radius of {disk.radius:.1f} pixels; on that date it has {radius:.1f}"
+        )
+    return None
+
+
+def _doubts(blocks: tuple[Blocks, ...] | None, radius: float) -> Iterator[str]:
+    """Signs of damage, from what the blocks of the file hold."""
+    if blocks is None:
+        yield "a progressive JPEG, whose data cannot be followed to its end"
+        return
+    on, off, label = _block_regions(round(radius, 1))
+    light = blocks[0]
+    if (light.mean[off] != -1024).any() or light.energy[off].any():
+        yield "the sky is not exactly black"
+    for part in blocks[1:]:
+        rows = label.shape[0] // part.mean.shape[0]
+        outside = ~label[::rows, ::rows][: part.mean.shape[0], : part.mean.shape[1]]
+        colored = (part.mean != 0) | (part.energy != 0)
+        share = float(colored[outside].mean())
+        if 0 < share < 0.01:
+            yield "some blocks have a color"
+    around = _largest_neighbor(light.energy)
+    isolated = light.energy > np.maximum(ISOLATED[0] * around, ISOLATED[1])
+    if (isolated & on).any():
+        yield "a block is unlike those around it"
+
+
+def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Largest value of the eight blocks around each."""
+    rows, columns = energy.shape
+    padded = np.pad(energy, 1)
+    around = np.zeros_like(energy)
+    for row in range(3):
+        for column in range(3):
+            if (row, column) != (1, 1):
+                shifted = padded[row : row + rows, column : column + columns]
+                np.maximum(around, shifted, out=around)
+    return around
+
+
+@lru_cache(maxsize=64)
+def _regions(radius: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Number of the sector of each fourth pixel, −1 off the disk; and which are sky."""
+    middle = (SIZE - 1) / 2
+    row, column = np.mgrid[:SIZE:_STEP, :SIZE:_STEP]
+    distance = np.hypot(column - middle, row - middle) / radius
+    ring = np.digitize(distance, _RINGS[1:-1])
+    quadrant = 2 * (row > middle) + (column > middle)
+    sectors = np.where(distance < _RINGS[-1], 4 * ring + quadrant, -1).astype(np.int8)
+    label = (row >= LABEL[0]) & (column < LABEL[1])
+    sky = (distance > 1.03) & ~label
+    for region in (sectors, sky):
+        region.flags.writeable = False  # shared by threads
+    return sectors, sky
+
+
+@lru_cache(maxsize=64)
+def _block_regions(radius: float) -> tuple[NDArray[np.bool_], ...]:
+    """Which 8×8 blocks lie on the disk, in the sky, and under the label."""
+    row, column = np.mgrid[: SIZE // 8, : SIZE // 8] * 8 + 3.5
+    distance = np.hypot(column - (SIZE - 1) / 2, row - (SIZE - 1) / 2)
+    # Whole blocks of 16 pixels, since color is stored at half the resolution.
+    label = (row >= LABEL[0] // 16 * 16) & (column < LABEL[1] + 8)
+    on = distance < 0.9 * radius
+    off = (distance > radius * (1 + MAX_OFFSET) + 8) & ~label
+    for region in (on, off, label):
+        region.flags.writeable = False
+    return on, off, label
