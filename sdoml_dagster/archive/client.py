@@ -1,25 +1,31 @@
-"""The archive's client: mirrors, keep-alive connections, retries and back-off.
+"""The HTTP client of the archive: mirrors, keep-alive connections, retries and back-off.
 
-What belongs here: how to get the bytes of one file, and what counts as an answer. What does not:
-when a mirror is left alone (:mod:`sdoml_dagster.archive.circuit_breaker`), which files a day needs
-(:mod:`sdoml_dagster.pipeline.fetch`) and what is in them (``sdoml_core``).
+This module gets the bytes of one file and decides what counts as an answer. When a mirror is left
+alone is decided in :mod:`sdoml_dagster.archive.circuit_breaker`, which files a day needs in
+:mod:`sdoml_dagster.pipeline.fetch`, and what they contain in ``sdoml_core``.
 
-An answer is *definite* when it is a whole file that passes the caller's check, a 404 that a second
-answer confirms, or a file that fails the check twice. Everything else (server errors, resets,
-time-outs, short bodies) may pass, so it is tried again: at once on the next mirror, then after a
-pause on all of them.
+An answer is *definite* if it is a whole file that passes the check of the caller, a 404 that a
+second answer confirms, a refusal (403), or a file that fails the check twice. Everything else
+(server errors, resets, timeouts, short bodies) may pass, so it is retried: at once on the next
+mirror, then after a pause on all of them.
+
+Pages instead of images and refusals are definite for one file. If a mirror gives nothing else, its
+circuit breaker opens, as for any other failure, and the files that were not asked for yet end as
+an outage.
 """
 
 import contextlib
+import hashlib
 import random
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar, cast
 from urllib.parse import urljoin
 from urllib.request import getproxies
 
@@ -28,18 +34,27 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from sdoml_core import __version__
-from sdoml_core.errors import FrameError, FrameMissingError, NotAnImageError, OutageError
+from sdoml_core.errors import (
+    DoubtfulFrameError,
+    FrameError,
+    FrameMissingError,
+    FrameRefusedError,
+    NotAnImageError,
+    OutageError,
+)
 from sdoml_dagster.archive.circuit_breaker import Mirror, public
 
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"
 
 MAX_BYTES = 32 << 20
-"""Largest body that is read; the archive's files are about 1 MB."""
+"""Largest file that is read, after decompression; the archive's files are about 1 MB."""
 
 MAX_REDIRECTS = 5
 
 SLOWEST_RATE = 20_000
-"""Bytes per second below which a body counts as stalled, once the read time-out has passed."""
+"""Bytes per second below which a body counts as stalled, once the read timeout has passed."""
+
+_GZIP = b"\x1f\x8b"
 
 T = TypeVar("T")
 
@@ -50,21 +65,33 @@ class Fetched(Generic[T]):
 
     data: bytes
     value: T
-    """What the check made of it."""
+    """The result of the check."""
 
 
 @dataclass
 class _Answers:
-    """What the mirrors have said about one file so far, by root."""
+    """What the mirrors have answered about one file so far, by root."""
 
     missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    doubted: set[bytes] = field(default_factory=set)
+    """Hashes of files with signs of damage."""
 
     def settled(self, mirror: Mirror) -> bool:
-        """Whether a mirror has given its last word."""
+        """Whether a mirror has given its final answer."""
         root = mirror.root
-        return root in self.missing or root in self.refused or len(self.rejected.get(root, ())) > 1
+        rejected = self.rejected.get(root, [])
+        # Two doubtful answers that differ leave open which is right: the third decides.
+        needed = 3 if rejected and isinstance(rejected[-1], DoubtfulFrameError) else 2
+        return root in self.missing or root in self.refused or len(rejected) >= needed
+
+    def confirmed(self, data: bytes) -> bool:
+        """Whether an earlier answer had the same bytes: the signs are no damage of the transfer."""
+        digest = hashlib.sha256(data).digest()
+        seen = digest in self.doubted
+        self.doubted.add(digest)
+        return seen
 
 
 class _TransientError(Exception):
@@ -74,24 +101,24 @@ class _TransientError(Exception):
 
 
 class _RefusedError(Exception):
-    """An answer that asking again would not change, and that says nothing of the file."""
+    """An answer that a retry would not change and that is not about the content of the file."""
 
 
 class ArchiveClient:
-    """Fetches files from the first of several mirrors that has them; safe to share by threads.
+    """Fetches files from the first of several mirrors that has them; thread-safe.
 
     Parameters
     ----------
     roots
-        Mirrors with the same content, in the order to ask them.
+        Mirrors with the same content, in the order in which they are asked.
     connections
-        Requests under way at a time; callers beyond that wait.
+        Maximum number of concurrent requests; further callers wait.
     connect_timeout, read_timeout
         Seconds.
     attempts
-        Times that each mirror is asked before a file counts as an outage.
+        Attempts per mirror before a file counts as an outage.
     pause
-        Seconds before the second time; doubles with each, with jitter.
+        Seconds before the second attempt; doubles with each attempt, with jitter.
     """
 
     def __init__(
@@ -131,28 +158,31 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers give up soon, at the latest when the next bytes come or time out."""
+        """Make all callers stop soon: at the latest when the next bytes arrive or time out."""
         self._cancelled.set()
 
     def fetch(self, path: str, check: Callable[[bytes], T]) -> Fetched[T]:
-        """The file at a path below the roots.
+        """Fetch the file at a path below the roots.
 
         Parameters
         ----------
         path
             Relative to each root.
         check
-            Makes something of the bytes, or raises :class:`FrameError` where they are not what
-            the name says; such a file is asked for on the next mirror and once more.
+            Turns the bytes into the result, or raises :class:`FrameError` if they are not what
+            the name promises; such a file is requested from the next mirror and then again. With
+            :class:`DoubtfulFrameError` the file is good if a second answer has the same bytes.
 
         Raises
         ------
         FrameMissingError
-            At least one mirror says 404, and none has it.
+            If at least one mirror answers 404 and none has the file.
+        FrameRefusedError
+            If each mirror refuses the file, with 403 for example.
         FrameError
-            The bytes that were served are of no use.
+            If the bytes that were served cannot be used.
         OutageError
-            No definite answer after all attempts.
+            If there is no definite answer after all attempts.
         """
         answers = _Answers()
         attempt = 0
@@ -164,7 +194,7 @@ class ArchiveClient:
                     fetched = self._ask(mirror, path, check, answers)
                     if fetched is not None:
                         return fetched
-            # Waiting for a breaker is no attempt: how long is for the mirror's health to say.
+            # Waiting for an open circuit breaker does not count as an attempt.
             attempt += asked
             unsettled = [mirror for mirror in self.mirrors if not answers.settled(mirror)]
             if not unsettled or attempt >= self._attempts or not self._rest(attempt, unsettled):
@@ -173,18 +203,24 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], answers: _Answers
     ) -> Fetched[T] | None:
-        """Put what a mirror says on record; the file, if it is the right one."""
+        """Record the answer of a mirror; return the file if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:
             data = self._get(f"{root}/{path}")
             if data is None and len(self.mirrors) == 1:
-                data = self._get(f"{root}/{path}")  # there is no other to confirm the 404
-            mirror.succeed()
-            if data is not None:
-                return Fetched(data, check(data))
-            answers.missing.add(root)
+                data = self._get(f"{root}/{path}")  # no other mirror can confirm the 404
+            if data is None:
+                mirror.succeed()
+                answers.missing.add(root)
+                return None
+            return self._checked(mirror, data, check, answers)
+        except NotAnImageError as error:
+            # A page in place of an image: one broken file, or an outage that answers 200.
+            answers.rejected.setdefault(root, []).append(error)
+            mirror.fail(str(error), asked=asked, now=time.monotonic())
         except FrameError as error:
+            mirror.succeed()
             answers.rejected.setdefault(root, []).append(error)
         except _RefusedError as error:
             answers.refused[root] = str(error)
@@ -193,6 +229,19 @@ class ArchiveClient:
             now = time.monotonic()
             mirror.fail(str(error), asked=asked, now=now, retry_after=error.retry_after)
         return None
+
+    def _checked(
+        self, mirror: Mirror, data: bytes, check: Callable[[bytes], T], answers: _Answers
+    ) -> Fetched[T]:
+        """The file with the result of its check."""
+        try:
+            result = check(data)
+        except DoubtfulFrameError as error:
+            if not answers.confirmed(data):
+                raise
+            result = cast("T", error.value)
+        mirror.succeed()
+        return Fetched(data, result)
 
     def _get(self, url: str) -> bytes | None:
         """The whole body at an address, ``None`` for a 404; follows redirects."""
@@ -238,8 +287,8 @@ class ArchiveClient:
         started = time.monotonic()
         parts: list[bytes] = []
         received = 0
-        # read1 returns what has arrived, so a trickle cannot hold us for longer than the deadline;
-        # it raises where there is less in the end than Content-Length promised.
+        # read1 returns what has arrived, so a trickle cannot exceed the deadline. It raises if the
+        # body ends before Content-Length says so.
         while part := response.raw.read1(1 << 18):
             parts.append(part)
             received += len(part)
@@ -249,10 +298,10 @@ class ArchiveClient:
                 raise _TransientError(f"stalled: {received} bytes within {timeout:g} s")
             if self._cancelled.is_set():
                 raise _TransientError("cancelled")
-        return b"".join(parts)
+        return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Pause before another round; False where waiting is pointless."""
+        """Pause before another round; False if waiting is pointless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
         while not self._cancelled.is_set():
@@ -262,7 +311,7 @@ class ArchiveClient:
             wait = max(until - now, min(mirror.wait(now) for mirror in unsettled))
             if wait <= 0:
                 return True
-            # In short naps, since a probe's success ends the rest of a mirror early.
+            # In short naps, since a successful probe ends the rest of a mirror early.
             self._cancelled.wait(min(wait, 0.1))
         return False
 
@@ -272,15 +321,41 @@ class ArchiveClient:
             f"{public(mirror.root)}: {answers.refused.get(mirror.root, mirror.last_error)}"
             for mirror in unsure
         )
-        for errors in answers.rejected.values():
-            return errors[-1]
+        rejected = [error for by_root in answers.rejected.values() for error in by_root]
+        damaged = [error for error in rejected if not isinstance(error, NotAnImageError)]
+        if damaged:
+            return damaged[-1]
         if answers.missing:
             return FrameMissingError(f"not in the archive{f' ({said})' if said else ''}")
+        if rejected:
+            return rejected[-1]
+        if len(answers.refused) == len(self.mirrors):
+            return FrameRefusedError(f"refused by the archive ({said})")
         return OutageError(f"no answer for {path} ({said})")
 
 
+def _decompressed(data: bytes) -> bytes:
+    """The file, without a compression by gzip that nobody asked for.
+
+    No file of the archive begins like a gzip stream, so its first bytes decide: some servers
+    announce the compression wrongly, and some do not announce it.
+    """
+    if not data.startswith(_GZIP):
+        return data
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        content = stream.decompress(data, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise NotAnImageError(f"a damaged gzip stream: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise NotAnImageError(f"larger than {MAX_BYTES >> 20} MiB")
+    if not stream.eof:
+        raise _TransientError("a gzip stream that is cut short")
+    return content
+
+
 def _root_cause(error: BaseException) -> str:
-    """The error at the bottom of a stack of libraries, which alone says what happened."""
+    """The innermost error of a chain of libraries, which says what happened."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
@@ -293,7 +368,7 @@ def _proxies() -> dict[str, str]:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Seconds that the server asks for, given as a number or as a date; 0 without."""
+    """Seconds that the server requests, given as a number or as a date; 0 without the header."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])

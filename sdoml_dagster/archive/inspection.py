@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from zlib_ng.zlib_ng import crc32
+
 from sdoml_core.channels import Channel
 from sdoml_core.ephemeris import hmi_observed, solar_radius
-from sdoml_core.errors import FrameError, WrongFrameError
+from sdoml_core.errors import DoubtfulFrameError, FrameError, WrongFrameError
 from sdoml_core.frames.aia import decode_aia
-from sdoml_core.frames.hmi import decode_hmi
 from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_hmi import inspect_hmi
 
 FARTHEST_FROM_NAME = timedelta(seconds=90)
 """How far an AIA frame may lie from the minute of its name; the next frame is two minutes away."""
@@ -39,11 +41,11 @@ def inspect_frame(
     ------
     FrameError
         If the file is damaged or holds another frame.
+    DoubtfulFrameError
+        If an HMI file has signs of damage that a good one might have too.
     """
     if channel.instrument == "HMI":
-        decode_hmi(data)
-        observed = hmi_observed(minute)
-        return RawFacts(observed, rsun_obs=float(solar_radius(observed)))
+        return _inspect_hmi(data, minute)
     frame = decode_aia(data)
     if frame.wavelength != channel.wavelength:
         raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
@@ -59,3 +61,14 @@ def inspect_frame(
         data_crc32=frame.data_crc32,
         flaw=judgment.flaw,
     )
+
+
+def _inspect_hmi(data: bytes, minute: datetime) -> RawFacts:
+    observed = hmi_observed(minute)
+    rsun_obs = float(solar_radius(observed))
+    picture = inspect_hmi(data, rsun_obs=rsun_obs)
+    # Without a header, the whole file is its pixels.
+    facts = RawFacts(observed, rsun_obs, flags=picture.flags, data_crc32=crc32(data))
+    if picture.doubt is not None:
+        raise DoubtfulFrameError(picture.doubt, facts)
+    return facts

@@ -7,6 +7,7 @@ from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError, MissingInputError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.ledger import RawRow
+from sdoml_core.frames.flags import is_provisional
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
@@ -33,7 +34,10 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
         for instrument in INSTRUMENTS:
             if settings.channels_of(instrument):
                 ledger = stored.ledger(instrument) or []
-                if any(row.status in {"missing", "outage"} for row in ledger):
+                if any(
+                    row.status in {"missing", "outage"} or is_provisional(row.flags)
+                    for row in ledger
+                ):
                     return False
                 rows += stored.expected_ledger(instrument, settings)
         return not frames_not_packed(stored, rows, index)
@@ -44,21 +48,25 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
 def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
     """Rows of the ledger with a good frame that is neither in the shard nor rejected.
 
-    A frame that a better one has replaced since is another frame: it was observed at another time.
+    A frame that a better one has replaced since is another frame: it was observed at another time,
+    or it is the definitive version of a provisional one.
     """
-    done = set(
-        zip(
-            *(index.table[name].to_pylist() for name in ("slot", "channel", "observed")),
-            strict=True,
-        )
-    )
+    columns = (index.table[name].to_pylist() for name in ("slot", "channel", "observed", "flags"))
+    done = {
+        (slot, channel, observed, is_provisional(flags))
+        for slot, channel, observed, flags in zip(*columns, strict=True)
+    }
     for instrument in INSTRUMENTS:
         table = stored.frame_table(instrument) or ()
         # A frame that was not yet available when the day was processed was not rejected.
         done |= {
-            (row.slot, row.channel, row.observed)
+            (row.slot, row.channel, row.observed, is_provisional(row.flags))
             for row in table
             if row.status not in {"ok", "missing", "outage"}
         }
     good = (row for row in ledger if row.status == "ok")
-    return [row for row in good if (row.slot, row.channel, row.observed) not in done]
+    return [
+        row
+        for row in good
+        if (row.slot, row.channel, row.observed, is_provisional(row.flags)) not in done
+    ]

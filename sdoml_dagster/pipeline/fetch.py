@@ -1,27 +1,31 @@
-"""A day's raw frames: what is expected, what is there already, what the archive gives.
+"""Fetch a day's raw frames: what is expected, what is present, what the archive has.
 
 For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbors. Each
-candidate is looked for in the day's folder and then in the archive. Whatever comes of it becomes
-one row of the ledger.
+candidate is looked up in the folder of the day and then in the archive. The outcome becomes one
+row of the ledger.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import cast
 
 from sdoml_core.channels import CHANNELS, Channel, Instrument
 from sdoml_core.errors import (
     DamagedFileError,
+    DoubtfulFrameError,
     FrameError,
     FrameMissingError,
+    FrameRefusedError,
+    NotAnImageError,
     OutageError,
     WrongFrameError,
 )
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow, Status
-from sdoml_core.frames.flags import flag_mask
+from sdoml_core.frames.flags import flag_mask, is_provisional
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.slots import candidate_minutes
 from sdoml_dagster import asset_names
@@ -34,6 +38,9 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
+_ALL_ALIKE = 3
+"""Frames of a channel from which on all of them being the same picture says that none is right."""
+
 
 @dataclass(frozen=True, slots=True)
 class DayLedger:
@@ -43,11 +50,11 @@ class DayLedger:
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """What a person should look at, though missing data is no failure."""
+    """Something for a person to check, although missing data is no failure."""
 
     @property
     def content(self) -> bytes:
-        """What makes one outcome another: each frame's fate and bytes, not where they came from."""
+        """Status and bytes of each frame, not where they came from: what makes an outcome new."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -63,9 +70,12 @@ def fetch_day(
 ) -> DayLedger:
     """Bring a day's raw frames of one instrument into the store and write their ledger.
 
-    Valid frames in the store are not fetched again. Frames that the archive did not have, and
-    those for which others stand in, are requested again once the ledger is older than
-    ``missing_recheck_hours``; those with an outage at once.
+    Valid frames in the store are not fetched again. Frames that the archive did not have, those
+    for which others stand in and provisional ones are requested again once the ledger is older
+    than ``missing_recheck_hours``; those with an outage at once.
+
+    A page in place of a file, or a refusal (403), is an answer for one file among good ones. If at
+    least half of the day is answered so, or if the archive fails for other files, it is an outage.
 
     Raises
     ------
@@ -84,20 +94,19 @@ def fetch_day(
         row = earlier.rows.get((slot, channel.name))
         if row is not None and collector.still_holds(row, channel, believed=believed):
             return row, 0
-        return collector.collect(slot, channel)
+        return collector.collect(slot, channel, row)
 
     wanted = [
         (slot, channel)
         for slot in settings.expected_slots(day)
         for channel in settings.channels_of(instrument)
     ]
-    if instrument == "AIA":
-        prepare_kernels(report)  # before threads wait for it, and before the time is taken
+    prepare_kernels(report)  # before threads wait for it, and before the time is taken
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
-    # Three times as many threads as connections: while some decode and store what came, there is
-    # always one to take a connection over (with twice as many it rests for 3 % of the time).
+    # Three times as many threads as connections: while some decode and store what arrived, there
+    # is always one to use a free connection (with twice as many it is idle for 3 % of the time).
     with ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}") as pool:
         try:
             for row, received in pool.map(collect, wanted):
@@ -110,15 +119,16 @@ def fetch_day(
             raise
     rows, received_again = _replace_stale(rows, collector)
     fetched += received_again
+    rows = _with_outages(rows, collector.unclear)
     content = RAW_LEDGER.encode(rows)
-    # Where nothing is new, the file keeps its time: it says since when absences are believed.
+    # If nothing is new, the file keeps its time, from which on absences are believed.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
     if outages:
         raise OutageError(
             f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}. "
-            "What came is kept: run the day again later, or name another mirror in "
+            "Fetched frames are kept: run the day again later, or name another mirror in "
             f"SDOML_{instrument}_ROOTS"
         )
     return DayLedger(
@@ -132,10 +142,11 @@ def fetch_day(
 def _replace_stale(
     rows: Sequence[RawRow], collector: "_Collector"
 ) -> tuple[list[RawRow], list[int]]:
-    """Refuse AIA frames with the pixels of an earlier one, and look for others that stand in.
+    """Refuse frames with the pixels of an earlier one, and look for others that stand in.
 
     No two exposures have the same noise in a million pixels, so the later file is a stale picture
-    under a new header. Returns all rows, and the bytes of each file that was fetched for them.
+    under a new name or header. Returns all rows, and the bytes of each file that was fetched for
+    them.
     """
     rows, fetched = list(rows), []
     stale = _stale(rows)
@@ -145,7 +156,7 @@ def _replace_stale(
             collector.refuse(
                 row.file or "", f"the same pixels as {original}: the archive served a stale frame"
             )
-            rows[number], received = collector.collect(row.slot, CHANNELS[row.channel])
+            rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
         stale = _stale(rows)  # what stands in may be stale too; each file is refused once
     return rows, fetched
@@ -162,7 +173,23 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
         earliest = first.get((row.channel, row.data_crc32 or 0))
         if row.data_crc32 is not None and earliest is not None and earliest.file != row.file:
             stale[number] = earliest.file or ""
+    for channel in {row.channel for row in seen}:
+        files = {row.file: row.data_crc32 for row in seen if row.channel == channel}
+        if len(files) >= _ALL_ALIKE and len(set(files.values())) == 1:
+            # One picture for the whole day: nothing says to which slot it belongs, if to any.
+            stale |= {n: "all others" for n, row in enumerate(rows) if row.file in files}
     return stale
+
+
+def _with_outages(
+    rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
+) -> list[RawRow]:
+    """Rows in which unclear answers count as an outage if they are more than single files."""
+    outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
+    return [
+        replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
+        for row in rows
+    ]
 
 
 def _doubt(
@@ -173,7 +200,7 @@ def _doubt(
     settings: Settings,
     client: ArchiveClient,
 ) -> str | None:
-    """What to ask where all of a published day is a 404, as it is at a wrong root."""
+    """A question for the user if a whole published day is missing, as it is at a wrong root."""
     published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
     if not rows or day > published or any(row.status != "missing" for row in rows):
         return None
@@ -186,7 +213,7 @@ def _doubt(
 
 @dataclass(frozen=True, slots=True)
 class _EarlierLedger:
-    """What an earlier run left; nothing, where it left none or a damaged one."""
+    """The ledger of an earlier run; empty if there is none or if it is damaged."""
 
     content: bytes = b""
     rows: Mapping[tuple[datetime, str], RawRow] = field(default_factory=dict)
@@ -219,39 +246,52 @@ class _Collector:
     present: set[str]
     refused: dict[str, str] = field(default_factory=dict)
     """Files that must not be used, with the reason."""
+    unclear: set[tuple[datetime, str]] = field(default_factory=set)
+    """Slots and channels for which each mirror gave a page or a refusal in place of the file."""
 
     def refuse(self, name: str, reason: str) -> None:
-        """Use a file no more."""
+        """Stop using a file."""
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
         """Whether the row of an earlier run needs no new look."""
         if row.status == "ok" and row.flags is None:
-            return False  # the frame was judged by a version that knew fewer reasons to refuse it
+            return False  # judged by a version with fewer reasons to refuse a frame
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # Asked for fewer neighbors, or for more, or elsewhere, the answer may be another.
+            # With fewer or more neighbors, or at another root, the answer may be different.
             alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
             return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:
             return False
-        if row.file != names[0] and not believed:
+        if not believed and (row.file != names[0] or is_provisional(row.flags)):
             return False
         data = self.store.read(f"{self.folder}/{row.file}")
         return hashlib.sha256(data).hexdigest() == row.sha256
 
-    def collect(self, slot: datetime, channel: Channel) -> tuple[RawRow, int]:
-        """The row of one expected frame, and how many bytes of it came from the archive."""
+    def collect(
+        self, slot: datetime, channel: Channel, earlier: RawRow | None
+    ) -> tuple[RawRow, int]:
+        """The row of one expected frame, and how many bytes of it came from the archive.
+
+        ``earlier`` is the row of an earlier run, which needs a new look.
+        """
         failures: list[_Failure] = []
         minutes = self._candidates(slot, channel)
+        # A file that is provisional, or that was refused although it is stored, is asked for again.
+        renew = earlier is not None and (
+            is_provisional(earlier.flags) or earlier.status == "invalid"
+        )
         for minute in minutes:
             try:
-                data, facts, received = self._frame(channel, minute)
+                data, facts, received = self._frame(channel, minute, renew=renew)
             except FrameMissingError as error:
-                failures.append(_Failure(minute, "missing", str(error)))
+                refused = isinstance(error, FrameRefusedError)
+                failures.append(_Failure(minute, "missing", str(error), unclear=refused))
             except FrameError as error:
-                failures.append(_Failure(minute, error.status, str(error)))
+                page = isinstance(error, NotAnImageError)
+                failures.append(_Failure(minute, error.status, str(error), unclear=page))
             except OutageError as error:
                 failures.append(_Failure(minute, "outage", str(error)))
                 break
@@ -274,8 +314,10 @@ class _Collector:
                     data_crc32=facts.data_crc32,
                 )
                 return row, received
-        # An outage leaves the question open; otherwise the paired minute's own fate counts.
+        # An outage leaves the question open; otherwise the outcome of the paired minute counts.
         outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
+        if outcome.unclear:
+            self.unclear.add((slot, channel.name))
         row = RawRow(
             slot,
             channel.name,
@@ -297,8 +339,10 @@ class _Collector:
     def _address(self, channel: Channel, minute: datetime) -> str:
         return f"{public(self.client.mirrors[0].root)}/{archive_path(channel, minute)}"
 
-    def _frame(self, channel: Channel, minute: datetime) -> tuple[bytes, RawFacts, int]:
-        """A good frame from the folder or else from the archive."""
+    def _frame(
+        self, channel: Channel, minute: datetime, *, renew: bool
+    ) -> tuple[bytes, RawFacts, int]:
+        """A good frame from the folder or from the archive; with ``renew`` the archive is first."""
         name = file_name(channel, minute)
         if name in self.refused:
             raise WrongFrameError(self.refused[name])
@@ -309,16 +353,24 @@ class _Collector:
             minute=minute,
             max_missing_fraction=self.settings.max_missing_fraction,
         )
+        stored: tuple[bytes, RawFacts] | None = None
         if name in self.present:
             data = self.store.read(path)
             try:
-                facts = check(data)
+                stored = data, check(data)
+            except DoubtfulFrameError as error:
+                stored, renew = (data, cast("RawFacts", error.value)), True
             except FrameError:
-                pass  # a damaged file is fetched anew
-            else:
-                return data, _usable(facts), 0
-        fetched = self.client.fetch(archive_path(channel, minute), check)
-        facts = _usable(fetched.value)
+                pass  # a damaged file is fetched again
+        if stored is not None and not renew:
+            return stored[0], _usable(stored[1]), 0
+        try:
+            fetched = self.client.fetch(archive_path(channel, minute), check)
+            facts = _usable(fetched.value)
+        except (FrameError, FrameMissingError, OutageError):
+            if stored is None:
+                raise
+            return stored[0], _usable(stored[1]), 0  # nothing better is available now
         self.store.write(path, fetched.data)
         return fetched.data, facts, len(fetched.data)
 
@@ -330,6 +382,8 @@ class _Failure:
     minute: datetime
     status: Status
     reason: str
+    unclear: bool = False
+    """Whether the answer says nothing about the frame: a page, or a refusal."""
 
 
 def _listed(failures: Sequence[_Failure]) -> str:

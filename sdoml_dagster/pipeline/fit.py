@@ -56,7 +56,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
                 f"{settings.resolution} pixels: run ingest for the others again"
             )
     if not any(sketch.pixels for sketch in wanted.values()):
-        roots = " and ".join(f"SDOML_{i}_ROOTS" for i in INSTRUMENTS if settings.channels_of(i))
+        roots = ", ".join(f"SDOML_{i}_ROOTS" for i in INSTRUMENTS if settings.channels_of(i))
         raise MissingInputError(
             f"{store.url}: the processed {_span(chosen)} no frame, so there is nothing to fit "
             f"constants to: check {roots} and SDOML_START, run ingest for days with data, then "

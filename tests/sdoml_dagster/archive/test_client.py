@@ -1,5 +1,6 @@
 """The client against servers that fail in every way that HTTP knows."""
 
+import gzip
 import itertools
 import socket
 import struct
@@ -12,7 +13,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from sdoml_core.errors import CorruptFrameError, NotAnImageError, OutageError
+from sdoml_core.errors import (
+    CorruptFrameError,
+    DoubtfulFrameError,
+    FrameError,
+    FrameRefusedError,
+    NotAnImageError,
+    OutageError,
+)
 from sdoml_dagster.archive import client as archive_module
 from sdoml_dagster.archive.circuit_breaker import BREAKER_FAILURES, Mirror
 from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
@@ -183,15 +191,101 @@ def test_a_length_beside_chunks_promises_nothing() -> None:
     assert len(server.asked) == 1
 
 
-def test_a_refusal_is_not_repeated() -> None:
+def test_a_refusal_is_not_retried() -> None:
     with serving(status(403)) as server, client(server) as archive:
-        with pytest.raises(OutageError, match="HTTP 403 Forbidden"):
+        with pytest.raises(FrameRefusedError, match="HTTP 403 Forbidden"):
             archive.fetch("file", intact)
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {}])
+def test_gzip_that_nobody_requested_is_unpacked(headers: dict[str, str]) -> None:
+    packed = gzip.compress(b"frame")
+    behave = lambda handler: handler.answer(body=packed, headers=headers)  # noqa: E731
+    with serving(behave) as server, client(server) as archive:
+        assert archive.fetch("file", intact).data == b"frame"
+
+
+def test_a_wrong_announcement_of_gzip_does_no_harm() -> None:
+    behave = lambda handler: handler.answer(headers={"Content-Encoding": "gzip"})  # noqa: E731
+    with serving(behave) as server, client(server) as archive:
+        assert archive.fetch("file", intact).data == b"frame"
+
+
+def test_a_gzip_stream_that_is_cut_short_is_fetched_again() -> None:
+    packed = gzip.compress(bytes(100_000) + b"frame")
+    with serving(in_turn(body(packed[:-9]), body(gzip.compress(b"frame")))) as server:
+        with client(server) as archive:
+            assert archive.fetch("file", intact).data == b"frame"
+    assert len(server.asked) == 2
+
+
+def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "MAX_BYTES", 1 << 20)
+    with serving(body(gzip.compress(bytes(2 << 20)))) as server, client(server) as archive:
+        with pytest.raises(NotAnImageError, match="larger than 1 MiB"):
+            archive.fetch("file", intact)
+
+
+def image(data: bytes) -> str:
+    if data.startswith(b"<"):
+        raise NotAnImageError("an HTML page")
+    return intact(data)
+
+
+def test_pages_in_place_of_all_images_become_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 0.3)
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.1)
+    outcomes = []
+    page = body(b"<html>maintenance</html>")
+    with serving(page) as first, serving(page) as second, client(first, second) as archive:
+        for number in range(30):
+            with pytest.raises((NotAnImageError, OutageError)) as error:
+                archive.fetch(str(number), image)
+            outcomes.append(error.type)
+    assert outcomes[-1] is OutageError
+    assert outcomes.count(OutageError) > 24
+    assert len(first.asked) + len(second.asked) < 30
+
+
+def test_a_404_counts_for_more_than_a_page_of_another_mirror() -> None:
+    page = body(b"<html>moved</html>")
+    with serving(page) as first, serving(status(404)) as second, client(first, second) as archive:
+        with pytest.raises(FrameMissingError):
+            archive.fetch("file", image)
+
+
+def doubtful(data: bytes) -> str:
+    """Doubt everything that begins with d."""
+    if data.startswith(b"d"):
+        raise DoubtfulFrameError("odd", data.decode())
+    return intact(data)
+
+
+def test_a_doubtful_file_is_good_if_two_mirrors_agree() -> None:
+    with serving(body(b"d1")) as first, serving(body(b"d1")) as second:
+        with client(first, second) as archive:
+            assert archive.fetch("file", doubtful).value == "d1"
+    assert len(first.asked) == len(second.asked) == 1
+
+
+def test_a_doubtful_file_is_replaced_by_a_good_one() -> None:
+    with serving(in_turn(body(b"d1"), good)) as server, client(server) as archive:
+        assert archive.fetch("file", doubtful).data == b"frame"
+
+
+def test_of_three_doubtful_answers_two_must_agree() -> None:
+    with serving(in_turn(body(b"d1"), body(b"d2"), body(b"d1"))) as server:
+        with client(server, attempts=4) as archive:
+            assert archive.fetch("file", doubtful).data == b"d1"
+    with serving(in_turn(body(b"d1"), body(b"d2"), body(b"d3"))) as server:
+        with client(server, attempts=4) as archive, pytest.raises(FrameError, match="odd"):
+            archive.fetch("file", doubtful)
+    assert len(server.asked) == 3
+
+
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_honoured_by_all_threads(form: str) -> None:
+def test_retry_after_is_honored_by_all_threads(form: str) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=2)
     value = "1" if form == "seconds" else format_datetime(moment, usegmt=True)
     with serving(in_turn(status(503, Retry_After=value), good)) as server:
@@ -227,14 +321,14 @@ def test_redirects_are_followed_and_bounded() -> None:
 
     with serving(hop) as server, client(server) as archive:
         assert archive.fetch("file-5", intact).data == b"frame"
-        with pytest.raises(OutageError, match="more than 5 redirects"):
+        with pytest.raises(FrameRefusedError, match="more than 5 redirects"):
             archive.fetch("file-6", intact)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/file", "http://[bad"])
 def test_a_redirect_out_of_http_is_refused(target: str) -> None:
     with serving(status(301, Location=target)) as server, client(server) as archive:
-        with pytest.raises(OutageError, match="redirected to"):
+        with pytest.raises(FrameRefusedError, match="redirected to"):
             archive.fetch("file", intact)
 
 

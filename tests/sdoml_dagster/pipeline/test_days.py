@@ -24,6 +24,7 @@ from sdoml_core.frames.degradation import V10_FILE
 from sdoml_core.frames.flags import flag_names
 from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.constants import from_json
+from sdoml_core.normalization.fit import fit as fit_sketches
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.days import DayRange
@@ -486,7 +487,12 @@ def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: St
     for instrument in INSTRUMENTS:
         store.write(layout.raw_ledger(DAY, instrument), RAW_LEDGER.encode([]))
     process(nothing, store)
-    version = fit(nothing, store)
+    with pytest.raises(MissingInputError, match="nothing to fit constants to"):
+        fit(nothing, store)
+    constants = fit_sketches(
+        {}, method="max", resolution=nothing.resolution, first_day=DAY, last_day=DAY, days=1
+    )
+    version = freeze(store, constants, replace=True).version
     assert pack(nothing, store) == bytes(10240)
     index = StoredDay(store, DAY).shard_index()
     assert (len(index.table), index.normalization_version) == (0, version)
