@@ -1,6 +1,20 @@
-"""Names of the assets that exist once per instrument."""
+"""Names of the assets, and the names that one dataset uses in a Dagster instance."""
+
+from dataclasses import dataclass
 
 from sdoml_core.channels import Instrument
+
+NORMALIZATION = "normalization_stats"
+SHARDS = "shards"
+RELEASE = "release"
+POOL = "jsoc"
+DEFAULT_DATASET = "sdoml-lite"
+"""The dataset whose asset keys, groups and pool have no prefix."""
+
+
+def archive(instrument: Instrument) -> str:
+    """``jsoc_aia`` or ``jsoc_hmi``: the trees of the archive, which are external assets."""
+    return f"jsoc_{instrument.lower()}"
 
 
 def raw(instrument: Instrument) -> str:
@@ -11,3 +25,38 @@ def raw(instrument: Instrument) -> str:
 def processed(instrument: Instrument) -> str:
     """``processed_aia`` or ``processed_hmi``."""
     return f"processed_{instrument.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetNames:
+    """Names that several datasets in one Dagster instance must not share.
+
+    Parameters
+    ----------
+    dataset
+        Name of the dataset, as ``SDOML_NAME`` gives it: letters, digits and hyphens.
+    """
+
+    dataset: str = DEFAULT_DATASET
+
+    @property
+    def prefix(self) -> str | None:
+        """Prefix of asset keys, groups and pool; ``None`` for the default dataset."""
+        return None if self.dataset == DEFAULT_DATASET else self.dataset.replace("-", "_")
+
+    def key(self, asset: str) -> list[str]:
+        """Path of an asset key."""
+        return [asset] if self.prefix is None else [self.prefix, asset]
+
+    def text(self, asset: str) -> str:
+        """An asset key in messages and selections: ``raw_aia`` or ``hmi_only/raw_aia``."""
+        return "/".join(self.key(asset))
+
+    def group(self, group: str) -> str:
+        """Name of a group of assets."""
+        return group if self.prefix is None else f"{self.prefix}_{group}"
+
+    @property
+    def pool(self) -> str:
+        """Pool that bounds the steps that fetch from the archive."""
+        return POOL if self.prefix is None else f"{self.prefix}_{POOL}"

@@ -1,4 +1,4 @@
-"""The code location: everything that Dagster loads."""
+"""The code location: everything that Dagster loads for one dataset."""
 
 import gc
 import warnings
@@ -7,47 +7,61 @@ import dagster as dg
 
 from sdoml_core.errors import SettingError
 from sdoml_dagster import dagster_cli as command_line
+from sdoml_dagster.assets.archive import build_archive_assets
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
 from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.assets.shards import build_shards_asset
+from sdoml_dagster.checks.freshness import build_freshness_check
 from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
-from sdoml_dagster.jobs.asset_jobs import ASSET_JOBS
+from sdoml_dagster.jobs.asset_jobs import build_asset_jobs
 from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
+from sdoml_dagster.sensors.automation import build_automation_sensors
+from sdoml_dagster.sensors.day_range import build_day_range_sensor
+from sdoml_dagster.sensors.failures import build_failure_sensors
+from sdoml_dagster.sensors.freshness import build_freshness_sensor
 from sdoml_dagster.settings.model import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
     """Definitions for given settings."""
     with warnings.catch_warnings():
-        # Backfill policies are beta in Dagster 1.13; a page of warnings helps nobody.
+        # Backfill policies and code references are beta in Dagster 1.13.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return _definitions(settings)
 
 
 def _definitions(settings: Settings) -> dg.Definitions:
+    assets = [
+        *build_raw_assets(settings),
+        *build_processed_assets(settings),
+        build_normalization_asset(settings),
+        build_shards_asset(settings),
+        build_release_asset(settings),
+    ]
     return dg.Definitions(
-        assets=[
-            *build_raw_assets(settings),
-            *build_processed_assets(settings),
-            build_normalization_asset(settings),
-            build_shards_asset(settings),
-            build_release_asset(settings),
-        ],
+        assets=[*build_archive_assets(settings), *dg.with_source_code_references(assets)],
         asset_checks=[
             *build_processed_checks(settings),
             build_shard_checks(settings),
-            build_release_check(),
+            build_freshness_check(settings),
+            build_release_check(settings),
         ],
         # A day is one chain of short steps: a process for each would take longer than its work.
         executor=dg.in_process_executor,
-        jobs=[*ASSET_JOBS, *build_maintenance_jobs(settings)],
+        jobs=[*build_asset_jobs(settings), *build_maintenance_jobs(settings)],
         schedules=[build_daily_update_schedule(settings)],
+        sensors=[
+            build_freshness_sensor(settings),
+            build_day_range_sensor(settings),
+            *build_automation_sensors(settings),
+            *build_failure_sensors(settings),
+        ],
         resources={
             "store": StoreResource(url=settings.store),
             "archive": ArchiveResource.of(settings),
@@ -58,13 +72,13 @@ def _definitions(settings: Settings) -> dg.Definitions:
 try:
     _settings = Settings.load()
 except SettingError:
-    # Dagster's command line would print a long trace in front of the one line that matters.
+    # Dagster's command line would print a long traceback before the one line that matters.
     command_line.set_up()
     raise
 
 command_line.set_up(_settings)
 defs = build_defs(_settings)
 if command_line.is_command_line():
-    # Dagster's hundred thousand objects are here to stay: looking through them again and again,
-    # while a run imports what it needs, takes a tenth of the time until its first line.
+    # Dagster's hundred thousand objects stay. Scanning them repeatedly, while a run imports what it
+    # needs, takes a tenth of the time until its first line.
     gc.freeze()

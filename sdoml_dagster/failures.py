@@ -1,4 +1,4 @@
-"""How a run fails: an error in one line, tried again only where that can help."""
+"""Failures of runs: one line per error, retried only if a retry can help."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,20 +10,28 @@ from sdoml_dagster.run_logger import INTERRUPTED
 
 
 class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
-    """Ctrl-C, or a run that was terminated.
+    """Ctrl-C, or a terminated run.
 
-    Dagster's retry policies take an interrupt for a failure, wait, and try again; errors of its
-    own pass them by. As a ``KeyboardInterrupt`` it ends the run.
+    Dagster's retry policies treat an interrupt as a failure and retry it, except errors of
+    Dagster's own types. As a ``KeyboardInterrupt`` it ends the run.
     """
 
 
 @contextlib.contextmanager
-def failures_explained() -> Iterator[None]:
-    """Show an error as its one line; retry it only where its type says that this can help."""
+def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
+    """Turn errors into failures of one line, which Dagster retries if the error type allows it.
+
+    Parameters
+    ----------
+    last_attempt
+        Whether Dagster has no retry left. A failure that asks for one more retry would show as
+        "Exceeded max_retries", with the error that helps only as its cause.
+    """
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        # The line says all; where it was raised helps nobody who reads it in the UI.
-        raise dg.Failure(str(error), allow_retries=error.may_pass) from None
+        # The traceback of an expected error helps nobody who reads it in the UI.
+        retry = error.may_pass and not last_attempt
+        raise dg.Failure(str(error), allow_retries=retry) from None

@@ -12,7 +12,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition per UTC day of the range; open-ended where the dataset grows."""
+    """One partition per UTC day of the range; open-ended if the dataset grows."""
     last = settings.last_day
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start:%Y-%m-%d}",
@@ -22,12 +22,12 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
-    """The days that a run was asked for, in order: one, or the range of a single-run backfill.
+    """The days of a run, in order: one day, or the range of a backfill run.
 
     Raises
     ------
     SettingError
-        Where it was asked for none.
+        If the run names no day.
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
@@ -36,7 +36,7 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
         )
     keys = context.partition_keys
     if not keys:
-        raise SettingError("this run names a range without a day: the earlier day comes first")
+        raise SettingError("this run names a range without a day: write the earlier day first")
     yield from map(date.fromisoformat, keys)
 
 

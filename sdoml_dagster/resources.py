@@ -1,10 +1,13 @@
-"""What assets are given to reach the world: the store and the archive."""
+"""Dagster resources: the store and the archive."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 import dagster as dg
+from pydantic import Field
 
 from sdoml_core.channels import Instrument
+from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.settings.model import Settings
 
 if TYPE_CHECKING:  # requests and fsspec: a run needs them, those who list assets do not
@@ -12,10 +15,17 @@ if TYPE_CHECKING:  # requests and fsspec: a run needs them, those who list asset
     from sdoml_dagster.store.store import Store
 
 
+_ROOTS_WITH_CREDENTIALS: dict[str, str] = {}
+"""Roots that contain a user name and password, by the address without them.
+
+Dagster stores the values of resources and shows them to everyone who opens the UI.
+"""
+
+
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder or bucket that holds everything."""
 
-    url: str
+    url: str = Field(description="Folder or fsspec URL of the store (SDOML_STORE).")
 
     def open(self) -> "Store":
         """The store itself."""
@@ -25,21 +35,21 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The JSOC archive, or whatever plays it."""
+    """The JSOC archive or another server with the same trees."""
 
-    aia_roots: list[str]
-    hmi_roots: list[str]
-    max_connections: int
-    connect_timeout: float
-    read_timeout: float
-    attempts: int
+    aia_roots: list[str] = Field(description="Roots of the AIA tree, without credentials.")
+    hmi_roots: list[str] = Field(description="Roots of the HMI tree, without credentials.")
+    max_connections: int = Field(description="Maximum number of connections per process.")
+    connect_timeout: float = Field(description="Timeout for a connection, in seconds.")
+    read_timeout: float = Field(description="Timeout for the next bytes, in seconds.")
+    attempts: int = Field(description="Attempts per mirror before a frame counts as an outage.")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The archive that the settings name."""
         return cls(
-            aia_roots=list(settings.aia_roots),
-            hmi_roots=list(settings.hmi_roots),
+            aia_roots=_without_credentials(settings.aia_roots),
+            hmi_roots=_without_credentials(settings.hmi_roots),
             max_connections=settings.max_connections,
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
@@ -50,10 +60,21 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A client for one instrument's tree; close it after use."""
         from sdoml_dagster.archive.client import ArchiveClient
 
+        roots = self.aia_roots if instrument == "AIA" else self.hmi_roots
         return ArchiveClient(
-            self.aia_roots if instrument == "AIA" else self.hmi_roots,
+            [_ROOTS_WITH_CREDENTIALS.get(root, root) for root in roots],
             connections=self.max_connections,
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
             attempts=self.attempts,
         )
+
+
+def _without_credentials(roots: Sequence[str]) -> list[str]:
+    """Roots to show; remembers what was removed."""
+    shown = []
+    for root in roots:
+        shown.append(public(root))
+        if shown[-1] != root:
+            _ROOTS_WITH_CREDENTIALS[shown[-1]] = root
+    return shown

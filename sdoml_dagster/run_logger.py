@@ -1,9 +1,8 @@
-"""What a run says on a terminal: one line for each thing that its reader can use.
+"""The log of a run on a terminal: one line for each fact that its reader can use.
 
-Dagster writes every event there, and a failure twice, each with thirty lines of trace. All of that
-is in its database and in the UI. On a terminal stand the lines of the assets, checks that did not
-pass, and a failure as the one line that it has; an error that nobody raised on purpose keeps its
-trace.
+Dagster prints every event, and a failure twice, each with thirty lines of traceback. All of that
+is in its database and in the UI. The terminal shows the lines of the assets, checks that did not
+pass, and each expected failure as one line. An unexpected error keeps its traceback.
 """
 
 import logging
@@ -16,25 +15,27 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
-"""Errors whose message says all."""
-INTERRUPTED = "interrupted: what is there is kept, and the same run goes on from it"
+"""Errors whose message is enough."""
+INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""What Dagster says of each step after one that failed: the failure says enough."""
+"""Start of Dagster's message for each step after a failed one; the failure is enough."""
 RETRY = "RetryRequestedFromPolicy"
-"""What Dagster makes of an error that a retry policy takes care of; its cause is the error."""
+"""Dagster's wrapper of an error that a retry policy handles; its cause is the error itself."""
+DATASET_CHECKS = frozenset({"freshness"})
+"""Checks of the whole dataset, which have nothing to do with the run that evaluates them."""
 
 
 class RunLogger(logging.Logger):
-    """Writes what is worth a line to the terminal, in our words.
+    """Writes the important records of a run to the terminal, reworded.
 
-    Dagster makes the logger of a run's terminal of the class that is set for loggers, and hands
-    each record over with its event. Records of other loggers pass unchanged.
+    Dagster creates the terminal logger of a run from the logger class in force, and passes each
+    record with its event. Records of other loggers pass unchanged.
     """
 
     terminal: ClassVar[logging.Handler]
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write a record, or leave it to Dagster's event log."""
+        """Write a record to the terminal, or leave it to Dagster's event log."""
         meta = getattr(record, "dagster_meta", None)
         if meta is None:
             super().handle(record)
@@ -48,10 +49,10 @@ class RunLogger(logging.Logger):
 
 
 def install() -> None:
-    """Let the runs of this process speak to the terminal that it has now.
+    """Write the logs of the runs of this process to its present standard error.
 
-    While a step runs, Dagster sends standard error to a file, and has a process copy that to the
-    terminal, which it may stop before the last lines are copied.
+    While a step runs, Dagster redirects standard error to a file. Another process copies it to the
+    terminal, and may be stopped before it has copied the last lines.
     """
     try:
         descriptor = os.dup(sys.stderr.fileno())
@@ -66,7 +67,7 @@ def install() -> None:
 
 
 def tell(event: DagsterEvent) -> tuple[int, str]:
-    """How important an event is, and its line."""
+    """Level and line of an event."""
     message = event.message or event.event_type_value
     match event.event_type:
         case DagsterEventType.STEP_FAILURE:
@@ -78,7 +79,8 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
         case DagsterEventType.ASSET_CHECK_EVALUATION:
             found = event.asset_check_evaluation_data
             severe = found.severity == dg.AssetCheckSeverity.ERROR
-            level = logging.DEBUG if found.passed else logging.ERROR if severe else logging.WARNING
+            quiet = found.passed or found.check_name in DATASET_CHECKS
+            level = logging.DEBUG if quiet else logging.ERROR if severe else logging.WARNING
             where = " ".join(filter(None, [found.asset_key.to_user_string(), found.partition]))
             return level, f"{where}: {found.check_name}: {found.description}"
         case DagsterEventType.RUN_FAILURE:
@@ -92,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """An expected error's own words, also within Dagster's word on retries; all of another."""
+    """The message of an expected error, also inside a retry; the whole of any other error."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause
@@ -100,4 +102,4 @@ def _said(error: Any) -> str:
         return INTERRUPTED
     if link is not None and link.cls_name in EXPECTED:
         return str(link.message).partition(": ")[2].strip()
-    return "no reason is known" if error is None else str(error.to_string())
+    return "unknown reason" if error is None else str(error.to_string())

@@ -1,4 +1,4 @@
-"""What the UI shows of a run's outcome: numbers, tables and pictures as Dagster metadata."""
+"""Metadata for Dagster's UI: numbers, tables, paths and pictures."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,40 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LISTED_ROWS = 100
-"""Rows of a table that the UI shows; ledgers and logs have them all."""
+"""Rows of a table that the UI shows; ledgers and logs have all of them."""
+
+STATUS_COLUMNS = {
+    "ok": "Frames that are usable.",
+    "missing": "Frames that the archive does not have.",
+    "invalid": "Frames that are damaged or not an image.",
+    "quality": "Frames whose QUALITY excludes them.",
+    "blank": "Frames without content.",
+    "outage": "Frames for which the archive did not answer.",
+}
+
+
+def number(value: float) -> float:
+    """A number with six significant digits, enough to read and to plot."""
+    return float(f"{value:.6g}")
+
+
+def path(location: str) -> dg.PathMetadataValue:
+    """A file, folder or address, which the UI shows with a button to copy it."""
+    return dg.MetadataValue.path(location)
+
+
+def column(name: str, kind: str, description: str) -> dg.TableColumn:
+    """A described column of a table."""
+    return dg.TableColumn(name, kind, description=description)
 
 
 def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
-    """A ledger's columns for the catalog."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(column.name, column.type, description=column.description)
-            for column in table.columns
-        ]
-    )
+    """The columns of a ledger for the catalog."""
+    return dg.TableSchema([column(c.name, c.type, c.description) for c in table.columns])
 
 
 def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
-    """A contact sheet that the UI shows; nothing where there is none."""
+    """A contact sheet; empty if there is none."""
     from sdoml_dagster.previews import inline_markdown
 
     return (
@@ -37,23 +56,28 @@ def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
 def coverage_metadata(
     rows: Sequence[RawRow] | Sequence[FrameRow], channels: Sequence[str]
 ) -> dict[str, Any]:
-    """Coverage as numbers to plot over partitions, and the ledger's essence as tables."""
+    """Coverage as numbers that Dagster plots over partitions, and absent frames as tables.
+
+    Without any expected frame there is no coverage, so none is given.
+    """
     found = sum(row.status == "ok" for row in rows)
-    metadata: dict[str, Any] = {
-        "frames_expected": len(rows),
-        "frames_ok": found,
-        "coverage": found / len(rows) if rows else 1.0,
-    }
+    metadata: dict[str, Any] = {"frames_expected": len(rows), "frames_ok": found}
+    if rows:
+        metadata["coverage"] = number(found / len(rows))
     summary: list[dict[str, Any]] = []
     for channel in channels:
         counts = Counter(row.status for row in rows if row.channel == channel)
-        expected = counts.total()
-        metadata[f"coverage_{channel}"] = counts["ok"] / expected if expected else 1.0
+        if expected := counts.total():
+            metadata[f"coverage_{channel}"] = number(counts["ok"] / expected)
         summary.append({"channel": channel, **{status: counts[status] for status in STATUSES}})
     absent = [row for row in rows if row.status != "ok"]
     metadata["frames_absent"] = len(absent)
     metadata["frames_by_status"] = table_metadata(
-        summary, {"channel": "string", **dict.fromkeys(STATUSES, "int")}
+        summary,
+        [
+            column("channel", "string", "Name of the channel."),
+            *(column(status, "int", STATUS_COLUMNS.get(status, status)) for status in STATUSES),
+        ],
     )
     metadata["absent"] = table_metadata(
         [
@@ -65,16 +89,28 @@ def coverage_metadata(
             }
             for row in absent
         ],
-        dict.fromkeys(("slot", "channel", "status", "reason"), "string"),
+        [
+            column("slot", "string", "Time of the slot (UTC)."),
+            column("channel", "string", "Name of the channel."),
+            column("status", "string", "Why the frame is absent, in one word."),
+            column("reason", "string", "Why the frame is absent, in full."),
+        ],
     )
     return metadata
 
 
 def table_metadata(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[dg.TableColumn]
 ) -> dg.TableMetadataValue:
-    """A table for the UI: its first rows, and the type of each column by name."""
-    return dg.MetadataValue.table(
-        [dg.TableRecord(row) for row in rows[:LISTED_ROWS]],
-        schema=dg.TableSchema.from_name_type_dict(dict(columns)),
-    )
+    """A table: its first rows, with the columns in the given order.
+
+    The UI orders columns by the records, and shows a cell's number with all its digits.
+    """
+    names = [column.name for column in columns]
+    records = []
+    for row in rows[:LISTED_ROWS]:
+        values = {name: row[name] for name in names}
+        records.append(
+            dg.TableRecord({k: number(v) if isinstance(v, float) else v for k, v in values.items()})
+        )
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(list(columns)))

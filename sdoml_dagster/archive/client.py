@@ -30,7 +30,6 @@ from urllib.parse import urljoin
 from urllib.request import getproxies
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as TransportError
 
 from sdoml_core import __version__
@@ -43,6 +42,7 @@ from sdoml_core.errors import (
     OutageError,
 )
 from sdoml_dagster.archive.circuit_breaker import Mirror, public
+from sdoml_dagster.archive.open_sockets import OpenSockets, TrackingAdapter
 
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"
 
@@ -138,10 +138,13 @@ class ArchiveClient:
         self._pause = pause
         self._turns = threading.BoundedSemaphore(connections)
         self._cancelled = threading.Event()
+        self._sockets = OpenSockets()
         self._session = requests.Session()
         # Identity: Content-Length must mean the bytes of the file.
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
-        adapter = HTTPAdapter(pool_connections=len(self.mirrors), pool_maxsize=connections)
+        adapter = TrackingAdapter(
+            self._sockets, pool_connections=len(self.mirrors), pool_maxsize=connections
+        )
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
@@ -158,8 +161,9 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers stop soon: at the latest when the next bytes arrive or time out."""
+        """Make all callers give up at once; those that open a connection, when it times out."""
         self._cancelled.set()
+        self._sockets.shut_down()
 
     def fetch(self, path: str, check: Callable[[bytes], T]) -> Fetched[T]:
         """Fetch the file at a path below the roots.
@@ -247,6 +251,8 @@ class ArchiveClient:
         """The whole body at an address, ``None`` for a 404; follows redirects."""
         try:
             with self._turns:
+                if self._cancelled.is_set():
+                    raise _TransientError("cancelled")
                 for _ in range(MAX_REDIRECTS + 1):
                     if not url.startswith(("http://", "https://")):
                         raise _RefusedError(f"redirected to {url[:200]}")

@@ -1,61 +1,99 @@
-"""Data versions of days by their content: what comes out the same leaves nothing stale."""
+"""Data versions from content: a day that is rebuilt with the same result makes nothing stale."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-_CONTENT = "content"
-"""Metadata entry with the hash of what a day came to."""
+from sdoml_dagster.assets.version_tags import Input, version_tags
+
+CONTENT = "content"
+"""Metadata entry with the hash of a day's content."""
+
+FORMER_VERSION = "former_data_version"
+"""Metadata entry of a damaged day: the data version that it had."""
+
+_LEFT_OUT = ("contact_sheet",)
+"""Metadata that only the last event of a range has: a picture is most of an event's size."""
 
 
-class DayContents:
-    """Hashes of what the days of a run came to, and the data version that they make.
+def content_hash(content: bytes) -> str:
+    """The hash of a day's content, which is its data version when it is built alone."""
+    return hashlib.sha256(content).hexdigest()
 
-    A day whose content is what its last materialization recorded keeps that one's data version,
-    so that nothing downstream turns stale. It matters after a run over a range: Dagster has one
-    data version per asset and run, which there is a hash of all its days.
+
+class DayResults:
+    """Records the days that a run finishes, and derives the data version of the run.
+
+    If a day has the same content as its last materialization, it keeps that data version, so
+    nothing downstream becomes stale. This matters after a run over a range: Dagster has one data
+    version per asset and run, which for a range is a hash of all its days.
+
+    In a range, each finished day is also recorded at once, so that a run that fails or is killed
+    later does not lose the record of the days that it has finished.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         self._context = context
+        self._range = len(days) > 1
         self._hashes: dict[str, str] = {}
+        self._kept: set[str | None] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no day is finished yet."""
+        return not self._hashes
 
     def add(self, day: date, content: bytes, metadata: Mapping[str, Any]) -> None:
-        """Record a finished day and what the UI shows of it."""
-        digest = hashlib.sha256(content).hexdigest()
-        self._hashes[day.isoformat()] = digest
-        self._context.add_asset_metadata(
-            {**metadata, _CONTENT: digest}, partition_key=day.isoformat()
-        )
+        """Record a finished day and the metadata that the UI shows."""
+        key, digest = day.isoformat(), content_hash(content)
+        entries = {**metadata, CONTENT: digest}
+        self._context.add_asset_metadata(entries, partition_key=key)
+        kept = self._version_of_same_content(key, digest)
+        self._hashes[key] = digest
+        self._kept.add(kept)
+        if self._range:
+            lean = {name: value for name, value in entries.items() if name not in _LEFT_OUT}
+            self._context.log_event(
+                dg.AssetMaterialization(
+                    self._context.asset_key,
+                    metadata=lean,
+                    partition=key,
+                    tags=self._tags(key, kept or digest),
+                )
+            )
 
     def result(self) -> dg.MaterializeResult[Any]:
-        """What the asset returns at its end."""
+        """The result of the asset, after all days."""
         hashes = list(self._hashes.values())
-        version = self._kept()
-        if version is None:
-            one = hashes[0] if len(hashes) == 1 else None
-            version = one or hashlib.sha256("".join(hashes).encode()).hexdigest()
-        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+        kept = next(iter(self._kept)) if len(self._kept) == 1 else None
+        if kept is None:
+            kept = hashes[0] if len(hashes) == 1 else content_hash("".join(hashes).encode())
+        return dg.MaterializeResult(data_version=dg.DataVersion(kept))
 
-    def _kept(self) -> str | None:
-        """The version that all days already have with this very content."""
-        versions = set()
-        for key, digest in self._hashes.items():
-            materialization = self._last(key)
-            if materialization is None:
-                return None
-            recorded = materialization.metadata.get(_CONTENT)
-            if recorded is None or recorded.value != digest:
-                return None
-            versions.add((materialization.tags or {}).get("dagster/data_version"))
-        return versions.pop() if len(versions) == 1 else None
-
-    def _last(self, key: str) -> dg.AssetMaterialization | None:
+    def _version_of_same_content(self, key: str, digest: str) -> str | None:
+        """The data version of the last materialization, if that had the same content."""
         records = self._context.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=self._context.asset_key, asset_partitions=[key]),
             limit=1,
         ).records
-        return records[0].asset_materialization if records else None
+        last = records[0].asset_materialization if records else None
+        recorded = last.metadata.get(CONTENT) if last else None
+        if last is None or recorded is None or recorded.value != digest:
+            return None
+        former = last.metadata.get(FORMER_VERSION)
+        return str(former.value) if former else (last.tags or {}).get("dagster/data_version")
+
+    def _tags(self, key: str, version: str) -> dict[str, str]:
+        context, asset = self._context, self._context.asset_key
+        graph = context.job_def.asset_layer.asset_graph
+        inputs = {}
+        for dep in graph.get(asset).parent_keys:
+            node = graph.get(dep)
+            record = context.instance.get_latest_data_version_record(
+                dep, node.is_external, key if node.is_partitioned else None
+            )
+            inputs[dep] = Input.of(record)
+        return version_tags(version, str(graph.get(asset).code_version), inputs)

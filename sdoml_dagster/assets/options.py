@@ -1,51 +1,72 @@
-"""How the assets are declared: owner, partitions, retries, and versions of their code."""
+"""How assets are declared: keys, groups, owners, partitions, retries and code versions."""
 
 from collections.abc import Sequence
 from typing import TypedDict
 
 import dagster as dg
 
+from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings.model import Settings
 
 OWNERS = ["team:sdoml-lite"]
 
 
-class DailyOptions(TypedDict):
+class CommonOptions(TypedDict):
+    """Arguments of ``dagster.asset`` that all assets share."""
+
+    key: Sequence[str]
+    deps: Sequence[dg.AssetKey]
+    group_name: str
+    owners: Sequence[str]
+    retry_policy: dg.RetryPolicy
+
+
+class DailyOptions(CommonOptions):
     """Arguments of ``dagster.asset`` that all daily assets share."""
 
     partitions_def: dg.PartitionsDefinition[str]
     backfill_policy: dg.BackfillPolicy
-    retry_policy: dg.RetryPolicy
-    owners: Sequence[str]
 
 
-def daily(settings: Settings) -> DailyOptions:
-    """What all daily assets are declared with."""
-    days = settings.days_per_run
+def common(
+    settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()
+) -> CommonOptions:
+    """Options of an asset; names are without the prefix of the dataset."""
+    names = DatasetNames(settings.name)
     return {
-        "partitions_def": daily_partitions(settings),
-        "backfill_policy": dg.BackfillPolicy.multi_run(days)
-        if days
-        else dg.BackfillPolicy.single_run(),
-        "retry_policy": retry_policy(settings),
+        "key": names.key(asset),
+        "deps": [dg.AssetKey(names.key(dep)) for dep in deps],
+        "group_name": names.group(group),
         "owners": OWNERS,
+        "retry_policy": dg.RetryPolicy(
+            max_retries=settings.run_retries,
+            delay=settings.retry_delay,
+            backoff=dg.Backoff.EXPONENTIAL,
+            jitter=dg.Jitter.PLUS_MINUS,
+        ),
     }
 
 
-def retry_policy(settings: Settings) -> dg.RetryPolicy:
-    """Try again after 1, 2 and 4 delays, give or take; failures that cannot recover opt out."""
-    return dg.RetryPolicy(
-        max_retries=settings.run_retries,
-        delay=settings.retry_delay,
-        backoff=dg.Backoff.EXPONENTIAL,
-        jitter=dg.Jitter.PLUS_MINUS,
-    )
+def daily(settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()) -> DailyOptions:
+    """Options of a daily asset."""
+    days = settings.days_per_run
+    policy = dg.BackfillPolicy.multi_run(days) if days else dg.BackfillPolicy.single_run()
+    return {
+        **common(settings, asset, group=group, deps=deps),
+        "partitions_def": daily_partitions(settings),
+        "backfill_policy": policy,
+    }
+
+
+def is_last_attempt(context: dg.AssetExecutionContext, settings: Settings) -> bool:
+    """Whether Dagster will not retry the step if it fails now."""
+    return int(context.retry_number) >= settings.run_retries
 
 
 def code_version(version: str, **recipe: object) -> str:
-    """Version of an asset's code together with the settings that decide what it makes.
+    """Version of an asset's code together with the settings that determine its content.
 
-    So a change of the resolution shows every day made before as stale, for that reason.
+    A changed resolution thus shows every day that was made with the old one as stale.
     """
     return " ".join([version, *(f"{name}={value}" for name, value in recipe.items())])

@@ -1,44 +1,50 @@
-"""Processed frames: co-registered, corrected for exposure and degradation, on the common grid."""
+"""Processed frames: co-registered, corrected for exposure and degradation, on a common grid."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.channels import Instrument
 from sdoml_core.formats.ledger import FRAME_TABLE
 from sdoml_dagster import asset_names
-from sdoml_dagster.assets.data_versions import DayContents
+from sdoml_dagster.assets.data_versions import DayResults
+from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily
-from sdoml_dagster.failures import failures_explained
-from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.ui_metadata import column_schema, coverage_metadata, picture_metadata
+from sdoml_dagster.ui_metadata import (
+    column_schema,
+    coverage_metadata,
+    number,
+    path,
+    picture_metadata,
+)
 
 DESCRIPTIONS: dict[Instrument, str] = {
-    "AIA": """AIA frames with the solar radius brought to 976″, divided by exposure time and
-instrument degradation, summed to the resolution of the dataset, north up. A pixel is the sum of
-(1024/n)² samples in DN/s per camera pixel (0.6″).
+    "AIA": """AIA frames scaled to a solar radius of 976″, divided by exposure time and instrument
+degradation, summed to the resolution of the dataset, north up. A pixel is the sum of (1024/n)²
+samples in DN/s per camera pixel (0.6″).
 
-Each channel is one `.npy`, (frames, n, n) float32; the frame table says which slot each frame
-belongs to, and the sketch counts its pixel values for the normalization.
+Each channel is one `.npy` file, (frames, n, n) float32. The frame table names the slot of each
+frame; the sketch counts its pixel values for the normalization.
 Volume: 1 MiB per frame at 512×512, 0.7 GB per day for seven channels at 15 minutes.""",
-    "HMI": """HMI magnetograms on the grid of AIA: the same solar radius and orientation, the label
-masked; gray levels in [0, 1], 127/255 is zero field.
+    "HMI": """HMI magnetograms on the grid of AIA: the same solar radius and orientation, with the
+label masked; gray levels in [0, 1], where 127/255 is zero field.
 
-One `.npy`, (frames, n, n) float32, with a frame table and a sketch.
+One `.npy` file, (frames, n, n) float32, with a frame table and a sketch.
 Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",
 }
 
 
 def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """``processed_aia`` and ``processed_hmi``."""
-    return [_processed_asset(instrument, settings) for instrument in INSTRUMENTS]
+    """``processed_aia`` and ``processed_hmi``, as far as the dataset has such channels."""
+    return [_processed_asset(instrument, settings) for instrument in settings.instruments]
 
 
-def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
-    channels = settings.channels_of(instrument)
+def processed_code_version(instrument: Instrument, settings: Settings) -> str:
+    """Code version of a processed asset."""
     recipe: dict[str, object] = {"resolution": settings.resolution}
     if instrument == "HMI":
         recipe["scale"] = settings.hmi_scale
@@ -47,17 +53,24 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
     else:
         recipe["missing"] = settings.max_missing_fraction
         recipe["degradation"] = settings.degradation_table or "V9"
-    version = code_version("2", **recipe)
+    return code_version("2", **recipe)
+
+
+def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinition:
+    channels = settings.channels_of(instrument)
+    version = processed_code_version(instrument, settings)
 
     @dg.asset(
-        name=asset_names.processed(instrument),
-        deps=[asset_names.raw(instrument)],
         description=DESCRIPTIONS[instrument],
-        group_name="processed",
         kinds={"numpy", "numba", "parquet"},
         code_version=version,
         metadata={"dagster/column_schema": column_schema(FRAME_TABLE)},
-        **daily(settings),
+        **daily(
+            settings,
+            asset_names.processed(instrument),
+            group="processed",
+            deps=[asset_names.raw(instrument)],
+        ),
     )
     def processed(
         context: dg.AssetExecutionContext, store: StoreResource
@@ -67,33 +80,32 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         from sdoml_dagster.previews import INLINE_TILE
         from sdoml_dagster.store.day import StoredDay
 
-        contents = DayContents(context)
-        with failures_explained():
+        def build(day: date, results: DayResults) -> None:
             opened = store.open()
-            for day in run_days(context):
-                outcome = process_day(
-                    day,
-                    instrument,
-                    settings=settings,
-                    store=opened,
-                    report=context.log.info,
-                    code_version=version,
-                )
-                brightness = {
-                    f"mean_{name}": sketch.mean
-                    for name, sketch in outcome.sketches.items()
-                    if sketch.pixels
-                }
-                sheet = processed_contact_sheet(
-                    StoredDay(opened, day), channels, settings=settings, tile=INLINE_TILE
-                )
-                metadata = {
-                    **picture_metadata(sheet, f"{instrument} on {day}"),
-                    **coverage_metadata(outcome.rows, [channel.name for channel in channels]),
-                    **brightness,
-                    "frames": opened.locate(layout.processed_folder(day)),
-                }
-                contents.add(day, outcome.content, metadata)
-        return contents.result()
+            outcome = process_day(
+                day,
+                instrument,
+                settings=settings,
+                store=opened,
+                report=context.log.info,
+                code_version=version,
+            )
+            brightness = {
+                f"mean_{name}": number(sketch.mean)
+                for name, sketch in outcome.sketches.items()
+                if sketch.pixels
+            }
+            sheet = processed_contact_sheet(
+                StoredDay(opened, day), channels, settings=settings, tile=INLINE_TILE
+            )
+            metadata = {
+                **picture_metadata(sheet, f"{instrument} on {day}"),
+                **coverage_metadata(outcome.rows, [channel.name for channel in channels]),
+                **brightness,
+                "frames": path(opened.locate(layout.processed_folder(day))),
+            }
+            results.add(day, outcome.content, metadata)
+
+        return build_days(context, settings, build)
 
     return processed

@@ -1,75 +1,88 @@
-"""Release: numbered shards with an index of all samples and everything that describes them.
+"""Release: numbered shards with an index of all samples and a description of the dataset.
 
-A release also has the normalization constants, a coverage table, checksums and a dataset card.
-Shards are hard links if the store has them, so a release needs no extra disk. Train with it:
-`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers read it as it is.
+Beside the shards lie the normalization constants, a coverage table, checksums and a dataset card.
+Shards are hard links where the store supports them, so a release needs no disk space. `SDOMLlite`,
+webdataset, Hugging Face `datasets` and plain tar readers can train with it as it is.
 """
 
 import hashlib
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from sdoml_dagster.assets.options import OWNERS, retry_policy
+from sdoml_dagster import asset_names
+from sdoml_dagster.assets.automation import release_condition
+from sdoml_dagster.assets.options import common, is_last_attempt
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.ui_metadata import number, path
+
+RELEASE_CODE_VERSION = "1"
 
 
 class ReleaseConfig(DayRangeConfig):
-    """Which days a release takes, and its form."""
+    """Days and name of a release."""
 
-    name: str = "sdoml-lite"
-    """Name of the release and of its folder below ``releases/``."""
-
-    prefix: str | None = None
-    """Prefix of shard file names. Defaults to the name."""
-
-    days_per_shard: int = 1
-    """More than 1 writes new shards instead of linking the daily ones."""
-
-    complete_only: bool = False
-    """Keep only samples that have every channel, for readers that need the same members in all."""
-
-    splits: str | None = None
-    """Splits by days, such as ``train=2010..2018,val=2019,test=2020..2021``."""
-
-    guard: str = "0"
-    """Gap between two splits in days, such as ``2d``. The split named first loses these days."""
-
-    any_constants: bool = False
-    """Accept constants that were fitted to days outside the training split."""
+    name: str | None = Field(
+        None,
+        description="Name of the release and of its folder below `releases/`. Defaults to the name "
+        "of the dataset (SDOML_NAME).",
+    )
+    prefix: str | None = Field(
+        None, description="Prefix of shard file names. Defaults to the name of the release."
+    )
+    days_per_shard: int = Field(
+        1, description="Days per shard. More than 1 rewrites the shards instead of linking them."
+    )
+    complete_only: bool = Field(
+        default=False,
+        description="Keep only samples that have every channel, for readers that need the same "
+        "members in every sample.",
+    )
+    splits: str | None = Field(
+        None,
+        description="Splits by days, such as `train=2010..2018,val=2019,test=2020..2021`.",
+    )
+    guard: str = Field(
+        "0",
+        description="Gap between two splits in days, such as `2d`. The split named first loses "
+        "these days.",
+    )
+    any_constants: bool = Field(
+        default=False,
+        description="Accept constants that were fitted to days outside the training split.",
+    )
 
 
 def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
     """``release``."""
 
     @dg.asset(
-        deps=["shards"],
         description=__doc__,
-        group_name="release",
         kinds={"webdataset", "parquet", "markdown"},
-        code_version="1",
-        owners=OWNERS,
+        code_version=RELEASE_CODE_VERSION,
         # What `dagster asset materialize --partition-range` requires of every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=retry_policy(settings),
+        automation_condition=release_condition(settings),
+        **common(settings, asset_names.RELEASE, group="release", deps=[asset_names.SHARDS]),
     )
     def release(
         context: dg.AssetExecutionContext, config: ReleaseConfig, store: StoreResource
     ) -> dg.MaterializeResult[Any]:
-        """Publish."""
         from sdoml_dagster.days import list_days
         from sdoml_dagster.previews import coverage_calendar, inline_markdown
         from sdoml_dagster.release.build import ReleaseRequest, publish
+        from sdoml_dagster.release.damaged import refuse_damaged_days
         from sdoml_dagster.release.splits import NO_SPLITS, parse_splits
 
-        with failures_explained():
+        with failures_explained(last_attempt=is_last_attempt(context, settings)):
             opened = store.open()
             request = ReleaseRequest(
-                name=config.name,
+                name=config.name or settings.name,
                 prefix=config.prefix,
                 days_per_shard=config.days_per_shard,
                 days=config_days(config),
@@ -79,13 +92,20 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
                 else NO_SPLITS,
                 any_constants=config.any_constants,
             )
+            refuse_damaged_days(opened, request.days)
             done = publish(request, settings=settings, store=opened, report=context.log.info)
         made = done.description
-        absent = sorted({count.day for count in made.coverage.counts if count.not_built})
+        absent = made.coverage.days_without_shard
+        if made.coverage.days_built_in_part:
+            context.log.warning(
+                f"release {request.name}: days built only in part, with other settings: "
+                f"{list_days(made.coverage.days_built_in_part)}. Run ingest and build_shards for "
+                "them, then make_release again"
+            )
         if absent:
             context.log.warning(
-                f"release {request.name}: {list_days(absent)} have no shard and are left out; "
-                "run build_shards for them, then make_release again"
+                f"release {request.name}: days without a shard are not included: "
+                f"{list_days(absent)}. Run build_shards for them, then make_release again"
             )
         context.log.info(
             f"release {request.name}: {counted(made.samples, 'sample')} in "
@@ -95,11 +115,12 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(hashlib.sha256(done.sums).hexdigest()),
             metadata={
-                "release": opened.locate(done.folder),
+                "release": path(opened.locate(done.folder)),
                 "shards": len(made.shards),
                 "samples": made.samples,
                 "complete_samples": made.complete,
-                "size_MiB": made.bytes / 2**20,
+                "days_without_shard": len(absent),
+                "size_MiB": number(made.bytes / 2**20),
                 "normalization_version": made.normalization.version,
                 "splits": {split.name: split.samples for split in made.splits},
                 "coverage": dg.MetadataValue.md(inline_markdown(calendar, "coverage by day")),

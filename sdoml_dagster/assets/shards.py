@@ -1,61 +1,96 @@
 """Shards: one WebDataset tar per day with an index beside it, values in [0, 1].
 
-Members are `YYYY/MM/DD/HHMM.AIA_0193.npy`, so that the channels of a slot form one sample; a
-channel that is missing is a missing member. The same inputs and settings give the same bytes on
-any machine.
+Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy`, so that the channels of a slot form one sample. A
+missing channel is a missing member. The same inputs and settings give the same bytes on any
+machine.
 
-Volume: 0.8 GB per day for eight channels at 512×512 in float32, half of it in float16.
+Volume: 0.8 GB per day for eight channels at 512×512 in float32, half of that in float16.
 """
 
-from datetime import timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from sdoml_core.channels import parse_channels
-from sdoml_dagster.assets.data_versions import DayContents
+from sdoml_dagster import asset_names
+from sdoml_dagster.assets.automation import shards_condition
+from sdoml_dagster.assets.data_versions import DayResults
+from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily
-from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
-from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.ui_metadata import picture_metadata
+from sdoml_dagster.ui_metadata import column, number, path, picture_metadata
 
 if TYPE_CHECKING:
     from sdoml_core.formats.index import Index
 
 
-def freshness_policy(settings: Settings) -> dg.FreshnessPolicy | None:
-    """A growing dataset gains a shard a day; one with an end is never late."""
-    if settings.end is not None:
-        return None
-    return dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(hours=30), fail_window=timedelta(days=3)
-    )
+INDEX_COLUMNS = {
+    "slot": "Time of the slot (UTC).",
+    "channel": "Name of the channel.",
+    "member": "Path of the member in the tar.",
+    "offset": "First byte of the .npy file in the shard.",
+    "size": "Bytes of the .npy file.",
+    "data_offset": "First byte of the pixels in the shard.",
+    "crc32": "CRC-32 of the pixels.",
+    "dtype": "Pixel type.",
+    "resolution": "Pixels along each side.",
+    "observed": "Time of the observation (UTC).",
+    "exposure": "Exposure time in seconds.",
+    "quality": "QUALITY of the raw frame.",
+    "rsun_obs": "Apparent solar radius in arcseconds.",
+    "degradation": "Degradation factor by which the frame was divided.",
+    "constant": "Constant c of the transform.",
+    "transform": "Transform of the pixels: sqrt is y = √(min(x, c)/c), linear is y = x/c.",
+    "flags": "Bits that describe the frame.",
+    "missing": "Pixels of the raw frame without data.",
+    "center_x": "Measured center of the disk, in pixels right of the middle.",
+    "center_y": "Measured center of the disk, in pixels below the middle.",
+    "radius": "Measured radius of the disk in pixels.",
+    "visible": "Fraction of the disk that is not dark.",
+    "sky": "Brightness of the sky relative to the disk.",
+    "brightness": "Brightness relative to the neighboring frames.",
+    "similarity": "Correlation with the neighboring frames.",
+    "holes": "Positions of the pixels without data.",
+}
+"""Columns of the index, for the catalog."""
 
 
 def index_columns(index: "Index") -> dg.TableSchema:
     """The columns of the index beside the shard."""
     return dg.TableSchema(
-        columns=[dg.TableColumn(field.name, str(field.type)) for field in index.table.schema]
+        [
+            column(field.name, str(field.type), INDEX_COLUMNS.get(field.name, ""))
+            for field in index.table.schema
+        ]
     )
+
+
+def shards_code_version(settings: Settings) -> str:
+    """Code version of ``shards``."""
+    return code_version("1", dtype=settings.dtype, case=settings.member_case)
 
 
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
     """``shards``."""
     channels = parse_channels(settings.channels)
-    version = code_version("1", dtype=settings.dtype, case=settings.member_case)
+    processed = [asset_names.processed(instrument) for instrument in settings.instruments]
+    version = shards_code_version(settings)
 
     @dg.asset(
-        deps=["processed_aia", "processed_hmi", "normalization_stats"],
         description=__doc__,
-        group_name="shards",
         kinds={"webdataset", "parquet"},
         code_version=version,
-        freshness_policy=freshness_policy(settings),
-        **daily(settings),
+        automation_condition=shards_condition(settings),
+        **daily(
+            settings,
+            asset_names.SHARDS,
+            group="shards",
+            deps=[*processed, asset_names.NORMALIZATION],
+        ),
     )
     def shards(
         context: dg.AssetExecutionContext, store: StoreResource
@@ -67,41 +102,39 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
         from sdoml_dagster.previews import INLINE_TILE
         from sdoml_dagster.store.day import StoredDay
 
-        contents = DayContents(context)
-        with failures_explained():
-            days = list(run_days(context))
+        def build(day: date, results: DayResults) -> None:
             opened = store.open()
-            constants = needed_normalization(opened)
-            context.log.info(
-                f"shards: using constants {constants.version}, fitted to "
-                f"{counted(constants.days, 'day')} from {constants.first_day} to "
-                f"{constants.last_day}"
-            )
-            for day in days:
-                outcome = pack_day(
-                    day,
-                    settings=settings,
-                    store=opened,
-                    report=context.log.info,
-                    code_version=version,
+            if results.is_empty:
+                constants = needed_normalization(opened)
+                context.log.info(
+                    f"shards: using constants {constants.version}, fitted to "
+                    f"{counted(constants.days, 'day')} from {constants.first_day} to "
+                    f"{constants.last_day}"
                 )
-                stored = StoredDay(opened, day)
-                index = outcome.index
-                sheet = shard_contact_sheet(stored, index, channels, tile=INLINE_TILE)
-                saturated = saturated_fractions(opened, day, settings)
-                metadata = {
-                    **picture_metadata(sheet, f"Shard of {day}"),
-                    "frames": sum(outcome.frames.values()),
-                    "complete_samples": outcome.complete,
-                    **{f"saturated_{name}": value for name, value in saturated.items()},
-                    "size_MiB": index.shard_bytes / 2**20,
-                    "sha256": index.shard_sha256,
-                    "normalization_version": index.normalization_version,
-                    "shard": opened.locate(layout.shard(day)),
-                    "index": opened.locate(layout.shard_index(day)),
-                    "dagster/column_schema": index_columns(index),
-                }
-                contents.add(day, index.shard_sha256.encode(), metadata)
-        return contents.result()
+            outcome = pack_day(
+                day,
+                settings=settings,
+                store=opened,
+                report=context.log.info,
+                code_version=version,
+            )
+            index = outcome.index
+            sheet = shard_contact_sheet(StoredDay(opened, day), index, channels, tile=INLINE_TILE)
+            saturated = saturated_fractions(opened, day, settings)
+            metadata = {
+                **picture_metadata(sheet, f"Shard of {day}"),
+                "frames": sum(outcome.frames.values()),
+                "complete_samples": outcome.complete,
+                **{f"saturated_{name}": number(value) for name, value in saturated.items()},
+                "size_MiB": number(index.shard_bytes / 2**20),
+                "sha256": index.shard_sha256,
+                "normalization_version": index.normalization_version,
+                "shard": path(opened.locate(layout.shard(day))),
+                "index": path(opened.locate(layout.shard_index(day))),
+                "dagster/column_schema": index_columns(index),
+            }
+            results.add(day, index.shard_sha256.encode(), metadata)
+
+        return build_days(context, settings, build)
 
     return shards

@@ -1,5 +1,4 @@
-"""Checks: whether what was materialized is what it should be, read back from the store.
+"""Asset checks: read materialized data back from the store and judge it.
 
-One module per asset that is checked. The checks of an asset run in one step after it; those that
-concern a day know their partition.
+One module per checked asset, and one for freshness.
 """

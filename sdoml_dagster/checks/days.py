@@ -1,115 +1,187 @@
-"""Checks of a day: how they are declared, run over the days of a run, and put on record."""
+"""Checks of days: how they are declared, which days a run checks, how findings are recorded."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
-from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
+from sdoml_core.errors import (
+    DamagedFileError,
+    MissingInputError,
+    NormalizationError,
+    SettingError,
+)
+from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
+from sdoml_dagster.ui_metadata import number
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found for one day."""
+    """The result of a check for one day."""
 
     passed: bool
     description: str
     severe: bool = False
-    """An error rather than a warning, where it did not pass."""
+    """A failed check is an error rather than a warning."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
-        """As Dagster calls it."""
+        """Severity as Dagster names it."""
         return dg.AssetCheckSeverity.ERROR if self.severe else dg.AssetCheckSeverity.WARN
 
+    def shown(self) -> dict[str, Any]:
+        """Metadata for the UI, which shows all digits of a number."""
+        return {k: number(v) if isinstance(v, float) else v for k, v in self.metadata.items()}
 
-Check = Callable[[Store, date, Settings], Finding]
+
+@dataclass(frozen=True, slots=True)
+class DayCheck:
+    """One check of a daily asset."""
+
+    description: str
+    judge: Callable[[Store, date, Settings], Finding]
+    reads_pixels: bool = True
+    """Whether it reads frames. The other checks need only tables and sketches."""
 
 
-def build_day_checks(
-    asset: str, checks: Mapping[str, tuple[str, Check]], settings: Settings
-) -> dg.AssetChecksDefinition:
-    """Checks of one daily asset, by name with their descriptions, in one step.
+DayChecks = Mapping[str, DayCheck]
+"""Checks of one asset by name."""
 
-    A check never fails the run: what it says is its result.
+
+def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
+    """Checks of one daily asset, all in one step.
+
+    A check never fails the run: its finding is its result. A run without a day, which is what
+    "Execute all" launches, checks the latest materialized day.
     """
+    names = DatasetNames(settings.name)
+    key = dg.AssetKey(names.key(asset))
     with warnings.catch_warnings():
-        # Checks that know their partition are a preview in Dagster 1.13.
+        # Partitioned checks are a preview in Dagster 1.13.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
                 name,
-                asset=asset,
-                description=description,
+                asset=key,
+                description=check.description,
                 partitions_def=daily_partitions(settings),
             )
-            for name, (description, _) in checks.items()
+            for name, check in checks.items()
         ]
 
-    @dg.multi_asset_check(name=f"check_{asset}", specs=specs, can_subset=True)
+    outputs = {spec.name: spec.get_python_identifier() for spec in specs}
+
+    @dg.multi_asset_check(name="_".join(["check", *key.path]), specs=specs, can_subset=True)
     def run_checks(
         context: dg.AssetCheckExecutionContext, store: StoreResource
-    ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
-        days = [date.fromisoformat(key) for key in context.partition_keys]
+    ) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
         selected = {key.name for key in context.selected_asset_check_keys}
+        dated = context.has_partition_key or context.has_partition_key_range
         with failures_explained():
+            days = (
+                [date.fromisoformat(day) for day in context.partition_keys]
+                if dated
+                else [_latest_day(context.instance, key, settings)]
+            )
             opened = store.open()
-            for name, (_, check) in checks.items():
-                if name in selected:
-                    findings = {day: _judged(check, opened, day, settings) for day in days}
-                    yield from _results(asset, name, findings, each=not context.has_partition_key)
+            targets = {day: target(context.instance, key, day) for day in days}
+            for name, check in checks.items():
+                if name not in selected:
+                    continue
+                for day in days:
+                    finding = judged(check, opened, day, settings)
+                    yield evaluation(key, name, day, finding, targets[day])
+                if not dated:
+                    # Ends the check that the run planned, which names no day.
+                    text = replace(finding, description=f"{days[0]}: {finding.description}")
+                    last = target(context.instance, key, None)
+                    yield evaluation(key, name, None, text, last)
+                yield dg.Output(None, outputs[name])
 
     return run_checks
 
 
-def _judged(check: Check, store: Store, day: date, settings: Settings) -> Finding:
-    """What a check finds; that it has nothing to look at, or something damaged, is a finding."""
+def judged(check: DayCheck, store: Store, day: date, settings: Settings) -> Finding:
+    """The finding of a check; a missing or damaged input is a finding too."""
     try:
-        return check(store, day, settings)
+        return check.judge(store, day, settings)
     except (DamagedFileError, MissingInputError, NormalizationError) as error:
         return Finding(passed=False, severe=True, description=str(error))
 
 
-def _results(
-    asset: str,
+def evaluation(
+    asset: dg.AssetKey,
     name: str,
-    findings: Mapping[date, Finding],
-    *,
-    each: bool,
-) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
-    """The finding of the one day; of a range each, and then the worst for the run."""
-    if each:
-        for day, finding in findings.items():
-            yield dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(asset),
-                check_name=name,
-                passed=finding.passed,
-                severity=finding.severity,
-                description=finding.description,
-                metadata=finding.metadata,
-                partition=day.isoformat(),
-            )
-    which, worst = max(findings.items(), key=lambda item: (not item[1].passed, item[1].severe))
-    yield dg.AssetCheckResult(
+    day: date | None,
+    finding: Finding,
+    materialization: AssetCheckEvaluationTargetMaterializationData | None,
+) -> dg.AssetCheckEvaluation:
+    """The evaluation of a day.
+
+    It names the materialization that it is about. Without that, Dagster takes the evaluation of a
+    day in a backfill as outdated, and shows the check as missing.
+    """
+    return dg.AssetCheckEvaluation(
         asset_key=asset,
         check_name=name,
-        passed=worst.passed,
-        severity=worst.severity,
-        description=f"{which}: {worst.description}" if each else worst.description,
-        metadata=worst.metadata,
+        passed=finding.passed,
+        severity=finding.severity,
+        description=finding.description,
+        metadata=finding.shown(),
+        partition=None if day is None else day.isoformat(),
+        target_materialization_data=materialization,
     )
 
 
+def target(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, day: date | None
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """The latest materialization of a day, or of any day."""
+    partitions = None if day is None else [day.isoformat()]
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset, asset_partitions=partitions), limit=1
+    ).records
+    if not records:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=records[0].storage_id,
+        run_id=records[0].run_id,
+        timestamp=records[0].timestamp,
+    )
+
+
+def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Settings) -> date:
+    """The latest materialized day of the dataset.
+
+    Raises
+    ------
+    SettingError
+        If no day is materialized.
+    """
+    known = daily_partitions(settings)
+    days = [
+        day for day in instance.get_materialized_partitions(asset) if known.has_partition_key(day)
+    ]
+    if not days:
+        raise SettingError(
+            f"{asset.to_user_string()} has no materialized day to check: launch a backfill first"
+        )
+    return date.fromisoformat(max(days))
+
+
 def listed(texts: Sequence[str], most: int = 5) -> str:
-    """The first few of a list of complaints, and how many more there are."""
+    """The first complaints of a list, and the number of the others."""
     shown = "; ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from sdoml_core.channels import INSTRUMENTS, Instrument
+from sdoml_core.channels import Instrument
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import FrameRow
 from sdoml_core.frames.flags import flag_names
 from sdoml_core.frames.grid import DISK_RADIUS, FIELD, GEOMETRIC_SCALE, TARGET_RADIUS
 from sdoml_dagster import asset_names
-from sdoml_dagster.checks.days import Finding, build_day_checks, listed
+from sdoml_dagster.checks.days import DayCheck, DayChecks, Finding, build_day_checks, listed
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
 
 if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
     from sdoml_dagster.store.day import StoredDay
+
+VALUES = "values"
+"""Name of the check that reads every frame."""
 
 PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels with a sharp limb; in the others the corona extends above it."""
@@ -35,11 +38,18 @@ BRIGHTEST = 1e7
 
 
 def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Checks of ``processed_aia`` and ``processed_hmi``."""
-    return [_checks_of(instrument, settings) for instrument in INSTRUMENTS]
+    """Checks of ``processed_aia`` and ``processed_hmi``, as far as they exist."""
+    return [
+        build_day_checks(
+            asset_names.processed(instrument), processed_checks(instrument, settings), settings
+        )
+        for instrument in settings.instruments
+    ]
 
 
-def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefinition:
+def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
+    """The checks of a processed day of one instrument, by name."""
+
     def rows_of(store: Store, day: date) -> list[FrameRow]:
         from sdoml_dagster.store.day import StoredDay
 
@@ -61,28 +71,25 @@ def _checks_of(instrument: Instrument, settings: Settings) -> dg.AssetChecksDefi
     def flags(store: Store, day: date, settings: Settings) -> Finding:  # noqa: ARG001
         return judge_flags(store, day, rows_of(store, day))
 
-    return build_day_checks(
-        asset_names.processed(instrument),
-        {
-            "coverage": (
-                f"Each channel has at least {settings.coverage_warn:.0%} of its frames (else a "
-                f"warning) and {settings.coverage_error:.0%} (else an error, but for gaps of the "
-                "archive in all channels).",
-                coverage,
-            ),
-            "values": ("All pixels are as they were written, finite and in range.", values),
-            "disk": (
-                "The solar disk of every frame is in the middle and of the right size.",
-                disk,
-            ),
-            "flags": (
-                "No frame is off center, of odd size or brightness, or unlike its neighbors; "
-                f"no channel is {DRIFT:g} times brighter or darker than in the days before.",
-                flags,
-            ),
-        },
-        settings,
-    )
+    return {
+        "coverage": DayCheck(
+            f"Each channel has at least {settings.coverage_warn:.0%} of its frames (otherwise a "
+            f"warning) and {settings.coverage_error:.0%} (otherwise an error, except if the "
+            "archive has a gap in all channels).",
+            coverage,
+            reads_pixels=False,
+        ),
+        VALUES: DayCheck("All pixels are intact, finite and in range.", values),
+        "disk": DayCheck(
+            "The solar disk of every frame is in the middle and of the right size.", disk
+        ),
+        "flags": DayCheck(
+            "No frame is off center, of odd size or brightness, or unlike its neighbors; no "
+            f"channel is {DRIFT:g} times brighter or darker than in the days before.",
+            flags,
+            reads_pixels=False,
+        ),
+    }
 
 
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:

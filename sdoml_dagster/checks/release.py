@@ -1,4 +1,4 @@
-"""Check of a release: all its shards were normalized by the same constants."""
+"""Check of releases: all shards of a release were normalized by the same constants."""
 
 import json
 
@@ -6,19 +6,22 @@ import dagster as dg
 
 from sdoml_core.errors import SdomlError
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX
+from sdoml_dagster import asset_names
+from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 
-def build_release_check() -> dg.AssetChecksDefinition:
+def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
     """Check of ``release``."""
 
     @dg.asset_check(
-        asset="release",
+        asset=dg.AssetKey(DatasetNames(settings.name).key(asset_names.RELEASE)),
         name="one_normalization",
-        description="Every shard of every release was normalized by the constants beside it.",
+        description="The shards of each release were normalized by the constants beside them.",
     )
     def one_normalization(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():
@@ -26,7 +29,7 @@ def build_release_check() -> dg.AssetChecksDefinition:
             wrong = judge_releases(opened)
         return dg.AssetCheckResult(
             passed=not wrong,
-            description="; ".join(wrong) or "one version in each release",
+            description="; ".join(wrong) or "each release has one version of the constants",
             metadata={"releases": len(layout.release_names(opened))},
         )
 
@@ -34,7 +37,7 @@ def build_release_check() -> dg.AssetChecksDefinition:
 
 
 def judge_releases(store: Store) -> list[str]:
-    """What is wrong with the releases of a store, a line each."""
+    """Problems of the releases of a store, one line each."""
     wrong = []
     for name in layout.release_names(store):
         try:
@@ -47,7 +50,7 @@ def judge_releases(store: Store) -> list[str]:
 
 
 def _judge(store: Store, folder: str) -> str | None:
-    """Why the constants beside a release are not those of its shards."""
+    """How the constants beside a release differ from those of its shards, if they do."""
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 

@@ -1,4 +1,4 @@
-"""Checks of shards: readable by others, true to their index, well served by the constants."""
+"""Checks of shards: readable by other tools, as indexed, and suited to the constants."""
 
 import hashlib
 import io
@@ -12,42 +12,26 @@ import dagster as dg
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, MissingInputError
-from sdoml_dagster.checks.days import Finding, build_day_checks, listed
+from sdoml_dagster import asset_names
+from sdoml_dagster.checks.days import DayCheck, DayChecks, Finding, build_day_checks, listed
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 SATURATED = 0.01
-"""Fraction of a channel's pixels above its constant that a day may have: flares have less."""
+"""Highest fraction of a channel's pixels above its constant on one day; flares have less."""
 
 DRIFT = 2.0
-"""Factor between a day's median and that of the fit, either way, beyond which it has drifted."""
+"""Largest factor between the median of a day and that of the fit, in either direction."""
 
 
 def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
     """Checks of ``shards``."""
-    return build_day_checks(
-        "shards",
-        {
-            "readable": (
-                "The tar has what its index says, read as webdataset reads it.",
-                judge_shard,
-            ),
-            "saturation": (
-                f"At most {SATURATED:.0%} of a channel's pixels lie above its constant.",
-                judge_saturation,
-            ),
-            "drift": (
-                f"No channel's median differs by more than a factor of {DRIFT:g} from the fit's.",
-                judge_drift,
-            ),
-        },
-        settings,
-    )
+    return build_day_checks(asset_names.SHARDS, SHARD_CHECKS, settings)
 
 
 def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
-    """Reads the whole shard as a stranger would, and compares it with its index."""
+    """Read the whole shard in one pass without seeking, and compare it with its index."""
     from sdoml_dagster.store.day import StoredDay
 
     index = StoredDay(store, day).shard_index()
@@ -63,7 +47,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
             found = {}
             for name, member in _members(source):
                 if name in found:
-                    wrong.append(f"{name} comes twice")
+                    wrong.append(f"{name} occurs twice")
                 found[name] = _facts(name, member)
             source.finish()
     except (DamagedFileError, FileNotFoundError, tarfile.TarError) as error:
@@ -72,16 +56,16 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         row["member"]: (row["dtype"], (row["resolution"],) * 2, row["crc32"]) for row in rows
     }
     wrong += [
-        f"{name} is {'missing' if name not in found else 'not what the index says'}"
+        f"{name} is {'missing' if name not in found else 'not as indexed'}"
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
-    # Neighbors that share a key are one sample; a key that came again would be a second one.
+    # Neighbors that share a key are one sample; a repeated key would be a second sample.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
-        wrong.append("samples are torn apart or not in order of time")
+        wrong.append("samples are split or not in order of time")
     if source.sha256 != index.shard_sha256:
-        wrong.append("its SHA-256 is not that of the index")
+        wrong.append("its SHA-256 differs from the index")
     return Finding(
         passed=not wrong,
         severe=True,
@@ -91,7 +75,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
 
 
 class _Hashing:
-    """A stream that hashes what is read from it."""
+    """A stream that hashes the bytes read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -103,7 +87,7 @@ class _Hashing:
         return data
 
     def finish(self) -> None:
-        """Read what lies after the last member."""
+        """Read the bytes after the last member."""
         while self.read(1 << 20):
             pass
 
@@ -113,14 +97,14 @@ class _Hashing:
 
 
 def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes, in order and without seeking."""
+    """Names and bytes of the members, in order and without seeking."""
     with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
         for info in tar:
             member = tar.extractfile(info)
             if member is None:
-                raise DamagedFileError(f"{info.name} is no file")
+                raise DamagedFileError(f"{info.name} is not a file")
             yield info.name, member.read()
-            tar.members = []  # tarfile would keep them all
+            tar.members = []  # otherwise tarfile keeps them all
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
@@ -130,7 +114,7 @@ def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
     try:
         pixels = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
     except ValueError as error:
-        raise DamagedFileError(f"{name} is no .npy: {error}") from error
+        raise DamagedFileError(f"{name} is not a .npy file: {error}") from error
     # NaN fails every comparison, so this finds it too.
     if pixels.size == 0 or not (pixels.min() >= 0 and pixels.max() <= 1):
         raise DamagedFileError(f"{name} has values outside 0 … 1")
@@ -138,7 +122,7 @@ def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
 
 
 def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
-    """From the day's sketches."""
+    """Judge the saturation from the day's sketches."""
     from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
 
     fractions = saturated_fractions(store, day, settings)
@@ -146,13 +130,13 @@ def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
     return Finding(
         passed=not over,
         description=listed([f"{share:.1%} of {name} is saturated" for name, share in over.items()])
-        or "little is cut off",
+        or "few pixels are saturated",
         metadata={f"saturated_{name}": share for name, share in fractions.items()},
     )
 
 
 def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
-    """From the day's sketches and the constants in force."""
+    """Judge the drift from the day's sketches and the constants in force."""
     from sdoml_dagster.pipeline.compare_to_fit import compare_day
 
     compared = compare_day(store, day, settings)
@@ -169,3 +153,23 @@ def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
         or "as bright as the days of the fit",
         metadata={f"drift_{name}": drift for name, drift in drifts.items()},
     )
+
+
+READABLE = "readable"
+
+SHARD_CHECKS: DayChecks = {
+    READABLE: DayCheck(
+        "The tar holds what its index says, read in the way webdataset reads it.", judge_shard
+    ),
+    "saturation": DayCheck(
+        f"At most {SATURATED:.0%} of a channel's pixels lie above its constant.",
+        judge_saturation,
+        reads_pixels=False,
+    ),
+    "drift": DayCheck(
+        f"No channel's median differs by more than a factor of {DRIFT:g} from that of the fit.",
+        judge_drift,
+        reads_pixels=False,
+    ),
+}
+"""The checks of a day's shard, by name."""

@@ -1,35 +1,71 @@
-"""The jobs: selections of assets that are backfilled, scheduled or started by hand."""
+"""Jobs over assets: backfilled, scheduled or launched by hand."""
+
+from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-RAW = ("raw_aia", "raw_hmi")
-PROCESSED = ("processed_aia", "processed_hmi")
-# Selections as objects: a list of names would go through the parser for selections, slow to load.
+from sdoml_dagster import asset_names
+from sdoml_dagster.asset_names import DatasetNames
+from sdoml_dagster.settings.model import Settings
 
-ingest = dg.define_asset_job(
-    "ingest",
-    selection=dg.AssetSelection.assets(*RAW, *PROCESSED),
-    description="Fetch and process days: the first step of a new dataset.",
-)
-fit_normalization = dg.define_asset_job(
-    "fit_normalization",
-    selection=dg.AssetSelection.assets("normalization_stats"),
-    description="Fit the normalization constants to the processed days and freeze them.",
-)
-build_shards = dg.define_asset_job(
-    "build_shards",
-    selection=dg.AssetSelection.assets("shards"),
-    description="Pack processed days with the frozen constants.",
-)
-daily_update = dg.define_asset_job(
-    "daily_update",
-    selection=dg.AssetSelection.assets(*RAW, *PROCESSED, "shards"),
-    description="Bring one day from the archive to its shard, with the frozen constants.",
-)
-make_release = dg.define_asset_job(
-    "make_release",
-    selection=dg.AssetSelection.assets("release"),
-    description="Number, index and describe the shards for those who train with them.",
-)
+INGEST = "ingest"
+DAILY_UPDATE = "daily_update"
+BUILD_SHARDS = "build_shards"
+DATASET_TAG = "sdoml/dataset"
+"""Tag of the runs of these jobs: the name of the dataset."""
 
-ASSET_JOBS = [ingest, fit_normalization, build_shards, daily_update, make_release]
+
+def daily_assets(settings: Settings) -> list[str]:
+    """Names of the daily assets that the pipeline builds, in order, without prefix."""
+    return [*_ingested(settings), asset_names.SHARDS]
+
+
+def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """``ingest``, ``fit_normalization``, ``build_shards``, ``daily_update``, ``make_release``."""
+    return [
+        _job(settings, INGEST, _ingested(settings), "Fetch and process days: the first step."),
+        _job(
+            settings,
+            "fit_normalization",
+            [asset_names.NORMALIZATION],
+            "Fit the normalization constants to the processed days and freeze them.",
+        ),
+        _job(
+            settings,
+            BUILD_SHARDS,
+            [asset_names.SHARDS],
+            "Pack processed days with the frozen constants.",
+        ),
+        _job(
+            settings,
+            DAILY_UPDATE,
+            daily_assets(settings),
+            "Build one day from the archive to its shard, with the frozen constants.",
+        ),
+        _job(
+            settings,
+            "make_release",
+            [asset_names.RELEASE],
+            "Number, index and describe the shards for training.",
+        ),
+    ]
+
+
+def _ingested(settings: Settings) -> list[str]:
+    raw = [asset_names.raw(instrument) for instrument in settings.instruments]
+    return raw + [asset_names.processed(instrument) for instrument in settings.instruments]
+
+
+def _job(
+    settings: Settings, name: str, assets: Sequence[str], description: str
+) -> UnresolvedAssetJobDefinition:
+    names = DatasetNames(settings.name)
+    # As objects: strings would go through the parser for selections, which is slow to load.
+    keys = [dg.AssetKey(names.key(asset)) for asset in assets]
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*keys),
+        description=description,
+        tags={DATASET_TAG: settings.name},
+    )

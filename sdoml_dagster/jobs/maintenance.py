@@ -1,4 +1,4 @@
-"""Jobs for the owner of a dataset, beside the assets: ``verify_store`` and ``prune_raw``."""
+"""Maintenance jobs: ``verify_store``, ``prune_raw`` and ``adopt_store``."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,21 +10,26 @@ from pydantic import Field
 from sdoml_core.errors import MissingInputError
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
+from sdoml_dagster.jobs.adopt import build_adopt_job
+from sdoml_dagster.jobs.report_damage import report_damage
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
-from sdoml_dagster.ui_metadata import table_metadata
+from sdoml_dagster.ui_metadata import column, number, table_metadata
 
 
 class VerifyConfig(DayRangeConfig):
-    """What ``verify_store`` reads, and whether it acts."""
+    """Days that ``verify_store`` reads, and what it does with damaged files."""
 
-    mark: bool = True
-    """Move damaged files to ``damaged/``, so that materializing their day makes them anew."""
+    mark: bool = Field(
+        default=True,
+        description="Move damaged files to `damaged/`, so that materializing their day rebuilds "
+        "them.",
+    )
 
 
 class PruneConfig(DayRangeConfig):
-    """What ``prune_raw`` drops."""
+    """Days that ``prune_raw`` prunes."""
 
     last_day: str | None = Field(
         None,
@@ -32,14 +37,15 @@ class PruneConfig(DayRangeConfig):
         "look-back window of the schedule, which fetches frames that may still appear.",
     )
 
-    dry_run: bool = True
-    """Only tell what would go."""
+    dry_run: bool = Field(
+        default=True, description="Only report what would be deleted; false deletes it."
+    )
 
 
 def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
-    """``verify_store`` and ``prune_raw``."""
+    """``verify_store``, ``prune_raw`` and ``adopt_store``."""
 
-    @dg.op(name="verify", description="Reads every file and compares it with what is on record.")
+    @dg.op(name="verify", description="Reads every file and compares it with its record.")
     def verify(context: dg.OpExecutionContext, config: VerifyConfig, store: StoreResource) -> None:
         from sdoml_dagster.maintenance.verify import move_aside, verify_store
 
@@ -53,17 +59,18 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             )
             if not outcome.files:
                 raise MissingInputError(
-                    f"no such day in {opened.url}, nor a release: nothing was verified; "
-                    f"is SDOML_STORE={settings.store} right?"
+                    f"{opened.url} has neither such a day nor a release, so nothing was verified. "
+                    f"Check SDOML_STORE={settings.store}"
                 )
             for damage in outcome.damages:
                 context.log.error(f"{opened.locate(damage.path)}: {damage.reason}")
             if config.mark:
                 move_aside(opened, outcome.damages)
+            report_damage(context.instance, settings, outcome.damages)
         damages = outcome.damages
         metadata: dict[str, Any] = {
             "files": outcome.files,
-            "size_MiB": outcome.bytes / 2**20,
+            "size_MiB": number(outcome.bytes / 2**20),
             "damaged": len(damages),
         }
         if damages:
@@ -72,7 +79,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 f"{counted(len(damages), 'damaged file')}; materialize " + ", ".join(remedies[:10]),
                 metadata=metadata
                 | {
-                    "files_to_mend": table_metadata(
+                    "files_to_rebuild": table_metadata(
                         [
                             {
                                 "file": damage.path,
@@ -81,18 +88,23 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                             }
                             for damage in damages
                         ],
-                        dict.fromkeys(("file", "reason", "materialize"), "string"),
+                        [
+                            column("file", "string", "Path of the damaged file."),
+                            column("reason", "string", "What is wrong with it."),
+                            column("materialize", "string", "What to materialize again."),
+                        ],
                     )
                 },
                 allow_retries=False,
             )
         context.log.info(
-            f"verify_store: {outcome.files} files, {outcome.bytes / 2**20:.0f} MiB read, "
-            "nothing damaged"
+            f"verify_store: {outcome.files} files, {outcome.bytes / 2**20:.0f} MiB read, no damage"
         )
         context.add_output_metadata(metadata)
 
-    @dg.op(name="prune", description="Drops raw frames of days whose shards verify.")
+    @dg.op(
+        name="prune", description="Deletes raw frames of days whose shards are complete and intact."
+    )
     def prune(context: dg.OpExecutionContext, config: PruneConfig, store: StoreResource) -> None:
         from sdoml_dagster.maintenance.prune import prune_raw
 
@@ -109,13 +121,13 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             )
         files = sum(outcome.files for outcome in outcomes)
         size = sum(outcome.bytes for outcome in outcomes) / 2**20
-        verb = "would go; dry_run: false removes them" if config.dry_run else "removed"
+        verb = "would be deleted (set dry_run: false)" if config.dry_run else "deleted"
         context.log.info(f"prune_raw: {files} files, {size:.0f} MiB {verb}")
         context.add_output_metadata(
             {
                 "dry_run": config.dry_run,
                 "files": files,
-                "size_MiB": size,
+                "size_MiB": number(size),
                 "days": table_metadata(
                     [
                         {
@@ -125,23 +137,29 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                         }
                         for outcome in outcomes
                     ],
-                    {"day": "string", "files": "int", "kept_because": "string"},
+                    [
+                        column("day", "string", "Day (UTC)."),
+                        column("files", "int", "Raw frames deleted, or to be deleted."),
+                        column("kept_because", "string", "Why the day keeps its raw frames."),
+                    ],
                 ),
             }
         )
 
-    @dg.job(description="Read the whole store again; mark what is damaged, fail if anything is.")
+    @dg.job(description="Read the whole store again; move damaged files aside and fail if any.")
     def verify_store() -> None:
         verify()
 
-    @dg.job(description="Free the room of raw frames that are in a verified shard. Dry by default.")
+    @dg.job(
+        description="Delete raw frames that are packed in an intact shard. A dry run by default."
+    )
     def prune_raw() -> None:
         prune()
 
-    return [verify_store, prune_raw]
+    return [verify_store, prune_raw, build_adopt_job(settings)]
 
 
 def _in_working_order(remedy: str) -> tuple[int, str]:
-    """Sorts assets with their days so that each comes after what it is made of."""
+    """Sort key: each asset comes after its inputs."""
     stages = ("raw", "processed", "normalization", "shards", "release")
     return next(n for n, stage in enumerate(stages) if remedy.startswith(stage)), remedy

@@ -16,7 +16,8 @@ from sdoml_dagster.store.store import Store
 def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
     """Days of the look-back window that are not complete, in order."""
     for age in range(settings.lookback_days - 1, -1, -1):
-        day = today - timedelta(days=settings.publication_lag_days + age)
+        # Without a publication lag the newest day is yesterday: today has no partition yet.
+        day = today - timedelta(days=max(settings.publication_lag_days, 1) + age)
         in_range = settings.start.date() <= day and (
             settings.last_day is None or day <= settings.last_day
         )

@@ -107,16 +107,18 @@ def fetch_day(
     fetched: list[int] = []
     # Three times as many threads as connections: while some decode and store what arrived, there
     # is always one to use a free connection (with twice as many it is idle for 3 % of the time).
-    with ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}") as pool:
-        try:
-            for row, received in pool.map(collect, wanted):
-                rows.append(row)
-                fetched += [received] if received else []
-                progress.step(row.status, received)
-        except BaseException:
-            client.cancel()
-            pool.shutdown(cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}")
+    try:
+        for row, received in pool.map(collect, wanted):
+            rows.append(row)
+            fetched += [received] if received else []
+            progress.step(row.status, received)
+    except BaseException:
+        client.cancel()
+        # Without waiting: a thread that opens a connection ends only when that times out.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
     rows, received_again = _replace_stale(rows, collector)
     fetched += received_again
     rows = _with_outages(rows, collector.unclear)

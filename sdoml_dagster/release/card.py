@@ -210,7 +210,7 @@ def _coverage(release: ReleaseDescription) -> str:
         for name, count in sums.items()
     ]
     header = ("channel", "expected", "coverage", *(n.replace("_", " ") for n in shown))
-    absent = sorted({count.day for count in release.coverage.counts if count.not_built})
+    absent = release.coverage.days_without_shard
     days = (
         f"{len(absent):,} of {len(release.coverage.by_day()):,} days of this range were not built: "
         f"{list_days(absent)}."

@@ -58,7 +58,7 @@ MEANINGS = {
     "blank": "the image is empty, or too many pixels lack data",
     "outage": "the archive did not answer",
     "unexplained": "absent without a recorded reason",
-    "not_built": "its day has no shard",
+    "not_built": "its day has no shard, or was built without this slot",
 }
 """Explanation of each status for users."""
 
@@ -69,6 +69,19 @@ class ReleaseCoverage:
 
     counts: tuple[Count, ...]
     degradation_tables: tuple[str, ...]
+
+    @property
+    def days_without_shard(self) -> list[date]:
+        """Days of which no frame was built."""
+        whole = [count for count in self.counts if count.not_built]
+        partial = {count.day for count in self.counts if count.not_built < count.expected}
+        return sorted({count.day for count in whole} - partial)
+
+    @property
+    def days_built_in_part(self) -> list[date]:
+        """Days that were built without some of the slots that the settings expect."""
+        days = {count.day for count in self.counts if count.not_built}
+        return sorted(days - set(self.days_without_shard))
 
     def by_channel(self) -> dict[str, Counter[str]]:
         """Sums over the days."""
@@ -124,6 +137,7 @@ def count_frames(
         statuses, used = _statuses(store, day) if day in built else ({}, set())
         tables |= used
         slots = settings.expected_slots(day)
+        listed = {channel for _, channel in statuses}
         for channel in channels:
             expected = {slot for slot, name in statuses if name == channel}
             expected |= set(slots) if channel in settings.channels else set()
@@ -136,7 +150,9 @@ def count_frames(
                 elif frame in built[day]:
                     outcome["ok" if frame in released[day] else "incomplete"] += 1
                 else:
-                    status = statuses.get(frame, "ok")
+                    # The day was built with a shorter range or a longer cadence.
+                    unlisted = "not_built" if channel in listed else "ok"
+                    status = statuses.get(frame, unlisted)
                     # Good in the table but not in the shard: it was processed after packing.
                     outcome["unexplained" if status == "ok" else status] += 1
             counts.append(

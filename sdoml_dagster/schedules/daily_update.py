@@ -1,12 +1,12 @@
-"""The daily schedule: asks for every day of the last weeks that is not yet complete."""
+"""The daily schedule: requests every day of the last weeks that is not complete."""
 
 from collections.abc import Iterator
-from datetime import date
 
 import dagster as dg
 
-from sdoml_dagster.jobs.asset_jobs import daily_update
+from sdoml_dagster.jobs.asset_jobs import DAILY_UPDATE
 from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.schedules.days_in_progress import days_in_progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 
@@ -15,13 +15,13 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """``daily_update_schedule``."""
 
     @dg.schedule(
-        job=daily_update,
+        job_name=DAILY_UPDATE,
         name="daily_update_schedule",
         cron_schedule=f"0 {settings.schedule_hour} * * *",
         execution_timezone="UTC",
-        description=f"Every day of the {settings.lookback_days} days before the publication lag "
-        "that has no shard yet, lacks frames that may still appear, or has some that its shard "
-        "lacks.",
+        description=f"Requests each of the {settings.lookback_days} days before the publication "
+        f"lag ({settings.publication_lag_days} days) that has no shard, lacks frames that may "
+        "still appear, or has frames that its shard lacks.",
     )
     def daily_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource
@@ -31,38 +31,17 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         opened = store.open()
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
-                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is not there, and a schedule fits "
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and the schedule fits "
                 "no constants: run ingest for some days, then fit_normalization"
             )
             return
         tick = context.scheduled_execution_time.date()
-        busy = days_in_progress(context.instance)
+        busy = days_in_progress(context.instance, settings)
         due = [day for day in days_due(settings, opened, today=tick) if day not in busy]
         for day in due:
-            # With the tick in it, a day that failed is asked for again at the next one.
+            # The key contains the tick, so a day that failed is requested again at the next one.
             yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")
         if not due:
-            yield dg.SkipReason("every day of the look-back window is complete or under way")
+            yield dg.SkipReason("every day of the look-back window is complete or in progress")
 
     return daily_update_schedule
-
-
-def days_in_progress(instance: dg.DagsterInstance) -> set[date]:
-    """Days that a run of the daily update is queued for or working on."""
-    runs = instance.get_runs(
-        dg.RunsFilter(
-            job_name=daily_update.name,
-            statuses=[
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-                dg.DagsterRunStatus.CANCELING,
-            ],
-        )
-    )
-    return {
-        date.fromisoformat(run.tags["dagster/partition"])
-        for run in runs
-        if "dagster/partition" in run.tags
-    }

@@ -18,6 +18,17 @@ _SERVICE_LINK = re.compile(
 """Variables that Kubernetes sets in each container for each Service, such as ``sdoml``."""
 
 
+_SECRET = {"failure_webhook"}
+"""Settings whose whole value is a secret: whoever knows such an address may post to it."""
+
+
+def hide_credentials(text: str) -> str:
+    """Replace user names and passwords in a list of addresses by asterisks."""
+    return re.sub(
+        r"[^\s,]+@", lambda m: f"{m[0].partition('//')[0]}//***@" if "//" in m[0] else "***@", text
+    )
+
+
 def refuse_unknown_variables(known: Iterable[str]) -> None:
     """Refuse unknown variables: a misspelled one would silently leave its setting at the default.
 
@@ -52,6 +63,7 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Pat
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
         shown = shown.lower()  # as TOML has it
+    shown = "***" if name in _SECRET else hide_credentials(shown)
     variable = f"{PREFIX}{name.upper()}"
     in_environment = any(key.upper() == variable and value for key, value in os.environ.items())
     if file and not in_environment and _has(file, name):

@@ -20,10 +20,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from sdoml_core.channels import DEFAULT_CHANNELS, Channel, Instrument, MemberCase, parse_channels
+from sdoml_core.channels import (
+    DEFAULT_CHANNELS,
+    INSTRUMENTS,
+    Channel,
+    Instrument,
+    MemberCase,
+    parse_channels,
+)
 from sdoml_core.errors import SettingError
 from sdoml_core.normalization.method import parse_method
 from sdoml_core.slots import DAY_MINUTES, day_slots
+from sdoml_dagster.asset_names import DEFAULT_DATASET
 from sdoml_dagster.settings.errors import CONFIG, PREFIX, describe_problem, refuse_unknown_variables
 
 RESOLUTIONS = (64, 128, 256, 512, 1024)
@@ -46,6 +54,10 @@ class Settings(BaseSettings):
         validate_default=True,
         use_attribute_docstrings=True,
     )
+
+    name: str = DEFAULT_DATASET
+    """Name of the dataset and of its releases. If set, it is also the prefix of asset keys, groups
+    and pool, so that several datasets can share a Dagster instance."""
 
     store: str = "./data"
     """Folder or fsspec URL (``s3://bucket/prefix``) that holds everything."""
@@ -128,6 +140,13 @@ class Settings(BaseSettings):
 
     schedule_hour: int = Field(6, ge=0, le=23)
     """UTC hour of the daily update."""
+
+    automation: Literal["schedule", "declarative"] = "schedule"
+    """`schedule`: the daily schedule builds shards. `declarative`: in addition, Dagster rebuilds a
+    day's shard when its processed frames change, and releases weekly."""
+
+    failure_webhook: str | None = None
+    """Address that receives a JSON message when a run fails. If unset, none is sent."""
 
     days_per_run: int = Field(1, ge=0)
     """Days per backfill run; 0 puts the whole range into one run."""
@@ -222,8 +241,22 @@ class Settings(BaseSettings):
             raise ValueError("at least one root is required")
         for root in value:
             if not root.startswith(("http://", "https://")):
-                raise ValueError(f"{root!r} is not an http:// or https:// address")
+                raise ValueError("each root must be an http:// or https:// address")
         return tuple(root.rstrip("/") for root in value)
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", value):
+            raise ValueError("must be letters and digits, in parts joined by single hyphens")
+        return value
+
+    @field_validator("failure_webhook")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an http:// or https:// address")
+        return value
 
     @field_validator("resolution")
     @classmethod
@@ -280,6 +313,11 @@ class Settings(BaseSettings):
     def expected_slots(self, day: date) -> tuple[datetime, ...]:
         """The slots of a UTC day that lie in the range of the dataset."""
         return day_slots(day, cadence_minutes=self.cadence_minutes, start=self.start, end=self.end)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """The instruments that observe at least one configured channel."""
+        return tuple(i for i in INSTRUMENTS if self.channels_of(i))
 
     @property
     def last_day(self) -> date | None:

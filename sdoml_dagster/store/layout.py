@@ -128,3 +128,13 @@ def release_names(store: Store) -> list[str]:
 def damaged(path: str) -> str:
     """Where a damaged file is kept."""
     return f"{DAMAGED}/{path}"
+
+
+def damaged_shards(store: Store) -> set[date]:
+    """Days whose shard or index was moved aside as damaged, rebuilt or not."""
+    found = set()
+    for path in store.find(damaged(SHARDS)):
+        match = _SHARD_PATH.match(path.removeprefix(f"{DAMAGED}/"))
+        if match and (day := parse_day(match[1])):
+            found.add(day)
+    return found

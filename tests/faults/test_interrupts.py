@@ -36,7 +36,7 @@ def test_ctrl_c_ends_a_run_and_the_next_run_completes_the_day(
             after = run.communicate(timeout=100)[0]
     assert time.monotonic() - interrupted < 30, after
     assert run.returncode != 0
-    assert "interrupted: what is there is kept" in after
+    assert "interrupted: finished frames are kept" in after
     assert "trying again" not in after
     assert "raw_hmi 2024-03-08" not in after
     monkeypatch.setenv("SDOML_AIA_ROOTS", environment["SDOML_AIA_ROOTS"])

@@ -1,4 +1,4 @@
-"""What the code location offers, what it costs to load, and what its failures say."""
+"""The code location: names, descriptions, load time, credentials, and messages of failures."""
 
 import subprocess
 import sys
@@ -15,8 +15,10 @@ from sdoml_dagster.instance.home import INSTANCE
 from sdoml_dagster.settings.model import Settings
 from tests.support.runs import DAILY, Materialize
 
+ARCHIVE = {"jsoc_aia", "jsoc_hmi"}
 ASSETS = {*DAILY, "normalization_stats", "release"}
 JOBS = {"ingest", "fit_normalization", "build_shards", "daily_update", "make_release"}
+MAINTENANCE = {"verify_store", "prune_raw", "adopt_store"}
 
 
 @pytest.fixture
@@ -26,10 +28,9 @@ def graph(settings: Settings) -> AssetGraph:
 
 def test_assets_jobs_and_schedule_have_their_public_names(settings: Settings) -> None:
     defs = build_defs(settings)
-    assert {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()} == (
-        ASSETS
-    )
-    assert {job.name for job in defs.resolve_all_job_defs()} >= JOBS
+    keys = defs.resolve_asset_graph().get_all_asset_keys()
+    assert {key.to_user_string() for key in keys} == ASSETS | ARCHIVE
+    assert {job.name for job in defs.resolve_all_job_defs()} >= JOBS | MAINTENANCE
     schedule = defs.resolve_schedule_def("daily_update_schedule")
     assert schedule.cron_schedule == "0 6 * * *"
     assert schedule.execution_timezone == "UTC"
@@ -60,13 +61,63 @@ def test_raw_assets_share_the_pool(graph: AssetGraph) -> None:
     assert pools == dict.fromkeys(DAILY[:2], "jsoc") | dict.fromkeys(DAILY[2:])
 
 
-def test_a_growing_dataset_has_a_freshness_policy(settings: Settings) -> None:
-    def policy(**overrides: object) -> object:
-        graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
-        return graph.get(dg.AssetKey("shards")).freshness_policy
+def test_the_archive_is_at_the_head_of_the_graph(settings: Settings) -> None:
+    graph = build_defs(settings).resolve_asset_graph()
+    for instrument in ("aia", "hmi"):
+        node = graph.get(dg.AssetKey(f"jsoc_{instrument}"))
+        assert node.is_external
+        assert graph.get(dg.AssetKey(f"raw_{instrument}")).parent_keys == {node.key}
+        roots = settings.aia_roots if instrument == "aia" else settings.hmi_roots
+        assert node.metadata["root_1"].value == roots[0]
 
-    assert policy() is not None
-    assert policy(end="2024-04-01") is None
+
+def test_no_freshness_policy_hides_missing_days(graph: AssetGraph) -> None:
+    assert all(graph.get(dg.AssetKey(name)).freshness_policy is None for name in ASSETS)
+
+
+def test_assets_have_references_to_their_code(graph: AssetGraph) -> None:
+    for name in ASSETS:
+        references = graph.get(dg.AssetKey(name)).metadata["dagster/code_references"]
+        (source,) = references.code_references
+        assert Path(source.file_path).is_file()
+        assert "sdoml_dagster/assets" in source.file_path
+
+
+@pytest.mark.parametrize(
+    ("channels", "absent"), [("HMI_M", "aia"), ("AIA_0171", "hmi")], ids=["HMI only", "AIA only"]
+)
+def test_an_instrument_without_channels_has_no_assets(
+    environment: dict[str, str], channels: str, absent: str
+) -> None:
+    defs = build_defs(Settings.load(channels=channels))
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert keys == {key for key in ASSETS | ARCHIVE if not key.endswith(f"_{absent}")}
+    assert {job.name for job in defs.resolve_all_job_defs()} >= JOBS
+
+
+def test_each_field_of_a_launchpad_is_described(settings: Settings) -> None:
+    defs = build_defs(settings)
+    for name in ("fit_normalization", "make_release", *MAINTENANCE):
+        described = {
+            f"{name}: {field}": about.description
+            for op in defs.resolve_job_def(name).graph.node_defs
+            for field, about in getattr(op.config_schema.config_type, "fields", {}).items()
+        }
+        assert described
+        assert all(described.values()), described
+
+
+CREDENTIALS = "http://ada:secret@127.0.0.1:9/aia"
+
+
+def test_resources_show_no_credentials_but_use_them(environment: dict[str, str]) -> None:
+    from sdoml_dagster.resources import ArchiveResource
+
+    shown = ArchiveResource.of(Settings.load(aia_roots=CREDENTIALS))
+    assert "secret" not in repr(shown._resolved_config_dict)
+    again = ArchiveResource(**shown._resolved_config_dict)  # as Dagster makes it in a run
+    with again.client("AIA") as client:
+        assert [mirror.root for mirror in client.mirrors] == [CREDENTIALS]
 
 
 def test_definitions_load_without_the_heavy_packages(environment: dict[str, str]) -> None:
@@ -99,7 +150,7 @@ def test_all_instances_have_the_same_rules() -> None:
     ],
     ids=["no raw", "no constants", "no processed", "bad config", "no shards"],
 )
-def test_what_is_missing_upstream_is_one_line_and_not_retried(
+def test_a_missing_input_is_one_line_and_not_retried(
     materialize: Materialize,
     steps: list[str],
     last: str,
@@ -124,7 +175,7 @@ def test_what_is_missing_upstream_is_one_line_and_not_retried(
         assert word in error.message
 
 
-def test_only_what_can_recover_is_retried() -> None:
+def test_only_temporary_errors_are_retried() -> None:
     from sdoml_core.errors import MissingInputError, OutageError, StoreError, StorePathError
 
     for error, retried in (
@@ -137,3 +188,37 @@ def test_only_what_can_recover_is_retried() -> None:
             raise error("why")
         assert caught.value.allow_retries is retried
         assert caught.value.description == "why"
+
+
+def test_the_last_attempt_fails_with_the_explanation(
+    materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
+    result = materialize("raw_hmi", day="2024-03-08", attempts=1, run_retries=1)
+    retries = [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert len(retries) == 1
+    (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    error = failed.step_failure_data.error
+    assert error is not None
+    assert "Exceeded max_retries" not in error.to_string()
+    assert "name another mirror in SDOML_HMI_ROOTS" in error.message
+
+
+def test_dg_loads_lists_and_launches(environment: dict[str, str]) -> None:
+    dg_command = Path(sys.executable).with_name("dg")
+    root = Path(__file__).parents[2]
+
+    def run(*options: str) -> str:
+        done = subprocess.run(
+            [dg_command, *options], cwd=root, capture_output=True, text=True, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        assert "Warning" not in said, "nothing stands before the first line of a run"
+        assert "does not match" not in said
+        return said
+
+    assert "All definitions loaded successfully" in run("check", "defs")
+    assert "normalization_stats" in run("list", "defs", "--json")
+    launched = run("launch", "--assets", "raw_hmi", "--partition", "2024-03-08")
+    assert "raw_hmi 2024-03-08: 4/4 frames" in launched

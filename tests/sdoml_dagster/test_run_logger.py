@@ -39,4 +39,4 @@ def test_an_interrupt_is_said_in_our_words_also_within_a_retry(within: bool) -> 
 
 
 def test_an_error_without_a_reason_says_so() -> None:
-    assert console._said(None) == "no reason is known"
+    assert console._said(None) == "unknown reason"

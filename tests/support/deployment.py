@@ -75,10 +75,19 @@ class Days(FaultPlan):
 
 
 class Deployment:
-    """Webserver and daemon over one instance; a context manager."""
+    """Webserver and daemon over one instance; a context manager.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    environment
+        Settings, and ``DAGSTER_HOME``.
+    workspace
+        A workspace file with several code locations; by default there is the one of the package.
+    """
+
+    def __init__(self, environment: Mapping[str, str], workspace: Path | None = None) -> None:
         self.environment = {**os.environ, **environment}
+        self._source = ["-m", MODULE] if workspace is None else ["-w", str(workspace)]
         self.home = Path(environment["DAGSTER_HOME"])
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -124,12 +133,20 @@ class Deployment:
     def launch(self, assets: Sequence[str], days: Sequence[str]) -> str:
         """Start a backfill as the UI does and return its ID."""
         params = {
-            "assetSelection": [{"path": [name]} for name in assets],
+            "assetSelection": [{"path": name.split("/")} for name in assets],
             "partitionNames": list(days),
         }
         answer = self.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
+
+    def limit_pool(self, pool: str, limit: int) -> None:
+        """Set the limit of a pool, as the Concurrency page does."""
+        query = (
+            "mutation($pool: String!, $limit: Int!) "
+            "{ setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) }"
+        )
+        assert self.graphql(query, pool=pool, limit=limit)["setConcurrencyLimit"]
 
     def job(self, name: str, timeout: float = 240) -> str:
         """Run a job without partitions as the launchpad does and return its final status."""
@@ -170,7 +187,7 @@ class Deployment:
         with (self.home / f"{name}.log").open("wb") as log:
             self._services.append(
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", *command, "-m", MODULE],
+                    [sys.executable, "-W", "ignore", *command, *self._source],
                     env=self.environment,
                     stdout=log,
                     stderr=log,

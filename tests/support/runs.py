@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
 
@@ -46,9 +47,11 @@ def run_assets(
         }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=DeprecationWarning)
-        job = build_defs(Settings.load(**overrides)).resolve_implicit_global_asset_job_def()
+        settings = Settings.load(**overrides)
+        keys = DatasetNames(settings.name)
+        job = build_defs(settings).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(
-            asset_selection=[dg.AssetKey(name) for name in names],
+            asset_selection=[dg.AssetKey(keys.key(name)) for name in names],
             partition_key=day,
             tags=tags,
             instance=instance,

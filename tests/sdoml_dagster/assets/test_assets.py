@@ -1,4 +1,4 @@
-"""What a materialized day shows: numbers to plot, tables, a picture; and the rule of the fit."""
+"""Metadata of a materialized day: numbers, tables, a picture; and when constants are fitted."""
 
 import base64
 import io
@@ -53,6 +53,48 @@ def test_ledgers_are_tables(shown: dict[str, dict[str, dg.MetadataValue]]) -> No
         assert isinstance(shown[name]["absent"], dg.TableMetadataValue)
 
 
+def test_tables_begin_with_the_name_and_have_short_numbers_and_described_columns(
+    shown: dict[str, dict[str, dg.MetadataValue]],
+) -> None:
+    tables = {
+        "normalization_stats": ["channels"],
+        "processed_aia": ["frames_by_status", "absent"],
+        "raw_hmi": ["frames_by_status", "absent"],
+    }
+    for asset, names in tables.items():
+        for name in names:
+            table = shown[asset][name]
+            assert isinstance(table, dg.TableMetadataValue)
+            columns = table.schema.columns
+            assert columns[0].name in {"channel", "slot"}
+            assert all(column.description for column in columns)
+            for record in table.records:
+                assert list(record.data) == [column.name for column in columns]
+                for value in record.data.values():
+                    assert not isinstance(value, float) or len(repr(value)) < 14
+    constants = shown["normalization_stats"]["channels"].records[0].data
+    assert all(
+        value == float(f"{value:.6g}") for value in constants.values() if isinstance(value, float)
+    )
+
+
+def test_paths_are_paths(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+    for asset, name in {
+        "raw_aia": "ledger",
+        "processed_aia": "frames",
+        "shards": "index",
+        "normalization_stats": "constants",
+    }.items():
+        assert isinstance(shown[asset][name], dg.PathMetadataValue)
+
+
+def test_every_column_of_the_index_is_described(
+    shown: dict[str, dict[str, dg.MetadataValue]],
+) -> None:
+    schema = shown["shards"]["dagster/column_schema"].value
+    assert all(column.description for column in schema.columns)
+
+
 @pytest.mark.parametrize(
     ("asset", "entry"),
     [
@@ -74,7 +116,7 @@ def test_pictures_are_small_and_whole(
     assert picture.width > 100
 
 
-def test_constants_are_kept_in_a_day_s_run_and_so_is_their_picture(
+def test_a_run_of_a_day_keeps_the_constants_and_their_picture(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     result = materialize(*DAILY, "normalization_stats", day=NEXT)
@@ -85,7 +127,7 @@ def test_constants_are_kept_in_a_day_s_run_and_so_is_their_picture(
     assert event.metadata["refitted"].value is False
 
 
-def test_a_run_of_its_own_refits(
+def test_a_run_of_its_own_fits_again(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     assert materialize(*DAILY[:4], day=NEXT).success
@@ -96,7 +138,7 @@ def test_a_run_of_its_own_refits(
     assert event.metadata["version"] != shown["normalization_stats"]["version"]
 
 
-def test_a_fit_names_the_days_that_it_leaves_out(
+def test_a_fit_names_the_days_it_leaves_out(
     built: dg.DagsterInstance, materialize: Materialize, settings: Settings
 ) -> None:
     Store(settings.store).delete(layout.sketches(date.fromisoformat(SECOND), "HMI"))
@@ -107,11 +149,12 @@ def test_a_fit_names_the_days_that_it_leaves_out(
     assert event.metadata["days"].value == 1
     warnings = [log.user_message for log in built.all_logs(result.run_id) if log.level == WARNING]
     assert warnings == [
-        f"1 day left out, processed in part: the first is {SECOND}; run ingest for it again"
+        f"1 day left out because processed only in part (first: {SECOND}). "
+        "Run ingest for them again"
     ]
 
 
-def test_constants_that_this_instance_never_fitted_are_kept_without_a_picture(
+def test_constants_of_another_instance_are_kept_without_a_picture(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     def shown(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
@@ -125,8 +168,8 @@ def test_constants_that_this_instance_never_fitted_are_kept_without_a_picture(
     with dg.DagsterInstance.ephemeral() as fresh:
         first = shown(fresh)
         assert "histograms" not in first
-        assert shown(fresh) == first, "a materialization without one is the last"
+        assert shown(fresh) == first, "the last materialization has no picture"
     store = Store(settings.store)
     other = fit_store(settings.model_copy(update={"normalization": "max"}), store)
     freeze(store, other.normalization, replace=True)
-    assert "histograms" not in shown(built), "its picture is of other constants"
+    assert "histograms" not in shown(built), "the picture shows other constants"

@@ -1,4 +1,4 @@
-"""Fresh, stale and missing mean what they say."""
+"""Stale and fresh days: exactly the days that a rebuild would change are stale."""
 
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
@@ -13,7 +13,7 @@ ALL = (*DAILY, "normalization_stats")
 
 
 def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[str]:
-    """What the UI calls stale of these days: asset@day."""
+    """Days that the UI shows as stale: asset@day."""
     graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     keys = [(name, day) for name in DAILY for day in days] + [("normalization_stats", None)]
@@ -24,7 +24,7 @@ def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[
     }
 
 
-def test_what_was_built_in_order_is_fresh(built: dg.DagsterInstance) -> None:
+def test_days_built_in_order_are_fresh(built: dg.DagsterInstance) -> None:
     assert stale(built, FIRST, SECOND) == set()
 
 
@@ -43,13 +43,13 @@ def test_the_same_result_makes_nothing_stale(
         assert stale(built, FIRST, SECOND) == set(), asset
 
 
-def test_a_new_normalization_makes_exactly_the_shards_stale(
+def test_new_constants_make_exactly_the_shards_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     result = materialize("normalization_stats")
     assert stale(built, FIRST, SECOND) == {f"shards@{FIRST}", f"shards@{SECOND}"}
     said = [entry.user_message for entry in built.all_logs(result.run_id)]
-    assert any("run build_shards again for the 2 days that have a shard" in text for text in said)
+    assert any("Run build_shards again for the 2 days with a shard" in text for text in said)
     assert materialize("shards", day=FIRST).success
     assert materialize("shards", day=SECOND).success
     assert stale(built, FIRST, SECOND) == set()
@@ -72,12 +72,12 @@ def test_a_day_rebuilt_alone_after_a_range_makes_nothing_stale(
     assert stale(instance, FIRST, SECOND) == set()
 
 
-def test_another_resolution_shows_what_was_made_for_the_former(built: dg.DagsterInstance) -> None:
+def test_another_resolution_makes_processed_days_stale(built: dg.DagsterInstance) -> None:
     found = stale(built, FIRST, resolution=128)
     assert found == {f"processed_aia@{FIRST}", f"processed_hmi@{FIRST}"}
 
 
-def test_other_pixels_make_what_follows_stale(
+def test_changed_pixels_make_the_shard_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     assert materialize("processed_hmi", day=FIRST, hmi_scale=0.85).success
@@ -85,3 +85,34 @@ def test_other_pixels_make_what_follows_stale(
         f"shards@{FIRST}",
         f"processed_hmi@{SECOND}",
     }
+
+
+def range_changes(
+    instance: dg.DagsterInstance, cursor: str | None, **settings: object
+) -> str | None:
+    """Evaluate the sensor of the range and store its observations; returns its cursor."""
+    sensor = build_defs(Settings.load(**settings)).resolve_sensor_def("day_range_sensor")
+    with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+        found = sensor.evaluate_tick(context)
+    for event in found.asset_events:
+        instance.report_runless_asset_event(event)
+    return found.cursor
+
+
+def test_a_day_built_in_part_is_stale_when_the_range_includes_all_of_it(
+    materialize: Materialize, instance: dg.DagsterInstance
+) -> None:
+    noon, midnight = f"{SECOND}T12:00", THIRD
+    for day in (FIRST, SECOND):
+        assert materialize(*ALL, day=day, end=noon).success
+    cursor = range_changes(instance, None, end=noon)
+    assert stale(instance, FIRST, SECOND, end=noon) == set()
+    cursor = range_changes(instance, cursor, end=midnight)
+    assert stale(instance, FIRST, SECOND, end=midnight) == {
+        f"raw_aia@{SECOND}",
+        f"raw_hmi@{SECOND}",
+    }
+    assert materialize(*DAILY, day=SECOND, end=midnight).success
+    assert stale(instance, FIRST, SECOND, end=midnight) == set()
+    range_changes(instance, cursor, end=midnight)
+    assert stale(instance, FIRST, SECOND, end=midnight) == set()

@@ -313,6 +313,16 @@ def test_coverage_counts_frames_without_a_table_as_unexplained(stored: Path) -> 
     assert counts["HMI_M"]["not_built"] == 8
 
 
+def test_slots_that_a_day_was_built_without_are_not_built(stored: Path) -> None:
+    finer = settings_for(stored).model_copy(update={"cadence_minutes": 90})
+    coverage = make(stored, finer).description.coverage
+    counts = coverage.by_channel()["HMI_M"]
+    assert counts["unexplained"] == 0
+    assert counts["not_built"] > 8
+    assert FIRST in coverage.days_built_in_part
+    assert coverage.days_without_shard == [date(2024, 3, 5)]
+
+
 def test_card_states_the_facts(released: Path) -> None:
     card = (released / "README.md").read_text()
     _, block, body = card.split("---\n", 2)

@@ -20,6 +20,7 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.pipeline.completeness import days_due, is_complete
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
@@ -185,7 +186,7 @@ def test_a_tick_that_finds_every_day_complete_says_so(
     schedule = build_defs(Settings.load()).resolve_schedule_def("daily_update_schedule")
     said = schedule.evaluate_tick(context)
     assert said.run_requests == []
-    assert said.skip_message == "every day of the look-back window is complete or under way"
+    assert said.skip_message == "every day of the look-back window is complete or in progress"
 
 
 def test_without_constants_a_tick_asks_for_nothing_and_says_what_to_run(
@@ -262,3 +263,11 @@ def test_days_outside_the_dataset_are_not_asked_for(settings: Settings) -> None:
     due = list(days_due(bounded, store, today=TICK.date()))
     assert [str(day) for day in due] == ["2024-03-05", "2024-03-06"]
     assert list(days_due(settings, store, today=settings.start.date())) == []
+
+
+def test_without_a_publication_lag_the_newest_day_is_yesterday(settings: Settings) -> None:
+    eager = Settings.load(publication_lag_days=0, lookback_days=2)
+    due = list(days_due(eager, Store(settings.store), today=TICK.date()))
+    assert [str(day) for day in due] == ["2024-03-18", "2024-03-19"]
+    partitions = daily_partitions(eager)
+    assert all(partitions.has_partition_key(str(day)) for day in due)

@@ -1,0 +1,81 @@
+"""External assets: the trees of the archive from which raw frames come.
+
+Dagster does not build them. They show where the data come from, and each day carries an
+observation: how many frames the archive had, and which slots of the day were requested. The slots
+are the data version. If the range of the dataset comes to include more of a day, the day's
+data version changes, and Dagster shows the raw frames of that day as stale.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from sdoml_core.channels import Instrument
+from sdoml_dagster import asset_names
+from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.asset_names import DatasetNames
+from sdoml_dagster.assets.options import OWNERS
+from sdoml_dagster.partitions import daily_partitions
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.ui_metadata import number
+
+DESCRIPTIONS: dict[Instrument, str] = {
+    "AIA": """The AIA synoptic tree of the JSOC (Stanford), which this deployment reads.
+
+1024×1024 FITS images at a cadence of 2 minutes, published about a week after observation.
+Each observation of a day shows how many of the requested frames the archive had.""",
+    "HMI": """The HMI image catalog of the JSOC (Stanford), which this deployment reads.
+
+1024×1024 JPG magnetograms at a cadence of 15 minutes.
+Each observation of a day shows how many of the requested frames the archive had.""",
+}
+
+
+def build_archive_assets(settings: Settings) -> list[dg.AssetSpec]:
+    """``jsoc_aia`` and ``jsoc_hmi``, as far as the dataset uses them."""
+    return [_archive_asset(instrument, settings) for instrument in settings.instruments]
+
+
+def _archive_asset(instrument: Instrument, settings: Settings) -> dg.AssetSpec:
+    names = DatasetNames(settings.name)
+    roots = settings.aia_roots if instrument == "AIA" else settings.hmi_roots
+    shown = [public(root) for root in roots]
+    return dg.AssetSpec(
+        names.key(asset_names.archive(instrument)),
+        description=DESCRIPTIONS[instrument],
+        group_name=names.group("raw"),
+        owners=OWNERS,
+        kinds={"fits" if instrument == "AIA" else "image"},
+        partitions_def=daily_partitions(settings),
+        metadata={
+            f"root_{place}": dg.MetadataValue.url(root) for place, root in enumerate(shown, 1)
+        },
+    )
+
+
+def slots_version(settings: Settings, day: date) -> str:
+    """Data version of a day of the archive: the slots of the day that the dataset asks for."""
+    slots = settings.expected_slots(day)
+    if not slots:
+        return "no slots"
+    return f"{slots[0]:%H:%M}-{slots[-1]:%H:%M} every {settings.cadence_minutes} min"
+
+
+def observation(
+    settings: Settings, instrument: Instrument, day: date, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetObservation:
+    """The observation of one day of an archive tree."""
+    return dg.AssetObservation(
+        DatasetNames(settings.name).key(asset_names.archive(instrument)),
+        partition=day.isoformat(),
+        metadata={"slots": slots_version(settings, day), **(metadata or {})},
+        tags={"dagster/data_version": slots_version(settings, day)},
+    )
+
+
+def availability(expected: int, found: int) -> dict[str, Any]:
+    """Metadata of an observation: how many of the requested frames the archive had."""
+    share = {"available": number(found / expected)} if expected else {}
+    return {"frames_requested": expected, "frames_available": found, **share}

@@ -1,0 +1,85 @@
+"""The days of a run, each built even if another one fails."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from sdoml_core.errors import SdomlError
+from sdoml_dagster.assets.data_versions import DayResults
+from sdoml_dagster.assets.options import is_last_attempt
+from sdoml_dagster.days import list_days
+from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.partitions import run_days
+from sdoml_dagster.settings.model import Settings
+
+MOST_FAILURES = 3
+"""Failed days in a row after which a run gives up: then the cause is not the day."""
+
+
+class SomeDaysFailedError(SdomlError):
+    """Some days of a range failed, for reasons that a retry cannot remove."""
+
+
+class SomeDaysMayPassError(SomeDaysFailedError):
+    """Some days of a range failed, at least one for a reason that may pass."""
+
+    may_pass = True
+
+
+def build_days(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    build: Callable[[date, DayResults], None],
+) -> dg.MaterializeResult[Any]:
+    """Build the days of a run and return the result of the asset.
+
+    Parameters
+    ----------
+    context
+        Names the days.
+    settings
+        Settings of the dataset.
+    build
+        Builds one day and adds it to the results.
+
+    Raises
+    ------
+    Failure
+        If a day failed. The other days of the range are built and recorded nevertheless.
+    """
+    with failures_explained(last_attempt=is_last_attempt(context, settings)):
+        days = list(run_days(context))
+        results = DayResults(context, days)
+        failed: dict[date, SdomlError] = {}
+        not_started: Sequence[date] = ()
+        in_a_row = 0
+        for number, day in enumerate(days, 1):
+            try:
+                build(day, results)
+                in_a_row = 0
+            except SdomlError as error:
+                if len(days) == 1:
+                    raise
+                context.log.error(f"{day}: {error}")  # noqa: TRY400 the line says all
+                failed[day] = error
+                in_a_row += 1
+                if in_a_row == MOST_FAILURES:
+                    not_started = days[number:]
+                    break
+        if failed:
+            raise _summary(days, failed, not_started)
+        return results.result()
+
+
+def _summary(
+    days: Sequence[date], failed: Mapping[date, SdomlError], not_started: Sequence[date]
+) -> SdomlError:
+    first, error = next(iter(failed.items()))
+    rest = f"; {list_days(not_started)} not started" if not_started else ""
+    kind = SomeDaysMayPassError if any(e.may_pass for e in failed.values()) else SomeDaysFailedError
+    return kind(
+        f"{len(failed)} of {len(days)} days failed ({list_days(failed)}{rest}). {first}: {error}. "
+        "Finished days are recorded; run the others again"
+    )

@@ -1,0 +1,50 @@
+"""Freshness check of ``shards``: every day that is due has a shard.
+
+Dagster's own freshness policy looks at the last materialization of an asset, whichever day that
+was for. It is green while the newest days are missing, as long as an old day is rebuilt.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from sdoml_dagster import asset_names
+from sdoml_dagster.asset_names import DatasetNames
+from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.pipeline.freshness import Freshness, judge_freshness
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings.model import Settings
+
+FRESHNESS = "freshness"
+
+
+def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """``freshness`` of ``shards``."""
+    key = dg.AssetKey(DatasetNames(settings.name).key(asset_names.SHARDS))
+
+    @dg.asset_check(
+        asset=key,
+        name=FRESHNESS,
+        description=f"Every day older than {settings.publication_lag_days} days (publication lag) "
+        "and one day of grace has a shard, from the first day that has one to the end of the "
+        "dataset. The sensor `freshness_sensor` evaluates it all the time.",
+    )
+    def freshness(store: StoreResource) -> dg.AssetCheckResult:
+        with failures_explained():
+            found = judge_freshness(settings, store.open(), now=datetime.now(UTC))
+        return dg.AssetCheckResult(
+            passed=found.fresh,
+            description=str(found),
+            metadata=freshness_metadata(found),
+        )
+
+    return freshness
+
+
+def freshness_metadata(found: Freshness) -> dict[str, str | int]:
+    """Metadata of an evaluation."""
+    return {
+        "newest_day": str(found.newest or "none"),
+        "due_day": str(found.due or "none"),
+        "missing_days": len(found.missing),
+    }

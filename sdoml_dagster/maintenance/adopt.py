@@ -1,0 +1,167 @@
+"""Adoption: describe what a store holds, from its small tables, without pixels and network.
+
+After the loss of Dagster's database the store still has all data. This module tells, for each day
+and asset, with which content it was built and whether that matches the settings. The job
+``adopt_store`` reports it to Dagster.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sdoml_core.channels import Instrument
+from sdoml_core.errors import DamagedFileError, MissingInputError
+from sdoml_core.formats.index import Index
+from sdoml_core.formats.ledger import FrameRow, RawRow
+from sdoml_core.formats.release_files import RELEASE_SUMS
+from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.days import DayRange
+from sdoml_dagster.pipeline.completeness import frames_not_packed
+from sdoml_dagster.pipeline.fetch import DayLedger
+from sdoml_dagster.pipeline.frozen_constants import current_normalization
+from sdoml_dagster.pipeline.process import ProcessedDay
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.store import Store
+from sdoml_dagster.threads import ordered_map
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrames:
+    """One instrument's part of a day: raw or processed."""
+
+    instrument: Instrument
+    rows: tuple[RawRow, ...] | tuple[FrameRow, ...]
+    content: bytes
+    """The content that the data version is a hash of, as when the day was built."""
+
+    as_configured: bool
+    """Whether the settings would build the same frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """The shard of a day."""
+
+    index: Index
+    as_configured: bool
+    """Whether it has all frames of its day, in the pixel type and resolution of the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayContents:
+    """Everything that a store holds of one day."""
+
+    day: date
+    raw: tuple[StoredFrames, ...]
+    processed: tuple[StoredFrames, ...]
+    shard: StoredShard | None
+    damaged: tuple[str, ...]
+    """Tables that cannot be read, one line each; their part of the day is left out."""
+
+
+def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:
+    """Days of a range, within the dataset, that have anything in the store, in order."""
+    return [day for day in layout.days_in(store) if day in days and settings.expected_slots(day)]
+
+
+def read_days(settings: Settings, store: Store, days: Sequence[date]) -> Iterator[DayContents]:
+    """Describe days, a few ahead of the caller, so that memory stays flat."""
+    read = functools.partial(read_day, settings, store)
+    return ordered_map(read, days, threads=settings.threads, name="adopt")
+
+
+def read_day(settings: Settings, store: Store, day: date) -> DayContents:
+    """Describe one day."""
+    stored = StoredDay(store, day)
+    raw: list[StoredFrames] = []
+    processed: list[StoredFrames] = []
+    damaged: list[str] = []
+    shard = None
+    for instrument in settings.instruments:
+        try:
+            if (ledger := stored.ledger(instrument)) is not None:
+                raw.append(_raw(settings, stored, instrument, ledger))
+        except DamagedFileError as error:
+            damaged.append(str(error))
+        try:
+            if (table := stored.frame_table(instrument)) is not None:
+                processed.append(_processed(settings, stored, instrument, table))
+        except (DamagedFileError, MissingInputError) as error:
+            damaged.append(str(error))
+    try:
+        shard = _shard(settings, stored, raw)
+    except DamagedFileError as error:
+        damaged.append(str(error))
+    return DayContents(day, tuple(raw), tuple(processed), shard, tuple(damaged))
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetContents:
+    """What a store holds that concerns no single day."""
+
+    constants: Normalization | None
+    release_sums: str | None
+    """SHA-256 of the SHA256SUMS of the release with the name of the dataset."""
+
+
+def read_dataset(settings: Settings, store: Store) -> DatasetContents:
+    """Describe the constants and the release of a store."""
+    sums = store.read_if_exists(f"{layout.release_folder(settings.name)}/{RELEASE_SUMS}")
+    return DatasetContents(
+        current_normalization(store), None if sums is None else hashlib.sha256(sums).hexdigest()
+    )
+
+
+def _raw(
+    settings: Settings, stored: StoredDay, instrument: Instrument, ledger: Sequence[RawRow]
+) -> StoredFrames:
+    order = _channel_order(settings)
+    rows = tuple(sorted(ledger, key=lambda row: (row.slot, order.get(row.channel, 99))))
+    wanted = _expected(settings, stored.day, instrument)
+    complete = wanted == {(row.channel, row.slot) for row in rows}
+    settled = all(row.status != "outage" for row in rows)
+    content = DayLedger(rows, fetched_files=0, fetched_bytes=0).content
+    return StoredFrames(instrument, rows, content, complete and settled)
+
+
+def _processed(
+    settings: Settings, stored: StoredDay, instrument: Instrument, table: Sequence[FrameRow]
+) -> StoredFrames:
+    order = _channel_order(settings)
+    rows = tuple(sorted(table, key=lambda row: (order.get(row.channel, 99), row.slot)))
+    wanted = _expected(settings, stored.day, instrument)
+    pixels = settings.resolution**2
+    alike = all(s.pixels == s.frames * pixels for s in stored.sketches(instrument).values())
+    complete = wanted == {(row.channel, row.slot) for row in rows}
+    return StoredFrames(instrument, rows, ProcessedDay(rows, {}).content, complete and alike)
+
+
+def _shard(
+    settings: Settings, stored: StoredDay, raw: Sequence[StoredFrames]
+) -> StoredShard | None:
+    index = stored.shard_index()
+    if index is None or not stored.store.exists(layout.shard(stored.day)):
+        return None
+    table = index.table
+    pixels = set(zip(table["dtype"].to_pylist(), table["resolution"].to_pylist(), strict=True)) <= {
+        (settings.dtype, settings.resolution)
+    }
+    ledger = [row for part in raw for row in part.rows if isinstance(row, RawRow)]
+    return StoredShard(index, pixels and not frames_not_packed(stored, ledger, index))
+
+
+def _expected(settings: Settings, day: date, instrument: Instrument) -> set[tuple[str, object]]:
+    return {
+        (channel.name, slot)
+        for channel in settings.channels_of(instrument)
+        for slot in settings.expected_slots(day)
+    }
+
+
+def _channel_order(settings: Settings) -> dict[str, int]:
+    """Position of each channel; tables are sorted by slot, content by the order of building."""
+    return {name: place for place, name in enumerate(settings.channels)}

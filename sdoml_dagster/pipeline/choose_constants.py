@@ -1,0 +1,57 @@
+"""Which normalization constants a run uses: those in force, or a new fit."""
+
+from dataclasses import dataclass
+
+from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.days import DayRange
+from sdoml_dagster.pipeline.fit import Fitted, fit_store
+from sdoml_dagster.pipeline.frozen_constants import (
+    current_normalization,
+    freeze,
+    refuse_unasked_fit,
+)
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """The constants that are in force after a run."""
+
+    current: Normalization
+    former: Normalization | None
+    """The constants that were in force before; ``None`` if there were none."""
+
+    fitted: Fitted | None
+    """The fit of this run; ``None`` if it kept the constants in force."""
+
+
+def choose_constants(
+    settings: Settings, store: Store, *, days: DayRange, part_of_building: bool
+) -> Constants:
+    """Keep the constants in force, or fit and freeze new ones.
+
+    Parameters
+    ----------
+    settings, store
+        The dataset.
+    days
+        Days to fit.
+    part_of_building
+        Whether the run builds days. Such a run must not change the constants of other days: it
+        keeps those in force, and fits only in a store that has neither constants nor shards. If
+        several runs do so at once, the first one wins. A run that only fits always fits.
+
+    Raises
+    ------
+    MissingInputError
+        If no day of the range is processed, or if there are shards but their constants are missing.
+    """
+    former = current_normalization(store)
+    if part_of_building:
+        kept = former or refuse_unasked_fit(store)
+        if kept is not None:
+            return Constants(kept, former, None)
+    fitted = fit_store(settings, store, days=days)
+    current = freeze(store, fitted.normalization, replace=not part_of_building)
+    return Constants(current, former, fitted)

@@ -1,0 +1,57 @@
+"""Freshness: whether every day that the archive must have published by now has a shard."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sdoml_dagster.days import days_between, list_days
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+GRACE_DAYS = 1
+"""Days that the schedule has to build a day after the publication lag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Days that a dataset should have, and those that it lacks."""
+
+    newest: date | None
+    """The newest day with a shard."""
+
+    due: date | None
+    """The newest day that should have a shard; ``None`` if no day is due yet."""
+
+    missing: tuple[date, ...]
+    """Days without a shard, from the first day with one to the one that is due."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no day is missing."""
+        return not self.missing
+
+    def __str__(self) -> str:
+        if self.due is None:
+            return "no day is due yet"
+        if self.fresh:
+            return f"every day to {self.due} has a shard"
+        return f"no shard of {list_days(self.missing)}"
+
+
+def judge_freshness(settings: Settings, store: Store, *, now: datetime) -> Freshness:
+    """Compare the shards of a store with the days that are due.
+
+    A day is due ``SDOML_PUBLICATION_LAG_DAYS`` after it, plus a day of grace, and never after the
+    end of the dataset. Days before the first shard do not count: a dataset may be built from its
+    newest day backward. In a store without shards only the newest due day is missing.
+    """
+    due = now.date() - timedelta(days=max(settings.publication_lag_days, 1) + GRACE_DAYS)
+    if settings.last_day is not None:
+        due = min(due, settings.last_day)
+    built = {day for day, parts in layout.shard_files(store).items() if len(parts) == 2}
+    newest = max(built, default=None)
+    if due < settings.start.date():
+        return Freshness(newest, None, ())
+    first = max(min(built, default=due), settings.start.date())
+    missing = [day for day in days_between(min(first, due), due) if day not in built]
+    return Freshness(newest, due, tuple(missing))

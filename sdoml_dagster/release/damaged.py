@@ -1,0 +1,27 @@
+"""Days whose shard was found damaged: a release must not silently leave them out."""
+
+from sdoml_core.errors import MissingInputError
+from sdoml_dagster.days import DayRange, list_days
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+
+def refuse_damaged_days(store: Store, days: DayRange) -> None:
+    """Refuse a release while a damaged shard of its range is not rebuilt.
+
+    Raises
+    ------
+    MissingInputError
+        If ``verify_store`` moved a shard of the range aside and the day has no shard now.
+    """
+    lost = sorted(
+        day
+        for day in layout.damaged_shards(store) - layout.shard_files(store).keys()
+        if day in days
+    )
+    if lost:
+        raise MissingInputError(
+            f"verify_store moved damaged shards of {list_days(lost)} to "
+            f"{store.locate(layout.DAMAGED)}: run build_shards for these days first. To release "
+            "without them, delete the damaged files"
+        )

@@ -1,0 +1,1 @@
+"""Dagster sensors: freshness, the range of the dataset, and messages about failures."""

@@ -1,0 +1,98 @@
+"""adopt_store: an empty Dagster home learns what the store holds, as if it had built it."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+from tests.sdoml_dagster.assets.test_staleness import stale
+from tests.support.runs import DAILY, FIRST, SECOND
+
+EVERYTHING = [
+    *((name, day) for name in DAILY for day in (FIRST, SECOND)),
+    ("normalization_stats", None),
+]
+
+
+def versions(instance: dg.DagsterInstance) -> dict[tuple[str, str | None], Any]:
+    """Data version and content of the latest materialization of each asset and day."""
+    found = {}
+    for name, day in EVERYTHING:
+        record = instance.get_latest_data_version_record(dg.AssetKey(name), partition_key=day)
+        assert record is not None, (name, day)
+        materialization = record.asset_materialization
+        assert materialization is not None
+        tags = materialization.tags or {}
+        found[name, day] = (tags["dagster/data_version"], tags["dagster/code_version"])
+    return found
+
+
+def empty_home(folder: Path) -> dg.DagsterInstance:
+    home = folder / "new"
+    home.mkdir()
+    return dg.DagsterInstance.local_temp(str(home))
+
+
+def adopt(instance: dg.DagsterInstance, **settings: Any) -> dg.ExecuteInProcessResult:
+    job = build_defs(Settings.load(**settings)).resolve_job_def("adopt_store")
+    return job.execute_in_process(instance=instance, raise_on_error=False)
+
+
+@pytest.fixture
+def offline(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDOML_AIA_ROOTS", "http://127.0.0.1:9")
+    monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
+
+
+def test_an_empty_home_learns_every_day_without_raw_frames_pixels_and_network(
+    built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
+) -> None:
+    before = versions(built)
+    store = Path(settings.store)
+    for frame in (*store.rglob("*.fits"), *store.rglob("*.jpg"), *store.rglob("*.npy")):
+        frame.unlink()  # neither pruned raw frames nor pixels are needed
+    with empty_home(tmp_path) as fresh:
+        result = adopt(fresh)
+        assert result.success
+        assert versions(fresh) == before
+        assert stale(fresh, FIRST, SECOND) == set()
+        check = dg.AssetCheckKey(dg.AssetKey("processed_aia"), "coverage")
+        history = fresh.event_log_storage.get_asset_check_execution_history(check, limit=5)
+        assert {record.partition for record in history} == {FIRST, SECOND}
+        assert all(record.status.value == "SUCCEEDED" for record in history)
+        again = adopt(fresh)
+        (said,) = [
+            entry.user_message
+            for entry in fresh.all_logs(again.run_id)
+            if "reported" in entry.user_message
+        ]
+        assert "reported 0 materializations from 2 days" in said
+
+
+def test_days_of_other_settings_are_adopted_as_stale(
+    built: dg.DagsterInstance, offline: None, tmp_path: Path
+) -> None:
+    with empty_home(tmp_path) as fresh:
+        assert adopt(fresh, resolution=128).success
+        assert stale(fresh, FIRST, resolution=128) >= {
+            f"processed_aia@{FIRST}",
+            f"processed_hmi@{FIRST}",
+            f"shards@{FIRST}",
+        }
+
+
+def test_a_damaged_table_is_reported_and_the_rest_is_adopted(
+    built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
+) -> None:
+    path = Path(settings.store, "raw/2024/03/08/aia.parquet")
+    path.write_bytes(path.read_bytes()[:-50])
+    with empty_home(tmp_path) as fresh:
+        result = adopt(fresh)
+        assert result.success
+        assert fresh.get_materialized_partitions(dg.AssetKey("raw_aia")) == {SECOND}
+        assert fresh.get_materialized_partitions(dg.AssetKey("raw_hmi")) == {FIRST, SECOND}
+        said = [entry.user_message for entry in fresh.all_logs(result.run_id)]
+        assert any("materialize raw_aia of 2024-03-08 again" in text for text in said)

@@ -1,0 +1,93 @@
+"""Freshness: red if a day that is due has no shard, whichever day was built last."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.pipeline.freshness import judge_freshness
+from sdoml_dagster.resources import StoreResource
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+NOW = datetime(2024, 3, 20, 12, tzinfo=UTC)  # lag 8 and a day of grace: 11 March is due
+DUE = date(2024, 3, 11)
+
+
+def build(store: Store, *days: int) -> None:
+    """Empty files with the names of shards and indexes of days in March 2024."""
+    for number in days:
+        day = date(2024, 3, number)
+        store.write(layout.shard(day), b"")
+        store.write(layout.shard_index(day), b"")
+
+
+def test_the_newest_due_day_is_needed_although_a_day_was_just_rebuilt(settings: Settings) -> None:
+    store = Store(settings.store)
+    build(store, 8, 9, 10)
+    found = judge_freshness(settings, store, now=NOW)
+    assert (found.fresh, found.due, found.missing) == (False, DUE, (DUE,))
+    build(store, 11)
+    assert judge_freshness(settings, store, now=NOW).fresh
+    tomorrow = judge_freshness(settings, store, now=NOW + timedelta(days=1))
+    assert str(tomorrow) == "no shard of 2024-03-12"
+
+
+def test_a_gap_is_missing_and_days_before_the_first_shard_are_not(settings: Settings) -> None:
+    store = Store(settings.store)
+    build(store, 7, 9, 11)
+    assert str(judge_freshness(settings, store, now=NOW)) == "no shard of 2024-03-08, 2024-03-10"
+
+
+def test_a_shard_without_its_index_is_missing(settings: Settings) -> None:
+    store = Store(settings.store)
+    build(store, 9, 10, 11)
+    store.delete(layout.shard_index(date(2024, 3, 10)))
+    assert not judge_freshness(settings, store, now=NOW).fresh
+
+
+def test_the_end_of_the_dataset_is_the_last_day_that_is_due(settings: Settings) -> None:
+    ended = Settings.load(end="2024-03-10")
+    build(Store(settings.store), 8, 9)
+    assert judge_freshness(ended, Store(settings.store), now=NOW).fresh
+
+
+def test_an_empty_store_lacks_the_newest_due_day(settings: Settings) -> None:
+    assert judge_freshness(settings, Store(settings.store), now=NOW).missing == (DUE,)
+    early = datetime(2024, 3, 4, tzinfo=UTC)
+    assert str(judge_freshness(settings, Store(settings.store), now=early)) == "no day is due yet"
+
+
+def tick(
+    instance: dg.DagsterInstance, settings: Settings, cursor: str | None = None
+) -> dg.SensorResult | object:
+    sensor = build_defs(settings).resolve_sensor_def("freshness_sensor")
+    with dg.build_sensor_context(
+        instance=instance, cursor=cursor, resources={"store": StoreResource(url=settings.store)}
+    ) as context:
+        return sensor.evaluate_tick(context)
+
+
+def test_the_sensor_evaluates_the_check_without_a_run_and_only_when_something_changed(
+    environment: dict[str, str],
+) -> None:
+    settings = Settings.load(end="2024-03-10")
+    build(Store(settings.store), 8)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = tick(instance, settings)
+        (evaluation,) = first.asset_events
+        assert not evaluation.passed
+        assert evaluation.severity == dg.AssetCheckSeverity.ERROR
+        assert evaluation.description == "no shard of 2024-03-09"
+        again = tick(instance, settings, first.cursor)
+        assert again.asset_events == []
+        assert again.skip_message == "unchanged: no shard of 2024-03-09"
+        build(Store(settings.store), 9)
+        (evaluation,) = tick(instance, settings, first.cursor).asset_events
+        assert evaluation.passed
+        # A materialization outdates an evaluation in the UI, so the next tick repeats it.
+        fresh = tick(instance, settings)
+        instance.report_runless_asset_event(dg.AssetMaterialization("shards"))
+        assert len(tick(instance, settings, fresh.cursor).asset_events) == 1
+        assert instance.get_runs() == []
