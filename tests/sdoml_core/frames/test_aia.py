@@ -1,6 +1,7 @@
 """AIA frames: what is read from the header, what is refused and why, what NaN pixels do."""
 
 import dataclasses
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,6 +216,14 @@ def test_an_impossible_degradation_is_refused(real_frame: AiaFrame, degradation:
 def test_a_frame_without_any_light_is_blank() -> None:
     with pytest.raises(BlankFrameError, match="above 0"):
         process_aia(frame_of(np.full((1024, 1024), -1.0)), resolution=512, degradation=1.0)
+
+
+def test_a_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
+    """The hash was computed with version 0.1.0, which knew no pointing."""
+    processed = process_aia(decode_aia(REAL), resolution=512, degradation=0.632666)
+    assert hashlib.sha256(processed.tobytes()).hexdigest() == (
+        "ad8b5c0eb3e3ab8d8a711b7786b0de0d70821ba920045aafef2b085f6094ed3c"
+    )
 
 
 def test_frames_are_independent_of_the_threads_that_process_them() -> None:
