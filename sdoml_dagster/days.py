@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 LISTED_RUNS = 12
-"""Runs of consecutive days that a message or a card lists; a sparse year has hundreds."""
+"""Maximum runs of consecutive days that a message or a card lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class DayRange:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def __str__(self) -> str:
-        """For the middle of a message: `` from 2024-03-01 to the last``; empty for all days."""
+        """Format for messages: `` from 2024-03-01 to the last``. Empty for all days."""
         if self.first is None and self.last is None:
             return ""
         return f" from {self.first or 'the first'} to {self.last or 'the last'}"

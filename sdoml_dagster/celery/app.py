@@ -1,12 +1,12 @@
 """The Celery application of the worker machines: each task is one Dagster run, one day.
 
-Start a worker with ``celery -A sdoml_dagster.celery.app worker -P solo``. The solo pool, since a
-run starts processes of its own, which Celery's prefork children may not. Broker and result backend
-are named by Celery's own variables, ``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND``.
+Start a worker with ``celery -A sdoml_dagster.celery.app worker -P solo``. The pool must be solo,
+because a run starts child processes, which Celery's prefork workers cannot do. Celery's variables
+``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set broker and result backend.
 
-While a task runs, a thread of the worker writes a pulse to the result backend. Celery itself says
-``STARTED`` of a task for ever once its worker is dead; the pulse is how
-:mod:`sdoml_dagster.celery.launcher` can tell.
+While a task runs, a thread of the worker writes a heartbeat to the result backend. Celery reports
+the task of a dead worker as ``STARTED`` forever; :mod:`sdoml_dagster.celery.launcher` uses the
+heartbeat to detect it.
 """
 
 import itertools

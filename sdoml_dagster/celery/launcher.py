@@ -1,4 +1,4 @@
-"""Dagster's Celery launcher, which in addition notices when the worker of a run is dead."""
+"""Dagster's Celery launcher, extended to detect dead workers."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
     """Reports a run's worker as failed once its pulse stands still.
 
     The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
-    ``STARTED`` when the worker is killed: the run would stay in progress for ever, its day undone.
+    ``STARTED`` if the worker is killed. The run would stay in progress forever.
     Run monitoring calls :meth:`check_run_worker_health`, marks the run as failed, and run retries
     start its day again on another worker.
 
