@@ -17,7 +17,6 @@ from sdoml_core.frames.judge_hmi import HmiFrame, inspect_hmi
 from sdoml_core.frames.limb import measure_disk
 from sdoml_demo.absences import Condition
 from sdoml_demo.render.hmi import render_hmi
-from tests.support.genuine import genuine
 
 ROOT = Path(__file__).parents[3]
 RECONSTRUCTED = (ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg").read_bytes()
@@ -187,19 +186,3 @@ def test_flipped_bits_are_found_but_for_single_blocks() -> None:
             assert not axis.size or axis.max() // 8 == axis.min() // 8
     print(f"of 200 flipped bits: {by_pillow} found by decoding, {by_inspection} by inspection")
     assert by_inspection >= 70
-
-
-def test_the_real_colored_quicklook_is_refused_and_its_disk_is_where_it_should_be() -> None:
-    data = genuine("hmi_20200207_201500_TAI_quicklook_color_1k.jpg").read_bytes()
-    rsun_obs = solar_radius(datetime(2020, 2, 7, 20, 14, 23, tzinfo=UTC))
-    with pytest.raises(WrongFrameError, match="in color"):
-        inspect(data, rsun_obs)
-    processed = process_hmi(
-        decode_hmi(data), resolution=512, rsun_obs=rsun_obs, scale=GEOMETRIC_SCALE
-    )
-    disk = measure_disk(processed)
-    assert disk is not None
-    assert disk.radius == pytest.approx(203.44, abs=0.005)
-    assert abs(disk.x) < 0.05
-    assert abs(disk.y) < 0.05
-    assert not processed[494:, :190].any(), "the label is masked"
