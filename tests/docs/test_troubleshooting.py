@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from sdoml_core.errors import SdomlError
 from sdoml_core.frames.aia import decode_aia
 from sdoml_core.frames.hmi import decode_hmi
 from sdoml_core.frames.quality import quality_reason
-from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences
+from sdoml_core.loader import BatchSampler, SDOMLlite, SDOMLliteSequences, ShardDataset
 from sdoml_dagster.archive.client import ArchiveClient, FrameMissingError
 from sdoml_dagster.days import DayRange
 from sdoml_dagster.failures import InterruptedRunError, failures_explained
@@ -300,6 +302,21 @@ class Provoker:
             lambda: self.load(verify=True)[0],
         )
 
+    def change_the_world(self) -> None:
+        iterator = iter(BatchSampler(self.load(), 1))
+        next(iterator)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.distributed, "is_initialized", lambda: True)
+            patch.setattr(torch.distributed, "get_world_size", lambda: 2)
+            patch.setattr(torch.distributed, "get_rank", lambda: 1)
+            next(iterator)
+
+    def ask_a_stream_that_workers_read(self) -> None:
+        stream = ShardDataset(self.load(), batch_size=1)
+        iterator = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=1))
+        next(iterator)
+        stream.state_dict()
+
     def loader_errors(self) -> Iterator[Callable[[], object]]:
         yield lambda: SDOMLlite(self.folder / "nowhere", CHANNELS)
         yield lambda: SDOMLlite(self.root, CHANNELS)
@@ -329,6 +346,8 @@ class Provoker:
         other = BatchSampler(self.load(), 2, seed=1)
         yield lambda: BatchSampler(self.load(), 2).load_state_dict(other.state_dict())
         yield lambda: BatchSampler(self.load(), 2).load_state_dict({})
+        yield self.change_the_world
+        yield self.ask_a_stream_that_workers_read
         yield lambda: SDOMLlite("foo://bar/shards", CHANNELS)
         yield self.split
 
