@@ -2,4 +2,4 @@
 
 from sdoml_dagster.cli.main import main
 
-main(prog_name="sdoml")
+main()

@@ -1,11 +1,13 @@
 """The commands. Each one is a few lines over the jobs and over what the assets call."""
 
+import atexit
 import logging
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -31,7 +33,7 @@ FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="sdoml")
-def main() -> None:
+def commands() -> None:
     """Build and manage datasets of full-disk solar images for machine learning.
 
     Every setting is an option, an environment variable and a key of sdoml.toml; options win.
@@ -40,6 +42,25 @@ def main() -> None:
     Exit status: 0 done, 1 failed, 2 wrong option or setting, 3 incomplete (run the same command
     again to resume), 4 not enough disk space, 130 interrupted.
     """  # noqa: D301 click reads the backspace
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process.
+
+    It ends without the teardown of native libraries: after a finished build, pyarrow's threads
+    sometimes abort the process there.
+    """
+    exit_status = FAILED
+    try:
+        commands(prog_name="sdoml")
+    except SystemExit as end:
+        exit_status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()  # noqa: SLF001 there is no public way
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or a pipe without a reader
+            stream.flush()
+    os._exit(exit_status)
 
 
 def release_options(command: F) -> F:
@@ -82,7 +103,7 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
 }
 
 
-@main.command()
+@commands.command()
 @click.option(
     "--fit",
     metavar="DAYS",
@@ -185,7 +206,7 @@ def build(
         _show_release(store, name)
 
 
-@main.command()
+@commands.command()
 @settings_options
 def status(**given: str | None) -> None:
     """Show days by state, coverage, size, constants and what the schedule would do."""
@@ -197,7 +218,7 @@ def status(**given: str | None) -> None:
             click.echo(line)
 
 
-@main.command()
+@commands.command()
 @release_options
 @click.option("--days", metavar="DAYS", help="Days to release, such as 2019 or 2010..2018.")
 @settings_options
@@ -222,7 +243,7 @@ def release(
         _show_release(store, name)
 
 
-@main.command()
+@commands.command()
 @click.option("--days", metavar="DAYS", help="Days to verify, such as 2019 or 2010..2018.")
 @click.option("--only-report", is_flag=True, help="Leave damaged files where they are.")
 @settings_options
@@ -236,7 +257,7 @@ def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
         _run_job("verify_store", config, settings)
 
 
-@main.command()
+@commands.command()
 @click.option("--days", metavar="DAYS", help="Days to prune, such as 2019 or 2010..2018.")
 @click.option("--delete", is_flag=True, help="Delete the files. Without it, only list them.")
 @settings_options
