@@ -20,6 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHORT_NAMES: Final = {"cadence_minutes": "--cadence"}
 """Second names of options that people type often."""
 
+OWN_OPTIONS: Final = {"name"}
+"""Settings whose option means something else: `--name` names the release."""
+
 SAVED_SETTINGS: Final = "sdoml.toml"
 """File in a home of ours with the settings of the last build."""
 
@@ -27,6 +30,8 @@ SAVED_SETTINGS: Final = "sdoml.toml"
 def settings_options(command: F) -> F:
     """Add one option for each setting to a command, which takes them as ``**given``."""
     for name, field in reversed(Settings.model_fields.items()):
+        if name in OWN_OPTIONS:
+            continue
         flags = [option_name(name), *([SHORT_NAMES[name]] if name in SHORT_NAMES else [])]
         command = click.option(
             *flags, name, metavar=_metavar(field), help=_help(name, field), default=None
