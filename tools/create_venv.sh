@@ -31,6 +31,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 available=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
-echo "Creating $folder with $("$python" -V 2>&1). pip now downloads the packages, once."
+echo "Creating $folder with $("$python" -V 2>&1). pip now downloads the packages, once:" \
+  "1 GiB on disk for the demo, 3 GiB for the tests."
 [ "$available" -ge 5 ] || echo "Only $available GiB of disk are free here; 5 GiB are advisable."
 "$python" -m venv "$folder"

@@ -48,6 +48,7 @@ class Scenario:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+DURATIONS = {"PYTEST_ADDOPTS": "--durations=60"}
 SPACES = f"/home/{USER}/my projects/SDOML lite"
 SCENARIOS = {
     "demo-root": Scenario("demo", "root"),
@@ -56,8 +57,8 @@ SCENARIOS = {
         "demo", USER, project="/srv/SDOML lite", read_only_home=True, again_offline=True
     ),
     "demo-trixie": Scenario("demo", USER, suite="trixie", project=SPACES, again_offline=True),
-    "test-root": Scenario("test", "root", variables={"TESTS_MAY_NOT_SKIP": "1"}),
-    "test-user": Scenario("test", USER, project=SPACES),
+    "test-root": Scenario("test", "root", variables=DURATIONS | {"TESTS_MAY_NOT_SKIP": "1"}),
+    "test-user": Scenario("test", USER, project=SPACES, variables=DURATIONS),
 }
 
 
