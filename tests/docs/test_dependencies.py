@@ -1,14 +1,16 @@
 """Dependencies: each is declared where it is used, with its reason beside it."""
 
 import ast
+import contextlib
 import itertools
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "pyproject.toml").read_text()
@@ -78,3 +80,14 @@ def test_what_the_packages_declare_is_used() -> None:
     used = {owner.lower() for module in modules for owner in owners.get(module, ())}
     loaded_by_others = {"dagster-webserver"}
     assert (CORE | EXTRAS["pipeline"]) - loaded_by_others <= used
+
+
+def test_constraints_install_on_the_python_of_debian_12() -> None:
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    refusing = {}
+    for name in pinned:
+        with contextlib.suppress(PackageNotFoundError):  # packages of other extras
+            needed = metadata(name)["Requires-Python"] or ""
+            if not SpecifierSet(needed).contains("3.11.2"):
+                refusing[name] = needed
+    assert refusing == {}
