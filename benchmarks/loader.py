@@ -266,13 +266,14 @@ def big_index(folder: Path, shards: int) -> Path:
         table = table.set_column(6, day.schema.field(6), checks)
         name = f"sdoml-lite-{number + 1:04d}.tar"
         indexes.append(dataclasses.replace(template, table=table, shard=name))
+        with (folder / name).open("wb") as tar:
+            tar.truncate(size)  # the loader looks whether shards exist
     (folder / "index.parquet").write_bytes(consolidate(indexes))
     member = file.getvalue()[: one["offset"] + one["size"]]
-    with (folder / "sdoml-lite-0001.tar").open("wb") as tar:
+    with (folder / "sdoml-lite-0001.tar").open("r+b") as tar:
         for _, _, place in rows[:8]:
             tar.seek(place * step)
             tar.write(member)
-        tar.truncate(size)
     return folder
 
 
