@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
+from sdoml_dagster.asset_names import NORMALIZATION, RELEASE, DatasetNames
 from sdoml_dagster.cli.display import Display, Line, warn
 from sdoml_dagster.cli.errors import IncompleteError
 from sdoml_dagster.cli.plan import BuildPlan
@@ -47,7 +48,7 @@ class ReleaseOptions:
             any_constants=self.any_constants,
         )
 
-    def config(self, days: DayRange) -> dict[str, Any]:
+    def config(self, days: DayRange, names: DatasetNames) -> dict[str, Any]:
         """As run config of the job `make_release`."""
         values: dict[str, Any] = {
             "name": self.name,
@@ -58,7 +59,7 @@ class ReleaseOptions:
             "any_constants": self.any_constants,
             **day_config(days),
         }
-        return op_config("release", {k: v for k, v in values.items() if v is not None})
+        return op_config(op_of(names, RELEASE), {k: v for k, v in values.items() if v is not None})
 
 
 def build(
@@ -66,6 +67,7 @@ def build(
     runner: Runner,
     release: ReleaseOptions,
     *,
+    names: DatasetNames,
     keep_going: bool,
     say: Callable[[str], None],
 ) -> None:
@@ -79,13 +81,18 @@ def build(
     _days("ingest", "raw_", plan.unprocessed, plan, runner, keep_going=keep_going)
     if plan.fit_days is not None:
         config = op_config(
-            "normalization_stats",
+            op_of(names, NORMALIZATION),
             day_config(plan.fit_days),
         )
         _job("fit_normalization", config, runner)
         say(f"fitted the normalization constants to the days{plan.fit_days}")
     _days("build_shards", "shards", plan.unpacked, plan, runner, keep_going=keep_going)
-    _job("make_release", release.config(plan.range), runner)
+    _job("make_release", release.config(plan.range, names), runner)
+
+
+def op_of(names: DatasetNames, asset: str) -> str:
+    """Name of the op that makes an asset, as run config has it."""
+    return "__".join(names.key(asset))
 
 
 def op_config(op: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import click
 
 from sdoml_core import __version__
 from sdoml_core.errors import SdomlError, SettingError
+from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.cli.options import load_settings, settings_options, use_saved_settings
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def release_options(command: F) -> F:
 
 _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "--name": {
-        "default": "sdoml-lite",
-        "show_default": True,
-        "help": "Name of the release and prefix of its shards.",
+        "help": "Name of the release and prefix of its shards. Default: SDOML_NAME.",
     },
     "--splits": {
         "metavar": "NAME=DAYS,...",
@@ -129,7 +128,7 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
 def build(
     *,
     fit: str | None,
-    name: str,
+    name: str | None,
     splits: str | None,
     guard: str,
     complete_only: bool,
@@ -157,6 +156,7 @@ def build(
 
     with _one_line_errors():
         settings, store = _open(given)
+        name = name or settings.name
         ours = own_home(settings.store)
         if submit and ours is not None:
             raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
@@ -200,6 +200,7 @@ def build(
                 made,
                 runner,
                 release,
+                names=DatasetNames(settings.name),
                 keep_going=keep_going,
                 say=click.echo,
             )
@@ -224,7 +225,7 @@ def status(**given: str | None) -> None:
 @settings_options
 def release(
     *,
-    name: str,
+    name: str | None,
     splits: str | None,
     guard: str,
     complete_only: bool,
@@ -238,8 +239,9 @@ def release(
 
     with _one_line_errors():
         settings, store = _open(given, saved=True)
+        name = name or settings.name
         options = ReleaseOptions(name, splits, guard, complete_only, days_per_shard, any_constants)
-        _run_job("make_release", options.config(_days(days)), settings)
+        _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
         _show_release(store, name)
 
 
@@ -271,6 +273,18 @@ def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
         _run_job("prune_raw", config, settings)
         if not delete:
             click.echo("nothing was deleted; add --delete to delete these files")
+
+
+@commands.command()
+@click.option("--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018.")
+@settings_options
+def adopt(*, days: str | None, **given: str | None) -> None:
+    """Report to Dagster the days of the store that it does not know, without building them."""
+    from sdoml_dagster.cli.build import day_config, op_config
+
+    with _one_line_errors():
+        settings, _ = _open(given, saved=True)
+        _run_job("adopt_store", op_config("adopt", day_config(_days(days))), settings)
 
 
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":

@@ -204,7 +204,7 @@ def test_options_come_from_the_settings_model() -> None:
     for name in Settings.model_fields.keys() - OWN_OPTIONS:
         assert f"--{name.replace('_', '-')}" in text
         assert f"SDOML_{name.upper()}" in text.replace("\n", "").replace(" ", "")
-    for command in ("status", "release", "verify", "prune"):
+    for command in ("status", "release", "verify", "prune", "adopt"):
         assert "--store" in sdoml(command, "--help").stdout
 
 
