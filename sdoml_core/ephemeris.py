@@ -1,4 +1,4 @@
-"""Solar radius and true observing time from a date alone: no file, no network, no IERS table."""
+"""Solar radius and true observing time computed from the date, without files or network access."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOLAR_RADIUS_KM = 696_000.0
-"""What the AIA headers call RSUN_REF."""
+"""Solar radius in km; RSUN_REF in the AIA headers."""
 
 ASTRONOMICAL_UNIT_KM = 149_597_870.7
 
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _J2000_JD = 2451545.0
-_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; 3 s more or less move the radius by 1e-8
+_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; an error of 3 s changes the radius by 1e-8
 
 
 @overload
@@ -24,11 +24,11 @@ def solar_radius(times: datetime) -> float: ...
 @overload
 def solar_radius(times: Sequence[datetime]) -> NDArray[np.float64]: ...
 def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.float64]:
-    """Angular radius of the Sun as the AIA headers give it in RSUN_OBS.
+    """Return the angular radius of the Sun, like RSUN_OBS in the AIA headers.
 
-    asin(696000 km / d) with d the distance of the Sun from the Earth's center (ERFA's `epv00`,
-    VSOP2000). The headers have the distance from SDO, whose orbit is 42,000 km wide from there:
-    0.27″ either way at the most, 0.08 px on the grid of the processed frames.
+    asin(696000 km / d) where d is the distance of the Sun from the Earth's center (ERFA's `epv00`,
+    VSOP2000). The headers use the distance from SDO, which orbits 42,000 km from the Earth's
+    center. The difference is at most 0.27″, or 0.08 px on the grid of the processed frames.
 
     Parameters
     ----------
@@ -45,16 +45,16 @@ def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.flo
 
 
 def hmi_observed(minute: datetime) -> datetime:
-    """The UTC instant of the TAI time that an HMI file name carries.
+    """Convert the TAI time in an HMI file name to UTC.
 
     Parameters
     ----------
     minute
-        The time in the name, taken at face value as if it were UTC; timezone-aware.
+        The time in the file name, as a timezone-aware datetime labeled UTC.
 
     Returns
     -------
-    Timezone-aware UTC: 37 s earlier from 2017 on, as ERFA's leap seconds have it.
+    Timezone-aware UTC time, 37 s earlier since 2017 according to ERFA's leap seconds.
     """
     for since, seconds in _leap_seconds():
         observed = minute - timedelta(seconds=seconds)
@@ -64,7 +64,7 @@ def hmi_observed(minute: datetime) -> datetime:
 
 
 def earth_from_sun(*times: datetime) -> NDArray[np.float64]:
-    """Heliocentric position of the Earth's center, in au: ERFA's `epv00`, equatorial axes of J2000.
+    """Return the heliocentric position of the Earth in au (ERFA's `epv00`, J2000 equatorial axes).
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _leap_seconds() -> tuple[tuple[datetime, float], ...]:
-    """(first instant, TAI − UTC in seconds), newest first."""
+    """Return pairs (first instant, TAI − UTC in seconds), newest first."""
     table = erfa.leap_seconds.get()
     recent = table[table["year"] >= 1972]  # before, UTC had no whole leap seconds
     return tuple(

@@ -33,11 +33,11 @@ class SdomlError(Exception):
     """Base class of all errors of this package."""
 
     may_pass: ClassVar[bool] = False
-    """Whether the error can go away by itself, so that retrying makes sense."""
+    """Whether the error may be temporary, so that retrying makes sense."""
 
 
 class SettingError(SdomlError, ValueError):
-    """A setting is invalid. The message is one line that names it."""
+    """A setting is invalid. The one-line message names the setting."""
 
 
 class FrameError(SdomlError, ValueError):
@@ -76,14 +76,14 @@ class BlankFrameError(FrameError):
 
 
 class DoubtfulFrameError(FrameError):
-    """Signs of damage that a good file might have too: a second download decides.
+    """The file shows possible damage; a second download decides.
 
     Parameters
     ----------
     message
-        The sign.
+        Description of the possible damage.
     value
-        What the caller wants to know of the file if it turns out to be good.
+        Result to return to the caller if the file turns out to be good.
     """
 
     def __init__(self, message: str, value: object) -> None:
@@ -96,9 +96,10 @@ class FrameMissingError(SdomlError, LookupError):
 
 
 class FrameRefusedError(FrameMissingError):
-    """Each mirror refuses the file, with 403 for example; the message has the answer.
+    """Every mirror refuses the file, for example with 403. The message contains the response.
 
-    For one file among good ones this is an answer, for most files of a day an outage.
+    A refusal of a single file is a valid answer. If most files of a day are refused, it is an
+    outage.
     """
 
 

@@ -4,9 +4,9 @@ Processing scales the Sun to one size: the photosphere has a radius of 976″ in
 1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
 spans 2.4″ · RSUN_OBS/976.
 
-FITS, and with it sunpy, has row 0 in the south, processed frames have it in the north. A negative
-CDELT2 would also be correct, but every picture would be upside down. So the header describes the
-vertically flipped frame::
+FITS and sunpy have row 0 in the south; processed frames have it in the north. A negative CDELT2
+would also be correct, but every plot would be upside down. So the header describes the vertically
+flipped frame::
 
     sunpy.map.Map(frame[::-1], frame_header("AIA_0193", resolution=512, ...))
 """
@@ -33,38 +33,38 @@ def frame_header(
     rsun_obs: float,
     hmi_scale: float = GEOMETRIC_SCALE,
 ) -> dict[str, str | int | float]:
-    """FITS cards of a vertically flipped processed frame: row 0 is south.
+    """Return the FITS cards of a vertically flipped processed frame: row 0 is south.
 
-    With s the scale of the warp, k = 1024/n and the Sun's center at 511.5 (0-based) of the input:
-    the warp takes it to 512 − s/2, and the sum of k×k blocks to CRPIX = (512.5 − s/2)/k + 1/2
-    (1-based). That holds for both axes of AIA frames, which are warped with south up. HMI frames
-    are warped with north up, so that their CRPIX2 counts from the other end.
+    Let s be the scale of the warp, k = 1024/n, and the Sun's center at 511.5 (0-based) in the
+    input. The warp moves it to 512 − s/2, and the sum of k×k blocks moves it to CRPIX = (512.5 −
+    s/2)/k + 1/2 (1-based). This holds for both axes of AIA frames, which are warped with south up.
+    HMI frames are warped with north up, so their CRPIX2 is counted from the other end.
 
     Parameters
     ----------
     channel
         ``AIA_0193`` … ``HMI_M``.
     resolution
-        n, pixels a side.
+        n, pixels along each side.
     observed
-        When the frame was taken, timezone-aware.
+        Observation time of the frame, timezone-aware.
     rsun_obs
         Apparent radius of the Sun in arcseconds, from the index of the frame.
     hmi_scale
-        As HMI frames were processed with.
+        Scale that HMI frames were processed with, as a number.
 
     Returns
     -------
-    Cards that `sunpy.map.Map` and `astropy.wcs.WCS` take. The observer is put on the line from
-    the Sun to the Earth, at the distance that RSUN_OBS gives: SDO is never more than 0.02° off.
-    BUNIT is DN/s per camera pixel (0.6″): that of the loader's ``units="dn"``. Divide a frame of
-    the store by `sdoml_core.frames.grid.samples_per_pixel` to have it in this unit. There is no
-    BUNIT for HMI.
+    Cards for `sunpy.map.Map` and `astropy.wcs.WCS`. The observer is placed on the line from the Sun
+    to the Earth, at the distance given by RSUN_OBS: SDO is never more than 0.02° off. BUNIT is DN/s
+    per camera pixel (0.6″), as with the loader's ``units="dn"``. Divide a frame of the store by
+    `sdoml_core.frames.grid.samples_per_pixel` to convert it to this unit. There is no BUNIT for
+    HMI.
 
     Raises
     ------
     ValueError
-        For a channel that does not exist or a naive time.
+        If the channel does not exist or the time is naive.
     """
     if channel not in CHANNELS:
         raise ValueError(f"no channel {channel!r}; there are {', '.join(CHANNELS)}")
@@ -107,10 +107,10 @@ def frame_header(
 
 
 def heliographic_latitude(time: datetime) -> float:
-    """Heliographic latitude of the Earth's center (B0), in degrees.
+    """Return the heliographic latitude of the Earth's center (B0), in degrees.
 
-    From ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU); light time and
-    aberration, which together are below 0.001°, are left out.
+    It is computed from ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU). Light
+    time and aberration, which together are below 0.001°, are neglected.
     """
     (position,) = earth_from_sun(time)
     direction = position / np.linalg.norm(position)

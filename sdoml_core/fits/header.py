@@ -1,7 +1,7 @@
 """Headers of FITS files: position of the image, values of cards, checksums.
 
 Only the structure and the requested cards are parsed, so that the archive's illegal cards
-(``RSUN_LF = nan``) do no harm. Sizes are compared with the length of the file before memory is
+(``RSUN_LF = nan``) cause no errors. Sizes are compared with the length of the file before memory is
 allocated. DATASUM and CHECKSUM are verified if a file has them. `sdoml_core.fits.pixels` reads
 the pixels.
 """
@@ -36,10 +36,10 @@ class Header:
     """The cards of one HDU, interpreted on request."""
 
     cards: dict[str, bytes]
-    """What follows the ``=`` of each card; of repeated keywords the first."""
+    """Text after the ``=`` of each card. For repeated keywords, the first card is used."""
 
     def text(self, key: str) -> str | None:
-        """A card's value as text: without quotes, trailing blanks and comment."""
+        """Return a card's value as text without quotes, trailing blanks or comment."""
         raw = self.cards.get(key)
         if raw is None:
             return None
@@ -50,7 +50,7 @@ class Header:
         return quoted[1].replace("''", "'").rstrip() if quoted else None
 
     def number(self, key: str) -> float | None:
-        """A card's value as a float; NaN for ``nan``, None for no number or no card."""
+        """Return a card's value as a float: NaN for ``nan``, None if missing or not a number."""
         text = self.text(key)
         try:
             return None if text is None else float(text.replace("D", "E"))
@@ -58,7 +58,7 @@ class Header:
             return None
 
     def integer(self, key: str) -> int | None:
-        """A card's value as an int; None for anything else or no card."""
+        """Return a card's value as an int, or None if it is missing or not an integer."""
         text = self.text(key)
         try:
             return None if text is None else int(text)
@@ -86,7 +86,7 @@ class ImageHdu:
 
 
 def find_image(data: bytes) -> ImageHdu:
-    """The first HDU that holds a 2-D image, compressed or not.
+    """Find the first HDU with a 2-D image, compressed or not.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
 
 
 def _refuse_start(data: bytes) -> NoReturn:
-    """Raise the error for bytes that do not begin like FITS."""
+    """Raise the error for bytes that do not start with a FITS header."""
     if not data:
         raise NotAnImageError("empty")
     if len(data) < 9 and b"SIMPLE  =".startswith(data):
@@ -149,13 +149,13 @@ def _refuse_start(data: bytes) -> NoReturn:
 
 
 def _read_header(data: bytes, start: int) -> tuple[Header, int]:
-    """Cards of the header at a position, and the position of its data."""
+    """Return the cards of the header at a position, and the position of its data."""
     end = data.find(_END, start)
     while end >= 0 and (end - start) % CARD:
         end = data.find(_END, end + 1)
     after = end + CARD
     if end >= 0 and after <= len(data):
-        found = reversed(_CARD.findall(data[start:end]))  # so that the first of a keyword stays
+        found = reversed(_CARD.findall(data[start:end]))  # keeps the first card of each keyword
         cards = {key.decode("latin-1").rstrip(): value for key, value in found if key}
         return Header(cards), min(start + -(-(after - start) // BLOCK) * BLOCK, len(data))
     if data[start:].isascii():
@@ -164,7 +164,7 @@ def _read_header(data: bytes, start: int) -> tuple[Header, int]:
 
 
 def _count(header: Header, key: str, default: int | None = None) -> int:
-    """A structural card that must be a number from 0 on."""
+    """Return the value of a structural card that must be a nonnegative integer."""
     value = default if key not in header.cards else header.integer(key)
     if value is None or value < 0:
         raise CorruptFrameError(f"{key} is {header.text(key) or 'missing'}")
@@ -172,7 +172,7 @@ def _count(header: Header, key: str, default: int | None = None) -> int:
 
 
 def _data_size(header: Header) -> int:
-    """Bytes of an HDU's data unit (FITS standard 4.0, equations 1 and 2)."""
+    """Return the size of an HDU's data unit in bytes (FITS standard 4.0, equations 1 and 2)."""
     axes = _count(header, "NAXIS")
     if axes > 999:
         raise CorruptFrameError(f"NAXIS is {axes}")
@@ -187,7 +187,7 @@ def _data_size(header: Header) -> int:
 
 
 def _image_shape(header: Header, *, primary: bool) -> tuple[tuple[int, int] | None, bool]:
-    """(rows, columns) of a 2-D image, else None; and whether it is compressed."""
+    """Return (rows, columns) of a 2-D image, or None, and whether it is compressed."""
     kind = header.text("XTENSION")
     compressed = kind == "BINTABLE" and header.text("ZIMAGE") == "T"
     prefix = "Z" if compressed else ""

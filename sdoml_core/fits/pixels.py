@@ -1,7 +1,7 @@
-"""The pixels of a FITS image: the archive's own layout here, all others through astropy.
+"""Decode the pixels of a FITS image. Layouts other than the archive's are decoded by astropy.
 
-What the synoptic archive serves is one RICE_1 tile per row of 16- or 32-bit integers. Any other
-layout is handed to astropy as a file of the structural cards and the data alone.
+The synoptic archive serves one RICE_1 tile per row of 16- or 32-bit integers. For any other layout,
+astropy gets a file with only the structural cards and the data.
 """
 
 import io
@@ -15,7 +15,7 @@ from sdoml_core.fits import rice
 from sdoml_core.fits.header import BLOCK, CARD, Header, ImageHdu
 
 NO_BLANK = 1 << 40
-"""Stands for "no BLANK card": no 32-bit pixel has this value."""
+"""Value for a missing BLANK card. No 32-bit pixel has this value."""
 
 _STRUCTURE = ("BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "TFIELDS", "THEAP", "BSCALE", "BZERO", "BLANK")
 _STRUCTURE_SERIES = ("NAXIS", "TTYPE", "TFORM", "TZERO", "TSCAL", "TNULL")
@@ -58,7 +58,7 @@ def read_pixels(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
 
 
 def _scaling(header: Header) -> tuple[float, float, int]:
-    """BSCALE, BZERO and BLANK."""
+    """Return BSCALE, BZERO and BLANK."""
     scale = header.number("BSCALE") if "BSCALE" in header.cards else 1.0
     zero = header.number("BZERO") if "BZERO" in header.cards else 0.0
     if scale is None or zero is None or not (math.isfinite(scale) and math.isfinite(zero)):
@@ -68,7 +68,7 @@ def _scaling(header: Header) -> tuple[float, float, int]:
 
 
 def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[int, int]] | None:
-    """Tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX); None for another layout."""
+    """Return tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX), or None for another layout."""
     header = hdu.header
     rows, columns = hdu.shape
     options = {
@@ -110,7 +110,7 @@ def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[i
 
 
 def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
-    """Decode any other layout with astropy, from a file of the structural cards and the data.
+    """Decode any other layout with astropy, from a file with only structural cards and data.
 
     Without the other cards astropy has no reason to warn. Its warning filters are shared by all
     threads, so they are not changed.
@@ -149,7 +149,7 @@ def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32],
 
 
 def _ordered(cards: list[bytes]) -> list[bytes]:
-    """Structural cards in the order that the standard wants."""
+    """Return structural cards in the order that the FITS standard requires."""
     names = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT")
     first = [f"{name:8}".encode() for name in names]
     rank = {key: number for number, key in enumerate(first)}

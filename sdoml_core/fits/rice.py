@@ -1,13 +1,13 @@
 """RICE_1 decompression of image rows, without the GIL.
 
-The format is that of the FITS standard 4.0, section 10.4.1 (R. White's code): a row starts with
-its first pixel, then come blocks of pixel differences. Each block opens with a code of 4 (16-bit
-pixels) or 5 bits (32-bit): 0 for "all differences are zero", the highest for "verbatim", else
-the number k + 1 of low bits that follow each unary-coded high part. Differences are folded to
-unsigned numbers: 0, −1, 1, −2, …
+The format is defined in the FITS standard 4.0, section 10.4.1 (R. White's code). A row starts with
+its first pixel, followed by blocks of pixel differences. Each block starts with a code of 4 (16-bit
+pixels) or 5 bits (32-bit): 0 for "all differences are zero", the highest for "verbatim", else the
+number k + 1 of low bits that follow each unary-coded high part. Differences are folded to unsigned
+numbers: 0, −1, 1, −2, …
 
-Nothing here trusts its input: reads stay within the buffer, writes within the row, and a stream
-that breaks the rules or ends early is reported, never guessed at.
+The input is untrusted. Reads stay within the buffer and writes within the row. An invalid or
+truncated stream is reported as an error.
 """
 
 import sys
@@ -31,12 +31,12 @@ PROBLEMS = {
     BAD_CODE: "has a code that the format lacks",
     BYTES_LEFT_OVER: "goes on after the last pixel",
 }
-"""What to say of each status but OK."""
+"""Description of each status other than OK."""
 
 
 @intrinsic
 def _leading_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001 - numba passes it
-    """Number of zero bits before the first one of a 64-bit word; 64 for 0."""
+    """Count the leading zero bits of a 64-bit word; 64 for 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
@@ -46,7 +46,7 @@ def _leading_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001 - numba pa
 
 @intrinsic
 def load_word(typingctx: Any, stream: Any, position: Any) -> Any:  # noqa: ARG001
-    """Eight bytes of a uint8 array as one big-endian word; the caller has checked the bounds."""
+    """Load eight bytes as a big-endian word. The caller must check the bounds."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
@@ -60,7 +60,7 @@ def load_word(typingctx: Any, stream: Any, position: Any) -> Any:  # noqa: ARG00
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _load(stream: Any, position: Any) -> Any:
-    """Eight bytes from a position on, big-endian; zeros beyond the end."""
+    """Load eight bytes at a position as a big-endian word, padded with zeros past the end."""
     size = np.uint64(stream.size)
     if position + np.uint64(8) <= size:
         return load_word(stream, position)  # type: ignore[call-arg]
@@ -73,7 +73,7 @@ def _load(stream: Any, position: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _pour(word: Any, window: Any, held: Any, position: Any) -> Any:
-    """Put the word at a position behind the bits held, which are then 56 or more."""
+    """Append the next word to the bits in the window, which then holds at least 56 bits."""
     window |= word >> held
     position += (np.uint64(63) - held) >> np.uint64(3)
     return window, held | _SURE, position
@@ -81,19 +81,19 @@ def _pour(word: Any, window: Any, held: Any, position: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _refill(stream: Any, window: Any, held: Any, position: Any) -> Any:
-    """Bring the number of bits held to 56 or more; what was held stays in front."""
+    """Refill the window to at least 56 bits. Bits already in the window stay in front."""
     return _pour(_load(stream, position), window, held, position)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _is_beyond(held: Any, position: Any, end: Any) -> Any:
-    """Whether bits behind the end of the tile were taken."""
+    """Return whether bits past the end of the tile were consumed."""
     return position * np.uint64(8) > end * np.uint64(8) + held
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) -> Any:
-    """Bring the end of a unary part, however long, to the top of the window; also its length."""
+    """Move the end of a unary part to the top of the window; also return the part's length."""
     zeros = np.uint64(0)
     leading: Any = _leading_zeros(window)  # type: ignore[call-arg]
     while leading >= held and position <= end:
@@ -103,22 +103,22 @@ def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) ->
         held = _SURE
         leading = _leading_zeros(window)
     if leading >= held:
-        return window, held, end + _WORD, zeros  # beyond the end, for the caller to see
+        return window, held, end + _WORD, zeros  # past the end, which the caller detects
     window, held, position = _refill(stream, window << leading, held - leading, position)
     return window, held, position, zeros + leading
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _unfold(folded: Any) -> Any:
-    """The signed difference that an unsigned number stands for, modulo 2³²."""
+    """Decode an unsigned number to its signed difference, modulo 2³²."""
     return (folded >> np.uint32(1)) ^ (np.uint32(0) - (folded & np.uint32(1)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _take(window: Any, code: Any) -> Any:
-    """The next folded difference plus 2^(code - 1), the window after it, and its bits.
+    """Return the next folded difference plus 2^(code - 1), the new window, and the bits used.
 
-    Means nothing where the window does not hold all of it.
+    The result is undefined if the window does not contain all of its bits.
     """
     zeros: Any = _leading_zeros(window)  # type: ignore[call-arg]
     window <<= zeros & np.uint64(63)
@@ -127,18 +127,18 @@ def _take(window: Any, code: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
-    """The pixels of a block whose differences have code - 1 low bits; the state after them.
+    """Decode the pixels of a block whose differences have code - 1 low bits; return the new state.
 
-    A block is its code and where it starts and stops in the row. Four pixels share one look at
-    the stream where the window holds them, as it nearly always does. What ends a unary part stays
-    in front of the low bits, and its value, `one`, is taken from the sum.
+    A block consists of its code, start and stop in the row. Four pixels are decoded per refill if
+    the window contains them, which is nearly always the case. The one bit that ends a unary part
+    stays in front of the low bits, and its value, `one`, is subtracted from the sum.
     """
     window, held, position, last = state
     code, start, stop = block
     one = _ONE << (code - _ONE)
     i, stop = np.uint64(start), np.uint64(stop)  # unsigned: such an index is never negative
-    # Each look moves the position by 7 bytes at most, so that 8 per pixel hold the last one too.
-    # After a long unary part that is no longer so.
+    # Each refill advances the position by at most 7 bytes, so 8 bytes per pixel are enough.
+    # This does not hold after a long unary part.
     furthest = position + (stop - i) * np.uint64(8)
     together = code <= np.uint64(11) and furthest <= np.uint64(stream.size)
     while i < stop:
@@ -197,11 +197,12 @@ def decode_row(  # noqa: C901
     bytepix
         2 or 4, bytes per pixel before compression (BYTEPIX).
     row
-        int32 (width,), C-contiguous, is filled.
+        int32 (width,), C-contiguous. Filled in place.
 
     Returns
     -------
-    OK, or another status of `PROBLEMS`; unless OK the row's content means nothing.
+    OK, or another status of `PROBLEMS`. Unless the status is OK, the content of the row is
+    undefined.
     """
     code_bits = np.uint64(5 if bytepix == 4 else 4)
     verbatim = np.uint64(26 if bytepix == 4 else 15)
@@ -210,7 +211,7 @@ def decode_row(  # noqa: C901
     if tile[1] - tile[0] < bytepix:
         return STREAM_ENDS_EARLY
 
-    # `window` has the next bits at its top, `held` says how many of them count
+    # `window` has the next bits at its top; `held` is the number of valid bits
     position = np.uint64(tile[0])
     last = np.uint32(_load(stream, position) >> (_WORD - pixel_bits))
     position += np.uint64(bytepix)
@@ -272,15 +273,15 @@ def decode_image(
         BSCALE, BZERO and BLANK: value = BSCALE · pixel + BZERO, but NaN where the pixel is BLANK
         (beyond the range of int32 where there is none).
     out
-        float32 (rows, width), is filled.
+        float32 (rows, width). Filled in place.
 
     Returns
     -------
-    status, number of the row where it arose, number of NaN pixels.
+    Status, number of the row where it occurred, and number of NaN pixels.
     """
     block, bytepix = coding
     scale, zero, blank = scaling
-    marker = np.int32(blank)  # with numbers of one size, the loop over a row is vectorised
+    marker = np.int32(blank)  # the loop over a row is vectorized if all numbers have the same size
     marked = np.int32(marker == blank)
     rows, width = out.shape
     pixels = np.empty(width, np.int32)

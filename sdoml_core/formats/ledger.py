@@ -1,8 +1,8 @@
-"""The memory of a day: what became of each expected frame.
+"""Ledgers: the outcome of each expected frame of a day.
 
-Two tables, both Parquet and one row per expected (slot, channel): the *raw ledger* tells what the
-archive gave, the *frame table* what became of it in processing. They hold no wall-clock times,
-so that the same frames give the same bytes whenever and wherever a day is built.
+There are two Parquet tables with one row per expected (slot, channel). The *raw ledger* records
+what the archive returned, and the *frame table* records the result of processing. They contain no
+wall-clock times, so the same frames give the same bytes whenever and wherever a day is built.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Status = Literal["ok", "missing", "quality", "invalid", "blank", "outage"]
-"""``ok``, or why there is no frame: the archive has none, QUALITY is bad, the bytes are no such
-image, nothing is on it, or the archive could not answer (the one that a later try can mend)."""
+"""``ok``, or the reason why there is no frame: the archive does not have it, QUALITY is bad, the
+file is not a valid image, the image is blank, or the archive was unavailable (the only reason that
+a retry can fix)."""
 
 STATUSES: tuple[Status, ...] = ("ok", "missing", "quality", "invalid", "blank", "outage")
 
@@ -85,7 +86,7 @@ _INPUTS = b"sdoml_inputs"
 
 
 def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """CRC-32 of all that the rows say, as text."""
+    """Return the CRC-32 of the content of all rows, as text."""
     return str(crc32(repr(columns).encode())).encode()
 
 
@@ -94,13 +95,13 @@ Row = TypeVar("Row", RawRow, FrameRow)
 
 @dataclass(frozen=True)
 class Column:
-    """One column, as the Parquet schema, the docs and Dagster's UI describe it."""
+    """One column, with its description in the Parquet schema, the docs and Dagster's UI."""
 
     name: str
     type: str
     description: str
     optional: bool = False
-    """Whether tables of earlier versions lack it; it is null when such a table is read."""
+    """Whether tables of earlier versions may not have the column. It is read as null then."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,14 @@ class TableFormat(Generic[Row]):
         )
 
     def encode(self, rows: Iterable[Row], *, inputs: str | None = None) -> bytes:
-        """Rows as Parquet bytes, sorted by slot and channel; the same rows give the same bytes.
+        """Encode rows as Parquet, sorted by slot and channel. The same rows give the same bytes.
 
         Parameters
         ----------
         rows
             The rows of a day.
         inputs
-            Fingerprint of what the day was made from, to record in the file.
+            Fingerprint of the inputs of the day, to record in the file.
         """
         import pyarrow as pa
 
@@ -151,7 +152,7 @@ class TableFormat(Generic[Row]):
         return write_parquet(table.replace_schema_metadata(facts))
 
     def inputs(self, data: bytes) -> str | None:
-        """The recorded fingerprint of what the day was made from; None where there is none.
+        """Return the recorded fingerprint of the inputs of the day, or None if there is none.
 
         Raises
         ------
@@ -165,7 +166,7 @@ class TableFormat(Generic[Row]):
         return None if recorded is None else recorded.decode(errors="replace")
 
     def decode(self, data: bytes) -> list[Row]:
-        """Rows from Parquet bytes; optional columns that the table lacks are None.
+        """Decode rows from Parquet. Missing optional columns are None.
 
         Raises
         ------
@@ -185,7 +186,7 @@ class TableFormat(Generic[Row]):
             columns: Mapping[str, Sequence[Any]] = table.cast(schema).to_pydict()
         except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
             raise DamagedFileError(f"no readable {self.name}: {error}") from error
-        # Parquet's own checksums leave out the footer, where a flipped bit can drop rows.
+        # Parquet's own checksums do not cover the footer, where a flipped bit can drop rows.
         if (table.schema.metadata or {}).get(_CHECKSUM) != _checksum(columns):
             raise DamagedFileError(f"no readable {self.name}: its checksum is wrong")
         bad = set(columns["status"]) - set(STATUSES)

@@ -32,7 +32,7 @@ FRAME_FIELDS: Final = [
 
 
 def release_inputs(data: bytes) -> str | None:
-    """The recorded fingerprint of what a release was made from; None where there is none.
+    """Return the recorded fingerprint of the inputs of a release, or None if there is none.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def release_inputs(data: bytes) -> str | None:
 
 
 def release_shards(data: bytes) -> dict[str, int]:
-    """Size of each shard in bytes, by name, as the index of a release says.
+    """Return the size of each shard in bytes by name, from the index of a release.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     indexes
         Indexes whose `Index.shard` is the file name in the release. They may be empty.
     inputs
-        Fingerprint of what the release was made from, to record in the index.
+        Fingerprint of the inputs of the release, to record in the index.
 
     Raises
     ------

@@ -38,7 +38,7 @@ class AiaFrame:
     """Seconds."""
 
     quality: int
-    """QUALITY as the header has it; see `quality_reason`."""
+    """QUALITY from the header; see `quality_reason`."""
 
     rsun_obs: float
     """Angular radius of the Sun in arcseconds."""
@@ -47,24 +47,24 @@ class AiaFrame:
     """Number of NaN pixels."""
 
     pointing: Pointing = REGISTERED
-    """Where the header has the Sun."""
+    """Pointing from the header."""
 
     not_science: str | None = None
-    """Why the state of camera or spacecraft says that it is no science image; None if it is one.
+    """Why the camera or spacecraft state rules out a science image; None if it is one.
     See `sdoml_core.frames.quality.state_reason`."""
 
     percent: float = 100.0
     """PERCENTD: percentage of the camera's pixels that reached the ground."""
 
     data_crc32: int | None = None
-    """CRC-32 of the pixels as the file has them, without its header."""
+    """CRC-32 of the pixel data in the file, without the header."""
 
 
 def decode_aia(data: bytes) -> AiaFrame:
     """Decode a synoptic FITS file.
 
-    What the header says about quality, exposure and pointing is recorded and not judged: that is
-    the task of `sdoml_core.frames.judge`.
+    Quality, exposure and pointing from the header are recorded but not judged.
+    `sdoml_core.frames.judge` does that.
 
     Parameters
     ----------
@@ -120,24 +120,25 @@ def process_aia(
     shortest_exposure: float | None = None,
     holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale the Sun to its common size, correct exposure and degradation, sum blocks, turn.
+    """Scale the Sun to the common size, correct exposure and degradation, sum blocks, and flip.
 
-    With X the positive part of the image, M = 1 where it is positive, s = 976″ / RSUN_OBS:
-    block sums of warp(X)·warp(M) / (EXPTIME · degradation), upside down. These are the steps of
-    SDOML-lite; see `sdoml_core.frames.resample` for the warp and for NaN pixels. A frame that is
-    not registered is also shifted, scaled and rotated as its pointing says.
+    Let X be the positive part of the image, M = 1 where it is positive, and s = 976″ / RSUN_OBS.
+    The result is the block sums of warp(X)·warp(M) / (EXPTIME · degradation), flipped vertically.
+    These are the steps of SDOML-lite; see `sdoml_core.frames.resample` for the warp and for NaN
+    pixels. A frame that is not registered is also shifted, scaled and rotated according to its
+    pointing.
 
     Parameters
     ----------
     frame
-        As decoded; its QUALITY is not judged.
+        Decoded frame. Its QUALITY is not checked.
     resolution
         n, a divisor of 1024.
     degradation
         Factor of the day and wavelength, above 0.
     shortest_exposure
-        For parity with SDOML-lite alone, which takes any EXPTIME below 0.01 s as 0.01 s: give
-        `SHORTEST_EXPOSURE`. By default such frames are refused.
+        Lower limit for EXPTIME in seconds. Use `SHORTEST_EXPOSURE` only to reproduce SDOML-lite,
+        which raises any shorter EXPTIME to 0.01 s. By default, such frames are rejected.
     holes
         bool (n, n) to fill: True for pixels that are 0 because the frame has no data there.
 
@@ -176,16 +177,16 @@ def process_aia(
 
 
 def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
-    """The warp that brings the Sun of a frame to its common place and size.
+    """Return the warp that moves the Sun of a frame to its common position and size.
 
-    A registered frame is scaled about N/2, half a pixel beside the center of its Sun, as
-    SDOML-lite does. Other frames are warped so that their Sun comes to the same place.
+    A registered frame is scaled about N/2, half a pixel off the center of the Sun, as in
+    SDOML-lite. Other frames are warped so that the Sun ends up in the same position.
     """
     scale = TARGET_RADIUS / rsun_obs
     if pointing.registered:
         return Warp(scale)
     zoom = scale * pointing.pixel / PIXEL
-    # Where the fine grid has the center of a registered Sun, from N/2.
+    # Position of the center of a registered Sun on the fine grid, relative to N/2.
     target = (MIDDLE - SIZE / 2) * scale
     roll = math.radians(pointing.roll)
     column = target * (math.cos(roll) + math.sin(roll)) / zoom
@@ -210,7 +211,7 @@ def _integer(header: Header, key: str) -> int:
 
 
 def _time(header: Header) -> datetime:
-    """DATE-OBS, else T_OBS; both are UTC, with and without a Z."""
+    """Return DATE-OBS, or T_OBS if it is missing. Both are UTC, with or without a Z."""
     for key in ("DATE-OBS", "T_OBS"):
         time = parse_utc(header.text(key) or "")
         if time is not None:
@@ -220,7 +221,7 @@ def _time(header: Header) -> datetime:
 
 
 def parse_utc(text: str) -> datetime | None:
-    """A time in UTC from ISO text, None for other text.
+    """Parse ISO text as a UTC time. Returns None for other text.
 
     A leap second (``23:59:60.3``) has no datetime of its own and becomes the second after it.
     """

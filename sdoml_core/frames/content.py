@@ -1,8 +1,8 @@
-"""What a raw AIA frame shows, measured from its pixels before any processing.
+"""Measure the content of a raw AIA frame from its pixels, before any processing.
 
-The measures take 0.6 ms per frame: they come from means of 8×8 pixels (4×4 for the sharp limb of
-1600 Å and 1700 Å), which average the noise away. All distances are in solar radii, so that the
-limits hold at any resolution.
+The measures take 0.6 ms per frame: they use means of 8×8 pixels (4×4 for the sharp limb of 1600 Å
+and 1700 Å), which suppress noise. All distances are in solar radii, so the limits apply at any
+resolution.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from sdoml_core.frames.limb import measure_disk, reduce_blocks
 from sdoml_core.frames.pointing import Pointing
 
 SHARP = frozenset({1600, 1700})
-"""Wavelengths (Å) with a sharp limb; in the others the corona ends above it."""
+"""Wavelengths (Å) with a sharp limb. In the others the corona extends above it."""
 
 THUMBNAIL = 32
-"""Pixels along each side of the picture that frames are compared by."""
+"""Pixels along each side of the thumbnail used to compare frames."""
 
 _CELLS = 128
 _DARK = 0.03
@@ -32,14 +32,14 @@ class Content:
     """Measures of a raw frame."""
 
     center: tuple[float, float] | None
-    """From where the header has the center to where the limb has it: columns and rows of the raw
+    """Offset of the center of the limb from the center in the header: columns and rows of the raw
     frame, in solar radii. None if there is no limb."""
 
     radius: float | None
-    """Of the limb, in solar radii."""
+    """Radius of the limb, in solar radii."""
 
     scatter: float
-    """Of the limb about its circle, in solar radii; infinite without a limb."""
+    """Scatter of the limb around the fitted circle, in solar radii; infinite without a limb."""
 
     level: float
     """Median of the disk, in the unit of the image."""
@@ -56,21 +56,21 @@ class Content:
 
     @property
     def offset(self) -> float:
-        """Distance from the center of the header to that of the limb; infinite without one."""
+        """Distance between the centers of header and limb; infinite without a limb."""
         return float("inf") if self.center is None else float(np.hypot(*self.center))
 
 
 def measure_content(
     image: NDArray[np.float32], *, pointing: Pointing, rsun_obs: float, wavelength: int
 ) -> Content:
-    """Measure the disk of a raw frame where its header puts it.
+    """Measure the disk of a raw frame at the position given by its header.
 
     Parameters
     ----------
     image
         float32 (1024, 1024), NaN where there is no data.
     pointing
-        Where the header has the Sun.
+        Pointing from the header.
     rsun_obs
         Angular radius of the Sun in arcseconds.
     wavelength
@@ -108,7 +108,7 @@ def measure_content(
 
 @lru_cache(maxsize=64)
 def _regions(x: float, y: float, radius: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Cells inside 0.95 solar radii, and cells outside 1.15."""
+    """Return the cells inside 0.95 solar radii and those outside 1.15."""
     step = SIZE // _CELLS
     row, column = np.mgrid[:_CELLS, :_CELLS] * step + (step - 1) / 2
     distance = np.hypot(column - x, row - y) / radius
@@ -120,15 +120,15 @@ def _regions(x: float, y: float, radius: float) -> tuple[NDArray[np.bool_], NDAr
 
 @lru_cache(maxsize=1)
 def _disk_of_thumbnails() -> NDArray[np.bool_]:
-    """Pixels of a thumbnail that the Sun fills on every date."""
+    """Return the pixels of a thumbnail that lie on the disk on every date."""
     row, column = np.mgrid[:THUMBNAIL, :THUMBNAIL] - (THUMBNAIL - 1) / 2
     return np.asarray(np.hypot(row, column) < 0.35 * THUMBNAIL)
 
 
 def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """How alike the disks of two thumbnails are: the correlation of the logarithms, −1 to 1.
+    """Return the correlation of the logarithms of two thumbnails on the disk, −1 to 1.
 
-    Logarithms, so that a flare does not outweigh the rest of the Sun. 0 if it is undefined.
+    Logarithms keep a flare from outweighing the rest of the Sun. Returns 0 if undefined.
     """
     disk = _disk_of_thumbnails()
     a, b = one[disk], other[disk]
@@ -141,7 +141,7 @@ def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Deviations of the logarithms from their mean; 1 % of the median is the least value."""
+    """Deviations of the logarithms from their mean. Values are at least 1 % of the median."""
     floor = max(0.01 * float(np.median(values)), 1e-6)
     logs = np.log(np.maximum(values, floor).astype(np.float64))
     return np.asarray(logs - logs.mean())

@@ -1,9 +1,9 @@
-"""How much of its sensitivity each AIA channel has left on a given UTC day.
+"""Degradation of the AIA channels: the remaining sensitivity on each UTC day.
 
 The factors come as the package's table (version 9, one row a day, the values that SDOML-lite
 used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at
-the start of each UTC day with the published formula. Only what is used is judged: tables hold
-channels and dates whose values are 0 or negative, and nobody may ever request them.
+the start of each UTC day with the published formula. Values are validated only when they are used,
+because tables contain channels and dates with zero or negative values that may never be requested.
 """
 
 import csv
@@ -30,12 +30,12 @@ V10_FILE: Final = "aia_V10_20201119_190000_response_table.txt"
 V10_URL: Final = f"https://soho.nascom.nasa.gov/solarsoft/sdo/aia/response/{V10_FILE}"
 
 V10_SHA256: Final = "0a3f2db39d05c44185f6fdeec928089fb55d1ce1e0a805145050c6356cbc6e98"
-"""Hash of that file, the one that aiapy expects too."""
+"""SHA-256 of that file. aiapy expects the same one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Series:
-    """The factors of one wavelength, one a day; NaN where the table says nothing."""
+    """Factors of one wavelength, one per day. NaN where the table has no value."""
 
     first: int
     """Ordinal of the first day."""
@@ -43,7 +43,7 @@ class _Series:
     factors: NDArray[np.float64]
 
     def at(self, day: int) -> float:
-        """The factor of a day; that of the nearest day beyond either end of the series."""
+        """Return the factor of a day. Days outside the series use the nearest one."""
         return float(self.factors[min(max(day - self.first, 0), len(self.factors) - 1)])
 
 
@@ -60,22 +60,22 @@ class _Epoch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DegradationTable:
-    """Degradation factors per UTC day and wavelength; divide by them."""
+    """Degradation factors per UTC day and wavelength. Divide pixel values by them."""
 
     version: str
     """Such as ``V9``."""
 
     sha256: str
-    """Of the file's bytes: part of the version of all data made with it."""
+    """SHA-256 of the file. Part of the version of all data made with it."""
 
     calibrated_until: date
-    """The last day with a calibration of its own; later days take the frozen value."""
+    """The last day with its own calibration. Later days use the frozen value."""
 
     _series: dict[int, _Series]
 
     @classmethod
     def default(cls) -> "DegradationTable":
-        """The package's table: version 9, 2010-05-01 to 2020-06-03."""
+        """Return the packaged table: version 9, 2010-05-01 to 2020-06-03."""
         return _default()
 
     @classmethod
@@ -87,7 +87,7 @@ class DegradationTable:
         data
             The file's bytes.
         version
-            What to call it.
+            Name of the table, such as ``V9``.
 
         Raises
         ------
@@ -123,13 +123,14 @@ class DegradationTable:
 
         The factor at time t is EFF_AREA / EFF_AREA₀ · (1 + P1·d + P2·d² + P3·d³) with EFF_AREA,
         P1 … P3 (EFFA_P1 …) and T_START of the epoch with T_START <= t < T_STOP, EFF_AREA₀ of the
-        channel's first epoch, and d = t − T_START in days (Barnes et al. 2020, aiapy). Where
-        epochs overlap the row with the latest DATE counts, of several versions the highest.
+        channel's first epoch, and d = t − T_START in days (Barnes et al. 2020, aiapy). Where epochs
+        overlap, the row with the latest DATE is used. If there are several versions, the highest is
+        used.
 
         Parameters
         ----------
         data
-            The file's bytes: columns separated by white space, a line that names them first.
+            Content of the file: a header line, then columns separated by whitespace.
 
         Raises
         ------
@@ -164,13 +165,13 @@ class DegradationTable:
         return cls.from_response_table(data)
 
     def factor(self, day: date, wavelength: int) -> float:
-        """The factor of a UTC day.
+        """Return the degradation factor of a UTC day.
 
         Parameters
         ----------
         day
-            Before the table's first day, in the first weeks of the mission, its first row
-            counts; after its last day the last.
+            Days before the first row of the table (the first weeks of the mission) use the first
+            row. Days after the last row use the last one.
         wavelength
             In ångström.
 
@@ -196,7 +197,7 @@ class DegradationTable:
         return factor
 
     def extrapolated(self, day: date) -> bool:
-        """Whether a day lies past the last calibration, so that its factor is a frozen one."""
+        """Return whether a day is after the last calibration, so that its factor is frozen."""
         return day.toordinal() > self.calibrated_until.toordinal()
 
 
@@ -214,7 +215,7 @@ def _text(data: bytes) -> str:
 
 
 def _wavelength(channel: str) -> int | None:
-    """Of a WAVE_STR that AIA observes with in science mode, else None."""
+    """Return the wavelength of a science-mode WAVE_STR, or None for any other."""
     name, _, suffix = channel.partition("_")
     if not name.isdecimal() or (suffix != ("" if name in _WITHOUT_FILTER else "THIN")):
         return None
@@ -227,7 +228,7 @@ def _time(text: str) -> datetime:
 
 
 def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
-    """The highest version in a response table, and its epochs by wavelength."""
+    """Return the highest version in a response table, and its epochs by wavelength."""
     lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
     heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
     if not heads:
@@ -272,9 +273,10 @@ def _epoch(row: dict[str, str]) -> _Epoch:
 
 
 def _evaluate(epochs: list[_Epoch]) -> _Series:
-    """Factors at the start of every whole day from the first epoch of a channel to its last.
+    """Compute the factors at the start of each day, from a channel's first epoch to its last.
 
-    After the last epoch has begun nothing new is known, but its polynomial goes on to its end.
+    There are no new measurements after the start of the last epoch, but its polynomial is evaluated
+    until the end of that epoch.
     """
     first = -(-(epochs[0].start - datetime.min.replace(tzinfo=UTC)) // _DAY) + 1
     last = (max(epoch.stop for epoch in epochs) - datetime.min.replace(tzinfo=UTC)) // _DAY
@@ -288,6 +290,6 @@ def _evaluate(epochs: list[_Epoch]) -> _Series:
         elapsed = midnights[inside] - start
         one, two, three = epoch.polynomial
         polynomial = 1 + one * elapsed + two * elapsed**2 + three * elapsed**3
-        with np.errstate(divide="ignore", invalid="ignore"):  # judged where it is used
+        with np.errstate(divide="ignore", invalid="ignore"):  # validated when used
             factors[inside] = np.divide(epoch.area, epochs[0].area) * polynomial
     return _Series(first, factors)

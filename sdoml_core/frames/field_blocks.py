@@ -1,8 +1,8 @@
-"""Block means of a quantity that gray levels stand for, over the disk alone.
+"""Block means of the quantity encoded by gray levels, over the disk only.
 
-Gray levels of a magnetogram are not linear in the field, and off the disk they are black. So the
-levels are decoded first, pixel by pixel, and pixels off the disk have no weight: a mean of levels
-would give strong negative fields along the limb, where gray and black are mixed.
+Gray levels of a magnetogram are not linear in the field, and off the disk they are black. So each
+pixel is decoded first, and pixels off the disk have no weight. Averaging the levels would give
+strong negative fields along the limb, where gray and black are mixed.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def mean_field_blocks(
     disk: tuple[float, float, float],
     least: float,
 ) -> NDArray[np.float32]:
-    """Block means of the warped values that gray levels stand for.
+    """Compute block means of the warped values encoded by gray levels.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ def mean_field_blocks(
     scale
         s, above 0; larger than 1 magnifies.
     label
-        Rows from the first number on and columns before the second hold no values.
+        First row and last column (exclusive) of the label, whose pixels have no values.
     table
         float64 (766,): value of each sum of red, green and blue; NaN for none.
     disk
-        Column and row of the center and the radius, in pixels; there are no values beyond.
+        Column and row of the center, and radius, in pixels. There are no values outside.
     least
-        Least fraction of a block that must hold values, above 0.
+        Minimum fraction of a block that must have values, above 0.
 
     Returns
     -------
-    float32 (n, n), not turned; 0 where a block holds fewer values.
+    float32 (n, n), not flipped. 0 where a block has fewer values.
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
@@ -55,7 +55,7 @@ def mean_field_blocks(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _read_row(rgb: Any, row: int, table: Any, span: tuple[int, int], into: Any) -> None:
-    """Values of a row and whether there is one, within a span of columns."""
+    """Read the values of a row within a span of columns, and whether each exists."""
     into[:] = 0.0
     for c in range(span[0], span[1]):
         total = np.int64(rgb[row, c, 0]) + np.int64(rgb[row, c, 1]) + np.int64(rgb[row, c, 2])
@@ -73,7 +73,7 @@ def _mean_field(
     table: Any,
     out: Any,
 ) -> None:
-    """Down the columns, then along the row; rows that overlapping blocks share stay in a ring."""
+    """Average down columns, then along rows. A ring buffer keeps rows shared by blocks."""
     first, weights = taps
     label, disk, least = limits
     size = rgb.shape[0]

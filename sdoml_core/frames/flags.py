@@ -1,8 +1,8 @@
-"""Flags of frames: what is unusual about a frame that is in the dataset all the same.
+"""Flags of frames: unusual properties of frames that are nevertheless in the dataset.
 
-A frame that no good observation can look like is refused and has a status in the ledger. A frame
-that a flare, a short exposure, an eclipse or a maneuver can explain is kept and flagged, so that
-users can filter. Each flag belongs to a measure, which is stored beside it.
+A frame that cannot be a good observation is rejected and gets a status in the ledger. A frame that
+a flare, a short exposure, an eclipse or a maneuver can explain is kept and flagged, so that users
+can filter. The measure behind each flag is stored with it.
 
 Flags are stored as one integer (``flags``) in the raw ledger, the frame table and the indexes: the
 sum of 2**bit. Bits are never reused, so that old files keep their meaning.
@@ -20,7 +20,7 @@ class Flag:
     name: str
 
     bit: int
-    """Its place in ``flags``; never reused."""
+    """Bit of ``flags``. Never reused."""
 
     measures: tuple[str, ...]
     """Columns of the frame table that the flag is derived from."""
@@ -78,7 +78,7 @@ FLAGS: Final = {flag.name: flag for flag in VOCABULARY}
 
 
 def flag_mask(names: Iterable[str]) -> int:
-    """The integer that stands for some flags.
+    """Return the integer that encodes some flags.
 
     Parameters
     ----------
@@ -99,16 +99,16 @@ def flag_mask(names: Iterable[str]) -> int:
 
 
 def flag_names(mask: int | None) -> tuple[str, ...]:
-    """Names of the flags that an integer stands for, by bit; bits without a name are left out.
+    """Return the names of the flags in an integer, by bit. Bits without a name are ignored.
 
     Parameters
     ----------
     mask
-        ``flags`` of a ledger, frame table or index; None, as in files without flags, has none.
+        ``flags`` of a ledger, frame table or index. None (a file without flags) means no flags.
     """
     return tuple(flag.name for flag in VOCABULARY if mask is not None and mask >> flag.bit & 1)
 
 
 def is_provisional(mask: int | None) -> bool:
-    """Whether the definitive version of a frame was not published yet when it was fetched."""
+    """Return whether a frame was fetched before its definitive version was published."""
     return "provisional" in flag_names(mask)

@@ -12,23 +12,23 @@ PIXEL = 2.4
 """Arcseconds per pixel of AIA's synoptic frames."""
 
 FIELD = SIZE * PIXEL
-"""Arcseconds along each side of them."""
+"""Arcseconds along each side of AIA's synoptic frames."""
 
 TARGET_RADIUS = 976.0
 """Arcseconds, in pixels of `PIXEL`, that the photospheric radius has in every processed frame."""
 
 DISK_RADIUS = TARGET_RADIUS / FIELD
-"""The same as a fraction of the frame's edge, whatever its resolution."""
+"""The same radius as a fraction of the frame's edge, at any resolution."""
 
 JPG_PIXEL = 4 * 0.5042
 """Arcseconds per pixel of the HMI catalog's JPGs: four pixels of the camera."""
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
-"""Pixel size of the HMI catalog's JPGs over that of AIA's synoptic frames."""
+"""Ratio of the pixel size of the HMI catalog's JPGs to that of AIA's synoptic frames."""
 
 
 def samples_per_pixel(resolution: int) -> float:
-    """k² = (1024/n)²: a processed AIA frame divided by it is in DN/s per camera pixel (0.6″).
+    """Return k² = (1024/n)². A processed AIA frame divided by it is in DN/s per camera pixel.
 
     Parameters
     ----------

@@ -21,17 +21,17 @@ from sdoml_core.frames.resample import mean_gray_blocks
 HmiValues = Literal["level", "gauss"]
 
 LABEL = (988, 400)
-"""The label lies in rows from the first number on, columns before the second."""
+"""The label is in rows at or after the first number, and columns before the second."""
 
 SMALLEST_FILE = 30_000
 """Bytes; an all-black frame has about 21,000, the Sun about 385,000."""
 
 LIMB_MARGIN = 1.5
-"""Pixels of the JPG inside the limb that hold no field: there the gray of the disk is mixed with
-the black beside it, by the rendering and by JPEG."""
+"""Width in JPG pixels of the zone inside the limb without field values. Rendering and JPEG mix the
+gray of the disk with the black sky there."""
 
 LEAST_COVERAGE = 0.5
-"""Fraction of a processed pixel that must lie on the disk for it to hold a field."""
+"""Fraction of a processed pixel that must be on the disk for it to have a field value."""
 
 
 def decode_hmi(data: bytes) -> NDArray[np.uint8]:
@@ -57,7 +57,7 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
     WrongFrameError
         For an image that is not 1024×1024.
     BlankFrameError
-        For an image under 30,000 bytes, or black all over.
+        For an image under 30,000 bytes, or completely black.
     """
     return decode_checked(data)[0]
 
@@ -65,9 +65,9 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
 def decode_checked(
     data: bytes,
 ) -> tuple[NDArray[np.uint8], Structure, tuple[Blocks, ...] | None]:
-    """The pixels, the structure and the blocks of a JPG; for what it raises see `decode_hmi`.
+    """Return the pixels, structure and blocks of a JPG. Raises the same errors as `decode_hmi`.
 
-    The blocks are None for a progressive file, whose scans are not followed.
+    The blocks are None for a progressive file, whose scans are not decoded.
     """
     structure = read_structure(data)
     if (structure.width, structure.height) != (SIZE, SIZE):
@@ -95,12 +95,12 @@ def process_hmi(
     center: tuple[float, float] = (0.0, 0.0),
     whole: bool = True,
 ) -> NDArray[np.float32]:
-    """Mask the label, scale the Sun to its common size, take block means.
+    """Mask the label, scale the Sun to the common size and compute block means.
 
-    Warped by s = scale · 976″ / RSUN_OBS. ``level``: the mean of red, green and blue, divided by
-    255, as SDOML-lite does. ``gauss``: gray levels become gauss at full resolution, before the
-    warp; the mean goes over the part of the pixel that is on the disk. The mask covers the label
-    in both its lengths.
+    The image is warped by s = scale · 976″ / RSUN_OBS. ``level`` is the mean of red, green and blue
+    divided by 255, as in SDOML-lite. ``gauss`` converts gray levels to gauss at full resolution,
+    before the warp, and averages over the part of the pixel that is on the disk. The mask covers
+    both lengths of the label.
 
     Parameters
     ----------
@@ -115,10 +115,10 @@ def process_hmi(
     values
         ``level`` or ``gauss``.
     center
-        Center of the disk, columns and rows from the middle of the JPG; for ``gauss`` alone.
+        Center of the disk, columns and rows from the middle of the JPG. Only for ``gauss``.
     whole
         Whether all of the disk is visible, so that black pixels on it are strong negative fields:
-        the rendering gives these gray 1, and JPEG may make it 0. For ``gauss`` alone.
+        the rendering gives these gray level 1, and JPEG may change it to 0. Only for ``gauss``.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def process_hmi(
 
 
 def _stored_of_sums(*, whole: bool) -> NDArray[np.float64]:
-    """The stored value of each sum of red, green and blue; NaN for none."""
+    """Return the stored value of each sum of red, green and blue; NaN if it has none."""
     table: NDArray[np.float64] = 0.5 + level_to_gauss(np.arange(766) / 765) / (2 * FIELD_RANGE)
     if whole:
         table[0] = table[1]

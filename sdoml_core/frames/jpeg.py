@@ -1,12 +1,12 @@
-"""The structure of a JPEG file, followed to its last bit.
+"""Validate the structure of a JPEG file down to the last bit.
 
-JPEG has no checksum, and decoders repair silently what they cannot read: a flipped bit, a missing
-half. But a baseline file contradicts itself where it is damaged: Huffman codes that do not exist,
-more or fewer bits than the image needs, restart markers out of order. `read_scan` decodes the
-entropy-coded segment to its end and returns what each 8×8 block holds, so that the caller can
-check the blocks against what the picture must look like.
+JPEG has no checksum, and decoders silently conceal errors such as a flipped bit or a missing half.
+But a damaged baseline file is inconsistent: it has invalid Huffman codes, more or fewer bits than
+the image needs, or restart markers out of order. `read_scan` decodes the entropy-coded segment to
+its end and returns statistics of each 8×8 block, so that the caller can check whether the picture
+is plausible.
 
-The format is that of ITU-T T.81: markers in annex B, Huffman decoding in annex F.2.2.
+The format is defined by ITU-T T.81: markers in annex B, Huffman decoding in annex F.2.2.
 """
 
 import re
@@ -40,19 +40,19 @@ _DAMAGE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component of the image: luminance, or one of two of color."""
+    """One component of the image: luminance, or one of the two chrominance components."""
 
     number: int
     horizontal: int
     """Sampling factor along the rows."""
     vertical: int
     table: int
-    """Number of its quantization table."""
+    """Number of the quantization table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What the markers of a file say."""
+    """Structure of a file according to its markers."""
 
     width: int
     height: int
@@ -62,7 +62,7 @@ class Structure:
     quantization: dict[int, NDArray[np.int32]]
     """Quantization tables (64,), in zigzag order."""
     huffman: dict[int, bytes]
-    """Huffman tables by class and number (``class << 4 | number``), as the file has them."""
+    """Huffman tables by class and number (``class << 4 | number``), as stored in the file."""
     selected: tuple[tuple[int, int], ...] = ()
     """Numbers of the DC and AC table of each component in the scan."""
     interval: int = 0
@@ -75,27 +75,27 @@ class Structure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """What the 8×8 blocks of one component hold."""
+    """Statistics of the 8×8 blocks of one component."""
 
     mean: NDArray[np.int32]
-    """DC coefficient times its quantization step, of each block: 8 times the block's mean, less
-    1024; shape (rows, columns)."""
+    """DC coefficient of each block times its quantization step: 8 times the mean of the block,
+    minus 1024. Shape (rows, columns)."""
 
     energy: NDArray[np.int32]
     """Largest absolute value of the other coefficients, times their steps; 0 for a flat block."""
 
 
 def read_structure(data: bytes) -> Structure:
-    """Follow the markers of a file from its first byte to its last.
+    """Read the markers of a file from the first byte to the last.
 
     Raises
     ------
     NotAnImageError
-        If the bytes are no JPEG.
+        If the bytes are not a JPEG file.
     TruncatedFrameError
         If they end before the image does.
     CorruptFrameError
-        If a marker is not where the one before it says, or its segment makes no sense.
+        If a marker is not at the expected position, or its segment is invalid.
     """
     if not data:
         raise NotAnImageError("empty")
@@ -115,7 +115,7 @@ def read_structure(data: bytes) -> Structure:
     baseline = parts["baseline"]
     if baseline:
         parts["selected"] = _selected(body, parts["components"])
-        # Several scans, one for each component, are legal but follow another order.
+        # Files with one scan per component are legal but have another block order.
         baseline = len(parts["selected"]) == len(parts["components"])
     end = _end_of_image(data, start) if baseline else _last_marker(data, start)
     return Structure(**parts | {"baseline": baseline, "data_start": start, "data_end": end})
@@ -129,11 +129,11 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
     data
         The whole file.
     structure
-        As `read_structure` gives it, with ``baseline`` true.
+        Result of `read_structure` with ``baseline`` true.
 
     Returns
     -------
-    The blocks of each component, with those that only pad the image to whole MCUs.
+    The blocks of each component, including those that pad the image to whole MCUs.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
 
 
 def _segment(data: bytes, position: int) -> tuple[int, bytes, int]:
-    """A marker, the body of its segment, and where the next one begins."""
+    """Return a marker, the body of its segment, and the position of the next marker."""
     while data[position : position + 2] == b"\xff\xff":  # fill bytes
         position += 1
     if position + 4 > len(data):
@@ -192,7 +192,7 @@ def _segment(data: bytes, position: int) -> tuple[int, bytes, int]:
 
 
 def _read_segment(marker: int, body: bytes, parts: dict[str, Any]) -> None:
-    """Add what one segment says."""
+    """Add the content of one segment to the parts."""
     try:
         if marker in _BASELINE or marker in _OTHER_FRAMES:
             if "width" in parts:
@@ -234,7 +234,7 @@ def _read_huffman(body: bytes, tables: dict[int, bytes]) -> None:
 
 
 def _frame(body: bytes) -> dict[str, Any]:
-    """What the frame header says."""
+    """Parse the frame header."""
     height, width, count = (
         int.from_bytes(body[1:3], "big"),
         int.from_bytes(body[3:5], "big"),
@@ -252,7 +252,7 @@ def _frame(body: bytes) -> dict[str, Any]:
 
 
 def _selected(body: bytes, components: tuple[Component, ...]) -> tuple[tuple[int, int], ...]:
-    """Huffman tables of the components of a scan."""
+    """Return the Huffman tables of the components of a scan."""
     count = body[0] if body else 0
     if len(body) != 4 + 2 * count or body[-3:] != b"\x00\x3f\x00":
         raise CorruptFrameError("the header of the scan is damaged")
@@ -265,7 +265,7 @@ def _selected(body: bytes, components: tuple[Component, ...]) -> tuple[tuple[int
 
 
 def _end_of_image(data: bytes, position: int) -> int:
-    """Where the entropy-coded segment ends; checks the marker and what follows it."""
+    """Find the end of the entropy-coded segment, and check the marker and the bytes after it."""
     for match in _MARKER.finditer(data, position):
         marker = data[match.start() + 1]
         if marker in _RESTARTS:
@@ -282,7 +282,7 @@ def _end_of_image(data: bytes, position: int) -> int:
 
 
 def _last_marker(data: bytes, position: int) -> int:
-    """Where the image of a file with several scans ends."""
+    """Find the end of the image in a file with several scans."""
     end = len(data.rstrip(PADDING)) - 2
     if end < position or data[end : end + 2] != bytes([0xFF, _END]):
         raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
@@ -292,7 +292,7 @@ def _last_marker(data: bytes, position: int) -> int:
 def _intervals(
     data: bytes, structure: Structure, units: int
 ) -> list[tuple[NDArray[np.uint8], int]]:
-    """The bytes of each restart interval, without stuffing, and how many MCUs it holds."""
+    """Yield the bytes of each restart interval without stuffing, and its number of MCUs."""
     segment = data[structure.data_start : structure.data_end]
     cuts = [match.start() for match in _MARKER.finditer(segment)]
     interval = structure.interval or units
@@ -313,12 +313,12 @@ def _intervals(
 
 @lru_cache(maxsize=64)
 def _lookup(table: bytes) -> NDArray[np.uint16]:
-    """By the next 16 bits: length of the code << 8 | its symbol; 0 for no code.
+    """Build a table indexed by the next 16 bits: code length << 8 | symbol, 0 for no code.
 
     Raises
     ------
     CorruptFrameError
-        If the lengths make no prefix code.
+        If the lengths do not form a prefix code.
     """
     lookup = np.zeros(1 << 16, np.uint16)
     position, symbol = 0, 16
@@ -338,7 +338,7 @@ def _lookup(table: bytes) -> NDArray[np.uint16]:
 def _decode(  # noqa: C901, PLR0911, PLR0912 one loop: the state of the bit reader stays in registers
     stream: Any, where: Any, sampling: Any, tables: Any, found: Any
 ) -> int:
-    """Decode one restart interval into the statistics of its blocks; 0, or what is wrong."""
+    """Decode one restart interval into block statistics; return 0 or an error code."""
     columns, first, count = where
     lookups, steps = tables
     mean, energy = found
@@ -355,7 +355,7 @@ def _decode(  # noqa: C901, PLR0911, PLR0912 one loop: the state of the bit read
                 k = 0
                 largest = 0
                 while k < 64:
-                    while bits <= 48:  # past the end, ones follow, as in the padding
+                    while bits <= 48:  # past the end, read ones, as in the padding
                         byte = np.uint64(stream[at]) if at < size else np.uint64(255)
                         held = (held << np.uint64(8)) | byte
                         at += 1

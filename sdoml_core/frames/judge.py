@@ -1,11 +1,10 @@
-"""Whether an AIA frame goes into the dataset: refused, flagged or good.
+"""Judge whether an AIA frame goes into the dataset: rejected, flagged or good.
 
-Fetching and processing apply this one judgment to the raw frame, so that whatever processing
-would refuse has a stand-in already. What only the neighbors of a frame can tell is flagged in
-processing, see `compare_with_neighbors`.
+Fetching and processing apply the same judgment to the raw frame, so every frame that processing
+would reject already has a stand-in. Problems that show only in comparison with neighboring frames
+are flagged in processing, see `compare_with_neighbors`.
 
-A frame is refused only for what no good frame can look like. `docs/calibration.md` derives each
-limit.
+A frame is rejected only if it cannot be a good frame. `docs/calibration.md` derives each limit.
 """
 
 import math
@@ -31,21 +30,22 @@ WHOLE_DISK: Final = 0.98
 """Fraction of the disk; a frame that shows less is flagged. All real frames show 1.000."""
 
 LIMB_VISIBLE: Final = 0.9
-"""Fraction of the disk from which the limb is judged: the edge of a shadow is no limb."""
+"""Minimum visible fraction of the disk for judging the limb: the edge of a shadow is not the
+limb."""
 
 BRIGHTEST_SKY: Final = {"whole": 0.6, "part": 0.3}
-"""Sky over bright disk, beyond which there is no Sun in a frame that shows the whole disk, or a
-part of it. Real frames have 0.03 to 0.08, a frame without a Sun 0.6 to 1; particle storms lift the
-sky, a shadow does not."""
+"""Highest ratio of sky to bright disk, for frames that show the whole disk or a part of it. Above
+it, the frame does not show the Sun. Real frames have 0.03 to 0.08, frames without the Sun 0.6 to 1.
+Particle storms brighten the sky; a shadow does not."""
 
 FLAG_SKY: Final = 0.15
-"""Sky over bright disk: twice that of the real frames."""
+"""Ratio of sky to bright disk: twice that of the real frames."""
 
 MAX_SCATTER: Final = 0.03
 """Solar radii about the circle through the limb: four times that of the most active real limb."""
 
 MAX_OFFSET: Final = 0.03
-"""Solar radii, 12 of 1024 pixels; a disk farther from where the header has it is refused."""
+"""Solar radii (12 of 1024 pixels). A disk farther from its position in the header is rejected."""
 
 FLAG_OFFSET: Final = 0.008
 """Solar radii, 2.4 of 1024 pixels: four times the largest of the real frames."""
@@ -73,29 +73,30 @@ of the real frames of solar maximum (94 to 335 Å), and what the 14 bits of the 
 usual exposure (304, 1600 and 1700 Å, of which there is no such frame)."""
 
 BRIGHTNESS_RATIO: Final = 1.5
-"""Level over that of the neighbors, or the inverse. The median of the disk hardly feels a flare."""
+"""Level over that of the neighbors, or the inverse. A flare hardly affects the median of the
+disk."""
 
 LEAST_SIMILAR: Final = 0.9
 """Correlation with the neighbors. Real channels of one minute correlate by 0.74 to 0.96 with each
 other, a frame with itself turned by 180° by −0.33 to 0.23 (1700 Å: 0.88)."""
 
 NEIGHBORHOOD: Final = timedelta(minutes=70)
-"""How far a neighbor may be: an hour, and 4 minutes of tolerance for either frame. In that time the
-Sun turns by 0.7°."""
+"""Maximum time to a neighbor: one hour, plus 4 minutes of tolerance for each frame. The Sun rotates
+by 0.7° in this time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgment:
-    """What was found of one frame."""
+    """The judgment of one frame."""
 
     flaw: FrameError | None
-    """Why it must not go into the dataset; None for a frame that does."""
+    """Reason why the frame must not go into the dataset; None if it may."""
 
     flags: tuple[str, ...] = ()
     """Names from `sdoml_core.frames.flags.FLAGS`."""
 
     content: Content | None = None
-    """None where the header alone refuses the frame."""
+    """Measures of the frame; None if the header alone rejects it."""
 
 
 def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
@@ -104,7 +105,7 @@ def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
     Parameters
     ----------
     frame
-        As `sdoml_core.frames.aia.decode_aia` gives it.
+        Result of `sdoml_core.frames.aia.decode_aia`.
     max_missing_fraction
         Largest fraction of pixels without data.
     """
@@ -148,7 +149,7 @@ def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | N
 
 
 def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
-    # A level above 0 says as much, without another look at a million pixels.
+    # A level above 0 implies this, so the million pixels need not be checked again.
     if not content.level > 0 and not bool((frame.image > 0).any()):
         return BlankFrameError("no pixel is above 0")
     whole = content.visible >= LIMB_VISIBLE
@@ -194,7 +195,7 @@ def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
     found = {
         "provisional": bool(frame.quality & QUICKLOOK),
         "pointing_corrected": not frame.pointing.registered,
-        # a flare at the limb scatters its points, and so moves the circle
+        # a flare at the limb scatters its points and shifts the circle
         "off_center": limb and content.offset > max(FLAG_OFFSET, content.scatter / 2),
         "odd_radius": limb and content.radius is not None and not low <= content.radius <= high,
         "partial_disk": content.visible < WHOLE_DISK,
@@ -207,7 +208,7 @@ def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What a frame is compared with its neighbors by."""
+    """Properties of a frame that are compared with its neighbors."""
 
     observed: datetime
     level: float
@@ -221,11 +222,11 @@ class Comparison:
     """How a frame compares with its neighbors; None without neighbors."""
 
     brightness: float | None
-    """Level over the median of theirs. Of two middle values the closer one counts, so that one bad
-    neighbor of two does not make a good frame look wrong."""
+    """Ratio of the level to the median level of the neighbors. Of two middle values the closer one
+    is used, so that one bad neighbor out of two does not make a good frame look wrong."""
 
     similarity: float | None
-    """Correlation with the neighbor that is most alike."""
+    """Correlation with the most similar neighbor."""
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -240,14 +241,15 @@ class Comparison:
 
 
 def compare_with_neighbors(looks: Sequence[Look]) -> list[Comparison]:
-    """Compare the good frames of a channel and day with the two before and the two after each.
+    """Compare each good frame of a channel and day with the two frames before and after it.
 
-    Neighbors of another day are not used: a day must come out the same whichever days exist.
+    Frames of other days are not used, so that the result for a day does not depend on which other
+    days exist.
 
     Parameters
     ----------
     looks
-        In order of time.
+        Properties of the frames, in order of time.
     """
     return [_compare(looks, number) for number in range(len(looks))]
 

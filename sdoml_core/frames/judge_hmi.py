@@ -1,9 +1,9 @@
-"""Whether an HMI picture is a magnetogram of the whole Sun: refused, flagged, doubted or good.
+"""Judge whether an HMI picture is a full-disk magnetogram: rejected, flagged, doubtful or good.
 
-JPEG has no checksum and the catalog no header, so the picture itself must say what it is. A
-picture is refused only for what no magnetogram of the catalog can look like. Signs of damage
-that a good file might have too are *doubts*: fetching then asks a second time, and the frame is
-good if both answers are the same bytes. `docs/calibration.md` derives each limit.
+JPEG has no checksum and the catalog has no header, so only the picture itself can be checked. A
+picture is rejected only if it cannot be a magnetogram of the catalog. Signs of damage that a good
+file might also have are *doubts*: the file is then fetched a second time, and the frame is good if
+both downloads have the same bytes. `docs/calibration.md` derives each limit.
 """
 
 from collections.abc import Iterator
@@ -24,21 +24,21 @@ ZERO_FIELD: Final = 127
 """Gray level of zero field."""
 
 COLORED: Final = (24, 0.005)
-"""Difference of two color channels that JPEG of quality 95 does not make of a gray picture, and
-the fraction of the pixels that may show it. A colored magnetogram has over half of them."""
+"""Difference of two color channels that a gray picture does not have at JPEG quality 95, and the
+fraction of the pixels that may exceed it. A colored magnetogram has over half of them."""
 
 DARK: Final = 8
 """Gray level up to which a pixel counts as black."""
 
 SKY: Final = (24, 0.005)
-"""Gray level that the sky does not have, and the fraction of its pixels that may have it."""
+"""Gray level above that of the sky, and the fraction of sky pixels that may reach it."""
 
 LEAST_VISIBLE: Final = 0.5
 """Fraction of the disk; a picture that shows less is blank."""
 
 WHOLE_DISK: Final = 0.95
-"""Fraction of the disk; a picture that shows less is flagged. Umbrae of negative field are black
-as well: 1.4 % of the disk at most in rendered pictures."""
+"""Fraction of the disk; a picture that shows less is flagged. Umbrae with negative field are also
+black: at most 1.4 % of the disk in rendered pictures."""
 
 LIMB_VISIBLE: Final = 0.9
 """Fraction of the disk from which the limb is judged."""
@@ -49,7 +49,7 @@ that fill half of a sector with one polarity do not exist on the Sun; a continuu
 by 50 to 100."""
 
 LEAST_SPREAD: Final = 1.5
-"""Gray levels (0.6 G): the noise of the instrument alone gives over 5."""
+"""Gray levels (0.6 G). Instrument noise alone gives more than 5."""
 
 MAX_SCATTER: Final = 0.02
 """Solar radii about the circle through the limb."""
@@ -58,13 +58,14 @@ MAX_OFFSET: Final = 0.03
 """Solar radii, 14 pixels; a disk farther from the middle is refused."""
 
 FLAG_OFFSET: Final = 0.006
-"""Solar radii, 2.8 pixels: five times the largest that is known of the catalog."""
+"""Solar radii (2.8 pixels): five times the largest known offset in the catalog."""
 
 MAX_RADIUS_ERROR: Final = 0.01
-"""Of the radius by the ephemeris. The picture of a date a month away differs by up to that."""
+"""Fraction of the ephemeris radius. A picture from a month earlier or later differs by up to
+that."""
 
 FLAG_RADIUS_ERROR: Final = 0.003
-"""Of the radius by the ephemeris: six times what real pictures differ by."""
+"""Fraction of the ephemeris radius: six times the difference of real pictures."""
 
 ISOLATED: Final = (6.0, 100)
 """A block is doubted if its largest coefficient is this many times that of each block around it,
@@ -80,13 +81,13 @@ _SECTORS = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HmiFrame:
-    """A catalog picture that can go into the dataset, and what was measured of it."""
+    """A catalog picture that can go into the dataset, and its measures."""
 
     rgb: NDArray[np.uint8]
     """(1024, 1024, 3); row 0 is north."""
 
     disk: Disk | None
-    """Measured, in pixels of the picture; None if too little of the limb is visible."""
+    """Measured disk, in pixels of the picture; None if too little of the limb is visible."""
 
     visible: float
     """Fraction of the disk that is not black."""
@@ -101,7 +102,7 @@ class HmiFrame:
     """Names from `sdoml_core.frames.flags.FLAGS`."""
 
     doubt: str | None
-    """Sign of damage that a good file might have too; None without one."""
+    """Sign of damage that a good file might also have; None if there is none."""
 
     @property
     def center(self) -> tuple[float, float]:
@@ -109,18 +110,18 @@ class HmiFrame:
         return (0.0, 0.0) if self.disk is None else (self.disk.x, self.disk.y)
 
     def measures(self, *, resolution: int, rsun_obs: float, scale: float) -> dict[str, float]:
-        """Columns of the frame table, in pixels of the processed frame.
+        """Measures as columns of the frame table, in pixels of the processed frame.
 
         Parameters
         ----------
         resolution, rsun_obs, scale
-            As given to `sdoml_core.frames.hmi.process_hmi`.
+            As in `sdoml_core.frames.hmi.process_hmi`.
         """
         found = {"visible": self.visible, "level": self.level}
         if self.disk is not None:
             factor = scale * TARGET_RADIUS / rsun_obs
             block = SIZE // resolution
-            # The warp scales about pixel 512, half a pixel beside the middle.
+            # The warp scales about pixel 512, half a pixel off the middle.
             found |= {
                 "center_x": (factor * (self.disk.x - 0.5) + 0.5) / block,
                 "center_y": (factor * (self.disk.y - 0.5) + 0.5) / block,
@@ -142,7 +143,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
     Raises
     ------
     FrameError
-        If the file is damaged or no magnetogram of the whole Sun; the message says why.
+        If the file is damaged or is not a full-disk magnetogram. The message gives the reason.
     """
     rgb, _, blocks = decode_checked(data)
     radius = rsun_obs / JPG_PIXEL
@@ -186,7 +187,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
 
 
 def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
-    """Whether the three channels differ by more than JPEG makes them differ."""
+    """Return whether the color channels differ by more than JPEG compression explains."""
     if blocks is not None and not any(b.mean.any() or b.energy.any() for b in blocks[1:]):
         return False
     red, green, blue = (rgb[::2, ::2, n].astype(np.int16) for n in range(3))
@@ -196,12 +197,12 @@ def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
 
 
 def _check_field(small: NDArray[np.uint8], sectors: NDArray[np.int8]) -> None:
-    """Refuse a disk that is not gray on average, or without structure.
+    """Reject a disk that is not gray on average or has no structure.
 
     Raises
     ------
     WrongFrameError
-        If it is a picture of another kind.
+        If it is another kind of picture.
     """
     for number in range(_SECTORS):
         values = small[sectors == number]
@@ -233,7 +234,7 @@ def _limb_flaw(disk: Disk | None, radius: float) -> FrameError | None:
 
 
 def _doubts(blocks: tuple[Blocks, ...] | None, radius: float) -> Iterator[str]:
-    """Signs of damage, from what the blocks of the file hold."""
+    """Find signs of damage in the block statistics of the file."""
     if blocks is None:
         yield "a progressive JPEG, whose data cannot be followed to its end"
         return
@@ -255,7 +256,7 @@ def _doubts(blocks: tuple[Blocks, ...] | None, radius: float) -> Iterator[str]:
 
 
 def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Largest value of the eight blocks around each."""
+    """Return the largest value of the eight blocks around each block."""
     rows, columns = energy.shape
     padded = np.pad(energy, 1)
     around = np.zeros_like(energy)
@@ -269,7 +270,7 @@ def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
 
 @lru_cache(maxsize=64)
 def _regions(radius: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Number of the sector of each fourth pixel, −1 off the disk; and which are sky."""
+    """Return the sector of every fourth pixel (−1 off the disk), and which pixels are sky."""
     middle = (SIZE - 1) / 2
     row, column = np.mgrid[:SIZE:_STEP, :SIZE:_STEP]
     distance = np.hypot(column - middle, row - middle) / radius
@@ -285,7 +286,7 @@ def _regions(radius: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
 
 @lru_cache(maxsize=64)
 def _block_regions(radius: float) -> tuple[NDArray[np.bool_], ...]:
-    """Which 8×8 blocks lie on the disk, in the sky, and under the label."""
+    """Return which 8×8 blocks are on the disk, in the sky, and under the label."""
     row, column = np.mgrid[: SIZE // 8, : SIZE // 8] * 8 + 3.5
     distance = np.hypot(column - (SIZE - 1) / 2, row - (SIZE - 1) / 2)
     # Whole blocks of 16 pixels, since color is stored at half the resolution.

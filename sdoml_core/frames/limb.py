@@ -1,7 +1,7 @@
-"""Where the solar disk lies in a frame: center and radius, measured from the pixels.
+"""Measure the center and radius of the solar disk from the pixels of a frame.
 
-An independent look at the geometry: the limb is where brightness falls most steeply along rays
-from the expected center, and a circle is fitted through these points.
+This is an independent check of the geometry. The limb is where brightness falls most steeply along
+rays from the expected center, and a circle is fitted to these points.
 """
 
 from dataclasses import dataclass
@@ -36,10 +36,10 @@ class Disk:
     radius: float
 
     scatter: float
-    """Standard deviation of the points of the limb about the circle."""
+    """Standard deviation of the limb points from the circle."""
 
     rays: int
-    """Number of points of the limb that the circle is fitted to."""
+    """Number of limb points that the circle was fitted to."""
 
     @property
     def offset(self) -> float:
@@ -71,7 +71,7 @@ def measure_disk(
 
     Returns
     -------
-    None if no circle goes through the limb: a frame without a disk.
+    The disk, or None if no circle fits the limb, as in a frame without a disk.
     """
     side = frame.shape[0]
     step = max(side // finest, 1)
@@ -90,7 +90,7 @@ def measure_disk(
 
 
 def reduce_blocks(frame: NDArray[np.floating], step: int) -> NDArray[np.float64]:
-    """Means of blocks of ``step`` × ``step`` pixels, without NaN; NaN if a block has no data."""
+    """Average blocks of ``step`` × ``step`` pixels, ignoring NaN; NaN if a block has no data."""
     if step == 1:
         return np.asarray(frame, np.float64)
     means = np.empty((frame.shape[0] // step, frame.shape[1] // step))
@@ -113,7 +113,7 @@ def _measure(frame: NDArray[np.float64], x: float, y: float, expected: float) ->
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reduce(frame: Any, step: int, means: Any) -> None:
-    """Block means; NaN for every block with a NaN."""
+    """Compute block means; NaN for every block with a NaN."""
     rows, columns = means.shape
     total = np.empty_like(frame[0])  # in the dtype of the frame: few rows, and twice as fast
     for p in range(rows):
@@ -131,7 +131,7 @@ def _reduce(frame: Any, step: int, means: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reduce_known(frame: Any, step: int, means: Any) -> None:
-    """Block means that leave out NaN; a third slower."""
+    """Compute block means that ignore NaN; a third slower."""
     rows, columns = means.shape
     total = np.empty(columns)
     count = np.empty(columns, np.int64)
@@ -157,7 +157,7 @@ def _search_limb(
     directions: Any,
     found: Any,
 ) -> None:
-    """The steepest fall of brightness along each ray: its distance and its depth.
+    """Find the steepest fall of brightness along each ray: its distance and its depth.
 
     The fall at a step is between the mean of one pixel inside and that of one outside. NaN is
     skipped; the depth of a ray without a fall is -inf.
@@ -198,10 +198,10 @@ def _search_limb(
 
 
 def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool_]) -> Disk | None:
-    """Algebraic least-squares circle (Kåsa 1976), without points that lie far off it."""
+    """Fit an algebraic least-squares circle (Kåsa 1976), without outliers."""
     while use.sum() >= _FEWEST_RAYS:
         matrix = np.column_stack([x[use], y[use], np.ones(use.sum())])
-        # Rays in so many directions are never on one line, so the normal equations have a solution.
+        # Points in so many directions are never collinear, so the normal equations are solvable.
         solution = np.linalg.solve(matrix.T @ matrix, matrix.T @ (x[use] ** 2 + y[use] ** 2))
         a, b, c = (float(value) for value in solution)
         a, b = a / 2, b / 2
@@ -212,5 +212,5 @@ def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool
         kept &= use
         if kept.sum() == use.sum():
             return Disk(a, b, radius, float(residuals[use].std()), int(use.sum()))
-        use = kept  # with fewer rays each time, so that this ends
+        use = kept  # fewer rays each time, so the loop ends
     return None

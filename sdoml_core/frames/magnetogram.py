@@ -1,6 +1,6 @@
-"""Gray levels of the HMI image catalog to gauss, and back; how fields are stored.
+"""Conversion between gray levels of the HMI image catalog, gauss and stored values.
 
-NumPy alone, so that readers of shards need neither a JPEG decoder nor a compiler.
+This module needs only NumPy, so readers of shards need neither a JPEG decoder nor a compiler.
 """
 
 import math
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIELD_RANGE: Final = 300.0
-"""Gauss that 1 stands for in frames of ``SDOML_HMI_VALUES=gauss``; −300 G would be 0. The catalog
-saturates at +271 and −264 G, so that no field is stored as 0, which means that there is none."""
+"""Field in gauss that is stored as 1 if ``SDOML_HMI_VALUES=gauss``; −300 G would be 0. The catalog
+saturates at +271 and −264 G, so no field is stored as 0. The value 0 means no data."""
 
 _STRENGTH = 400.0
 _SOFTENING = 30.0
@@ -25,7 +25,7 @@ _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 
 
 def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The level in [0, 1] (gray/255, before rounding) that the catalog gives a field.
+    """Convert a field to its level in the catalog, in [0, 1] (gray/255, before rounding).
 
     s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, gray = 253·(s + 1500)/3000: the JSOC's
     rendering rule, before it rounds. No field gets less than gray 1: 0 is off the disk.
@@ -42,7 +42,7 @@ def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The field that a level in [0, 1] stands for: the inverse of `gauss_to_level`.
+    """Convert a level in [0, 1] to the field; the inverse of `gauss_to_level`.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     Returns
     -------
     Gauss, within 1e-9 of the exact inverse. The rendering saturates at +271 and −264 G: all
-    levels beyond gray 253 give the former. Level 0 is off the disk, or label, and gives NaN.
+    levels beyond gray 253 give the former. Level 0 means off the disk or under the label, and gives
+    NaN.
     """
     level = np.asarray(level, np.float64)
     stretched = np.clip(level * 255 / _STEPS * (2 * _CLIP) - _CLIP, -_CLIP, _CLIP)
@@ -70,7 +71,7 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def gauss_to_stored(
     gauss: NDArray[np.floating[Any]], *, field_range: float = FIELD_RANGE
 ) -> NDArray[np.float64]:
-    """Fields as frames of ``SDOML_HMI_VALUES=gauss`` hold them: 1/2 + B / (2·range), 0 for NaN."""
+    """Convert fields to the values that frames store: 1/2 + B / (2·range), 0 for NaN."""
     field = np.asarray(gauss, np.float64)
     return np.where(np.isnan(field), 0.0, 0.5 + field / (2 * field_range))
 
@@ -99,11 +100,11 @@ def stored_to_gauss(
 
 
 def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels whose level is a mean over disk and black sky, and all pixels beyond.
+    """Return the pixels whose level is a mean over disk and black sky, and all pixels outside.
 
-    Such a level is no mean of fields: it would invert to −30 to −264 G. The limb is measured from
-    the levels themselves: along each row and column the disk ends where they fall below half of
-    zero field.
+    Such a level is not a mean of fields: it would convert to −30 to −264 G. The limb is measured
+    from the levels themselves: along each row and column, the disk ends where they fall below half
+    the level of zero field.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
     radius = math.sqrt(area / math.pi)
     if not 0.36 * side < radius < 0.45 * side:
         return np.zeros(levels.shape, np.bool_)
-    # Half the diagonal of a pixel, and one pixel of the JPG with the bilinear reach of the warp.
+    # Half the diagonal of a pixel, plus one JPG pixel for the bilinear interpolation of the warp.
     inside = radius - 0.75 - 1.2 * side / 1024
     x = np.square(np.arange(side, dtype=np.float32) - np.float32(row[0]))
     y = np.square(np.arange(side, dtype=np.float32) - np.float32(column[0]))
@@ -131,7 +132,7 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _chords(bright: NDArray[np.bool_]) -> tuple[float, int]:
-    """Mean middle and sum of the chords from the first to the last bright pixel of each line."""
+    """Return the mean midpoint and the sum of the chords between outermost bright pixels."""
     lines = bright[bright.any(axis=1)]
     start = lines.argmax(axis=1)
     length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - start

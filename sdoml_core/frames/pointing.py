@@ -1,13 +1,13 @@
-"""Pointing of an AIA frame: where its header puts the Sun, and how far that may be from usual.
+"""Pointing of an AIA frame: the position of the Sun in its header, and the limits for it.
 
 The archive serves level 1.5 frames, which are registered: the Sun is in the middle, a pixel is
-2.4″ and solar north is up. Such frames take the fast path. A frame whose header differs a little
-was not registered; its center, scale and roll are those of the telescope, and the warp corrects
-them. A header that differs more describes a maneuver or is wrong, and the frame is refused.
+2.4″ and solar north is up. Such frames take the fast path. A frame whose header differs slightly
+was not registered. Its center, scale and roll are those of the telescope, and the warp corrects
+them. A header that differs more describes a maneuver or is wrong, and the frame is rejected.
 
-The limits leave room around the master pointing of level 1 headers, which says what registration
-has to correct. In the genuine frames of 2014, 2018 and 2026 that they were set with, ``X0_MP`` and
-``Y0_MP`` lie within 15 pixels of the middle of 4096 (3.7 of 1024), ``IMSCL_MP`` is 0.5995″ to
+The limits leave a margin around the master pointing in level 1 headers, which registration
+corrects. In the genuine frames of 2014, 2018 and 2026 that were used to set the limits, ``X0_MP``
+and ``Y0_MP`` lie within 15 pixels of the middle of 4096 (3.7 of 1024), ``IMSCL_MP`` is 0.5995″ to
 0.6129″ for a pixel of 0.6″ (+2.2 %), and ``INST_ROT`` is at most 0.15°.
 """
 
@@ -20,10 +20,10 @@ from sdoml_core.fits.header import Header
 from sdoml_core.frames.grid import PIXEL, SIZE
 
 MIDDLE: Final = (SIZE - 1) / 2
-"""Where a registered frame has the center of the Sun, 0-based, in both axes."""
+"""Center of the Sun in a registered frame, 0-based, on both axes."""
 
 MAX_SHIFT: Final = 12.5
-"""Pixels; 30″. Three times what registration corrects; off-point maneuvers go minutes of arc."""
+"""Pixels (30″). Three times what registration corrects. Off-point maneuvers move by arcminutes."""
 
 MAX_SCALE: Final = 0.03
 """Relative difference from 2.4″; registration corrects up to 2.2 %."""
@@ -32,17 +32,18 @@ MAX_ROLL: Final = 1.0
 """Degrees; registration corrects up to 0.15°. Roll maneuvers go far beyond 1°."""
 
 MAX_RSUN: Final = 1.0
-"""Arcseconds between RSUN_OBS and the ephemeris. The orbit of SDO explains 0.27″, another solar
-radius (695,700 km instead of 696,000 km) 0.42″. 1″ moves the limb by 0.4 pixels of 1024."""
+"""Arcseconds between RSUN_OBS and the ephemeris. The orbit of SDO explains 0.27″. A different solar
+radius (695,700 km instead of 696,000 km) explains 0.42″. 1″ moves the limb by 0.4 pixels of
+1024."""
 
-_SAME_PLACE: Final = 0.01  # pixels, at the limb too: a tenth of what bilinear sampling blurs
+_SAME_PLACE: Final = 0.01  # pixels, including the limb: a tenth of the blur of bilinear sampling
 _SAME_SCALE: Final = _SAME_PLACE / (SIZE / 2)
 _SAME_ROLL: Final = math.degrees(_SAME_PLACE / (SIZE / 2))
 
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """Where the Sun lies in a frame, by its header."""
+    """Position of the Sun in a frame, from its header."""
 
     x: float = MIDDLE
     """Column of the center of the Sun, 0-based."""
@@ -58,7 +59,7 @@ class Pointing:
 
     @property
     def registered(self) -> bool:
-        """Whether no pixel lies more than 0.01 pixels from where a registered frame has it."""
+        """Whether every pixel is within 0.01 pixels of its position in a registered frame."""
         return (
             math.hypot(self.x - MIDDLE, self.y - MIDDLE) <= _SAME_PLACE
             and abs(self.pixel / PIXEL - 1) <= _SAME_SCALE
@@ -86,7 +87,7 @@ def read_pointing(header: Header) -> Pointing:
     if cdelt[0] <= 0 or abs(cdelt[0] - cdelt[1]) > _SAME_SCALE * cdelt[0]:
         raise CorruptFrameError(f"pixels of {cdelt[0]:g}″ × {cdelt[1]:g}″ are not square")
     cosine, sine = math.cos(math.radians(roll)), math.sin(math.radians(roll))
-    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]  # from the reference to the Sun
+    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]  # from reference pixel to Sun
     return Pointing(
         crpix[0] - 1 + cosine * east + sine * north,
         crpix[1] - 1 - sine * east + cosine * north,
@@ -96,7 +97,7 @@ def read_pointing(header: Header) -> Pointing:
 
 
 def pointing_reason(pointing: Pointing) -> str | None:
-    """Why a frame with this pointing is refused; None if it can be corrected or needs nothing."""
+    """Return why a frame with this pointing is rejected, or None if it is usable."""
     shift = math.hypot(pointing.x - MIDDLE, pointing.y - MIDDLE)
     if shift > MAX_SHIFT:
         return (
@@ -111,7 +112,7 @@ def pointing_reason(pointing: Pointing) -> str | None:
 
 
 def radius_reason(rsun_obs: float, expected: float) -> str | None:
-    """Why RSUN_OBS cannot be right, given the radius by the ephemeris; None if it can."""
+    """Return why RSUN_OBS contradicts the ephemeris radius, or None if it is plausible."""
     if abs(rsun_obs - expected) <= MAX_RSUN:
         return None
     return f"RSUN_OBS is {rsun_obs:.2f}″, but the ephemeris says {expected:.2f}″"

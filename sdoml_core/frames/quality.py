@@ -1,4 +1,4 @@
-"""What the header of an AIA frame says about its quality: QUALITY, camera and spacecraft state."""
+"""Quality checks of AIA headers: QUALITY, exposure, and the state of camera and spacecraft."""
 
 import math
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from sdoml_core.fits.header import Header
 
 QUICKLOOK: Final = 1 << 30
-"""Bit of QUALITY that says how early the file was made, nothing about how good it is."""
+"""Bit of QUALITY that marks near-real-time files. It says nothing about image quality."""
 
 SHORTEST_EXPOSURE: Final = 0.01
 """Seconds. No exposure of the science program is shorter; SDOML-lite clamps EXPTIME to it."""
@@ -58,12 +58,12 @@ _STATES = {
     "IMG_TYPE": ("LIGHT", 16),
     "AISTATE": ("CLOSED", 17),
 }
-"""Cards that bits of QUALITY are made from (SDO user guide, section 7.7.6): their value in a
+"""Cards that bits of QUALITY are derived from (SDO user guide, section 7.7.6): their value in a
 science image, and the bit."""
 
 
 def quality_reason(quality: int) -> str | None:
-    """Why a QUALITY says that a frame is no science image, in words.
+    """Explain why QUALITY marks a frame as not a science image.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def quality_reason(quality: int) -> str | None:
 
     Returns
     -------
-    Such as ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. Bit 30 alone is
-    good: it only says that the file was made in near-real time.
+    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. Bit 30 alone is
+    good. It only means that the file was made in near-real time.
     """
     word = quality & 0xFFFFFFFF
     if not word & ~QUICKLOOK:
@@ -88,14 +88,14 @@ def quality_reason(quality: int) -> str | None:
 
 
 def state_reason(header: Header) -> str | None:
-    """Why the state of spacecraft or camera says that a frame is no science image.
+    """Explain why the spacecraft or camera state rules out a science image.
 
-    Bits 12 to 17 of QUALITY are made from six cards. A frame whose card says what its QUALITY
-    does not contradicts itself; the card is believed, since the bit would refuse the frame too.
+    Bits 12 to 17 of QUALITY are derived from six cards. If a card reports a problem that QUALITY
+    does not, the card takes precedence, because the bit would also reject the frame.
 
     Returns
     -------
-    Such as ``"ACS_ECLP is YES: eclipse"``; None if all cards that are present are good.
+    For example ``"ACS_ECLP is YES: eclipse"``; None if all present cards are good.
     """
     for key, (good, bit) in _STATES.items():
         value = header.text(key)
@@ -105,12 +105,12 @@ def state_reason(header: Header) -> str | None:
 
 
 def exposure_reason(exposure: float) -> str | None:
-    """Why an EXPTIME in seconds cannot be right; None if it can."""
+    """Return why an EXPTIME in seconds is implausible, or None if it is plausible."""
     if math.isfinite(exposure) and SHORTEST_EXPOSURE <= exposure <= LONGEST_EXPOSURE:
         return None
     return f"EXPTIME is {exposure:g} s, not between {SHORTEST_EXPOSURE:g} and {LONGEST_EXPOSURE:g}"
 
 
 def is_short(exposure: float, wavelength: int) -> bool:
-    """Whether an exposure is shorter than half the usual one of the channel."""
+    """Return whether an exposure is shorter than half the usual exposure of the channel."""
     return exposure < USUAL_EXPOSURE.get(wavelength, 0.0) / 2

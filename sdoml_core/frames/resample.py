@@ -1,10 +1,10 @@
-"""Frames onto the common grid: scale, shift and roll, bilinear, then k×k blocks.
+"""Resample frames to the common grid: bilinear scale, shift and roll, then k×k blocks.
 
-Scale and shift alone make the taps separable: every row and column of the fine grid is a
-weighted mean of two neighboring input rows and columns, precomputed once per scale. Warp, mask
-product, division and block sum happen in one pass over two cached rows; no intermediate image is
-ever written. Sums are float64 in a fixed order without contraction, so that results are
-bit-identical between runs and thread counts. The kernels hold no lock.
+Without a roll, the taps are separable: every row and column of the fine grid is a weighted mean of
+two neighboring input rows and columns, precomputed once per scale. Warp, mask product, division and
+block sum happen in one pass over two cached rows, without an intermediate image. Sums are float64
+in a fixed order without contraction, so results are bit-identical between runs and thread counts.
+The kernels release the GIL.
 
 With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, pixel (r, c) of the
 fine grid samples the input at ((r − o)/s, (c − o)/s), coordinates clamped to the edge.
@@ -50,14 +50,14 @@ def sum_blocks(
     complete: bool,
     holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Block sums of warp(X)·warp(M) / divisor, turned upside down.
+    """Compute block sums of warp(X)·warp(M) / divisor, flipped vertically.
 
     X is the image where it is positive, else 0; M is 1 where it is positive, else 0.
 
-    A NaN pixel has weight 0: a sample is interpolated from those of its four neighbors that
-    hold data, with their weights brought back to a sum of 1. A sample without any such neighbor
-    is left out, and its block is scaled up as if the others stood for it. A block without any
-    sample is 0.
+    A NaN pixel has weight 0. A sample is interpolated from those of its four neighbors that have
+    data, with their weights renormalized to a sum of 1. A sample without such a neighbor is left
+    out, and the sum of the remaining samples of its block is scaled up to compensate. A block
+    without any sample is 0.
 
     Parameters
     ----------
@@ -68,15 +68,15 @@ def sum_blocks(
     warp
         How the image is sampled. Without a roll the weights are separable, which is faster.
     divisor
-        What all values are divided by.
+        Number that all values are divided by.
     complete
-        Says that the image has no NaN; the same result in half the time.
+        Whether the image is known to have no NaN. The result is the same in half the time.
     holes
         bool (n, n) to fill: True where a block has no sample.
 
     Returns
     -------
-    float32 (n, n); row 0 is what the last rows of the input hold.
+    float32 (n, n). Row 0 is computed from the last rows of the input.
     """
     out = np.empty((resolution, resolution), np.float32)
     size = image.shape[0]
@@ -100,7 +100,7 @@ def sum_blocks(
 def mean_gray_blocks(
     rgb: NDArray[np.uint8], *, resolution: int, scale: float, label: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Block means of the warped mean of R, G and B, divided by 255, the label set to 0.
+    """Compute block means of the warped mean of R, G and B over 255, with the label set to 0.
 
     Parameters
     ----------
@@ -111,11 +111,11 @@ def mean_gray_blocks(
     scale
         s, above 0; larger than 1 magnifies.
     label
-        Rows from the first number on and columns before the second count as 0.
+        First row and last column (exclusive) of the label, whose pixels count as 0.
 
     Returns
     -------
-    float32 (n, n) in [0, 1], not turned.
+    float32 (n, n) in [0, 1], not flipped.
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
@@ -127,9 +127,9 @@ def mean_gray_blocks(
 def sample_taps(
     size: int, scale: float, shift: float = 0.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
+    """Return input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
 
-    Both of shape (size,); i is at most size − 2, so that i + 1 always exists. The third array has
+    Both have shape (size,). i is at most size − 2, so i + 1 always exists. The third array contains
     the starts of runs of consecutive indices, and the size.
     """
     offset = size / 2 - scale * size / 2
@@ -146,7 +146,7 @@ def sample_taps(
 def block_taps(
     size: int, resolution: int, scale: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """First input index (n,) and weights (taps, n) of the mean over each block of samples."""
+    """Return the first input index (n,) and weights (taps, n) of each block mean."""
     index, weight, _ = sample_taps(size, scale)
     block = size // resolution
     left = index.reshape(resolution, block)
@@ -164,10 +164,10 @@ def block_taps(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
-    """One input row at all column samples: the positive part, and where it is positive.
+    """Interpolate one input row at all column samples: the positive part, and where it is positive.
 
-    Column samples come in runs whose input indices follow each other, so that the inner loop
-    reads memory in order and is vectorized, which a gather through `index` is not.
+    Column samples come in runs with consecutive input indices, so the inner loop reads memory in
+    order and can be vectorized, unlike a gather through `index`.
     """
     index, weight, runs = taps
     size = source.shape[0]
@@ -193,7 +193,7 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_groups(line: Any, divisor: float, row: Any) -> None:
-    """Sums of neighboring numbers of a line, as many as fit one pixel of the row, divided."""
+    """Sum the numbers of a line that belong to each pixel of the row, and divide."""
     group = line.size // row.size
     if group == 2:  # the default resolution; a sum of fixed length is vectorized
         for q in range(row.size):
@@ -208,7 +208,7 @@ def _sum_groups(line: Any, divisor: float, row: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any) -> None:
-    """The sum for an image without NaN."""
+    """Compute the block sums of an image without NaN."""
     index, weight, _ = rows
     size = image.shape[0]
     resolution = out.shape[0]
@@ -239,7 +239,7 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
-    """As `_interpolate_row`, and the share of the weight that has data."""
+    """Interpolate like `_interpolate_row`; also return the fraction of the weight that has data."""
     index, weight, _ = taps
     for c in range(source.shape[0]):
         a = source[index[c]]
@@ -253,7 +253,7 @@ def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_weighted(image: Any, rows: Any, columns: Any, divisor: float, out: Any) -> None:
-    """The sum for an image with NaN: they have no weight. NaN for blocks without a sample."""
+    """Compute the block sums of an image with NaN, which have no weight. NaN for empty blocks."""
     index, weight, _ = rows
     size = image.shape[0]
     resolution = out.shape[0]
@@ -290,7 +290,7 @@ def _sum_weighted(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
 def _sum_rolled(
     image: Any, turn: tuple[float, float], shift: tuple[float, float], divisor: float, out: Any
 ) -> None:
-    """As `_sum_weighted`, for a warp that rotates: each sample looks up its four neighbors."""
+    """Compute the sums of `_sum_weighted` for a warp with a roll; each sample uses four pixels."""
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -328,18 +328,18 @@ def _sum_rolled(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_channels(row: Any, gray: Any) -> None:
-    """Sums of three neighboring bytes."""
+    """Sum three neighboring bytes."""
     for c in range(gray.size):
-        at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not look for negative indices
+        at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not check for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
         gray[c] = np.int32(red) + np.int32(green) + np.int32(blue)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _mean_gray(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
-    """Block means of the mean of three bytes: down the columns, then along the row.
+    """Compute block means of the mean of three bytes: down the columns, then along the row.
 
-    Rows that overlapping blocks share stay in a ring.
+    A ring buffer keeps the rows that overlapping blocks share.
     """
     size = rgb.shape[0]
     taps, resolution = weights.shape

@@ -25,7 +25,7 @@ class BatchLoader:
     batch_size, shuffle, seed, drop_last, rank, world_size
         As for `BatchSampler`.
     threads
-        Number of threads that read. With 0, each batch is read when it is requested.
+        Number of threads that read batches. With 0, each batch is read when it is requested.
     prefetch
         Number of batches to read ahead.
     pin_memory
@@ -33,10 +33,10 @@ class BatchLoader:
 
     Notes
     -----
-    A complete pass is followed by the next epoch. With several ranks, a pass that was left early
-    is not: it may have been a look at the data by one rank, and all ranks must read the same
-    epoch. Call `set_epoch` before each pass if your loop leaves passes early. With one rank, the
-    next pass always has the next epoch.
+    A complete pass is followed by the next epoch. With several ranks, a pass that ended early is
+    not: a single rank may have inspected some batches, and all ranks must read the same epoch. Call
+    `set_epoch` before each pass if your loop ends passes early. With one rank, the next pass always
+    has the next epoch.
 
     Rank and world size are those that torch.distributed reports when a pass begins. So a loader
     may be made before ``init_process_group``. A change within a pass is an error.
@@ -119,7 +119,7 @@ class BatchLoader:
 
 
 def _can_pin() -> bool:
-    """Whether there is a device to transfer batches to."""
+    """Return whether there is a device to transfer batches to."""
     accelerator = getattr(torch, "accelerator", torch.cuda)  # new in torch 2.6
     return bool(accelerator.is_available())
 

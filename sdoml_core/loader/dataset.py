@@ -259,7 +259,7 @@ class SDOMLlite(Dataset[Sample]):
         return self.selection.find(parse_time(time))
 
     def facts(self, index: int | Time) -> dict[str, dict[str, Any]]:
-        """What is recorded of each frame of a sample, by channel; see `metadata`.
+        """Return the metadata of each frame of a sample, by channel; see `metadata`.
 
         Parameters
         ----------
@@ -317,7 +317,7 @@ class SDOMLlite(Dataset[Sample]):
         return describe(self.data_dir, self.reader, self.selection)
 
     def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw a sample in the standard colormaps with matplotlib. Saved if a path is given.
+        """Draw a sample in the standard colormaps with matplotlib. Save it if a path is given.
 
         The transform is not applied.
         """

@@ -95,12 +95,11 @@ def apart(
     Parameters
     ----------
     ranges
-        By part. Of two neighbors, the one whose part is named first is shortened.
+        Ranges by part. Of two adjacent ranges, the one whose part is listed first is shortened.
     guard
-        Least time from a sample of one part to a sample of another. Samples exactly that far
-        apart stay.
+        Minimum time between samples of different parts. Samples exactly that far apart are kept.
     step
-        Time between samples: the last one of a range lies a step before its end.
+        Time between samples. The last sample of a range is one step before its end.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """`shard_dataset`: samples shard by shard, for disks and object stores that read in sequence.
 
-The order of an epoch is known from the index alone: shards in random order, and within them each
-sample moved by less than the length of a shuffle buffer. So nothing is held in memory to shuffle,
-ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch resumes
-from one number.
+The order of an epoch follows from the index alone: shards are in random order, and within them each
+sample moves by less than the length of a shuffle buffer. So shuffling keeps no samples in memory,
+ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch can be
+resumed from a single number.
 """
 
 import os
@@ -37,7 +37,7 @@ class ShardDataset(IterableDataset[Any]):
         Give batches of this many samples, for ``DataLoader(…, batch_size=None)``. None gives
         samples.
     shuffle, seed
-        Whether and how to shuffle shards and samples. Each epoch has an order of its own.
+        Whether and how to shuffle shards and samples. Each epoch has its own order.
     buffer
         How far a sample can move within the order of its shards.
     drop_last, rank, world_size
@@ -50,7 +50,7 @@ class ShardDataset(IterableDataset[Any]):
     -----
     Without worker processes, `sdoml_core.loader.BatchLoader` explains which epoch a pass has.
     With worker processes and one rank, each pass has the next epoch. With worker processes and
-    several ranks, call `set_epoch` before each pass. Otherwise the same epoch comes again, with a
+    several ranks, call `set_epoch` before each pass. Otherwise the same epoch is repeated, with a
     warning, since a worker cannot know whether the last pass was complete.
     """
 
@@ -114,7 +114,7 @@ class ShardDataset(IterableDataset[Any]):
         return self._in_worker(worker.id, worker.num_workers, worker.seed - worker.id)
 
     def _alone(self) -> Iterator[Any]:
-        """A pass in the main process."""
+        """Yield the items of a pass in the main process."""
         self._follow_workers()
         current = self._cursor.begin()
         try:
@@ -126,7 +126,7 @@ class ShardDataset(IterableDataset[Any]):
         self._passes.give(self._cursor.epoch, 0, LOADED)
 
     def _in_worker(self, number: int, workers: int, key: int) -> Iterator[Any]:
-        """The part of a pass that one worker reads: every `workers`-th step."""
+        """Yield the part of a pass that one worker reads: every `workers`-th step."""
         cursor = self._cursor
         place = cursor.world.place()
         joined = self._passes.join(
@@ -192,14 +192,14 @@ class ShardDataset(IterableDataset[Any]):
     def state_dict(self) -> dict[str, Any]:
         """Return the progress after what was delivered last.
 
-        In a worker this is the progress of that worker. `global_state` combines those of all
-        workers to one state that fits any number of them.
+        In a worker this is the progress of that worker. `global_state` combines the states of all
+        workers into one that fits any number of workers.
 
         Raises
         ------
         DatasetError
-            In the main process, if workers of a ``DataLoader`` are in a pass: their progress is
-            known to torchdata's ``StatefulDataLoader`` only.
+            In the main process, if workers of a ``DataLoader`` are in a pass: only torchdata's
+            ``StatefulDataLoader`` knows their progress.
         """
         if get_worker_info() is not None:
             return self._state_of_worker()
@@ -249,7 +249,7 @@ class ShardDataset(IterableDataset[Any]):
             self._passes.give(cursor.epoch, start, how)
 
     def _deal(self) -> dict[str, Any]:
-        """How steps are cut, which the number of steps depends on."""
+        """Return the parameters that determine the steps of an epoch."""
         return {
             "batch_size": self.batch_size,
             "world_size": self._cursor.world.place().world_size,

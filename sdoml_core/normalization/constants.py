@@ -25,7 +25,8 @@ class ChannelStatistics:
     transform: Transform
 
     constant: float | None
-    """The value that becomes 1 (``field``: gauss that 1 stands for); None without a frame."""
+    """The value that is mapped to 1 (``field``: the field in gauss stored as 1); None without
+    frames."""
 
     pixels: int
 
@@ -41,7 +42,7 @@ class ChannelStatistics:
     """Values of `LISTED_QUANTILES`, by the quantile as text."""
 
     saturated: float | None = None
-    """Fraction of the pixels above the constant, which all become 1."""
+    """Fraction of the pixels above the constant, which are all mapped to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Normalization:
     """``quantile:0.9999`` or ``max``."""
 
     resolution: int
-    """Of the frames of the fit: sums over pixels grow with their area."""
+    """Resolution of the frames of the fit. Pixel values are sums, so they grow with the pixel
+    area."""
 
     first_day: date
 
@@ -70,7 +72,7 @@ class Normalization:
         return _version(self._content())
 
     def constant(self, channel: str) -> float:
-        """The value of a channel that becomes 1.
+        """Return the value of a channel that is mapped to 1.
 
         Raises
         ------
@@ -87,12 +89,12 @@ class Normalization:
         return statistics.constant
 
     def transform(self, channel: str) -> Transform:
-        """The transform of a channel; for what it raises see `constant`."""
+        """Return the transform of a channel. Raises the same errors as `constant`."""
         self.constant(channel)
         return self.channels[channel].transform
 
     def to_json(self) -> bytes:
-        """Canonical JSON: sorted keys, UTF-8, exact floats, a newline at the end."""
+        """Encode as canonical JSON: sorted keys, UTF-8, exact floats, and a trailing newline."""
         content = self._content()
         return _canonical({**content, "version": _version(content)})
 
@@ -109,7 +111,7 @@ class Normalization:
 
 
 def from_json(data: bytes) -> Normalization:
-    """Decode what `Normalization.to_json` wrote.
+    """Decode the output of `Normalization.to_json`.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from sdoml_core.normalization.sketch import Sketch
 from sdoml_core.normalization.transform import Transform, transform_of
 
 LISTED_QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
-"""Quantiles that the statistics of each channel list, for people to judge the constant by."""
+"""Quantiles in the statistics of each channel, which help people judge the constant."""
 
 FIXED_CONSTANTS: Final[Mapping[Transform, float]] = {"linear": 1.0, "field": FIELD_RANGE}
 """Constants that need no fit: HMI frames are levels in [0, 1], or fields of a fixed range."""
@@ -32,7 +32,7 @@ def fit(
     days: int,
     hmi_values: str = "level",
 ) -> Normalization:
-    """Constants and statistics of merged sketches.
+    """Compute constants and statistics from merged sketches.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def fit(
     first_day, last_day, days
         First and last day of the sketches, both included, and the number of days.
     hmi_values
-        ``level`` or ``gauss``: what HMI frames hold.
+        Values of HMI frames: ``level`` or ``gauss``.
 
     Raises
     ------
     NormalizationError
         If the quantile of a channel is zero: most of its pixels are dark.
     SettingError
-        For a text that names no method.
+        If the text is not the name of a method.
     """
     chosen = parse_method(method) if isinstance(method, str) else method
     return Normalization(
@@ -72,7 +72,7 @@ def fit(
 def _statistics(
     name: str, sketch: Sketch, method: Method, transform: Transform
 ) -> ChannelStatistics:
-    """Statistics of a channel, with the constant that the method chooses."""
+    """Compute the statistics of a channel, with the constant that the method chooses."""
     fixed = FIXED_CONSTANTS.get(transform)
     if not sketch.pixels:
         return ChannelStatistics(transform=transform, constant=fixed, pixels=0)

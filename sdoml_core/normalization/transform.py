@@ -1,6 +1,6 @@
 """The transform between physical values and [0, 1], and its inverse.
 
-AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is in [0, 1] from the start: levels with
+AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is already in [0, 1]: levels with
 y = min(x, c) / c and c = 1, or fields, which processing has already mapped to
 y = 1/2 + B / (2c), with 0 where there is no field.
 """
@@ -17,7 +17,7 @@ Transform = Literal["sqrt", "linear", "field"]
 
 
 def transform_of(channel: str, hmi_values: str = "level") -> Transform:
-    """The transform of a channel.
+    """Return the transform of a channel.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
 def normalize(
     frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
 ) -> Pixels:
-    """Write normalized pixels, in [0, 1], and return them; holds no lock while it computes.
+    """Write normalized pixels, in [0, 1], and return them. Releases the GIL while computing.
 
     Division and square root of float32 are correctly rounded, so the result is the same on every
     machine; it never exceeds 1. NaN stays NaN.
@@ -51,11 +51,11 @@ def normalize(
     frame
         float32, any shape, in the unit of ``constant``. Negative pixels become 0.
     constant
-        The value that becomes 1, as `Normalization.constant` gives it.
+        The value that is mapped to 1; see `Normalization.constant`.
     out
         float32 or float16, of the shape of the frame. May be the frame itself.
     transform
-        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c. ``field``: x as it is.
+        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c. ``field``: x unchanged.
     """
     scale = np.float32(1 if transform == "field" else constant)
     scratch = out if out.dtype == np.float32 else np.empty(frame.shape, np.float32)
@@ -77,14 +77,14 @@ def denormalize(
 ) -> NDArray[np.float32]:
     """Write the inverse of `normalize`, in the unit of ``constant``, and return it.
 
-    Saturated pixels come back as the constant.
+    Saturated pixels are returned as the constant.
 
     Parameters
     ----------
     normalized
         float32 or float16, any shape.
     constant, transform
-        As given to `normalize`. ``field`` gives gauss, NaN where there is no field.
+        As in `normalize`. ``field`` gives gauss, NaN where there is no field.
     out
         float32, of the same shape. May be the normalized pixels themselves.
     """

@@ -1,4 +1,4 @@
-"""From normalized values back to physical ones, in place."""
+"""Convert normalized values back to physical units, in place."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -53,10 +53,10 @@ def convert(
         Its name.
     units
         ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of
-        y = √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of so many means. What
-        exceeded c comes back as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the shards
-        hold levels, it is NaN also in the outermost pixels of the disk, whose levels are means
-        over disk and sky. A channel to which the unit does not apply is not changed.
+        y = √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of that many means.
+        Values above c are returned as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the
+        shards hold levels, it is NaN also in the outermost pixels of the disk, whose levels are
+        means over disk and sky. A channel to which the unit does not apply is not changed.
     constants
         ``constant`` (c) and ``transform`` of each channel.
     """
@@ -76,6 +76,6 @@ def convert(
 
 @cache
 def _gauss_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Levels and the gauss they stand for: the exact inversion takes 20 times as long."""
+    """Return a table of levels and fields in gauss. Exact inversion takes 20 times as long."""
     levels = np.linspace(0, 1, 1 << 16)
     return levels, level_to_gauss(levels)

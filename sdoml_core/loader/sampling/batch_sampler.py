@@ -16,7 +16,7 @@ from sdoml_core.loader.sampling.cursor import Cursor, Pass
 from sdoml_core.loader.sampling.order import permutation
 
 MAX_DEPTH = 12
-"""Calls between a data loader and this sampler; wrappers of trainers make some."""
+"""Maximum number of calls between a data loader and this sampler. Wrappers of trainers add some."""
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -31,9 +31,9 @@ class BatchSampler(Sampler[list[int]]):
     dataset
         Anything with a length.
     batch_size
-        Samples of a batch, per rank.
+        Samples per batch on each rank.
     shuffle, seed
-        Whether and how to permute the samples. Each epoch has an order of its own.
+        Whether and how to permute the samples. Each epoch has its own order.
     drop_last
         Leave out the samples that do not fill a batch on every rank. Otherwise each sample comes
         exactly once per epoch, and all ranks have the same number of batches.
@@ -104,11 +104,11 @@ def _sorted(count: int, _seed: int, _epoch: int) -> NDArray[np.int64]:
 
 
 class Batches:
-    """Batches of one pass, which knows how many of them the data loader has delivered.
+    """Batches of one pass. Keeps track of how many the data loader has delivered.
 
     A data loader with workers takes ``prefetch_factor × workers`` batches before it delivers the
     first one, and then one more before it delivers each further one, even if none is left. So the
-    number of calls tells what was delivered.
+    number of calls shows what was delivered.
 
     `state_dict` and `load_state_dict` are for torchdata, which stores a state with each batch that
     it takes.

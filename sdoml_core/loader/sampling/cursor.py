@@ -1,9 +1,9 @@
 """The cursor of an epoch: which epoch comes next, and where it starts.
 
-All ranks must read the same epoch. So with several ranks nothing that one rank alone may do
-changes the epoch: only `set_epoch`, a loaded state, and a complete pass do. With one rank there
-is nothing to agree on, and a pass that was left early is followed by the next epoch, so that a
-loop that always stops early still sees new samples.
+All ranks must read the same epoch. So with several ranks, the epoch changes only by `set_epoch`, a
+loaded state, or a complete pass, never by an action of a single rank. With one rank, a pass that
+ended early is followed by the next epoch, so that a loop that always stops early still gets new
+samples.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from sdoml_core.loader.sampling.order import Order, share, step_bounds
 from sdoml_core.loader.sampling.world import Place, World
 
 LOOK = 1
-"""A pass that was left after so many batches was a look at the data."""
+"""A pass that ended after at most this many batches counts as an inspection of the data."""
 
 
 class Pass:
@@ -95,7 +95,7 @@ class Pass:
         self._cursor.finished(self)
 
     def leave(self) -> None:
-        """Record that the pass ended early. Within another pass, that one is current again."""
+        """Record that the pass ended early, and return to the pass that it interrupted."""
         self.open = False
         if self._cursor.current is self and self._outer is not None and self._outer.open:
             self._cursor.current = self._outer
@@ -115,7 +115,7 @@ class Cursor:
     rank, world_size
         As for `sdoml_core.loader.BatchSampler`.
     identity
-        What else must be equal for a state to fit, such as the seed.
+        Other values that must match when a state is loaded, such as the seed.
     """
 
     def __init__(
@@ -137,7 +137,8 @@ class Cursor:
         self.drop_last = drop_last
         self.current: Pass | None = None
         self.generation = 0
-        """Counts what was set or loaded: a pass that began before does not change the epoch."""
+        """Number of times that an epoch or state was set. A pass that began earlier does not change
+        the epoch."""
         self.epoch = self.position = self.step = 0
         self._given = (0, 0, 0)
         self._epoch_is_set = False
@@ -181,7 +182,7 @@ class Cursor:
         place = self.world.place()
         left, self.current = self.current, None
         if self._last_place not in {None, place}:
-            # Passes of another world do not count: not every rank need have made them.
+            # Passes with another world size do not count, because not all ranks may have made them.
             self.epoch, self.position, self.step = self._given
         elif left is not None and left.generation == self.generation and left.step > left.first:
             self._after_a_pass_that_was_left(left, place)
@@ -194,11 +195,11 @@ class Cursor:
         return Pass(self, self.epoch, self.position, self.step, place=place, outer=left)
 
     def _after_a_pass_that_was_left(self, left: Pass, place: Place) -> None:
-        """Stay at its start, or go on to the next epoch."""
+        """Stay at the start of the pass, or go on to the next epoch."""
         if place.world_size == 1:
             look = left.step - left.first <= LOOK and left.start + left.first > 0
             if look and not self._looked:
-                self._looked = True  # a look at a resumed epoch does not use up its state
+                self._looked = True  # inspecting a resumed epoch does not discard its state
             else:
                 self.epoch, self.position, self.step = left.epoch + 1, 0, 0
             return
@@ -218,7 +219,7 @@ class Cursor:
         self._restarts = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass have an epoch. Keeps the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
         check_counts(epoch=epoch)
         if epoch != self.epoch:
             self._go_to(epoch)
@@ -227,7 +228,7 @@ class Cursor:
         self._give()
 
     def _give(self) -> None:
-        """What was set or loaded counts for more than passes that began before."""
+        """Apply a set or loaded epoch. It takes precedence over passes that began before."""
         self.current = None
         self.generation += 1
         self._given = (self.epoch, self.position, self.step)
@@ -243,12 +244,12 @@ class Cursor:
         return self._identity | {"epoch": epoch, "position": position}
 
     def load_state_dict(self, state: dict[str, Any], *, step: int = 0) -> None:
-        """Continue from a state, from whichever rank of however many it comes.
+        """Continue from a state of any rank and any world size.
 
         Raises
         ------
         DatasetError
-            If it is not such a state, or belongs to other samples or another order.
+            If it is not a valid state, or belongs to other samples or another order.
         """
         absent = [key for key in self.state_dict() if key not in state]
         if absent:

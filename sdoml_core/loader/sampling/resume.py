@@ -17,18 +17,19 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     loader_state
-        From ``StatefulDataLoader.state_dict()``. All ranks have equal ones after the same batch.
+        State from ``StatefulDataLoader.state_dict()``. It is equal on all ranks after the same
+        batch.
 
     Raises
     ------
     DatasetError
-        If it has no state of this package, or if it is a state of single samples from several
-        workers, whose progress is not one number.
+        If it contains no state of this package, or if it is a state of single samples from several
+        workers, whose progress is not a single number.
     """
     states = list(_states(loader_state))
     if not states:
         raise DatasetError("this state contains no state of a BatchSampler or ShardDataset")
-    # The sampler's own state is what was delivered; the one of its iterator goes with the batch.
+    # The sampler's own state counts delivered batches; its iterator's state belongs to the batch.
     states = [state for state in states if state.get("taken")] or states
     epoch = min(state["epoch"] for state in states)
     states = [state for state in states if state["epoch"] == epoch]

@@ -4,8 +4,8 @@ The main process is not told when a ``DataLoader`` starts a pass, so the workers
 themselves, in memory that they share with it. Each worker writes only its own row, so that no
 lock is needed: the first worker of a pass takes the next number, and the others join it.
 
-A worker does not know what the main process has delivered, so it cannot tell a complete pass from
-one that was left. With several ranks only the main process sets the epoch.
+A worker does not know what the main process has delivered, so it cannot distinguish a complete pass
+from one that ended early. With several ranks, only the main process sets the epoch.
 """
 
 import multiprocessing
@@ -34,11 +34,11 @@ class Joined:
 
     epoch: int
     position: int
-    """Where it starts; −1 if the worker's own state says so."""
+    """Start position; −1 if it comes from the worker's own state."""
     given: int
     """Whether the main process set the epoch, loaded a state, or neither."""
     repeated: bool
-    """Whether the previous pass had the same epoch, which nobody requested."""
+    """Whether the previous pass had the same epoch without a request for it."""
 
 
 class WorkerPasses:
@@ -76,7 +76,7 @@ class WorkerPasses:
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:
-        """In the main process: say what the next pass reads."""
+        """In the main process: set what the next pass reads."""
         if os.getpid() != self._owner:
             self._start()
         row = self._own[-1]
@@ -142,7 +142,7 @@ class WorkerPasses:
     def last(self) -> tuple[int, bool] | None:
         """In the main process: return the epoch of the last pass, and whether all was read.
 
-        None if workers began no pass since the main process said what to read.
+        None if workers began no pass since the main process set what to read.
         """
         latest = self._latest(self._own)
         if os.getpid() != self._owner or latest <= int(self._own[-1, NUMBER]):

@@ -20,7 +20,7 @@ class Place:
 
 
 class World:
-    """Rank and world size as given, or as torch.distributed reports them at that moment.
+    """Rank and world size as given, or as torch.distributed currently reports them.
 
     A loader is often made before ``init_process_group``, for example when it is passed to a
     trainer. So nothing is resolved before it is needed.
@@ -41,7 +41,7 @@ class World:
                 self.place()
 
     def place(self) -> Place:
-        """Return the rank and the world size that hold now.
+        """Return the current rank and world size.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class World:
         return Place(rank, world_size)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker has no process group, so it needs what its parent knows.
+        # A spawned worker has no process group, so it needs the values of its parent.
         parent = None
         with contextlib.suppress(DatasetError):  # no process group yet
             parent = self.place()

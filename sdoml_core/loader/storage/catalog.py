@@ -36,8 +36,8 @@ class Catalog:
     Parameters
     ----------
     source
-        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it. A
-        file is held open, so the catalog stays the same if another file takes its name.
+        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it. The
+        file is kept open, so the catalog does not change if the file is replaced.
 
     Raises
     ------
@@ -130,17 +130,17 @@ class Catalog:
 
     def __getstate__(self) -> dict[str, Any]:
         source = self._source
-        if not isinstance(source, bytes):  # another process cannot share the open file
+        if not isinstance(source, bytes):  # the open file cannot be shared with another process
             source = source.read_at(source.size(), 0)
         return self.__dict__ | {"_source": source}
 
     def _reopen(self) -> pq.ParquetFile:
-        """The index again, for columns that are read later.
+        """Reopen the index to read more columns.
 
         Raises
         ------
         DamagedFileError
-            If the file was overwritten in place. Writers that replace it do no harm.
+            If the file was overwritten in place. Replacing the file is safe.
         """
         try:
             file = open_parquet(self._source)
@@ -153,14 +153,14 @@ class Catalog:
         return file
 
     def without(self, shards: Collection[str]) -> Self:
-        """The same with all frames of some shards missing."""
+        """Return the catalog with all frames of some shards marked as missing."""
         part = copy.copy(self)
         part.absent = np.flatnonzero(np.isin(self.shards, list(shards)))
         return part
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of the pixels of one frame in a shard."""
+        """Size of the pixels of one frame in a shard, in bytes."""
         return self.resolution**2 * self.dtype.itemsize
 
     def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
@@ -219,7 +219,7 @@ class Catalog:
 
 
 def _hold(path: str) -> pa.NativeFile:
-    """A file that is read by positioned reads, so that forked processes can share it."""
+    """Open a file for positioned reads, so that forked processes can share it."""
     try:
         return pa.OSFile(path)
     except OSError as error:

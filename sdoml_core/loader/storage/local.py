@@ -1,7 +1,7 @@
 """Read byte ranges of local shards with positioned reads.
 
 Positioned reads share no file position, so threads and forked workers can use the same handles. A
-handle is closed with its last reference.
+handle is closed when its last reference is deleted.
 """
 
 import errno
@@ -19,7 +19,8 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 from sdoml_core.errors import DamagedFileError, StoreError
 
 MAX_HANDLES: Final = 256
-"""Open files that a dataset keeps, unless the process may have fewer than four times as many."""
+"""Maximum number of files that a dataset keeps open: lower if the process limit is below four times
+this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Files(Protocol):
 
 
 class _Handle:
-    """An open file that closes with its last reference."""
+    """An open file that is closed when its last reference is deleted."""
 
     def __init__(self, path: str):
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -175,13 +176,13 @@ class LocalFiles:
 
 
 def _handle_limit() -> int:
-    """Handles to keep: at most a quarter of the files that the process may open."""
+    """Return how many handles to keep: at most a quarter of the process's file limit."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_HANDLES if allowed == resource.RLIM_INFINITY else min(MAX_HANDLES, allowed // 4)
 
 
 def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
-    """Folder of a cache for one folder of shards."""
+    """Return the cache folder for one folder of shards."""
     return Path(cache_dir).expanduser().absolute() / hashlib.sha256(root.encode()).hexdigest()[:16]
 
 
@@ -209,7 +210,7 @@ def _after(buffers: Sequence[memoryview], done: int) -> Sequence[memoryview]:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """Size and time of a file; ``None`` if it is no file, or was removed meanwhile."""
+    """Return size and time of a file, or ``None`` if it is not a file or was just removed."""
     try:
         facts = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A cache of byte ranges on this machine: checked when read, bounded in size, never required."""
+"""A local cache of byte ranges. Entries are verified on reading, and the total size is limited."""
 
 import os
 import warnings
@@ -13,7 +13,7 @@ DEFAULT_BYTES: Final = 100 << 30
 """Size limit of a cache."""
 
 KEPT_SHARE: Final = 0.9
-"""Fraction of the limit that stays after an eviction."""
+"""Fraction of the limit that is kept after an eviction."""
 
 _MAGIC: Final = b"sdml"
 _TRAILER: Final = len(_MAGIC) + 4
@@ -22,16 +22,16 @@ _TRAILER: Final = len(_MAGIC) + 4
 class RangeCache:
     """Byte ranges as files in a folder.
 
-    Each file ends with a checksum of its bytes: a damaged one counts as absent and is written
-    again. A folder that is full or cannot be written is not used. If the ranges take more than
-    the limit, those that were used longest ago are deleted.
+    Each file ends with a checksum of its bytes: a damaged file counts as missing and is written
+    again. A folder that is full or cannot be written is not used. If the ranges take more than the
+    limit, the least recently used ones are deleted.
 
     Parameters
     ----------
     folder
-        Where the ranges are kept; created when the first one is written.
+        Folder for the ranges. Created when the first one is written.
     limit
-        Bytes that all ranges together may take.
+        Maximum total size of all ranges in bytes.
     """
 
     def __init__(self, folder: Path, limit: int = DEFAULT_BYTES):
@@ -41,7 +41,7 @@ class RangeCache:
         self._usable = True
 
     def read(self, name: str, size: int) -> bytes | None:
-        """A range of ``size`` bytes, or ``None`` if it is absent or damaged."""
+        """Read a range of ``size`` bytes, or return ``None`` if it is missing or damaged."""
         path = self._folder / name
         try:
             data = path.read_bytes()
@@ -53,7 +53,7 @@ class RangeCache:
         return data[:size]
 
     def write(self, name: str, data: bytes) -> None:
-        """Keep a range, if possible; evict others if the limit is exceeded."""
+        """Store a range if possible. Evict others if the limit is exceeded."""
         if not self._usable:
             return
         try:
@@ -81,7 +81,7 @@ class RangeCache:
         self._size = total
 
     def _files(self) -> list[tuple[Path, int, float]]:
-        """Ranges with their size and the time of their last use."""
+        """List the ranges with their size and the time of their last use."""
         found = []
         for folder, _, names in os.walk(self._folder):
             for name in names:

@@ -65,7 +65,7 @@ class RemoteFiles:
         return sorted({name for name in names if is_year(name)})
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether a file exists."""
         return bool(self._retry("exists", f"{self.root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
@@ -74,7 +74,7 @@ class RemoteFiles:
         return cast("BinaryIO", file)
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         return bytes(self._retry("cat_file", f"{self.root}/{name}"))
 
     def read_into(

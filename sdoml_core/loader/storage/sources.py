@@ -1,4 +1,4 @@
-"""Open a folder as a catalog: with its index, or with a generated one that is kept.
+"""Open a folder as a catalog, from its index or from a generated and saved one.
 
 A folder without an index gets one in a hidden file next to its shards. The generated index records
 the names, sizes and modification times of its files. When they change, only the changed files are
@@ -40,7 +40,7 @@ from sdoml_core.loader.storage.remote import RemoteFiles
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 THREADS: Final = 8
 ATTEMPTS: Final = 5
-"""Times that a folder is read while a writer changes it."""
+"""Maximum number of times that a folder is read while a writer changes it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Shard:
     index: FileFacts | None
 
     def fingerprint(self) -> list[str]:
-        """Properties that must be unchanged for a kept index to be valid."""
+        """Properties that must not have changed for a saved index to be valid."""
         facts = (self.tar, self.index) if self.index else (self.tar,)
         return [f"{file.name} {file.size} {file.changed}" for file in facts]
 
@@ -62,7 +62,7 @@ def open_files(
     storage_options: dict[str, Any] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Files:
-    """The folder that a path or URL names, whatever the working directory is later."""
+    """Return the folder at a path or URL. Later changes of the working directory do not matter."""
     path = os.fspath(data_dir)
     parts = urlsplit(path)
     if parts.scheme == "file":
@@ -75,7 +75,7 @@ def open_files(
 
 
 def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
-    """What a folder of shards holds.
+    """Open the catalog of a folder of shards.
 
     Parameters
     ----------
@@ -114,12 +114,12 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         except SdomlError:
             if _shards(files) == shards:
                 raise
-            # A writer changed the folder meanwhile: look again.
+            # A writer changed the folder meanwhile: read it again.
     return _made_catalog(files, _shards(files), _place(files, cache_dir))
 
 
 def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> Catalog:
-    """The catalog of a listing, from the kept index as far as it is still valid."""
+    """Build the catalog of a listing, reusing the valid part of the saved index."""
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
     catalog, kept, known = _kept(kept_at)
     unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
@@ -141,19 +141,19 @@ def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> C
 
 
 def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Catalog:
-    """The catalog of a local release, after a look whether its shards exist.
+    """Check that the shards of a local release exist, and return its catalog.
 
     Parameters
     ----------
     files, catalog
-        The folder and what its index describes.
+        The folder and the catalog of its index.
     skip
         Whether frames of missing shards count as missing. Otherwise they are an error.
 
     Raises
     ------
     DatasetError
-        If shards are missing; lists them, and says how to go on without.
+        If shards are missing. The message lists them and explains how to continue without them.
     """
     if not isinstance(files, LocalFiles):
         return catalog

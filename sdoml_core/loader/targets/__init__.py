@@ -1,4 +1,4 @@
-"""Targets beside the images: time series, event lists, and transforms with an inverse."""
+"""Training targets for the images: time series, event lists, and invertible transforms."""
 
 from sdoml_core.loader.targets.events import Events, flare_flux
 from sdoml_core.loader.targets.series import TimeSeries

@@ -1,4 +1,4 @@
-"""Event lists as targets, such as solar flares: the largest, or how many, in a window."""
+"""Event lists as targets, such as the largest solar flare, or the number of flares, in a window."""
 
 import re
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
 
 
 class Events(TimeSeries):
-    """Events with a time and a size: the largest size, or the number of events, in a window.
+    """Events with a time and a size, as a target: the largest size or the number in a window.
 
-    A window without events has the value 0, since the absence of events is information, as long
-    as it lies within `covers`.
+    A window without events that lies within `covers` has the value 0, because the absence of events
+    is information.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class Events(TimeSeries):
         ``max``, ``count`` or ``sum``.
     covers
         First and last time for which the list is complete; by default the times of the first and
-        the last event. Windows that reach beyond are gaps.
+        the last event. Windows that extend beyond them are gaps.
     per, gaps, transform
         As for `TimeSeries`; by default one value per sample.
 
     Raises
     ------
     DatasetError
-        For classes that cannot be read, and for the reasons that `TimeSeries` has.
+        If a class cannot be parsed, or for the reasons given in `TimeSeries`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Events(TimeSeries):
 
 
 def flare_flux(goes_class: str) -> float:
-    """Peak flux of a GOES flare class in W m⁻²: ``M1.2`` is 1.2e-5.
+    """Convert a GOES flare class to its peak flux in W m⁻²: ``M1.2`` is 1.2e-5.
 
     The classes A, B, C, M and X stand for 1e-8, 1e-7, 1e-6, 1e-5 and 1e-4 W m⁻² in the band of
     0.1–0.8 nm (NOAA SWPC).
@@ -98,7 +98,7 @@ def flare_flux(goes_class: str) -> float:
     Raises
     ------
     DatasetError
-        If the text is not a class.
+        If the text is not a flare class.
     """
     match = _CLASS.fullmatch(goes_class.strip().upper())
     if match is None:

@@ -1,4 +1,4 @@
-"""Targets of samples: the values of several series at the times of frames, and their masks."""
+"""Match targets to samples: the values of several series at the times of frames, with masks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,22 +13,22 @@ from sdoml_core.loader.targets.series import Times, TimeSeries
 
 
 class Targets:
-    """Several series beside the frames of samples.
+    """Several series that are matched to the frames of samples.
 
-    A value counts only if everything that it depends on lies in the same range of the dataset as
-    the sample, and outside its exclusions: no target reaches into another part of a split.
+    A value is used only if everything that it depends on lies in the same range of the dataset as
+    the sample and outside its exclusions. So no target uses data from another part of a split.
 
     Parameters
     ----------
     series
-        By name.
+        Series by name.
     stride
         Step between frames.
 
     Raises
     ------
     DatasetError
-        If something else than `TimeSeries` is given.
+        If a series is not a `TimeSeries`.
     """
 
     def __init__(self, series: Mapping[str, TimeSeries], stride: np.timedelta64):
@@ -41,7 +41,7 @@ class Targets:
     def complete(
         self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
     ) -> NDArray[np.bool_]:
-        """Which samples have a value wherever the gap policy of a series demands one.
+        """Return which samples have every value that the gap policies of the series require.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Targets:
     def of(
         self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
     ) -> dict[str, dict[str, torch.Tensor]]:
-        """Values and masks of samples, by name.
+        """Return the values and masks of samples, by name.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class Targets:
         offsets: NDArray[np.timedelta64],
         selection: Selection,
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Values and presence, (samples, frames); one frame for series per sample."""
+        """Return values and presence, (samples, frames). Series per sample have one frame."""
         if series.per == "sample":
             offsets = np.zeros(1, "timedelta64[s]")
         times = anchors[:, None] + offsets
@@ -99,7 +99,7 @@ class Targets:
 
 
 def one_sample(batch: Mapping[str, Mapping[str, torch.Tensor]], number: int) -> dict[str, Any]:
-    """The targets of one sample of a batch."""
+    """Return the targets of one sample of a batch."""
     return {
         kind: {name: tensor[number] for name, tensor in tensors.items()}
         for kind, tensors in batch.items()

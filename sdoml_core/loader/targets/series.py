@@ -49,13 +49,13 @@ class Matched:
     """End of that interval, included."""
 
     def only(self, allowed: Allowed | None) -> "Matched":
-        """The same without the values that depend on intervals that may not be used."""
+        """Return a copy without the values that depend on excluded intervals."""
         if allowed is None:
             return self
         return replace(self, present=self.present & allowed(self.first, self.last))
 
     def filled(self, other: "Matched") -> "Matched":
-        """The same with its gaps filled from another."""
+        """Return a copy with gaps filled from another."""
         use = ~self.present
         return Matched(
             np.where(use, other.values, self.values),
@@ -72,9 +72,9 @@ class TimeSeries:
     ----------
     times
         Times of the values (UTC): datetimes, ISO strings or ``datetime64``. They are sorted;
-        of equal times the last value counts.
+        of equal times the last value is used.
     values
-        Numbers, one per time. NaN counts as absent.
+        Numbers, one per time. NaN counts as missing.
     reduce
         How a value at a time t is found. ``nearest``: the value nearest to t, at most `tolerance`
         away. ``last``: the last value at or before t, at most `tolerance` older. ``mean``,
@@ -89,16 +89,16 @@ class TimeSeries:
         sample, at the time of the sample.
     gaps
         ``drop``: a sample without a value is left out. ``mask``: the value is NaN and the mask
-        False. ``hold``: the last value at or before t stands in, at most `max_age` older.
+        False. ``hold``: the last value at or before t is used, at most `max_age` older.
     max_age
-        For ``hold``.
+        Maximum age for ``hold``.
     transform
         Applied to the values that samples get, such as ``Log10()``; see `fitted`.
 
     Raises
     ------
     DatasetError
-        For lengths that differ, values that are not numbers, or arguments that do not go together.
+        If lengths differ, values are not numbers, or arguments are incompatible.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class TimeSeries:
         where: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        """A series from two columns of an Arrow table.
+        """Create a series from two columns of an Arrow table.
 
         Parameters
         ----------
@@ -171,24 +171,24 @@ class TimeSeries:
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], **options: Any) -> Self:
-        """A series from a CSV file with a header; see `from_arrow`."""
+        """Create a series from a CSV file with a header; see `from_arrow`."""
         return cls.from_arrow(read_csv(path), **options)
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str], **options: Any) -> Self:
-        """A series from a Parquet file; see `from_arrow`."""
+        """Create a series from a Parquet file; see `from_arrow`."""
         return cls.from_arrow(read_parquet(path), **options)
 
     @classmethod
     def from_pandas(cls, series: Any, **options: Any) -> Self:
-        """A series from a ``pandas.Series`` whose index has the times."""
+        """Create a series from a ``pandas.Series`` whose index has the times."""
         index = series.index
         if getattr(index, "tz", None) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
         return cls(np.asarray(index), np.asarray(series, np.float64), **options)
 
     def fitted(self, dataset: HasRanges) -> Self:
-        """A copy whose transform is fitted to the values within a dataset: the training part.
+        """Return a copy whose transform is fitted to the values within a (training) dataset.
 
         Values outside the ranges of the dataset, or within its exclusions, are not used.
 
@@ -209,14 +209,14 @@ class TimeSeries:
         return copy
 
     def inverse(self, values: Any) -> NDArray[np.float64]:
-        """Undo the transform: predictions back to the unit of the series."""
+        """Undo the transform, for example to convert predictions back to the unit of the series."""
         array = np.asarray(values, np.float64)
         return array if self.transform is None else self.transform.inverse(array)
 
     def at(
         self, times: Times, *, stride: np.timedelta64, allowed: Allowed | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Values at some times, transformed, and where there are any.
+        """Return the transformed values at some times, and which of them exist.
 
         Parameters
         ----------
@@ -225,8 +225,8 @@ class TimeSeries:
         stride
             Step between frames, for the defaults of window and tolerance.
         allowed
-            Says of the intervals that the values depend on, given as first and last time of
-            each, which may be used. By default all of them.
+            Function that gets the first and last times of the intervals that the values depend on,
+            and returns which of them may be used. By default all of them.
 
         Returns
         -------
@@ -261,7 +261,7 @@ class TimeSeries:
     def _over(
         self, low: NDArray[np.intp], high: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Reduce the values from ``low`` up to ``high``; whether there are any."""
+        """Reduce the values from ``low`` up to ``high``; also return whether there are any."""
         counts = (high - low).astype(np.float64)
         some = counts > 0
         if self.reduce == "count":
@@ -276,14 +276,14 @@ class TimeSeries:
         return values, some
 
     def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
-        """Whether the series says anything about the intervals; values prove that by themselves."""
+        """Return whether the series covers the intervals. Only counts need this check."""
         if self.reduce == "count":  # no value between the first and the last counts as 0
             covered: NDArray[np.bool_] = (first >= self.times[0]) & (last <= self.times[-1])
             return covered
         return np.ones(first.shape, np.bool_)
 
     def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
-        """The values of some rows where they are near enough; rows below 0 have none."""
+        """Return the values of some rows if they are near enough; rows below 0 have none."""
         matched = self.times[rows]
         present = (rows >= 0) & (np.abs(times - matched) <= limit)
         values = np.where(present, self.values[rows], np.nan)
@@ -321,7 +321,7 @@ def _parse_values(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _sorted(times: Times, values: NDArray[np.float64]) -> tuple[Times, NDArray[np.float64]]:
-    """Finite values in order of time, one per time."""
+    """Return the finite values in order of time, one per time."""
     if times.shape != values.shape or times.ndim != 1:
         raise DatasetError(
             f"a series needs one value per time, not times of shape {times.shape} and values of "

@@ -1,4 +1,4 @@
-"""Columns of tables that hold targets: CSV, Parquet or Arrow, in wide or long form."""
+"""Read columns of tables with targets: CSV, Parquet or Arrow, in wide or long form."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from sdoml_core.errors import DatasetError
 
 
 def read_csv(path: str | os.PathLike[str]) -> pa.Table:
-    """A CSV file with a header.
+    """Read a CSV file with a header.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def read_csv(path: str | os.PathLike[str]) -> pa.Table:
 
 
 def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
-    """A Parquet file.
+    """Read a Parquet file.
 
     Raises
     ------
@@ -47,14 +47,14 @@ def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
 def columns(
     table: pa.Table, names: Sequence[str], where: Mapping[str, Any]
 ) -> tuple[NDArray[Any], ...]:
-    """Columns of the rows that have given values in other columns, as NumPy arrays.
+    """Return columns as NumPy arrays, for the rows with given values in other columns.
 
     Time zones are converted to UTC and dropped.
 
     Raises
     ------
     DatasetError
-        If a column does not exist, or no row is left.
+        If a column does not exist, or no row matches.
     """
     for name in (*names, *where):
         if name not in table.column_names:

@@ -19,7 +19,7 @@ class Transform(Protocol):
     """An invertible function of values, elementwise."""
 
     def fit(self, values: Values) -> Self:
-        """A copy fitted to values; a transform without parameters returns itself."""
+        """Return a copy fitted to values. A transform without parameters returns itself."""
 
     def forward(self, values: Values) -> Values:
         """Transformed values."""
@@ -35,9 +35,9 @@ class Log10:
     Parameters
     ----------
     floor
-        Smallest value, above 0; smaller values are raised to it.
+        Lower limit of the values, above 0. Smaller values are raised to it.
     then
-        Transform of the logarithm, such as `Standardize`.
+        Transform applied to the logarithm, such as `Standardize`.
     """
 
     floor: float = 1e-9
@@ -48,7 +48,7 @@ class Log10:
             raise DatasetError(f"Log10(floor={self.floor!r}) must be above 0 and finite")
 
     def fit(self, values: Values) -> "Log10":
-        """A copy whose second transform is fitted to the logarithms."""
+        """Return a copy whose second transform is fitted to the logarithms."""
         if self.then is None:
             return self
         return replace(self, then=self.then.fit(self._log(values)))
@@ -74,7 +74,7 @@ class Standardize:
     std: float | None = None
 
     def fit(self, values: Values) -> "Standardize":
-        """A copy fitted to values.
+        """Return a copy fitted to values.
 
         Raises
         ------
