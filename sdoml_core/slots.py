@@ -4,8 +4,8 @@ This module does no I/O. A slot is named by its HMI minute. AIA observes at even
 odd slot uses the AIA frame of the minute before: (HH:15, HH:14), (HH:45, HH:44). The grid restarts
 at each midnight (UTC), regardless of the requested range.
 
-File names carry UTC for AIA and TAI for HMI. Like the original dataset, a slot takes both names at
-face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
+File names contain UTC for AIA and TAI for HMI. Like the original dataset, a slot takes both names
+at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
 """
 
 from datetime import UTC, date, datetime, timedelta

@@ -13,17 +13,17 @@ DEFAULT_DATASET = "sdoml-lite"
 
 
 def archive(instrument: Instrument) -> str:
-    """``jsoc_aia`` or ``jsoc_hmi``: the trees of the archive, which are external assets."""
+    """Return ``jsoc_aia`` or ``jsoc_hmi``: the trees of the archive, which are external assets."""
     return f"jsoc_{instrument.lower()}"
 
 
 def raw(instrument: Instrument) -> str:
-    """``raw_aia`` or ``raw_hmi``."""
+    """Return ``raw_aia`` or ``raw_hmi``."""
     return f"raw_{instrument.lower()}"
 
 
 def processed(instrument: Instrument) -> str:
-    """``processed_aia`` or ``processed_hmi``."""
+    """Return ``processed_aia`` or ``processed_hmi``."""
     return f"processed_{instrument.lower()}"
 
 
@@ -34,7 +34,7 @@ class DatasetNames:
     Parameters
     ----------
     dataset
-        Name of the dataset, as ``SDOML_NAME`` gives it: letters, digits and hyphens.
+        Name of the dataset, as set by ``SDOML_NAME``: letters, digits and hyphens.
     """
 
     dataset: str = DEFAULT_DATASET
@@ -45,18 +45,18 @@ class DatasetNames:
         return None if self.dataset == DEFAULT_DATASET else self.dataset.replace("-", "_")
 
     def key(self, asset: str) -> list[str]:
-        """Path of an asset key."""
+        """Return the path of an asset key."""
         return [asset] if self.prefix is None else [self.prefix, asset]
 
     def text(self, asset: str) -> str:
-        """An asset key in messages and selections: ``raw_aia`` or ``hmi_only/raw_aia``."""
+        """Format an asset key for messages and selections: ``raw_aia`` or ``hmi_only/raw_aia``."""
         return "/".join(self.key(asset))
 
     def group(self, group: str) -> str:
-        """Name of a group of assets."""
+        """Return the name of a group of assets."""
         return group if self.prefix is None else f"{self.prefix}_{group}"
 
     @property
     def pool(self) -> str:
-        """Pool that bounds the steps that fetch from the archive."""
+        """Pool that limits the number of steps that fetch from the archive."""
         return POOL if self.prefix is None else f"{self.prefix}_{POOL}"

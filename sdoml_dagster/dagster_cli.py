@@ -1,4 +1,4 @@
-"""Dagster's command line as a user meets it: mistakes as one line with its remedy."""
+"""Make Dagster's command line report user errors as one line with a remedy."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
 
 def is_command_line() -> bool:
-    """Whether this is ``dagster``, ``python -m dagster`` or ``dg``, and not someone's notebook."""
+    """Return whether this process is ``dagster``, ``python -m dagster`` or ``dg``."""
     path = Path(sys.argv[0])
     return path.name in ("dagster", "dg") or (path.name, path.parent.name) == (
         "__main__.py",
@@ -28,9 +28,9 @@ def is_command_line() -> bool:
 
 
 def set_up(settings: Settings | None = None) -> None:
-    """Where this is Dagster's command line, let runs and errors that end it speak in lines.
+    """Show runs and fatal errors of Dagster's command line as single lines.
 
-    Without settings, which is where they are wrong, it tells of that.
+    Does nothing in other processes. Call it without settings if the settings are invalid.
     """
     if not is_command_line():
         return
@@ -47,7 +47,7 @@ def set_up(settings: Settings | None = None) -> None:
 
 
 def explain(error: BaseException, settings: Settings | None) -> str | None:
-    """The line to show instead of a trace; ``None`` for an error that is no user's mistake."""
+    """Return the line to show instead of a traceback, or ``None`` if it is not a user error."""
     text = str(error).removeprefix("Failure condition: ")
     if isinstance(error, SettingError | dg.DagsterInvalidConfigError):
         return text
@@ -61,7 +61,7 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
 
 
 def _about_days(text: str, settings: Settings) -> str | None:
-    """The line for the mistakes with days that Dagster knows; ``None`` for errors of its own."""
+    """Return the line for an error about partitions, or ``None`` for other errors of Dagster."""
     if "none of the assets are partitioned" in text:
         return f"{_partition()}: leave it out, for these assets have no days"
     if "single_run" in text:
@@ -91,7 +91,7 @@ def _days(settings: Settings) -> str:
 
 
 def _partition() -> str:
-    """The option with days, as it was given."""
+    """Return the option with days, as given on the command line."""
     for at, argument in enumerate(sys.argv):
         if argument.startswith("--partition"):
             return argument if "=" in argument else " ".join(sys.argv[at : at + 2])

@@ -1,4 +1,4 @@
-"""Days: ranges of them, lists of them for people, and days in text."""
+"""Ranges of days, readable lists of days, and parsing."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -30,12 +30,12 @@ ALL_DAYS = DayRange()
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """All days from ``first`` to ``last``, both included."""
+    """Return all days from ``first`` to ``last``, both included."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def list_days(days: Iterable[date]) -> str:
-    """Days in order as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
+    """Format sorted days as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
     runs: list[list[date]] = []
     for day in days:
         if runs and day - runs[-1][-1] == timedelta(days=1):
@@ -48,7 +48,7 @@ def list_days(days: Iterable[date]) -> str:
 
 
 def parse_day(text: str) -> date | None:
-    """The day of a name such as ``2024-03-08``; ``None`` for any other text."""
+    """Parse a day such as ``2024-03-08``. Returns ``None`` for any other text."""
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         return None
     try:

@@ -29,7 +29,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
-    """Definitions for given settings."""
+    """Build the definitions for the given settings."""
     with warnings.catch_warnings():
         # Backfill policies and code references are beta in Dagster 1.13.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -52,7 +52,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_freshness_check(settings),
             build_release_check(settings),
         ],
-        # A day is one chain of short steps: a process for each would take longer than its work.
+        # A day is a chain of short steps. Starting a process for each takes longer than the work.
         executor=dg.in_process_executor,
         jobs=[*build_asset_jobs(settings), *build_maintenance_jobs(settings)],
         schedules=[build_daily_update_schedule(settings)],
@@ -79,6 +79,6 @@ except SettingError:
 command_line.set_up(_settings)
 defs = build_defs(_settings)
 if command_line.is_command_line():
-    # Dagster's hundred thousand objects stay. Scanning them repeatedly, while a run imports what it
-    # needs, takes a tenth of the time until its first line.
+    # Dagster's hundred thousand objects are never freed. Scanning them repeatedly while a run does
+    # its imports takes a tenth of the startup time.
     gc.freeze()

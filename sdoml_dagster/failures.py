@@ -19,19 +19,19 @@ class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
 
 @contextlib.contextmanager
 def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
-    """Turn errors into failures of one line, which Dagster retries if the error type allows it.
+    """Convert errors to one-line failures, which Dagster retries if the error type allows it.
 
     Parameters
     ----------
     last_attempt
-        Whether Dagster has no retry left. A failure that asks for one more retry would show as
-        "Exceeded max_retries", with the error that helps only as its cause.
+        Whether Dagster has no retry left. A failure that requests another retry would be shown as
+        "Exceeded max_retries", with the helpful error only as its cause.
     """
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        # The traceback of an expected error helps nobody who reads it in the UI.
+        # The traceback of an expected error does not help users of the UI.
         retry = error.may_pass and not last_attempt
         raise dg.Failure(str(error), allow_retries=retry) from None

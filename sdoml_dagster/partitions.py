@@ -12,7 +12,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """One partition per UTC day of the range; open-ended if the dataset grows."""
+    """Return one partition per UTC day of the range, open-ended if the dataset grows."""
     last = settings.last_day
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start:%Y-%m-%d}",
@@ -22,12 +22,12 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
-    """The days of a run, in order: one day, or the range of a backfill run.
+    """Yield the days of a run in order: one day, or the range of a backfill run.
 
     Raises
     ------
     SettingError
-        If the run names no day.
+        If the run has no partition.
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
@@ -48,7 +48,7 @@ class DayRangeConfig(dg.Config):
 
 
 def config_days(config: DayRangeConfig) -> DayRange:
-    """The days of a run config.
+    """Return the days of a run config.
 
     Raises
     ------

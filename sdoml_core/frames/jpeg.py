@@ -292,7 +292,7 @@ def _last_marker(data: bytes, position: int) -> int:
 def _intervals(
     data: bytes, structure: Structure, units: int
 ) -> list[tuple[NDArray[np.uint8], int]]:
-    """Yield the bytes of each restart interval without stuffing, and its number of MCUs."""
+    """Return the bytes of each restart interval without stuffing, and its number of MCUs."""
     segment = data[structure.data_start : structure.data_end]
     cuts = [match.start() for match in _MARKER.finditer(segment)]
     interval = structure.interval or units

@@ -1,11 +1,12 @@
-"""A mirror's health: when to ask it, when to leave it alone, when to stop hoping.
+"""Circuit breaker: the health of one mirror, and whether to send it requests.
 
-What belongs here: counting successes and failures of one root. What does not: requests
-(:mod:`sdoml_dagster.archive.client`).
+This module counts successes and failures of one root. :mod:`sdoml_dagster.archive.client` makes the
+requests.
 
-The breaker opens after some failures in a row, whatever file they concern. The mirror then rests;
-after that one caller may probe it while the others wait, and each failed probe doubles the rest.
-A mirror that has failed for long enough is *dead*: nobody waits for it, but it is still probed.
+The breaker opens after several failures in a row, regardless of the file. The mirror then gets no
+requests for a while. After this pause, one caller may probe it while the others wait. Each failed
+probe doubles the pause. A mirror that has failed for long enough is *dead*: callers do not wait for
+it, but it is still probed.
 """
 
 import threading
@@ -13,24 +14,24 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 BREAKER_FAILURES = 8
-"""Failures in a row that open the breaker. Where one request in five fails at random, this many
-in a row come about once in 400,000 requests. Half as many for a mirror that never answered yet."""
+"""Failures in a row that open the breaker. If one request in five fails at random, this happens
+about once in 400,000 requests. Half as many open it for a mirror that has never answered."""
 
 FIRST_REST = 2.0
-"""Seconds for which an open breaker leaves the mirror alone; doubles with each failed probe."""
+"""Seconds for which an open breaker blocks requests; doubles with each failed probe."""
 
 LONGEST_REST = 120.0
-"""Seconds; a mirror that asks for more patience (``Retry-After``) is not waited for."""
+"""Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
 
 PATIENCE = 30.0
-"""Seconds without any answer after which a mirror with an open breaker counts as dead."""
+"""Seconds without an answer after which a mirror with an open breaker counts as dead."""
 
 
 @dataclass
 class Mirror:
-    """One root and what is known of its health; safe to share by threads.
+    """One root and its known health. Thread-safe.
 
-    Times are seconds of the monotonic clock.
+    Times are in seconds of the monotonic clock.
     """
 
     root: str
@@ -47,7 +48,7 @@ class Mirror:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def admit(self, now: float) -> bool:
-        """Whether the caller may ask now; with the breaker open it is then the one that probes."""
+        """Return whether the caller may send a request now, as a probe if the breaker is open."""
         with self._lock:
             if now < self._rest_until:
                 return False
@@ -57,17 +58,17 @@ class Mirror:
             return True
 
     def wait(self, now: float) -> float:
-        """Seconds until the mirror may be asked again."""
+        """Return the seconds until the mirror accepts requests again."""
         return max(self._rest_until - now, 0.0)
 
     def hopeless(self, now: float) -> bool:
-        """Whether waiting for this mirror makes no sense: it is dead, or wants too long a rest."""
+        """Return whether waiting is pointless: the mirror is dead, or the pause is too long."""
         with self._lock:
             dead = self._is_open() and now - self._failing_since >= PATIENCE
             return dead or self._rest_until - now > LONGEST_REST
 
     def succeed(self) -> None:
-        """Count an answer of any kind, a 404 included: the mirror lives."""
+        """Count an answer of any kind, including a 404, as proof that the mirror works."""
         with self._lock:
             if self._is_open():
                 self._rest_until = 0.0
@@ -81,17 +82,17 @@ class Mirror:
         Parameters
         ----------
         error
-            To show to people.
+            Error message for people.
         asked, now
             When the request began and when it failed.
         retry_after
-            Seconds for which the mirror wants to be left alone.
+            Seconds for which the mirror asked for no requests.
         """
         with self._lock:
             self.last_error = error
             self._failing_since = min(self._failing_since, asked) if self._failures else asked
             self._failures += 1
-            # Requests that were under way when the breaker opened say nothing new.
+            # Requests already in flight when the breaker opened carry no new information.
             fresh = self._probing or now >= self._rest_until
             if self._is_open() and fresh:
                 self._rest_until = now + min(FIRST_REST * 2**self._rests, LONGEST_REST)
@@ -104,6 +105,6 @@ class Mirror:
 
 
 def public(root: str) -> str:
-    """An address without the user name and password that it may carry."""
+    """Return an address without its user name and password, if any."""
     parts = urlsplit(root)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

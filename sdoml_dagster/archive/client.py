@@ -1,17 +1,18 @@
 """The HTTP client of the archive: mirrors, keep-alive connections, retries and back-off.
 
-This module gets the bytes of one file and decides what counts as an answer. When a mirror is left
-alone is decided in :mod:`sdoml_dagster.archive.circuit_breaker`, which files a day needs in
-:mod:`sdoml_dagster.pipeline.fetch`, and what they contain in ``sdoml_core``.
+This module downloads one file and decides what counts as an answer.
+:mod:`sdoml_dagster.archive.circuit_breaker` decides when a mirror gets no requests,
+:mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs, and ``sdoml_core`` checks their
+content.
 
 An answer is *definite* if it is a whole file that passes the check of the caller, a 404 that a
 second answer confirms, a refusal (403), or a file that fails the check twice. Everything else
-(server errors, resets, timeouts, short bodies) may pass, so it is retried: at once on the next
-mirror, then after a pause on all of them.
+(server errors, resets, timeouts, short bodies) may be temporary and is retried: immediately on the
+next mirror, then after a pause on all mirrors.
 
-Pages instead of images and refusals are definite for one file. If a mirror gives nothing else, its
-circuit breaker opens, as for any other failure, and the files that were not asked for yet end as
-an outage.
+Pages instead of images, and refusals, are definite answers for one file. If a mirror returns
+nothing else, its circuit breaker opens, as for any other failure, and the remaining files end as an
+outage.
 """
 
 import contextlib
@@ -47,7 +48,7 @@ from sdoml_dagster.archive.open_sockets import OpenSockets, TrackingAdapter
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"
 
 MAX_BYTES = 32 << 20
-"""Largest file that is read, after decompression; the archive's files are about 1 MB."""
+"""Maximum size of a file after decompression. The archive's files are about 1 MB."""
 
 MAX_REDIRECTS = 5
 
@@ -70,7 +71,7 @@ class Fetched(Generic[T]):
 
 @dataclass
 class _Answers:
-    """What the mirrors have answered about one file so far, by root."""
+    """The answers of the mirrors for one file so far, by root."""
 
     missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
@@ -79,15 +80,15 @@ class _Answers:
     """Hashes of files with signs of damage."""
 
     def settled(self, mirror: Mirror) -> bool:
-        """Whether a mirror has given its final answer."""
+        """Return whether a mirror has given its final answer."""
         root = mirror.root
         rejected = self.rejected.get(root, [])
-        # Two doubtful answers that differ leave open which is right: the third decides.
+        # If two doubtful answers differ, a third one decides which is right.
         needed = 3 if rejected and isinstance(rejected[-1], DoubtfulFrameError) else 2
         return root in self.missing or root in self.refused or len(rejected) >= needed
 
     def confirmed(self, data: bytes) -> bool:
-        """Whether an earlier answer had the same bytes: the signs are no damage of the transfer."""
+        """Return whether an earlier answer had the same bytes, which rules out transfer errors."""
         digest = hashlib.sha256(data).digest()
         seen = digest in self.doubted
         self.doubted.add(digest)
@@ -101,7 +102,7 @@ class _TransientError(Exception):
 
 
 class _RefusedError(Exception):
-    """An answer that a retry would not change and that is not about the content of the file."""
+    """A definite answer, which a retry would not change, that is not about the file's content."""
 
 
 class ArchiveClient:
@@ -110,7 +111,7 @@ class ArchiveClient:
     Parameters
     ----------
     roots
-        Mirrors with the same content, in the order in which they are asked.
+        Mirrors with the same content, in the order in which they are tried.
     connections
         Maximum number of concurrent requests; further callers wait.
     connect_timeout, read_timeout
@@ -140,7 +141,7 @@ class ArchiveClient:
         self._cancelled = threading.Event()
         self._sockets = OpenSockets()
         self._session = requests.Session()
-        # Identity: Content-Length must mean the bytes of the file.
+        # No compression, so that Content-Length is the size of the file.
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         adapter = TrackingAdapter(
             self._sockets, pool_connections=len(self.mirrors), pool_maxsize=connections
@@ -161,7 +162,7 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers give up at once; those that open a connection, when it times out."""
+        """Make all callers give up. Those that are opening a connection stop when it times out."""
         self._cancelled.set()
         self._sockets.shut_down()
 
@@ -173,9 +174,10 @@ class ArchiveClient:
         path
             Relative to each root.
         check
-            Turns the bytes into the result, or raises :class:`FrameError` if they are not what
-            the name promises; such a file is requested from the next mirror and then again. With
-            :class:`DoubtfulFrameError` the file is good if a second answer has the same bytes.
+            Converts the bytes to the result, or raises :class:`FrameError` if they are not the
+            expected file. Such a file is requested from the next mirror and then again. If it
+            raises :class:`DoubtfulFrameError`, the file is good if a second answer has the same
+            bytes.
 
         Raises
         ------
@@ -207,7 +209,7 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], answers: _Answers
     ) -> Fetched[T] | None:
-        """Record the answer of a mirror; return the file if it is good."""
+        """Request the file from a mirror and record the answer. Returns the file if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:
@@ -220,7 +222,7 @@ class ArchiveClient:
                 return None
             return self._checked(mirror, data, check, answers)
         except NotAnImageError as error:
-            # A page in place of an image: one broken file, or an outage that answers 200.
+            # A page instead of an image: one broken file, or an outage that returns status 200.
             answers.rejected.setdefault(root, []).append(error)
             mirror.fail(str(error), asked=asked, now=time.monotonic())
         except FrameError as error:
@@ -237,7 +239,7 @@ class ArchiveClient:
     def _checked(
         self, mirror: Mirror, data: bytes, check: Callable[[bytes], T], answers: _Answers
     ) -> Fetched[T]:
-        """The file with the result of its check."""
+        """Check the file and return it with the result."""
         try:
             result = check(data)
         except DoubtfulFrameError as error:
@@ -248,7 +250,7 @@ class ArchiveClient:
         return Fetched(data, result)
 
     def _get(self, url: str) -> bytes | None:
-        """The whole body at an address, ``None`` for a 404; follows redirects."""
+        """Download the body at an address, following redirects. Returns ``None`` for a 404."""
         try:
             with self._turns:
                 if self._cancelled.is_set():
@@ -307,7 +309,7 @@ class ArchiveClient:
         return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Pause before another round; False if waiting is pointless."""
+        """Pause before another round. Returns False if waiting is pointless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
         while not self._cancelled.is_set():
@@ -317,7 +319,7 @@ class ArchiveClient:
             wait = max(until - now, min(mirror.wait(now) for mirror in unsettled))
             if wait <= 0:
                 return True
-            # In short naps, since a successful probe ends the rest of a mirror early.
+            # Sleep in short intervals, since a successful probe ends the pause of a mirror early.
             self._cancelled.wait(min(wait, 0.1))
         return False
 
@@ -341,10 +343,10 @@ class ArchiveClient:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """The file, without a compression by gzip that nobody asked for.
+    """Remove gzip compression that was not requested.
 
-    No file of the archive begins like a gzip stream, so its first bytes decide: some servers
-    announce the compression wrongly, and some do not announce it.
+    No file of the archive starts like a gzip stream, so the first bytes decide. Some servers
+    declare the compression incorrectly, and some do not declare it at all.
     """
     if not data.startswith(_GZIP):
         return data
@@ -361,20 +363,20 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost error of a chain of libraries, which says what happened."""
+    """Return the innermost error of an exception chain, which describes the cause."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
 def _proxies() -> dict[str, str]:
-    """Exempt loopback from the proxies of the environment: they reach only their own loopback."""
+    """Exempt loopback addresses from the environment's proxies, which cannot reach this machine."""
     exempt = ("localhost", "127.0.0.1", "::1")
     return {"no_proxy": ",".join(filter(None, (getproxies().get("no"), *exempt)))}
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Seconds that the server requests, given as a number or as a date; 0 without the header."""
+    """Return the seconds in Retry-After, given as a number or a date; 0 without the header."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])

@@ -1,4 +1,4 @@
-"""Raw frames: whether a file is the frame that its name promises, and good enough."""
+"""Check that a raw file contains the frame that its name indicates, in usable quality."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +13,13 @@ from sdoml_core.frames.judge import judge_aia
 from sdoml_core.frames.judge_hmi import inspect_hmi
 
 FARTHEST_FROM_NAME = timedelta(seconds=90)
-"""How far an AIA frame may lie from the minute of its name; the next frame is two minutes away."""
+"""Maximum time between an AIA frame and the minute in its name. The next frame is two minutes
+away."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawFacts:
-    """What a raw frame says about itself."""
+    """Metadata and flags of a raw frame."""
 
     observed: datetime
     rsun_obs: float
@@ -29,20 +30,20 @@ class RawFacts:
     data_crc32: int | None = None
     """CRC-32 of the pixels as the file has them."""
     flaw: FrameError | None = None
-    """Why an intact frame is refused; fetching it again would not change that."""
+    """Why an intact frame is rejected. Fetching it again would not change that."""
 
 
 def inspect_frame(
     data: bytes, channel: Channel, minute: datetime, *, max_missing_fraction: float
 ) -> RawFacts:
-    """Decode a raw file and check that it is the frame that its name promises.
+    """Decode a raw file and check that it contains the frame that its name indicates.
 
     Raises
     ------
     FrameError
-        If the file is damaged or holds another frame.
+        If the file is damaged or contains another frame.
     DoubtfulFrameError
-        If an HMI file has signs of damage that a good one might have too.
+        If an HMI file has signs of damage that a good file might also have.
     """
     if channel.instrument == "HMI":
         return _inspect_hmi(data, minute)
@@ -67,7 +68,7 @@ def _inspect_hmi(data: bytes, minute: datetime) -> RawFacts:
     observed = hmi_observed(minute)
     rsun_obs = float(solar_radius(observed))
     picture = inspect_hmi(data, rsun_obs=rsun_obs)
-    # Without a header, the whole file is its pixels.
+    # Without a header, the whole file counts as pixels.
     facts = RawFacts(observed, rsun_obs, flags=picture.flags, data_crc32=crc32(data))
     if picture.doubt is not None:
         raise DoubtfulFrameError(picture.doubt, facts)

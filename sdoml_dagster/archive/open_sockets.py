@@ -1,4 +1,4 @@
-"""Sockets of an HTTP session, so that another thread can end requests that wait for an answer."""
+"""Track the sockets of an HTTP session, so that another thread can abort pending requests."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class OpenSockets:
-    """The sockets of a session; safe to share by threads."""
+    """The sockets of a session. Thread-safe."""
 
     def __init__(self) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -20,14 +20,14 @@ class OpenSockets:
         self._lock = threading.Lock()
 
     def add(self, opened: socket.socket) -> None:
-        """Remember a socket; after `shut_down`, end it at once."""
+        """Register a socket. After `shut_down`, close it immediately."""
         with self._lock:
             self._sockets.add(opened)
             if self._closed:
                 _end(opened)
 
     def shut_down(self) -> None:
-        """End all sockets, now and from now on. Threads that wait for them get an error."""
+        """Shut down all current and future sockets. Threads that wait for them get an error."""
         with self._lock:
             self._closed = True
             for opened in list(self._sockets):
@@ -35,7 +35,7 @@ class OpenSockets:
 
 
 def _end(opened: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it may have ended by itself
+    with contextlib.suppress(OSError):  # it may already be closed
         opened.shutdown(socket.SHUT_RDWR)
 
 

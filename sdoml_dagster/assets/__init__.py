@@ -1,1 +1,1 @@
-"""The assets: each body reads its partition, calls the library, and returns metadata."""
+"""Dagster assets. Each one reads its partition, calls the library, and returns metadata."""

@@ -2,8 +2,8 @@
 
 Dagster does not build them. They show where the data come from, and each day carries an
 observation: how many frames the archive had, and which slots of the day were requested. The slots
-are the data version. If the range of the dataset comes to include more of a day, the day's
-data version changes, and Dagster shows the raw frames of that day as stale.
+are the data version. If the range of the dataset is extended within a day, the data version of that
+day changes, and Dagster shows the raw frames of that day as stale.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ Each observation of a day shows how many of the requested frames the archive had
 
 
 def build_archive_assets(settings: Settings) -> list[dg.AssetSpec]:
-    """``jsoc_aia`` and ``jsoc_hmi``, as far as the dataset uses them."""
+    """Build ``jsoc_aia`` and ``jsoc_hmi`` if the dataset uses them."""
     return [_archive_asset(instrument, settings) for instrument in settings.instruments]
 
 
@@ -56,7 +56,7 @@ def _archive_asset(instrument: Instrument, settings: Settings) -> dg.AssetSpec:
 
 
 def slots_version(settings: Settings, day: date) -> str:
-    """Data version of a day of the archive: the slots of the day that the dataset asks for."""
+    """Return the data version of a day of the archive: the requested slots of the day."""
     slots = settings.expected_slots(day)
     if not slots:
         return "no slots"
@@ -66,7 +66,7 @@ def slots_version(settings: Settings, day: date) -> str:
 def observation(
     settings: Settings, instrument: Instrument, day: date, metadata: Mapping[str, Any] | None = None
 ) -> dg.AssetObservation:
-    """The observation of one day of an archive tree."""
+    """Create the observation of one day of an archive tree."""
     return dg.AssetObservation(
         DatasetNames(settings.name).key(asset_names.archive(instrument)),
         partition=day.isoformat(),
@@ -76,6 +76,6 @@ def observation(
 
 
 def availability(expected: int, found: int) -> dict[str, Any]:
-    """Metadata of an observation: how many of the requested frames the archive had."""
+    """Return the metadata of an observation: how many of the requested frames the archive had."""
     share = {"available": number(found / expected)} if expected else {}
     return {"frames_requested": expected, "frames_available": found, **share}

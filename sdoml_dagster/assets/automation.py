@@ -1,7 +1,7 @@
 """Declarative automation: rebuild shards when their frames change, release once a week.
 
-The look-back schedule stays in either mode. Which frames may still appear is in the ledgers of
-the store, not in Dagster's events.
+The look-back schedule runs in either mode, because the ledgers of the store, not Dagster's events,
+record which frames may still appear.
 """
 
 import dagster as dg
@@ -19,9 +19,9 @@ RELEASE_CRON = "0 12 * * 1"
 def shards_condition(settings: Settings) -> Condition | None:
     """Materialize a day when the data version of its processed frames changes.
 
-    Dagster's ``eager`` looks only at the latest day and at every new materialization. Here every
-    day counts, and only changed content. New normalization constants do not trigger anything:
-    they concern all days, so a person decides.
+    Dagster's ``eager`` looks only at the latest day and at every new materialization. This
+    condition covers every day and reacts only to changed content. New normalization constants do
+    not trigger anything: they affect all days, so a person decides.
     """
     if settings.automation != "declarative":
         return None

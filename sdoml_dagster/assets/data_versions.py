@@ -1,4 +1,4 @@
-"""Data versions from content: a day that is rebuilt with the same result makes nothing stale."""
+"""Content-based data versions: rebuilding a day with the same result makes nothing stale."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,12 @@ FORMER_VERSION = "former_data_version"
 """Metadata entry of a damaged day: the data version that it had."""
 
 _LEFT_OUT = ("contact_sheet",)
-"""Metadata that only the last event of a range has: a picture is most of an event's size."""
+"""Metadata that only the last event of a range has, because a picture is most of the event's
+size."""
 
 
 def content_hash(content: bytes) -> str:
-    """The hash of a day's content, which is its data version when it is built alone."""
+    """Return the hash of a day's content: its data version if the day is built alone."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -43,7 +44,7 @@ class DayResults:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no day is finished yet."""
+        """Return whether no day is finished yet."""
         return not self._hashes
 
     def add(self, day: date, content: bytes, metadata: Mapping[str, Any]) -> None:
@@ -66,7 +67,7 @@ class DayResults:
             )
 
     def result(self) -> dg.MaterializeResult[Any]:
-        """The result of the asset, after all days."""
+        """Return the result of the asset, after all days."""
         hashes = list(self._hashes.values())
         kept = next(iter(self._kept)) if len(self._kept) == 1 else None
         if kept is None:
@@ -74,7 +75,7 @@ class DayResults:
         return dg.MaterializeResult(data_version=dg.DataVersion(kept))
 
     def _version_of_same_content(self, key: str, digest: str) -> str | None:
-        """The data version of the last materialization, if that had the same content."""
+        """Return the data version of the last materialization if it had the same content."""
         records = self._context.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=self._context.asset_key, asset_partitions=[key]),
             limit=1,

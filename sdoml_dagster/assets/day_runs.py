@@ -1,4 +1,4 @@
-"""The days of a run, each built even if another one fails."""
+"""Build the days of a run. A failed day does not stop the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -15,15 +15,15 @@ from sdoml_dagster.partitions import run_days
 from sdoml_dagster.settings.model import Settings
 
 MOST_FAILURES = 3
-"""Failed days in a row after which a run gives up: then the cause is not the day."""
+"""Failed days in a row after which a run gives up, because the cause is probably not the days."""
 
 
 class SomeDaysFailedError(SdomlError):
-    """Some days of a range failed, for reasons that a retry cannot remove."""
+    """Some days of a range failed, for reasons that a retry cannot fix."""
 
 
 class SomeDaysMayPassError(SomeDaysFailedError):
-    """Some days of a range failed, at least one for a reason that may pass."""
+    """Some days of a range failed, at least one of them for a temporary reason."""
 
     may_pass = True
 
@@ -38,7 +38,7 @@ def build_days(
     Parameters
     ----------
     context
-        Names the days.
+        Dagster context, with the days of the run.
     settings
         Settings of the dataset.
     build

@@ -48,7 +48,7 @@ class FitConfig(DayRangeConfig):
 
 
 def normalization_code_version(settings: Settings) -> str:
-    """Code version of ``normalization_stats``."""
+    """Return the code version of ``normalization_stats``."""
     return code_version("1", method=settings.normalization)
 
 
@@ -118,7 +118,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def constants_metadata(current: "Normalization") -> dict[str, Any]:
-    """Metadata of constants."""
+    """Return the metadata of constants."""
     return {
         "channels": _channels(current),
         "version": current.version,
@@ -131,7 +131,7 @@ def constants_metadata(current: "Normalization") -> dict[str, Any]:
 
 
 def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
-    """The pixel values of the fit, as a picture."""
+    """Draw histograms of the pixel values of the fit."""
     from sdoml_dagster.previews import histograms, inline_markdown
 
     image = histograms(fitted.normalization, fitted.sketches)
@@ -139,7 +139,7 @@ def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
 
 
 def _last_picture(context: dg.AssetExecutionContext, version: str) -> Mapping[str, Any]:
-    """The picture of the fit that is kept; drawing it again would read all its sketches."""
+    """Reuse the picture of the last fit; drawing it again would read all sketches."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
     last = event.asset_materialization if event else None
     if last is None or (last.tags or {}).get("dagster/data_version") != version:
@@ -148,7 +148,7 @@ def _last_picture(context: dg.AssetExecutionContext, version: str) -> Mapping[st
 
 
 def _channels(normalization: "Normalization") -> dg.TableMetadataValue:
-    """Constants and statistics, one row per channel."""
+    """Return a table of constants and statistics, one row per channel."""
     plain = [c.name for c in CHANNEL_COLUMNS if c.name not in {"channel", "median"}]
     rows = [
         {

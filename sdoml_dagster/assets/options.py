@@ -1,4 +1,4 @@
-"""How assets are declared: keys, groups, owners, partitions, retries and code versions."""
+"""Options for declaring assets: keys, groups, owners, partitions, retries and code versions."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -32,7 +32,7 @@ class DailyOptions(CommonOptions):
 def common(
     settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()
 ) -> CommonOptions:
-    """Options of an asset; names are without the prefix of the dataset."""
+    """Return the options of an asset. Names are without the prefix of the dataset."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),
@@ -49,7 +49,7 @@ def common(
 
 
 def daily(settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()) -> DailyOptions:
-    """Options of a daily asset."""
+    """Return the options of a daily asset."""
     days = settings.days_per_run
     policy = dg.BackfillPolicy.multi_run(days) if days else dg.BackfillPolicy.single_run()
     return {
@@ -60,13 +60,13 @@ def daily(settings: Settings, asset: str, *, group: str, deps: Sequence[str] = (
 
 
 def is_last_attempt(context: dg.AssetExecutionContext, settings: Settings) -> bool:
-    """Whether Dagster will not retry the step if it fails now."""
+    """Return whether this is the last attempt, after which Dagster does not retry the step."""
     return int(context.retry_number) >= settings.run_retries
 
 
 def code_version(version: str, **recipe: object) -> str:
-    """Version of an asset's code together with the settings that determine its content.
+    """Return the version of an asset's code and of the settings that determine its content.
 
-    A changed resolution thus shows every day that was made with the old one as stale.
+    For example, after a change of the resolution, Dagster shows all days as stale.
     """
     return " ".join([version, *(f"{name}={value}" for name, value in recipe.items())])

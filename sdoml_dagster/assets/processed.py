@@ -39,12 +39,12 @@ Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",
 
 
 def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """``processed_aia`` and ``processed_hmi``, as far as the dataset has such channels."""
+    """Build ``processed_aia`` and ``processed_hmi`` if the dataset has such channels."""
     return [_processed_asset(instrument, settings) for instrument in settings.instruments]
 
 
 def processed_code_version(instrument: Instrument, settings: Settings) -> str:
-    """Code version of a processed asset."""
+    """Return the code version of a processed asset."""
     recipe: dict[str, object] = {"resolution": settings.resolution}
     if instrument == "HMI":
         recipe["scale"] = settings.hmi_scale

@@ -1,4 +1,4 @@
-"""Raw frames as the archive serves them, with a ledger of the frames that it lacks."""
+"""Raw frames as served by the archive, and a ledger of all expected frames."""
 
 from datetime import date
 from typing import Any
@@ -36,12 +36,12 @@ Volume: about 0.4 MB per frame, 37 MB per day.""",
 
 
 def build_raw_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """``raw_aia`` and ``raw_hmi``, as far as the dataset has channels of the instrument."""
+    """Build ``raw_aia`` and ``raw_hmi`` if the dataset has channels of the instrument."""
     return [_raw_asset(instrument, settings) for instrument in settings.instruments]
 
 
 def raw_code_version(instrument: Instrument, settings: Settings) -> str:
-    """Code version of a raw asset."""
+    """Return the code version of a raw asset."""
     recipe: dict[str, object] = {}
     if instrument == "AIA":
         recipe["tolerance"] = settings.aia_tolerance_minutes

@@ -1,8 +1,8 @@
 """Release: numbered shards with an index of all samples and a description of the dataset.
 
-Beside the shards lie the normalization constants, a coverage table, checksums and a dataset card.
-Shards are hard links where the store supports them, so a release needs no disk space. `SDOMLlite`,
-webdataset, Hugging Face `datasets` and plain tar readers can train with it as it is.
+The release also contains the normalization constants, a coverage table, checksums and a dataset
+card. Shards are hard links where the store supports them, so a release needs no disk space.
+`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can train with it as it is.
 """
 
 import hashlib

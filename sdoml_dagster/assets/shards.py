@@ -1,4 +1,4 @@
-"""Shards: one WebDataset tar per day with an index beside it, values in [0, 1].
+"""Shards: one WebDataset tar and one index per day, with values in [0, 1].
 
 Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy`, so that the channels of a slot form one sample. A
 missing channel is a missing member. The same inputs and settings give the same bytes on any
@@ -60,7 +60,7 @@ INDEX_COLUMNS = {
 
 
 def index_columns(index: "Index") -> dg.TableSchema:
-    """The columns of the index beside the shard."""
+    """Return the columns of the shard's index."""
     return dg.TableSchema(
         [
             column(field.name, str(field.type), INDEX_COLUMNS.get(field.name, ""))
@@ -70,7 +70,7 @@ def index_columns(index: "Index") -> dg.TableSchema:
 
 
 def shards_code_version(settings: Settings) -> str:
-    """Code version of ``shards``."""
+    """Return the code version of ``shards``."""
     return code_version("1", dtype=settings.dtype, case=settings.member_case)
 
 

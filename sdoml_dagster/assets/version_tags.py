@@ -1,7 +1,7 @@
 """Tags of materializations that Dagster reads to decide what is stale.
 
-Dagster sets them for the outputs of a step. Materializations that are recorded in another way (a
-finished day of a range, an adopted store) need them too.
+Dagster sets these tags for the outputs of a step. Materializations recorded in other ways (a
+finished day of a range, an adopted store) also need them.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Input:
 
     @classmethod
     def of(cls, record: EventLogRecord | None) -> Self:
-        """The input that the latest event of an asset describes."""
+        """Return the input that the latest event of an asset describes."""
         if record is None:
             return cls()
         version = extract_data_version_from_entry(record.event_log_entry)
@@ -42,7 +42,7 @@ class Input:
 def version_tags(
     data_version: str, code_version: str, inputs: Mapping[dg.AssetKey, Input]
 ) -> dict[str, str]:
-    """The tags of one materialization."""
+    """Return the tags of one materialization."""
     tags = {
         DATA_VERSION_TAG: data_version,
         CODE_VERSION_TAG: code_version,

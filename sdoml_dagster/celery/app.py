@@ -27,7 +27,7 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from redis.exceptions import RedisError
 
 PULSE_SECONDS = 5.0
-"""Between two pulses of a running task."""
+"""Seconds between two pulses of a running task."""
 
 WORKER_TAG = "sdoml/worker"
 """Tag of a run: the machine that works on it."""
@@ -36,26 +36,28 @@ _log = get_logger(__name__)
 
 
 def pulse_key(task_id: str) -> str:
-    """Where in the result backend the pulse of a task is."""
+    """Return the key of a task's pulse in the result backend."""
     return f"sdoml-pulse-{task_id}"
 
 
 app: Celery = make_app(  # type: ignore[no-untyped-call]
     {
         "config_source": {
-            # A run is a long task: take one at a time, and give it back if it was never begun.
+            # A run is a long task: take one at a time, and return it to the queue if it never
+            # began.
             "task_acks_late": True,
             "worker_prefetch_multiplier": 1,
             "worker_concurrency": 1,
-            # Redis hands a task that is not acknowledged to a second worker after this time. For
-            # a run that has begun, Dagster ignores that; one that its worker never began starts.
+            # Redis hands a task that is not acknowledged to a second worker after this time.
+            # Dagster ignores this for a run that has started. A run that never started is started
+            # then.
             "broker_transport_options": {
                 "visibility_timeout": 1800,
                 "socket_timeout": 20,
                 "socket_connect_timeout": 10,
                 "socket_keepalive": True,
             },
-            # A worker outlives any outage of the broker, also one that begins with a task.
+            # A worker survives any outage of the broker, even if it starts during a task.
             "result_backend_always_retry": True,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,
@@ -89,7 +91,7 @@ class _Heart(threading.Thread):
                 return
 
     def end(self) -> None:
-        """Stop without waiting: a last pulse of a task that has ended does no harm."""
+        """Stop without waiting. A last pulse after the end of the task is harmless."""
         self._ended.set()
 
 

@@ -15,7 +15,7 @@ from sdoml_dagster.celery.app import PULSE_SECONDS, pulse_key
 
 @dataclass(frozen=True, slots=True)
 class _Pulse:
-    """The last pulse of a run and when, by this machine's clock, it was first seen."""
+    """The last pulse of a run, and when this machine first saw it (by its own clock)."""
 
     value: bytes
     since: float
@@ -23,20 +23,20 @@ class _Pulse:
 
 
 class WatchfulCeleryRunLauncher(CeleryRunLauncher):
-    """Reports a run's worker as failed once its pulse stands still.
+    """Reports a run's worker as failed if its pulse stops changing.
 
     The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
     ``STARTED`` if the worker is killed. The run would stay in progress forever.
     Run monitoring calls :meth:`check_run_worker_health`, marks the run as failed, and run retries
     start its day again on another worker.
 
-    Only this machine's clock counts, so the workers' clocks may differ.
+    Only this machine's clock is used, so the workers' clocks may differ.
 
     Parameters
     ----------
     silence_seconds
-        How long a pulse may stand still: longer than any interruption of the network that runs
-        should live through, since they do.
+        How long a pulse may stay unchanged. Runs continue during a network interruption, so this
+        must be longer than any interruption that they should survive.
     """
 
     def __init__(self, silence_seconds: int = 120, **options: Any) -> None:
@@ -46,7 +46,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """The base class's fields and one of our own."""
+        """Return the base class's fields and one additional field."""
         silence = dg.Field(
             dg.IntSource,
             is_required=False,
@@ -56,12 +56,12 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         return {**_fields_of(CeleryRunLauncher), "silence_seconds": silence}
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Called by run monitoring for each run in progress."""
+        """Check the worker of a run in progress. Run monitoring calls this."""
         task_id = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Silence is the worker's only where we could have heard it.
+            # Silence counts against the worker only while we could read its pulse.
             self._pulses.clear()
             raise
         if value is None:
@@ -75,10 +75,10 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         )
 
     def _silent_for(self, task_id: str, value: bytes) -> float:
-        """Seconds since the pulse was last seen to change."""
+        """Return the seconds since the pulse was last seen to change."""
         now = time.monotonic()
         known = self._pulses.get(task_id)
-        # After a break in looking (a daemon that hung, say) the count starts anew.
+        # After an interruption of the checks (such as a hung daemon), the count restarts.
         overslept = known is not None and now - known.looked > max(self._silence, PULSE_SECONDS)
         fresh = known is None or overslept or known.value != value
         since = now if known is None or fresh else known.since

@@ -1,4 +1,4 @@
-"""Checks of days: how they are declared, which days a run checks, how findings are recorded."""
+"""Checks of days: declaration, selection of the days to check, and recording of findings."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,11 +38,11 @@ class Finding:
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
-        """Severity as Dagster names it."""
+        """Return the severity in Dagster's terms."""
         return dg.AssetCheckSeverity.ERROR if self.severe else dg.AssetCheckSeverity.WARN
 
     def shown(self) -> dict[str, Any]:
-        """Metadata for the UI, which shows all digits of a number."""
+        """Return metadata for the UI, rounded because the UI shows all digits of a number."""
         return {k: number(v) if isinstance(v, float) else v for k, v in self.metadata.items()}
 
 
@@ -61,9 +61,9 @@ DayChecks = Mapping[str, DayCheck]
 
 
 def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
-    """Checks of one daily asset, all in one step.
+    """Build the checks of one daily asset, all in one step.
 
-    A check never fails the run: its finding is its result. A run without a day, which is what
+    A check never fails the run. Its finding is its result. A run without a day, which is what
     "Execute all" launches, checks the latest materialized day.
     """
     names = DatasetNames(settings.name)
@@ -104,7 +104,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                     finding = judged(check, opened, day, settings)
                     yield evaluation(key, name, day, finding, targets[day])
                 if not dated:
-                    # Ends the check that the run planned, which names no day.
+                    # Completes the check that the run planned, which names no day.
                     text = replace(finding, description=f"{days[0]}: {finding.description}")
                     last = target(context.instance, key, None)
                     yield evaluation(key, name, None, text, last)
@@ -114,7 +114,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
 
 
 def judged(check: DayCheck, store: Store, day: date, settings: Settings) -> Finding:
-    """The finding of a check; a missing or damaged input is a finding too."""
+    """Return the finding of a check. A missing or damaged input is also a finding."""
     try:
         return check.judge(store, day, settings)
     except (DamagedFileError, MissingInputError, NormalizationError) as error:
@@ -128,10 +128,10 @@ def evaluation(
     finding: Finding,
     materialization: AssetCheckEvaluationTargetMaterializationData | None,
 ) -> dg.AssetCheckEvaluation:
-    """The evaluation of a day.
+    """Return the evaluation of a day.
 
-    It names the materialization that it is about. Without that, Dagster takes the evaluation of a
-    day in a backfill as outdated, and shows the check as missing.
+    The evaluation names its target materialization. Otherwise Dagster treats the evaluation of a
+    day in a backfill as outdated and shows the check as missing.
     """
     return dg.AssetCheckEvaluation(
         asset_key=asset,
@@ -148,7 +148,7 @@ def evaluation(
 def target(
     instance: dg.DagsterInstance, asset: dg.AssetKey, day: date | None
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """The latest materialization of a day, or of any day."""
+    """Return the latest materialization of a day, or of any day."""
     partitions = None if day is None else [day.isoformat()]
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, asset_partitions=partitions), limit=1
@@ -163,7 +163,7 @@ def target(
 
 
 def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Settings) -> date:
-    """The latest materialized day of the dataset.
+    """Return the latest materialized day of the dataset.
 
     Raises
     ------
@@ -182,6 +182,6 @@ def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Sett
 
 
 def listed(texts: Sequence[str], most: int = 5) -> str:
-    """The first complaints of a list, and the number of the others."""
+    """Return the first few complaints of a list, and the number of the others."""
     shown = "; ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

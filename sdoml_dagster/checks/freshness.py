@@ -1,7 +1,7 @@
 """Freshness check of ``shards``: every day that is due has a shard.
 
 Dagster's own freshness policy looks at the last materialization of an asset, whichever day that
-was for. It is green while the newest days are missing, as long as an old day is rebuilt.
+was for. It stays green although the newest days are missing, as long as an old day is rebuilt.
 """
 
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def freshness_metadata(found: Freshness) -> dict[str, str | int]:
-    """Metadata of an evaluation."""
+    """Return the metadata of an evaluation."""
     return {
         "newest_day": str(found.newest or "none"),
         "due_day": str(found.due or "none"),

@@ -1,4 +1,4 @@
-"""Checks of processed days: coverage, values, the disk and flags of every frame."""
+"""Checks of processed days: coverage, pixel values, disk geometry and flags."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -34,11 +34,11 @@ SHARP_RADIUS = 0.01
 """Allowed deviation of the radius in channels with a sharp limb, as a fraction of it."""
 
 BRIGHTEST = 1e7
-"""Pixel value that no instrument reaches: 14 bits in 1 s, summed over 16×16 samples."""
+"""Pixel value above the range of any instrument: 14 bits in 1 s, summed over 16×16 samples."""
 
 
 def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """Checks of ``processed_aia`` and ``processed_hmi``, as far as they exist."""
+    """Build the checks of ``processed_aia`` and ``processed_hmi``, if they exist."""
     return [
         build_day_checks(
             asset_names.processed(instrument), processed_checks(instrument, settings), settings
@@ -48,7 +48,7 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 
 def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
-    """The checks of a processed day of one instrument, by name."""
+    """Return the checks of a processed day of one instrument, by name."""
 
     def rows_of(store: Store, day: date) -> list[FrameRow]:
         from sdoml_dagster.store.day import StoredDay
@@ -93,10 +93,10 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
 
 
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """A day that the archive does not have warns; a channel that falls behind may be an error.
+    """Judge the coverage: a gap in the archive is a warning, a single bad channel may be an error.
 
-    At the edge of a gap a neighboring frame still stands in for midnight. So a day counts as a gap
-    if all channels are below the error level and all absent frames are missing in the archive.
+    At the edge of a gap, a neighboring frame may still be used for midnight. So a day counts as a
+    gap if all channels are below the error level and all absent frames are missing in the archive.
     """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
@@ -120,7 +120,7 @@ def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
 
 
 def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Reads every frame back from the store."""
+    """Read every frame back from the store and judge its values."""
     import numpy as np
 
     from sdoml_dagster.store.day import StoredDay
@@ -135,7 +135,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
             continue
         low, high = float(pixels.min()), float(pixels.max())
         ceiling = 1.0 if row.channel == "HMI_M" else BRIGHTEST
-        # NaN fails every comparison, so this finds it too.
+        # NaN fails every comparison, so this also finds NaN.
         if not (low >= 0 and 0 < high <= ceiling and np.isfinite(high)):
             wrong.append(f"{row.channel} {row.slot:%H:%M}: values from {low:g} to {high:g}")
     return Finding(
@@ -147,9 +147,10 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 
 
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Measures every processed frame, apart from what the frame table says about it.
+    """Measure every processed frame, independently of the frame table.
 
-    A frame with less than 90 % of the disk is left out: the edge of a shadow is no limb.
+    A frame that shows less than 90 % of the disk is skipped, because the edge of a shadow is not
+    the limb.
     """
     from sdoml_core.frames.judge import LIMB_VISIBLE
     from sdoml_dagster.store.day import StoredDay
@@ -176,7 +177,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
 
 
 class _DiskJudge:
-    """Measures frames; shared by threads."""
+    """Measures frames. Thread-safe."""
 
     def __init__(self, day: "StoredDay", channels: Iterable[str], settings: Settings) -> None:
         self._day = day
@@ -187,7 +188,7 @@ class _DiskJudge:
         self._offsets: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
 
     def __call__(self, row: FrameRow) -> str | None:
-        """What is wrong with the disk of a frame; None if nothing is."""
+        """Return what is wrong with the disk of a frame, or None."""
         from sdoml_core.frames.limb import measure_disk
 
         side, sharp = self._side, row.channel in PHOTOSPHERE
@@ -218,7 +219,7 @@ class _DiskJudge:
         return None
 
     def metadata(self) -> dict[str, float]:
-        """By channel, in arcseconds: median radius, and the largest distance from the middle."""
+        """Return median radius and largest distance from the middle by channel, in arcseconds."""
         return {
             key: value
             for channel in self._radii
@@ -231,19 +232,19 @@ class _DiskJudge:
 
 
 UNEXPLAINED = ("off_center", "odd_radius", "bright", "dim", "unlike_neighbors", "bright_sky")
-"""Flags that a person should look at; the others have a cause that is known."""
+"""Flags that a person should inspect. The causes of the others are known."""
 
 HISTORY_DAYS = 7
-"""Days before a day that its brightness is compared with."""
+"""Number of previous days with which the brightness of a day is compared."""
 
 DRIFT = 2.0
-"""Ratio to the median of these days. Activity changes the median of the disk by less in a week."""
+"""Maximum ratio to the median of these days. Solar activity changes it by less in a week."""
 
 
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
-    """Counts the flags of all frames, and compares brightness with the days before.
+    """Count the flags of all frames, and compare the brightness with the days before.
 
-    Days before that are not in the store are left out, so a first day has no history.
+    Earlier days that are not in the store are skipped, so the first day has no history.
     """
     from sdoml_dagster.store.day import StoredDay
 
@@ -282,7 +283,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
 
 
 def _levels(rows: Iterable[FrameRow]) -> dict[str, float]:
-    """Median level of the good frames of each channel that was measured."""
+    """Return the median level of the good frames of each measured channel."""
     levels: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.status == "ok" and row.level is not None and row.level > 0:

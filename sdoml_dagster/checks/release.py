@@ -16,7 +16,7 @@ from sdoml_dagster.store.store import Store
 
 
 def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
-    """Check of ``release``."""
+    """Build the check of ``release``."""
 
     @dg.asset_check(
         asset=dg.AssetKey(DatasetNames(settings.name).key(asset_names.RELEASE)),
@@ -37,7 +37,7 @@ def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def judge_releases(store: Store) -> list[str]:
-    """Problems of the releases of a store, one line each."""
+    """Find problems of the releases of a store, one line each."""
     wrong = []
     for name in layout.release_names(store):
         try:
@@ -50,7 +50,7 @@ def judge_releases(store: Store) -> list[str]:
 
 
 def _judge(store: Store, folder: str) -> str | None:
-    """How the constants beside a release differ from those of its shards, if they do."""
+    """Describe how the constants of a release differ from those of its shards, if they do."""
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 

@@ -1,4 +1,4 @@
-"""Checks of shards: readable by other tools, as indexed, and suited to the constants."""
+"""Checks of shards: readable by other tools, consistent with the index and the constants."""
 
 import hashlib
 import io
@@ -19,14 +19,14 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 SATURATED = 0.01
-"""Highest fraction of a channel's pixels above its constant on one day; flares have less."""
+"""Maximum fraction of a channel's pixels above its constant on one day. Flares stay below it."""
 
 DRIFT = 2.0
-"""Largest factor between the median of a day and that of the fit, in either direction."""
+"""Maximum factor between the median of a day and that of the fit, in either direction."""
 
 
 def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """Checks of ``shards``."""
+    """Build the checks of ``shards``."""
     return build_day_checks(asset_names.SHARDS, SHARD_CHECKS, settings)
 
 
@@ -97,25 +97,25 @@ class _Hashing:
 
 
 def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the members, in order and without seeking."""
+    """Yield the names and bytes of the members, in order and without seeking."""
     with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
         for info in tar:
             member = tar.extractfile(info)
             if member is None:
                 raise DamagedFileError(f"{info.name} is not a file")
             yield info.name, member.read()
-            tar.members = []  # otherwise tarfile keeps them all
+            tar.members = []  # otherwise tarfile keeps all members in memory
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
-    """Type, shape and CRC-32 of a member's pixels, which must lie in [0, 1]."""
+    """Return type, shape and CRC-32 of a member's pixels, and check that they are in [0, 1]."""
     import numpy as np
 
     try:
         pixels = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
     except ValueError as error:
         raise DamagedFileError(f"{name} is not a .npy file: {error}") from error
-    # NaN fails every comparison, so this finds it too.
+    # NaN fails every comparison, so this also finds NaN.
     if pixels.size == 0 or not (pixels.min() >= 0 and pixels.max() <= 1):
         raise DamagedFileError(f"{name} has values outside 0 … 1")
     return pixels.dtype.name, pixels.shape, crc32(pixels.data)

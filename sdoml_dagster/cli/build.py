@@ -1,4 +1,4 @@
-"""Build a dataset: ingest → fit → pack → release, by the jobs that the UI shows."""
+"""Build a dataset: ingest → fit → pack → release, with the jobs that the UI shows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOptions:
-    """Run config of the release that a build ends with."""
+    """Options of the release at the end of a build."""
 
     name: str
     splits: str | None
@@ -37,7 +37,7 @@ class ReleaseOptions:
     any_constants: bool
 
     def request(self, days: DayRange) -> ReleaseRequest:
-        """The request that the job `make_release` makes of this config."""
+        """Return the request that the job `make_release` creates from this config."""
         splits = parse_splits(self.splits, guard=self.guard) if self.splits else NO_SPLITS
         return ReleaseRequest(
             name=self.name,
@@ -49,7 +49,7 @@ class ReleaseOptions:
         )
 
     def config(self, days: DayRange, names: DatasetNames) -> dict[str, Any]:
-        """As run config of the job `make_release`."""
+        """Return the options as run config of the job `make_release`."""
         values: dict[str, Any] = {
             "name": self.name,
             "splits": self.splits,
@@ -76,7 +76,7 @@ def build(
     Raises
     ------
     IncompleteError
-        If a stage has failed runs; names them and what to do.
+        If a stage has failed runs. The message names them and what to do.
     """
     _days("ingest", "raw_", plan.unprocessed, plan, runner, keep_going=keep_going)
     if plan.fit_days is not None:
@@ -96,7 +96,7 @@ def op_of(names: DatasetNames, asset: str) -> str:
 
 
 def op_config(op: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Run config of a job with one op."""
+    """Return the run config of a job with one op."""
     return {"ops": {op: {"config": dict(values)}}}
 
 
@@ -132,6 +132,6 @@ def _job(job: str, config: Mapping[str, Any], runner: Runner) -> None:
 
 
 def day_config(days: DayRange) -> dict[str, str]:
-    """A range of days as run config."""
+    """Return a range of days as run config."""
     bounds = {"first_day": days.first, "last_day": days.last}
     return {name: day.isoformat() for name, day in bounds.items() if day is not None}

@@ -14,7 +14,7 @@ import click
 from sdoml_dagster.progress import duration_text, read_progress
 
 QUIET_SECONDS = 15.0
-"""Pause between two progress lines where the output is not a terminal."""
+"""Seconds between two progress lines if the output is not a terminal."""
 
 
 Line = Callable[[int, str], None]
@@ -22,10 +22,10 @@ Line = Callable[[int, str], None]
 
 
 def own_stderr() -> TextIO:
-    """Standard error of this process, even while Dagster redirects it during a step."""
+    """Return standard error of this process, even while Dagster redirects it during a step."""
     try:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
-    except (AttributeError, OSError):  # captured, or started without one
+    except (AttributeError, OSError):  # captured, or started without standard error
         return sys.stderr
 
 
@@ -46,7 +46,7 @@ class Display:
     asset
         Prefix of the assets whose frames are counted.
     frames
-        Frames of the whole stage.
+        Number of frames in the whole stage.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Display:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def line(self, level: int, text: str) -> None:
-        """Take one log line of a run."""
+        """Process one log line of a run."""
         with self._lock:
             found = read_progress(text)
             if level >= logging.WARNING:
@@ -75,7 +75,7 @@ class Display:
             self._show(final=True)
 
     def text(self, *, final: bool = False) -> str:
-        """The progress line."""
+        """Return the progress line."""
         spent = max(monotonic() - self._started, 1e-3)
         done = min(sum(frames for frames, _ in self._tasks.values()), self.frames)
         received = sum(mib for _, mib in self._tasks.values())
@@ -103,12 +103,12 @@ class Display:
 
 
 class LineHandler(logging.Handler):
-    """Hands the log records of runs in this process to a function."""
+    """Passes the log records of runs in this process to a function."""
 
     def __init__(self, line: Line) -> None:
         super().__init__()
         self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand over one record."""
+        """Pass on one record."""
         self._line(record.levelno, record.getMessage())

@@ -1,4 +1,4 @@
-"""The Dagster instance that a command uses: the user's, or one beside the store."""
+"""The Dagster instance that a command uses: the user's, or one next to the store."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def home_beside(store: str) -> Path:
-    """The folder for Dagster's records beside a store: ``./data`` has ``./data.dagster``."""
+    """Return the folder for Dagster's records of a store: ``./data.dagster`` for ``./data``."""
     if "://" in store:
         return Path(f"{store.rstrip('/').rpartition('/')[2]}.dagster").absolute()
     folder = Path(store).absolute()
@@ -22,12 +22,12 @@ def home_beside(store: str) -> Path:
 
 
 def own_home(store: str) -> Path | None:
-    """The home that `sdoml` manages for this store; None if the user has a DAGSTER_HOME."""
+    """Return the home that `sdoml` manages for this store, or None if DAGSTER_HOME is set."""
     return None if os.environ.get("DAGSTER_HOME") else home_beside(store)
 
 
 def prepare_home(settings: Settings, *, workers: int) -> Path:
-    """Create the home if the user has none, and make it the home of this process."""
+    """Create the home if the user has none, and set it as the home of this process."""
     from sdoml_dagster.instance.home import prepare_instance
 
     home = own_home(settings.store)
@@ -42,7 +42,7 @@ def prepare_home(settings: Settings, *, workers: int) -> Path:
 
 
 def save_settings(settings: Settings, home: Path) -> Path:
-    """Write the settings of a build into its home, for the UI and for later commands."""
+    """Write the settings of a build to its home, for the UI and for later commands."""
     values: dict[str, object] = {}
     for name in sorted(settings.model_fields_set | {"store"}):
         value = getattr(settings, name)
@@ -58,7 +58,7 @@ def save_settings(settings: Settings, home: Path) -> Path:
 
 @contextmanager
 def open_instance(home: Path) -> "Iterator[object]":
-    """The Dagster instance of a home."""
+    """Open the Dagster instance of a home."""
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(home)) as instance:

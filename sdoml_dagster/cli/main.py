@@ -1,4 +1,4 @@
-"""The commands. Each one is a few lines over the jobs and over what the assets call."""
+"""The commands. Each one is a thin layer over the jobs and the functions behind the assets."""
 
 import atexit
 import logging
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
-"""Exit statuses. 0 is success; 2 is a wrong option or setting, as click has it."""
+"""Exit statuses. 0 is success; 2 is a wrong option or setting, as in click."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,8 +48,8 @@ def commands() -> None:
 def main() -> NoReturn:
     """Run the command line and end the process.
 
-    It ends without the teardown of native libraries: after a finished build, pyarrow's threads
-    sometimes abort the process there.
+    The process ends without the teardown of native libraries, because pyarrow's threads sometimes
+    abort the process there after a finished build.
     """
     exit_status = FAILED
     try:
@@ -288,7 +288,7 @@ def adopt(*, days: str | None, **given: str | None) -> None:
 
 
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
-    """Settings and store; with ``saved``, the settings of the last build are the defaults."""
+    """Open settings and store. With ``saved``, the last build's settings are the defaults."""
     from sdoml_dagster.cli.home import own_home
     from sdoml_dagster.store.store import Store
 
@@ -303,7 +303,7 @@ def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Set
 
 
 def _definitions() -> "dg.Definitions":
-    """The code location, loaded with the settings of this command."""
+    """Load the code location with the settings of this command."""
     from sdoml_dagster.definitions import defs
 
     return defs
@@ -318,7 +318,7 @@ def _code_versions(definitions: "dg.Definitions") -> dict[str, str]:
 def _runner(
     definitions: "dg.Definitions", stack: ExitStack, *, submit: bool, workers: int
 ) -> "InProcess | Queue":
-    """Where the jobs run; the queue needs a daemon."""
+    """Return the runner of the jobs. The queue needs a daemon."""
     import dagster as dg
 
     from sdoml_dagster.cli.runs import (
@@ -361,7 +361,7 @@ def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         outcome = InProcess(_definitions(), instance).run_job(job, config, _echo_line)
     if outcome.failed:
-        raise SystemExit(FAILED)  # its lines have said why
+        raise SystemExit(FAILED)  # its lines have given the reason
 
 
 def _echo_line(level: int, text: str) -> None:
@@ -383,7 +383,7 @@ def _days(text: str | None) -> "DayRange":
 def _fit_days(
     fit: str | None, splits: str | None, guard: str, *, any_constants: bool
 ) -> "DayRange | None":
-    """Days to fit to: as given, else the training split, else None for the default."""
+    """Return the days to fit to: as given, else the training split, else None for the default."""
     from sdoml_dagster.days import DayRange
     from sdoml_dagster.release.splits import parse_splits
 
@@ -407,7 +407,7 @@ def _ui_command(home: Path, saved: Path) -> str:
 
 
 def _show_release(store: "Store", name: str) -> None:
-    """The coverage table of a release, and its paths."""
+    """Show the coverage table of a release, and its paths."""
     from sdoml_dagster.cli.status import coverage_table, release_coverage
     from sdoml_dagster.store import layout
 
@@ -421,7 +421,7 @@ def _show_release(store: "Store", name: str) -> None:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Show expected errors as one line, with the exit status of their kind."""
+    """Show expected errors as one line, and exit with the status for their type."""
     from sdoml_dagster.cli.errors import CommandError
 
     try:

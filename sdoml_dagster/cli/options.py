@@ -18,17 +18,17 @@ from sdoml_dagster.settings.model import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHORT_NAMES: Final = {"cadence_minutes": "--cadence"}
-"""Second names of options that people type often."""
+"""Short names of options that people type often."""
 
 OWN_OPTIONS: Final = {"name"}
-"""Settings whose option means something else: `--name` names the release."""
+"""Settings whose option has a different meaning: `--name` names the release."""
 
 SAVED_SETTINGS: Final = "sdoml.toml"
-"""File in a home of ours with the settings of the last build."""
+"""File with the settings of the last build, in a home managed by `sdoml`."""
 
 
 def settings_options(command: F) -> F:
-    """Add one option for each setting to a command, which takes them as ``**given``."""
+    """Add one option for each setting to a command, which receives them as ``**given``."""
     for name, field in reversed(Settings.model_fields.items()):
         if name in OWN_OPTIONS:
             continue
@@ -40,12 +40,12 @@ def settings_options(command: F) -> F:
 
 
 def option_name(setting: str) -> str:
-    """``cadence_minutes`` as ``--cadence-minutes``."""
+    """Return the option of a setting: ``--cadence-minutes`` for ``cadence_minutes``."""
     return f"--{setting.replace('_', '-')}"
 
 
 def load_settings(given: Mapping[str, str | None]) -> Settings:
-    """Settings from options, the environment and files, in this order of precedence.
+    """Load settings from options, the environment and files, in this order of precedence.
 
     The options are put into the environment, so that the code location and all child processes
     load the same settings.
@@ -53,7 +53,7 @@ def load_settings(given: Mapping[str, str | None]) -> Settings:
     Raises
     ------
     click.UsageError
-        If a setting is wrong; names the option or variable.
+        If a setting is wrong. The message names the option or variable.
     """
     options = {name: value for name, value in given.items() if value is not None}
     try:

@@ -74,7 +74,7 @@ class BuildPlan:
 
     @property
     def has_work(self) -> bool:
-        """Whether any day must be fetched, processed or packed, or constants fitted."""
+        """Whether any day must be fetched, processed or packed, or constants must be fitted."""
         return bool(self.unprocessed or self.unpacked or self.fit_days)
 
     @property
@@ -92,7 +92,7 @@ def make_plan(
     linked: bool,
     workers: int,
 ) -> BuildPlan:
-    """Compare the store with what the settings ask for.
+    """Compare the store with the settings, and plan the missing work.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def make_plan(
     code_versions
         Code versions of the daily assets, by asset name.
     fit_days
-        Days that the user wants the constants fitted to; None for the default.
+        Days to fit the constants to, as requested by the user. None for the default.
     linked
         Whether the release can use hard links.
     workers
@@ -155,12 +155,12 @@ def make_plan(
 
 
 def days_to_build(settings: Settings) -> Sequence[date]:
-    """Days of the dataset that the archive can have published.
+    """Return the days of the dataset that the archive may already have published.
 
     Raises
     ------
     SettingError
-        If there is no such day.
+        If there are no such days.
     """
     published = datetime.now(UTC).date() - timedelta(days=1)
     if settings.last_day is None:
@@ -175,7 +175,7 @@ def days_to_build(settings: Settings) -> Sequence[date]:
 
 
 def free_space(store: str) -> int | None:
-    """Free bytes on the disk of a store; None for a remote store."""
+    """Return the free bytes on the disk of a store, or None for a remote store."""
     if "://" in store:
         return None
     folder = Path(store).absolute()
@@ -190,7 +190,7 @@ def _refit(
     wanted: DayRange | None,
     settings: Settings,
 ) -> DayRange | None:
-    """Days to fit to; None to keep the current constants."""
+    """Return the days to fit to, or None to keep the current constants."""
     target = wanted or DayRange(days[0], days[-1])
     if constants is None or (constants.resolution != settings.resolution):
         return target
@@ -202,7 +202,7 @@ def _refit(
 
 
 def describe(plan: BuildPlan, settings: Settings) -> list[str]:
-    """The plan as lines for a terminal."""
+    """Format the plan as lines for a terminal."""
     frames = plan.frames_per_day
     return [
         f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} of "
@@ -224,7 +224,7 @@ def describe(plan: BuildPlan, settings: Settings) -> list[str]:
 
 
 def describe_constants(plan: BuildPlan) -> str:
-    """Which constants the shards will be packed with."""
+    """Describe the constants that the shards will be packed with."""
     if plan.fit_days is not None:
         new = f"will be fitted to the days{plan.fit_days}"
         if plan.constants is None:
@@ -235,7 +235,7 @@ def describe_constants(plan: BuildPlan) -> str:
 
 
 def announce(constants: Normalization) -> str:
-    """One line about constants in reuse."""
+    """Return one line about constants that are reused."""
     return (
         f"using {constants.version}, fitted to {counted(constants.days, 'day')} from "
         f"{constants.first_day} to {constants.last_day}"

@@ -1,10 +1,10 @@
 """Run jobs: in this process, or on Dagster's run queue.
 
-In this process each day is one run, executed one after the other. With ``--workers`` the days go
-through Dagster's run queue (`QueuedRunCoordinator`), because it is the only part of Dagster that
-runs whole days in parallel: an executor runs the steps of one run in parallel, and the steps of a
-day depend on each other. The queue needs a daemon. `sdoml` starts one for the time of the build,
-or uses the one of the deployment with ``--submit``.
+In this process, each day is one run, and the runs execute one after another. With ``--workers`` the
+days go through Dagster's run queue (`QueuedRunCoordinator`), because it is the only part of Dagster
+that runs whole days in parallel: an executor runs the steps of one run in parallel, and the steps
+of a day depend on each other. The queue needs a daemon. `sdoml` starts one for the duration of the
+build, or with ``--submit`` uses the daemon of the deployment.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ PARTITION = "dagster/partition"
 QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 POLL_SECONDS = 0.5
 INTERRUPTS = {"InterruptedRunError", "DagsterExecutionInterruptedError", "KeyboardInterrupt"}
-"""Classes of the errors that an interrupt becomes within a run."""
+"""Names of the error classes that an interrupt causes within a run."""
 
 UNDERWAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -51,7 +51,7 @@ UNDERWAY = [
 
 @dataclass
 class Outcome:
-    """What became of the runs of one stage."""
+    """The outcome of the runs of one stage."""
 
     failed: dict[str, str] = field(default_factory=dict)
     """The error of each failed run, by day or job."""
@@ -87,7 +87,7 @@ class InProcess:
         return Outcome({job: error} if error else {})
 
     def _execute(self, job: str, line: Line, **options: Any) -> str | None:
-        """The error of a failed run; None for a successful one."""
+        """Execute a run. Returns the error of a failed run, or None."""
         errors: list[str] = []
 
         def collect(level: int, text: str) -> None:
@@ -112,7 +112,7 @@ class InProcess:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[None]:
-    """Let an interrupt of Dagster be one of Python."""
+    """Convert Dagster's interrupts to Python's ``KeyboardInterrupt``."""
     try:
         yield
     except dg.DagsterExecutionInterruptedError:
@@ -120,7 +120,7 @@ def _interrupts() -> Iterator[None]:
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    """Whether a step or a run failed because of Ctrl-C or a termination."""
+    """Return whether a step or a run failed because of Ctrl-C or a termination."""
     error = None
     if event.is_step_failure:
         error = event.step_failure_data.error
@@ -130,9 +130,9 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
 
 
 def end_leftover_runs(instance: dg.DagsterInstance) -> None:
-    """Cancel what an earlier build left behind when it was killed.
+    """Cancel runs that an earlier, killed build left behind.
 
-    Its runs look started forever, and keep their slots in the pool of the archive. Call this only
+    These runs would look started forever and keep their slots in the archive's pool. Call this only
     while no other build uses the instance.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNDERWAY)):
@@ -159,7 +159,7 @@ def only_build(home: Path) -> Iterator[None]:
 
 
 class Queue:
-    """Puts runs into Dagster's queue and follows them.
+    """Puts runs into Dagster's queue and follows their progress.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class Queue:
         self._daemon = daemon
 
     def run_days(self, job: str, days: Sequence[date], line: Line) -> Outcome:
-        """Queue a backfill of a job, unless its days are under way, and wait for its runs."""
+        """Queue a backfill of a job, unless its days are in progress, and wait for its runs."""
         wanted = {day.isoformat() for day in days}
         runs = {
             run.tags[PARTITION]: run.run_id
@@ -228,7 +228,7 @@ class Queue:
         return dg.DagsterRunStatus.CANCELED if run is None else run.status
 
     def _show_lines(self, run_id: str, cursors: dict[str, str | None], line: Line) -> list[str]:
-        """Hand the new lines of a run to the display; returns its errors."""
+        """Pass the new lines of a run to the display. Returns its errors."""
         found = self._instance.get_records_for_run(run_id, cursor=cursors[run_id])
         cursors[run_id] = found.cursor
         errors = []
@@ -253,14 +253,14 @@ class Queue:
             if run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}:
                 self._instance.report_run_canceled(run)
             else:
-                with contextlib.suppress(Exception):  # its process may have ended meanwhile
+                with contextlib.suppress(Exception):  # its process may already have ended
                     self._instance.run_launcher.terminate(run_id)
 
 
 class Daemon:
-    """A Dagster daemon that works on the queue for as long as a build lasts.
+    """A Dagster daemon that processes the queue during a build.
 
-    It ends when this process ends, however that happens: it reads a pipe that closes then.
+    It ends when this process ends for any reason, because it reads from a pipe that closes then.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ class Daemon:
         Raises
         ------
         DaemonError
-            With the file that has its log.
+            If it has ended. The message names its log file.
         """
         if self._process.poll() is not None:
             raise DaemonError(f"the Dagster daemon ended: see {self._log}")
@@ -316,7 +316,7 @@ main()
 
 
 def daemon_is_alive(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon of the deployment works on the run queue."""
+    """Return whether a daemon of the deployment processes the run queue."""
     return instance.get_daemon_statuses([QUEUE_DAEMON])[QUEUE_DAEMON].healthy is True
 
 
@@ -324,12 +324,12 @@ _DAGSTER_JOB = ("-W", "ignore", "-m", "dagster", "job")
 
 
 def _dagster(command: str, job: str, *options: str) -> None:
-    """Run ``dagster job``, the public way into the queue.
+    """Run ``dagster job``, the public interface to the queue.
 
     Raises
     ------
     DaemonError
-        If it fails; with the end of its output.
+        If it fails. The message contains the end of its output.
     """
     done = subprocess.run(  # noqa: S603 our own interpreter and arguments
         [sys.executable, *_DAGSTER_JOB, command, "-m", MODULE, "-j", job, *options],

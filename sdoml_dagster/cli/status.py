@@ -1,4 +1,4 @@
-"""What a store holds and what is left to do, for `sdoml status` and the end of a build."""
+"""Content of a store and remaining work, for `sdoml status` and the end of a build."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ STATES = {
     "fetched": "fetched, without a shard",
     "absent": "not fetched",
 }
-"""What `sdoml status` says of a day."""
+"""Descriptions of the states of a day in `sdoml status`."""
 
 FOLDERS = ("raw", "processed", "shards", "releases")
 
@@ -36,7 +36,7 @@ FOLDERS = ("raw", "processed", "shards", "releases")
 def status_lines(
     settings: Settings, store: Store, code_versions: Mapping[str, str]
 ) -> Iterator[str]:
-    """Lines about days by state, coverage, size, constants, releases and the schedule."""
+    """Return lines about days by state, coverage, size, constants, releases and the schedule."""
     constants = current_normalization(store)
     degradation = load_degradation(settings, store).sha256
     states: dict[str, list[date]] = {name: [] for name in STATES}
@@ -81,7 +81,7 @@ def status_lines(
 
 
 def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Frames by channel and status, as aligned columns."""
+    """Format the frames by channel and status, in aligned columns."""
     shown = [
         name
         for name in dict.fromkeys(["ok", *REASONS, *(n for c in counts.values() for n in c)])
@@ -101,7 +101,7 @@ def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
-    """Counts of a release by channel, from its coverage.parquet."""
+    """Return the counts of a release by channel, from its coverage.parquet."""
     from sdoml_core.formats.parquet import open_parquet, read_columns
 
     data = store.read(f"{layout.release_folder(name)}/coverage.parquet")
@@ -113,7 +113,7 @@ def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
 
 
 def folder_sizes(settings: Settings) -> dict[str, int]:
-    """Bytes below each folder of a local store; a file with several names counts once."""
+    """Return the bytes in each folder of a local store. Hard links to a file count once."""
     if "://" in settings.store:
         return {}
     seen: set[tuple[int, int]] = set()

@@ -11,7 +11,7 @@ _RUNS = "max_concurrent_runs: 2"
 
 
 def prepare_instance(home: Path, *, max_concurrent_runs: int = 2) -> Path:
-    """Create the folder with its dagster.yaml and databases; returns it.
+    """Create the folder with its dagster.yaml and databases, and return the folder.
 
     The databases are created here, because two processes that create them at once damage them.
     """

@@ -1,7 +1,7 @@
 """Job ``adopt_store``: tell Dagster what a store already holds.
 
 It reports a materialization of each day that Dagster does not know, with its data version and
-metadata, and the checks that need no pixels. It reads no pixels and no network.
+metadata, and the checks that need no pixels. It reads no pixels and does not use the network.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sdoml_dagster.maintenance.adopt import StoredFrames, StoredShard
 
 OTHER_SETTINGS = "other settings"
-"""Code version of a day that the settings would build differently, so that it shows as stale."""
+"""Code version of a day that the settings would build differently. It makes the day stale."""
 
 
 class AdoptConfig(DayRangeConfig):
@@ -47,7 +47,7 @@ class AdoptConfig(DayRangeConfig):
 
 
 def build_adopt_job(settings: Settings) -> dg.JobDefinition:
-    """``adopt_store``."""
+    """Build the job ``adopt_store``."""
 
     @dg.op(name="adopt", description="Reports the days of the store that Dagster does not know.")
     def adopt(context: dg.OpExecutionContext, config: AdoptConfig, store: StoreResource) -> None:
@@ -68,7 +68,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
                 for line in contents.damaged:
                     context.log.error(line)
                 progress.step("damaged" if contents.damaged else "ok")
-            # Last, since Dagster compares the order of their events with that of the days.
+            # Last, because Dagster compares the order of these events with that of the days.
             dataset = read_dataset(settings, opened)
             if dataset.constants is not None:
                 reporter.constants(dataset.constants)
@@ -92,7 +92,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
 
 class _Reporter:
-    """Reports materializations and checks without runs, one asset after its inputs."""
+    """Reports materializations and checks without runs, each asset after its inputs."""
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings, store: Store) -> None:
         self._instance = instance
@@ -103,7 +103,7 @@ class _Reporter:
         self.reported: Counter[str] = Counter()
 
     def raw(self, day: date, part: "StoredFrames") -> None:
-        """Report one instrument's raw frames of a day, and what the archive had of them."""
+        """Report one instrument's raw frames of a day, and how many of them the archive had."""
         asset = asset_names.raw(part.instrument)
         if self._is_known(asset, day):
             return
@@ -219,7 +219,7 @@ class _Reporter:
         inputs: Mapping[str, str | None],
         metadata: Mapping[str, Any],
     ) -> None:
-        """Report a materialization; ``inputs`` has the versions used, if they are on record."""
+        """Report a materialization. ``inputs`` has the versions used, if they are recorded."""
         used = {}
         for name, known in inputs.items():
             latest = Input.of(self._latest(name))
@@ -245,7 +245,7 @@ class _Reporter:
                 )
 
     def _is_known(self, asset: str, day: date) -> bool:
-        """Whether Dagster has a materialization of the day."""
+        """Return whether Dagster has a materialization of the day."""
         if asset not in self._known:
             self._known[asset] = self._instance.get_materialized_partitions(self._key(asset))
         return day.isoformat() in self._known[asset]

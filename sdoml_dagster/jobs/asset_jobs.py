@@ -1,4 +1,4 @@
-"""Jobs over assets: backfilled, scheduled or launched by hand."""
+"""Asset jobs, which can be backfilled, scheduled or launched manually."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ DATASET_TAG = "sdoml/dataset"
 
 
 def daily_assets(settings: Settings) -> list[str]:
-    """Names of the daily assets that the pipeline builds, in order, without prefix."""
+    """Return the names of the daily assets that the pipeline builds, in order, without prefix."""
     return [*_ingested(settings), asset_names.SHARDS]
 
 
@@ -61,7 +61,7 @@ def _job(
     settings: Settings, name: str, assets: Sequence[str], description: str
 ) -> UnresolvedAssetJobDefinition:
     names = DatasetNames(settings.name)
-    # As objects: strings would go through the parser for selections, which is slow to load.
+    # Selection objects, because strings need the selection parser, which is slow to load.
     keys = [dg.AssetKey(names.key(asset)) for asset in assets]
     return dg.define_asset_job(
         name,

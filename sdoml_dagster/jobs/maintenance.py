@@ -19,7 +19,7 @@ from sdoml_dagster.ui_metadata import column, number, table_metadata
 
 
 class VerifyConfig(DayRangeConfig):
-    """Days that ``verify_store`` reads, and what it does with damaged files."""
+    """Days that ``verify_store`` reads, and how it handles damaged files."""
 
     mark: bool = Field(
         default=True,

@@ -1,7 +1,7 @@
-"""Adoption: describe what a store holds, from its small tables, without pixels and network.
+"""Adoption: describe the content of a store from its small tables, without reading pixels.
 
-After the loss of Dagster's database the store still has all data. This module tells, for each day
-and asset, with which content it was built and whether that matches the settings. The job
+After a loss of Dagster's database, the store still has all data. For each day and asset, this
+module determines the content it was built with and whether that matches the settings. The job
 ``adopt_store`` reports it to Dagster.
 """
 
@@ -36,7 +36,7 @@ class StoredFrames:
     instrument: Instrument
     rows: tuple[RawRow, ...] | tuple[FrameRow, ...]
     content: bytes
-    """The content that the data version is a hash of, as when the day was built."""
+    """The content whose hash is the data version, as when the day was built."""
 
     as_configured: bool
     """Whether the settings would build the same frames."""
@@ -48,28 +48,29 @@ class StoredShard:
 
     index: Index
     as_configured: bool
-    """Whether it has all frames of its day, in the pixel type and resolution of the settings."""
+    """Whether the shard has all frames of its day, in the pixel type and resolution of the
+    settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayContents:
-    """Everything that a store holds of one day."""
+    """Everything that a store contains for one day."""
 
     day: date
     raw: tuple[StoredFrames, ...]
     processed: tuple[StoredFrames, ...]
     shard: StoredShard | None
     damaged: tuple[str, ...]
-    """Tables that cannot be read, one line each; their part of the day is left out."""
+    """Unreadable tables, one line each. Their part of the day is left out."""
 
 
 def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:
-    """Days of a range, within the dataset, that have anything in the store, in order."""
+    """Return the days of a range, within the dataset, that have any data in the store, in order."""
     return [day for day in layout.days_in(store) if day in days and settings.expected_slots(day)]
 
 
 def read_days(settings: Settings, store: Store, days: Sequence[date]) -> Iterator[DayContents]:
-    """Describe days, a few ahead of the caller, so that memory stays flat."""
+    """Describe days, reading only a few ahead of the caller to limit memory."""
     read = functools.partial(read_day, settings, store)
     return ordered_map(read, days, threads=settings.threads, name="adopt")
 
@@ -101,7 +102,7 @@ def read_day(settings: Settings, store: Store, day: date) -> DayContents:
 
 @dataclass(frozen=True, slots=True)
 class DatasetContents:
-    """What a store holds that concerns no single day."""
+    """Content of a store that does not belong to a single day."""
 
     constants: Normalization | None
     release_sums: str | None
@@ -163,5 +164,5 @@ def _expected(settings: Settings, day: date, instrument: Instrument) -> set[tupl
 
 
 def _channel_order(settings: Settings) -> dict[str, int]:
-    """Position of each channel; tables are sorted by slot, content by the order of building."""
+    """Return the position of each channel. Tables are sorted by slot, content by build order."""
     return {name: place for place, name in enumerate(settings.channels)}

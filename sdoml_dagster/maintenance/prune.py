@@ -1,7 +1,7 @@
 """Pruning: delete the raw frames of days whose shards are complete and intact.
 
-Raw frames are 70 % of a store. Their ledgers stay, so materializing ``raw_aia`` or ``raw_hmi`` of a
-pruned day fetches the same files again.
+Raw frames are 70 % of a store. Their ledgers are kept, so materializing ``raw_aia`` or ``raw_hmi``
+of a pruned day fetches the same files again.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PrunedDay:
-    """Raw frames of one day that were deleted, or would be in a dry run."""
+    """Raw frames of one day that were deleted, or would be deleted in a dry run."""
 
     day: date
     files: int = 0
@@ -42,8 +42,8 @@ def prune_raw(
     """Delete the raw frames of all days of a range that no longer need them.
 
     A day needs its raw frames if its shard is missing or damaged, if its ledger has an outage, or
-    if a good raw frame is neither in the shard nor rejected in processing. Files that no ledger
-    names stay.
+    if a good raw frame is neither in the shard nor rejected in processing. Files that are not in a
+    ledger are kept.
     """
     outcomes = []
     for day in layout.days_in(store):

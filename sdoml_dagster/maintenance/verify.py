@@ -5,8 +5,8 @@ with the CRC-32 of the frame table, shards with the SHA-256 of the index, releas
 SHA256SUMS. Tables, sketches, indexes and constants must decode.
 
 A damaged file can be *moved aside*: it goes to ``damaged/`` together with the small file that
-marks its day as present, so that steps and schedules rebuild it. Nothing is deleted: a damaged raw
-frame may still be worth more than what the archive serves today.
+marks its day as present, so that steps and schedules rebuild it. Nothing is deleted, because a
+damaged raw frame may still be better than the current file of the archive.
 """
 
 import functools
@@ -46,12 +46,13 @@ class Damage:
     """What to materialize."""
 
     marker: str | None = None
-    """The file that marks the product as present; moved aside together with the damaged one."""
+    """The file that marks the product as present. It is moved aside together with the damaged
+    file."""
 
 
 @dataclass
 class Verification:
-    """Files and bytes read, and the damaged files among them."""
+    """Number of files and bytes read, and the damaged files."""
 
     files: int = 0
     bytes: int = 0
@@ -88,7 +89,7 @@ def verify_store(
 
 
 def _confirmed(check: Callable[..., Verification], *arguments: Any) -> Verification:
-    """Run a check, and again if it finds damage: the file may have been rewritten meanwhile."""
+    """Run a check, and repeat it if it finds damage, because the file may have been rewritten."""
     found = check(*arguments)
     return check(*arguments) if found.damages else found
 
@@ -166,7 +167,7 @@ def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verifi
 def _damage_of_frames(
     outcome: Verification, store: Store, path: str, rows: Sequence[FrameRow]
 ) -> str | None:
-    """The damage of a channel's ``.npy``, or ``None``."""
+    """Return the damage of a channel's ``.npy``, or ``None``."""
     try:
         with store.open(path) as file:
             size = file.seek(0, 2)
@@ -225,7 +226,7 @@ def _verify_sha256(
     *,
     marker: str | None = None,
 ) -> None:
-    """Hash a file; add a damage if the hash differs from the expected one."""
+    """Hash a file, and record damage if the hash differs from the expected one."""
     try:
         sha256, size = store.sha256_and_size(path)
     except (FileNotFoundError, StoreError) as error:
@@ -246,7 +247,7 @@ def _decoded(
     *,
     marker: str | None = None,
 ) -> T | None:
-    """Decode a small file; return ``None`` if it is missing or, adding a damage, damaged."""
+    """Decode a small file. Returns ``None`` if it is missing or damaged; damage is recorded."""
     try:
         data = store.read_if_exists(path)
         if data is None:

@@ -1,4 +1,4 @@
-"""Which normalization constants a run uses: those in force, or a new fit."""
+"""Choose the normalization constants of a run: those in force, or a new fit."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ def choose_constants(
     settings, store
         The dataset.
     days
-        Days to fit.
+        Days to fit the constants to.
     part_of_building
         Whether the run builds days. Such a run must not change the constants of other days: it
         keeps those in force, and fits only in a store that has neither constants nor shards. If

@@ -1,4 +1,4 @@
-"""Compare a day with the frozen constants, from its sketches alone."""
+"""Compare a day with the frozen constants, using only its sketches."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -17,25 +17,25 @@ class ChannelDay:
     """Saturation and median of one channel on one day, beside those of the fit."""
 
     saturated: float
-    """Fraction of its pixels above the constant; they all become 1."""
+    """Fraction of the pixels above the constant, which are all mapped to 1."""
 
     fitted_saturated: float
     """The same over all pixels of the fit."""
 
     median: float
-    """Median of its pixels, in the unit of processed frames."""
+    """Median of the pixels, in the unit of processed frames."""
 
     fitted_median: float
     """The same over all pixels of the fit."""
 
     @property
     def drift(self) -> float:
-        """The day's median as a multiple of the fit's."""
+        """Ratio of the day's median to that of the fit."""
         return self.median / self.fitted_median if self.fitted_median > 0 else 1.0
 
 
 def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str, float]:
-    """Fraction of each channel's pixels that the constants in force clip."""
+    """Return the fraction of each channel's pixels that the constants in force clip."""
     return {name: channel.saturated for name, channel in compare_day(store, day, settings).items()}
 
 

@@ -1,4 +1,4 @@
-"""Completeness: whether a day's shard has every frame that it can have."""
+"""Check whether a day's shard is complete: whether it has every available frame."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -14,7 +14,7 @@ from sdoml_dagster.store.store import Store
 
 
 def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
-    """Days of the look-back window that are not complete, in order."""
+    """Return the incomplete days of the look-back window, in order."""
     for age in range(settings.lookback_days - 1, -1, -1):
         # Without a publication lag the newest day is yesterday: today has no partition yet.
         day = today - timedelta(days=max(settings.publication_lag_days, 1) + age)
@@ -26,7 +26,7 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 
 
 def is_complete(settings: Settings, stored: StoredDay) -> bool:
-    """Whether a day's shard has all its frames and the archive will not publish more of them."""
+    """Return whether a day's shard has all its frames and the archive will not publish more."""
     rows: list[RawRow] = []
     try:
         index = stored.shard_index()
@@ -42,15 +42,15 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
                     return False
                 rows += stored.expected_ledger(instrument, settings)
         return not frames_not_packed(stored, rows, index)
-    except (DamagedFileError, MissingInputError):  # to be rebuilt, or built for these settings
+    except (DamagedFileError, MissingInputError):  # must be rebuilt, or built for these settings
         return False
 
 
 def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
-    """Rows of the ledger with a good frame that is neither in the shard nor rejected.
+    """Return the rows of the ledger whose frame is good but neither in the shard nor rejected.
 
-    A frame that a better one has replaced since is another frame: it was observed at another time,
-    or it is the definitive version of a provisional one.
+    A frame that was replaced by a better one counts as a different frame: it was observed at
+    another time, or it is the definitive version of a provisional one.
     """
     columns = (index.table[name].to_pylist() for name in ("slot", "channel", "observed", "flags"))
     done = {

@@ -1,6 +1,6 @@
-"""Contact sheets of a day: of its processed frames, and of its shard.
+"""Draw contact sheets of a day's processed frames and of its shard.
 
-Both show the slot with the most channels, and of several such slots the one nearest noon.
+Both show the slot with the most channels. If there are several, they show the one nearest noon.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from sdoml_dagster.store.day import StoredDay
 def processed_contact_sheet(
     stored: StoredDay, channels: Sequence[Channel], *, settings: Settings, tile: int
 ) -> Image.Image | None:
-    """Contact sheet of the processed frames, or ``None`` if no frame of these channels exists."""
+    """Draw the processed frames, or return ``None`` if no frame of these channels exists."""
     rows = {
         (row.slot, row.channel): row
         for instrument in sorted({channel.instrument for channel in channels})
@@ -46,7 +46,7 @@ def processed_contact_sheet(
 def shard_contact_sheet(
     stored: StoredDay, index: Index, channels: Sequence[Channel], *, tile: int
 ) -> Image.Image | None:
-    """Contact sheet of the normalized frames of the shard, or ``None`` if the shard is empty."""
+    """Draw the normalized frames of the shard, or return ``None`` if the shard is empty."""
     wanted = ["slot", "channel", "observed", "data_offset", "dtype", "resolution"]
     rows = index.table.select(wanted).to_pylist()
     slot = _best_slot((row["slot"] for row in rows), stored.day)
@@ -69,7 +69,7 @@ def shard_contact_sheet(
 
 
 def _best_slot(slots: Iterable[datetime], day: date) -> datetime | None:
-    """The slot that occurs most often; of several, the one nearest noon."""
+    """Return the slot that occurs most often. If there are several, return the one nearest noon."""
     counts = Counter(slots)
     noon = midnight(day) + timedelta(hours=12)
     return min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)

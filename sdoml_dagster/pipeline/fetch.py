@@ -1,4 +1,4 @@
-"""Fetch a day's raw frames: what is expected, what is present, what the archive has.
+"""Fetch a day's raw frames: compare the expected frames with the store and the archive.
 
 For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbors. Each
 candidate is looked up in the folder of the day and then in the archive. The outcome becomes one
@@ -39,7 +39,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _ALL_ALIKE = 3
-"""Frames of a channel from which on all of them being the same picture says that none is right."""
+"""If at least this many frames of a channel are all the same picture, none of them is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class DayLedger:
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """Something for a person to check, although missing data is no failure."""
+    """Something that a person should check, although missing data is not a failure."""
 
     @property
     def content(self) -> bytes:
-        """Status and bytes of each frame, not where they came from: what makes an outcome new."""
+        """Status and bytes of each frame, but not their source. A change makes an outcome new."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -70,12 +70,12 @@ def fetch_day(
 ) -> DayLedger:
     """Bring a day's raw frames of one instrument into the store and write their ledger.
 
-    Valid frames in the store are not fetched again. Frames that the archive did not have, those
-    for which others stand in and provisional ones are requested again once the ledger is older
-    than ``missing_recheck_hours``; those with an outage at once.
+    Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
+    requested again once the ledger is older than ``missing_recheck_hours``. Frames with an outage
+    are requested again immediately.
 
-    A page in place of a file, or a refusal (403), is an answer for one file among good ones. If at
-    least half of the day is answered so, or if the archive fails for other files, it is an outage.
+    A page instead of a file, or a refusal (403), is a valid answer for a single file. If at least
+    half of the day gets such answers, or if the archive fails for other files, it is an outage.
 
     Raises
     ------
@@ -101,12 +101,12 @@ def fetch_day(
         for slot in settings.expected_slots(day)
         for channel in settings.channels_of(instrument)
     ]
-    prepare_kernels(report)  # before threads wait for it, and before the time is taken
+    prepare_kernels(report)  # before threads wait for it, and before the clock starts
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
-    # Three times as many threads as connections: while some decode and store what arrived, there
-    # is always one to use a free connection (with twice as many it is idle for 3 % of the time).
+    # Use three threads per connection: while some decode and store files, another one can use a
+    # free connection. With two threads per connection, connections are idle 3 % of the time.
     pool = ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}")
     try:
         for row, received in pool.map(collect, wanted):
@@ -115,7 +115,7 @@ def fetch_day(
             progress.step(row.status, received)
     except BaseException:
         client.cancel()
-        # Without waiting: a thread that opens a connection ends only when that times out.
+        # Do not wait: a thread that is opening a connection ends only when that times out.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
@@ -123,7 +123,7 @@ def fetch_day(
     fetched += received_again
     rows = _with_outages(rows, collector.unclear)
     content = RAW_LEDGER.encode(rows)
-    # If nothing is new, the file keeps its time, from which on absences are believed.
+    # If nothing is new, the file keeps its modification time, which dates the absences.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
@@ -144,10 +144,10 @@ def fetch_day(
 def _replace_stale(
     rows: Sequence[RawRow], collector: "_Collector"
 ) -> tuple[list[RawRow], list[int]]:
-    """Refuse frames with the pixels of an earlier one, and look for others that stand in.
+    """Reject frames with the pixels of an earlier frame, and find stand-ins for them.
 
     No two exposures have the same noise in a million pixels, so the later file is a stale picture
-    under a new name or header. Returns all rows, and the bytes of each file that was fetched for
+    with a new name or header. Returns all rows, and the size of each file that was fetched for
     them.
     """
     rows, fetched = list(rows), []
@@ -160,7 +160,7 @@ def _replace_stale(
             )
             rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
-        stale = _stale(rows)  # what stands in may be stale too; each file is refused once
+        stale = _stale(rows)  # the stand-in may be stale too; each file is rejected at most once
     return rows, fetched
 
 
@@ -186,7 +186,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Rows in which unclear answers count as an outage if they are more than single files."""
+    """Mark unclear answers as an outage, unless only a few files are affected."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -202,7 +202,7 @@ def _doubt(
     settings: Settings,
     client: ArchiveClient,
 ) -> str | None:
-    """A question for the user if a whole published day is missing, as it is at a wrong root."""
+    """Return a question for the user if a whole published day is missing: the root may be wrong."""
     published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
     if not rows or day > published or any(row.status != "missing" for row in rows):
         return None
@@ -215,7 +215,7 @@ def _doubt(
 
 @dataclass(frozen=True, slots=True)
 class _EarlierLedger:
-    """The ledger of an earlier run; empty if there is none or if it is damaged."""
+    """The ledger of an earlier run. Empty if there is none or if it is damaged."""
 
     content: bytes = b""
     rows: Mapping[tuple[datetime, str], RawRow] = field(default_factory=dict)
@@ -239,7 +239,7 @@ def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
 
 @dataclass
 class _Collector:
-    """Finds the frame of one slot after the other; shared by the threads of one day."""
+    """Finds the frames of a day, one slot at a time. Shared by the threads of the day."""
 
     settings: Settings
     store: Store
@@ -249,20 +249,20 @@ class _Collector:
     refused: dict[str, str] = field(default_factory=dict)
     """Files that must not be used, with the reason."""
     unclear: set[tuple[datetime, str]] = field(default_factory=set)
-    """Slots and channels for which each mirror gave a page or a refusal in place of the file."""
+    """Slots and channels for which each mirror returned a page or a refusal instead of the file."""
 
     def refuse(self, name: str, reason: str) -> None:
         """Stop using a file."""
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
-        """Whether the row of an earlier run needs no new look."""
+        """Return whether the row of an earlier run is still valid."""
         if row.status == "ok" and row.flags is None:
             return False  # judged by a version with fewer reasons to refuse a frame
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # With fewer or more neighbors, or at another root, the answer may be different.
+            # With another tolerance or another root, the answer may be different.
             alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
             return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:
@@ -275,13 +275,13 @@ class _Collector:
     def collect(
         self, slot: datetime, channel: Channel, earlier: RawRow | None
     ) -> tuple[RawRow, int]:
-        """The row of one expected frame, and how many bytes of it came from the archive.
+        """Return the row of one expected frame, and the number of bytes fetched for it.
 
-        ``earlier`` is the row of an earlier run, which needs a new look.
+        ``earlier`` is the row of an earlier run, which must be checked again.
         """
         failures: list[_Failure] = []
         minutes = self._candidates(slot, channel)
-        # A file that is provisional, or that was refused although it is stored, is asked for again.
+        # A provisional file, or a rejected file that is in the store, is requested again.
         renew = earlier is not None and (
             is_provisional(earlier.flags) or earlier.status == "invalid"
         )
@@ -316,7 +316,7 @@ class _Collector:
                     data_crc32=facts.data_crc32,
                 )
                 return row, received
-        # An outage leaves the question open; otherwise the outcome of the paired minute counts.
+        # After an outage the result is open; otherwise the outcome of the paired minute is used.
         outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
         if outcome.unclear:
             self.unclear.add((slot, channel.name))
@@ -379,7 +379,7 @@ class _Collector:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why one candidate is not the frame of a slot."""
+    """The reason why one candidate is not the frame of a slot."""
 
     minute: datetime
     status: Status

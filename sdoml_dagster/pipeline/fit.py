@@ -1,4 +1,4 @@
-"""Fit constants to the processed days of a store, from their sketches: no pixel is read."""
+"""Fit constants to the processed days of a store, using their sketches and no pixels."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +22,7 @@ class Fitted:
     normalization: Normalization
     sketches: dict[str, Sketch]
     left_out: tuple[date, ...]
-    """Requested days that are processed in part: the sketches of an instrument are missing."""
+    """Requested days that are processed only in part: the sketches of an instrument are missing."""
 
 
 def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) -> Fitted:
@@ -76,7 +76,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
 
 
 def _span(days: list[date]) -> str:
-    """The days as the subject of a sentence, with its verb."""
+    """Format the days as the subject of a sentence, with its verb."""
     if len(days) == 1:
         return f"day {days[0]} has"
     return f"{len(days)} days from {days[0]} to {days[-1]} have"

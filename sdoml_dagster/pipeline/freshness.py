@@ -1,4 +1,4 @@
-"""Freshness: whether every day that the archive must have published by now has a shard."""
+"""Freshness: whether every day that the archive should have published has a shard."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -9,12 +9,12 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 GRACE_DAYS = 1
-"""Days that the schedule has to build a day after the publication lag."""
+"""Grace period in days after the publication lag, in which the schedule builds a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Days that a dataset should have, and those that it lacks."""
+    """Days that a dataset should have, and days that are missing."""
 
     newest: date | None
     """The newest day with a shard."""
@@ -41,9 +41,10 @@ class Freshness:
 def judge_freshness(settings: Settings, store: Store, *, now: datetime) -> Freshness:
     """Compare the shards of a store with the days that are due.
 
-    A day is due ``SDOML_PUBLICATION_LAG_DAYS`` after it, plus a day of grace, and never after the
-    end of the dataset. Days before the first shard do not count: a dataset may be built from its
-    newest day backward. In a store without shards only the newest due day is missing.
+    A day becomes due after ``SDOML_PUBLICATION_LAG_DAYS`` plus a day of grace. Days after the end
+    of the dataset are never due. Days before the first shard do not count: a dataset may be built
+    from its newest day backward. In a store without shards, only the newest due day counts as
+    missing.
     """
     due = now.date() - timedelta(days=max(settings.publication_lag_days, 1) + GRACE_DAYS)
     if settings.last_day is not None:

@@ -7,9 +7,9 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Put constants in force and return those that are in force then.
+    """Put constants in force, and return the constants that are then in force.
 
-    Without ``replace`` the first of several runs wins and the others take its constants.
+    Without ``replace``, the first of several runs wins and the others use its constants.
     """
     data = normalization.to_json()
     store.write(layout.normalization(normalization.version), data)
@@ -21,14 +21,14 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 
 
 def current_normalization(store: Store) -> Normalization | None:
-    """The constants in force, or ``None`` if none were fitted yet."""
+    """Return the constants in force, or ``None`` if none were fitted yet."""
     return store.read_as(
         layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
     )
 
 
 def needed_normalization(store: Store) -> Normalization:
-    """The constants in force.
+    """Return the constants in force, or raise an error.
 
     Raises
     ------

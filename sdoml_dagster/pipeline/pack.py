@@ -131,7 +131,7 @@ def _packed(
 
 
 def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
-    """The index of the day's shard if it was made from these inputs and the shard is undamaged."""
+    """Return the index of the day's shard if it is undamaged and was made from these inputs."""
     try:
         index = stored.shard_index()
         if index is None or index.inputs != inputs:
@@ -143,7 +143,7 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
 
 
 def _check_hmi_values(constants: Normalization, settings: Settings) -> None:
-    """Refuse constants that were fitted to HMI frames of the other kind.
+    """Reject constants that were fitted to HMI frames with other values.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
 
 
 class _Preparer:
-    """Reads and normalizes one frame; shared by the threads of a day."""
+    """Reads and normalizes one frame. Shared by the threads of a day."""
 
     def __init__(
         self, day: date, settings: Settings, store: Store, constants: Normalization

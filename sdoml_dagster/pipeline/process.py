@@ -1,7 +1,8 @@
-"""A day's processed frames: raw files → co-registered, corrected frames, their table and sketches.
+"""Process a day: raw files → co-registered, corrected frames, with table and sketches.
 
-Channel by channel, so that each ``.npy`` is written once and in order, in a bounded pipeline of
-threads (read → decode → resample → count) that keeps memory flat however long the day.
+Channels are processed one after another, so that each ``.npy`` is written once and in order. A
+bounded pipeline of threads (read → decode → resample → count) keeps memory constant, regardless of
+the number of frames.
 """
 
 import hashlib
@@ -53,7 +54,7 @@ class ProcessedDay:
 
     @property
     def content(self) -> bytes:
-        """What makes one outcome differ from another: status, pixels and flags of each frame."""
+        """Content that identifies an outcome: status, pixels and flags of each frame."""
         fates = [
             (str(row.slot), row.channel, row.status, row.crc32, row.degradation_table)
             + ((row.flags,) if row.flags else ())
@@ -71,7 +72,7 @@ def process_day(
     report: Callable[[str], None],
     code_version: str = "",
 ) -> ProcessedDay:
-    """Turn a day's raw frames of one instrument into processed frames.
+    """Process a day's raw frames of one instrument.
 
     Files of an earlier run are kept if they are undamaged and were made from the same raw frames
     with the same settings and ``code_version``, which is the version of the asset.
@@ -81,7 +82,7 @@ def process_day(
     MissingInputError
         If the day was not fetched with these settings, or its raw files are missing.
     DamagedFileError
-        If a raw file is not what the ledger describes.
+        If a raw file does not match the ledger.
     """
     ledger = StoredDay(store, day).expected_ledger(instrument, settings)
     inputs = processed_inputs(
@@ -142,7 +143,7 @@ def process_day(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ProcessedFrame:
-    """One frame: its row and, if it can be used, its pixels (float32, (n, n)) and more."""
+    """One frame: its row and, if it is usable, its pixels (float32, (n, n)) and other results."""
 
     row: FrameRow
     pixels: NDArray[np.float32] | None = None
@@ -151,7 +152,7 @@ class _ProcessedFrame:
 
 
 def _with_measures(row: FrameRow, content: Content, pointing: Pointing, side: int) -> FrameRow:
-    """A row with what is known about its disk; distances are in pixels of the frame."""
+    """Return a row with the measures of its disk. Distances are in pixels of the frame."""
     unit = DISK_RADIUS * side
     moved = not pointing.registered
     return replace(
@@ -178,7 +179,7 @@ def _with_comparison(row: FrameRow, comparison: Comparison) -> FrameRow:
 
 
 class _Worker:
-    """Processes one frame; shared by the threads of a day."""
+    """Processes one frame. Shared by the threads of a day."""
 
     def __init__(self, day: date, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -189,12 +190,12 @@ class _Worker:
 
     @cached_property
     def _degradation(self) -> tuple[DegradationTable, str]:
-        """The table, which HMI does not need, and its description for the frame table."""
+        """Return the table (not needed for HMI), and its description for the frame table."""
         table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 
     def process(self, raw: RawRow, channel: Channel) -> _ProcessedFrame:
-        """Process one frame; a frame that cannot be used becomes a row with its reason."""
+        """Process one frame. An unusable frame gives a row with the reason."""
         facts = FrameRow(
             raw.slot,
             channel.name,
@@ -295,12 +296,12 @@ class _Worker:
 
 
 def load_degradation(settings: Settings, store: Store) -> DegradationTable:
-    """The degradation table that the settings name, or the built-in one.
+    """Load the degradation table from the settings, or the built-in one.
 
     Raises
     ------
     SettingError
-        If the file of the table is missing, or is not such a table.
+        If the file is missing, or is not a valid table.
     """
     name = settings.degradation_table
     if name is None:
@@ -320,7 +321,7 @@ def load_degradation(settings: Settings, store: Store) -> DegradationTable:
 
 
 def _read_v10(store: Store) -> bytes:
-    """The response table of version 10, which the store holds so that every machine finds it."""
+    """Read the version 10 response table. It is kept in the store, so every machine can read it."""
     path = f"{layout.CALIBRATION}/{V10_FILE}"
     data = store.read_if_exists(path)
     if data is None:
@@ -331,6 +332,6 @@ def _read_v10(store: Store) -> bytes:
 
 
 def _describe(table: DegradationTable, day: date) -> str:
-    """Which table a factor comes from, and whether the day lies past its calibration."""
+    """Describe the table of a factor, and whether the day is after its last calibration."""
     frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
     return f"{table.version} ({table.sha256[:12]}){frozen}"

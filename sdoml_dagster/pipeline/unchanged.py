@@ -1,8 +1,8 @@
-"""Decide whether a day needs work: nothing is done twice.
+"""Decide whether a day needs work, so that no work is repeated.
 
-Each frame table and each shard index records a fingerprint of what it was made from: the rows of
-the step before, the settings and the code version. A step whose fingerprint is unchanged and whose
-files are intact keeps its files.
+Each frame table and each shard index records a fingerprint of its inputs: the rows of the previous
+step, the settings and the code version. A step whose fingerprint is unchanged and whose files are
+intact keeps its files.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.day import StoredDay
 
 _NOT_INPUTS = {"file", "url", "bytes", "candidates"}
-"""Columns of the raw ledger that say where a frame came from, not what it is."""
+"""Columns of the raw ledger that describe the source of a frame, not its content."""
 
 
 def processed_inputs(
     ledger: Iterable[RawRow], settings: Settings, *, code_version: str, degradation: str | None
 ) -> str:
-    """Fingerprint of a processed day.
+    """Return the fingerprint of a processed day.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def processed_inputs(
     code_version
         Code version of the asset.
     degradation
-        Hash of the degradation table; None where none is used.
+        Hash of the degradation table; None if none is used.
     """
     return _fingerprint(
         [_facts(row, leave_out=_NOT_INPUTS) for row in ledger],
@@ -59,7 +59,7 @@ def shard_inputs(
     *,
     code_version: str,
 ) -> str:
-    """Fingerprint of a shard.
+    """Return the fingerprint of a shard.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def shard_inputs(
 
 
 def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
-    """Rows of the frames that go into a day's shard, in its order.
+    """Return the rows of the frames that go into a day's shard, in the shard's order.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
 def intact_frames(
     stored: StoredDay, instrument: Instrument, settings: Settings, inputs: str
 ) -> tuple[list[FrameRow], dict[str, Sketch]] | None:
-    """Rows and sketches of a processed day if it was made from these inputs and is undamaged."""
+    """Return rows and sketches of a processed day if it is undamaged and has these inputs."""
     try:
         if stored.processed_inputs(instrument) != inputs:
             return None
@@ -131,10 +131,11 @@ def is_finished(
     code_versions: Mapping[str, str],
     degradation: str,
 ) -> bool:
-    """Whether a day's shard is up to date with its inputs, settings and code.
+    """Return whether a day's shard is up to date with its inputs, settings and code.
 
-    Reads the tables and the index, no pixels: `verify_store` finds damage. Recent days with missing
-    or provisional frames are never finished, because the archive may still publish them.
+    This reads the tables and the index, but no pixels. `verify_store` finds damaged pixels. Recent
+    days with missing or provisional frames are never finished, because the archive may still
+    publish them.
 
     Parameters
     ----------
@@ -143,8 +144,7 @@ def is_finished(
     settings
         Settings of the dataset.
     constants
-        Current constants; None where none were fitted yet, and then only the processed frames
-        are checked.
+        Current constants. If None were fitted yet, only the processed frames are checked.
     code_versions
         Code versions of the daily assets, by asset name.
     degradation
@@ -188,7 +188,7 @@ def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings)
 
 
 def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:
-    """What a row says. Nulls are left out, so that a new optional column changes nothing."""
+    """Return the content of a row. Nulls are left out, so a new optional column changes nothing."""
     return {
         name: value
         for name, value in asdict(row).items()

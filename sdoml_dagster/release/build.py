@@ -1,9 +1,9 @@
-"""Build a release: numbered shards, one index, and everything that describes them.
+"""Build a release: numbered shards, one index, and their description.
 
 The old index is removed first and SHA256SUMS is written last, so an unfinished release never looks
 complete. Building it again gives the same bytes. A release shard that equals a daily shard is a
-hard link, so a release of a year needs no extra disk. When a day is packed again with other bytes,
-it gets a new file and the release keeps the old one.
+hard link, so a release of a year needs no extra disk. When a day is packed again with different
+bytes, it gets a new file and the release keeps the old one.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ _SETTINGS_OF_A_RELEASE = (
     "aia_tolerance_minutes",
     "hmi_scale",
 )
-"""Settings that the card, the coverage or the shards of a release depend on, beside the roots."""
+"""Settings that the card, the coverage or the shards of a release depend on, besides the roots."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
 """Prefixes of the index files that the original's loader leaves among shards. It never checks them
@@ -63,7 +63,7 @@ against the shards, so after a rebuild it would read wrong samples."""
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """Which days a release takes, and its form."""
+    """Days, form and options of a release."""
 
     name: str = "sdoml-lite"
     """Name of the release and of its folder."""
@@ -119,7 +119,7 @@ class Release:
 def publish(
     request: ReleaseRequest, *, settings: Settings, store: Store, report: Callable[[str], None]
 ) -> Release:
-    """Write a release, or write it again.
+    """Write or rewrite a release.
 
     Raises
     ------
@@ -207,9 +207,9 @@ def publish(
 
 
 def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> bool:
-    """Whether a finished release was made by this request from the daily shards as they are.
+    """Return whether a finished release matches this request and the current daily shards.
 
-    Reads indexes and sizes. The hashes of the shards are not computed again.
+    This reads only indexes and sizes. The hashes of the shards are not recomputed.
     """
     folder = layout.release_folder(request.name)
     sizes = store.sizes(folder)
@@ -227,7 +227,7 @@ def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> 
 
 
 def _built(request: ReleaseRequest, settings: Settings, store: Store) -> list[BuiltDay]:
-    """The days of the request that have a shard."""
+    """Return the days of the request that have a shard."""
     built = built_days(store, days=request.days, threads=settings.threads)
     if not request.splits:
         return built
@@ -240,7 +240,7 @@ def _built(request: ReleaseRequest, settings: Settings, store: Store) -> list[Bu
 
 
 def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDay]) -> str:
-    """Fingerprint of everything that a release depends on."""
+    """Return the fingerprint of everything that a release depends on."""
     options = [str(getattr(settings, name)) for name in _SETTINGS_OF_A_RELEASE]
     options += [public(root) for root in (*settings.aia_roots, *settings.hmi_roots)]
     shards = [(f"{day.day}", day.index.shard_sha256, day.index.inputs) for day in built]
@@ -249,7 +249,7 @@ def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDa
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
-    """Name of the split that the constants were fitted to; None where they saw other days too."""
+    """Return the split that the constants were fitted to, or None if they saw other days too."""
     if not request.splits:
         return None
     train = request.splits.train
@@ -272,7 +272,7 @@ def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | No
 def _plan_shards(
     released: Sequence[BuiltDay], request: ReleaseRequest
 ) -> dict[str, list[ShardPlan]]:
-    """Shards by split, in the order of the splits; under one empty name without splits."""
+    """Plan the shards of each split, in order. Without splits, the only name is empty."""
     groups: dict[Split | None, list[BuiltDay]] = {part: [] for part in request.splits.parts}
     for day in released:
         groups.setdefault(request.splits.of(day.day), []).append(day)
@@ -307,7 +307,7 @@ def _write_shards(
 
 
 def _splits_file(release: ReleaseDescription) -> bytes:
-    """Splits as JSON: half-open ranges as `SDOMLlite.split` takes them, and shards by split."""
+    """Encode splits as JSON: half-open ranges for `SDOMLlite.split`, and shards by split."""
     constants = release.normalization
     content = {
         "ranges": {
@@ -332,7 +332,7 @@ def _splits_file(release: ReleaseDescription) -> bytes:
 def _select(
     built: Sequence[BuiltDay], request: ReleaseRequest, settings: Settings
 ) -> list[BuiltDay]:
-    """The days with the rows that go into the release. Days without rows get no shard."""
+    """Select the rows of each day that go into the release. Days without rows get no shard."""
     days = list(built)
     if request.complete_only:
         days = [day.with_rows(complete_rows(day.index.table, settings.channels)) for day in built]
@@ -348,7 +348,7 @@ def _select(
 
 
 def _uniform_start(table: pa.Table) -> bool:
-    """Whether the first five samples have the same channels, as Hugging Face's builder requires."""
+    """Return whether the first five samples have equal channels, as Hugging Face requires."""
     samples: dict[datetime, set[str]] = {}
     for slot, channel in zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True):
         samples.setdefault(slot, set()).add(channel)
@@ -363,7 +363,7 @@ def _coverage(
     built: Sequence[BuiltDay],
     released: Sequence[BuiltDay],
 ) -> ReleaseCoverage:
-    """Counts of all days of the range, including days that were not built."""
+    """Count the frames of all days of the range, including days that were not built."""
     there = {day.day: day.index.frames() for day in built}
     kept = {day: set[tuple[datetime, str]]() for day in there}
     kept |= {day.day: day.index.frames() for day in released}
@@ -389,7 +389,7 @@ def _picture(
     slots: Counter[datetime],
     release: ReleaseDescription,
 ) -> bytes:
-    """A contact sheet of the middle sample among those that have the most channels."""
+    """Draw a contact sheet of the middle sample among those with the most channels."""
     most = max(slots.values())
     candidates = sorted(slot for slot, count in slots.items() if count == most)
     chosen = candidates[len(candidates) // 2]

@@ -1,7 +1,7 @@
 """Render the dataset card of a release: README.md with the metadata block that hubs read.
 
-The card states what the release holds and how it was configured. It has no creation date, so that
-equal releases have equal cards.
+The card describes the content and configuration of the release. It has no creation date, so equal
+releases have equal cards.
 """
 
 import json
@@ -36,7 +36,7 @@ THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 
 
 def render_card(release: ReleaseDescription) -> str:
-    """The whole card."""
+    """Render the whole card."""
     sections = (
         _metadata(release),
         _summary(release),
@@ -79,7 +79,7 @@ def _metadata(release: ReleaseDescription) -> str:
 
 
 def _wildcard(shards: Sequence[str]) -> str:
-    """A pattern for the shards of one split."""
+    """Return a pattern for the shards of one split."""
     return shards[0].rpartition("-")[0] + "-*.tar"
 
 

@@ -72,19 +72,19 @@ class ReleaseCoverage:
 
     @property
     def days_without_shard(self) -> list[date]:
-        """Days of which no frame was built."""
+        """Days without any built frame."""
         whole = [count for count in self.counts if count.not_built]
         partial = {count.day for count in self.counts if count.not_built < count.expected}
         return sorted({count.day for count in whole} - partial)
 
     @property
     def days_built_in_part(self) -> list[date]:
-        """Days that were built without some of the slots that the settings expect."""
+        """Days that were built without some of the slots that the settings require."""
         days = {count.day for count in self.counts if count.not_built}
         return sorted(days - set(self.days_without_shard))
 
     def by_channel(self) -> dict[str, Counter[str]]:
-        """Sums over the days."""
+        """Return the sums over all days."""
         sums: dict[str, Counter[str]] = {}
         for count in self.counts:
             mine = sums.setdefault(count.channel, Counter())
@@ -92,7 +92,7 @@ class ReleaseCoverage:
         return sums
 
     def by_day(self) -> dict[date, float]:
-        """Fraction of the expected frames that were found on each day."""
+        """Return the fraction of the expected frames that were found on each day."""
         found: Counter[date] = Counter()
         expected: Counter[date] = Counter()
         for count in self.counts:
@@ -101,7 +101,7 @@ class ReleaseCoverage:
         return {day: found[day] / total if total else 1.0 for day, total in expected.items()}
 
     def to_parquet(self) -> bytes:
-        """The table as a file; the same counts give the same bytes."""
+        """Encode the table as Parquet. The same counts give the same bytes."""
         types = {"day": pa.date32(), "channel": pa.string()}
         schema = pa.schema(
             [(field.name, types.get(field.name, pa.int32())) for field in fields(Count)]
@@ -118,16 +118,17 @@ def count_frames(
     released: Mapping[date, Frames],
     channels: Iterable[str],
 ) -> ReleaseCoverage:
-    """Count frames.
+    """Count the frames of a release by day, channel and status.
 
     Parameters
     ----------
     store, settings
-        Store with the frame tables, and settings that say what is expected of days without one.
+        Store with the frame tables, and settings that define the expected frames of days without
+        one.
     days
         Days of the release, built or not.
     built, released
-        Frames in the daily shards, and those of them that are in the release.
+        Frames in the daily shards, and the subset that is in the release.
     channels
         Channels to count, in order.
     """
@@ -162,7 +163,7 @@ def count_frames(
 
 
 def _statuses(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:
-    """Status of each frame in the frame tables of a day, and the degradation tables used."""
+    """Return the status of each frame in a day's frame tables, and the degradation tables used."""
     rows = [
         row
         for instrument in INSTRUMENTS

@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def refuse_damaged_days(store: Store, days: DayRange) -> None:
-    """Refuse a release while a damaged shard of its range is not rebuilt.
+    """Refuse a release until all damaged shards of its range are rebuilt.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a release holds, as plain data: the model that the card, the asset and the CLI read."""
+"""Description of a release as plain data, for the card, the asset and the CLI."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,7 +82,7 @@ class ReleaseDescription:
     """Days between two splits that belong to neither."""
 
     fitted_to: str | None = None
-    """Name of the split that the constants were fitted to; None where they saw other days too."""
+    """Name of the split that the constants were fitted to; None if they saw other days too."""
 
     @property
     def all_complete(self) -> bool:

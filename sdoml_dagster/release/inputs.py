@@ -28,7 +28,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class BuiltDay:
-    """One day's shard, as its index describes it."""
+    """One day's shard, as described by its index."""
 
     day: date
     index: Index
@@ -36,7 +36,7 @@ class BuiltDay:
     """Whether `index` has all rows of the day's shard."""
 
     def with_rows(self, table: pa.Table) -> "BuiltDay":
-        """The same day with some of its rows."""
+        """Return the same day with some of its rows."""
         whole = table.num_rows == self.index.table.num_rows
         return replace(self, index=replace(self.index, table=table), whole=whole)
 
@@ -50,7 +50,7 @@ class BuiltDay:
 
 
 def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
-    """The days of a range that have a shard, in order.
+    """Return the days of a range that have a shard, in order.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _read_day(store: Store, sizes: dict[int, dict[str, int]], day: date) -> Buil
 
 
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:
-    """The error for a shard that does not match its index."""
+    """Create the error for a shard that does not match its index."""
     return DamagedFileError(f"{_again(store.locate(layout.shard(day)), day)}: {why}")
 
 
@@ -103,7 +103,7 @@ def _again(location: str, day: date) -> str:
 
 
 def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:
-    """The normalization that all days share, and the bytes of its file.
+    """Return the normalization that all days share, and the bytes of its file.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
 
 
 def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, list[date]]:
-    """Days by a property, the most frequent value first."""
+    """Group days by a property, with the most frequent value first."""
     groups: dict[K, list[date]] = {}
     for day in days:
         groups.setdefault(key(day), []).append(day.day)
@@ -158,7 +158,7 @@ def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, l
 
 
 def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
-    """Rows of the samples that have all of the channels, without other channels."""
+    """Return the rows of the samples that have all of the channels, without other channels."""
     wanted = set(channels)
     rows = table.filter(
         pa.array([name in wanted for name in table["channel"].to_pylist()], pa.bool_())

@@ -49,7 +49,7 @@ Other libraries, one line each:
 
 
 def brace_glob(shards: Sequence[str]) -> str:
-    """File names of numbered shards as webdataset writes them: ``name-{01..10}.tar``."""
+    """Return the file names of numbered shards in webdataset notation: ``name-{01..10}.tar``."""
     if len(shards) == 1:
         return shards[0]
     stem, _, number = shards[0][:-4].rpartition("-")
@@ -57,7 +57,7 @@ def brace_glob(shards: Sequence[str]) -> str:
 
 
 def reading_examples(release: ReleaseDescription) -> str:
-    """The section *Loading* of a card."""
+    """Return the section *Loading* of a card."""
     shards = release.splits[0].shards if release.splits else release.shards
     wildcard = f"{shards[0][:-4].rpartition('-')[0]}-*.tar" if release.splits else "*.tar"
     key = release.member.split(".", 1)[1]

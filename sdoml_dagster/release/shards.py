@@ -36,7 +36,7 @@ class ShardPlan:
 
 
 def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
-    """Shards numbered from 1, the numbers padded to the width of the last."""
+    """Number shards from 1, with numbers padded to the width of the last one."""
     starts = range(0, len(days), days_per_shard)
     width = len(str(len(starts)))
     return [
@@ -46,7 +46,7 @@ def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int)
 
 
 class ShardMaker:
-    """Writes shards of a release; shared by threads.
+    """Writes shards of a release. Thread-safe.
 
     Parameters
     ----------

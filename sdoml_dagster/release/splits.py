@@ -51,18 +51,19 @@ class Splits:
 
     parts: tuple[Split, ...] = ()
     guard_days: int = 0
-    """Days between two splits that belong to neither. The split that is named first loses them."""
+    """Days between two splits that belong to neither. They are taken from the split that is listed
+    first."""
 
     def __bool__(self) -> bool:
         return bool(self.parts)
 
     @property
     def train(self) -> Split:
-        """The split that constants are fitted to: ``train``, or the first one."""
+        """Split that constants are fitted to: ``train``, or the first one."""
         return next((part for part in self.parts if part.name == "train"), self.parts[0])
 
     def of(self, day: date) -> Split | None:
-        """The split that a day belongs to; None in a guard gap and outside all splits."""
+        """Return the split of a day, or None in a guard gap and outside all splits."""
         for number, part in enumerate(self.parts):
             if day in part:
                 later = (one for other in self.parts[number + 1 :] for one in other.ranges)
@@ -70,7 +71,7 @@ class Splits:
         return None
 
     def kept_ranges(self, split: Split) -> tuple[Period, ...]:
-        """Runs of days that a split keeps after the guard gaps are removed."""
+        """Return the runs of days that a split keeps after the guard gaps are removed."""
         runs: list[Period] = []
         for one in sorted(split.ranges, key=lambda one: one.first):
             for number in range((one.last - one.first).days + 1):
@@ -92,12 +93,12 @@ NO_SPLITS = Splits()
 
 
 def parse_days(text: str) -> Period:
-    """Days of a period: ``2019``, ``2019-05``, ``2019-05-01``, or two of them as ``2010..2018``.
+    """Parse a period: ``2019``, ``2019-05``, ``2019-05-01``, or a range such as ``2010..2018``.
 
     Raises
     ------
     SettingError
-        If the text is no such period, or its end is before its start.
+        If the text is not a valid period, or its end is before its start.
     """
     start, dots, end = text.strip().partition("..")
     first, last = _period(start).first, _period(end if dots else start).last
@@ -107,14 +108,14 @@ def parse_days(text: str) -> Period:
 
 
 def parse_splits(text: str, *, guard: str = "0") -> Splits:
-    """Splits from ``train=2010..2018,val=2019,test=2020..2021`` and a guard such as ``2d``.
+    """Parse splits (``train=2010..2018,val=2019,test=2020..2021``) and a guard such as ``2d``.
 
-    A name may occur several times: its ranges are joined.
+    A name may occur several times. Its ranges are joined.
 
     Raises
     ------
     SettingError
-        If the text cannot be read, or two splits overlap.
+        If the text cannot be parsed, or two splits overlap.
     """
     found: dict[str, list[Period]] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -132,12 +133,12 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
 
 
 def parse_guard(text: str) -> int:
-    """Whole days of a guard gap: ``2d``, ``2 days`` or ``2``.
+    """Parse the whole days of a guard gap: ``2d``, ``2 days`` or ``2``.
 
     Raises
     ------
     SettingError
-        If the text is no whole number of days.
+        If the text is not a whole number of days.
     """
     match = _GUARD.fullmatch(text.strip())
     if match is None:
