@@ -10,7 +10,7 @@ from sdoml_core.channels import Instrument
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.settings.model import Settings
 
-if TYPE_CHECKING:  # requests and fsspec: a run needs them, those who list assets do not
+if TYPE_CHECKING:  # requests and fsspec are needed in runs, but not to list assets
     from sdoml_dagster.archive.client import ArchiveClient
     from sdoml_dagster.store.store import Store
 
@@ -23,12 +23,12 @@ Dagster stores the values of resources and shows them to everyone who opens the 
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder or bucket that holds everything."""
+    """The folder or bucket that contains all data."""
 
     url: str = Field(description="Folder or fsspec URL of the store (SDOML_STORE).")
 
     def open(self) -> "Store":
-        """The store itself."""
+        """Open the store."""
         from sdoml_dagster.store.store import Store
 
         return Store(self.url)
@@ -46,7 +46,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The archive that the settings name."""
+        """Create the resource for the archive in the settings."""
         return cls(
             aia_roots=_without_credentials(settings.aia_roots),
             hmi_roots=_without_credentials(settings.hmi_roots),
@@ -57,7 +57,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def client(self, instrument: Instrument) -> "ArchiveClient":
-        """A client for one instrument's tree; close it after use."""
+        """Create a client for one instrument's tree. Close it after use."""
         from sdoml_dagster.archive.client import ArchiveClient
 
         roots = self.aia_roots if instrument == "AIA" else self.hmi_roots
@@ -71,7 +71,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _without_credentials(roots: Sequence[str]) -> list[str]:
-    """Roots to show; remembers what was removed."""
+    """Return roots without credentials for display. Remembers what was removed."""
     shown = []
     for root in roots:
         shown.append(public(root))

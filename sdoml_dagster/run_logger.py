@@ -1,7 +1,7 @@
-"""The log of a run on a terminal: one line for each fact that its reader can use.
+"""The log of a run on a terminal: one line for each useful fact.
 
-Dagster prints every event, and a failure twice, each with thirty lines of traceback. All of that
-is in its database and in the UI. The terminal shows the lines of the assets, checks that did not
+Dagster prints every event, and each failure twice, with thirty lines of traceback. All of that is
+also in its database and in the UI. The terminal shows the lines of the assets, checks that did not
 pass, and each expected failure as one line. An unexpected error keeps its traceback.
 """
 
@@ -22,13 +22,13 @@ SKIPPED = "Dependencies for step "
 RETRY = "RetryRequestedFromPolicy"
 """Dagster's wrapper of an error that a retry policy handles; its cause is the error itself."""
 DATASET_CHECKS = frozenset({"freshness"})
-"""Checks of the whole dataset, which have nothing to do with the run that evaluates them."""
+"""Checks of the whole dataset, which are unrelated to the run that evaluates them."""
 
 
 class RunLogger(logging.Logger):
     """Writes the important records of a run to the terminal, reworded.
 
-    Dagster creates the terminal logger of a run from the logger class in force, and passes each
+    Dagster creates the terminal logger of a run from the current logger class, and passes each
     record with its event. Records of other loggers pass unchanged.
     """
 
@@ -49,7 +49,7 @@ class RunLogger(logging.Logger):
 
 
 def install() -> None:
-    """Write the logs of the runs of this process to its present standard error.
+    """Write the logs of runs in this process to its current standard error.
 
     While a step runs, Dagster redirects standard error to a file. Another process copies it to the
     terminal, and may be stopped before it has copied the last lines.
@@ -67,7 +67,7 @@ def install() -> None:
 
 
 def tell(event: DagsterEvent) -> tuple[int, str]:
-    """Level and line of an event."""
+    """Return the level and the line for an event."""
     message = event.message or event.event_type_value
     match event.event_type:
         case DagsterEventType.STEP_FAILURE:
@@ -94,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """The message of an expected error, also inside a retry; the whole of any other error."""
+    """Return the message of an expected error, even inside a retry, or the whole of any other."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause

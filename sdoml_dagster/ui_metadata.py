@@ -1,4 +1,4 @@
-"""Metadata for Dagster's UI: numbers, tables, paths and pictures."""
+"""Create metadata for Dagster's UI: numbers, tables, paths and pictures."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LISTED_ROWS = 100
-"""Rows of a table that the UI shows; ledgers and logs have all of them."""
+"""Maximum rows of a table in the UI. Ledgers and logs contain all rows."""
 
 STATUS_COLUMNS = {
     "ok": "Frames that are usable.",
@@ -25,27 +25,27 @@ STATUS_COLUMNS = {
 
 
 def number(value: float) -> float:
-    """A number with six significant digits, enough to read and to plot."""
+    """Round a number to six significant digits, enough to read and to plot."""
     return float(f"{value:.6g}")
 
 
 def path(location: str) -> dg.PathMetadataValue:
-    """A file, folder or address, which the UI shows with a button to copy it."""
+    """Return a file, folder or address as metadata, which the UI shows with a copy button."""
     return dg.MetadataValue.path(location)
 
 
 def column(name: str, kind: str, description: str) -> dg.TableColumn:
-    """A described column of a table."""
+    """Describe a column of a table."""
     return dg.TableColumn(name, kind, description=description)
 
 
 def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
-    """The columns of a ledger for the catalog."""
+    """Return the columns of a ledger for the catalog."""
     return dg.TableSchema([column(c.name, c.type, c.description) for c in table.columns])
 
 
 def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
-    """A contact sheet; empty if there is none."""
+    """Return a contact sheet as metadata; empty if there is none."""
     from sdoml_dagster.previews import inline_markdown
 
     return (
@@ -56,9 +56,9 @@ def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
 def coverage_metadata(
     rows: Sequence[RawRow] | Sequence[FrameRow], channels: Sequence[str]
 ) -> dict[str, Any]:
-    """Coverage as numbers that Dagster plots over partitions, and absent frames as tables.
+    """Return coverage as numbers that Dagster plots over partitions, and absent frames as tables.
 
-    Without any expected frame there is no coverage, so none is given.
+    Without expected frames the coverage is undefined, so it is left out.
     """
     found = sum(row.status == "ok" for row in rows)
     metadata: dict[str, Any] = {"frames_expected": len(rows), "frames_ok": found}
@@ -102,9 +102,9 @@ def coverage_metadata(
 def table_metadata(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[dg.TableColumn]
 ) -> dg.TableMetadataValue:
-    """A table: its first rows, with the columns in the given order.
+    """Return the first rows of a table, with the columns in the given order.
 
-    The UI orders columns by the records, and shows a cell's number with all its digits.
+    The UI takes the order of columns from the records, and shows all digits of numbers.
     """
     names = [column.name for column in columns]
     records = []

@@ -31,7 +31,7 @@ class Corruption:
     meaning: str
     """What is wrong, in a sentence for reports."""
     change: Callable[[bytes], bytes]
-    """From an intact file to a corrupted one."""
+    """Function that corrupts an intact file."""
 
 
 def _aia(
@@ -79,7 +79,7 @@ def resample(
 
 
 def _noise(scale: float, key: str) -> NDArray[np.float64]:
-    """Normal deviates, in sixteenths of a DN where ``scale`` is in DN."""
+    """Return normal deviates in sixteenths of a DN; ``scale`` is in DN."""
     return np.random.default_rng(digest(key)).normal(0.0, scale * 16, (SIZE, SIZE))
 
 
@@ -110,7 +110,7 @@ def _scan_lines(pixels: Pixels) -> Pixels:
 
 
 def _shifted_rows(pixels: Pixels) -> Pixels:
-    """Readout lost its place: the northern half is 100 pixels to the side."""
+    """Readout lost synchronization: the northern half is shifted sideways by 100 pixels."""
     pixels[512:] = np.roll(pixels[512:], 100, axis=1)
     return pixels
 
@@ -230,8 +230,7 @@ AIA = (
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """Put the pixels of another AIA frame under a frame's header.
 
-    With the frame of an earlier slot that is a stale picture; with one of another channel, a
-    wrong filter.
+    A frame of an earlier slot simulates a stale picture, one of another channel a wrong filter.
     """
     file = read_file(data)
     return write_file(FitsFile(file.primary, file.cards, read_file(other).pixels), {})
@@ -240,7 +239,8 @@ def with_pixels_of(data: bytes, other: bytes) -> bytes:
 def near_real_time(path: str, data: bytes) -> bytes:
     """Return the near-real-time version of a frame, which the definitive one replaces later.
 
-    For AIA QUALITY has bit 30, for HMI the label reads "Quick-Look". For ``Archive(alter=…)``.
+    AIA frames have bit 30 in QUALITY; the label of HMI frames reads "Quick-Look". Use it with
+    ``Archive(alter=…)``.
     """
     place = parse_path(path)
     if place is None:  # only frames are altered
@@ -287,7 +287,7 @@ def _half_scan(data: bytes) -> bytes:
 
 
 def _half_scan_filled(data: bytes) -> bytes:
-    """As decoders save it again: the missing half is gray."""
+    """Make the missing half gray, like a decoder that saves a half scan again."""
     with Image.open(io.BytesIO(data)) as image:
         rgb = np.array(image)
     rgb[512:] = 128

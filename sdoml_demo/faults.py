@@ -1,8 +1,8 @@
-"""Faults of transport, on request: how a slow, broken or wrong archive answers.
+"""Transport faults on request: simulate a slow, broken or incorrect archive.
 
 A plan says which paths are faulty, how, and how often. It depends on the seed and the path alone,
-so that a test can predict each fault. Only frames that the archive has are affected. For frames
-that arrive intact but show something wrong see `corruptions`.
+so that a test can predict each fault. Only frames that the archive has are affected. For intact
+files with wrong content, see `corruptions`.
 """
 
 from collections.abc import Mapping
@@ -38,9 +38,9 @@ class Fault(Enum):
     TRICKLE = "trickle"
     """The body arrives a few bytes at a time."""
     FLIP = "flip"
-    """Flipped bits where checks can see them: see `flip`."""
+    """Flipped bits that checks can detect; see `flip`."""
     WRONG = "wrong"
-    """An intact frame, but not the one that the name says."""
+    """An intact frame, but not the one in the file name."""
     EMPTY = "empty"
     """No bytes, with status 200."""
     GZIP = "gzip"
@@ -53,7 +53,7 @@ RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Which answers are faulty.
+    """Plan that decides which answers are faulty.
 
     Raises
     ------
@@ -62,15 +62,15 @@ class FaultPlan:
     """
 
     rates: Mapping[Fault, float] = field(default_factory=lambda: MappingProxyType({}))
-    """For each kind the share of paths that it affects."""
+    """Fraction of paths that each kind affects."""
 
     seed: int = 0
 
     attempts: int | None = 1
-    """How many answers for an affected path are faulty, from the first on; None: all."""
+    """Number of faulty answers for an affected path, starting with the first. None means all."""
 
     retry_after: int = 1
-    """Seconds, for 429 and 503."""
+    """Retry-After in seconds, for 429 and 503."""
 
     stall_seconds: float = 120.0
     """After this time a stalled or trickling connection is closed."""
@@ -141,11 +141,11 @@ class FaultPlan:
 
 
 def flip(path: str, body: bytes) -> bytes:
-    """Flip bits of a file where a check of its form finds them.
+    """Flip bits of a file where structural checks detect them.
 
-    In a FITS file three bits, anywhere in the image's header or data, which CHECKSUM covers. A JPG
-    has no checksum: there it is one bit of the start or end marker. For bits amid the pixels of a
-    JPG see `corruptions.flip_pixel_bits`.
+    In a FITS file, three bits are flipped anywhere in the image's header or data, which CHECKSUM
+    covers. A JPG has no checksum, so one bit of the start or end marker is flipped. For bits within
+    the pixels of a JPG, see `corruptions.flip_pixel_bits`.
     """
     damaged = bytearray(body)
     if path.endswith(".jpg"):

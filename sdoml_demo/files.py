@@ -1,7 +1,7 @@
 """The archive's files by path, rendered on request and kept in a cache folder.
 
 Frames depend on their names alone. The name of the cache folder contains a hash of the rendering
-code, so that a change of the code never serves old frames.
+code, so that old frames are never served after a code change.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Frames:
     folder
         The cache.
     absences
-        False: every frame that can exist is present and good.
+        If False, every frame that can exist is present and good.
     lag_days
         Frames younger than this are not published yet.
     """
@@ -95,10 +95,10 @@ class Frames:
             return data
 
     def other(self, path: str) -> bytes:
-        """Return an intact frame that differs recognizably from the one at a path.
+        """Return an intact frame that is clearly different from the one at a path.
 
-        For AIA another wavelength, or the frame of two hours earlier. For HMI, whose files do not
-        contain their time, an image of half the size.
+        For AIA, it has another wavelength or is from two hours earlier. For HMI, whose files do not
+        contain their time, it is an image of half the size.
         """
         place = parse_path(path)
         if place is None:  # faults affect existing frames only
@@ -123,7 +123,7 @@ class Frames:
 
 @cache
 def _rendering() -> str:
-    """Return a name for the present rendering: its code, real frames and JPEG encoder's version."""
+    """Return a name for the current rendering: its code, real frames and JPEG encoder version."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
     digest.update((package / "absences.py").read_bytes())

@@ -1,4 +1,4 @@
-"""The log of the archive: requests, connections, and how many there were at a time."""
+"""The log of the archive: requests, connections, and the maximum in flight."""
 
 import contextlib
 import threading

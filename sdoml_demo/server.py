@@ -27,7 +27,7 @@ class Archive:
     Parameters
     ----------
     host, port
-        Address to listen at; port 0 takes a free one.
+        Address to listen on. Port 0 selects a free port.
     cache
         Folder for rendered frames. Defaults to the user's cache folder.
     latency
@@ -35,9 +35,9 @@ class Archive:
     lag_days
         Frames younger than this are not published yet.
     absences
-        False: every frame that can exist is present and good.
+        If False, every frame that can exist is present and good.
     faults
-        What goes wrong in transport. Defaults to nothing.
+        Transport faults to simulate. Defaults to none.
     alter
         Called with the path and the body of each frame; returns the body to serve. Use it to serve
         wrong frames, see `sdoml_demo.corruptions`.
@@ -81,12 +81,12 @@ class Archive:
 
     @property
     def aia_root(self) -> str:
-        """For ``SDOML_AIA_ROOTS``."""
+        """Value for ``SDOML_AIA_ROOTS``."""
         return self.url + AIA_TREE.rstrip("/")
 
     @property
     def hmi_root(self) -> str:
-        """For ``SDOML_HMI_ROOTS``."""
+        """Value for ``SDOML_HMI_ROOTS``."""
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, body, part)
 
     def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
-        """Promise a whole body and do not deliver it, or only slowly."""
+        """Announce a whole body but deliver it only in part or slowly."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
             waited, sent = 0.0, 0
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait, and return whether to stop: the client left, or the plan's time is over."""
+        """Wait, and return whether to stop: the client disconnected, or the plan's time is over."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     with Archive(cache=options.cache) as archive:
         environment = {
-            # Settings of the user win, as everywhere.
+            # The user's settings take precedence, as everywhere.
             **_defaults(options.folder.resolve(), archive, days=options.days),
             **{k: v for k, v in os.environ.items() if not k.endswith("_ROOTS")},
         }
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Return settings with which a week takes a minute or two."""
+    """Return settings for which a week takes a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
         "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
@@ -159,7 +159,7 @@ def daemon_is_up(port: int) -> bool:
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt all services, then kill those that stay. Active runs end with the webserver."""
+    """Interrupt all services, then kill those still running. Active runs end with the webserver."""
     for service in services:
         if service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)

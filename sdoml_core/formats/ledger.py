@@ -106,7 +106,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableFormat(Generic[Row]):
-    """How one of the two tables is written and read."""
+    """Format of one of the two tables."""
 
     name: str
     row: type[Row]

@@ -50,8 +50,8 @@ class AiaFrame:
     """Pointing from the header."""
 
     not_science: str | None = None
-    """Why the camera or spacecraft state rules out a science image; None if it is one.
-    See `sdoml_core.frames.quality.state_reason`."""
+    """Reason why the camera or spacecraft state rules out a science image; None for a science
+    image. See `sdoml_core.frames.quality.state_reason`."""
 
     percent: float = 100.0
     """PERCENTD: percentage of the camera's pixels that reached the ground."""

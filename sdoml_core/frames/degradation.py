@@ -63,7 +63,7 @@ class DegradationTable:
     """Degradation factors per UTC day and wavelength. Divide pixel values by them."""
 
     version: str
-    """Such as ``V9``."""
+    """Version of the table, such as ``V9``."""
 
     sha256: str
     """SHA-256 of the file. Part of the version of all data made with it."""

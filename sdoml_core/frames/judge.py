@@ -68,9 +68,9 @@ BRIGHTEST_DISK: Final = {
     1600: 10_000.0,
     1700: 16_384.0,
 }
-"""DN/s per pixel of 0.6″, by wavelength, that the median of the disk cannot exceed: 20 times that
-of the real frames of solar maximum (94 to 335 Å), and what the 14 bits of the camera hold in the
-usual exposure (304, 1600 and 1700 Å, of which there is no such frame)."""
+"""Upper limit of the median of the disk, in DN/s per pixel of 0.6″, by wavelength: 20 times that of
+the real frames of solar maximum (94 to 335 Å), or the 14-bit limit of the camera at the usual
+exposure (304, 1600 and 1700 Å, which have no such frame)."""
 
 BRIGHTNESS_RATIO: Final = 1.5
 """Level over that of the neighbors, or the inverse. A flare hardly affects the median of the
@@ -219,7 +219,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a frame compares with its neighbors; None without neighbors."""
+    """Comparison of a frame with its neighbors. Values are None without neighbors."""
 
     brightness: float | None
     """Ratio of the level to the median level of the neighbors. Of two middle values the closer one

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """How the fine grid samples an input image of N×N pixels.
+    """Sampling of an N×N input image by the fine grid.
 
     Fine pixel (r, c) samples the input at (x, y) = N/2 + R(c − N/2, r − N/2)/scale + shift, with
     R(u, v) = (u·cos roll + v·sin roll, −u·sin roll + v·cos roll).

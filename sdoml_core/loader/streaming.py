@@ -167,7 +167,7 @@ class ShardDataset(IterableDataset[Any]):
                     yield Sample(part[item] for part in batch)
 
     def _follow_workers(self) -> None:
-        """In the main process: count the passes that workers made."""
+        """Count the passes that workers made. Called in the main process."""
         last = self._passes.last()
         if last is not None:
             epoch, _ = last
@@ -190,7 +190,7 @@ class ShardDataset(IterableDataset[Any]):
         self._give(SET)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress after what was delivered last.
+        """Return the progress after the last sample or batch that was delivered.
 
         In a worker this is the progress of that worker. `global_state` combines the states of all
         workers into one that fits any number of workers.

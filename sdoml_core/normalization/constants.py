@@ -64,7 +64,7 @@ class Normalization:
     """Days with data between the first and the last, both included."""
 
     channels: Mapping[str, ChannelStatistics]
-    """By channel name, in the order of ``CHANNELS``."""
+    """Statistics by channel name, in the order of ``CHANNELS``."""
 
     @property
     def version(self) -> str:

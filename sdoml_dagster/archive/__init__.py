@@ -1,1 +1,1 @@
-"""The JSOC archive over HTTP: client, circuit breaker, and inspection of what it serves."""
+"""The JSOC archive over HTTP: client, circuit breaker, and inspection of its files."""

@@ -36,7 +36,7 @@ class Mirror:
 
     root: str
     probe_seconds: float = 60.0
-    """How long a probe may take before another caller may try."""
+    """Seconds that a probe may take before another caller may try."""
 
     last_error: str = "not asked"
     _answered: bool = False

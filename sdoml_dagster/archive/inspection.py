@@ -30,7 +30,7 @@ class RawFacts:
     data_crc32: int | None = None
     """CRC-32 of the pixels as the file has them."""
     flaw: FrameError | None = None
-    """Why an intact frame is rejected. Fetching it again would not change that."""
+    """Reason why an intact frame is rejected. Fetching it again would not change that."""
 
 
 def inspect_frame(

@@ -53,7 +53,7 @@ def normalization_code_version(settings: Settings) -> str:
 
 
 def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
-    """``normalization_stats``."""
+    """Build the asset ``normalization_stats``."""
     processed = [asset_names.processed(instrument) for instrument in settings.instruments]
 
     @dg.asset(

@@ -59,7 +59,7 @@ class ReleaseConfig(DayRangeConfig):
 
 
 def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
-    """``release``."""
+    """Build the asset ``release``."""
 
     @dg.asset(
         description=__doc__,

@@ -75,7 +75,7 @@ def shards_code_version(settings: Settings) -> str:
 
 
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
-    """``shards``."""
+    """Build the asset ``shards``."""
     channels = parse_channels(settings.channels)
     processed = [asset_names.processed(instrument) for instrument in settings.instruments]
     version = shards_code_version(settings)

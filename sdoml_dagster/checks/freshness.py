@@ -19,7 +19,7 @@ FRESHNESS = "freshness"
 
 
 def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
-    """``freshness`` of ``shards``."""
+    """Build the check ``freshness`` of ``shards``."""
     key = dg.AssetKey(DatasetNames(settings.name).key(asset_names.SHARDS))
 
     @dg.asset_check(

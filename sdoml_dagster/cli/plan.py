@@ -33,7 +33,7 @@ SECONDS_PER_FRAME = 0.015
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What a build will do."""
+    """The work that a build will do."""
 
     days: tuple[date, ...]
     """All days of the range."""

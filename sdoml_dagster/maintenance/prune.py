@@ -29,7 +29,7 @@ class PrunedDay:
     files: int = 0
     bytes: int = 0
     kept_because: str | None = None
-    """Why the day keeps its raw frames; ``None`` if they are deleted."""
+    """Reason why the raw frames are kept; ``None`` if they are deleted."""
 
 
 def prune_raw(

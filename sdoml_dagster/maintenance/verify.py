@@ -43,7 +43,7 @@ class Damage:
     path: str
     reason: str
     remedy: str
-    """What to materialize."""
+    """The asset to materialize."""
 
     marker: str | None = None
     """The file that marks the product as present. It is moved aside together with the damaged

@@ -14,7 +14,7 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ChannelDay:
-    """Saturation and median of one channel on one day, beside those of the fit."""
+    """Saturation and median of one channel on one day, and those of the fit."""
 
     saturated: float
     """Fraction of the pixels above the constant, which are all mapped to 1."""

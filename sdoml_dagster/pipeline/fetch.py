@@ -165,7 +165,7 @@ def _replace_stale(
 
 
 def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Numbers of the rows whose pixels another file of an earlier time has, with its name."""
+    """Find rows whose pixels equal those of an earlier file. Returns row numbers and file names."""
     first: dict[tuple[str, int], RawRow] = {}
     seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
     for row in sorted(seen, key=lambda row: (row.observed, row.file)):
@@ -178,7 +178,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
     for channel in {row.channel for row in seen}:
         files = {row.file: row.data_crc32 for row in seen if row.channel == channel}
         if len(files) >= _ALL_ALIKE and len(set(files.values())) == 1:
-            # One picture for the whole day: nothing says to which slot it belongs, if to any.
+            # The whole day has the same picture. It is unknown which slot it belongs to, if any.
             stale |= {n: "all others" for n, row in enumerate(rows) if row.file in files}
     return stale
 
@@ -344,7 +344,7 @@ class _Collector:
     def _frame(
         self, channel: Channel, minute: datetime, *, renew: bool
     ) -> tuple[bytes, RawFacts, int]:
-        """A good frame from the folder or from the archive; with ``renew`` the archive is first."""
+        """Get a good frame from the folder or the archive; ``renew`` tries the archive first."""
         name = file_name(channel, minute)
         if name in self.refused:
             raise WrongFrameError(self.refused[name])

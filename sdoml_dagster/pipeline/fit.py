@@ -83,7 +83,7 @@ def _span(days: list[date]) -> str:
 
 
 def _processed_days(store: Store, settings: Settings) -> dict[date, bool]:
-    """Days with any processed file, in order, and whether the sketches are complete."""
+    """Return the days with any processed file, and whether their sketches are complete."""
     found = layout.processed_files(store)
     needed = {i.lower() for i in INSTRUMENTS if settings.channels_of(i)}
     return {day: needed <= found[day] for day in sorted(found)}

@@ -25,7 +25,7 @@ class Count:
     channel: str
     expected: int
     ok: int
-    """In the release."""
+    """The frame is in the release."""
     incomplete: int
     """Good, but left out because its sample lacks another channel (``complete_only``)."""
     missing: int

@@ -1,4 +1,4 @@
-"""How to read a release with other libraries: a section of its card."""
+"""Examples of reading a release with other libraries, for its card."""
 
 import json
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Splits of a release: named ranges of whole days with a guard gap between them.
 
-The Sun of one day looks much like the Sun of the next. A guard gap keeps neighboring days out of
+The Sun changes little from one day to the next. A guard gap keeps neighboring days out of
 different splits.
 """
 

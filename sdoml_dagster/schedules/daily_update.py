@@ -12,7 +12,7 @@ from sdoml_dagster.store import layout
 
 
 def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """``daily_update_schedule``."""
+    """Build ``daily_update_schedule``."""
 
     @dg.schedule(
         job_name=DAILY_UPDATE,
@@ -39,7 +39,7 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         busy = days_in_progress(context.instance, settings)
         due = [day for day in days_due(settings, opened, today=tick) if day not in busy]
         for day in due:
-            # The key contains the tick, so a day that failed is requested again at the next one.
+            # The key contains the tick, so a failed day is requested again at the next tick.
             yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")
         if not due:
             yield dg.SkipReason("every day of the look-back window is complete or in progress")

@@ -1,7 +1,7 @@
-"""Days that some run of the dataset is working on, or will be.
+"""Find the days that runs of the dataset are working on or will work on.
 
 Runs come from the schedule, from jobs, from "Materialize all" and from the command line; a run
-may take a range of days; and a backfill has days whose runs are not launched yet.
+may take a range of days; and a backfill includes days whose runs are not launched yet.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ IN_PROGRESS = [
 
 
 def days_in_progress(instance: dg.DagsterInstance, settings: Settings) -> set[date]:
-    """Days of the dataset that runs or backfills in progress build; the instance may be shared."""
+    """Return the days that active runs and backfills of the dataset build. Others are ignored."""
     names = DatasetNames(settings.name)
     keys = {dg.AssetKey(names.key(asset)) for asset in daily_assets(settings)}
     jobs = {job.name for job in build_asset_jobs(settings)}
@@ -43,7 +43,7 @@ def days_in_progress(instance: dg.DagsterInstance, settings: Settings) -> set[da
 
 
 def _days_of(run: dg.DagsterRun) -> Iterator[date]:
-    """The days that the tags of a run name."""
+    """Yield the days in the tags of a run."""
     tags = run.tags
     first = parse_day(tags.get("dagster/asset_partition_range_start", ""))
     last = parse_day(tags.get("dagster/asset_partition_range_end", ""))
@@ -54,7 +54,7 @@ def _days_of(run: dg.DagsterRun) -> Iterator[date]:
 
 
 def _days_of_backfills(instance: dg.DagsterInstance, keys: set[dg.AssetKey]) -> set[date]:
-    """Days of backfills in progress for which no run was launched yet."""
+    """Return the days of active backfills for which no run was launched yet."""
     active = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
     days: set[date] = set()
     for backfill in instance.get_backfills(filters=active):

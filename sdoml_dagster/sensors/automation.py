@@ -8,7 +8,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def build_automation_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """``automation_sensor`` with ``SDOML_AUTOMATION=declarative``; otherwise nothing."""
+    """Build ``automation_sensor`` if ``SDOML_AUTOMATION=declarative``; otherwise nothing."""
     if settings.automation != "declarative":
         return []
     names = DatasetNames(settings.name)

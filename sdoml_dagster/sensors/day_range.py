@@ -1,4 +1,4 @@
-"""Sensor that notices when the range of the dataset comes to include more, or less, of a day.
+"""Sensor that detects when the range of the dataset includes more or less of a day.
 
 A day at the edge of the range may be built only in part. Its slots are the data version of that
 day of the archive; see :mod:`sdoml_dagster.assets.archive`.
@@ -15,11 +15,11 @@ from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 60
-"""Seconds between two evaluations, which read only the settings where nothing has changed."""
+"""Seconds between two evaluations. If nothing changed, they read only the settings."""
 
 
 def build_day_range_sensor(settings: Settings) -> dg.SensorDefinition:
-    """``day_range_sensor``, on by default."""
+    """Build ``day_range_sensor``, which is on by default."""
 
     @dg.sensor(
         name="day_range_sensor",

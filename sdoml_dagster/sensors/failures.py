@@ -13,7 +13,7 @@ TIMEOUT = 10
 
 
 def build_failure_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """``failure_sensor`` if ``SDOML_FAILURE_WEBHOOK`` is set; otherwise nothing."""
+    """Build ``failure_sensor`` if ``SDOML_FAILURE_WEBHOOK`` is set; otherwise nothing."""
     address = settings.failure_webhook
     if address is None:
         return []
@@ -31,7 +31,7 @@ def build_failure_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> dict[str, str]:
-    """The message: `text` for chat services such as Slack, and the facts for other receivers."""
+    """Create the message: `text` for chat services such as Slack, and data for other receivers."""
     run = context.dagster_run
     steps = [
         event.step_failure_data.error.message.strip().partition("\n")[0]
@@ -54,7 +54,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
 
 
 def post(address: str, message: dict[str, str]) -> None:
-    """Send a message; an answer other than 2xx fails the tick, and Dagster shows it there."""
+    """Send a message. A response other than 2xx fails the tick, and Dagster shows it there."""
     request = urllib.request.Request(  # noqa: S310 the setting allows http and https alone
         address, json.dumps(message).encode(), {"Content-Type": "application/json"}
     )

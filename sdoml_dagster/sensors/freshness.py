@@ -16,7 +16,7 @@ INTERVAL = 60
 
 
 def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:
-    """``freshness_sensor``, on by default."""
+    """Build ``freshness_sensor``, which is on by default."""
     key = dg.AssetKey(DatasetNames(settings.name).key(asset_names.SHARDS))
 
     @dg.sensor(
@@ -30,7 +30,7 @@ def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         found = judge_freshness(settings, store.open(), now=datetime.now(UTC))
-        # A new materialization outdates the evaluation in the UI, so it is made again then.
+        # A new materialization outdates the evaluation in the UI, so it is repeated then.
         latest = context.instance.get_latest_data_version_record(key)
         cursor = f"{latest.storage_id if latest else None} {found.newest} {found}"
         if cursor == context.cursor:

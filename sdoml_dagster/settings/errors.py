@@ -19,11 +19,11 @@ _SERVICE_LINK = re.compile(
 
 
 _SECRET = {"failure_webhook"}
-"""Settings whose whole value is a secret: whoever knows such an address may post to it."""
+"""Settings whose whole value is a secret: anyone who knows such an address can post to it."""
 
 
 def hide_credentials(text: str) -> str:
-    """Replace user names and passwords in a list of addresses by asterisks."""
+    """Replace user names and passwords in a list of addresses with asterisks."""
     return re.sub(
         r"[^\s,]+@", lambda m: f"{m[0].partition('//')[0]}//***@" if "//" in m[0] else "***@", text
     )
@@ -35,7 +35,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
     Raises
     ------
     SettingError
-        If a variable with our prefix is not a setting; names all of them.
+        If a variable with our prefix is not a setting. The message names all of them.
     """
     names = set(known)
     unknown = [
@@ -51,7 +51,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
 
 
 def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Path | None) -> str:
-    """One pydantic error as a line that names the setting and the file that contains it."""
+    """Format a pydantic error as a line that names the setting and the file that contains it."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:
@@ -62,7 +62,7 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Pat
     given = problem["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
-        shown = shown.lower()  # as TOML has it
+        shown = shown.lower()  # as written in TOML
     shown = "***" if name in _SECRET else hide_credentials(shown)
     variable = f"{PREFIX}{name.upper()}"
     in_environment = any(key.upper() == variable and value for key, value in os.environ.items())

@@ -1,1 +1,1 @@
-"""The store: bytes under names, and where each artifact of a day lies."""
+"""The store: named files, and the layout of a day's artifacts."""

@@ -45,7 +45,7 @@ class StoredDay:
     day: date
 
     def ledger(self, instrument: Instrument) -> list[RawRow] | None:
-        """The raw ledger, or ``None`` if the day was never fetched."""
+        """Read the raw ledger, or return ``None`` if the day was never fetched."""
         return self.store.read_as(
             layout.raw_ledger(self.day, instrument),
             RAW_LEDGER.decode,
@@ -53,7 +53,7 @@ class StoredDay:
         )
 
     def frame_table(self, instrument: Instrument) -> list[FrameRow] | None:
-        """The table of processed frames, or ``None`` if the day was never processed."""
+        """Read the table of processed frames, or return ``None`` if the day was never processed."""
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.decode,
@@ -61,7 +61,7 @@ class StoredDay:
         )
 
     def processed_inputs(self, instrument: Instrument) -> str | None:
-        """Recorded fingerprint of what the processed day was made from; None where unknown."""
+        """Read the recorded fingerprint of the inputs of the processed day, or None if unknown."""
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.inputs,
@@ -69,7 +69,7 @@ class StoredDay:
         )
 
     def expected_ledger(self, instrument: Instrument, settings: Settings) -> list[RawRow]:
-        """Rows of the raw ledger that the settings expect, by channel and slot.
+        """Read the rows of the raw ledger that the settings require, by channel and slot.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class StoredDay:
         return self._expected(rows, asset_names.raw(instrument), instrument, settings)
 
     def expected_frame_table(self, instrument: Instrument, settings: Settings) -> list[FrameRow]:
-        """Rows of the frame table that the settings expect, by channel and slot.
+        """Read the rows of the frame table that the settings require, by channel and slot.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class StoredDay:
         return self._expected(rows, asset_names.processed(instrument), instrument, settings)
 
     def sketches(self, instrument: Instrument) -> dict[str, "Sketch"]:
-        """Sketches of the processed pixels, by channel.
+        """Read the sketches of the processed pixels, by channel.
 
         Raises
         ------
@@ -110,12 +110,12 @@ class StoredDay:
         return sketches
 
     def frame(self, row: FrameRow, *, resolution: int) -> NDArray[np.float32]:
-        """One processed frame, float32 (n, n), checked against its row of the frame table.
+        """Read one processed frame, float32 (n, n), and check it against the frame table.
 
         Raises
         ------
         DamagedFileError
-            If the file does not hold the frame that the table describes.
+            If the file does not contain the frame that the table describes.
         """
         path = layout.processed_frames(self.day, CHANNELS[row.channel])
         size = resolution * resolution * 4
@@ -130,7 +130,7 @@ class StoredDay:
         return np.frombuffer(data, "<f4").reshape(resolution, resolution)
 
     def shard_index(self) -> "Index | None":
-        """The index of the day's shard, or ``None`` if the day has none."""
+        """Read the index of the day's shard, or return ``None`` if the day has none."""
         from sdoml_core.formats.index import decode_index
 
         return self.store.read_as(
@@ -138,12 +138,12 @@ class StoredDay:
         )
 
     def shard_size(self) -> int | None:
-        """Bytes of the day's shard, or ``None`` if the day has none."""
+        """Return the size of the day's shard in bytes, or ``None`` if the day has none."""
         folder, _, name = layout.shard(self.day).rpartition("/")
         return self.store.sizes(folder).get(name)
 
     def shard_frame(self, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-        """One frame of the day's shard as packed; ``row`` is its row of the index."""
+        """Read one frame of the day's shard as packed. ``row`` is its row of the index."""
         return read_shard_frame(self.store, layout.shard(self.day), row)
 
     def _expected(
@@ -172,14 +172,14 @@ class StoredDay:
         return [rows[key] for key in wanted]
 
     def missing(self, asset: str) -> MissingInputError:
-        """The error for a day that an earlier step has not made."""
+        """Create the error for a day that an earlier step has not built."""
         return MissingInputError(
             f"{asset} of {self.day} is not in {self.store.url}: run ingest for the day first"
         )
 
 
 def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-    """The frame of one row of a shard's index, (n, n), as packed.
+    """Read the frame of one row of a shard's index, (n, n), as packed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The file of a day's processed frames of one channel: a ``.npy``, (frames, n, n) float32."""
+"""Write a day's processed frames of one channel as ``.npy``, (frames, n, n) float32."""
 
 from typing import IO
 

@@ -1,4 +1,4 @@
-"""Where each artifact lies in the store; ``docs/format.md`` documents the layout."""
+"""Paths of all artifacts in the store. ``docs/format.md`` documents the layout."""
 
 import re
 from datetime import date
@@ -27,7 +27,7 @@ _SHARD_PATH = re.compile(rf"{SHARDS}/\d{{4}}/sdoml-lite-(\d{{4}}-\d{{2}}-\d{{2}}
 
 
 def raw_folder(day: date) -> str:
-    """Folder of a day's raw frames, as the original dataset lays them out."""
+    """Folder of a day's raw frames, in the layout of the original dataset."""
     return f"{RAW}/{day:%Y/%m/%d}"
 
 
@@ -67,12 +67,12 @@ def shard(day: date) -> str:
 
 
 def shard_index(day: date) -> str:
-    """The index beside a day's shard."""
+    """Index of a day's shard."""
     return f"{SHARDS}/{day:%Y}/sdoml-lite-{day:%Y-%m-%d}.parquet"
 
 
 def processed_files(store: Store) -> dict[date, set[str]]:
-    """Instruments (lower case) that have sketches, for each day with any processed file."""
+    """Find the instruments (lower case) that have sketches, for each day with processed files."""
     found: dict[date, set[str]] = {}
     for path in store.find(PROCESSED):
         match = _PROCESSED_PATH.fullmatch(path)
@@ -84,7 +84,7 @@ def processed_files(store: Store) -> dict[date, set[str]]:
 
 
 def shard_files(store: Store) -> dict[date, set[str]]:
-    """Which of ``tar`` and ``parquet`` exist, for each day that has a shard or an index."""
+    """Find which of ``tar`` and ``parquet`` exist, for each day that has a shard or an index."""
     found: dict[date, set[str]] = {}
     for path in store.find(SHARDS):
         if (match := _SHARD_PATH.fullmatch(path)) and (day := parse_day(match[1])):
@@ -98,7 +98,7 @@ def release_folder(name: str) -> str:
 
 
 def days_in(store: Store) -> list[date]:
-    """All days that have any file in the store, in order."""
+    """Return all days that have any file in the store, in order."""
     found = {
         f"{year}-{month}-{day}"
         for root in (RAW, PROCESSED)
@@ -110,7 +110,7 @@ def days_in(store: Store) -> list[date]:
 
 
 def shard_name(day: date) -> str:
-    """A day's shard as its index names it: relative to the folder of shards."""
+    """File name of a day's shard in its index: relative to the folder of shards."""
     return shard(day).removeprefix(f"{SHARDS}/")
 
 
@@ -120,18 +120,18 @@ def year_of_shards(year: int) -> str:
 
 
 def release_names(store: Store) -> list[str]:
-    """Names of the releases in the store that have an index, sorted."""
+    """Return the sorted names of the releases in the store that have an index."""
     paths = store.find(RELEASES)
     return sorted({path.split("/")[1] for path in paths if path.endswith(f"/{RELEASE_INDEX}")})
 
 
 def damaged(path: str) -> str:
-    """Where a damaged file is kept."""
+    """Path where a damaged file is kept."""
     return f"{DAMAGED}/{path}"
 
 
 def damaged_shards(store: Store) -> set[date]:
-    """Days whose shard or index was moved aside as damaged, rebuilt or not."""
+    """Return the days whose shard or index was moved aside as damaged, rebuilt or not."""
     found = set()
     for path in store.find(damaged(SHARDS)):
         match = _SHARD_PATH.match(path.removeprefix(f"{DAMAGED}/"))

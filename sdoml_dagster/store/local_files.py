@@ -1,7 +1,7 @@
 """Atomic writes of local files.
 
-A temporary file beside the target is written, flushed to the disk and renamed. It is locked while
-it is written, and the lock ends with its process: an unlocked one was left by a killed process.
+A temporary file next to the target is written, flushed to disk and renamed. It is locked while it
+is written, and the lock ends with its process, so an unlocked file was left by a killed process.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ TEMPORARY = ".partial"
 """Suffix of temporary names."""
 
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
-"""Errors of a file system without hard links, or at its limit of links."""
+"""Errors of a file system without hard links, or at its link limit."""
 
 _LONG = 32 << 20
-"""Writes of at least this many bytes are flushed while they go on."""
+"""Writes of at least this many bytes are flushed while they are in progress."""
 
 
 @contextlib.contextmanager
 def writer(
     target: Path, *, size: int = 0, overwrite: bool = True, keep_equal: bool = False
 ) -> Iterator[BinaryIO]:
-    """A temporary file beside its target, published if the block succeeds, else removed.
+    """Yield a temporary file next to the target. Publish it if the block succeeds, else remove it.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _claim(temporary: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # Without links the name has to be taken first, empty for a moment.
+        # Without hard links, the name must be claimed first, with an empty file.
         with target.open("xb"):
             temporary.replace(target)
 
@@ -83,7 +83,7 @@ def link(source: Path, target: Path) -> bool:
             try:
                 temporary.replace(target)
             finally:
-                # Renaming to a name of the same file does nothing and leaves both.
+                # Renaming to another name of the same file does nothing and leaves both names.
                 temporary.unlink(missing_ok=True)
         except FileNotFoundError:
             if not source.exists():
@@ -99,7 +99,7 @@ def link(source: Path, target: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove temporary files of killed processes from a folder; live writers keep theirs."""
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        # Removed meanwhile, or owned by another user.
+        # Removed in the meantime, or owned by another user.
         with (
             contextlib.suppress(FileNotFoundError, PermissionError),
             # Opened for writing because NFS locks only such files exclusively.
@@ -111,10 +111,11 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _followed(handle: BinaryIO) -> Iterator[None]:
-    """Flush a long write while it goes on, so that the flush at its end is short.
+    """Flush a long write while it is in progress, so that the final flush is short.
 
-    Flushed pages leave the page cache. Otherwise a day of frames and its shard would push out the
-    pages of other programs, and freshly freed memory is the fastest that the kernel can hand out.
+    Flushed pages are dropped from the page cache. Otherwise a day of frames and its shard would
+    evict the pages of other programs. In addition, the kernel can reuse freshly freed memory
+    fastest.
     """
     ended = threading.Event()
 
@@ -138,18 +139,18 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
-    """A new locked file; the lock tells `sweep` that a live process uses it."""
+    """Create a locked file. The lock shows `sweep` that a live process uses it."""
     while True:
         temporary = _temporary_name(target)
         handle = temporary.open("x+b")
         _lock(handle, wait=True)
         if os.fstat(handle.fileno()).st_nlink:
             return handle, temporary
-        handle.close()  # swept just before it was locked
+        handle.close()  # removed by `sweep` just before it was locked
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Whether the file is now locked; always False on a file system without locks."""
+    """Lock a file. Returns False if it is locked already or the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

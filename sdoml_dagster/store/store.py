@@ -1,15 +1,15 @@
-"""One folder or bucket that holds everything, over fsspec.
+"""One folder or bucket with all data, accessed through fsspec.
 
 This is the only module that reads and writes the dataset's files. Paths are relative and use
 ``/``. Writes are atomic: a local file is written under a temporary name and renamed
-(:mod:`sdoml_dagster.store.local_files`); a remote file is one put, multi-part if it is large and
+(:mod:`sdoml_dagster.store.local_files`); a remote file is one upload, multipart if it is large and
 aborted if it fails.
 
 The folder is not flushed after a rename. A power cut may undo the last renames, but a name never
 appears without its bytes, and every step inspects the files themselves when it runs again.
 
-This module knows bytes and names. What files mean is the subject of ``sdoml_core``; where they lie
-is the subject of :mod:`sdoml_dagster.store.layout`.
+This module deals only with bytes and names. ``sdoml_core`` defines the content of files, and
+:mod:`sdoml_dagster.store.layout` defines their paths.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec  # slow, and the definitions need no store
+        import fsspec  # slow to import, and the definitions do not need a store
 
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
@@ -66,16 +66,16 @@ class Store:
         self.root = str(root).rstrip("/")
 
     def locate(self, path: str) -> str:
-        """The full path or URL of a file, for messages."""
+        """Return the full path or URL of a file, for messages."""
         root = self.url.rstrip("/") if self._remote else self.root
         return f"{root}/{path}" if path else root
 
     def local_path(self, path: str) -> Path | None:
-        """The file's path on this machine, or ``None`` if the store is remote."""
+        """Return the file's path on this machine, or ``None`` if the store is remote."""
         return None if self._remote else Path(self.root, path)
 
     def exists(self, path: str) -> bool:
-        """Whether a file exists."""
+        """Return whether a file exists."""
         # Not `isfile`, which returns False if access is denied.
         with self._explained("look up", path):
             try:
@@ -123,12 +123,12 @@ class Store:
             yield cast("BinaryIO", handle)
 
     def modified(self, path: str) -> datetime:
-        """Time at which a file was last published (UTC)."""
+        """Return the time at which a file was last published (UTC)."""
         with self._explained("look up", path):
             return cast("datetime", self.fs.modified(self._full(path)))
 
     def sha256_and_size(self, path: str) -> tuple[str, int]:
-        """SHA-256 (hexadecimal) and size in bytes of a file."""
+        """Return the SHA-256 (hexadecimal) and size in bytes of a file."""
         digest = hashlib.sha256()
         size = 0
         with self.open(path) as handle:
@@ -147,7 +147,7 @@ class Store:
         }
 
     def folders(self, folder: str) -> list[str]:
-        """Sorted names of the folders directly in a folder; none if it does not exist."""
+        """Return the sorted names of a folder's direct subfolders; none if it does not exist."""
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
             for entry in self._entries(folder)
@@ -155,7 +155,7 @@ class Store:
         )
 
     def find(self, folder: str) -> list[str]:
-        """Sorted paths of all files below a folder."""
+        """Return the sorted paths of all files below a folder."""
         with self._explained("list", folder):
             found = self.fs.find(self._full(folder))
         skip = len(self.root) + 1
@@ -183,10 +183,10 @@ class Store:
     def writer(
         self, path: str, *, size: int | None = None, keep_equal: bool = False
     ) -> Iterator[BinaryIO]:
-        """A seekable temporary file that is published under a name if the block succeeds.
+        """Yield a seekable temporary file that is published under a name if the block succeeds.
 
-        ``size`` is the approximate number of bytes. It is used in the message if the disk is
-        full, and to flush a long write while it goes on. ``keep_equal`` keeps a local file that
+        ``size`` is the approximate number of bytes. It is used in the message if the disk is full,
+        and to flush a long write while it is in progress. ``keep_equal`` keeps a local file that
         already has the same bytes, and with it its hard links.
         """
         with self._explained("write", path, needed=size):
@@ -239,7 +239,7 @@ class Store:
             local_files.sweep(local)
 
     def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """Entries directly in a folder; none if it does not exist."""
+        """List the entries directly in a folder; none if it does not exist."""
         with self._explained("list", folder):
             try:
                 return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
@@ -252,7 +252,7 @@ class Store:
         with self._explained("read", path):
             if local is None:
                 return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
-            # fsspec holds the GIL ten times as long for the same read.
+            # fsspec would hold the GIL ten times as long for the same read.
             with local.open("rb") as handle:
                 handle.seek(start)
                 return handle.read(-1 if end is None else end - start)
@@ -261,14 +261,14 @@ class Store:
         return f"{self.root}/{path}" if path else self.root
 
     def _absent(self, error: OSError) -> bool:
-        """Return False for a missing file; raise for a missing bucket, which S3 reports alike."""
+        """Return False for a missing file, but raise an error for a missing bucket (S3 only)."""
         if "NoSuchBucket" in repr(error.__cause__) or "bucket does not exist" in str(error):
             raise StoreError(f"cannot use {self.url}: the bucket does not exist") from error
         return False
 
     @contextlib.contextmanager
     def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
-        """Turn errors of file systems into one line that says which operation failed, and why."""
+        """Convert file system errors to one line that says which operation failed, and why."""
         try:
             yield
         except SdomlError:
@@ -290,7 +290,7 @@ class Store:
             raise explained from error
 
     def _room(self, needed: int | None) -> str:
-        """How much space a file needs and how much is free."""
+        """Describe how much space a file needs and how much is free."""
         # Files for a remote store are first written to the folder for temporary files.
         folder = Path(tempfile.gettempdir() if self._remote else self.root)
         free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
@@ -298,7 +298,7 @@ class Store:
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    """Errors that a store may raise: S3 has its own besides ``OSError``."""
+    """Return the errors that a store may raise. S3 has its own besides ``OSError``."""
     if not url.startswith("s3://"):
         return (OSError,)
     try:

@@ -53,7 +53,7 @@ def check_counts(least: int = 0, /, **counts: int) -> None:
 def read_ahead(
     source: BatchSource, batches: Iterable[tuple[list[int], int]], *, threads: int, prefetch: int
 ) -> Iterator[tuple[Any, int]]:
-    """Yield batches in order, and read the following ones meanwhile.
+    """Yield batches in order, while reading the following ones.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Which samples come next: the order of an epoch, ranks and resuming."""
+"""Sampling: the order of an epoch, ranks and resuming."""

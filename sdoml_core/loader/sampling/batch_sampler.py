@@ -159,7 +159,7 @@ class Batches:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of this kind."""
+        """Continue from a state that `state_dict` returned."""
         self._cursor.load_state_dict(state)
         self._pass, self._calls = None, 0
 

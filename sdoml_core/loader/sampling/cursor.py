@@ -195,7 +195,7 @@ class Cursor:
         return Pass(self, self.epoch, self.position, self.step, place=place, outer=left)
 
     def _after_a_pass_that_was_left(self, left: Pass, place: Place) -> None:
-        """Stay at the start of the pass, or go on to the next epoch."""
+        """Stay at the start of the pass, or advance to the next epoch."""
         if place.world_size == 1:
             look = left.step - left.first <= LOOK and left.start + left.first > 0
             if look and not self._looked:
@@ -208,7 +208,7 @@ class Cursor:
             warn_of_repeated_epoch(self.epoch)
 
     def finished(self, done: Pass) -> None:
-        """Go on to the next epoch, unless another one was set during the pass."""
+        """Advance to the next epoch, unless another one was set during the pass."""
         self.current = None
         if done.generation == self.generation:
             self._go_to(done.epoch + 1)

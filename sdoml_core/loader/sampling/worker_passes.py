@@ -1,4 +1,4 @@
-"""How the workers of a ``DataLoader`` agree on the epoch of a pass.
+"""Coordination of ``DataLoader`` workers, so that all use the same epoch in a pass.
 
 The main process is not told when a ``DataLoader`` starts a pass, so the workers count passes
 themselves, in memory that they share with it. Each worker writes only its own row, so that no
@@ -58,12 +58,12 @@ class WorkerPasses:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A spawned worker uses the rows of its parent. Any other process that gets the dataset,
-        # such as a rank, has rows of its own for its own workers.
+        # such as a rank, has separate rows for its workers.
         self._start()
         self._inherited = state["inherited"]
 
     def _shared(self) -> torch.Tensor:
-        """In a worker: return the rows of the process that started it."""
+        """Return the rows of the process that started this worker."""
         parent = multiprocessing.parent_process()
         pid = None if parent is None else parent.pid
         if pid == self._owner:
@@ -76,7 +76,7 @@ class WorkerPasses:
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:
-        """In the main process: set what the next pass reads."""
+        """Set what the next pass reads. Called in the main process."""
         if os.getpid() != self._owner:
             self._start()
         row = self._own[-1]
@@ -88,7 +88,7 @@ class WorkerPasses:
     def join(
         self, worker: int, workers: int, key: int, *, epoch: int, loaded: bool, counts: bool
     ) -> Joined:
-        """In a worker: join the pass that began, or begin the next one.
+        """Join the current pass, or begin the next one. Called in a worker.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class WorkerPasses:
         return Joined(epoch, position, how, repeated)
 
     def correct(self, worker: int, *, epoch: int | None = None, state: int | None = None) -> None:
-        """In a worker: record its epoch, or whether it has nothing left to read."""
+        """Record the epoch of this worker, or that it has nothing left to read."""
         row = self._shared()[worker]
         if epoch is not None:
             row[EPOCH] = epoch
@@ -140,7 +140,7 @@ class WorkerPasses:
             row[STATE] = state
 
     def last(self) -> tuple[int, bool] | None:
-        """In the main process: return the epoch of the last pass, and whether all was read.
+        """Return the epoch of the last pass and whether all was read. Called in the main process.
 
         None if workers began no pass since the main process set what to read.
         """

@@ -41,7 +41,7 @@ class Files(Protocol):
         """List all shards and indexes of the folder, sorted by name."""
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -106,7 +106,7 @@ class LocalFiles:
         return set(os.listdir(self.root))  # noqa: PTH208 pathlib is slow
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return Path(self.root, name).is_file()
 
     def open(self, name: str) -> BinaryIO:

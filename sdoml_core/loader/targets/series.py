@@ -40,7 +40,7 @@ class Matched:
     """NaN where there is no value."""
 
     present: NDArray[np.bool_]
-    """Where there is a value."""
+    """Whether each value exists."""
 
     first: Times
     """Start of the interval that each value depends on, included."""
