@@ -90,7 +90,7 @@ class FaultPlan:
         Parameters
         ----------
         path
-            As requested.
+            Path as requested.
         attempt
             1 for the first answer for that path.
         """
@@ -99,7 +99,7 @@ class FaultPlan:
         if self.match not in path:
             return None
         draw = uniform("fault", self.seed, path)
-        for fault in Fault:  # the order of the enumeration, not that of the mapping
+        for fault in Fault:  # use the order of the enumeration, not of the mapping
             draw -= self.rates.get(fault, 0.0)
             if draw < 0:
                 return fault
@@ -115,7 +115,7 @@ class FaultPlan:
         Raises
         ------
         SettingError
-            For an unknown key or a value that is not a number.
+            If a key is unknown or a value is not a number.
         """
         rates: dict[Fault, float] = {}
         numbers: dict[str, int | str | None] = {}

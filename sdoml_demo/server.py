@@ -134,7 +134,7 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Print nothing: clients may disconnect at any time."""
+        """Print nothing, because clients may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -45,9 +45,9 @@ MEASURES: Final = [
     pa.field("center_y", pa.float64()),  # measured, pixels below the middle
     pa.field("radius", pa.float64()),  # measured, pixels
     pa.field("visible", pa.float64()),  # fraction of the disk that is not dark
-    pa.field("brightness", pa.float64()),  # over that of the neighboring frames
+    pa.field("brightness", pa.float64()),  # ratio to the level of the neighboring frames
     pa.field("similarity", pa.float64()),  # correlation with the neighboring frames
-    pa.field("sky", pa.float64()),  # over the bright quarter of the disk
+    pa.field("sky", pa.float64()),  # ratio of the sky to the bright quarter of the disk
     pa.field("holes", pa.binary()),  # pixels without data; see sdoml_core.formats.holes
 ]
 """Measures of a frame, in both kinds of indexes. Indexes of earlier versions do not have these
@@ -61,7 +61,7 @@ INDEX_SCHEMA: Final = pa.schema(
         pa.field("offset", pa.int64(), nullable=False),  # first byte of the .npy in the shard
         pa.field("size", pa.int64(), nullable=False),  # bytes of the .npy
         pa.field("data_offset", pa.int64(), nullable=False),  # first pixel in the shard
-        pa.field("crc32", pa.uint32(), nullable=False),  # of the pixels' bytes
+        pa.field("crc32", pa.uint32(), nullable=False),  # CRC-32 of the pixel bytes
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("resolution", pa.int32(), nullable=False),  # pixels along each side
         *FACTS,

@@ -1,6 +1,6 @@
 """Names of the files of a release.
 
-A release writes the constants first, the index nearly last and the checksums last.
+Building a release writes the constants first, the index near the end and the checksums last.
 """
 
 RELEASE_INDEX = "index.parquet"

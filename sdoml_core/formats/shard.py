@@ -51,11 +51,11 @@ class FrameFacts:
     visible: float | None = None
     """Fraction of the disk that is not dark."""
     brightness: float | None = None
-    """Level over that of the neighboring frames."""
+    """Ratio of the level to that of the neighboring frames."""
     similarity: float | None = None
     """Correlation with the neighboring frames."""
     sky: float | None = None
-    """Sky over the bright quarter of the disk."""
+    """Ratio of the sky to the bright quarter of the disk."""
     holes: bytes | None = None
     """Pixels without data; see `sdoml_core.formats.holes`."""
 

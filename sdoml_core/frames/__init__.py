@@ -1,1 +1,1 @@
-"""One frame: from the bytes of a file to pixels on the common grid."""
+"""Processing of single frames, from file bytes to pixels on the common grid."""

@@ -1,4 +1,4 @@
-"""AIA frames: from the bytes of a synoptic FITS file to float32 blocks with north up."""
+"""Decode and process AIA frames: synoptic FITS files to float32 blocks with north up."""
 
 import math
 import re
@@ -74,14 +74,14 @@ def decode_aia(data: bytes) -> AiaFrame:
     Raises
     ------
     NotAnImageError
-        For empty bytes, HTML, or FITS without a 2-D image.
+        If the bytes are empty, HTML, or FITS without a 2-D image.
     TruncatedFrameError
         If the bytes end before the image does.
     CorruptFrameError
         If a checksum, the structure or the compressed stream is wrong, or if a required card is
         missing or not a number; the message names it.
     WrongFrameError
-        For an image that is not 1024×1024.
+        If the image is not 1024×1024.
     """
     hdu = find_image(data)
     if hdu.shape != (SIZE, SIZE):

@@ -178,7 +178,7 @@ class DegradationTable:
         Raises
         ------
         MissingInputError
-            For a wavelength that the table does not have.
+            If the table does not have the wavelength.
         SettingError
             If the table has no factor above 0 for this day and wavelength.
         """

@@ -88,7 +88,7 @@ def flag_mask(names: Iterable[str]) -> int:
     Raises
     ------
     ValueError
-        For a name that is not in the vocabulary; the message lists it.
+        If a name is not in the vocabulary. The message lists it.
     """
     mask = 0
     for name in names:

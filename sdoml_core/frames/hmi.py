@@ -1,4 +1,4 @@
-"""HMI frames: from the bytes of an image catalog JPG to float32 blocks.
+"""Decode and process HMI frames: image catalog JPGs to float32 blocks.
 
 The catalog renders the line-of-sight magnetogram north up on the full-disk grid shrunk to
 1024² (2.0168″ per pixel), gray 0 off the disk, with a white label in the lower left.
@@ -49,15 +49,15 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     NotAnImageError
-        For empty bytes, HTML, or another format than JPEG.
+        If the bytes are empty, HTML, or in another format than JPEG.
     TruncatedFrameError
         If the bytes end before the image does.
     CorruptFrameError
         If the file contradicts itself; see `sdoml_core.frames.jpeg`.
     WrongFrameError
-        For an image that is not 1024×1024.
+        If the image is not 1024×1024.
     BlankFrameError
-        For an image under 30,000 bytes, or completely black.
+        If the file is smaller than 30,000 bytes, or the image is completely black.
     """
     return decode_checked(data)[0]
 

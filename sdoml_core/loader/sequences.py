@@ -69,7 +69,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     Raises
     ------
     DatasetError
-        For an unknown policy or an invalid stride or horizon, or if no sequence remains.
+        If the policy is unknown, the stride or horizon is invalid, or no sequence remains.
     """
 
     def __init__(

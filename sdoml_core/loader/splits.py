@@ -26,7 +26,7 @@ class Divisible(Protocol):
     selection: Selection
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
-        """Return the part in half-open ranges."""
+        """Return the part of the dataset within half-open ranges."""
 
 
 D = TypeVar("D", bound=Divisible)

@@ -1,4 +1,4 @@
-"""Asset checks: read materialized data back from the store and judge it.
+"""Asset checks: read materialized data back from the store and check it.
 
-One module per checked asset, and one for freshness.
+There is one module per checked asset, and one for freshness.
 """

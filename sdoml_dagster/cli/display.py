@@ -37,7 +37,7 @@ def warn(level: int, text: str) -> None:
 
 @dataclass
 class Display:
-    """One line that shows how far a stage is.
+    """A line that shows the progress of a stage.
 
     Parameters
     ----------

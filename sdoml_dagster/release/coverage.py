@@ -84,7 +84,7 @@ class ReleaseCoverage:
         return sorted(days - set(self.days_without_shard))
 
     def by_channel(self) -> dict[str, Counter[str]]:
-        """Return the sums over all days."""
+        """Return the counts of each channel, summed over all days."""
         sums: dict[str, Counter[str]] = {}
         for count in self.counts:
             mine = sums.setdefault(count.channel, Counter())

@@ -8,7 +8,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def build_automation_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Build ``automation_sensor`` if ``SDOML_AUTOMATION=declarative``; otherwise nothing."""
+    """Build ``automation_sensor`` if ``SDOML_AUTOMATION=declarative``; otherwise return nothing."""
     if settings.automation != "declarative":
         return []
     names = DatasetNames(settings.name)

@@ -13,7 +13,7 @@ TIMEOUT = 10
 
 
 def build_failure_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Build ``failure_sensor`` if ``SDOML_FAILURE_WEBHOOK`` is set; otherwise nothing."""
+    """Build ``failure_sensor`` if ``SDOML_FAILURE_WEBHOOK`` is set; otherwise return nothing."""
     address = settings.failure_webhook
     if address is None:
         return []

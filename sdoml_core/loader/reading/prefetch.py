@@ -43,7 +43,7 @@ def check_counts(least: int = 0, /, **counts: int) -> None:
     Raises
     ------
     DatasetError
-        For a value that is not a whole number of at least `least`. The message names it.
+        If a value is not a whole number of at least `least`. The message names it.
     """
     for name, count in counts.items():
         if not isinstance(count, Integral) or count < least:

@@ -21,7 +21,7 @@ def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any
     Raises
     ------
     DatasetError
-        For an unknown unit, or one that fits none of the channels.
+        If the unit is unknown or does not apply to any of the channels.
     NormalizationError
         If the constants of the normalization are unknown.
     """

@@ -1,4 +1,4 @@
-"""The cursor of an epoch: which epoch comes next, and where it starts.
+"""The cursor of an epoch: the epoch and start position of the next pass.
 
 All ranks must read the same epoch. So with several ranks, the epoch changes only by `set_epoch`, a
 loaded state, or a complete pass, never by an action of a single rank. With one rank, a pass that
