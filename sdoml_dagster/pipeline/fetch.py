@@ -101,7 +101,7 @@ def fetch_day(
         for slot in settings.expected_slots(day)
         for channel in settings.channels_of(instrument)
     ]
-    prepare_kernels(report)  # import before threads wait for it, and before the clock starts
+    prepare_kernels(report)  # before threads need the kernels, and before the clock starts
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []

@@ -135,7 +135,7 @@ def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> C
     facts = table.schema.metadata | {SOURCES: json.dumps(fingerprints)}
     data = write_parquet(table.replace_schema_metadata(facts))
     if kept_at:
-        with contextlib.suppress(OSError):  # a read-only or full folder: only in memory
+        with contextlib.suppress(OSError):  # folder read-only or full: in memory only
             write_atomically(kept_at, data)
     return Catalog(data)
 
