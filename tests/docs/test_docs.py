@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -167,8 +168,9 @@ def test_the_python_of_a_page_runs_on_a_built_store(
         if not any(reason in snippet for reason in NOT_RUN_PYTHON)
     ]
     names: dict[str, object] = {}
-    for snippet in snippets:
-        exec(compile(snippet, NAMES[page], "exec"), names)
+    with patch.dict(os.environ):  # a snippet may set variables
+        for snippet in snippets:
+            exec(compile(snippet, NAMES[page], "exec"), names)
 
 
 def test_the_reader_of_the_format_gives_what_the_loader_gives(built: Path) -> None:
