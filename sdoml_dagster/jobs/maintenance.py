@@ -66,7 +66,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 context.log.error(f"{opened.locate(damage.path)}: {damage.reason}")
             if config.mark:
                 move_aside(opened, outcome.damages)
-            report_damage(context.instance, settings, outcome.damages)
+            report_damage(context.instance, context.run, settings, outcome.damages)
         damages = outcome.damages
         metadata: dict[str, Any] = {
             "files": outcome.files,

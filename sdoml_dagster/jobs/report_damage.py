@@ -27,11 +27,15 @@ DAMAGED = "damaged"
 
 
 def report_damage(
-    instance: dg.DagsterInstance, settings: Settings, damages: Iterable["Damage"]
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    settings: Settings,
+    damages: Iterable["Damage"],
 ) -> None:
     """Make the damaged days stale, and fail the check that reads them.
 
-    The materialization keeps the content and the former data version of the day. If the day is
+    The result of the check belongs to ``run``: Dagster stores one result per check, day and run,
+    and a day can be damaged more than once. The materialization keeps the content and the former data version of the day. If the day is
     rebuilt with the same content, it gets that version back and nothing downstream is stale.
     """
     reasons: dict[tuple[str, date], list[str]] = {}
@@ -46,9 +50,13 @@ def report_damage(
         check = READABLE if asset == asset_names.SHARDS else VALUES
         if not asset.startswith("raw_"):
             found = Finding(passed=False, severe=True, description=f"damaged: {'; '.join(lines)}")
-            instance.report_runless_asset_event(
-                evaluation(key, check, day, found, target(instance, key, day))
+            failed = evaluation(key, check, day, found, target(instance, key, day))
+            event = dg.DagsterEvent(
+                dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+                run.job_name,
+                event_specific_data=failed,
             )
+            instance.report_dagster_event(event, run.run_id)
 
 
 def _report_stale(instance: dg.DagsterInstance, key: dg.AssetKey, day: date, reason: str) -> None:

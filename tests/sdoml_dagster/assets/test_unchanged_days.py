@@ -97,7 +97,7 @@ def test_a_day_is_finished_until_an_input_or_the_code_changes(
         key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()
     }
     day = StoredDay(opened, date.fromisoformat(FIRST))
-    degradation = load_degradation(settings).sha256
+    degradation = load_degradation(settings, opened).sha256
 
     def finished(**changes: Any) -> bool:
         given: dict[str, Any] = {

@@ -286,4 +286,4 @@ def test_a_store_with_nothing_in_it_is_not_called_intact(
     (event,) = result.get_step_failure_events()
     assert event.step_failure_data.user_failure_data is not None
     said = str(event.step_failure_data.user_failure_data.description)
-    assert said.endswith(f"is SDOML_STORE={environment['SDOML_STORE']} right?")
+    assert said.endswith(f"Check SDOML_STORE={environment['SDOML_STORE']}")

@@ -537,7 +537,7 @@ def test_a_killed_release_looks_unfinished_and_a_second_run_completes_it(
             make(stored)
     assert not (folder / "SHA256SUMS").exists()
     assert not (folder / "index.parquet").exists()
-    with pytest.raises(DatasetError, match=r"a release that is not finished.* make it again"):
+    with pytest.raises(DatasetError, match=r"an incomplete release.* run make_release again"):
         SDOMLlite(folder, channels=NAMES)
     make(stored)
     assert contents(folder) == contents(released)
