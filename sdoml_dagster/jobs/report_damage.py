@@ -35,7 +35,9 @@ def report_damage(
     """Make the damaged days stale, and fail the check that reads them.
 
     The result of the check belongs to ``run``: Dagster stores one result per check, day and run,
-    and a day can be damaged more than once. The materialization keeps the content and the former data version of the day. If the day is
+    and a day can be damaged more than once.
+
+    The materialization keeps the content and the former data version of the day. If the day is
     rebuilt with the same content, it gets that version back and nothing downstream is stale.
     """
     reasons: dict[tuple[str, date], list[str]] = {}
