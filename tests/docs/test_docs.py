@@ -84,7 +84,7 @@ def prepare(folder: Path) -> None:
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
     for name in ("workspace.yaml", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
+        shutil.copy(ROOT / name, folder)  # a copy, because a snippet may write it
 
 
 def run_shell(script: str, folder: Path, archive: object) -> str:
