@@ -86,7 +86,7 @@ class Mirror:
         asked, now
             When the request began and when it failed.
         retry_after
-            Seconds for which the mirror asked for no requests.
+            Seconds to wait before the next request, from the mirror's answer.
         """
         with self._lock:
             self.last_error = error

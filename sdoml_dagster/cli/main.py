@@ -251,12 +251,8 @@ def release(
 @settings_options
 def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
     """Read every file again and compare it with its checksum; move damaged files aside."""
-    from sdoml_dagster.cli.build import day_config, op_config
-
     with _one_line_errors():
-        settings, _ = _open(given, saved=True)
-        config = op_config("verify", {"mark": not only_report, **day_config(_days(days))})
-        _run_job("verify_store", config, settings)
+        _run_day_job("verify_store", "verify", days, given, mark=not only_report)
 
 
 @commands.command()
@@ -265,12 +261,8 @@ def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
 @settings_options
 def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
     """Delete the raw files of days whose shards are verified."""
-    from sdoml_dagster.cli.build import day_config, op_config
-
     with _one_line_errors():
-        settings, _ = _open(given, saved=True)
-        config = op_config("prune", {"dry_run": not delete, **day_config(_days(days))})
-        _run_job("prune_raw", config, settings)
+        _run_day_job("prune_raw", "prune", days, given, dry_run=not delete)
         if not delete:
             click.echo("nothing was deleted; add --delete to delete these files")
 
@@ -280,11 +272,8 @@ def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
 @settings_options
 def adopt(*, days: str | None, **given: str | None) -> None:
     """Report to Dagster the days of the store that it does not know, without building them."""
-    from sdoml_dagster.cli.build import day_config, op_config
-
     with _one_line_errors():
-        settings, _ = _open(given, saved=True)
-        _run_job("adopt_store", op_config("adopt", day_config(_days(days))), settings)
+        _run_day_job("adopt_store", "adopt", days, given)
 
 
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
@@ -348,6 +337,16 @@ def _runner(
             )
         return Queue(instance, stack.enter_context(Daemon(home)))
     return InProcess(definitions, instance)
+
+
+def _run_day_job(
+    job: str, op: str, days: str | None, given: Mapping[str, str | None], **config: bool
+) -> None:
+    """Run a job with one op over a range of days, with the last build's settings."""
+    from sdoml_dagster.cli.build import day_config, op_config
+
+    settings, _ = _open(given, saved=True)
+    _run_job(job, op_config(op, config | day_config(_days(days))), settings)
 
 
 def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:

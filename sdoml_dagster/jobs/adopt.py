@@ -107,8 +107,7 @@ class _Reporter:
         asset = asset_names.raw(part.instrument)
         if self._is_known(asset, day):
             return
-        names = [channel.name for channel in self._settings.channels_of(part.instrument)]
-        metadata = coverage_metadata(part.rows, names)
+        metadata = self._coverage(part)
         available = availability(metadata["frames_expected"], metadata["frames_ok"])
         self._instance.report_runless_asset_event(
             observation(self._settings, part.instrument, day, available)
@@ -123,7 +122,6 @@ class _Reporter:
             inputs={asset_names.archive(part.instrument): None},
             metadata=metadata
             | {
-                CONTENT: content_hash(part.content),
                 "ledger": path(self._store.locate(layout.raw_ledger(day, part.instrument))),
             },
         )
@@ -133,7 +131,6 @@ class _Reporter:
         asset = asset_names.processed(part.instrument)
         if self._is_known(asset, day):
             return
-        names = [channel.name for channel in self._settings.channels_of(part.instrument)]
         self._materialized(
             asset,
             day,
@@ -142,9 +139,8 @@ class _Reporter:
             if part.as_configured
             else OTHER_SETTINGS,
             inputs={asset_names.raw(part.instrument): None},
-            metadata=coverage_metadata(part.rows, names)
+            metadata=self._coverage(part)
             | {
-                CONTENT: content_hash(part.content),
                 "frames": path(self._store.locate(layout.processed_folder(day))),
             },
         )
@@ -233,6 +229,10 @@ class _Reporter:
             )
         )
         self.reported[asset] += 1
+
+    def _coverage(self, part: "StoredFrames") -> dict[str, Any]:
+        names = [channel.name for channel in self._settings.channels_of(part.instrument)]
+        return coverage_metadata(part.rows, names) | {CONTENT: content_hash(part.content)}
 
     def _checked(self, asset: str, day: date, checks: DayChecks) -> None:
         key = self._key(asset)
