@@ -4,9 +4,10 @@ Equal inputs give equal bytes on any machine.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
 from sdoml_core.formats.index import MEASURES, Index, encode_index
 from sdoml_core.formats.ledger import FrameRow
-from sdoml_core.formats.shard import FrameFacts, ShardWriter
+from sdoml_core.formats.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.transform import normalize, transform_of
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
@@ -27,6 +28,8 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
+
+Row = TypeVar("Row", bound=FrameRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +68,7 @@ def pack_day(
         If the constants are for another resolution or lack a channel.
     """
     constants = needed_normalization(store)
-    if constants.resolution != settings.resolution:
-        raise NormalizationError(
-            f"constants {constants.version} are for {constants.resolution} pixels, not "
-            f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
-            "fit_normalization again, then build_shards"
-        )
-    _check_hmi_values(constants, settings)
+    check_constants(constants, settings)
     stored = StoredDay(store, day)
     rows = usable_rows(stored, settings)
     inputs = shard_inputs(rows, settings, constants, code_version=code_version)
@@ -85,17 +82,16 @@ def pack_day(
     path, index_path = layout.shard(day), layout.shard_index(day)
     store.sweep(path.rsplit("/", 1)[0])
     progress = Progress(f"shards {day}", len(rows), report)
-    prepare = _Preparer(day, settings, store, constants)
     room = len(rows) * (settings.resolution**2 * np.dtype(settings.dtype).itemsize + 1024)
     with store.writer(path, size=room, keep_equal=True) as file:
-        writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
-        for row, pixels, checksum in ordered_map(
-            prepare, rows, threads=settings.threads, name="pack"
-        ):
-            channel, facts = CHANNELS[row.channel], _facts(row, constants)
-            writer.add(row.slot, channel, pixels, facts, crc32=checksum)
-            progress.step("ok")
-        summary = writer.close()
+        summary = write_frames(
+            file,
+            rows,
+            StoredDay(store, day).frame,
+            settings=settings,
+            constants=constants,
+            step=progress.step,
+        )
         # A kill must not leave an index beside a shard that it does not describe.
         store.delete(index_path)
     index = Index(
@@ -142,14 +138,20 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
     return index if found == (index.shard_sha256, index.shard_bytes) else None
 
 
-def _check_hmi_values(constants: Normalization, settings: Settings) -> None:
-    """Reject constants that were fitted to HMI frames with other values.
+def check_constants(constants: Normalization, settings: Settings) -> None:
+    """Reject constants that were fitted to frames of other settings.
 
     Raises
     ------
     NormalizationError
-        If the constants are for another ``SDOML_HMI_VALUES``.
+        If the constants are for another resolution or another ``SDOML_HMI_VALUES``.
     """
+    if constants.resolution != settings.resolution:
+        raise NormalizationError(
+            f"constants {constants.version} are for {constants.resolution} pixels, not "
+            f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
+            "fit_normalization again, then build_shards"
+        )
     fitted = constants.channels.get("HMI_M")
     if fitted and fitted.transform != transform_of("HMI_M", settings.hmi_values):
         raise NormalizationError(
@@ -171,22 +173,40 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
     )
 
 
-class _Preparer:
-    """Reads and normalizes one frame. Shared by the threads of a day."""
+def write_frames(
+    file: BinaryIO,
+    rows: Iterable[Row],
+    read: Callable[..., NDArray[np.float32]],
+    *,
+    settings: Settings,
+    constants: Normalization,
+    step: Callable[[str], None] = lambda _: None,
+) -> ShardSummary:
+    """Normalize frames and write them as a shard.
 
-    def __init__(
-        self, day: date, settings: Settings, store: Store, constants: Normalization
-    ) -> None:
-        self._day = StoredDay(store, day)
-        self._settings = settings
-        self._constants = constants
+    Parameters
+    ----------
+    file
+        Output file.
+    rows
+        Rows of the frames, sorted by slot and channel.
+    read
+        Called with a row and ``resolution``; returns the processed frame, float32 (n, n).
+    settings, constants
+        The dataset, and the constants for its channels.
+    step
+        Called with ``"ok"`` after each frame.
+    """
+    side = settings.resolution
 
-    def __call__(
-        self, row: FrameRow
-    ) -> tuple[FrameRow, NDArray[np.float32] | NDArray[np.float16], int]:
-        side = self._settings.resolution
-        out = np.empty((side, side), self._settings.dtype)
-        constant = self._constants.constant(row.channel)
-        frame = self._day.frame(row, resolution=side)
-        normalize(frame, constant, out, transform=self._constants.transform(row.channel))
+    def prepare(row: Row) -> tuple[Row, NDArray[np.float32] | NDArray[np.float16], int]:
+        out = np.empty((side, side), settings.dtype)
+        constant, transform = constants.constant(row.channel), constants.transform(row.channel)
+        normalize(read(row, resolution=side), constant, out, transform=transform)
         return row, out, crc32(out.data)
+
+    writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
+    for row, pixels, checksum in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+        writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants), crc32=checksum)
+        step("ok")
+    return writer.close()

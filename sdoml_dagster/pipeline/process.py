@@ -101,7 +101,7 @@ def process_day(
         return ProcessedDay(tuple(rows), sketches, unchanged=True)
     store.sweep(layout.processed_folder(day))
     prepare_kernels(report)
-    worker = _Worker(day, settings, store)
+    worker = FrameProcessor(day, settings, store)
     progress = Progress(f"{asset_names.processed(instrument)} {day}", len(ledger), report)
 
     rows, sketches = [], {}
@@ -116,7 +116,7 @@ def process_day(
         ) as file:
             writer = FrameWriter(file, settings.resolution, frames=len(mine))
             for frame in ordered_map(
-                partial(worker.process, channel=channel),
+                partial(worker.process_stored, channel=channel),
                 mine,
                 threads=settings.threads,
                 name="process",
@@ -142,7 +142,7 @@ def process_day(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _ProcessedFrame:
+class ProcessedFrame:
     """One frame: its row and, if it is usable, its pixels (float32, (n, n)) and other results."""
 
     row: FrameRow
@@ -178,8 +178,8 @@ def _with_comparison(row: FrameRow, comparison: Comparison) -> FrameRow:
     )
 
 
-class _Worker:
-    """Processes one frame. Shared by the threads of a day."""
+class FrameProcessor:
+    """Processes the frames of one day, one at a time. Shared by threads."""
 
     def __init__(self, day: date, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -194,8 +194,22 @@ class _Worker:
         table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 
-    def process(self, raw: RawRow, channel: Channel) -> _ProcessedFrame:
-        """Process one frame. An unusable frame gives a row with the reason."""
+    def process_stored(self, raw: RawRow, channel: Channel) -> ProcessedFrame:
+        """Process the raw file of a row of the ledger."""
+        return self.process(raw, self._read(raw) if raw.status == "ok" else b"", channel)
+
+    def process(self, raw: RawRow, data: bytes, channel: Channel) -> ProcessedFrame:
+        """Process one raw file. An unusable frame gives a row with the reason.
+
+        Parameters
+        ----------
+        raw
+            Row of the raw ledger.
+        data
+            The raw file. Ignored if the row has no frame.
+        channel
+            Channel of the frame.
+        """
         facts = FrameRow(
             raw.slot,
             channel.name,
@@ -208,8 +222,7 @@ class _Worker:
             flags=raw.flags,
         )
         if raw.status != "ok":
-            return _ProcessedFrame(facts)
-        data = self._read(raw)
+            return ProcessedFrame(facts)
         look = None
         try:
             if channel.instrument == "AIA":
@@ -217,7 +230,7 @@ class _Worker:
             else:
                 facts, pixels = self._hmi(data, facts)
         except FrameError as error:
-            return _ProcessedFrame(replace(facts, status=error.status, reason=str(error)))
+            return ProcessedFrame(replace(facts, status=error.status, reason=str(error)))
         sketch = Sketch.of(pixels)
         facts = replace(
             facts,
@@ -225,7 +238,7 @@ class _Worker:
             maximum=sketch.maximum,
             crc32=crc32(pixels.data),
         )
-        return _ProcessedFrame(facts, pixels, sketch, look)
+        return ProcessedFrame(facts, pixels, sketch, look)
 
     def _read(self, raw: RawRow) -> bytes:
         path = f"{layout.raw_folder(self._day)}/{raw.file}"

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, DatasetError, SdomlError
 from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index
+from sdoml_core.formats.merge_indexes import merge_releases
 from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX
 from sdoml_core.formats.release_index import consolidate
@@ -34,7 +35,6 @@ from sdoml_core.loader.storage.local import (
     cache_folder,
     write_atomically,
 )
-from sdoml_core.loader.storage.merge_indexes import merge_releases
 from sdoml_core.loader.storage.remote import RemoteFiles
 
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"

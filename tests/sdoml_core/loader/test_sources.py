@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from sdoml_core.errors import DamagedFileError, DatasetError, NormalizationError
+from sdoml_core.formats.merge_indexes import merge_releases
 from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.formats.release_index import consolidate
 from sdoml_core.loader import SDOMLlite
 from sdoml_core.loader.storage import sources
-from sdoml_core.loader.storage.merge_indexes import merge_releases
 from tests.support.synthetic_shards import FIRST, VERSION, write_day, write_release
 
 
