@@ -10,10 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/.base ## two days from the built-in archive to shards, and a picture of the Sun
+demo: $(VENV)/.base ## two days from the simulated archive to shards, and a picture of the Sun
 	$(BIN)/python -m sdoml_demo.tour
 
-ui: $(VENV)/.base ## Dagster's web UI and daemon on the built-in archive
+ui: $(VENV)/.base ## Dagster's web UI and daemon on the simulated archive
 	$(BIN)/python -m sdoml_demo.ui
 
 test: $(VENV)/.dev ## all tests

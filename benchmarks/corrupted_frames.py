@@ -3,11 +3,11 @@
 ``python -m benchmarks.corrupted_frames --output benchmarks/results/corrupted_frames.md``
 
 Each kind of `sdoml_demo.corruptions`, and a few that need a second frame, goes through the
-pipeline: the built-in archive serves it over HTTP, hours are fetched and processed, and their frame
-table is read. AIA: 2014-01-01, hourly from 00:00 to 09:00; the real frames at 00:00 and rendered
-ones at 06:00 are corrupted. HMI: 2018-08-20, every 15 minutes from 08:00 to 17:00; the JPG that was
-reconstructed from the real magnetogram, at 09:00 TAI, and five rendered ones are corrupted. The
-other frames stay good.
+pipeline: the simulated archive serves it over HTTP, hours are fetched and processed, and their
+frame table is read. AIA: 2014-01-01, hourly from 00:00 to 09:00; the real frames at 00:00 and
+rendered ones at 06:00 are corrupted. HMI: 2018-08-20, every 15 minutes from 08:00 to 17:00; the JPG
+that was reconstructed from the real magnetogram, at 09:00 TAI, and five rendered ones are
+corrupted. The other frames stay good.
 
 False alarms are good frames that are refused or flagged: next to corrupted ones, in the same hours
 without any, and in six hours of many days over a rendered year. Flags that are true do not count,

@@ -5,8 +5,8 @@
 The reference works like the original scripts: worker processes take one frame at a time, warp it
 with scikit-image and write an unnormalized ``.npy``. Then the maximum of each channel is computed,
 every file is read, normalized and written again, and a tar is packed from the files. Both methods
-use the same raw files (one day of the built-in archive) and the same two cores, in turns. Each turn
-is a separate process, so that CPU time and peak memory belong to it alone.
+use the same raw files (one day of the simulated archive) and the same two cores, in turns. Each
+turn is a separate process, so that CPU time and peak memory belong to it alone.
 """
 
 import argparse
@@ -144,7 +144,7 @@ def _normalize(job: tuple[Path, float, str]) -> None:
 
 
 def prepare(folder: Path, *, days: int, cadence: int) -> None:
-    """Fetch one day from the built-in archive; further days are links to its frames."""
+    """Fetch one day from the simulated archive; further days are links to its frames."""
     settings = _settings(folder, cadence, CORES)
     store = Store(str(folder))
     with Archive(absences=False) as archive:

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.stand_ins --output benchmarks/results/stand_ins.md``
 
-The built-in archive lacks frames at the rates of the mission, and half of the 1700 Å frames at full
-hours, when the telescope takes 4500 Å.
+The simulated archive lacks frames at the rates of the mission, and half of the 1700 Å frames at
+full hours, when the telescope takes 4500 Å.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main() -> None:
         "",
         f"`python -m benchmarks.stand_ins --cadence {options.cadence}`",
         "",
-        f"{DAY} of the built-in archive, eight channels, {options.cadence} minutes.",
+        f"{DAY} of the simulated archive, eight channels, {options.cadence} minutes.",
         "",
         "| tolerance (min) | good frames | of them stand-ins | others | complete samples |",
         "|---|---|---|---|---|",

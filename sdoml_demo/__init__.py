@@ -1,4 +1,4 @@
-"""The built-in archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
+"""The simulated archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
 
 It renders every frame from a few real ones, for any date, wavelength and minute, so that the whole
 pipeline can be tried and tested without the Internet. The frames are simulations, not

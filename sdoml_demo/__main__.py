@@ -1,4 +1,4 @@
-"""Command line of the built-in archive: ``python -m sdoml_demo``."""
+"""Command line of the simulated archive: ``python -m sdoml_demo``."""
 
 import argparse
 import signal

@@ -1,4 +1,4 @@
-"""The tour of ``make demo``: build two days of shards from the built-in archive.
+"""The tour of ``make demo``: build two days of shards from the simulated archive.
 
 It runs the commands that a user would type, against its own archive, and shows the result.
 """

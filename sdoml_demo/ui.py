@@ -1,5 +1,5 @@
 # ruff: noqa: T201 it prints for its user
-"""``make ui``: Dagster's web UI, its daemon and the built-in archive.
+"""``make ui``: Dagster's web UI, its daemon and the simulated archive.
 
 Everything listens on loopback and writes below one folder. Ctrl-C stops all of it.
 """

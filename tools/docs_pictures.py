@@ -2,7 +2,7 @@
 
     python -m tools.docs_pictures [--folder docs/images] [--only NAME]
 
-real-sample: the six real AIA frames of 2014-01-01. contact-sheet: frames of the built-in archive.
+real-sample: the six real AIA frames of 2014-01-01. contact-sheet: frames of the simulated archive.
 The others: the real 193 Å frame of 2018-08-20, the HMI catalog JPG that was reconstructed from
 the real magnetogram of that day, and a rendered 1700 Å frame, for the limb of the photosphere.
 """
@@ -53,7 +53,7 @@ def processed_aia() -> NDArray[np.float32]:
 
 
 def rendered_1700() -> NDArray[np.float32]:
-    """Return a processed frame of the built-in archive, of the time of the magnetogram."""
+    """Return a processed frame of the simulated archive, of the time of the magnetogram."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = Frames(default_cache(), absences=False).get(

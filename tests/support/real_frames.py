@@ -1,4 +1,4 @@
-"""The real AIA frames of the project: tests read them from the built-in archive's data."""
+"""The real AIA frames of the project: tests read them from the simulated archive's data."""
 
 from pathlib import Path
 

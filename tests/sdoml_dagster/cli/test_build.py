@@ -1,4 +1,4 @@
-"""`sdoml build` as a user runs it: a process of its own, on the built-in archive."""
+"""`sdoml build` as a user runs it: a process of its own, on the simulated archive."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A day from raw frames to its shard, step by step, on frames of the built-in archive."""
+"""A day from raw frames to its shard, step by step, on frames of the simulated archive."""
 
 import io
 import tarfile

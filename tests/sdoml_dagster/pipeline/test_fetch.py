@@ -130,7 +130,7 @@ def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
 def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbor_stands_in(
     frame_cache: Path, deploy: Deploy
 ) -> None:
-    bad = "AIA20240404_1800_0171.fits"  # by the plan of the built-in archive
+    bad = "AIA20240404_1800_0171.fits"  # by the plan of the simulated archive
     with Archive(cache=frame_cache) as life:
         alone = deploy(life, aia_tolerance_minutes=0, **ONE)
         alone.day = date(2024, 4, 4)
