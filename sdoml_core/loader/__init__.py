@@ -3,23 +3,22 @@
 ``SDOMLlite`` is a map-style dataset that replaces the original's. ``BatchLoader`` reads batches
 with threads instead of worker processes. ``SDOMLliteSequences`` gives windows of time.
 ``shard_dataset`` streams shard by shard. Only this part of the package needs torch.
+
+The names are imported on first use. So the storage and the reader of frames below this package work
+without torch, which takes a second to import and hundreds of megabytes to install.
 """
 
-try:
-    import torch as _torch  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "sdoml_core.loader needs PyTorch: pip install 'sdoml-lite[loader]' "
-        "(in a checkout: pip install -e '.[loader]')"
-    ) from error
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sdoml_core.loader.batches import BatchLoader
-from sdoml_core.loader.dataset import SDOMLlite
-from sdoml_core.loader.reading.collate import collate
-from sdoml_core.loader.sampling.batch_sampler import BatchSampler
-from sdoml_core.loader.sampling.resume import global_state
-from sdoml_core.loader.sequences import SDOMLliteSequences
-from sdoml_core.loader.streaming import ShardDataset, shard_dataset
+if TYPE_CHECKING:
+    from sdoml_core.loader.batches import BatchLoader
+    from sdoml_core.loader.dataset import SDOMLlite
+    from sdoml_core.loader.reading.collate import collate
+    from sdoml_core.loader.sampling.batch_sampler import BatchSampler
+    from sdoml_core.loader.sampling.resume import global_state
+    from sdoml_core.loader.sequences import SDOMLliteSequences
+    from sdoml_core.loader.streaming import ShardDataset, shard_dataset
 
 __all__ = [
     "BatchLoader",
@@ -31,3 +30,34 @@ __all__ = [
     "global_state",
     "shard_dataset",
 ]
+
+_MODULES = {
+    "BatchLoader": "batches",
+    "BatchSampler": "sampling.batch_sampler",
+    "SDOMLlite": "dataset",
+    "SDOMLliteSequences": "sequences",
+    "ShardDataset": "streaming",
+    "collate": "reading.collate",
+    "global_state": "sampling.resume",
+    "shard_dataset": "streaming",
+}
+"""Module of each public name, below this package."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "sdoml_core.loader needs PyTorch: pip install 'sdoml-lite[loader]' "
+            "(in a checkout: pip install -e '.[loader]')"
+        ) from error
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

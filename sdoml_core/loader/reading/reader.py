@@ -1,12 +1,12 @@
 """Read frames from shards directly into the memory of a tensor."""
 
+import sys
 import threading
 from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
@@ -97,7 +97,7 @@ class FrameReader:
             if self._checksums is not None:
                 self._verify(row, channel, target[channel])
             if target is not out:
-                torch.from_numpy(out[channel]).copy_(torch.from_numpy(target[channel]))
+                _widen(target[channel], out[channel])
             if self.units != "normalized":
                 convert(out[channel], self.channels[channel], self.units, catalog.constants)
 
@@ -141,6 +141,15 @@ class FrameReader:
                 f"{catalog.shards[catalog.shard[row]]} is damaged: its CRC-32 does not "
                 "match the index"
             )
+
+
+def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """Convert pixels to float32. PyTorch is faster than NumPy, but readers work without it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        np.copyto(out, source)
+    else:
+        torch.from_numpy(out).copy_(torch.from_numpy(source))
 
 
 def _runs(order: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sdoml_core.channels import DEFAULT_CHANNELS
 from sdoml_core.loader import SDOMLlite
-from tests.support.synthetic_shards import FIRST, at, frame, missing, write_day
+from tests.support.synthetic_shards import FIRST, at, frame, missing, write_day, write_release
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_without_torch_the_import_names_the_remedy():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import sdoml_core.formats.shard, sdoml_core.formats.index\n"
-        "import sdoml_core.loader"
+        "from sdoml_core.loader import SDOMLlite"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
@@ -101,9 +102,32 @@ def test_without_torch_the_import_names_the_remedy():
     assert "pip install -e '.[loader]'" in run.stderr
 
 
+def test_a_frame_is_read_without_torch(tmp_path: Path):
+    write_release(tmp_path, 1, dtype="float16")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from sdoml_core.loader.reading.reader import FrameReader\n"
+        "from sdoml_core.loader.storage.sources import open_catalog, open_files\n"
+        "files = open_files(sys.argv[1])\n"
+        "reader = FrameReader(files, open_catalog(files), ['AIA_0193'], units='normalized', "
+        "verify=True)\n"
+        "out = np.empty(reader.shape, np.float32)\n"
+        "reader.read(1, out)\n"
+        "print(out.sum(dtype='float64'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    expected = frame(at("2022-11-01T00:15"), "AIA_0193").astype(np.float16).sum(dtype="float64")
+    assert float(run.stdout) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_shards_and_indexes_do_without_torch_and_astropy():
     code = (
         "import sys, sdoml_core.formats.shard, sdoml_core.formats.index\n"
+        "import sdoml_core.loader.reading.reader, sdoml_core.loader.storage.sources\n"
         "print(sorted({'torch', 'astropy', 'numba', 'pandas', 'fsspec'} & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
