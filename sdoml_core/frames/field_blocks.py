@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sdoml_core.frames.resample import block_taps
+from sdoml_core.frames.resample import block_taps, pack_rows
 
 
 def mean_field_blocks(
@@ -29,7 +29,7 @@ def mean_field_blocks(
     Parameters
     ----------
     rgb
-        uint8 (N, N, 3), C-contiguous.
+        uint8 (N, N, 3).
     resolution
         n, a divisor of N.
     scale
@@ -49,16 +49,20 @@ def mean_field_blocks(
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
-    _mean_field(rgb, (first, weights), (label, disk, least), table, out)
+    _mean_field(pack_rows(rgb), (first, weights), (label, disk, least), table, out)
     return out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _read_row(rgb: Any, row: int, table: Any, span: tuple[int, int], into: Any) -> None:
+def _read_row(row: Any, table: Any, span: tuple[int, int], into: Any) -> None:
     """Read the values of a row within a span of columns, and whether each exists."""
     into[:] = 0.0
+    gray = row.size == into.shape[1]
     for c in range(span[0], span[1]):
-        total = np.int64(rgb[row, c, 0]) + np.int64(rgb[row, c, 1]) + np.int64(rgb[row, c, 2])
+        if gray:
+            total = 3 * np.int64(row[c])
+        else:
+            total = np.int64(row[3 * c]) + np.int64(row[3 * c + 1]) + np.int64(row[3 * c + 2])
         value = table[total]
         if not np.isnan(value):
             into[0, c] = value
@@ -67,7 +71,7 @@ def _read_row(rgb: Any, row: int, table: Any, span: tuple[int, int], into: Any) 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _mean_field(
-    rgb: Any,
+    packed: Any,
     taps: Any,
     limits: tuple[tuple[int, int], tuple[float, float, float], float],
     table: Any,
@@ -76,7 +80,7 @@ def _mean_field(
     """Average down columns, then along rows. A ring buffer keeps rows shared by blocks."""
     first, weights = taps
     label, disk, least = limits
-    size = rgb.shape[0]
+    size = packed.shape[0]
     count, resolution = weights.shape
     x, y, radius = disk
     ring = np.empty((count, 2, size))
@@ -98,7 +102,7 @@ def _mean_field(
                 left, right = max(int(np.ceil(x - half)), 0), min(int(x + half) + 1, size)
                 if row >= label[0]:
                     left = max(left, label[1])
-                _read_row(rgb, row, table, (left, right), known)
+                _read_row(packed[row], table, (left, right), known)
             for c in range(size):
                 line[0, c] += share * known[0, c]
                 line[1, c] += share * known[1, c]

@@ -150,12 +150,12 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
     mean = np.zeros((len(parts), *largest), np.int32)
     energy = np.zeros((len(parts), *largest), np.int32)
     try:
-        lookups = np.stack(
-            [
-                _lookup(structure.huffman[kind << 4 | pair[kind]])
+        fast, lookups = _lookups(
+            tuple(
+                structure.huffman[kind << 4 | pair[kind]]
                 for pair in structure.selected
                 for kind in (0, 1)
-            ]
+            )
         )
         steps = np.stack([structure.quantization[c.table] for c in parts])
     except KeyError as error:
@@ -164,7 +164,7 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
     first = 0
     for stream, count in _intervals(data, structure, columns * rows):
         where = np.array([columns, first, count], np.int64)
-        damage = _decode(stream, where, sampling, (lookups, steps), (mean, energy))
+        damage = _decode(stream, where, sampling, (fast, lookups, steps), (mean, energy))
         if damage != _OK:
             raise CorruptFrameError(f"the compressed pixels are damaged: {_DAMAGE[damage]}")
         first += count
@@ -311,6 +311,20 @@ def _intervals(
     ]
 
 
+_FAST_BITS: Final = 11
+"""Bits of the small lookup table, which stays in the first cache. Nearly all coefficients of the
+catalog's files have a code and a value of at most this many bits together."""
+
+
+@lru_cache(maxsize=16)
+def _lookups(tables: tuple[bytes, ...]) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """Return the small and the whole lookup table of each Huffman table, stacked."""
+    stacks = np.stack([_fast_lookup(t) for t in tables]), np.stack([_lookup(t) for t in tables])
+    for stack in stacks:
+        stack.flags.writeable = False  # they are cached, and shared by threads
+    return stacks
+
+
 @lru_cache(maxsize=64)
 def _lookup(table: bytes) -> NDArray[np.uint16]:
     """Build a table indexed by the next 16 bits: code length << 8 | symbol, 0 for no code.
@@ -334,64 +348,98 @@ def _lookup(table: bytes) -> NDArray[np.uint16]:
     return lookup
 
 
+def _fast_lookup(table: bytes) -> NDArray[np.int32]:
+    """Build a table of whole coefficients, indexed by the next 11 bits.
+
+    An entry is value << 16 | run << 8 | number of bits of code and value. It is 0 where the bits do
+    not hold a whole coefficient, and for symbols that need a check: `_lookup` decodes these.
+    """
+    bits = np.arange(1 << _FAST_BITS)
+    entry = _lookup(table)[bits << (16 - _FAST_BITS)].astype(np.int64)
+    length, run, extra = entry >> 8, entry >> 4 & 15, entry & 15
+    known = (length > 0) & (length + extra <= _FAST_BITS) & (extra <= 10)
+    known &= (extra > 0) | (run == 0) | (run == 15)
+    value = bits >> np.maximum(_FAST_BITS - length - extra, 0) & ((1 << extra) - 1)
+    value -= np.where(value < (1 << extra) >> 1, (1 << extra) - 1, 0)
+    return np.where(known, value * (1 << 16) | run << 8 | length + extra, 0).astype(np.int32)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _decode(  # noqa: C901, PLR0911, PLR0912 one loop: the state of the bit reader stays in registers
     stream: Any, where: Any, sampling: Any, tables: Any, found: Any
 ) -> int:
     """Decode one restart interval into block statistics; return 0 or an error code."""
     columns, first, count = where
-    lookups, steps = tables
+    fast_lookups, lookups, steps = tables
     mean, energy = found
     previous = np.zeros(sampling.shape[0], np.int64)
     held = np.uint64(0)
-    bits = 0
-    at = 0
-    size = stream.size
+    bits = np.int64(0)
+    at = np.int64(0)
+    size = np.int64(stream.size)
     for unit in range(first, first + count):
         row, column = unit // columns, unit % columns
         for part in range(sampling.shape[0]):
             wide, high = sampling[part]
+            scale = steps[part]
             for block in range(wide * high):
-                k = 0
-                largest = 0
+                k = np.int64(0)
+                largest = np.int64(0)
+                pair = 2 * part
                 while k < 64:
-                    while bits <= 48:  # past the end, read ones, as in the padding
-                        byte = np.uint64(stream[at]) if at < size else np.uint64(255)
-                        held = (held << np.uint64(8)) | byte
-                        at += 1
-                        bits += 8
-                    peek = int((held >> np.uint64(bits - 16)) & np.uint64(0xFFFF))
-                    entry = int(lookups[2 * part + (k > 0), peek])
-                    if entry == 0:
-                        return _SHORT if at - bits // 8 > size else _BAD_CODE
-                    bits -= entry >> 8
-                    run, extra = (entry & 255) >> 4, entry & 15
-                    if k == 0:
-                        if run or extra > 11:
-                            return _BAD_CODE
-                    elif extra == 0:
-                        if run == 0:
+                    if bits < 32:  # a coefficient takes at most 27 bits
+                        word = np.uint64(0)
+                        for n in range(at, at + 4):  # past the end, read ones, as in the padding
+                            byte = np.uint64(stream[n]) if n < size else np.uint64(255)
+                            word = (word << np.uint64(8)) | byte
+                        held = (held << np.uint64(32)) | word
+                        at += 4
+                        bits += 32
+                    peek = np.int64(held >> np.uint64(bits - _FAST_BITS)) & ((1 << _FAST_BITS) - 1)
+                    entry = np.int64(fast_lookups[pair, peek])
+                    if entry != 0:
+                        bits -= entry & 255
+                        run = (entry >> 8) & 255
+                        value = entry >> 16
+                        if k == 0:
+                            if run:
+                                return _BAD_CODE
+                        elif value == 0 and run == 0:
                             break
-                        if run != 15:
+                    else:
+                        peek = np.int64(held >> np.uint64(bits - 16)) & 0xFFFF
+                        entry = np.int64(lookups[pair, peek])
+                        if entry == 0:
+                            return _SHORT if at - bits // 8 > size else _BAD_CODE
+                        bits -= entry >> 8
+                        run, extra = (entry & 255) >> 4, entry & 15
+                        if k == 0:
+                            if run or extra > 11:
+                                return _BAD_CODE
+                        elif extra == 0:
+                            if run == 0:
+                                break
+                            if run != 15:
+                                return _BAD_CODE
+                        elif extra > 10:
                             return _BAD_CODE
-                    elif extra > 10:
-                        return _BAD_CODE
+                        value = np.int64(0)
+                        if extra:
+                            bits -= extra
+                            value = np.int64(held >> np.uint64(bits)) & ((1 << extra) - 1)
+                            if value < 1 << (extra - 1):
+                                value -= (1 << extra) - 1
                     k += run
                     if k > 63:
                         return _BAD_RUN
-                    value = 0
-                    if extra:
-                        bits -= extra
-                        value = int((held >> np.uint64(bits)) & np.uint64((1 << extra) - 1))
-                        if value < 1 << (extra - 1):
-                            value -= (1 << extra) - 1
                     if k == 0:
                         previous[part] += value
-                    elif value:
-                        largest = max(largest, abs(value * steps[part, k]))
+                        pair += 1
+                    else:
+                        largest = max(largest, abs(value * np.int64(scale[k])))
                     k += 1
                 p, q = row * high + block // wide, column * wide + block % wide
-                mean[part, p, q] = previous[part] * steps[part, 0]
+                mean[part, p, q] = previous[part] * scale[0]
                 energy[part, p, q] = largest
         if at - bits // 8 > size:
             return _SHORT

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.errors import BlankFrameError, CorruptFrameError, FrameError, WrongFrameError
 from sdoml_core.frames.grid import JPG_PIXEL, SIZE, TARGET_RADIUS
-from sdoml_core.frames.hmi import LABEL, decode_checked
+from sdoml_core.frames.hmi import LABEL, decode_checked, has_color
 from sdoml_core.frames.jpeg import Blocks
 from sdoml_core.frames.limb import Disk, measure_disk
 
@@ -188,7 +188,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
 
 def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
     """Return whether the color channels differ by more than JPEG compression explains."""
-    if blocks is not None and not any(b.mean.any() or b.energy.any() for b in blocks[1:]):
+    if blocks is not None and not has_color(blocks):
         return False
     red, green, blue = (rgb[::2, ::2, n].astype(np.int16) for n in range(3))
     limit, fraction = COLORED

@@ -105,7 +105,7 @@ def mean_gray_blocks(
     Parameters
     ----------
     rgb
-        uint8 (N, N, 3), C-contiguous.
+        uint8 (N, N, 3).
     resolution
         n, a divisor of N.
     scale
@@ -119,8 +119,26 @@ def mean_gray_blocks(
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
-    _mean_gray(rgb, first, weights, label, out)
+    _mean_gray(pack_rows(rgb), first, weights, label, out)
     return out
+
+
+def pack_rows(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the bytes of each row: three per pixel, or one if red, green and blue are one array.
+
+    Parameters
+    ----------
+    rgb
+        uint8 (N, N, 3).
+
+    Returns
+    -------
+    uint8 (N, 3 N) or (N, N), C-contiguous, read-only.
+    """
+    gray = rgb.strides[2] == 0
+    rows = np.ascontiguousarray(rgb[..., 0] if gray else rgb).reshape(rgb.shape[0], -1).view()
+    rows.flags.writeable = False  # one type of argument, so that the kernels are compiled once
+    return rows
 
 
 @lru_cache(maxsize=64)
@@ -328,7 +346,11 @@ def _sum_rolled(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_channels(row: Any, gray: Any) -> None:
-    """Sum three neighboring bytes."""
+    """Sum red, green and blue, which are three neighboring bytes, or one if they are equal."""
+    if row.size == gray.size:
+        for c in range(gray.size):
+            gray[c] = np.int32(3) * np.int32(row[c])
+        return
     for c in range(gray.size):
         at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not check for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
@@ -336,14 +358,13 @@ def _sum_channels(row: Any, gray: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _mean_gray(rgb: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
+def _mean_gray(packed: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
     """Compute block means of the mean of three bytes: down the columns, then along the row.
 
     A ring buffer keeps the rows that overlapping blocks share.
     """
-    size = rgb.shape[0]
+    size = packed.shape[0]
     taps, resolution = weights.shape
-    packed = rgb.reshape(size, 3 * size)
     ring = np.empty((taps, size))
     held = np.full(taps, -1)
     line = np.empty(size)
