@@ -6,7 +6,7 @@ wall-clock times, so the same frames give the same bytes whenever and wherever a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -145,7 +145,8 @@ class TableFormat(Generic[Row]):
         from sdoml_core.formats.parquet import write_parquet
 
         ordered = sorted(rows, key=lambda row: (row.slot, row.channel))
-        table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=self.schema())
+        columns = {c.name: [getattr(row, c.name) for row in ordered] for c in self.columns}
+        table = pa.Table.from_pydict(columns, schema=self.schema())
         facts = {b"sdoml_table": self.name.encode(), _CHECKSUM: _checksum(table.to_pydict())}
         if inputs is not None:
             facts[_INPUTS] = inputs.encode()

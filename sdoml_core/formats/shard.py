@@ -6,7 +6,7 @@ owner and mode. Any tar tool reads them; an index (`sdoml_core.formats.index`) m
 
 import hashlib
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
@@ -127,7 +127,8 @@ class ShardWriter:
             )
         data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
         crc32 = zlib_ng.crc32(data.data) if crc32 is None else crc32
-        about = {"resolution": len(pixels), "crc32": crc32, **asdict(facts)}
+        about = {"resolution": len(pixels), "crc32": crc32}
+        about |= {name: getattr(facts, name) for name in FrameFacts.__dataclass_fields__}
         self._append(slot, channel, data.data.cast("B"), about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:

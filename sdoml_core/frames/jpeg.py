@@ -365,7 +365,7 @@ def _fast_lookup(table: bytes) -> NDArray[np.int32]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _decode(  # noqa: C901, PLR0911, PLR0912 one loop: the state of the bit reader stays in registers
+def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop: state of the bit reader stays in registers
     stream: Any, where: Any, sampling: Any, tables: Any, found: Any
 ) -> int:
     """Decode one restart interval into block statistics; return 0 or an error code."""

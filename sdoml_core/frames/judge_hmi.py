@@ -6,6 +6,7 @@ file might also have are *doubts*: the file is then fetched a second time, and t
 both downloads have the same bytes. `docs/calibration.md` derives each limit.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,6 +78,7 @@ _QUICKLOOK_COLUMNS: Final = slice(300, 400)
 _STEP = 4
 _RINGS = (0.0, 0.55, 0.78, 0.95)
 _SECTORS = 12
+_SKY, _NONE = _SECTORS, _SECTORS + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,16 +152,15 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
     if _colored(rgb, blocks):
         raise WrongFrameError("a picture in color; magnetograms of the catalog are gray")
     gray = rgb[..., 1]
-    sectors, sky = _regions(round(radius, 1))
-    small = gray[::_STEP, ::_STEP]
-    bright = float((small[sky] > SKY[0]).mean())
+    sectors, sky = _count_levels(gray, _regions(round(radius, 1)))
+    bright = float(sky[SKY[0] + 1 :].sum() / sky.sum())
     if bright > SKY[1]:
         raise WrongFrameError(f"{bright:.1%} of the sky is not black")
-    disk = small[sectors >= 0]
-    visible = float((disk > DARK).mean())
+    disk = sectors.sum(axis=0)
+    visible = float(disk[DARK + 1 :].sum() / disk.sum())
     if visible < LEAST_VISIBLE:
         raise BlankFrameError(f"{visible:.0%} of the disk is not black")
-    _check_field(small, sectors)
+    _check_field(sectors)
     measured = (
         measure_disk(gray.astype(np.float64), radius=radius) if visible >= LIMB_VISIBLE else None
     )
@@ -179,7 +180,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
         rgb=rgb,
         disk=measured,
         visible=visible,
-        level=float(np.median(disk)) / 255,
+        level=_quantile(disk, 0.5) / 255,
         provisional=provisional,
         flags=tuple(name for name, holds in found.items() if holds),
         doubt=next(_doubts(blocks, radius), None),
@@ -196,7 +197,26 @@ def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
     return float(differs.mean()) > fraction
 
 
-def _check_field(small: NDArray[np.uint8], sectors: NDArray[np.int8]) -> None:
+def _count_levels(
+    gray: NDArray[np.uint8], regions: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Count the gray levels of every fourth pixel: (12, 256) in the sectors, (256,) in the sky."""
+    counts = np.bincount(
+        (regions + gray[::_STEP, ::_STEP]).ravel(), minlength=256 * (_SECTORS + 2)
+    ).reshape(-1, 256)
+    return counts[:_SECTORS], counts[_SKY]
+
+
+def _quantile(counts: NDArray[np.intp], fraction: float) -> float:
+    """Return a quantile of counted gray levels, interpolated like `numpy.quantile`."""
+    ends = np.cumsum(counts)
+    rank = fraction * (int(ends[-1]) - 1)
+    low = int(rank)
+    lower, upper = (int(np.searchsorted(ends, n, side="right")) for n in (low, math.ceil(rank)))
+    return lower + (upper - lower) * (rank - low)
+
+
+def _check_field(sectors: NDArray[np.intp]) -> None:
     """Reject a disk that is not gray on average or has no structure.
 
     Raises
@@ -204,17 +224,16 @@ def _check_field(small: NDArray[np.uint8], sectors: NDArray[np.int8]) -> None:
     WrongFrameError
         If it is another kind of picture.
     """
-    for number in range(_SECTORS):
-        values = small[sectors == number]
-        median = float(np.median(values))
+    for counts in sectors:
+        median = _quantile(counts, 0.5)
         if median > DARK and abs(median - ZERO_FIELD) > MAX_SECTOR_LEVEL:
             raise WrongFrameError(
                 f"the disk has a gray level of {median:.0f} in a sector, not about {ZERO_FIELD} "
                 "(zero field): no magnetogram"
             )
-    values = small[sectors >= 0]
-    low, high = np.percentile(values[values > DARK], [16, 84])
-    if (high - low) / 2 < LEAST_SPREAD:
+    visible = sectors.sum(axis=0)
+    visible[: DARK + 1] = 0
+    if (_quantile(visible, 0.84) - _quantile(visible, 0.16)) / 2 < LEAST_SPREAD:
         raise WrongFrameError("the disk has no structure: no magnetogram")
 
 
@@ -269,19 +288,19 @@ def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 @lru_cache(maxsize=64)
-def _regions(radius: float) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Return the sector of every fourth pixel (−1 off the disk), and which pixels are sky."""
+def _regions(radius: float) -> NDArray[np.intp]:
+    """Return the region of every fourth pixel times 256: a sector of the disk, the sky, or none."""
     middle = (SIZE - 1) / 2
     row, column = np.mgrid[:SIZE:_STEP, :SIZE:_STEP]
     distance = np.hypot(column - middle, row - middle) / radius
     ring = np.digitize(distance, _RINGS[1:-1])
     quadrant = 2 * (row > middle) + (column > middle)
-    sectors = np.where(distance < _RINGS[-1], 4 * ring + quadrant, -1).astype(np.int8)
     label = (row >= LABEL[0]) & (column < LABEL[1])
-    sky = (distance > 1.03) & ~label
-    for region in (sectors, sky):
-        region.flags.writeable = False  # shared by threads
-    return sectors, sky
+    regions = np.where(distance < _RINGS[-1], 4 * ring + quadrant, _NONE)
+    regions[(distance > 1.03) & ~label] = _SKY
+    regions *= 256
+    regions.flags.writeable = False  # shared by threads
+    return regions
 
 
 @lru_cache(maxsize=64)

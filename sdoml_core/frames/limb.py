@@ -169,24 +169,26 @@ def _search_limb(
     steps = int(np.ceil((bounds[1] - bounds[0]) * width))
     profile = np.empty(steps)
     falls = np.empty(steps - 2 * width + 1)
+    one, last = np.uint64(1), np.uint64(side - 2)  # unsigned: such an index is never negative
     for ray in range(cosines.size):
         for n in range(steps):
             distance = bounds[0] + n / width
             x = min(max(center[0] + cosines[ray] * distance, 0.0), side - 1.0)
             y = min(max(center[1] + sines[ray] * distance, 0.0), side - 1.0)
-            i, j = min(int(x), side - 2), min(int(y), side - 2)
+            i, j = min(np.uint64(x), last), min(np.uint64(y), last)
             f, g = x - i, y - j
-            upper = frame[j, i] * (1.0 - f) + frame[j, i + 1] * f
-            lower = frame[j + 1, i] * (1.0 - f) + frame[j + 1, i + 1] * f
+            upper = frame[j, i] * (1.0 - f) + frame[j, i + one] * f
+            lower = frame[j + one, i] * (1.0 - f) + frame[j + one, i + one] * f
             profile[n] = upper * (1.0 - g) + lower * g
-        steepest = -1
-        best = -np.inf
-        for n in range(falls.size):
+        for n in range(falls.size):  # vectorized, unlike the search for the largest
             inside = outside = 0.0
-            for k in range(width):
+            for k in range(_STEPS_PER_PIXEL):
                 inside += profile[n + k]
                 outside += profile[n + width + k]
             falls[n] = (inside - outside) / width
+        steepest = -1
+        best = -np.inf
+        for n in range(falls.size):
             if falls[n] > best:
                 best, steepest = falls[n], n
         depth[ray] = best

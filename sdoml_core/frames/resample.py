@@ -181,19 +181,38 @@ def block_taps(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
+def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> bool:
     """Interpolate one input row at all column samples: the positive part, and where it is positive.
+
+    Returns whether all of the row is positive. The second result is then not computed: it is 1,
+    exactly, because (1 − f) + f is rounded to 1.
 
     Column samples come in runs with consecutive input indices, so the inner loop reads memory in
     order and can be vectorized, unlike a gather through `index`.
     """
     index, weight, runs = taps
     size = source.shape[0]
+    above: Any = np.int32(0)
     for c in range(size):
         x = source[c]
         positive = x > 0.0
+        above += np.int32(positive)
         scratch[0, c] = x if positive else 0.0
-        scratch[1, c] = 1.0 if positive else 0.0
+    whole = above == size
+    if whole:
+        for n in range(runs.size - 1):
+            start = runs[n]
+            length = runs[n + 1] - start
+            i = index[start]
+            share = weight[start : start + length]
+            left, right = scratch[0, i : i + length], scratch[0, i + 1 : i + 1 + length]
+            value = into[0, start : start + length]
+            for c in range(length):
+                f = share[c]
+                value[c] = (1.0 - f) * left[c] + f * right[c]
+        return True
+    for c in range(size):
+        scratch[1, c] = 1.0 if source[c] > 0.0 else 0.0
     for n in range(runs.size - 1):
         start = runs[n]
         length = runs[n + 1] - start
@@ -207,6 +226,7 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> None:
             g = 1.0 - f
             value[c] = g * left[c] + f * right[c]
             mask[c] = g * left_flag[c] + f * right_flag[c]
+    return False
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -233,6 +253,7 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
     block = size // resolution
     even, odd = np.empty((2, size)), np.empty((2, size))  # interpolated rows of either parity
     held_even = held_odd = -1
+    whole_even = whole_odd = False
     scratch = np.empty((2, size))
     total = np.empty(size)
     for p in range(resolution):
@@ -242,12 +263,20 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
             top_is_odd = top & 1
             if held_even != top + top_is_odd:
                 held_even = top + top_is_odd
-                _interpolate_row(image[held_even], columns, scratch, even)
+                whole_even = _interpolate_row(image[held_even], columns, scratch, even)
+                if whole_even:
+                    even[1] = 1.0
             if held_odd != top + 1 - top_is_odd:
                 held_odd = top + 1 - top_is_odd
-                _interpolate_row(image[held_odd], columns, scratch, odd)
+                whole_odd = _interpolate_row(image[held_odd], columns, scratch, odd)
+                if whole_odd:
+                    odd[1] = 1.0
             f = 1.0 - weight[r] if top_is_odd else weight[r]
             g = 1.0 - f
+            if whole_even and whole_odd:
+                for c in range(size):
+                    total[c] += g * even[0, c] + f * odd[0, c]
+                continue
             for c in range(size):
                 value = g * even[0, c] + f * odd[0, c]
                 mask = g * even[1, c] + f * odd[1, c]

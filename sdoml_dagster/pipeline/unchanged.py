@@ -8,7 +8,6 @@ intact keeps its files.
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from sdoml_core.channels import INSTRUMENTS, Instrument
@@ -191,8 +190,8 @@ def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[s
     """Return the content of a row. Nulls are left out, so a new optional column changes nothing."""
     return {
         name: value
-        for name, value in asdict(row).items()
-        if value is not None and name not in leave_out
+        for name in row.__dataclass_fields__
+        if (value := getattr(row, name)) is not None and name not in leave_out
     }
 
 
