@@ -1,8 +1,9 @@
 """PyTorch datasets over shards of SDOML-lite, local or remote.
 
-``SDOMLlite`` is a map-style dataset that replaces the original's. ``BatchLoader`` reads batches
-with threads instead of worker processes. ``SDOMLliteSequences`` gives windows of time.
-``shard_dataset`` streams shard by shard. Only this part of the package needs torch.
+``SDOMLlite`` is a map-style dataset. ``BatchLoader`` reads batches with threads instead of worker
+processes. ``SDOMLliteSequences`` gives windows of time. ``shard_dataset`` streams shard by shard.
+``compat.SDOMLlite`` follows the rules of the original loader, for code that was written for it.
+Only this part of the package needs torch.
 
 The names are imported on first use. So the storage and the reader of frames below this package work
 without torch, which takes a second to import and hundreds of megabytes to install.
