@@ -12,7 +12,7 @@ flipped frame::
 """
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import erfa
 import numpy as np
@@ -22,6 +22,7 @@ from sdoml_core.ephemeris import SOLAR_RADIUS_KM, earth_from_sun
 from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, SIZE, TARGET_RADIUS
 
 _TELESCOPES = {94: 4, 131: 1, 171: 3, 193: 2, 211: 2, 304: 4, 335: 1, 1600: 3, 1700: 3}
+_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
 
 
@@ -29,7 +30,7 @@ def frame_header(
     channel: str,
     *,
     resolution: int,
-    observed: datetime,
+    observed: datetime | str,
     rsun_obs: float,
     hmi_scale: float = GEOMETRIC_SCALE,
 ) -> dict[str, str | int | float]:
@@ -47,7 +48,8 @@ def frame_header(
     resolution
         n, pixels along each side.
     observed
-        Observation time of the frame, timezone-aware.
+        Observation time of the frame: datetime, or ISO string as in the loader's metadata. Times
+        without a zone are UTC.
     rsun_obs
         Apparent radius of the Sun in arcseconds, from the index of the frame.
     hmi_scale
@@ -64,12 +66,12 @@ def frame_header(
     Raises
     ------
     ValueError
-        If the channel does not exist or the time is naive.
+        If the channel does not exist or the string is not an ISO time.
     """
     if channel not in CHANNELS:
         raise ValueError(f"no channel {channel!r}; there are {', '.join(CHANNELS)}")
-    if observed.tzinfo is None:
-        raise ValueError(f"observed time {observed} has no time zone")
+    time = datetime.fromisoformat(observed) if isinstance(observed, str) else observed
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     known = CHANNELS[channel]
     aia = known.instrument == "AIA"
     scale = TARGET_RADIUS / rsun_obs * (1 if aia else hmi_scale)
@@ -95,8 +97,9 @@ def frame_header(
         "RSUN_OBS": rsun_obs,
         "DSUN_OBS": SOLAR_RADIUS_KM * 1e3 / math.sin(math.radians(rsun_obs / 3600)),
         "HGLN_OBS": 0.0,
-        "HGLT_OBS": heliographic_latitude(observed),
-        "DATE-OBS": observed.astimezone(UTC).replace(tzinfo=None).isoformat("T", "milliseconds"),
+        "HGLT_OBS": heliographic_latitude(time),
+        "DATE-OBS": time.replace(tzinfo=None).isoformat("T", "milliseconds"),
+        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # astropy warns if it has to add it
         "TIMESYS": "UTC",
         "TELESCOP": f"SDO/{known.instrument}",
         "INSTRUME": f"AIA_{_TELESCOPES[known.wavelength]}" if aia else "HMI",

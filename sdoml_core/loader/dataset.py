@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 from sdoml_core.errors import DatasetError
 from sdoml_core.formats.holes import decode_holes
 from sdoml_core.frames.flags import flag_mask, flag_names
+from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.loader.coverage import Coverage, count_coverage, describe
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.collate import Sample, Samples, collate
@@ -332,6 +333,35 @@ class SDOMLlite(Dataset[Sample]):
             normalized=self.reader.units == "normalized",
             path=path,
         )
+
+    def sunpy_map(
+        self, index: int | Time, channel: str, *, hmi_scale: float = GEOMETRIC_SCALE
+    ) -> Any:
+        """Return one frame of a sample as a ``sunpy.map.GenericMap``, with world coordinates.
+
+        AIA frames are in DN/s per camera pixel (0.6″) and HMI frames in gauss, NaN off the disk,
+        whatever the units of the dataset. The transform is not applied. Row 0 of the map is in the
+        south, as in FITS files, so its data are the vertically flipped frame.
+
+        Parameters
+        ----------
+        index
+            Number or time of the sample.
+        channel
+            One of the channels of the dataset.
+        hmi_scale
+            Scale that HMI frames were processed with, if ``SDOML_HMI_SCALE`` is a number.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such sample or channel, or the shards have no index of this project.
+        ImportError
+            If sunpy is not installed.
+        """
+        from sdoml_core.loader.maps import sunpy_map
+
+        return sunpy_map(self, index, channel, hmi_scale=hmi_scale)
 
 
 def _without(

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.time import Time
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.registration import phase_cross_correlation
@@ -171,5 +173,24 @@ def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
 def test_what_is_no_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="no channel 'AIA_0195'; there are AIA_0094"):
         frame_header("AIA_0195", resolution=512, observed=DATES[0], rsun_obs=960)
-    with pytest.raises(ValueError, match="no time zone"):
-        frame_header("HMI_M", resolution=512, observed=datetime(2024, 1, 1), rsun_obs=960)  # noqa: DTZ001
+    with pytest.raises(ValueError, match="yesterday"):
+        frame_header("HMI_M", resolution=512, observed="yesterday", rsun_obs=960)
+
+
+def test_iso_strings_and_naive_times_are_utc() -> None:
+    def header(observed: datetime | str) -> dict[str, str | int | float]:
+        return frame_header("AIA_0193", resolution=64, observed=observed, rsun_obs=960)
+
+    aware = header(DATES[0])
+    assert header(DATES[0].replace(tzinfo=None)) == aware
+    assert header("2024-01-04T12:00:00.000") == aware
+    assert header("2024-01-04T13:00:00+01:00") == aware
+
+
+def test_astropy_reads_the_header_without_a_warning() -> None:
+    header = frame_header("AIA_0193", resolution=64, observed=DATES[1], rsun_obs=960)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wcs = WCS(header)
+    assert header["MJD-OBS"] == Time(DATES[1]).mjd
+    assert wcs.wcs.mjdobs == header["MJD-OBS"]
