@@ -47,18 +47,24 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
         "dtype or resolution",
     )
     constants: dict[str, Any] = {}
-    for part, fact in parts:
-        for name, constant in json.loads(fact["sdoml.channels"]).items():
-            if part.column(name).null_count == len(part):
-                continue  # its shards were removed
-            if constants.setdefault(name, constant) != constant:
-                raise DamagedFileError(f"shards differ in the constant of {name}")
+    for name in CHANNELS:
+        found = {
+            json.dumps(json.loads(fact["sdoml.channels"])[name], sort_keys=True): shard
+            for part, fact in parts
+            for shard in _first_shard(part, name)
+        }
+        only = only_value(found, f"the constant of {name}")
+        if only is not None:
+            constants[name] = json.loads(only)
     table = pa.concat_tables([part for part, _ in parts], promote_options="permissive")
     table = table.select(["slot", "shard", *(name for name in CHANNELS if name in constants)])
     slots = timestamps(table.column("slot"))
     order = np.argsort(slots, kind="stable")
-    if np.any(np.diff(slots[order].astype(np.int64)) == 0):
-        raise DamagedFileError("a sample is in more than one shard")
+    twice = np.flatnonzero(np.diff(slots[order].astype(np.int64)) == 0)
+    if len(twice):
+        one, other = (table.column("shard")[int(order[twice[0] + i])].as_py() for i in (0, 1))
+        slot = slots[order[twice[0]]].astype("datetime64[s]")
+        raise DamagedFileError(f"sample {slot} is in both {one} and {other}")
     return (
         table.unify_dictionaries()
         .combine_chunks()
@@ -73,3 +79,11 @@ def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Ta
             }
         )
     )
+
+
+def _first_shard(part: pa.Table, channel: str) -> list[str]:
+    """Return the first shard that has frames of a channel, or an empty list."""
+    if channel not in part.schema.names or part.column(channel).null_count == len(part):
+        return []
+    present = part.column(channel).is_valid().to_numpy(zero_copy_only=False)
+    return [part.column("shard")[int(np.argmax(present))].as_py()]

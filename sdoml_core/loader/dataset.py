@@ -26,6 +26,7 @@ from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
 from sdoml_core.loader.storage.catalog import Catalog
+from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
 from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
 from sdoml_core.loader.times import Time, iso, parse_time
 
@@ -75,6 +76,9 @@ class SDOMLlite(Dataset[Sample]):
         samples are read one after another.
     cache_dir
         Folder that caches downloaded bytes and generated indexes.
+    cache_bytes
+        Maximum size of the downloaded bytes in `cache_dir`, by default 100 GiB. The least recently
+        used ones are deleted.
     storage_options
         Options for fsspec if `data_dir` is a URL.
 
@@ -104,10 +108,16 @@ class SDOMLlite(Dataset[Sample]):
         missing_shards: str = "raise",
         threads: int = 2,
         cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int = DEFAULT_BYTES,
         storage_options: dict[str, Any] | None = None,
     ):
-        check_counts(threads=threads)
-        files = open_files(data_dir, storage_options=storage_options, cache_dir=cache_dir)
+        check_counts(threads=threads, cache_bytes=cache_bytes)
+        files = open_files(
+            data_dir,
+            storage_options=storage_options,
+            cache_dir=cache_dir,
+            cache_bytes=cache_bytes,
+        )
         if missing_shards not in MISSING_SHARDS:
             raise DatasetError(
                 f"missing_shards={missing_shards!r} must be one of {', '.join(MISSING_SHARDS)}"

@@ -20,9 +20,10 @@ from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
 from sdoml_core.loader.reading.collate import Sample
 from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
 from sdoml_core.loader.sampling.cursor import Cursor, Pass, in_order, warn_of_repeated_epoch
+from sdoml_core.loader.sampling.delivery import delivered_by_workers
 from sdoml_core.loader.sampling.order import permutation, random_keys, share
 from sdoml_core.loader.sampling.resume import position_of
-from sdoml_core.loader.sampling.worker_passes import DONE, EMPTY, LOADED, SET, WorkerPasses
+from sdoml_core.loader.sampling.worker_passes import KEY, LOADED, SET, LastPass, WorkerPasses
 from sdoml_core.loader.times import Time
 
 
@@ -131,7 +132,6 @@ class ShardDataset(IterableDataset[Any]):
         place = cursor.world.place()
         joined = self._passes.join(
             number,
-            workers,
             key,
             epoch=cursor.epoch,
             loaded=self._loaded,
@@ -145,16 +145,16 @@ class ShardDataset(IterableDataset[Any]):
         if joined.given == LOADED and start and first >= current.steps:
             current = Pass(cursor, epoch + 1, 0, 0, place=place)  # the state of a complete epoch
         steps = [step for step in range(current.first, current.steps) if step % workers == number]
-        self._passes.correct(number, epoch=current.epoch, state=None if steps else EMPTY)
+        known = current.start if current.first == 0 else -1
+        self._passes.correct(number, epoch=current.epoch, start=known, empty=not steps)
         if joined.repeated and self.shuffle and number == 0:
             warn_of_repeated_epoch(current.epoch)
         self._pass = current
-        return self._share(number, current, steps)
+        return self._share(current, steps)
 
-    def _share(self, number: int, current: Pass, steps: list[int]) -> Iterator[Any]:
+    def _share(self, current: Pass, steps: list[int]) -> Iterator[Any]:
         yield from self._read(current, ((current.indices(step), step + 1) for step in steps))
         current.step = current.steps
-        self._passes.correct(number, state=DONE if steps else EMPTY)
 
     def _read(self, current: Pass, steps: Iterator[tuple[list[int], int]]) -> Iterator[Any]:
         prefetch = self.prefetch if self.batch_size else self.prefetch * self.threads
@@ -170,8 +170,7 @@ class ShardDataset(IterableDataset[Any]):
         """Count the passes that workers made. Called in the main process."""
         last = self._passes.last()
         if last is not None:
-            epoch, _ = last
-            self._cursor.set_epoch(epoch + (self._cursor.world.place().world_size == 1))
+            self._cursor.set_epoch(last.epoch + (self._cursor.world.place().world_size == 1))
 
     def __len__(self) -> int:
         """Number of batches, or of samples, of this rank in an epoch."""
@@ -195,25 +194,37 @@ class ShardDataset(IterableDataset[Any]):
         In a worker this is the progress of that worker. `global_state` combines the states of all
         workers into one that fits any number of workers.
 
+        While a plain ``DataLoader`` with workers iterates, the state in the main process is what
+        the data loader delivered.
+
         Raises
         ------
         DatasetError
-            In the main process, if workers of a ``DataLoader`` are in a pass: only torchdata's
-            ``StatefulDataLoader`` knows their progress.
+            In the main process, if that is not known: after a ``DataLoader`` with workers has
+            ended or was left, or if it makes batches of single samples.
         """
         if get_worker_info() is not None:
             return self._state_of_worker()
-        last = self._passes.last()
         state = self._cursor.state_dict()
+        last = self._passes.last()
         if last is not None:
-            epoch, complete = last
-            if not complete:
-                raise DatasetError(
-                    "worker processes read this stream, so its progress is not known here: use "
-                    "torchdata's StatefulDataLoader and global_state(loader.state_dict())"
-                )
-            state |= {"epoch": epoch + 1, "position": 0}
+            state |= self._delivered(last)
         return state | {"step": 0} | self._deal()
+
+    def _delivered(self, last: LastPass) -> dict[str, int]:
+        """Return epoch and position after the last batch that workers read and that was used."""
+        steps = delivered_by_workers(self, lambda seed: seed % KEY == last.key)
+        if steps is None or last.start < 0:
+            raise DatasetError(
+                "worker processes read this stream, and which batches their data loader delivered "
+                "is known only while it iterates: call set_epoch before state_dict to save the "
+                "start of an epoch, or use torchdata's StatefulDataLoader and "
+                "global_state(loader.state_dict())"
+            )
+        bounds = self._cursor.bounds(last.start)
+        if steps >= len(bounds) - 1:
+            return {"epoch": last.epoch + 1, "position": 0}
+        return {"epoch": last.epoch, "position": bounds[steps]}
 
     def _state_of_worker(self) -> dict[str, Any]:
         at = self._pass

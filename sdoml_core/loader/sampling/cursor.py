@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.reading.prefetch import check_counts
+from sdoml_core.loader.sampling.agreement import count_begin, ranks_that_began, warn_of_lone_pass
 from sdoml_core.loader.sampling.order import Order, share, step_bounds
 from sdoml_core.loader.sampling.world import Place, World
 
@@ -144,6 +145,8 @@ class Cursor:
         self._epoch_is_set = False
         self._looked = False
         self._restarts = 0
+        self._lone_ranks: int | None = None
+        """How many ranks had begun the epoch before this one at its end, if not all."""
         self._last_place: Place | None = None
         self._count = count
         self._identity = identity | {"samples": count}
@@ -192,6 +195,11 @@ class Cursor:
             steps = len(self.bounds(self.position, place)) - 1
             if self.step >= steps:  # the state of an epoch that is complete
                 self.epoch, self.position, self.step = self.epoch + 1, 0, 0
+        if self._shared():
+            if self._lone_ranks is not None:
+                warn_of_lone_pass(self.epoch - 1, self._lone_ranks, place.world_size)
+                self._lone_ranks = None
+            count_begin(self._identity, self.epoch)
         return Pass(self, self.epoch, self.position, self.step, place=place, outer=left)
 
     def _after_a_pass_that_was_left(self, left: Pass, place: Place) -> None:
@@ -212,11 +220,20 @@ class Cursor:
         self.current = None
         if done.generation == self.generation:
             self._go_to(done.epoch + 1)
+            if self._shared():
+                ranks = ranks_that_began(self._identity, done.epoch)
+                if ranks is not None and ranks < done.place.world_size:
+                    self._lone_ranks = ranks
+
+    def _shared(self) -> bool:
+        """Return whether ranks that differ in the epoch would read different samples."""
+        return bool(self._identity.get("shuffle")) and self.world.is_distributed()
 
     def _go_to(self, epoch: int) -> None:
         self.epoch, self.position, self.step = epoch, 0, 0
         self._epoch_is_set = self._looked = False
         self._restarts = 0
+        self._lone_ranks = None
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
@@ -224,6 +241,7 @@ class Cursor:
         if epoch != self.epoch:
             self._go_to(epoch)
         self._restarts = 0
+        self._lone_ranks = None
         self._epoch_is_set = True
         self._give()
 

@@ -21,10 +21,11 @@ MAX_WORKERS: Final = 512
 KEY: Final = 1 << 32
 
 # Columns. A worker's row: number of its pass · KEY + key of the DataLoader iterator, epoch,
-# number of workers, state. The last row is the main process's: number of the latest pass at that
-# time, epoch, position, and how they were given.
-NUMBER, EPOCH, COUNT, STATE = range(4)
-READING, DONE, EMPTY = range(3)
+# start position (−1 if only the worker knows it), and whether it has anything to read. The last row
+# is the main process's: number of the latest pass at that time, epoch, position, and how they were
+# given.
+NUMBER, EPOCH, START, STATE = range(4)
+READING, EMPTY = range(2)
 COUNTED, SET, LOADED = range(3)
 
 
@@ -39,6 +40,17 @@ class Joined:
     """Whether the main process set the epoch, loaded a state, or neither."""
     repeated: bool
     """Whether the previous pass had the same epoch without a request for it."""
+
+
+@dataclass(frozen=True)
+class LastPass:
+    """The pass that workers began last."""
+
+    epoch: int
+    start: int
+    """Start position; −1 if it is not known in the main process."""
+    key: int
+    """Key of the DataLoader iterator, see `WorkerPasses.join`."""
 
 
 class WorkerPasses:
@@ -81,19 +93,17 @@ class WorkerPasses:
             self._start()
         row = self._own[-1]
         row[STATE] = COUNTED
-        row[EPOCH], row[COUNT] = epoch, position
+        row[EPOCH], row[START] = epoch, position
         row[NUMBER] = self._latest(self._own)
         row[STATE] = how
 
-    def join(
-        self, worker: int, workers: int, key: int, *, epoch: int, loaded: bool, counts: bool
-    ) -> Joined:
+    def join(self, worker: int, key: int, *, epoch: int, loaded: bool, counts: bool) -> Joined:
         """Join the current pass, or begin the next one. Called in a worker.
 
         Parameters
         ----------
-        worker, workers
-            Number of this worker, and of all workers.
+        worker
+            Number of this worker.
         key
             Equal for the workers of one pass. Two passes may have equal keys.
         epoch, loaded
@@ -102,7 +112,7 @@ class WorkerPasses:
             Whether each pass has the next epoch by itself.
         """
         if worker >= MAX_WORKERS:
-            raise DatasetError(f"a stream can have at most {MAX_WORKERS} workers, not {workers}")
+            raise DatasetError(f"a stream can have at most {MAX_WORKERS} workers")
         rows = self._shared()
         key %= KEY
         mine, given = rows[worker].tolist(), rows[-1].tolist()
@@ -116,7 +126,7 @@ class WorkerPasses:
             if loaded and epoch == given[EPOCH]:
                 position = -1
             else:
-                epoch, position = given[EPOCH], given[COUNT]
+                epoch, position = given[EPOCH], given[START]
         elif loaded or not members:
             position = -1
         elif joins:
@@ -127,29 +137,38 @@ class WorkerPasses:
         counted = how == COUNTED and not loaded
         repeated = counted and mine[NUMBER] > 0 and mine[EPOCH] == epoch
         row = rows[worker]
-        row[EPOCH], row[COUNT], row[STATE] = epoch, workers, READING
+        row[EPOCH], row[START], row[STATE] = epoch, position, READING
         row[NUMBER] = number * KEY + key
         return Joined(epoch, position, how, repeated)
 
-    def correct(self, worker: int, *, epoch: int | None = None, state: int | None = None) -> None:
-        """Record the epoch of this worker, or that it has nothing left to read."""
-        row = self._shared()[worker]
-        if epoch is not None:
-            row[EPOCH] = epoch
-        if state is not None:
-            row[STATE] = state
+    def correct(self, worker: int, *, epoch: int, start: int, empty: bool) -> None:
+        """Record what this worker really reads.
 
-    def last(self) -> tuple[int, bool] | None:
-        """Return the epoch of the last pass and whether all was read. Called in the main process.
+        Parameters
+        ----------
+        worker
+            Number of this worker.
+        epoch
+            Epoch of the pass.
+        start
+            Start position; −1 if the worker continues from a state of its own.
+        empty
+            Whether there is nothing to read for this worker.
+        """
+        row = self._shared()[worker]
+        row[EPOCH], row[START] = epoch, start
+        row[STATE] = EMPTY if empty else READING
+
+    def last(self) -> LastPass | None:
+        """Return the last pass of workers. Called in the main process.
 
         None if workers began no pass since the main process set what to read.
         """
         latest = self._latest(self._own)
         if os.getpid() != self._owner or latest <= int(self._own[-1, NUMBER]):
             return None
-        members = [row for row in self._own[:-1].tolist() if row[NUMBER] // KEY == latest]
-        done = all(row[STATE] != READING for row in members) and len(members) == members[0][COUNT]
-        return members[0][EPOCH], done
+        row = next(row for row in self._own[:-1].tolist() if row[NUMBER] // KEY == latest)
+        return LastPass(row[EPOCH], row[START], row[NUMBER] % KEY)
 
     @staticmethod
     def _latest(rows: torch.Tensor) -> int:

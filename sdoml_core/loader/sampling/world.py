@@ -60,6 +60,12 @@ class World:
             raise DatasetError(f"there is no rank {rank} among {world_size}")
         return Place(rank, world_size)
 
+    def is_distributed(self) -> bool:
+        """Return whether this process is a rank of torch.distributed, and none was given."""
+        given = self._rank is not None or self._world_size is not None
+        group = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return group and not given
+
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker has no process group, so it needs the values of its parent.
         parent = None

@@ -18,7 +18,7 @@ from sdoml_core.loader.storage.local import (
     concerns,
     is_year,
 )
-from sdoml_core.loader.storage.range_cache import RangeCache
+from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES, RangeCache
 
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
@@ -37,11 +37,12 @@ class RemoteFiles:
         root: str,
         storage_options: dict[str, Any],
         cache_dir: str | os.PathLike[str] | None,
+        cache_bytes: int = DEFAULT_BYTES,
     ):
         self.root = root
         self._options = storage_options
         folder = None if cache_dir is None else cache_folder(cache_dir, root)
-        self._cache = None if folder is None else RangeCache(folder)
+        self._cache = None if folder is None else RangeCache(folder, cache_bytes)
         self._connected: tuple[int, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from sdoml_core.loader.storage.local import (
     cache_folder,
     write_atomically,
 )
+from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
 from sdoml_core.loader.storage.remote import RemoteFiles
 
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
@@ -61,6 +62,7 @@ def open_files(
     *,
     storage_options: dict[str, Any] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    cache_bytes: int = DEFAULT_BYTES,
 ) -> Files:
     """Return the folder at a path or URL. Later changes of the working directory do not matter."""
     path = os.fspath(data_dir)
@@ -70,7 +72,7 @@ def open_files(
             raise DatasetError(f"{path} names another host: file URLs must be local")
         path = url2pathname(parts.path)
     elif "://" in path:
-        return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir)
+        return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir, cache_bytes)
     return LocalFiles(str(Path(path).expanduser().absolute()))
 
 
@@ -197,6 +199,12 @@ def _shards(files: Files) -> list[_Shard]:
             "they have no index while the others do",
         )
         return indexed
+    if len(shards) > 1 and not indexed:
+        warnings.warn(
+            f"the {len(shards)} shards in {files.root} have no index, so the loader cannot check "
+            "that all were normalized with the same constants",
+            stacklevel=4,
+        )
     return shards
 
 

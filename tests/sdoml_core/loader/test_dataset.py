@@ -20,6 +20,7 @@ from sdoml_core.errors import (
 )
 from sdoml_core.frames.magnetogram import level_to_gauss
 from sdoml_core.loader import SDOMLlite, SDOMLliteSequences, collate
+from tests.support import synthetic_shards
 from tests.support.synthetic_shards import (
     CONSTANT,
     FIRST,
@@ -110,6 +111,7 @@ def test_samples_without_every_channel_are_left_out(release):
     assert len(SDOMLlite(release, ["AIA_0211", "AIA_1700"])) == 45
 
 
+@pytest.mark.filterwarnings("ignore:the . shards in .* have no index")
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("case", ["upper", "lower"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -458,6 +460,19 @@ def test_a_range_wider_than_the_data_is_that_of_the_data(release):
     wide = SDOMLlite(release, date_start="1999-01-01", date_end="2099-01-01")
     assert wide.coverage() == SDOMLlite(release).coverage()
     assert repr(wide) == repr(SDOMLlite(release))
+
+
+def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        synthetic_shards, "missing", lambda slot, channel: slot.day < 6 and slot.minute
+    )
+    for number in range(6):  # five hourly days, and one every 15 minutes
+        day = FIRST + timedelta(days=number)
+        write_day(tmp_path, day, hours=24, side=8, channels=["HMI_M"])
+    dataset = SDOMLlite(tmp_path, ["HMI_M"])
+    coverage = dataset.coverage()
+    assert (coverage.complete, coverage.slots) == ((216,), (216,))
+    assert "216 of 216 slots" in repr(dataset)
 
 
 def test_a_part_stays_within_its_dataset(release):

@@ -11,7 +11,7 @@ import pytest
 from sdoml_core.loader import SDOMLlite
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, 3, 4])
 def world(request, release, tmp_path_factory):
     """Results of all ranks."""
     rendezvous = tmp_path_factory.mktemp("gloo") / "rendezvous"
@@ -49,7 +49,7 @@ def seen(ranks, name, epoch):
 
 
 def test_each_sample_comes_once_in_equally_many_steps(world, expected):
-    styles = [name for name in world[0] if name not in {"twice", "once", "own"}]
+    styles = [name for name in world[0] if name not in {"twice", "once", "own", "alone"}]
     assert len(styles) == (7 if len(world) == 2 else 5)
     for name in styles:
         for epoch in range(2):
@@ -58,8 +58,18 @@ def test_each_sample_comes_once_in_equally_many_steps(world, expected):
         assert world[0][name][0] != world[0][name][1]
 
 
+def test_a_rank_that_read_a_pass_alone_is_told_when_the_next_begins(world):
+    first, second = world[0]["alone"]
+    assert len(first) == 1
+    assert f"completed epoch 0 when only 1 of {len(world)} ranks had begun it" in first[0]
+    assert second == []
+    assert all(rank["alone"] == [[], []] for rank in world[1:])
+
+
 def test_accelerate_does_not_divide_batches_twice(world, expected):
     pytest.importorskip("accelerate")
+    if len(world) != 2:
+        return
     for rank in world:
         assert "make it with rank=0 and world_size=1" in rank["twice"][0][0][0]
     # Accelerate repeats batches to give every rank equally many; ours comes exactly once.

@@ -362,10 +362,10 @@ def test_batches_of_an_epoch_can_be_set_and_resumed(dataset):
 
 def test_workers_continue_from_a_state_that_is_loaded_later(dataset):
     stream = ShardDataset(dataset, batch_size=8)
+    state = stream.state_dict() | {"epoch": 5, "position": 16, "step": 0}
     loader = DataLoader(stream, batch_size=None, num_workers=2)
     for _ in range(2):
         list(loader)
-    state = stream.state_dict() | {"epoch": 5, "position": 16, "step": 0}
     stream.load_state_dict(state)
     alone = ShardDataset(dataset, batch_size=8)
     alone.load_state_dict(state)
