@@ -11,9 +11,12 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.compact import HEADER_BYTES, RECORD, TABLE_BYTES, TILES, check_step
+from sdoml_core.formats.encoding import COMPACT, COMPACT_DTYPE, DTYPES
 from sdoml_core.formats.members import MEMBER_NAME
 from sdoml_core.formats.parquet import (
     FORMAT_VERSION,
@@ -27,7 +30,6 @@ from sdoml_core.formats.parquet import (
 )
 
 MAX_SHARD_BYTES: Final = 1 << 62
-DTYPES: Final = ("float32", "float16")
 
 FACTS: Final = [
     pa.field("observed", pa.timestamp("ms", "UTC")),  # true time of the frame
@@ -53,26 +55,36 @@ MEASURES: Final = [
 """Measures of a frame, in both kinds of indexes. Indexes of earlier versions do not have these
 columns; they are read as null."""
 
+ENCODING: Final = [
+    pa.field("encoding", pa.string()),  # compact or compact-fine; null for npy
+    pa.field("step", pa.float64()),  # quantization step: y = step times the stored integer
+    pa.field("data_size", pa.int64()),  # bytes from data_offset on; null for npy
+]
+"""Columns of an index of compact shards. Indexes of npy shards do not have them; they are read as
+null."""
+
 INDEX_SCHEMA: Final = pa.schema(
     [
         pa.field("slot", pa.timestamp("ms", "UTC"), nullable=False),
         pa.field("channel", pa.string(), nullable=False),
         pa.field("member", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),  # first byte of the .npy in the shard
-        pa.field("size", pa.int64(), nullable=False),  # bytes of the .npy
-        pa.field("data_offset", pa.int64(), nullable=False),  # first pixel in the shard
-        pa.field("crc32", pa.uint32(), nullable=False),  # CRC-32 of the pixel bytes
+        pa.field("offset", pa.int64(), nullable=False),  # first byte of the member
+        pa.field("size", pa.int64(), nullable=False),  # bytes of the member
+        pa.field("data_offset", pa.int64(), nullable=False),  # first byte of the data
+        pa.field("crc32", pa.uint32(), nullable=False),  # CRC-32 of the data
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("resolution", pa.int32(), nullable=False),  # pixels along each side
         *FACTS,
         pa.field("constant", pa.float64()),  # c of the transform
         pa.field("transform", pa.string()),  # sqrt: y = √(min(x, c)/c); linear: y = x/c
         *MEASURES,
+        *ENCODING,
     ]
 )
-"""Columns of a daily index."""
+"""Columns of a daily index. The data of a frame are its pixels (npy), or the table of the tiles and
+the compressed tiles (compact)."""
 
-_REQUIRED = [field for field in INDEX_SCHEMA if field not in MEASURES]
+_REQUIRED = [field for field in INDEX_SCHEMA if field not in (*MEASURES, *ENCODING)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,10 @@ def encode_index(
     }
     if inputs is not None:
         facts["sdoml.inputs"] = inputs
-    return write_parquet(table.cast(INDEX_SCHEMA).replace_schema_metadata(facts))
+    table = with_optional(table).cast(INDEX_SCHEMA)
+    if table["encoding"].null_count == len(table):  # npy: the same bytes as before
+        table = table.drop_columns([field.name for field in ENCODING])
+    return write_parquet(table.replace_schema_metadata(facts))
 
 
 def decode_index(data: bytes) -> Index:
@@ -152,7 +167,7 @@ def decode_index(data: bytes) -> Index:
     present = [field for field in INDEX_SCHEMA if field.name in schema.names]
     if not schema.equals(pa.schema(present)):
         raise DamagedFileError("not a shard index: its columns have the wrong types")
-    table = with_measures(read_columns(file).replace_schema_metadata(None))
+    table = with_optional(read_columns(file).replace_schema_metadata(None))
     try:
         table.validate(full=True)
         index = Index(
@@ -169,9 +184,9 @@ def decode_index(data: bytes) -> Index:
     return index
 
 
-def with_measures(table: pa.Table) -> pa.Table:
-    """Add the columns that a table of an earlier version does not have, as null."""
-    for field in MEASURES:
+def with_optional(table: pa.Table) -> pa.Table:
+    """Add the columns that a table of an earlier version or of npy shards does not have, as null."""
+    for field in (*MEASURES, *ENCODING):
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     return table.select(INDEX_SCHEMA.names)
@@ -188,10 +203,12 @@ def _check_rows(index: Index) -> None:
     slots = timestamps(table.column("slot"))
     keys = np.datetime_as_string(slots.astype("datetime64[s]"), unit="m")
     channels = table.column("channel").to_pylist()
-    for member, key, channel in zip(
-        table.column("member").to_pylist(), keys.tolist(), channels, strict=True
+    encodings = table.column("encoding").to_pylist()
+    for member, key, channel, encoding in zip(
+        table.column("member").to_pylist(), keys.tolist(), channels, encodings, strict=True
     ):
-        expected = f"{key[:4]}/{key[5:7]}/{key[8:10]}/{key[11:13]}{key[14:16]}.{channel}.npy"
+        suffix = "npy" if encoding is None else "fits"
+        expected = f"{key[:4]}/{key[5:7]}/{key[8:10]}/{key[11:13]}{key[14:16]}.{channel}.{suffix}"
         if not MEMBER_NAME.fullmatch(member) or channel not in CHANNELS:
             raise DamagedFileError(f"index of {index.shard} has an invalid member name {member!r}")
         if member.upper() != expected.upper():
@@ -204,20 +221,59 @@ def _check_rows(index: Index) -> None:
         table.column(name).to_numpy() for name in ("offset", "size", "data_offset")
     )
     sides = table.column("resolution").to_numpy().astype(np.int64)
-    dtypes = table.column("dtype").to_pylist()
-    if not set(dtypes) <= set(DTYPES) or sides.min() < 1 or sides.max() > 65535:
+    if sides.min() < 1 or sides.max() > 65535:
         raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
-    item = np.array([np.dtype(dtype).itemsize for dtype in dtypes])
-    fits = (
+    compact = np.array([encoding is not None for encoding in encodings])
+    if compact.any() and not compact.all():
+        raise DamagedFileError(f"index of {index.shard} has frames of several encodings")
+    inside = (
         (offset >= 512)
         & (start > offset)
         & (size <= index.shard_bytes)
         & (offset <= index.shard_bytes - size)
-        & (start - offset + sides * sides * item == size)
     )
+    layout = _compact_layout if compact.any() else _npy_layout
+    fits = inside & layout(index, start - offset, size, sides)
     if not fits.all():
         row = int(np.argmin(fits))
         raise DamagedFileError(
             f"index of {index.shard}: {table.column('member')[row]} is outside the shard "
             f"of {index.shard_bytes} bytes, or its size does not match its pixels"
         )
+
+
+def _npy_layout(
+    index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mark the npy members whose size matches their pixels."""
+    dtypes = index.table.column("dtype").to_pylist()
+    others = any(index.table[name].null_count < len(dtypes) for name in ("step", "data_size"))
+    if not set(dtypes) <= set(DTYPES) or others:
+        raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
+    item = np.array([np.dtype(dtype).itemsize for dtype in dtypes])
+    matches: NDArray[np.bool_] = lead + sides * sides * item == size
+    return matches
+
+
+def _compact_layout(
+    index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Mark the compact members whose size matches their data."""
+    table = index.table
+    try:
+        for step in table["step"].unique().to_pylist():
+            check_step(step or 0)
+    except ValueError as error:
+        raise DamagedFileError(f"index of {index.shard}: {error}") from error
+    if (
+        not set(table["encoding"].unique().to_pylist()) <= set(COMPACT)
+        or set(table["dtype"].unique().to_pylist()) != {COMPACT_DTYPE}
+        or np.any(sides % TILES)
+        or table["data_size"].null_count
+    ):
+        raise DamagedFileError(f"index of {index.shard} has an unknown encoding, dtype or size")
+    used = table["data_size"].to_numpy()
+    matches: NDArray[np.bool_] = (
+        (used > TABLE_BYTES) & (lead == HEADER_BYTES) & (size == lead + used + -used % RECORD)
+    )
+    return matches

@@ -13,7 +13,7 @@ from sdoml_core.errors import DamagedFileError
 
 MEMBER_NAME: Final = re.compile(
     r"(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<minute>[0-9]{4})\."
-    r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.npy"
+    r"(?P<channel>(?:AIA|aia)_[0-9]{4}|HMI_M|hmi_m)\.(?P<suffix>npy|fits)"
 )
 """Pattern of valid member names. It rejects names that point outside their folder."""
 
@@ -23,10 +23,15 @@ NPY_HEADER: Final = re.compile(
 )
 
 
-def member_name(slot: datetime, channel: Channel, case: MemberCase = "upper") -> str:
-    """Return the name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``."""
+def member_name(
+    slot: datetime, channel: Channel, case: MemberCase = "upper", *, suffix: str = "npy"
+) -> str:
+    """Return the name of a member: ``2024/03/08/0015.AIA_0193.npy``, or ``….aia_0193.npy``.
+
+    The suffix is ``npy``, or ``fits`` for compact members.
+    """
     label = channel.name if case == "upper" else channel.name.lower()
-    return f"{slot:%Y/%m/%d/%H%M}.{label}.npy"
+    return f"{slot:%Y/%m/%d/%H%M}.{label}.{suffix}"
 
 
 def parse_member_name(name: str) -> tuple[datetime, Channel]:

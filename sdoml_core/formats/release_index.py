@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
-from sdoml_core.formats.index import FACTS, INDEX_SCHEMA, MEASURES, Index
+from sdoml_core.formats.index import ENCODING, FACTS, INDEX_SCHEMA, MEASURES, Index, with_optional
 from sdoml_core.formats.parquet import (
     FORMAT_VERSION,
     index_metadata,
@@ -28,7 +28,10 @@ FRAME_FIELDS: Final = [
     *FACTS,
     *MEASURES,
 ]
-"""Fields of the struct column of each channel."""
+"""Fields of the struct column of each channel. Compact shards also have ``data_size``."""
+
+
+_DATA_SIZE: Final = next(field for field in ENCODING if field.name == "data_size")
 
 
 def release_inputs(data: bytes) -> str | None:
@@ -63,7 +66,8 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
     `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata has the
     normalization version and, as JSON, dtype and resolution, the constants of each channel and
-    the size and hash of each shard.
+    the size and hash of each shard. For compact shards it also has the encoding, and the step of
+    each channel.
 
     Parameters
     ----------
@@ -81,14 +85,18 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     """
     indexes = sorted(indexes, key=lambda index: index.shard)
     version = check_versions((index.normalization_version, index.shard) for index in indexes)
-    tables = [index.table for index in indexes] or [INDEX_SCHEMA.empty_table()]
+    tables = [with_optional(index.table) for index in indexes] or [INDEX_SCHEMA.empty_table()]
     table = pa.concat_tables(tables)
     owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
     shards = [index.shard for index in indexes]
     pixels = {
         name: only_value(_by_shard(table.column(name), owner, shards), name)
-        for name in ("dtype", "resolution")
+        for name in ("dtype", "resolution", "encoding")
     }
+    compact = pixels["encoding"] is not None
+    if not compact:
+        del pixels["encoding"]  # npy: the same bytes as before
+    fields = [*FRAME_FIELDS, *([_DATA_SIZE] if compact else [])]
 
     # Shards are sorted by name; samples must be sorted by time.
     slots = timestamps(table.column("slot"))
@@ -113,12 +121,12 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
         mine = np.flatnonzero(channel.indices.to_numpy() == codes[name])
         place = np.full(len(times), -1)
         place[rows[mine]] = mine
-        columns[name] = _struct(table, place)
+        columns[name] = _struct(table, place, fields)
         constants[name] = {
             key: only_value(
                 _by_shard(table.column(key).take(mine), owner[mine], shards), f"{key} of {name}"
             )
-            for key in ("constant", "transform")
+            for key in ("constant", "transform", *(["step"] if compact else []))
         }
     facts = {
         "sdoml.format": FORMAT_VERSION,
@@ -135,12 +143,14 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     return write_parquet(pa.table(columns).replace_schema_metadata(facts))
 
 
-def _struct(table: pa.Table, place: NDArray[np.int64]) -> pa.StructArray:
+def _struct(
+    table: pa.Table, place: NDArray[np.int64], fields: Sequence[pa.Field]
+) -> pa.StructArray:
     """Build a channel column: row `place[i]` of the long table for sample i, or null for −1."""
     missing = place < 0
     take = pa.array(place, mask=missing)
-    leaves = [table.column(field.name).take(take).combine_chunks() for field in FRAME_FIELDS]
-    fields = [field.with_nullable(True) for field in FRAME_FIELDS]  # noqa: FBT003
+    leaves = [table.column(field.name).take(take).combine_chunks() for field in fields]
+    fields = [field.with_nullable(True) for field in fields]  # noqa: FBT003
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=pa.array(missing))
 
 

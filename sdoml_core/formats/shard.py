@@ -1,4 +1,4 @@
-"""Shards: plain ustar archives of .npy members, written in one pass.
+"""Shards: plain ustar archives of .npy or compact FITS members, written in one pass.
 
 The bytes depend only on the frames: members are sorted by slot and channel, with fixed time,
 owner and mode. Any tar tool reads them; an index (`sdoml_core.formats.index`) makes them seekable.
@@ -6,6 +6,7 @@ owner and mode. Any tar tool reads them; an index (`sdoml_core.formats.index`) m
 
 import hashlib
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final
@@ -17,7 +18,15 @@ from zlib_ng import zlib_ng
 
 from sdoml_core.channels import CHANNELS, Channel, MemberCase
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.formats.index import DTYPES, INDEX_SCHEMA
+from sdoml_core.formats.compact import decode_compact, frame_of_data
+from sdoml_core.formats.encoding import (
+    COMPACT_DTYPE,
+    DTYPES,
+    CompactEncoding,
+    EncodedFrame,
+    encode_npy,
+)
+from sdoml_core.formats.index import INDEX_SCHEMA
 from sdoml_core.formats.members import member_name, npy_header
 
 BLOCK: Final = tarfile.BLOCKSIZE
@@ -79,16 +88,26 @@ class ShardWriter:
     file
         Output file; only its ``write`` is used.
     dtype
-        dtype of the members: ``float32`` or ``float16``.
+        dtype of the members: ``float32`` or ``float16``. Compact members are always ``int32``.
     case
         Case of the channels in member names.
+    encoding
+        Encoding of the members; None for npy.
     """
 
-    def __init__(self, file: BinaryIO, *, dtype: str = "float32", case: MemberCase = "upper"):
-        if dtype not in DTYPES:
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        dtype: str = "float32",
+        case: MemberCase = "upper",
+        encoding: CompactEncoding | None = None,
+    ):
+        if encoding is None and dtype not in DTYPES:
             raise ValueError(f"shards hold {' or '.join(DTYPES)}, not {dtype}")
         self._file = file
-        self._dtype = dtype
+        self._encoding = encoding
+        self._dtype = dtype if encoding is None else COMPACT_DTYPE
         self._case: MemberCase = case
         self._hash = hashlib.sha256()
         self._position = 0
@@ -100,10 +119,8 @@ class ShardWriter:
         channel: Channel,
         pixels: NDArray[np.float32] | NDArray[np.float16],
         facts: FrameFacts,
-        *,
-        crc32: int | None = None,
     ) -> None:
-        """Append a frame.
+        """Append a frame as npy.
 
         Parameters
         ----------
@@ -113,8 +130,6 @@ class ShardWriter:
             Normalized pixels of shape (n, n), in the dtype of the shard.
         facts
             Metadata of the frame for the index.
-        crc32
-            CRC-32 of the pixel bytes, if already known.
 
         Raises
         ------
@@ -125,11 +140,32 @@ class ShardWriter:
             raise ValueError(
                 f"expected a square {self._dtype} frame, not {pixels.dtype} {pixels.shape}"
             )
-        data = np.ascontiguousarray(pixels, dtype=np.dtype(self._dtype).newbyteorder("<"))
-        crc32 = zlib_ng.crc32(data.data) if crc32 is None else crc32
-        about = {"resolution": len(pixels), "crc32": crc32}
-        about |= {name: getattr(facts, name) for name in FrameFacts.__dataclass_fields__}
-        self._append(slot, channel, data.data.cast("B"), about)
+        self.add_encoded(slot, channel, encode_npy(pixels), facts)
+
+    def add_encoded(
+        self, slot: datetime, channel: Channel, frame: EncodedFrame, facts: FrameFacts
+    ) -> None:
+        """Append an encoded frame.
+
+        Parameters
+        ----------
+        slot, channel, facts
+            As for `add`.
+        frame
+            The frame, in the encoding and dtype of the shard.
+
+        Raises
+        ------
+        ValueError
+            If encoding or dtype are wrong, or frames are out of order.
+        """
+        if (frame.encoding, frame.dtype) != (self._encoding, self._dtype):
+            raise ValueError(
+                f"expected a frame of {self._encoding or self._dtype}, not "
+                f"{frame.encoding or frame.dtype}"
+            )
+        about = {name: getattr(facts, name) for name in FrameFacts.__dataclass_fields__}
+        self._append(slot, channel, frame, about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:
         """Copy frames from another shard and check each against its crc32.
@@ -147,29 +183,27 @@ class ShardWriter:
             If the source does not match its index.
         """
         for row in table.to_pylist():
-            pixels = row["size"] - (row["data_offset"] - row["offset"])
-            source.seek(row["data_offset"])
-            data = source.read(pixels)
-            if len(data) != pixels or zlib_ng.crc32(data) != row["crc32"]:
-                raise DamagedFileError(f"{row['member']} does not match the index")
-            if row["dtype"] != self._dtype:
-                raise DamagedFileError(f"{row['member']} is {row['dtype']}, not {self._dtype}")
-            kept = ("resolution", "crc32", *FrameFacts.__dataclass_fields__)
-            about = {name: row[name] for name in kept}
-            self._append(row["slot"], CHANNELS[row["channel"]], memoryview(data), about)
+            data = read_data(source, row)
+            if (row["encoding"], row["dtype"]) != (self._encoding, self._dtype):
+                raise DamagedFileError(
+                    f"{row['member']} is {row['encoding'] or row['dtype']}, not "
+                    f"{self._encoding or self._dtype}"
+                )
+            facts = {name: row[name] for name in FrameFacts.__dataclass_fields__}
+            self._append(row["slot"], CHANNELS[row["channel"]], _frame_of(row, data), facts)
 
     def _append(
-        self, slot: datetime, channel: Channel, data: memoryview, about: dict[str, Any]
+        self, slot: datetime, channel: Channel, frame: EncodedFrame, facts: dict[str, Any]
     ) -> None:
-        name = member_name(slot, channel, self._case)
+        suffix = "npy" if frame.encoding is None else "fits"
+        name = member_name(slot, channel, self._case, suffix=suffix)
         if self._rows and (self._rows[-1]["slot"], self._rows[-1]["channel"]) >= (
             slot,
             channel.name,
         ):
             raise ValueError(f"{name} must come before {self._rows[-1]['member']}")
-        header = npy_header(self._dtype, about["resolution"])
         info = tarfile.TarInfo(name)  # its defaults are mode 0644, no owner, time 0
-        info.size = len(header) + len(data)
+        info.size = frame.size
         offset = self._position + BLOCK
         self._rows.append(
             {
@@ -178,14 +212,19 @@ class ShardWriter:
                 "member": name,
                 "offset": offset,
                 "size": info.size,
-                "data_offset": offset + len(header),
-                "dtype": self._dtype,
-                **about,
+                "data_offset": offset + len(frame.header),
+                "crc32": frame.crc32,
+                "dtype": frame.dtype,
+                "resolution": frame.resolution,
+                "encoding": frame.encoding,
+                "step": frame.step,
+                "data_size": None if frame.encoding is None else len(frame.data),
+                **facts,
             }
         )
-        self._write(info.tobuf(tarfile.USTAR_FORMAT) + header)
-        self._write(data)
-        self._write(bytes(-info.size % BLOCK))
+        self._write(info.tobuf(tarfile.USTAR_FORMAT) + frame.header)
+        self._write(frame.data)
+        self._write(bytes(frame.padding + -info.size % BLOCK))
 
     def close(self) -> ShardSummary:
         """Finish the archive and describe it. The file stays open."""
@@ -198,3 +237,65 @@ class ShardWriter:
         self._hash.update(data)
         self._file.write(data)
         self._position += len(data)
+
+
+def read_data(source: BinaryIO, row: Mapping[str, Any]) -> bytes:
+    """Read the data of a frame from its shard and check them against its crc32.
+
+    Parameters
+    ----------
+    source
+        The shard. It must be seekable.
+    row
+        Index row of the frame.
+
+    Raises
+    ------
+    DamagedFileError
+        If the source does not match the row.
+    """
+    size = row["data_size"] or row["size"] - (row["data_offset"] - row["offset"])
+    source.seek(row["data_offset"])
+    data = source.read(size)
+    if len(data) != size or zlib_ng.crc32(data) != row["crc32"]:
+        raise DamagedFileError(f"{row['member']} does not match the index")
+    return data
+
+
+def decode_data(data: bytes, row: Mapping[str, Any]) -> NDArray[np.float32] | NDArray[np.float16]:
+    """Return the normalized pixels of a frame, shape (n, n).
+
+    Parameters
+    ----------
+    data
+        Data of the frame.
+    row
+        ``encoding``, ``step``, ``dtype`` and ``resolution`` of the frame in its index.
+
+    Returns
+    -------
+    float32, or the dtype of an npy member.
+
+    Raises
+    ------
+    DamagedFileError
+        If the compressed data are damaged.
+    """
+    shape = (row["resolution"],) * 2
+    if row["encoding"] is not None:
+        return decode_compact(data, row["step"], np.empty(shape, np.float32))
+    return np.frombuffer(data, np.dtype(row["dtype"]).newbyteorder("<")).reshape(shape)
+
+
+def _frame_of(row: Mapping[str, Any], data: bytes) -> EncodedFrame:
+    """Return the encoded frame of an index row, without decoding it."""
+    if row["encoding"] is not None:
+        return frame_of_data(
+            data,
+            resolution=row["resolution"],
+            step=row["step"],
+            encoding=row["encoding"],
+            crc32=row["crc32"],
+        )
+    header = npy_header(row["dtype"], row["resolution"])
+    return EncodedFrame(header, data, 0, row["crc32"], row["dtype"], row["resolution"])

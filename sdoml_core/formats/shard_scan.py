@@ -10,6 +10,8 @@ from typing import BinaryIO, Final
 
 from sdoml_core.channels import Channel
 from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.compact import HEADER_BYTES, parse_compact_header
+from sdoml_core.formats.encoding import COMPACT_DTYPE
 from sdoml_core.formats.members import parse_member_name, parse_npy_header
 
 BLOCK: Final = tarfile.BLOCKSIZE
@@ -25,13 +27,18 @@ class Member:
     channel: Channel
     name: str
     offset: int
-    """First byte of the .npy in the shard."""
+    """First byte of the member in the shard."""
     size: int
-    """Bytes of the .npy."""
+    """Size of the member in bytes."""
     data_offset: int
-    """First pixel in the shard."""
+    """First byte of the data in the shard."""
     dtype: str
     resolution: int
+    encoding: str | None = None
+    """``compact`` for compact members, whatever their step; None for npy."""
+    step: float | None = None
+    data_size: int | None = None
+    """As in the index; None for npy."""
 
 
 def scan_shard(file: BinaryIO) -> list[Member]:
@@ -49,7 +56,8 @@ def scan_shard(file: BinaryIO) -> list[Member]:
     ------
     DamagedFileError
         If the file is not a complete tar; if it contains a link, a device or an invalid member
-        name; if a member is not a square float32 or float16 frame, or occurs twice.
+        name; if a member is not a square float32 or float16 frame or a compact frame, or occurs
+        twice.
     """
     end = file.seek(0, io.SEEK_END)
     members: list[Member] = []
@@ -80,12 +88,34 @@ def scan_shard(file: BinaryIO) -> list[Member]:
                 )
             seen.add((slot, channel))
             name = extended.get("path", info.name)
-            start, dtype, resolution = parse_npy_header(name, blocks[BLOCK:], size)
-            members.append(
-                Member(slot, channel, name, position, size, position + start, dtype, resolution)
-            )
+            if name.endswith(".fits"):
+                start = _read(file, position, min(size, HEADER_BYTES))
+                member = _compact_member(slot, channel, name, position, start, size)
+            else:
+                lead, dtype, side = parse_npy_header(name, blocks[BLOCK:], size)
+                member = Member(slot, channel, name, position, size, position + lead, dtype, side)
+            members.append(member)
             extended = {}
         position = following
+
+
+def _compact_member(
+    slot: datetime, channel: Channel, name: str, position: int, start: bytes, size: int
+) -> Member:
+    side, step, used = parse_compact_header(name, start, size)
+    return Member(
+        slot,
+        channel,
+        name,
+        position,
+        size,
+        position + HEADER_BYTES,
+        COMPACT_DTYPE,
+        side,
+        "compact",
+        step,
+        used,
+    )
 
 
 def _read(file: BinaryIO, position: int, size: int) -> bytes:

@@ -104,7 +104,8 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
             f"  time      {iso(times[0])} to {iso(times[-1])}"
             + (f", {len(exclusions)} exclusions" if exclusions else ""),
             f"  channels  {', '.join(reader.channels)}",
-            f"  pixels    {catalog.resolution} × {catalog.resolution}, {catalog.dtype} in shards, "
+            f"  pixels    {catalog.resolution} × {catalog.resolution}, "
+            f"{catalog.encoding or catalog.dtype} in shards, "
             f"{reader.units}",
             f"  constants version {catalog.normalization_version or 'not known'}",
         )

@@ -1,8 +1,8 @@
 """Shards: one WebDataset tar and one index per day, with values in [0, 1].
 
-Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy`, so that the channels of a slot form one sample. A
-missing channel is a missing member. The same inputs and settings give the same bytes on any
-machine.
+Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy` (or `.fits` in a compact encoding), so that the
+channels of a slot form one sample. A missing channel is a missing member. The same inputs and
+settings give the same bytes on any machine.
 
 Volume: 0.8 GB per day for eight channels at 512×512 in float32, half of that in float16.
 """
@@ -32,11 +32,11 @@ INDEX_COLUMNS = {
     "slot": "Time of the slot (UTC).",
     "channel": "Name of the channel.",
     "member": "Path of the member in the tar.",
-    "offset": "First byte of the .npy file in the shard.",
-    "size": "Bytes of the .npy file.",
-    "data_offset": "First byte of the pixels in the shard.",
-    "crc32": "CRC-32 of the pixels.",
-    "dtype": "Pixel type.",
+    "offset": "First byte of the member in the shard.",
+    "size": "Bytes of the member.",
+    "data_offset": "First byte of the data in the shard: pixels, or compressed pixels.",
+    "crc32": "CRC-32 of the data.",
+    "dtype": "Type of the stored pixels.",
     "resolution": "Pixels along each side.",
     "observed": "Time of the observation (UTC).",
     "exposure": "Exposure time in seconds.",
@@ -55,6 +55,9 @@ INDEX_COLUMNS = {
     "brightness": "Brightness relative to the neighboring frames.",
     "similarity": "Correlation with the neighboring frames.",
     "holes": "Positions of the pixels without data.",
+    "encoding": "Compact encoding; empty for npy.",
+    "step": "Quantization step of a compact frame: y is step times the stored integer.",
+    "data_size": "Bytes of the data of a compact frame.",
 }
 """Columns of the index, for the catalog."""
 
@@ -71,7 +74,8 @@ def index_columns(index: "Index") -> dg.TableSchema:
 
 def shards_code_version(settings: Settings) -> str:
     """Return the code version of ``shards``."""
-    return code_version("1", dtype=settings.dtype, case=settings.member_case)
+    encoding = {} if settings.encoding == "npy" else {"encoding": settings.encoding}
+    return code_version("1", dtype=settings.dtype, case=settings.member_case, **encoding)
 
 
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:

@@ -6,9 +6,10 @@ import itertools
 import tarfile
 from collections.abc import Iterator
 from datetime import date
-from typing import IO
+from typing import IO, Any
 
 import dagster as dg
+from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, MissingInputError
@@ -108,17 +109,28 @@ def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
-    """Return type, shape and CRC-32 of a member's pixels, and check that they are in [0, 1]."""
+    """Return type, shape and CRC-32 of a member's data, and check that pixels are in [0, 1]."""
     import numpy as np
 
-    try:
-        pixels = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
-    except ValueError as error:
-        raise DamagedFileError(f"{name} is not a .npy file: {error}") from error
+    from sdoml_core.formats.compact import HEADER_BYTES, decode_compact, parse_compact_header
+    from sdoml_core.formats.encoding import COMPACT_DTYPE
+
+    pixels: NDArray[Any]
+    if name.endswith(".fits"):
+        side, step, size = parse_compact_header(name, member, len(member))
+        data = member[HEADER_BYTES : HEADER_BYTES + size]
+        pixels = decode_compact(data, step, np.empty((side, side), np.float32))
+        found = COMPACT_DTYPE, pixels.shape, crc32(data)
+    else:
+        try:
+            pixels = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+        except ValueError as error:
+            raise DamagedFileError(f"{name} is not a .npy file: {error}") from error
+        found = pixels.dtype.name, pixels.shape, crc32(pixels.data)
     # NaN fails every comparison, so this also finds NaN.
     if pixels.size == 0 or not (pixels.min() >= 0 and pixels.max() <= 1):
         raise DamagedFileError(f"{name} has values outside 0 … 1")
-    return pixels.dtype.name, pixels.shape, crc32(pixels.data)
+    return found
 
 
 def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:

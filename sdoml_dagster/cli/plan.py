@@ -137,6 +137,8 @@ def make_plan(
     fetched = sum(1 for day in unprocessed if not store.sizes(layout.raw_folder(day)))
     pixels = settings.resolution**2
     item = 2 if settings.dtype == "float16" else 4
+    if settings.encoding != "npy":
+        item = 1  # upper estimate; most channels take less
     derived = frames * pixels * (len(unprocessed) * 4 + len(unpacked) * item * (1 if linked else 2))
     connections = settings.max_connections * min(workers, 2)
     return BuildPlan(
@@ -204,10 +206,11 @@ def _refit(
 def describe(plan: BuildPlan, settings: Settings) -> list[str]:
     """Format the plan as lines for a terminal."""
     frames = plan.frames_per_day
+    pixels = settings.dtype if settings.encoding == "npy" else settings.encoding
     return [
         f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} of "
         f"{frames:,} frames, {len(settings.channels)} channels at {settings.resolution}×"
-        f"{settings.resolution} {settings.dtype}, every {settings.cadence_minutes} minutes",
+        f"{settings.resolution} {pixels}, every {settings.cadence_minutes} minutes",
         f"To do      fetch and process {counted(len(plan.unprocessed), 'day')}, pack "
         f"{counted(len(plan.unpacked), 'day')}"
         + ("" if plan.unprocessed or plan.unpacked else ": everything is finished"),

@@ -13,6 +13,7 @@ from datetime import date
 
 from sdoml_core.channels import Instrument
 from sdoml_core.errors import DamagedFileError, MissingInputError
+from sdoml_core.formats.encoding import COMPACT_DTYPE
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.ledger import FrameRow, RawRow
 from sdoml_core.formats.release_files import RELEASE_SUMS
@@ -48,8 +49,8 @@ class StoredShard:
 
     index: Index
     as_configured: bool
-    """Whether the shard has all frames of its day, in the pixel type and resolution of the
-    settings."""
+    """Whether the shard has all frames of its day, in the encoding, pixel type and resolution of
+    the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +149,11 @@ def _shard(
     if index is None or not stored.store.exists(layout.shard(stored.day)):
         return None
     table = index.table
-    pixels = set(zip(table["dtype"].to_pylist(), table["resolution"].to_pylist(), strict=True)) <= {
-        (settings.dtype, settings.resolution)
-    }
+    columns = (table[name].to_pylist() for name in ("encoding", "dtype", "resolution"))
+    wanted: tuple[str | None, str] = (None, settings.dtype)
+    if settings.encoding != "npy":
+        wanted = (settings.encoding, COMPACT_DTYPE)
+    pixels = set(zip(*columns, strict=True)) <= {(*wanted, settings.resolution)}
     ledger = [row for part in raw for row in part.rows if isinstance(row, RawRow)]
     return StoredShard(index, pixels and not frames_not_packed(stored, ledger, index))
 

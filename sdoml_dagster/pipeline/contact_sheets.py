@@ -47,8 +47,7 @@ def shard_contact_sheet(
     stored: StoredDay, index: Index, channels: Sequence[Channel], *, tile: int
 ) -> Image.Image | None:
     """Draw the normalized frames of the shard, or return ``None`` if the shard is empty."""
-    wanted = ["slot", "channel", "observed", "data_offset", "dtype", "resolution"]
-    rows = index.table.select(wanted).to_pylist()
+    rows = index.table.drop_columns(["holes"]).to_pylist()
     slot = _best_slot((row["slot"] for row in rows), stored.day)
     if slot is None:
         return None

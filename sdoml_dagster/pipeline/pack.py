@@ -11,14 +11,15 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.formats.encoding import EncodedFrame
 from sdoml_core.formats.index import MEASURES, Index, encode_index
 from sdoml_core.formats.ledger import FrameRow
 from sdoml_core.formats.shard import FrameFacts, ShardSummary, ShardWriter
 from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_core.normalization.transform import normalize, transform_of
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
 from sdoml_dagster.pipeline.unchanged import shard_inputs, usable_rows
@@ -199,14 +200,18 @@ def write_frames(
     """
     side = settings.resolution
 
-    def prepare(row: Row) -> tuple[Row, NDArray[np.float32] | NDArray[np.float16], int]:
+    encode = FrameEncoder(settings.encoding, constants)
+
+    def prepare(row: Row) -> tuple[Row, EncodedFrame]:
         out = np.empty((side, side), settings.dtype)
         constant, transform = constants.constant(row.channel), constants.transform(row.channel)
         normalize(read(row, resolution=side), constant, out, transform=transform)
-        return row, out, crc32(out.data)
+        return row, encode(row.channel, out)
 
-    writer = ShardWriter(file, dtype=settings.dtype, case=settings.member_case)
-    for row, pixels, checksum in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
-        writer.add(row.slot, CHANNELS[row.channel], pixels, _facts(row, constants), crc32=checksum)
+    writer = ShardWriter(
+        file, dtype=settings.dtype, case=settings.member_case, encoding=encode.compact
+    )
+    for row, frame in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+        writer.add_encoded(row.slot, CHANNELS[row.channel], frame, _facts(row, constants))
         step("ok")
     return writer.close()

@@ -78,6 +78,7 @@ def shard_inputs(
         settings.dtype,
         settings.member_case,
         settings.resolution,
+        *([] if settings.encoding == "npy" else [settings.encoding]),
     )
 
 

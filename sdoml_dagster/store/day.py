@@ -143,7 +143,7 @@ class StoredDay:
         return self.store.sizes(folder).get(name)
 
     def shard_frame(self, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-        """Read one frame of the day's shard as packed. ``row`` is its row of the index."""
+        """Read one frame of the day's shard by its row of the index."""
         return read_shard_frame(self.store, layout.shard(self.day), row)
 
     def _expected(
@@ -179,7 +179,7 @@ class StoredDay:
 
 
 def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-    """Read the frame of one row of a shard's index, (n, n), as packed.
+    """Read the frame of one row of a shard's index, shape (n, n).
 
     Parameters
     ----------
@@ -188,9 +188,14 @@ def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArra
     shard
         Path of the shard.
     row
-        ``data_offset``, ``dtype`` and ``resolution`` of the frame.
+        Row of the frame in the index of the shard.
+
+    Returns
+    -------
+    Normalized pixels: float32, or the dtype of npy shards.
     """
-    side, dtype = row["resolution"], np.dtype(row["dtype"]).newbyteorder("<")
+    from sdoml_core.formats.shard import decode_data
+
     start = row["data_offset"]
-    data = store.read_range(shard, start, start + side * side * dtype.itemsize)
-    return np.frombuffer(data, dtype).reshape(side, side)
+    size = row["data_size"] or row["offset"] + row["size"] - start
+    return decode_data(store.read_range(shard, start, start + size), row)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sdoml_demo.render.rice_encoder import encode_rows
+from sdoml_core.fits.rice_encoder import encode_rows
 
 BLANK = -(2**31)
 """Of a pixel without data."""

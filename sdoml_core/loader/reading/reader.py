@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.formats.compact import decode_compact
 from sdoml_core.formats.members import npy_header
 from sdoml_core.loader.reading.units import check_units, convert
 from sdoml_core.loader.storage.catalog import Catalog
@@ -19,6 +20,9 @@ from sdoml_core.loader.storage.local import Files
 MAX_GAP: Final = 8192
 """Frames with at most this many bytes between them are read by one call. The bytes are tar and npy
 headers of adjacent members, from any tool."""
+
+MAX_COMPACT_GAP: Final = 12 * 1024
+"""The same for compact frames, which have FITS headers and padding between them."""
 
 
 class FrameReader:
@@ -49,6 +53,7 @@ class FrameReader:
         if self._checksums is not None and np.any((self._checksums < 0) & (self.offsets >= 0)):
             raise DatasetError("verify=True needs indexes, but these shards have none")
         self._header = npy_header(catalog.dtype.name, catalog.resolution)
+        self._sizes = None if catalog.encoding is None else catalog.data_sizes(channels)
         self._scratch = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,19 +92,52 @@ class FrameReader:
             for channel, place in enumerate(places)
             if place >= 0 and (only is None or channel in only)
         )
+        shard = int(catalog.shard[row])
+        if self._sizes is not None:
+            self._read_compact(row, shard, order, out)
+            return
         target: NDArray[Any] = out
         if catalog.dtype != np.float32:
             target = np.empty(out.shape, catalog.dtype)
-        shard = int(catalog.shard[row])
-        for run in _runs(order, catalog.frame_bytes):
+        sizes = [catalog.frame_bytes] * len(self.channels)
+        for run in _runs(order, sizes, MAX_GAP):
             self._read_run(shard, run, target)
         for _, channel in order:
             if self._checksums is not None:
-                self._verify(row, channel, target[channel])
+                self._verify(row, channel, target[channel].data)
             if target is not out:
                 _widen(target[channel], out[channel])
             if self.units != "normalized":
                 convert(out[channel], self.channels[channel], self.units, catalog.constants)
+
+    def _read_compact(
+        self, row: int, shard: int, order: list[tuple[int, int]], out: NDArray[np.float32]
+    ) -> None:
+        """Read and decode compact frames."""
+        assert self._sizes is not None  # noqa: S101 for the type checker
+        catalog = self.catalog
+        sizes = self._sizes[row].tolist()
+        for run in _runs(order, sizes, MAX_COMPACT_GAP):
+            first, last = run[0][0], run[-1][0] + sizes[run[-1][1]]
+            memory = self._scratch_of(last - first)[: last - first]
+            self.files.read_into(
+                catalog.shards[shard],
+                first,
+                [memory],
+                size=int(catalog.shard_bytes[shard]),
+                tag=catalog.shard_tags[shard],
+            )
+            for place, channel in run:
+                data = memory[place - first : place - first + sizes[channel]]
+                if self._checksums is not None:
+                    self._verify(row, channel, data)
+                name = self.channels[channel]
+                try:
+                    decode_compact(data, catalog.constants[name]["step"], out[channel])
+                except DamagedFileError as error:
+                    raise self._damaged(row, channel, str(error)) from error
+                if self.units != "normalized":
+                    convert(out[channel], name, self.units, catalog.constants)
 
     def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
         """Read adjacent frames, each with the header before it."""
@@ -132,15 +170,17 @@ class FrameReader:
             self._scratch.memory = scratch
         return scratch
 
-    def _verify(self, row: int, channel: int, pixels: NDArray[Any]) -> None:
+    def _verify(self, row: int, channel: int, data: memoryview) -> None:
         assert self._checksums is not None  # noqa: S101 for the type checker
-        if crc32(pixels.data) != self._checksums[row, channel]:
-            catalog = self.catalog
-            raise DamagedFileError(
-                f"{self.channels[channel]} of {catalog.slots[row]} in "
-                f"{catalog.shards[catalog.shard[row]]} is damaged: its CRC-32 does not "
-                "match the index"
-            )
+        if crc32(data) != self._checksums[row, channel]:
+            raise self._damaged(row, channel, "its CRC-32 does not match the index")
+
+    def _damaged(self, row: int, channel: int, why: str) -> DamagedFileError:
+        catalog = self.catalog
+        return DamagedFileError(
+            f"{self.channels[channel]} of {catalog.slots[row]} in "
+            f"{catalog.shards[catalog.shard[row]]} is damaged: {why}"
+        )
 
 
 def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
@@ -152,11 +192,17 @@ def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
         torch.from_numpy(out).copy_(torch.from_numpy(source))
 
 
-def _runs(order: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    """Group frames (offset, channel) by position, split where other data lie between them."""
+def _runs(
+    order: list[tuple[int, int]], sizes: Sequence[int], max_gap: int
+) -> list[list[tuple[int, int]]]:
+    """Group frames (offset, channel) by position, split where other data lie between them.
+
+    `sizes` has the size of each channel's frame in the shard.
+    """
     runs: list[list[tuple[int, int]]] = []
     for place in order:
-        if runs and size <= place[0] - runs[-1][-1][0] <= size + MAX_GAP:
+        before = runs[-1][-1] if runs else None
+        if before and 0 <= place[0] - before[0] - sizes[before[1]] <= max_gap:
             runs[-1].append(place)
         else:
             runs.append([place])

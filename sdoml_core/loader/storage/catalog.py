@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.formats.index import DTYPES, FACTS, MEASURES
+from sdoml_core.formats.compact import HEADER_BYTES, TABLE_BYTES, check_step
+from sdoml_core.formats.encoding import COMPACT, COMPACT_DTYPE, DTYPES
+from sdoml_core.formats.index import FACTS, MEASURES
 from sdoml_core.formats.parquet import (
     check_shard_name,
     index_metadata,
@@ -59,9 +61,13 @@ class Catalog:
     channels: tuple[str, ...]
     """All channels that occur."""
     dtype: np.dtype[Any]
+    """Type of the stored pixels; int32 for compact shards."""
+    encoding: str | None
+    """``compact`` or ``compact-fine``; None for npy."""
     resolution: int
     constants: dict[str, dict[str, Any]]
-    """``constant`` and ``transform`` of each channel. None if unknown."""
+    """``constant`` and ``transform`` of each channel. None if unknown. For compact shards, also
+    the quantization ``step``."""
     normalization_version: str
 
     def __init__(self, source: str | bytes):
@@ -74,8 +80,10 @@ class Catalog:
         try:
             pixels = json.loads(facts["sdoml.pixels"])
             shards = json.loads(facts["sdoml.shards"])
+            self.encoding = pixels.get("encoding")
+            keys = ("constant", "transform", *(["step"] if self.encoding else []))
             self.constants = {
-                name: {key: fact[key] for key in ("constant", "transform")}
+                name: {key: fact[key] for key in keys}
                 for name, fact in json.loads(facts["sdoml.channels"]).items()
             }
             self.normalization_version = facts["sdoml.normalization"]
@@ -85,6 +93,8 @@ class Catalog:
             self.shard_bytes = np.array([int(shard[1]) for shard in shards], np.int64)
             dtype = str(pixels["dtype"] or DTYPES[0])
             self.resolution = int(pixels["resolution"] or 0)
+            for fact in self.constants.values():
+                check_step(float(fact.get("step", 1)))
         except (
             AttributeError,
             KeyError,
@@ -95,7 +105,12 @@ class Catalog:
             ValueError,
         ) as error:
             raise DamagedFileError(f"index of a release has bad metadata: {error}") from error
-        if dtype not in DTYPES or not 0 <= self.resolution <= 65535:
+        known = (
+            dtype in DTYPES
+            if self.encoding is None
+            else dtype == COMPACT_DTYPE and self.encoding in COMPACT
+        )
+        if not known or not 0 <= self.resolution <= 65535:
             raise DamagedFileError(f"index has pixels of {dtype} × {self.resolution}²")
         self.dtype = np.dtype(dtype)
         self._read_samples(file)
@@ -160,11 +175,11 @@ class Catalog:
 
     @property
     def frame_bytes(self) -> int:
-        """Size of the pixels of one frame in a shard, in bytes."""
+        """Size of the pixels of one frame in memory, in bytes. For npy, also that in a shard."""
         return self.resolution**2 * self.dtype.itemsize
 
     def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the first pixel byte of each frame in its shard, −1 for missing frames.
+        """Return the first data byte of each frame in its shard, −1 for missing frames.
 
         Parameters
         ----------
@@ -180,10 +195,28 @@ class Catalog:
         for column, name in enumerate(channels):
             offsets[:, column] = _leaf(file, name, "data_offset", missing=-1)
         offsets[np.isin(self.shard, self.absent)] = -1
-        last = self.shard_bytes[self.shard][:, None] - self.frame_bytes
+        sizes = self.frame_bytes if self.encoding is None else self.data_sizes(channels)
+        last = self.shard_bytes[self.shard][:, None] - sizes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
             raise DamagedFileError("index of a release points outside its shards")
         return offsets
+
+    def data_sizes(self, channels: Sequence[str]) -> NDArray[np.int64]:
+        """Return the size of the data of each frame of compact shards; shape as `offsets`.
+
+        Raises
+        ------
+        DamagedFileError
+            If a size is impossible.
+        """
+        file = self._reopen()
+        missing = TABLE_BYTES + 1
+        columns = [_leaf(file, name, "data_size", missing=missing) for name in channels]
+        sizes = np.stack(columns, axis=1)
+        # RICE_1 never needs much more than the pixels themselves.
+        if np.any(sizes <= TABLE_BYTES) or np.any(sizes > 2 * self.frame_bytes + HEADER_BYTES):
+            raise DamagedFileError("index of a release has impossible sizes of frames")
+        return sizes
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
         """Return the CRC-32 of each frame, −1 if unknown; shape as `offsets`."""

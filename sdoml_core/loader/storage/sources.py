@@ -244,6 +244,9 @@ def _read_index(files: Files, shard: _Shard) -> Index:
                     "data_offset": member.data_offset,
                     "dtype": member.dtype,
                     "resolution": member.resolution,
+                    "encoding": member.encoding,
+                    "step": member.step,
+                    "data_size": member.data_size,
                 }
                 for member in members
             ]

@@ -1,10 +1,10 @@
-"""A RICE_1 encoder for images of 32-bit integers, one tile per row, in blocks of 32 pixels.
+"""RICE_1 compression of images of 32-bit integers, in blocks of 32 pixels, without the GIL.
 
-The archive compresses its files in this way. The compressor of astropy takes many times longer
-than the rest of a rendered frame. The decoder of the pipeline is separate code, so that neither
-hides a bug of the other.
+astropy's compressor takes many times longer. The decoder, `sdoml_core.fits.rice`, is separate code,
+so that neither hides a bug of the other.
 
-Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1.
+Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1. The
+same image gives the same bytes on every machine.
 """
 
 import numpy as np
@@ -12,29 +12,29 @@ from numba import njit
 from numpy.typing import NDArray
 
 BLOCK = 32
-"""Pixels that share one split position."""
+"""Number of pixels that share one split position."""
 
 FS_BITS = 5
-"""Bits that name a block's split position, for 4-byte pixels."""
+"""Bits of the code of a block's split position, for 4-byte pixels."""
 
 FS_MAX = 25
-"""From this split position on, the pixels of a block are stored uncompressed."""
+"""Split position from which on the pixels of a block are stored uncompressed."""
 
 
 def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Compress each row of an image.
+    """Compress each row of an image as one tile.
 
     Parameters
     ----------
     image
-        Shape (rows, columns), int32; any values, including BLANK.
+        int32 (rows, columns); any values, including BLANK.
 
     Returns
     -------
     heap
-        uint8; the compressed rows, one after the other.
+        uint8 (bytes,): the compressed rows, one after another.
     descriptors
-        int32, shape (rows, 2): number of bytes of each row in the heap, and where they start.
+        int32 (rows, 2): size of each row in the heap in bytes, and its start.
     """
     rows, columns = image.shape
     blocks = -(-columns // BLOCK)
@@ -47,7 +47,7 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
-    """Write 32 bits if the accumulator holds as many; return where, and how many bits stay."""
+    """Write 32 bits if the accumulator has them; return the new position and the bits left."""
     if held >= 32:
         held -= 32
         word = np.uint32(accumulator >> np.uint64(held))
@@ -62,9 +62,9 @@ def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fold(row, start, size, last, zigzag):  # type: ignore[no-untyped-def]
-    """Make a block's differences unsigned: 0, −1, 1, −2 become 0, 1, 2, 3.
+    """Fold a block's differences to unsigned numbers: 0, −1, 1, −2 become 0, 1, 2, 3.
 
-    Returns their sum, the bits of all of them together, and the last pixel.
+    Returns their sum, the bitwise OR of all of them, and the last pixel.
     """
     total = np.uint64(0)
     any_bits = np.uint32(0)
@@ -81,7 +81,7 @@ def _fold(row, start, size, last, zigzag):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _split(total, size):  # type: ignore[no-untyped-def]
-    """Return the split position that suits the mean of a block, as CFITSIO computes it."""
+    """Return the split position for the mean of a block, as CFITSIO computes it."""
     spread = (float(total) - size // 2 - 1) / size
     mean = np.uint32(max(spread, 0.0)) >> np.uint32(1)
     split = 0
@@ -99,7 +99,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
     position = 0
     for row in range(rows):
         start = position
-        accumulator = np.uint64(np.uint32(image[row, 0]))  # the first pixel as it is
+        accumulator = np.uint64(np.uint32(image[row, 0]))  # the first pixel is stored as it is
         position, held = _flush(heap, position, accumulator, 32)
         last = np.int64(image[row, 0])
         for block in range(0, columns, BLOCK):
@@ -112,7 +112,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             position, held = _flush(heap, position, accumulator, held + FS_BITS)
             if total == 0:
                 continue
-            # each number: its high part as so many zeros, a one, then its low part
+            # Each number: its high part as a count of zeros, a one, then its low part.
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
             if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:

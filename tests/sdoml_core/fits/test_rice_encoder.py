@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from sdoml_core.fits.rice_encoder import encode_rows
 from sdoml_demo.render.aia_file import _template
-from sdoml_demo.render.rice_encoder import encode_rows
 
 KEPT = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "GCOUNT", "TFIELDS", "TTYPE1")
 

@@ -1,0 +1,66 @@
+"""Encodings of frames in shards: their names, and one encoded frame.
+
+``npy`` stores float32 or float16 arrays. The compact encodings store integers on the normalized
+scale in FITS files with RICE_1 compression (`sdoml_core.formats.compact`). They differ only in the
+quantization step (`sdoml_core.normalization.noise`).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from zlib_ng import zlib_ng
+
+from sdoml_core.formats.members import npy_header
+
+CompactEncoding = Literal["compact", "compact-fine"]
+Encoding = Literal["npy", "compact", "compact-fine"]
+ENCODINGS: Final[tuple[Encoding, ...]] = ("npy", "compact", "compact-fine")
+COMPACT: Final[tuple[CompactEncoding, ...]] = ("compact", "compact-fine")
+DTYPES: Final = ("float32", "float16")
+"""Types of the pixels of npy members."""
+
+COMPACT_DTYPE: Final = "int32"
+"""Type of the stored pixels of compact members."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame as the bytes of a member of a shard."""
+
+    header: bytes
+    """Bytes before the data."""
+    data: bytes | memoryview
+    """Pixels, or the tile table and the compressed tiles."""
+    padding: int
+    """Zero bytes after the data."""
+    crc32: int
+    """CRC-32 of the data."""
+    dtype: str
+    resolution: int
+    """Pixels along each side."""
+    encoding: CompactEncoding | None = None
+    """None for npy."""
+    step: float | None = None
+    """Quantization step of a compact frame."""
+
+    @property
+    def size(self) -> int:
+        """Size of the member in bytes."""
+        return len(self.header) + len(self.data) + self.padding
+
+
+def encode_npy(pixels: NDArray[np.float32] | NDArray[np.float16]) -> EncodedFrame:
+    """Return a square frame, shape (n, n), as an npy file in little-endian order."""
+    little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
+    data = little.data.cast("B")
+    name = pixels.dtype.name
+    return EncodedFrame(
+        npy_header(name, len(pixels)),
+        data,
+        0,
+        zlib_ng.crc32(data),
+        name,
+        len(pixels),
+    )
