@@ -15,6 +15,6 @@ observations. The pipeline does not import this package; it only sees HTTP.
   - ``solar_state``: distance, orientation, activity and active regions of the Sun at a time.
   - ``sun``: the Sun of one minute as planes. ``surface``, ``active_regions``: their kernels.
   - ``aia``, ``hmi``: frames as pixels. ``noise``: reproducible noise. ``geometry``: the grid.
-  - ``aia_file``: AIA frames as files. ``rice_encoder``: their compression.
+  - ``aia_file``: AIA frames as files. ``fits_file``: their headers and checksums.
   - ``label_font``: the letters of the HMI label.
 """

@@ -31,7 +31,7 @@ _NO_BLANK: Final = 1 << 40  # beyond the range of the pixels
 MAX_STEPS: Final = 1 << 22
 """More steps would be finer than float32 near 1."""
 
-_VALUE: Final = re.compile(rb"[A-Z0-9]{1,8} *= +'?(?:1PB\()?([0-9.E+-]{1,30})\)?'? *")
+_VALUE: Final = re.compile(rb"[A-Z0-9]{1,8} *= +(?:'1PB\()?([0-9.E+-]{1,30})(?:\) *')? *")
 _PCOUNT, _TFORM1, _ZNAXIS1, _BSCALE = (RECORD + 80 * card for card in (5, 9, 14, 26))
 
 
@@ -187,7 +187,7 @@ def decode_compact(
         If Numba is not installed.
     """
     try:
-        from sdoml_core.fits import rice
+        from sdoml_core.fits.rice import OK, PROBLEMS, decode_image
     except ImportError as error:
         raise _numba_missing() from error
     if out.shape[0] % TILES:
@@ -195,11 +195,11 @@ def decode_compact(
     _, tiles = _tiles(data)
     stream = np.frombuffer(data, np.uint8)
     stream.flags.writeable = False  # one type of array, for which the kernel is compiled
-    status, tile, _ = rice.decode_image(
+    status, tile, _ = decode_image(
         stream, tiles, (BLOCK, 4), (step, 0.0, _NO_BLANK), out.reshape(TILES, -1)
     )
-    if status != rice.OK:
-        raise DamagedFileError(f"compressed tile {tile} {rice.PROBLEMS[status]}")
+    if status != OK:
+        raise DamagedFileError(f"compressed tile {tile} {PROBLEMS[status]}")
     return out
 
 

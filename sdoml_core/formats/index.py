@@ -185,7 +185,7 @@ def decode_index(data: bytes) -> Index:
 
 
 def with_optional(table: pa.Table) -> pa.Table:
-    """Add the columns that a table of an earlier version or of npy shards does not have, as null."""
+    """Add the columns that earlier versions and npy shards do not have, as null."""
     for field in (*MEASURES, *ENCODING):
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))

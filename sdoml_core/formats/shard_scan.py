@@ -4,7 +4,7 @@ import io
 import math
 import re
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO, Final
 
@@ -88,33 +88,33 @@ def scan_shard(file: BinaryIO) -> list[Member]:
                 )
             seen.add((slot, channel))
             name = extended.get("path", info.name)
+            member = Member(slot, channel, name, position, size, position, "", 0)
             if name.endswith(".fits"):
                 start = _read(file, position, min(size, HEADER_BYTES))
-                member = _compact_member(slot, channel, name, position, start, size)
+                members.append(_compact(member, start))
             else:
-                lead, dtype, side = parse_npy_header(name, blocks[BLOCK:], size)
-                member = Member(slot, channel, name, position, size, position + lead, dtype, side)
-            members.append(member)
+                members.append(_npy(member, blocks[BLOCK:]))
             extended = {}
         position = following
 
 
-def _compact_member(
-    slot: datetime, channel: Channel, name: str, position: int, start: bytes, size: int
-) -> Member:
-    side, step, used = parse_compact_header(name, start, size)
-    return Member(
-        slot,
-        channel,
-        name,
-        position,
-        size,
-        position + HEADER_BYTES,
-        COMPACT_DTYPE,
-        side,
-        "compact",
-        step,
-        used,
+def _npy(member: Member, start: bytes) -> Member:
+    """Return the member with the facts of its npy header."""
+    lead, dtype, side = parse_npy_header(member.name, start, member.size)
+    return replace(member, data_offset=member.offset + lead, dtype=dtype, resolution=side)
+
+
+def _compact(member: Member, start: bytes) -> Member:
+    """Return the member with the facts of its FITS headers."""
+    side, step, used = parse_compact_header(member.name, start, member.size)
+    return replace(
+        member,
+        data_offset=member.offset + HEADER_BYTES,
+        dtype=COMPACT_DTYPE,
+        resolution=side,
+        encoding="compact",
+        step=step,
+        data_size=used,
     )
 
 

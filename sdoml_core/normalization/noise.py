@@ -29,6 +29,8 @@ the number of steps is a multiple of 255, so that each source level is stored ex
 import math
 from typing import Final
 
+import numpy as np
+
 from sdoml_core.channels import CHANNELS
 from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.frames.grid import JPG_PIXEL, PIXEL, SIZE
@@ -103,7 +105,7 @@ def pixel_noise(channel: str, normalization: Normalization) -> tuple[float, floa
     if CHANNELS[channel].instrument == "HMI":
         averaged = LEVEL_ROUNDING * _mean_variance(k, spacing=PIXEL / JPG_PIXEL)
         if normalization.transform(channel) == "field":
-            low, high = level_to_gauss([127 / 255, 128 / 255])
+            low, high = level_to_gauss(np.array([127, 128]) / 255)
             averaged *= 255 * float(high - low) / (2 * constant)
         return averaged, averaged
     wavelength = CHANNELS[channel].wavelength

@@ -25,6 +25,8 @@ import numpy as np
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import SdomlError
+from sdoml_core.formats.compact import decode_compact, encode_compact
+from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.formats.index import decode_index, encode_index
 from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 from sdoml_core.formats.shard import FrameFacts, ShardWriter
@@ -60,15 +62,19 @@ def fits_seeds() -> list[bytes]:
     return [whole, bare, bare, bare]
 
 
-def shard() -> tuple[bytes, bytes]:
+def shard(encoding: CompactEncoding | None = None) -> tuple[bytes, bytes]:
     """Return a small shard and its index."""
     file = io.BytesIO()
-    writer = ShardWriter(file)
+    writer = ShardWriter(file, encoding=encoding)
     for hour in range(4):
         for name in ("AIA_0171", "AIA_0193", "HMI_M"):
-            pixels = np.full((8, 8), hour, np.float32)
+            slot, channel = NOON + timedelta(hours=hour), CHANNELS[name]
             facts = FrameFacts(observed=NOON, exposure=2.0, constant=9.0, transform="sqrt")
-            writer.add(NOON + timedelta(hours=hour), CHANNELS[name], pixels, facts)
+            if encoding is None:
+                writer.add(slot, channel, np.full((8, 8), hour, np.float32), facts)
+            else:
+                pixels = np.full((16, 16), hour / 4, np.float32)
+                writer.add_encoded(slot, channel, encode_compact(pixels, 100, encoding), facts)
     summary = writer.close()
     index = encode_index(
         summary.table,
@@ -99,6 +105,16 @@ def sketches() -> dict[str, Sketch]:
     return {"AIA_0171": Sketch.of(pixels), "HMI_M": Sketch.of(pixels / pixels.max())}
 
 
+def compact_data() -> bytes:
+    """Return the compressed pixels of a compact frame."""
+    pixels = np.random.default_rng(2).random((32, 32), np.float32)
+    return bytes(encode_compact(pixels, 1000, "compact").data)
+
+
+def read_compact_data(data: bytes) -> object:
+    return decode_compact(data, 0.001, np.empty((32, 32), np.float32))
+
+
 def constants() -> bytes:
     return fit(
         sketches(),
@@ -111,10 +127,14 @@ def constants() -> bytes:
 
 
 KINDS = {
-    "FITS": Kind(fits_seeds, decode_aia, 0.15),
+    "FITS": Kind(fits_seeds, decode_aia, 0.1),
     "JPG": Kind(lambda: [render_hmi(NOON, PERFECT)], decode_hmi, 0.1),
-    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.2),
-    "index": Kind(lambda: [shard()[1]], decode_index, 0.15),
+    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.1),
+    "tar with FITS": Kind(
+        lambda: [shard("compact")[0]], lambda data: scan_shard(io.BytesIO(data)), 0.1
+    ),
+    "compact frame": Kind(lambda: [compact_data()], read_compact_data, 0.1),
+    "index": Kind(lambda: [shard()[1], shard("compact")[1]], decode_index, 0.1),
     "ledger": Kind(ledgers, read_ledger, 0.15),
     "sketch": Kind(lambda: [encode_sketches(sketches())], decode_sketches, 0.15),
     "normalization": Kind(lambda: [constants()], from_json, 0.1),

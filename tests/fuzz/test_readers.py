@@ -50,7 +50,7 @@ def test_arbitrary_bytes_are_refused(name: str, start: bytes, rest: bytes) -> No
         KINDS[name].read(start + rest)
     except SdomlError:
         return
-    assert name == "tar with npy", "only an empty tar archive is readable"
+    assert name.startswith("tar with"), "only an empty tar archive is readable"
 
 
 def card(key: str, value: object) -> bytes:

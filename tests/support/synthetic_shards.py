@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS, MemberCase
+from sdoml_core.formats.compact import encode_compact
+from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.formats.index import Index, decode_index, encode_index
 from sdoml_core.formats.release_index import consolidate
 from sdoml_core.formats.shard import FrameFacts, ShardWriter
@@ -18,6 +20,8 @@ FIRST = date(2022, 11, 1)
 SIDE = 32
 CONSTANT = 250.0
 VERSION = "00112233aabbccdd"
+STEPS = 1020
+"""Quantization steps of compact shards; a multiple of 255."""
 
 
 def frame(slot: datetime, channel: str, side: int = SIDE) -> NDArray[np.float32]:
@@ -55,6 +59,7 @@ def write_day(
     *,
     channels: Iterable[str] = DEFAULT_CHANNELS,
     dtype: str = "float32",
+    encoding: CompactEncoding | None = None,
     case: MemberCase = "upper",
     version: str = VERSION,
     index: bool = True,
@@ -66,12 +71,17 @@ def write_day(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sdoml-lite-{day}.tar"
     with path.open("wb") as file:
-        writer = ShardWriter(file, dtype=dtype, case=case)
+        writer = ShardWriter(file, dtype=dtype, case=case, encoding=encoding)
         for slot in day_slots(day, cadence_minutes=15):
             for channel in channels:
                 if slot.hour < hours and not missing(slot, channel):
                     pixels = frame(slot, channel, side).astype(dtype)
-                    writer.add(slot, CHANNELS[channel], pixels, facts_of(slot, channel))
+                    about = facts_of(slot, channel)
+                    if encoding is None:
+                        writer.add(slot, CHANNELS[channel], pixels, about)
+                    else:
+                        encoded = encode_compact(pixels, STEPS, encoding)
+                        writer.add_encoded(slot, CHANNELS[channel], encoded, about)
         summary = writer.close()
     data = encode_index(
         summary.table,

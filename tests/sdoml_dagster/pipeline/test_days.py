@@ -19,6 +19,7 @@ from sdoml_core.errors import (
     StoreError,
 )
 from sdoml_core.formats.ledger import RAW_LEDGER
+from sdoml_core.formats.shard import decode_data, read_data
 from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.frames.degradation import V10_FILE
 from sdoml_core.frames.flags import flag_names
@@ -27,6 +28,7 @@ from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.fit import fit as fit_sketches
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.checks.shards import judge_shard
 from sdoml_dagster.days import DayRange
 from sdoml_dagster.pipeline.contact_sheets import processed_contact_sheet, shard_contact_sheet
 from sdoml_dagster.pipeline.fetch import fetch_day
@@ -368,6 +370,33 @@ def test_half_precision_and_lower_case_are_settings(settings: Settings, fetched:
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         exact = member(tar, "2024/03/08/0000.AIA_0171.npy")
     assert np.array_equal(pixels, exact.astype(np.float16))
+
+
+def test_compact_shards_hold_the_same_frames_within_half_a_step(
+    settings: Settings, fetched: Store
+) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    whole = pack(settings, fetched)
+    exact = StoredDay(fetched, DAY).shard_index()
+    frames = {
+        row["member"]: decode_data(read_data(io.BytesIO(whole), row), row)
+        for row in exact.table.to_pylist()
+    }
+    compact = settings.model_copy(update={"encoding": "compact"})
+    shard = pack(compact, fetched)
+    index = StoredDay(fetched, DAY).shard_index()
+    assert index.inputs != exact.inputs
+    for row in index.table.to_pylist():
+        pixels = decode_data(read_data(io.BytesIO(shard), row), row)
+        exact_pixels = frames[row["member"].replace(".fits", ".npy")]
+        assert np.abs(pixels - exact_pixels).max() <= row["step"] / 2 + 1e-7
+        np.testing.assert_array_equal(pixels, StoredDay(fetched, DAY).shard_frame(row))
+    finding = judge_shard(fetched, DAY, compact)
+    assert finding.passed, finding.description
+    # built again from nothing, byte for byte
+    fetched.delete(layout.shard(DAY))
+    assert pack(compact, fetched) == shard
 
 
 def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetched: Store) -> None:

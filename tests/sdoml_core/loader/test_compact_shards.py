@@ -1,0 +1,109 @@
+"""Compact shards give the samples of npy shards within half a step, through every reader."""
+
+import pickle
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.loader import BatchLoader, SDOMLlite, SDOMLliteSequences, shard_dataset
+from tests.support.synthetic_shards import CONSTANT, FIRST, STEPS, write_day, write_release
+
+CHANNELS = ("AIA_0171", "AIA_0193", "HMI_M")
+HALF_A_STEP = 0.5 / STEPS + 1e-7
+
+
+@pytest.fixture(scope="module")
+def compact(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("compact"), 1, encoding="compact", hours=2)
+
+
+@pytest.fixture(scope="module")
+def npy(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("npy"), 1, hours=2)
+
+
+@pytest.fixture(scope="module")
+def pixels(compact):
+    dataset = SDOMLlite(compact, CHANNELS)
+    return torch.stack([dataset[number][0] for number in range(len(dataset))])
+
+
+def test_samples_are_those_of_npy_within_half_a_step(compact, npy, pixels):
+    dataset, exact = SDOMLlite(compact, CHANNELS, verify=True), SDOMLlite(npy, CHANNELS)
+    assert "32 × 32, compact in shards, normalized" in repr(dataset)
+    assert [dataset[n][1] for n in range(8)] == [exact[n][1] for n in range(8)]
+    for number in range(len(exact)):
+        assert (pixels[number] - exact[number][0]).abs().max() <= HALF_A_STEP
+        torch.testing.assert_close(dataset[number][0], pixels[number], rtol=0, atol=0)
+    assert (pixels != torch.stack([exact[n][0] for n in range(len(exact))])).any()
+
+
+def test_batches_streams_sequences_and_workers_give_the_same_pixels(compact, pixels):
+    dataset = SDOMLlite(compact, CHANNELS)
+    batches = torch.cat([batch for batch, _ in BatchLoader(dataset, batch_size=3)])
+    stream = shard_dataset(compact, CHANNELS, shuffle=False, batch_size=4)
+    streamed = torch.cat([batch for batch, _ in stream])
+    workers = torch.cat([batch for batch, _ in DataLoader(dataset, batch_size=4, num_workers=1)])
+    copied = pickle.loads(pickle.dumps(dataset))
+    for got in (batches, streamed, workers, torch.stack([copied[n][0] for n in range(8)])):
+        torch.testing.assert_close(got, pixels, rtol=0, atol=0)
+    windows = SDOMLliteSequences(dataset, past=2)
+    torch.testing.assert_close(windows[3]["past"], pixels[3:5], rtol=0, atol=0)
+
+
+def test_a_folder_without_indexes_gives_the_same_pixels(tmp_path, pixels):
+    write_day(tmp_path / "2022", FIRST, encoding="compact-fine", hours=2, index=False)
+    dataset = SDOMLlite(tmp_path, CHANNELS)
+    torch.testing.assert_close(dataset[5][0], pixels[5], rtol=0, atol=0)
+
+
+def test_physical_units_come_back(compact, npy, pixels):
+    dn = SDOMLlite(compact, ["AIA_0193"], units="dn")[2][0][0]
+    torch.testing.assert_close(dn, pixels[2, 1] ** 2 * (CONSTANT / (1024 / 32) ** 2))
+    field = SDOMLlite(compact, ["HMI_M"], units="gauss")[2][0].numpy()
+    exact = SDOMLlite(npy, ["HMI_M"], units="gauss")[2][0].numpy()
+    known = np.isfinite(field) & np.isfinite(exact)  # the limb is measured from the pixels
+    assert known.mean() > 0.9
+    assert np.median(np.abs(field - exact)[known]) < 0.5
+
+
+def damage(folder, tmp_path, member, place, value):
+    """Copy a release and change one byte of a member's data."""
+    copy = shutil.copytree(folder, tmp_path / "damaged")
+    (shard,) = copy.glob("*.tar")
+    data = bytearray(shard.read_bytes())
+    start = data.index(member) + 512 + 5760
+    assert data[start + place] != value
+    data[start + place] = value
+    shard.write_bytes(data)
+    return copy
+
+
+def test_damage_is_noticed(compact, tmp_path):
+    # the size of a tile in the table: noticed always; a pixel: with verify
+    copy = damage(compact, tmp_path, b"0015.AIA_0193.fits", 3, 255)
+    with pytest.raises(DamagedFileError, match=r"AIA_0193 of 2022-11-01T00:15.*table of the"):
+        SDOMLlite(copy, CHANNELS)[1]
+    SDOMLlite(copy, CHANNELS)[2]
+    shutil.rmtree(copy)
+    copy = damage(compact, tmp_path, b"0030.AIA_0193.fits", 200, 0)
+    with pytest.raises(DamagedFileError, match="its CRC-32 does not match"):
+        SDOMLlite(copy, CHANNELS, verify=True)[2]
+
+
+def test_npy_and_compact_shards_do_not_mix(tmp_path):
+    write_day(tmp_path, FIRST, hours=1)
+    write_day(tmp_path, FIRST.replace(day=2), hours=1, encoding="compact")
+    with pytest.raises(DamagedFileError, match="shards differ in"):
+        SDOMLlite(tmp_path, CHANNELS)
+
+
+def test_without_numba_the_error_names_the_extra(compact, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sdoml_core.fits.rice", None)
+    with pytest.raises(ImportError, match=r"pip install 'sdoml-lite\[compact\]'"):
+        SDOMLlite(compact, CHANNELS)[0]
