@@ -1,4 +1,4 @@
-"""What becomes of corrupted frames: refused, corrected, flagged or passed. And of good ones.
+"""Measure what happens to corrupted frames (rejected, corrected, flagged, passed) and to good ones.
 
 ``python -m benchmarks.corrupted_frames --output benchmarks/results/corrupted_frames.md``
 
@@ -9,8 +9,8 @@ rendered ones at 06:00 are corrupted. HMI: 2018-08-20, every 15 minutes from 08:
 that was reconstructed from the real magnetogram, at 09:00 TAI, and five rendered ones are
 corrupted. The other frames stay good.
 
-False alarms are good frames that are refused or flagged: next to corrupted ones, in the same hours
-without any, and in six hours of many days over a rendered year. Flags that are true do not count,
+False alarms are good frames that are rejected or flagged: beside corrupted frames, in the same
+hours of an intact day, and in six hours of many days over a rendered year. True flags do not count,
 such as a short exposure in a simulated flare.
 """
 
@@ -57,17 +57,17 @@ RESOLUTION = 256
 FLIPS = 200
 
 TRUE_FLAGS = {"short_exposure"}
-"""Of rendered good frames: simulated flares shorten the exposure."""
+"""True flags of good rendered frames: simulated flares shorten the exposure."""
 
 SAME = 0.02
-"""Median relative difference of the pixels up to which a frame counts as right."""
+"""Maximum median relative difference of the pixels of a frame that counts as right."""
 
 Alter = Callable[[str, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Day:
-    """What became of a day."""
+    """The processed frames of a day."""
 
     rows: dict[tuple[datetime, str], FrameRow]
     pixels: dict[tuple[datetime, str], NDArray[np.float32]]
@@ -75,7 +75,7 @@ class Day:
 
 @dataclass
 class Outcome:
-    """What became of the frames of one kind."""
+    """The results for one kind of corruption."""
 
     refused: int = 0
     corrected: int = 0
@@ -92,14 +92,14 @@ class Outcome:
 
 
 class Bench:
-    """Serves frames, builds days, keeps the rendered frames."""
+    """Serves frames, builds days, and caches rendered frames."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self.frames = Frames(cache, absences=False)
 
     def good(self, channel: Channel, slot: datetime) -> bytes:
-        """The frame of the archive without a corruption."""
+        """Return the intact frame of the archive."""
         tree = AIA_TREE if channel.instrument == "AIA" else HMI_TREE
         data = self.frames.get(tree + archive_path(channel, slot))
         assert data is not None
@@ -163,7 +163,7 @@ def flag_names(flags: int | None) -> set[str]:
 
 
 def judge(kind: Outcome, corrupted: set[tuple[datetime, str]], day: Day, good: Day) -> None:
-    """Add what became of a day with corrupted frames, as compared with the good day."""
+    """Count the results of a day with corrupted frames, compared with the good day."""
     for key, row in day.rows.items():
         added = flag_names(row.flags) - flag_names(good.rows[key].flags)
         if key not in corrupted:
@@ -182,14 +182,14 @@ def judge(kind: Outcome, corrupted: set[tuple[datetime, str]], day: Day, good: D
 
 
 def _same(pixels: NDArray[np.float32], truth: NDArray[np.float32]) -> bool:
-    """Whether the pixels are right: in the median, and nearly all of the bright ones."""
+    """Return whether the pixels are right: their median, and nearly all bright pixels."""
     bright = truth > np.median(truth)
     difference = np.abs(pixels[bright] - truth[bright]) / truth[bright]
     return float(np.median(difference)) < SAME and float((difference > 0.5).mean()) < 0.005
 
 
 def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime, bytes], bytes]]]:
-    """Corruptions of AIA frames by name, each with its meaning."""
+    """Return the corruptions of AIA frames by name, each with its meaning."""
 
     def alone(kind: corruptions.Corruption) -> Callable[[Channel, datetime, bytes], bytes]:
         return lambda _channel, _slot, data: kind.change(data)
@@ -205,19 +205,28 @@ def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime,
         return corruptions.with_pixels_of(data, bench.good(other, slot))
 
     kinds = {kind.name: (kind.meaning, alone(kind)) for kind in corruptions.AIA}
-    kinds["stale, one hour"] = "The pixels of the slot before under this one's header.", stale(-1)
-    kinds["stale, a day"] = "The pixels of the day before under this slot's header.", stale(-24)
-    kinds["wrong channel"] = "The pixels of another channel under this one's header.", other_channel
+    kinds["stale, one hour"] = (
+        "The header of this slot has the pixels of the previous slot.",
+        stale(-1),
+    )
+    kinds["stale, a day"] = (
+        "The header of this slot has the pixels of the previous day.",
+        stale(-24),
+    )
+    kinds["wrong channel"] = (
+        "The header of this channel has the pixels of another channel.",
+        other_channel,
+    )
     kinds["cut off"] = "The file ends at 60 %.", lambda _c, _s, data: data[: len(data) * 3 // 5]
-    kinds["bit flipped"] = "One bit of the compressed pixels.", _one_bit
+    kinds["bit flipped"] = "One bit of the compressed pixels is flipped.", _one_bit
     return kinds
 
 
 def _later(data: bytes, real: bytes, hours: int) -> bytes:
-    """Put a real frame's pixels, with other noise, under a rendered frame's header.
+    """Combine a rendered frame's header with a real frame's pixels and new noise.
 
-    A real frame then has neighbors that look like it. Noise is a sixteenth of a DN: more would
-    change the statistics, none would be a stale frame.
+    A real frame then has similar neighbors. The noise is a sixteenth of a DN: more noise would
+    change the statistics, and without noise the frame would be stale.
     """
     noise = np.random.default_rng(hours).integers(-1, 2, (SIZE, SIZE), dtype=np.int32)
     return write_file(FitsFile(*split_header(data), read_file(real).pixels + noise), {})
@@ -323,14 +332,14 @@ def hmi(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
 
 
 def count_alarms(day: Day) -> int:
-    """Good frames that are refused or have a flag that is not true."""
+    """Count the good frames that are rejected or have a false flag."""
     return sum(
         row.status != "ok" or bool(flag_names(row.flags) - TRUE_FLAGS) for row in day.rows.values()
     )
 
 
 def bit_flips(bench: Bench) -> dict[str, dict[str, int]]:
-    """Flip one bit of a JPG's compressed pixels, `FLIPS` times; how many are refused or doubted.
+    """Flip one bit of a JPG's compressed pixels, `FLIPS` times; count rejected and doubted files.
 
     A flip is harmful if more than 1 % of the processed pixels change by more than a gray level.
     """
@@ -373,7 +382,7 @@ def _levels(data: bytes) -> NDArray[np.float32]:
 
 
 def _caught(data: bytes, channel: Channel, slot: datetime) -> bool:
-    """Whether a file is refused, or doubted: then it is fetched again and compared."""
+    """Return whether a file is rejected, or doubted and therefore fetched again."""
     try:
         facts = inspect_frame(data, channel, slot, max_missing_fraction=0.05)
     except FrameError:
@@ -382,7 +391,7 @@ def _caught(data: bytes, channel: Channel, slot: datetime) -> bool:
 
 
 def year(bench: Bench, days: int, names: Sequence[str]) -> tuple[int, Counter[str], list[str]]:
-    """Good rendered frames over a year: number, flags and refusals, and examples."""
+    """Judge good rendered frames over a year: their number, flags, false alarms and examples."""
     found: Counter[str] = Counter()
     examples: list[str] = []
     total = 0
@@ -403,9 +412,9 @@ def year(bench: Bench, days: int, names: Sequence[str]) -> tuple[int, Counter[st
 
 
 def table(results: dict[str, tuple[str, Outcome]], before: dict[str, str]) -> list[str]:
-    """Lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     lines = [
-        "| kind | what is wrong | frames | refused | right in spite of it | flagged | passed "
+        "| kind | what is wrong | frames | rejected | right nevertheless |  flagged | passed "
         "| flags | false alarms | passed before |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -449,7 +458,10 @@ def main() -> None:
             for name, c in flips.items()
         }
         lines += ["## Flipped bits of an HMI JPG", ""]
-        lines += ["| JPG | refused or doubted | of harmful ones | before |", "|---|---|---|---|"]
+        lines += [
+            "| JPG | rejected or doubted | harmful flips found | before |",
+            "|---|---|---|---|",
+        ]
         for name, c in flips.items():
             lines.append(
                 f"| {name} | {c['caught']} of {FLIPS} "

@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Accepts all connections of a client at once."""
+    """A server that accepts all connections of a client at once."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -2,7 +2,7 @@
 
     python -m benchmarks.jsoc_pool
 
-Each worker takes one day after the other: it waits for a slot of the pool, fetches, returns the
+Each worker processes one day after another: it waits for a slot of the pool, fetches, returns the
 slot, and computes. Fetches share the line equally, and each is limited by its own connections. The
 lengths of days vary at random about their mean. Retries, outages and the time that Dagster takes to
 assign slots are not in the model.
@@ -28,13 +28,13 @@ DAY_BYTES = AIA_FRAMES * AIA_BYTES + HMI_FRAMES * HMI_BYTES
 
 @dataclass(frozen=True)
 class Deployment:
-    """Workers and their archive. Times in seconds, rates in bytes per second."""
+    """Workers and their archive. Times are in seconds, rates in bytes per second."""
 
     workers: int
     pool: int = 2
     """Runs that may fetch at the same time: the limit of the pool `jsoc`."""
     connections: int = 4
-    """Of one run: ``SDOML_MAX_CONNECTIONS``."""
+    """Connections of one run: ``SDOML_MAX_CONNECTIONS``."""
     latency: float = 0.15
     """Time from a request to the first byte of its answer."""
     connection_rate: float = 2e6
@@ -42,13 +42,13 @@ class Deployment:
     line: float = 50e6
     """Rate of all connections together."""
     compute: float = 20.0
-    """Time of a worker for one day, without fetching."""
+    """Time that a worker needs for one day, without fetching."""
     spread: float = 0.2
     """Standard deviation of the logarithm of a day's bytes and of its computing."""
 
     @property
     def fetch_rate(self) -> float:
-        """Rate of one run that does not share the line."""
+        """Rate of one run if it has the line to itself."""
         seconds_per_frame = self.latency + DAY_BYTES / DAY_FRAMES / self.connection_rate
         return self.connections * DAY_BYTES / DAY_FRAMES / seconds_per_frame
 

@@ -1,19 +1,19 @@
-"""Normalization: how long a refit over the mission takes, and what the constants do to pixels.
+"""Measure how long a refit over the mission takes, and how the constants change pixels.
 
     python benchmarks/normalization.py                 the two reports below
-    python benchmarks/normalization.py --days 6000     as many days as that
+    python benchmarks/normalization.py --days 6000     the refit over another number of days
     python benchmarks/normalization.py --picture FILE  the histograms of the second report
 
 **Refit**: encoded sketches of 8 channels for each day, in one file per instrument and day, as in a
 store. A new process decodes and merges all of them and fits the constants. The targets, 5 s and
 200 MiB, are for its wall time (with imports) and peak memory. Days differ in brightness and noise.
-Their files are links to a few hundred distinct days.
+There are a few hundred distinct days; the files of the others are links to them.
 
 **Quality**: the real 193 Å frame, and the same frame with the brightness and contrast of the other
-wavelengths, through a solar cycle of 24 frames with one hot pixel in one of them. For the constants
-by `max` and by the default: the normalized value of a typical pixel of the disk, the part of [0, 1]
-that the central 98 % of the disk's pixels span, the number of 256 gray levels in it, and how many
-pixels are saturated.
+wavelengths, over a solar cycle of 24 frames with one hot pixel in one of them. The report compares
+the constants of `max` with those of the default: the normalized value of a typical disk pixel, the
+part of [0, 1] that the central 98 % of the disk pixels span, the number of 256 gray levels in it,
+and the fraction of saturated pixels.
 """
 
 import argparse
@@ -46,7 +46,7 @@ BRIGHTNESS = {
     "AIA_1600": (0.3, 0.25),
     "AIA_1700": (2.5, 0.2),
 }
-HOT_PIXEL = 3.0e6  # DN/s; the original's constants over the mission are of this size
+HOT_PIXEL = 3.0e6  # DN/s; the original's constants over the mission have this size
 FIRST = date(2010, 5, 13)
 DISTINCT_DAYS = 200
 
@@ -65,7 +65,7 @@ def real_frame(resolution: int = 512) -> NDArray[np.float64]:
 
 
 def frame_of(channel: str, base: NDArray[np.float64], cycle: float) -> NDArray[np.float32]:
-    """Return the frame like in another wavelength, at a phase 0 … 1 of the solar cycle."""
+    """Return the frame as in another wavelength, at a phase 0 … 1 of the solar cycle."""
     level, power = BRIGHTNESS[channel]
     middle = float(np.median(base[base > 0]))
     activity = 1 + 0.8 * np.sin(np.pi * cycle) * (base / middle > 2)
@@ -73,7 +73,7 @@ def frame_of(channel: str, base: NDArray[np.float64], cycle: float) -> NDArray[n
 
 
 def write_days(folder: Path, days: int) -> int:
-    """Sketch files of a store with that many days; returns their bytes."""
+    """Write the sketch files of a store with some days; return their total size."""
     base = real_frame(256)
     rng = np.random.default_rng(0)
     total = 0
@@ -96,7 +96,7 @@ def write_days(folder: Path, days: int) -> int:
 
 
 def refit(folder: Path, days: int) -> Normalization:
-    """The days from the first one on, merged and fitted."""
+    """Merge the sketches of all days and fit the constants."""
     last = FIRST + timedelta(days=days - 1)
     files = (
         f"{folder}/{FIRST + timedelta(days=number):%Y/%m/%d}/{instrument}.sketch.arrow"

@@ -1,4 +1,4 @@
-"""Overhead of Dagster: importing the definitions, one-day runs, many partitions in the UI.
+"""Measure the overhead of Dagster: imports, one-day runs, and many partitions in the UI.
 
     python -m benchmarks.orchestration
 
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def best(measure: Callable[[], float], times: int = 5) -> float:
-    """Return the median, which other load disturbs least."""
+    """Return the median, which is least sensitive to other load."""
     return statistics.median(measure() for _ in range(times))
 
 

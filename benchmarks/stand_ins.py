@@ -1,4 +1,4 @@
-"""How many more complete samples stand-ins give: a day at tolerances of 0, 2 and 4 minutes.
+"""Count the complete samples that stand-ins add, for tolerances of 0, 2 and 4 minutes.
 
 ``python -m benchmarks.stand_ins --output benchmarks/results/stand_ins.md``
 

@@ -63,17 +63,17 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
 def _about_days(text: str, settings: Settings) -> str | None:
     """Return the line for an error about partitions, or ``None`` for other errors of Dagster."""
     if "none of the assets are partitioned" in text:
-        return f"{_partition()}: leave it out, for these assets have no days"
+        return f"{_partition()}: these assets have no days; leave the option out"
     if "single_run" in text:
         return (
             f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0; "
             "sdoml build --start … --end … builds a range without it"
         )
     if "partition key" in text:
-        form = "" if _FORM.search(_partition()) else "a day is written 2024-03-08, one at a time; "
+        form = "" if _FORM.search(_partition()) else "write one day, such as 2024-03-08; "
         return f"{_partition()}: {form}{_days(settings)}"
     if "partition range format" in text:
-        return f"{_partition()}: a range is written 2024-03-08...2024-03-09; {_days(settings)}"
+        return f"{_partition()}: write a range as 2024-03-08...2024-03-09; {_days(settings)}"
     if "'--partition' option" in text:
         return f"{text}\nGive a day such as --partition {settings.start:%F}: {_days(settings)}"
     return None
@@ -83,7 +83,7 @@ def _days(settings: Settings) -> str:
     start = f"{PREFIX}START={settings.start:%F}"
     if settings.end is None:
         return f"the dataset has the days from {settings.start:%F} to yesterday, by UTC ({start})"
-    future = ", those that are over" if settings.end > datetime.now(UTC) else ""
+    future = ", so far up to yesterday" if settings.end > datetime.now(UTC) else ""
     return (
         f"the dataset has the days from {settings.start:%F} to {settings.last_day}{future} "
         f"({start}, and {PREFIX}END={settings.end:%FT%R} is not included)"

@@ -31,12 +31,12 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
-            "this run names no day: launch a backfill, or on the command line materialize the "
+            "this run has no day: launch a backfill, or on the command line materialize the "
             "assets with --partition 2024-03-08"
         )
     keys = context.partition_keys
     if not keys:
-        raise SettingError("this run names a range without a day: write the earlier day first")
+        raise SettingError("this run has an empty range: write the earlier day first")
     yield from map(date.fromisoformat, keys)
 
 

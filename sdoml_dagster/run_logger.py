@@ -74,7 +74,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
             return logging.ERROR, f"{event.step_key}: {_said(event.step_failure_data.error)}"
         case DagsterEventType.STEP_UP_FOR_RETRY:
             retry = event.step_retry_data
-            pause = f"trying again in {retry.seconds_to_wait or 0:.0f} s"
+            pause = f"retrying in {retry.seconds_to_wait or 0:.0f} s"
             return logging.WARNING, f"{event.step_key}: {_said(retry.error)}; {pause}"
         case DagsterEventType.ASSET_CHECK_EVALUATION:
             found = event.asset_check_evaluation_data

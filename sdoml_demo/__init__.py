@@ -2,7 +2,7 @@
 
 It renders every frame from a few real ones, for any date, wavelength and minute, so that the whole
 pipeline can be tried and tested without the Internet. The frames are simulations, not
-observations. The pipeline does not import this package; it only sees HTTP.
+observations. The pipeline does not import this package. It accesses it only over HTTP.
 
 - ``server``: the HTTP server, which ``python -m sdoml_demo`` runs. ``request_log``: its log.
 - ``files``: files by path, rendered or from the cache.
@@ -11,7 +11,7 @@ observations. The pipeline does not import this package; it only sees HTTP.
 - ``tour``: what ``make demo`` runs. ``ui``: what ``make ui`` runs.
 - ``render``: from the real frames to a file.
 
-  - ``real_frames``: the packaged real frames. ``textures``: what is taken from each of them.
+  - ``real_frames``: the packaged real frames. ``textures``: the data taken from each of them.
   - ``solar_state``: distance, orientation, activity and active regions of the Sun at a time.
   - ``sun``: the Sun of one minute as planes. ``surface``, ``active_regions``: their kernels.
   - ``aia``, ``hmi``: frames as pixels. ``noise``: reproducible noise. ``geometry``: the grid.

@@ -16,10 +16,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m sdoml_demo",
-        description="A simulated JSOC archive with rendered frames for any date.",
+        description="Serve a simulated JSOC archive with rendered frames for any date.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
-    parser.add_argument("--port", type=int, default=8300, help="0 takes a free port (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8300, help="port; 0 selects a free one (%(default)s)"
+    )
     parser.add_argument(
         "--cache",
         type=Path,
@@ -28,19 +30,23 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder for rendered frames (%(default)s)",
     )
     parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="wait before each answer"
+        "--latency",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="seconds to wait before each answer",
     )
     parser.add_argument(
         "--lag-days",
         type=float,
         default=0.0,
         metavar="DAYS",
-        help="frames younger than this are not published yet; about 7 at the JSOC (%(default)s)",
+        help="days before a frame is published; about 7 at the JSOC (%(default)s)",
     )
     parser.add_argument(
         "--complete",
         action="store_true",
-        help="every frame is present and good, unlike in the real archive",
+        help="make every frame present and good, unlike in the real archive",
     )
     parser.add_argument(
         "--faults",
@@ -65,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     except OSError as error:
         where = f"{options.host}:{options.port}"
-        parser.exit(1, f"cannot listen on {where}: {error.strerror}; --port 0 takes a free port\n")
+        parser.exit(
+            1, f"cannot listen on {where}: {error.strerror}; --port 0 selects a free port\n"
+        )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,6 +1,6 @@
-"""Which frames the archive lacks or has in bad quality; this depends on their names alone.
+"""Decide which frames are missing or have bad quality, from their names alone.
 
-The rates are of the order seen over the mission: 2.3 % of AIA frames rejected for all reasons
+The rates are similar to those of the mission: 2.3 % of AIA frames are rejected for all reasons
 together, 1700 Å often missing at the full hour (4500 Å is taken then), a few black HMI images,
 nothing before the first day.
 """
@@ -30,7 +30,7 @@ QUICKLOOK_BIT = 1 << 30
 
 
 class Quality(Enum):
-    """Values of QUALITY of bad frames."""
+    """QUALITY values of bad frames."""
 
     GOOD = 0
     BLOCKS_MISSING = 1 << 8 | 1 << 9
@@ -52,9 +52,9 @@ class Condition:
     quality: int = 0
     """The QUALITY card (AIA)."""
     spotted: bool = False
-    """A few 4×4 cells of the original had no data: BLANK pixels although QUALITY is good."""
+    """A few 4×4 cells of the camera have no data: BLANK pixels, although QUALITY is good."""
     black: bool = False
-    """An empty HMI image."""
+    """The HMI image is black."""
     quicklook_label: bool = False
     """The HMI label says "Quick-Look"."""
 
@@ -63,7 +63,7 @@ PERFECT = Condition()
 
 
 def exists(channel: Channel, minute: datetime) -> bool:
-    """Return whether the archive can have such a frame: after launch, on the cadence."""
+    """Return whether the archive can have a frame: after launch, at the instrument's cadence."""
     if minute.astimezone(UTC).date() < MISSION_START:
         return False
     return minute.minute % (15 if channel.instrument == "HMI" else 2) == 0

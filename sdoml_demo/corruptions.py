@@ -1,8 +1,8 @@
-"""Wrong frames in intact files, which a checksum cannot find.
+"""Wrong frames in intact files, which a checksum cannot detect.
 
 Each kind changes a file of the archive, real or rendered, and writes it so that every reader
-accepts it: CHECKSUM and DATASUM are valid, JPGs decode. Tests and ``benchmarks/corrupted_frames``
-use them, through ``Archive(alter=…)`` or on the bytes.
+accepts it: CHECKSUM and DATASUM are valid, and JPGs decode. Tests and
+``benchmarks/corrupted_frames`` use them, through ``Archive(alter=…)`` or on the bytes.
 """
 
 import io
@@ -51,14 +51,14 @@ def _aia(
 def resample(
     pixels: Pixels, *, zoom: float = 1.0, turn: float = 0.0, shift: tuple[float, float] = (0, 0)
 ) -> Pixels:
-    """Enlarge, turn and shift an image, bilinearly.
+    """Enlarge, rotate and shift an image with bilinear interpolation.
 
     Parameters
     ----------
     pixels
         Shape (1024, 1024), south up.
     zoom
-        Factor of the size of the disk.
+        Factor by which the disk grows.
     turn
         Degrees, counterclockwise.
     shift
@@ -88,7 +88,7 @@ def _dark(pixels: Pixels) -> Pixels:
 
 
 def _half_dark(pixels: Pixels) -> Pixels:
-    """The Moon, as large as the Sun, covers its western half."""
+    """Cover the western half of the Sun with the Moon."""
     y, x = np.mgrid[:SIZE, :SIZE] - CENTER
     moon = np.hypot(x - 400, y) < 400
     return np.where(moon, _dark(pixels), pixels).astype(np.int32)
@@ -103,20 +103,20 @@ def _block(value: int) -> Callable[[Pixels], Pixels]:
 
 
 def _scan_lines(pixels: Pixels) -> Pixels:
-    """Every eighth row of the readout holds noise."""
+    """Fill every eighth row of the readout with noise."""
     noisy = np.random.default_rng(digest("lines")).integers(0, 16 * 4000, (SIZE // 8, SIZE))
     pixels[::8] = noisy
     return pixels
 
 
 def _shifted_rows(pixels: Pixels) -> Pixels:
-    """Readout lost synchronization: the northern half is shifted sideways by 100 pixels."""
+    """Shift the northern half sideways by 100 pixels, as after a loss of synchronization."""
     pixels[512:] = np.roll(pixels[512:], 100, axis=1)
     return pixels
 
 
 def _storm(pixels: Pixels) -> Pixels:
-    """Particles hit 2 % of the pixels."""
+    """Add hits of particles to 2 % of the pixels."""
     random = np.random.default_rng(digest("storm"))
     hit = random.random((SIZE, SIZE)) < 0.02
     return np.where(hit, pixels + random.integers(1600, 160000, (SIZE, SIZE)), pixels).astype(
@@ -133,14 +133,14 @@ def _scaled(factor: float) -> Callable[[Pixels], Pixels]:
 
 
 def shifted(west: float, north: float) -> Callable[[bytes], bytes]:
-    """Return a change that moves the Sun by some pixels and leaves the header as it is."""
+    """Return a change that moves the Sun by some pixels without changing the header."""
     return _aia(lambda pixels: resample(pixels, shift=(west, north)))
 
 
 AIA = (
     Corruption(
         "roll 180°, in the header",
-        "The satellite was upside down, and CROTA2 says so.",
+        "The satellite is upside down, and CROTA2 says so.",
         _aia(lambda p: np.ascontiguousarray(p[::-1, ::-1]), {"CROTA2": 180.0}),
     ),
     Corruption(
@@ -150,7 +150,7 @@ AIA = (
     ),
     Corruption(
         "roll 180°, not in the header",
-        "The picture is upside down; the header knows nothing.",
+        "The picture is upside down, but the header does not say so.",
         _aia(lambda p: np.ascontiguousarray(p[::-1, ::-1])),
     ),
     Corruption(
@@ -165,22 +165,22 @@ AIA = (
     ),
     Corruption(
         "off center, not in the header",
-        "The Sun is 23 pixels to the west; the header knows nothing.",
+        "The Sun is 23 pixels to the west, but the header does not say so.",
         shifted(23, 0),
     ),
     Corruption(
         "scale 1.2″, in the header",
-        "Twice as large, and CDELT says so.",
+        "The Sun is twice as large, and CDELT says so.",
         _aia(lambda p: resample(p, zoom=2.0), {"CDELT1": 1.2, "CDELT2": 1.2}),
     ),
     Corruption(
         "scale, not in the header",
-        "5 % too large; the header knows nothing.",
+        "The Sun is 5 % too large, but the header does not say so.",
         _aia(lambda p: resample(p, zoom=1.05)),
     ),
     Corruption(
         "RSUN_OBS wrong",
-        "RSUN_OBS is 1000″, which is no radius of the Sun on that day.",
+        "RSUN_OBS is 1000″, which cannot be the radius of the Sun.",
         _cards(RSUN_OBS=1000.0),
     ),
     Corruption("EXPTIME 0", "EXPTIME is 0.", _cards(EXPTIME=0.0)),
@@ -189,7 +189,7 @@ AIA = (
     Corruption("EXPTIME 600 s", "EXPTIME is absurdly long.", _cards(EXPTIME=600.0)),
     Corruption(
         "EXPTIME ten times too short",
-        "EXPTIME is 0.2 s, like in a flare, but the exposure was not short.",
+        "EXPTIME is 0.2 s, as in a flare, but the exposure was not short.",
         _cards(EXPTIME=0.2),
     ),
     Corruption(
@@ -202,7 +202,7 @@ AIA = (
         "All pixels are eight times too dark.",
         _aia(_scaled(0.125)),
     ),
-    Corruption("no Sun", "A dark frame under a good QUALITY.", _aia(_dark)),
+    Corruption("no Sun", "The frame is dark, but QUALITY is good.", _aia(_dark)),
     Corruption("all zero", "All pixels are 0.", _aia(lambda p: p * 0)),
     Corruption(
         "saturated",
@@ -211,9 +211,9 @@ AIA = (
     ),
     Corruption("half dark", "The Moon covers half of the disk; QUALITY is good.", _aia(_half_dark)),
     Corruption("block without data", "4 % of the pixels are BLANK.", _aia(_block(BLANK))),
-    Corruption("block of zeros", "4 % of the pixels, on the disk, are 0.", _aia(_block(0))),
-    Corruption("scan lines", "Every eighth row holds noise.", _aia(_scan_lines)),
-    Corruption("shifted half", "The northern half is 100 pixels to the side.", _aia(_shifted_rows)),
+    Corruption("block of zeros", "4 % of the pixels are 0. They are on the disk.", _aia(_block(0))),
+    Corruption("scan lines", "Every eighth row contains noise.", _aia(_scan_lines)),
+    Corruption("shifted half", "The northern half is shifted by 100 pixels.", _aia(_shifted_rows)),
     Corruption("particle storm", "2 % of the pixels were hit by particles.", _aia(_storm)),
     Corruption("IMG_TYPE DARK", "The header says that the shutter was closed.",
                _cards(IMG_TYPE="DARK")),
@@ -224,20 +224,20 @@ AIA = (
     Corruption("QUALITY bit 30", "A near-real-time frame, which a definitive one will replace.",
                _cards(QUALITY=1 << 30)),
 )  # fmt: skip
-"""Corruptions of an AIA frame by itself. See also `with_pixels_of`."""
+"""Corruptions of a single AIA frame. See also `with_pixels_of`."""
 
 
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
-    """Put the pixels of another AIA frame under a frame's header.
+    """Combine a frame's header with the pixels of another AIA frame.
 
-    A frame of an earlier slot simulates a stale picture, one of another channel a wrong filter.
+    A frame of an earlier slot simulates a stale picture; one of another channel, a wrong filter.
     """
     file = read_file(data)
     return write_file(FitsFile(file.primary, file.cards, read_file(other).pixels), {})
 
 
 def near_real_time(path: str, data: bytes) -> bytes:
-    """Return the near-real-time version of a frame, which the definitive one replaces later.
+    """Return the near-real-time version of a frame, which the definitive version replaces later.
 
     AIA frames have bit 30 in QUALITY; the label of HMI frames reads "Quick-Look". Use it with
     ``Archive(alter=…)``.
@@ -280,14 +280,14 @@ def flip_pixel_bits(data: bytes, *, seed: int, bits: int = 1) -> bytes:
 
 
 def _half_scan(data: bytes) -> bytes:
-    """The scan ends in the middle, and the end marker follows."""
+    """End the scan in the middle, followed by the end marker."""
     return (
         data[: data.index(b"\xff\xda") + (len(data) - data.index(b"\xff\xda")) // 2] + b"\xff\xd9"
     )
 
 
 def _half_scan_filled(data: bytes) -> bytes:
-    """Make the missing half gray, like a decoder that saves a half scan again."""
+    """Make the missing half gray, as a decoder does that saves half a scan again."""
     with Image.open(io.BytesIO(data)) as image:
         rgb = np.array(image)
     rgb[512:] = 128
@@ -303,7 +303,7 @@ def _continuum(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _colored(data: bytes) -> bytes:
-    """A color magnetogram: negative fields are blue to green, positive ones yellow to red."""
+    """Color a magnetogram: negative fields are blue to green, positive ones yellow to red."""
     with Image.open(io.BytesIO(data)) as image:
         levels = np.array(image.convert("L")).astype(int)
     field = levels - 127
@@ -340,20 +340,20 @@ HMI = (
                lambda data: flip_pixel_bits(data, seed=1)),
     Corruption("half a scan", "The compressed pixels end in the middle.", _half_scan),
     Corruption("half a scan, gray", "The southern half is gray.", _half_scan_filled),
-    Corruption("continuum picture", "A picture in visible light under the magnetogram's name.",
+    Corruption("continuum picture", "A picture in visible light has the name of a magnetogram.",
                _gray(_continuum)),
-    Corruption("colored magnetogram", "The catalog's color rendering.", _colored),
-    Corruption("gray placard", "No Sun, a sign on gray.", _gray(_placard)),
-    Corruption("black", "A black image.", _gray(lambda levels: levels * 0)),
-    Corruption("off center", "The disk is 15 pixels to the side.",
+    Corruption("colored magnetogram", "The picture has the catalog's colors.", _colored),
+    Corruption("gray placard", "The picture is a sign on gray.", _gray(_placard)),
+    Corruption("black", "The image is black.", _gray(lambda levels: levels * 0)),
+    Corruption("off center", "The disk is shifted sideways by 15 pixels.",
                _gray(lambda levels: _moved(levels, shift=(15, 0)))),
     Corruption("scale", "The disk is 5 % too large.",
                _gray(lambda levels: _moved(levels, zoom=1.05))),
     Corruption("quarter black", "A quarter of the disk is black.", _gray(_black_corner)),
-    Corruption("inverted", "Black and white are exchanged: the wrong sign of the field.",
+    Corruption("inverted", "Black and white are swapped, so the field has the wrong sign.",
                _gray(lambda levels: np.where(levels > 0, 254 - levels, 0).astype(np.uint8))),
     Corruption("turned 180°", "South is up.",
                _gray(lambda levels: np.ascontiguousarray(levels[::-1, ::-1]))),
-    Corruption("half the size", "512 pixels across.", _shrunk),
+    Corruption("half the size", "The image is 512 pixels wide.", _shrunk),
 )  # fmt: skip
-"""Corruptions of an HMI image by itself. A stale one is another image under its name."""
+"""Corruptions of a single HMI image. A stale picture is another image with its name."""

@@ -28,9 +28,9 @@ class Fault(Enum):
     RESET = "reset"
     """The connection is reset in the middle of the body."""
     SHORT = "short"
-    """A part of the file, with the Content-Length of that part."""
+    """Part of the file, with the Content-Length of that part."""
     CUT = "cut"
-    """A part of the file, with the Content-Length of all of it; then the connection is closed."""
+    """Part of the file, with the Content-Length of the whole file. Then the connection closes."""
     HTML = "html"
     """A web page with status 200."""
     STALL = "stall"
@@ -44,11 +44,11 @@ class Fault(Enum):
     EMPTY = "empty"
     """No bytes, with status 200."""
     GZIP = "gzip"
-    """The frame with ``Content-Encoding: gzip``, which nobody requested."""
+    """The frame with ``Content-Encoding: gzip``, which was not requested."""
 
 
 RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
-"""Kinds after which clients ask again. A 403 says that asking again is useless."""
+"""Kinds after which clients retry. A 403 means that a retry is useless."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class FaultPlan:
         if self.match not in path:
             return None
         draw = uniform("fault", self.seed, path)
-        for fault in Fault:  # use the order of the enumeration, not of the mapping
+        for fault in Fault:  # in the order of the enumeration, not of the mapping
             draw -= self.rates.get(fault, 0.0)
             if draw < 0:
                 return fault

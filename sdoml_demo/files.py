@@ -34,9 +34,9 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """Return the folder for rendered frames: the user's cache, or a temporary one without it.
+    """Return the folder for rendered frames: in the user's cache, or else a temporary folder.
 
-    A home may be read-only, as in containers.
+    The home folder may be read-only, as in containers.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "sdoml-demo-archive"
@@ -60,20 +60,22 @@ class Frames:
     absences
         If False, every frame that can exist is present and good.
     lag_days
-        Frames younger than this are not published yet.
+        Days before a frame is published.
     """
 
     def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
         kind = "with-absences" if absences else "complete"
         self._folder = folder / f"{_rendering()}-{kind}"
-        self._folder.mkdir(parents=True, exist_ok=True)  # an unusable folder is an error at once
+        self._folder.mkdir(
+            parents=True, exist_ok=True
+        )  # so that an unusable folder is an error now
         self._absences = absences
         self._lag = timedelta(days=lag_days)
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, path: str) -> bytes | None:
-        """Return the file at a path such as ``/data/hmi/images/2024/…``, or None without one."""
+        """Return the file at a path such as ``/data/hmi/images/2024/…``; None if it is missing."""
         place = parse_path(path)
         if place is None:
             return None

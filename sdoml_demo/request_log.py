@@ -15,11 +15,11 @@ class Request:
     path: str
     status: int
     connection: int
-    """Number of the connection."""
+    """Number of the connection that the request used."""
     agent: str
     """The User-Agent header."""
     fault: str | None = None
-    """Kind of fault of the answer."""
+    """Kind of fault in the answer; None for a normal answer."""
 
 
 @dataclass

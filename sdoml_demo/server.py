@@ -33,7 +33,7 @@ class Archive:
     latency
         Seconds to wait before each answer.
     lag_days
-        Frames younger than this are not published yet.
+        Days before a frame is published.
     absences
         If False, every frame that can exist is present and good.
     faults
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is None:
                 self._answer(HTTPStatus.OK, body, self._content_type())
             else:
-                with contextlib.suppress(OSError):  # clients disconnect on bad answers
+                with contextlib.suppress(OSError):  # clients may disconnect after a bad answer
                     self._misbehave(fault, body)
 
     do_HEAD = do_GET  # noqa: N815
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait, and return whether to stop: the client disconnected, or the plan's time is over."""
+        """Wait; return whether to stop: the client disconnected, or the planned time is over."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)
@@ -277,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _page(status: HTTPStatus) -> bytes:
-    """Return a web page as Apache writes it."""
+    """Return a web page as Apache formats it."""
     title = "Maintenance" if status == HTTPStatus.OK else f"{status.value} {status.phrase}"
     return (
         '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">\n<html><head>\n'

@@ -1,6 +1,6 @@
 """The tour of ``make demo``: build two days of shards from the simulated archive.
 
-It runs the commands that a user would type, against its own archive, and shows the result.
+It runs the commands that a user would type, with its own simulated archive, and shows the results.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_END": str(days[-1] + timedelta(days=1)),
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
-            # The archive renders frames on request, which takes long on a busy machine.
+            # The archive renders frames on request, which takes a while on a busy machine.
             "SDOML_READ_TIMEOUT": os.environ.get("SDOML_READ_TIMEOUT", "120"),
             "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
             # Half of the default slots, so that the tour takes a minute or two.

@@ -1,4 +1,4 @@
-# ruff: noqa: T201 it prints for its user
+# ruff: noqa: T201 (it prints for its user)
 """``make ui``: Dagster's web UI, its daemon and the simulated archive.
 
 Everything listens on loopback and writes below one folder. Ctrl-C stops all of it.
@@ -72,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Return settings for which a week takes a minute or two."""
+    """Return settings with which a week takes a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
         "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
         "SDOML_CADENCE_MINUTES": "120",
         "SDOML_RESOLUTION": "256",
         "SDOML_PUBLICATION_LAG_DAYS": "1",
-        # The archive renders frames on request, which takes long on a busy machine.
+        # The archive renders frames on request, which takes a while on a busy machine.
         "SDOML_READ_TIMEOUT": "120",
         "SDOML_AIA_ROOTS": archive.aia_root,
         "SDOML_HMI_ROOTS": archive.hmi_root,
@@ -130,7 +130,7 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
 
 
 def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Wait until UI and daemon are up. False if a service ended first."""
+    """Wait until UI and daemon are ready. Returns False if a service ended first."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stop.wait(0.3):
         if any(service.poll() is not None for service in services.values()):
@@ -141,7 +141,7 @@ def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threadi
 
 
 def daemon_is_up(port: int) -> bool:
-    """Return whether the UI answers and sees a daemon, which backfills need."""
+    """Return whether the UI answers and detects a daemon, which backfills need."""
     query = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",

@@ -105,7 +105,9 @@ def find_image(data: bytes) -> ImageHdu:
         size = _data_size(header)
         shape, compressed = _image_shape(header, primary=start == 0)
         if data_start + size > len(data):
-            raise TruncatedFrameError(f"{len(data)} bytes, the header promises {data_start + size}")
+            raise TruncatedFrameError(
+                f"{len(data)} bytes, but the header requires {data_start + size}"
+            )
         if shape is not None:
             return ImageHdu(header, start, data_start, size, shape, compressed)
         start = data_start + -(-size // BLOCK) * BLOCK
@@ -130,11 +132,11 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
         return
     data_sum = ones_complement(stream, hdu.data_start, hdu.data_start + hdu.data_size)
     if promised is not None and data_sum != promised:
-        raise CorruptFrameError(f"DATASUM says {promised}, the data sum up to {data_sum}")
+        raise CorruptFrameError(f"DATASUM is {promised}, but the data sum to {data_sum}")
     if checksum is not None:
         total = data_sum + ones_complement(stream, hdu.start, hdu.data_start)
         if total % 0xFFFFFFFF:
-            raise CorruptFrameError("CHECKSUM does not fit the header")
+            raise CorruptFrameError("CHECKSUM does not match the header")
 
 
 def _refuse_start(data: bytes) -> NoReturn:

@@ -142,7 +142,7 @@ def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32],
     except Exception as error:  # astropy fails on damaged files in more ways than can be listed
         raise CorruptFrameError(f"astropy cannot decode it: {error}") from error
     if image.shape != hdu.shape:
-        raise WrongFrameError(f"shape {image.shape} under a header that says {hdu.shape}")
+        raise WrongFrameError(f"shape {image.shape}, but the header says {hdu.shape}")
     absent = ~np.isfinite(image)
     image[absent] = np.nan
     return image, int(absent.sum())

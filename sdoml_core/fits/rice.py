@@ -28,8 +28,8 @@ BAD_CODE = 2
 BYTES_LEFT_OVER = 3
 PROBLEMS = {
     STREAM_ENDS_EARLY: "ends early",
-    BAD_CODE: "has a code that the format lacks",
-    BYTES_LEFT_OVER: "goes on after the last pixel",
+    BAD_CODE: "has an undefined code",
+    BYTES_LEFT_OVER: "continues after the last pixel",
 }
 """Description of each status other than OK."""
 

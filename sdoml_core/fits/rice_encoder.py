@@ -140,7 +140,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
                     bits = low_bits + zeros
                 accumulator = (accumulator << np.uint64(bits)) | low
                 position, held = _flush(heap, position, accumulator, held + bits)
-        # the rest of the last byte is zeros
+        # pad the last byte with zeros
         while held > 0:
             heap[position] = np.uint8((accumulator << np.uint64(32 - held)) >> np.uint64(24))
             held -= 8

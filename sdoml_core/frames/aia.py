@@ -94,7 +94,9 @@ def decode_aia(data: bytes) -> AiaFrame:
     exposure = _number(header, "EXPTIME")
     rsun_obs = _number(header, "RSUN_OBS")
     if not 900 < rsun_obs < 1050:  # 944″ to 976″ from the Earth's orbit
-        raise CorruptFrameError(f"RSUN_OBS is {rsun_obs}, which is no solar radius in arcseconds")
+        raise CorruptFrameError(
+            f"RSUN_OBS is {rsun_obs}, not a plausible solar radius in arcseconds"
+        )
     percent = _number(header, "PERCENTD") if "PERCENTD" in header.cards else 100.0
     image, missing = read_pixels(data, hdu)
     return AiaFrame(

@@ -211,7 +211,7 @@ def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SettingError(f"degradation table: no text ({error.reason})") from error
+        raise SettingError(f"degradation table: not text ({error.reason})") from error
 
 
 def _wavelength(channel: str) -> int | None:
@@ -247,7 +247,7 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
         except (KeyError, ValueError) as error:
             raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
     if not rows:
-        raise SettingError("degradation table: no row is about a channel of AIA")
+        raise SettingError("degradation table: no row has an AIA channel")
     version = max(number for number, _, _ in rows)
     channels: dict[int, list[_Epoch]] = {}
     for number, wavelength, row in rows:

@@ -73,12 +73,12 @@ the real frames of solar maximum (94 to 335 Å), or the 14-bit limit of the came
 exposure (304, 1600 and 1700 Å, which have no such frame)."""
 
 BRIGHTNESS_RATIO: Final = 1.5
-"""Level over that of the neighbors, or the inverse. A flare hardly affects the median of the
-disk."""
+"""Ratio of the level to that of the neighbors, or the inverse. A flare hardly affects the median of
+the disk."""
 
 LEAST_SIMILAR: Final = 0.9
-"""Correlation with the neighbors. Real channels of one minute correlate by 0.74 to 0.96 with each
-other, a frame with itself turned by 180° by −0.33 to 0.23 (1700 Å: 0.88)."""
+"""Correlation with the neighbors. Real channels of one minute have correlations of 0.74 to 0.96
+with each other; a frame and itself rotated by 180° have −0.33 to 0.23 (1700 Å: 0.88)."""
 
 NEIGHBORHOOD: Final = timedelta(minutes=70)
 """Maximum time to a neighbor: one hour, plus 4 minutes of tolerance for each frame. The Sun rotates
@@ -163,8 +163,8 @@ def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
     level = content.level / frame.exposure
     if level > brightest:
         return CorruptFrameError(
-            f"the disk has {level:.4g} DN/s per pixel, more than {frame.wavelength} Å can "
-            f"({brightest:g}): EXPTIME of {frame.exposure:g} s is wrong"
+            f"the disk has {level:.4g} DN/s per pixel, more than is possible at {frame.wavelength} "
+            f"Å ({brightest:g}): EXPTIME of {frame.exposure:g} s is wrong"
         )
     return _limb_flaw(frame, content) if whole else None
 
@@ -174,7 +174,7 @@ def _limb_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
         return BlankFrameError("no solar disk: no circle fits the limb")
     if content.offset > MAX_OFFSET:
         return CorruptFrameError(
-            f"the disk is {content.offset:.3f} solar radii from where the header has it, more "
+            f"the disk is {content.offset:.3f} solar radii from its position in the header,  more "
             f"than {MAX_OFFSET:g}"
         )
     low, high = RADIUS_LIMITS[_kind(frame)]

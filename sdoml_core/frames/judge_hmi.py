@@ -229,7 +229,7 @@ def _check_field(sectors: NDArray[np.intp]) -> None:
         if median > DARK and abs(median - ZERO_FIELD) > MAX_SECTOR_LEVEL:
             raise WrongFrameError(
                 f"the disk has a gray level of {median:.0f} in a sector, not about {ZERO_FIELD} "
-                "(zero field): no magnetogram"
+                "(zero field): not a magnetogram"
             )
     visible = sectors.sum(axis=0)
     visible[: DARK + 1] = 0
@@ -247,7 +247,7 @@ def _limb_flaw(disk: Disk | None, radius: float) -> FrameError | None:
         )
     if abs(disk.radius / radius - 1) > MAX_RADIUS_ERROR:
         return WrongFrameError(
-            f"the disk has a radius of {disk.radius:.1f} pixels; on that date it has {radius:.1f}"
+            f"the disk has a radius of {disk.radius:.1f} pixels, but {radius:.1f} on that date"
         )
     return None
 
@@ -255,7 +255,7 @@ def _limb_flaw(disk: Disk | None, radius: float) -> FrameError | None:
 def _doubts(blocks: tuple[Blocks, ...] | None, radius: float) -> Iterator[str]:
     """Find signs of damage in the block statistics of the file."""
     if blocks is None:
-        yield "a progressive JPEG, whose data cannot be followed to its end"
+        yield "a progressive JPEG, which cannot be checked to its end"
         return
     on, off, label = _block_regions(round(radius, 1))
     light = blocks[0]

@@ -52,7 +52,7 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     Returns
     -------
     Gauss, within 1e-9 of the exact inverse. The rendering saturates at +271 and −264 G: all
-    levels beyond gray 253 give the former. Level 0 means off the disk or under the label, and gives
+    levels beyond gray 253 give +271 G. Level 0 means off the disk or under the label, and gives
     NaN.
     """
     level = np.asarray(level, np.float64)

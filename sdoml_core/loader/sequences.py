@@ -46,7 +46,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     stride
         Time between frames. Defaults to the cadence of the data.
     horizon
-        Time from t to the first frame to forecast. None means that there is none.
+        Time from t to the first frame to forecast. None means that there are no future frames.
     future
         Number of frames to forecast.
     gaps

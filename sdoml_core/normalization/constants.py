@@ -126,7 +126,7 @@ def from_json(data: bytes) -> Normalization:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DamagedFileError(f"not a normalization document: {error!r}") from error
     if not intact:
-        raise DamagedFileError(f"the content of normalization {stated} is not what was written")
+        raise DamagedFileError(f"the content of normalization {stated} does not match its version")
     return normalization
 
 

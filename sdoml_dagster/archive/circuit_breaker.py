@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 BREAKER_FAILURES = 8
 """Failures in a row that open the breaker. If one request in five fails at random, this happens
-about once in 400,000 requests. Half as many open it for a mirror that has never answered."""
+about once in 400,000 requests. For a mirror that has never answered, half this number is enough."""
 
 FIRST_REST = 2.0
 """Seconds for which an open breaker blocks requests; doubles with each failed probe."""
@@ -82,7 +82,7 @@ class Mirror:
         Parameters
         ----------
         error
-            Error message for people.
+            Human-readable error message.
         asked, now
             When the request began and when it failed.
         retry_after

@@ -273,7 +273,7 @@ class ArchiveClient:
         except ValueError as error:
             if isinstance(error, FrameError):
                 raise
-            raise _RefusedError(f"redirected to no address: {error}") from error
+            raise _RefusedError(f"redirected to an invalid address: {error}") from error
         raise _RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
     def _answer(self, response: requests.Response) -> bytes | None:
@@ -354,11 +354,11 @@ def _decompressed(data: bytes) -> bytes:
     try:
         content = stream.decompress(data, MAX_BYTES + 1)
     except zlib.error as error:
-        raise NotAnImageError(f"a damaged gzip stream: {error}") from error
+        raise NotAnImageError(f"damaged gzip stream: {error}") from error
     if len(content) > MAX_BYTES:
         raise NotAnImageError(f"larger than {MAX_BYTES >> 20} MiB")
     if not stream.eof:
-        raise _TransientError("a gzip stream that is cut short")
+        raise _TransientError("truncated gzip stream")
     return content
 
 

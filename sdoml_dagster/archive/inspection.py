@@ -28,7 +28,7 @@ class RawFacts:
     flags: tuple[str, ...] = ()
     """Names from `sdoml_core.frames.flags.FLAGS`."""
     data_crc32: int | None = None
-    """CRC-32 of the pixels as the file has them."""
+    """CRC-32 of the pixels as stored in the file."""
     flaw: FrameError | None = None
     """Reason why an intact frame is rejected. Fetching it again would not change that."""
 

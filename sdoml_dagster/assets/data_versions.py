@@ -16,7 +16,7 @@ FORMER_VERSION = "former_data_version"
 """Metadata entry of a damaged day: the data version that it had."""
 
 _LEFT_OUT = ("contact_sheet",)
-"""Metadata that only the last event of a range has, because a picture is most of the event's
+"""Metadata that only the last event of a range has, because a picture makes up most of an event's
 size."""
 
 

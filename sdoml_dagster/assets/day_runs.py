@@ -15,7 +15,7 @@ from sdoml_dagster.partitions import run_days
 from sdoml_dagster.settings.model import Settings
 
 MOST_FAILURES = 3
-"""Failed days in a row after which a run gives up, because the cause is probably not the days."""
+"""Consecutive failed days after which a run gives up: the days are probably not the cause."""
 
 
 class SomeDaysFailedError(SdomlError):

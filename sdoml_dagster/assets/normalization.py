@@ -1,11 +1,11 @@
 """Normalization constants: one per channel, fitted once to the whole dataset, then frozen.
 
-A run of its own (job `fit_normalization`) fits them to the sketches of all processed days, or of
-the days from `first_day` to `last_day` of its config. As a part of building days (a partition, a
-backfill) it keeps the constants in force, and fits only if there are none yet. Shards name the
+A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of
+the days from `first_day` to `last_day` of its config. In a run that builds days (a partition, a
+backfill) it keeps the current constants, and fits only if there are none yet. Shards name the
 version that they were packed with; a new version makes all of them stale.
 
-Volume: some kilobytes of JSON; a fit over 6,000 days reads 1 GB of sketches.
+Volume: a few kilobytes of JSON. A fit over 6,000 days reads 1 GB of sketches.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,11 @@ _PICTURE = "histograms"
 
 CHANNEL_COLUMNS = [
     column("channel", "string", "Name of the channel."),
-    column("constant", "float", "Pixel value c that becomes 1, in units of processed frames."),
+    column("constant", "float", "Pixel value c that is mapped to 1, in units of processed frames."),
     column("transform", "string", "sqrt: y = √(min(x, c)/c); linear: y = x/c."),
-    column("saturated", "float", "Fraction of the pixels above the constant; they become 1."),
+    column(
+        "saturated", "float", "Fraction of the pixels above the constant; they are mapped to 1."
+    ),
     column("minimum", "float", "Smallest pixel value of the fit."),
     column("median", "float", "Median of the pixel values of the fit."),
     column("mean", "float", "Mean of the pixel values of the fit."),
@@ -60,7 +62,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         description=__doc__,
         kinds={"json"},
         code_version=normalization_code_version(settings),
-        # What `dagster asset materialize --partition-range` requires of every selected asset.
+        # `dagster asset materialize --partition-range` requires this of every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
         **common(settings, asset_names.NORMALIZATION, group="normalization", deps=processed),
     )
@@ -99,8 +101,8 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         left_out = [day.isoformat() for day in fitted.left_out] if fitted else []
         if left_out:
             context.log.warning(
-                f"{counted(len(left_out), 'day')} left out because processed only in part (first: "
-                f"{left_out[0]}). Run ingest for them again"
+                f"{counted(len(left_out), 'day')} left out because of incomplete processing "
+                f"(first: {left_out[0]}). Run ingest for them again"
             )
         picture = _histograms(fitted) if fitted else _last_picture(context, current.version)
         return dg.MaterializeResult(

@@ -24,8 +24,9 @@ DESCRIPTIONS: dict[Instrument, str] = {
 
 Source: the AIA synoptic tree of the JSOC, 1024×1024 FITS (RICE), published a week after
 observation.
-Cadence: of the archive's 2 minutes, the minute that is paired with each slot. If that frame is
-absent or of bad quality, the nearest good one within `SDOML_AIA_TOLERANCE_MINUTES`.
+Cadence: the archive has a frame every 2 minutes. The frame that is paired with each slot is used.
+If it is missing or has bad quality, the nearest good one within `SDOML_AIA_TOLERANCE_MINUTES` is
+used instead.
 Volume: about 1.1 MB per frame, 0.7 GB per day for seven channels at 15 minutes.""",
     "HMI": """Line-of-sight magnetograms of the Helioseismic and Magnetic Imager.
 

@@ -2,7 +2,7 @@
 
 The release also contains the normalization constants, a coverage table, checksums and a dataset
 card. Shards are hard links where the store supports them, so a release needs no disk space.
-`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can train with it as it is.
+`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can read it without changes.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         description=__doc__,
         kinds={"webdataset", "parquet", "markdown"},
         code_version=RELEASE_CODE_VERSION,
-        # What `dagster asset materialize --partition-range` requires of every selected asset.
+        # `dagster asset materialize --partition-range` requires this of every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=release_condition(settings),
         **common(settings, asset_names.RELEASE, group="release", deps=[asset_names.SHARDS]),

@@ -45,7 +45,7 @@ INDEX_COLUMNS = {
     "degradation": "Degradation factor by which the frame was divided.",
     "constant": "Constant c of the transform.",
     "transform": "Transform of the pixels: sqrt is y = √(min(x, c)/c), linear is y = x/c.",
-    "flags": "Bits that describe the frame.",
+    "flags": "Flags of the frame, as a sum of powers of 2.",
     "missing": "Pixels of the raw frame without data.",
     "center_x": "Measured center of the disk, in pixels right of the middle.",
     "center_y": "Measured center of the disk, in pixels below the middle.",

@@ -27,7 +27,7 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from redis.exceptions import RedisError
 
 PULSE_SECONDS = 5.0
-"""Seconds between two pulses of a running task."""
+"""Seconds between two heartbeats of a running task."""
 
 WORKER_TAG = "sdoml/worker"
 """Tag of a run: the machine that works on it."""
@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 
 def pulse_key(task_id: str) -> str:
-    """Return the key of a task's pulse in the result backend."""
+    """Return the key of a task's heartbeat in the result backend."""
     return f"sdoml-pulse-{task_id}"
 
 
@@ -73,7 +73,7 @@ resume_job = create_resume_job_task(app)
 
 
 class _Heart(threading.Thread):
-    """Writes the pulse of one task until it ends."""
+    """Writes the heartbeat of one task until it ends."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(name="pulse", daemon=True)
@@ -86,12 +86,12 @@ class _Heart(threading.Thread):
             try:
                 app.backend.set(pulse_key(self._task_id), f"{host} {beat}")
             except (OperationalError, RedisError, OSError) as error:
-                _log.warning("no pulse for %s: %s", self._task_id, error)
+                _log.warning("cannot write the heartbeat of task %s: %s", self._task_id, error)
             if self._ended.wait(PULSE_SECONDS):
                 return
 
     def end(self) -> None:
-        """Stop without waiting. A last pulse after the end of the task is harmless."""
+        """Stop without waiting. A last heartbeat after the end of the task is harmless."""
         self._ended.set()
 
 

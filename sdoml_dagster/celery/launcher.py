@@ -15,7 +15,7 @@ from sdoml_dagster.celery.app import PULSE_SECONDS, pulse_key
 
 @dataclass(frozen=True, slots=True)
 class _Pulse:
-    """The last pulse of a run, and when this machine first saw it (by its own clock)."""
+    """The last heartbeat of a run, and when this machine first saw it (by its own clock)."""
 
     value: bytes
     since: float
@@ -23,7 +23,7 @@ class _Pulse:
 
 
 class WatchfulCeleryRunLauncher(CeleryRunLauncher):
-    """Reports a run's worker as failed if its pulse stops changing.
+    """Reports a run's worker as failed if its heartbeat stops changing.
 
     The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
     ``STARTED`` if the worker is killed. The run would stay in progress forever.
@@ -35,8 +35,8 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
     Parameters
     ----------
     silence_seconds
-        How long a pulse may stay unchanged. Runs continue during a network interruption, so this
-        must be longer than any interruption that they should survive.
+        How long a heartbeat may stay unchanged. Runs continue during a network interruption, so
+        this must be longer than any interruption that they should survive.
     """
 
     def __init__(self, silence_seconds: int = 120, **options: Any) -> None:
@@ -51,7 +51,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
             dg.IntSource,
             is_required=False,
             default_value=120,
-            description="Seconds without a sign of life after which a run's worker counts as dead.",
+            description="Seconds without a heartbeat after which a run's worker counts as dead.",
         )
         return {**_fields_of(CeleryRunLauncher), "silence_seconds": silence}
 
@@ -61,7 +61,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Silence counts against the worker only while we could read its pulse.
+            # Silence counts against the worker only while we could read its heartbeat.
             self._pulses.clear()
             raise
         if value is None:
@@ -71,11 +71,11 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         host = value.decode(errors="replace").split(" ")[0]
         return CheckRunHealthResult(
-            WorkerStatus.FAILED, f"no sign of life from worker {host} for {silent:.0f} s"
+            WorkerStatus.FAILED, f"no heartbeat from worker {host} for {silent:.0f} s"
         )
 
     def _silent_for(self, task_id: str, value: bytes) -> float:
-        """Return the seconds since the pulse was last seen to change."""
+        """Return the seconds since the heartbeat was last seen to change."""
         now = time.monotonic()
         known = self._pulses.get(task_id)
         # After an interruption of the checks (such as a hung daemon), the count restarts.

@@ -102,7 +102,7 @@ def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
     found = Counter(row.channel for row in rows if row.status == "ok")
     fractions = {name: found[name] / expected[name] for name in expected}
     if not fractions:
-        return Finding(passed=True, description="no frame is expected")
+        return Finding(passed=True, description="no frames are expected")
     low = {name: share for name, share in fractions.items() if share < settings.coverage_warn}
     gap = max(fractions.values()) < settings.coverage_error and all(
         row.status in {"ok", "missing"} for row in rows
@@ -141,7 +141,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or f"{len(good)} frames are sound",
+        description=listed(wrong) or f"{len(good)} frames are intact and in range",
         metadata={"frames_read": len(good), "frames_wrong": len(wrong)},
     )
 
@@ -171,7 +171,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or f"in the middle and of the right size in {len(whole)} frames",
+        description=listed(wrong) or f"centered and of the right size in {len(whole)} frames",
         metadata=judge.metadata(),
     )
 
@@ -200,7 +200,7 @@ class _DiskJudge:
         pixels = DISK_RADIUS * side * expected
         disk = measure_disk(frame, finest=256 if sharp else 128, radius=pixels)
         if disk is None or disk.scatter > 0.05 * disk.radius:
-            return "no disk to be seen"
+            return "no disk is visible"
         radius = disk.radius / pixels
         self._radii[row.channel].append(radius * expected * TARGET_RADIUS)
         self._offsets[row.channel].append(disk.offset * FIELD / side)

@@ -60,12 +60,12 @@ def _judge(store: Store, folder: str) -> str | None:
     beside = from_json(store.read(f"{folder}/{RELEASE_CONSTANTS}"))
     if facts["sdoml.normalization"] != beside.version:
         return (
-            f"its shards name normalization {facts['sdoml.normalization']}, normalization.json "
-            f"is {beside.version}: make the release again"
+            f"its shards were normalized with version {facts['sdoml.normalization']}, but its "
+            f"normalization.json has version {beside.version}: make the release again"
         )
     different = [
         name
         for name, used in json.loads(facts["sdoml.channels"]).items()
         if used["constant"] != beside.constant(name)
     ]
-    return f"shards have another constant for {', '.join(different)}" if different else None
+    return f"its shards have another constant for {', '.join(different)}" if different else None

@@ -57,7 +57,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         row["member"]: (row["dtype"], (row["resolution"],) * 2, row["crc32"]) for row in rows
     }
     wrong += [
-        f"{name} is {'missing' if name not in found else 'not as indexed'}"
+        f"{name} is {'missing' if name not in found else 'different from the index'}"
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
@@ -70,7 +70,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or f"{len(keys)} samples, each as indexed",
+        description=listed(wrong) or f"{len(keys)} samples, all match the index",
         metadata={"samples": len(keys), "frames": len(rows)},
     )
 
@@ -148,7 +148,7 @@ def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
 
 
 def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
-    """Judge the drift from the day's sketches and the constants in force."""
+    """Judge the drift from the day's sketches and the current constants."""
     from sdoml_dagster.pipeline.compare_to_fit import compare_day
 
     compared = compare_day(store, day, settings)
@@ -162,7 +162,7 @@ def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
                 for name, drift in far.items()
             ]
         )
-        or "as bright as the days of the fit",
+        or "as bright as on the days of the fit",
         metadata={f"drift_{name}": drift for name, drift in drifts.items()},
     )
 
@@ -171,7 +171,7 @@ READABLE = "readable"
 
 SHARD_CHECKS: DayChecks = {
     READABLE: DayCheck(
-        "The tar holds what its index says, read in the way webdataset reads it.", judge_shard
+        "The tar matches its index when it is read as webdataset reads it.", judge_shard
     ),
     "saturation": DayCheck(
         f"At most {SATURATED:.0%} of a channel's pixels lie above its constant.",

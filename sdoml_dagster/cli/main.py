@@ -107,7 +107,8 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "--fit",
     metavar="DAYS",
     help="Days to fit the normalization constants to, such as 2010..2018. Default: the training "
-    "split. Without splits, constants that exist are kept, and else fitted to all days.",
+    "split. Without splits, existing constants are kept; if there are none, they are fitted to "
+    "all days.",
 )
 @release_options
 @click.option(
@@ -324,7 +325,7 @@ def _runner(
     if submit:
         if not daemon_is_alive(instance):
             raise click.UsageError(
-                f"no daemon works on the queue of {home}: start dagster-daemon, or build without "
+                f"no daemon processes the queue of {home}: start dagster-daemon, or build without "
                 "--submit"
             )
         return Queue(instance, None)
@@ -333,7 +334,7 @@ def _runner(
     if workers > 1:
         if daemon_is_alive(instance):
             raise click.UsageError(
-                f"a daemon already works on the queue of {home}: use --submit instead of --workers"
+                f"a daemon already processes the queue of {home}: use --submit instead of --workers"
             )
         return Queue(instance, stack.enter_context(Daemon(home)))
     return InProcess(definitions, instance)
@@ -360,7 +361,7 @@ def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         outcome = InProcess(_definitions(), instance).run_job(job, config, _echo_line)
     if outcome.failed:
-        raise SystemExit(FAILED)  # its lines have given the reason
+        raise SystemExit(FAILED)  # the reason was already shown
 
 
 def _echo_line(level: int, text: str) -> None:
@@ -395,7 +396,7 @@ def _fit_days(
     if len(kept) != 1:
         raise click.UsageError(
             f"the split {parsed.train.name} has {len(kept)} separate ranges, and constants are "
-            "fitted to one range of days: name it with --fit"
+            "fitted to one range of days: choose it with --fit"
         )
     return DayRange(kept[0].first, kept[0].last)
 

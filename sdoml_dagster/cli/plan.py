@@ -128,7 +128,7 @@ def make_plan(
 
     refit = _refit(constants, days, fit_days, settings)
     unpacked = tuple(days) if refit else unfinished(days, constants)
-    unprocessed = unfinished(unpacked, None)  # a day with a current shard is processed too
+    unprocessed = unfinished(unpacked, None)  # a day with a current shard counts as processed
     per_day = {
         name: len(settings.expected_slots(days[len(days) // 2])) for name in settings.channels
     }
@@ -172,7 +172,7 @@ def days_to_build(settings: Settings) -> Sequence[date]:
         day for day in days_between(settings.start.date(), last) if settings.expected_slots(day)
     ]
     if not days:
-        raise SettingError(f"there is no day to build from {settings.start:%F} to {last}")
+        raise SettingError(f"there are no days to build from {settings.start:%F} to {last}")
     return days
 
 

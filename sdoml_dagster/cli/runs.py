@@ -154,7 +154,9 @@ def only_build(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CommandError(f"another sdoml build uses {home}: wait until it ends") from error
+            raise CommandError(
+                f"another sdoml build is using {home}: wait until it ends"
+            ) from error
         yield
 
 

@@ -176,7 +176,7 @@ class _Reporter:
         self._checked(asset_names.SHARDS, day, SHARD_CHECKS)
 
     def constants(self, constants: "Normalization") -> None:
-        """Report the normalization constants in force."""
+        """Report the current normalization constants."""
         if self._latest(asset_names.NORMALIZATION) is not None:
             return
         self._materialized(

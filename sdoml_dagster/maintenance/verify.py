@@ -175,7 +175,7 @@ def _damage_of_frames(
             outcome.bytes += size
             frame, rest = divmod(size - NPY_HEADER_BYTES, len(rows))
             if rest or frame <= 0:
-                return f"{size} bytes do not hold {len(rows)} frames"
+                return f"{size} bytes is the wrong size for {len(rows)} frames"
             file.seek(NPY_HEADER_BYTES)
             for row in rows:
                 if crc32(file.read(frame)) != row.crc32:
@@ -208,7 +208,7 @@ def _verify_release(store: Store, sums: str) -> Verification:
     for line in listed.decode(errors="replace").splitlines():
         sha256, _, name = line.partition("  ")
         if "/" in name or not name:
-            outcome.damages.append(Damage(sums, f"has a line {line!r}", remedy))
+            outcome.damages.append(Damage(sums, f"has an invalid line {line!r}", remedy))
             continue
         needed.discard(name)
         _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)

@@ -1,4 +1,4 @@
-"""Choose the normalization constants of a run: those in force, or a new fit."""
+"""Choose the normalization constants of a run: the current ones, or a new fit."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """The constants that are in force after a run."""
+    """The constants that are current after a run."""
 
     current: Normalization
     former: Normalization | None
-    """The constants that were in force before; ``None`` if there were none."""
+    """The constants that were current before; ``None`` if there were none."""
 
     fitted: Fitted | None
-    """The fit of this run; ``None`` if it kept the constants in force."""
+    """The fit of this run; ``None`` if it kept the current constants."""
 
 
 def choose_constants(
     settings: Settings, store: Store, *, days: DayRange, part_of_building: bool
 ) -> Constants:
-    """Keep the constants in force, or fit and freeze new ones.
+    """Keep the current constants, or fit and freeze new ones.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def choose_constants(
         Days to fit the constants to.
     part_of_building
         Whether the run builds days. Such a run must not change the constants of other days: it
-        keeps those in force, and fits only in a store that has neither constants nor shards. If
+        keeps the current ones, and fits only in a store that has neither constants nor shards. If
         several runs do so at once, the first one wins. A run that only fits always fits.
 
     Raises

@@ -35,7 +35,7 @@ class ChannelDay:
 
 
 def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str, float]:
-    """Return the fraction of each channel's pixels that the constants in force clip."""
+    """Return the fraction of each channel's pixels that the current constants clip."""
     return {name: channel.saturated for name, channel in compare_day(store, day, settings).items()}
 
 

@@ -54,7 +54,7 @@ class DayLedger:
 
     @property
     def content(self) -> bytes:
-        """Status and bytes of each frame, but not their source. A change makes an outcome new."""
+        """Status and bytes of each frame, without their source: the identity of the outcome."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -68,7 +68,7 @@ def fetch_day(
     client: ArchiveClient,
     report: Callable[[str], None],
 ) -> DayLedger:
-    """Bring a day's raw frames of one instrument into the store and write their ledger.
+    """Fetch a day's raw frames of one instrument into the store and write their ledger.
 
     Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
     requested again once the ledger is older than ``missing_recheck_hours``. Frames with an outage
@@ -123,14 +123,14 @@ def fetch_day(
     fetched += received_again
     rows = _with_outages(rows, collector.unclear)
     content = RAW_LEDGER.encode(rows)
-    # If nothing is new, the file keeps its modification time, which dates the absences.
+    # If nothing is new, the file keeps its modification time, which shows how old the absences are.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
     if outages:
         raise OutageError(
             f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}. "
-            "Fetched frames are kept: run the day again later, or name another mirror in "
+            "Fetched frames are kept: run the day again later, or add another mirror to "
             f"SDOML_{instrument}_ROOTS"
         )
     return DayLedger(
@@ -202,7 +202,7 @@ def _doubt(
     settings: Settings,
     client: ArchiveClient,
 ) -> str | None:
-    """Return a question for the user if a whole published day is missing: the root may be wrong."""
+    """Return a warning for the user if a whole published day is missing: the root may be wrong."""
     published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
     if not rows or day > published or any(row.status != "missing" for row in rows):
         return None
@@ -258,7 +258,7 @@ class _Collector:
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
         """Return whether the row of an earlier run is still valid."""
         if row.status == "ok" and row.flags is None:
-            return False  # judged by a version with fewer reasons to refuse a frame
+            return False  # written by a version that rejected fewer frames
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":

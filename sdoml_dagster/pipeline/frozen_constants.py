@@ -1,4 +1,4 @@
-"""The normalization constants in force: written once, then frozen."""
+"""The current normalization constants: written once, then frozen."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.normalization.constants import Normalization, from_json
@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Put constants in force, and return the constants that are then in force.
+    """Make constants current, and return the constants that are current afterwards.
 
     Without ``replace``, the first of several runs wins and the others use its constants.
     """
@@ -21,14 +21,14 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 
 
 def current_normalization(store: Store) -> Normalization | None:
-    """Return the constants in force, or ``None`` if none were fitted yet."""
+    """Return the current constants, or ``None`` if none were fitted yet."""
     return store.read_as(
         layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
     )
 
 
 def needed_normalization(store: Store) -> Normalization:
-    """Return the constants in force, or raise an error.
+    """Return the current constants, or raise an error.
 
     Raises
     ------

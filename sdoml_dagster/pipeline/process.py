@@ -249,7 +249,7 @@ class FrameProcessor:
             )
         if hashlib.sha256(data).hexdigest() != raw.sha256:
             raise DamagedFileError(
-                f"{self._store.locate(path)} is not what was fetched: "
+                f"{self._store.locate(path)} does not match the ledger: "
                 f"materialize the raw assets of {self._day}, which fetches it again"
             )
         return data
@@ -262,7 +262,7 @@ class FrameProcessor:
         if judgment.flaw is not None:
             raise judgment.flaw
         if judgment.content is None:
-            raise AssertionError("a frame without a flaw has been measured")
+            raise AssertionError("a usable frame has measures")
         table, described = self._degradation
         factor = table.factor(self._day, channel.wavelength)
         side = self._settings.resolution

@@ -63,7 +63,7 @@ against the shards, so after a rebuild it would read wrong samples."""
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """Days, form and options of a release."""
+    """Days and options of a release."""
 
     name: str = "sdoml-lite"
     """Name of the release and of its folder."""
@@ -249,7 +249,7 @@ def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDa
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
-    """Return the split that the constants were fitted to, or None if they saw other days too."""
+    """Return the split that the constants were fitted to, or None if other days were used too."""
     if not request.splits:
         return None
     train = request.splits.train

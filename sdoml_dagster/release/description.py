@@ -82,7 +82,7 @@ class ReleaseDescription:
     """Days between two splits that belong to neither."""
 
     fitted_to: str | None = None
-    """Name of the split that the constants were fitted to; None if they saw other days too."""
+    """Name of the split that the constants were fitted to; None if other days were used as well."""
 
     @property
     def all_complete(self) -> bool:

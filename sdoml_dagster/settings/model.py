@@ -253,7 +253,7 @@ class Settings(BaseSettings):
     @classmethod
     def _usable_name(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", value):
-            raise ValueError("must be letters and digits, in parts joined by single hyphens")
+            raise ValueError("must be letters and digits, with single hyphens between them")
         return value
 
     @field_validator("failure_webhook")

@@ -123,7 +123,7 @@ class StoredDay:
         data = self.store.read_range(path, start, start + size)
         if len(data) != size or crc32(data) != row.crc32:
             raise DamagedFileError(
-                f"{self.store.locate(path)} does not hold the {resolution}×{resolution} frame "
+                f"{self.store.locate(path)} does not contain the {resolution}×{resolution} frame "
                 f"{row.row} of its frame table (damaged, or processed at another resolution): "
                 f"materialize the processed assets of {self.day} again"
             )

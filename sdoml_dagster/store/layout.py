@@ -17,7 +17,7 @@ CALIBRATION = "calibration"
 """Folder for calibration files that a user puts into the store."""
 
 DAMAGED = "damaged"
-"""Folder that keeps damaged files, under the paths they had."""
+"""Folder that keeps damaged files, under their original paths."""
 
 CURRENT_NORMALIZATION = f"{NORMALIZATION}/current.json"
 

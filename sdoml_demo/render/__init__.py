@@ -1,1 +1,1 @@
-"""Rendering: from a few real frames to the Sun at any time, in any channel."""
+"""Render the Sun at any time and in any channel from a few real frames."""

@@ -1,6 +1,6 @@
 """Active regions: the patterns of their fields and of their hot plasma, painted on the Sun.
 
-Like all kernels that paint the Sun, see `surface`, these are exact to the last bit.
+These kernels give the same bits on every machine; see `surface`.
 """
 
 # ruff: noqa: PLR0917 (kernels take their arguments by position: numba is slow with keywords)
@@ -12,7 +12,7 @@ from sdoml_demo.render.geometry import CENTER
 from sdoml_demo.render.noise import value_noise
 
 PATTERN = 160
-"""Pixels across the pattern of an active region, six times its size."""
+"""Width in pixels of the pattern of an active region, which spans six times the region's size."""
 PATTERN_STEP = 6 / (PATTERN - 1)
 
 STAMP_SIZE = 0.057
@@ -28,7 +28,7 @@ def draw_region(seed, pattern):  # type: ignore[no-untyped-def]
     seed
         uint64.
     pattern
-        Out, float32 (`PATTERN`, `PATTERN`), over −3 … 3 region sizes west and north; about 1 at
+        Output, float32 (`PATTERN`, `PATTERN`): −3 … 3 region sizes west and north; about 1 at
         most.
     """
     for row in range(PATTERN):
@@ -42,7 +42,7 @@ def draw_region(seed, pattern):  # type: ignore[no-untyped-def]
             lead = (a - 0.7) * (a - 0.7) * 1.6 + (b - 0.1) * (b - 0.1) * 2.0
             trail = (a + 0.8) * (a + 0.8) * 0.9 + (b + 0.15) * (b + 0.15) * 1.4
             lead, trail = 1 / (1 + lead) ** 2, 0.9 / (1 + trail) ** 2
-            # one spot leads; the trailing polarity is broken up
+            # the leading polarity is one spot; the trailing polarity is broken up
             clumps = patch * grain * 3
             spot = lead * lead
             loose = 1.6 * lead * (1 - lead) * clumps * clumps - trail * clumps * clumps
@@ -56,14 +56,14 @@ def cut_stamp(tone, radius, west, north, stamp):  # type: ignore[no-untyped-def]
     Parameters
     ----------
     tone, radius
-        As in `textures.Texture`.
+        See `textures.Texture`.
     west, north
-        Of the region from the disk center, in solar radii.
+        Position of the region relative to the disk center, in solar radii.
     stamp
-        Out, float32 (`PATTERN`, `PATTERN`), over −3 … 3 times `STAMP_SIZE` west and north on the
+        Output, float32 (`PATTERN`, `PATTERN`): −3 … 3 times `STAMP_SIZE` west and north on the
         Sun, fading to 0 at a distance of 3.
     """
-    # the region is seen at an angle: undo that it looks narrower
+    # correct the foreshortening of the region
     ring = np.sqrt(1 - north * north)
     narrow = np.sqrt(1 - west * west - north * north) / ring * STAMP_SIZE
     low = ring * STAMP_SIZE
@@ -86,22 +86,23 @@ def cut_stamp(tone, radius, west, north, stamp):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def paint_field(radius, vectors, size, strength, pattern, gauss):  # type: ignore[no-untyped-def]
-    """Add the magnetic field of an active region, as far as it points to the observer.
+    """Add the line-of-sight component of the magnetic field of an active region.
 
     Parameters
     ----------
     radius
-        Of the solar disk, in pixels.
+        Radius of the solar disk, in pixels.
     vectors
-        From `geometry.sphere_vectors`: to the region's center, and its directions west and north.
+        Result of `geometry.sphere_vectors` for the region's center: the directions to it, west and
+        north.
     size
-        Of the region, in solar radii.
+        Size of the region, in solar radii.
     strength
-        Gauss where the pattern is 1.
+        Field in gauss where the pattern is 1.
     pattern
-        From `draw_region`.
+        Result of `draw_region`.
     gauss
-        float32 (1024, 1024), south up; added to.
+        float32 (1024, 1024), south up. The field is added to it.
     """
     row0, row1, column0, column1 = _box(gauss.shape[0], radius, vectors, 3.0 * size)
     steps = 1 / (size * PATTERN_STEP)
@@ -123,19 +124,19 @@ def paint_field(radius, vectors, size, strength, pattern, gauss):  # type: ignor
 def paint_plasma(radius, vectors, size, factor, stamp, tone):  # type: ignore[no-untyped-def]
     """Add the hot plasma of an active region.
 
-    Plasma stands above the surface: at the limb the region gets half as narrow as it is wide, not
-    narrower, and some of it is seen while its feet are behind the limb.
+    Plasma extends above the surface. So a region at the limb is at least half as wide as at the
+    disk center, and part of it is visible even if its footpoints are behind the limb.
 
     Parameters
     ----------
     radius, vectors, size
-        As for `paint_field`.
+        See `paint_field`.
     factor
-        Of the stamp's brightness.
+        Factor for the brightness of the stamp.
     stamp
-        From `cut_stamp`.
+        Result of `cut_stamp`.
     tone
-        float32 (1024, 1024), south up; added to.
+        float32 (1024, 1024), south up. The plasma is added to it.
     """
     row0, row1, column0, column1 = _box(tone.shape[0], radius, vectors, 3.0 * size)
     visible = min(max((vectors[2] + 0.17) * 3, 0.0), 1.0)
@@ -163,7 +164,7 @@ def _box(extent, radius, vectors, reach):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _sample(pattern, a, b):  # type: ignore[no-untyped-def]
-    """Return a pattern's value between four of its pixels, 0 outside."""
+    """Interpolate a pattern between four of its pixels. Returns 0 outside."""
     if a < 0 or b < 0 or a >= PATTERN - 1 or b >= PATTERN - 1:
         return 0.0
     i, j = np.uint32(a), np.uint32(b)

@@ -27,41 +27,41 @@ _REFERENCE_ACTIVITY = round(solar_state.activity(REFERENCE_DAY), 2)
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """How a channel without a real frame is made from another one's texture and the field.
+    """Recipe for a channel without a real frame: another channel's texture, and the magnetic field.
 
-    Levels are of the order that real frames show.
+    Levels have the order of magnitude of real frames.
     """
 
     quiet: float
     """DN of the quiet disk center at full response and nominal exposure, at solar minimum."""
     contrast: float
-    """How much of the texture shows."""
+    """Contrast of the texture."""
     active: float
-    """How much of an active region's brightness shows."""
+    """Contrast of active regions."""
     network: float
-    """How much the magnetic network shines."""
+    """Brightness of the magnetic network."""
     spots: float
-    """How dark sunspots are."""
+    """Darkness of sunspots."""
     darkening: float = 0.0
-    """Limb darkening; 0 for the chromosphere at 304 Å. Others have a sharp limb."""
+    """Limb darkening; 0 for the chromosphere at 304 Å. The other channels have a sharp limb."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passband:
-    """How one wavelength sees the Sun."""
+    """Properties of one wavelength."""
 
     source: int
-    """Wavelength of the real frame whose structure it shows."""
+    """Wavelength of the real frame that gives the structure."""
     exposure: float
     """Nominal, seconds."""
     cycle: float
-    """By how much the quiet Sun gains at the maximum of the cycle."""
+    """Relative increase of the quiet Sun at the maximum of the cycle."""
     second: float
-    """When in its minute the frame begins."""
+    """Second of the minute at which the exposure begins."""
     camera: int
     wave_str: str
     stand_in: StandIn | None = None
-    """None where ``source`` is the channel's own frame."""
+    """None if ``source`` is the channel's own frame."""
 
 
 PASSBANDS: dict[int, Passband] = {
@@ -77,7 +77,7 @@ PASSBANDS: dict[int, Passband] = {
 }
 
 FLARE_EXPOSURE = 0.23
-"""Seconds; the shortest exposure of the automatic exposure control."""
+"""Shortest exposure of the automatic exposure control, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class Exposure:
 def expose(minute: datetime, wavelength: int) -> Exposure:
     """Return the exposure of a nominal minute.
 
-    In a flare every second frame of the EUV channels is shorter, so that only a division by EXPTIME
-    gives the right brightness.
+    During a flare, every second EUV frame has a shorter exposure, so that only a division by
+    EXPTIME gives the right brightness.
     """
     band = PASSBANDS[wavelength]
     key = (f"{minute:%Y%m%d%H%M}", wavelength)
@@ -133,23 +133,23 @@ def _profile(wavelength: int) -> NDArray[np.float64]:
     profile = np.empty_like(source)
     for index, value in enumerate(source.tolist()):
         radius = index * PROFILE_STEP
-        if not darkening and index <= peak:  # 304 Å: a flat disk, a bright limb
+        if not darkening and index <= peak:  # 304 Å: a flat disk with a bright limb
             profile[index] = value**0.4
-        elif not darkening:  # and little above it
+        elif not darkening:  # and little emission above it
             profile[index] = highest**0.4 * (value / highest) ** 1.3
         elif index < limb:
             profile[index] = 1 - darkening * (1 - math.sqrt(1 - radius * radius))
-        else:  # stray light, and the edge of the aperture: as in real 1700 Å frames
+        else:  # stray light and the edge of the aperture, as in real 1700 Å frames
             aperture = min(max((1.63 - radius) * 8, 0.02), 1.0)
             profile[index] = 0.118 / (1 + 5.2 * (radius - 1)) * aperture
     return np.round(profile, 9)
 
 
 def quiet_level(day: date, wavelength: int) -> float:
-    """Return DN of the quiet disk center at nominal exposure.
+    """Return the DN of the quiet disk center at nominal exposure.
 
-    On `REFERENCE_DAY` that of the real frame, where the channel has one. The cycle and the
-    degradation of the instrument change it from day to day.
+    On `REFERENCE_DAY` it equals that of the channel's real frame, if there is one. It changes from
+    day to day with the solar cycle and the degradation of the instrument.
     """
     band = PASSBANDS[wavelength]
     level = round(solar_state.activity(day), 2)
@@ -170,13 +170,13 @@ def render_pixels(
     Parameters
     ----------
     minute
-        As in the file name.
+        Minute in the file name.
     wavelength
-        In ångström.
+        Wavelength in ångström.
     condition
-        From `absences.condition`; for example, a dark frame shows no Sun.
+        Result of `absences.condition`. For example, a dark frame shows no Sun.
     seed
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """AIA synoptic files: the real frame's header cards, rewritten for a rendered image.
 
 Cards that a reader could depend on are set to fit the image. The rest, and the illegal unquoted
-``nan`` cards, stay as the archive wrote them.
+``nan`` cards, are copied from the real frame.
 """
 
 from datetime import datetime, timedelta
@@ -26,16 +26,16 @@ def _template() -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def render_aia(minute: datetime, wavelength: int, condition: Condition) -> bytes:
-    """Render a whole file, as the archive would serve it.
+    """Render a complete file, as the archive would serve it.
 
     Parameters
     ----------
     minute
-        As in the file name: even, UTC.
+        Minute in the file name: even, UTC.
     wavelength
-        In ångström.
+        Wavelength in ångström.
     condition
-        From `absences.condition`.
+        Result of `absences.condition`.
     """
     name = f"AIA{minute:%Y%m%d_%H%M}_{wavelength:04d}.fits"
     image = render_pixels(minute, wavelength, condition, seed=solar_state.digest("noise", name))

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from sdoml_core.fits.rice_encoder import encode_rows
 
 BLANK = -(2**31)
-"""Of a pixel without data."""
+"""Value of a pixel without data."""
 
 _RECORD = 2880
 _CARD = 80
 
 
 class Number(str):
-    """A number that is already written as the card should have it."""
+    """A number that is already formatted for its card."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class FitsFile:
     primary: bytes
     """The primary header, which has no data."""
     cards: tuple[bytes, ...]
-    """Of the image's header, up to END; 80 bytes each."""
+    """Cards of the image's header up to END, 80 bytes each."""
     pixels: NDArray[np.int32]
     """Sixteenths of a DN, shape (1024, 1024), south up; `BLANK` where there is no data."""
 
@@ -48,7 +48,7 @@ def split_header(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
 
 @lru_cache(maxsize=8)
 def read_file(data: bytes) -> FitsFile:
-    """Read a file, real or rendered, with astropy's decoder; kept, since that is slow."""
+    """Read a real or rendered file with astropy's decoder, which is slow. Results are cached."""
     from astropy.io import fits
 
     primary, cards = split_header(data)
@@ -63,16 +63,16 @@ def read_file(data: bytes) -> FitsFile:
 def write_file(
     file: FitsFile, values: Mapping[str, str | int | float], *, stamp: str | None = None
 ) -> bytes:
-    """Write a file whose checksums are right.
+    """Write a file with valid checksums.
 
     Parameters
     ----------
     file
         The parts.
     values
-        New values of cards that the header has.
+        New values of existing cards.
     stamp
-        Time for the comments of DATASUM and CHECKSUM; those of the header without.
+        Time for the comments of DATASUM and CHECKSUM. By default the comments are kept.
     """
     heap, descriptors = encode_rows(file.pixels)
     table = descriptors.astype(">i4").tobytes()

@@ -16,11 +16,11 @@ def sphere_vectors(west: float, north: float) -> NDArray[np.float64]:
     Parameters
     ----------
     west, north
-        Of the point, from the disk center, in solar radii.
+        Position of the point relative to the disk center, in solar radii.
 
     Returns
     -------
-    float64 (9,): unit vectors (west, north, towards the observer) to the point, along its
+    float64 (9,): unit vectors (west, north, toward the observer) to the point, along its
     parallel to the west, and along its meridian to the north.
     """
     toward = float(np.sqrt(1 - west * west - north * north))

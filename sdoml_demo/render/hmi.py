@@ -30,11 +30,11 @@ def gray_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray
     Parameters
     ----------
     minute
-        As in the file name, taken as UTC.
+        Minute in the file name, as if it were UTC.
     condition
-        From `absences.condition`.
+        Result of `absences.condition`.
     seed
-        Of the noise.
+        Seed of the noise.
     """
     out = np.zeros((SIZE, SIZE), np.uint8)
     if condition.black:
@@ -52,7 +52,7 @@ def gray_levels(minute: datetime, condition: Condition, *, seed: int) -> NDArray
 
 
 def render_hmi(minute: datetime, condition: Condition) -> bytes:
-    """Render a whole file, as the archive would serve it: RGB JPEG of quality 95.
+    """Render a complete file, as the archive would serve it: RGB JPEG of quality 95.
 
     The pixels before compression are the same on every machine. The bytes are the same for the
     same build of Pillow and its JPEG library.
@@ -63,7 +63,7 @@ def render_hmi(minute: datetime, condition: Condition) -> bytes:
 
 
 def shrink(data: bytes) -> bytes:
-    """Return the image at half the size, which the catalog has under another name."""
+    """Return the image at half the size, which the real catalog has under another name."""
     with Image.open(io.BytesIO(data)) as image:
         return _jpeg(image.reduce(2))
 

@@ -1,6 +1,6 @@
 """A small bitmap font for the label of HMI images; letters are 5 pixels wide and 9 high.
 
-The fonts of a system would differ from machine to machine.
+System fonts would differ from machine to machine.
 """
 
 import numpy as np
@@ -49,12 +49,12 @@ _GLYPHS = {
 
 
 def draw(text: str, *, width: int, height: int) -> NDArray[np.bool_]:
-    """Draw a line of text, stretched to a size in pixels; True where there is ink.
+    """Draw a line of text, stretched to a size in pixels. The result is True where there is ink.
 
     Raises
     ------
     KeyError
-        For a character that the label never contains.
+        If the font does not have a character.
     """
     line = np.zeros((_HEIGHT, len(text) * _ADVANCE - 1), np.bool_)
     for place, character in enumerate(text):

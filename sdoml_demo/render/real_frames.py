@@ -22,7 +22,7 @@ class RealImage:
     """A real AIA image."""
 
     pixels: NDArray[np.int64]
-    """Sixteenths of a DN, shape (1024, 1024), south up; exact, since the archive stores them so."""
+    """Sixteenths of a DN, as the archive stores them; shape (1024, 1024), south up."""
     radius: float
     """Solar radius in pixels."""
     exposure: float
@@ -36,11 +36,11 @@ class RealField:
     gauss: NDArray[np.float32]
     """Field along the line of sight, 0 off the disk; shape (1024, 1024), south up."""
     column: float
-    """Of the disk center."""
+    """Column of the disk center."""
     row: float
-    """Of the disk center."""
+    """Row of the disk center."""
     radius: float
-    """Of the disk, in pixels."""
+    """Radius of the disk in pixels."""
 
 
 def euv_image(wavelength: int) -> RealImage:
@@ -65,9 +65,9 @@ def magnetogram() -> RealField:
 
 
 def _read(file: Traversable) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """Pixels and the header's geometry and exposure, read by astropy.
+    """Read the pixels, geometry and exposure with astropy.
 
-    Not by the decoder of the pipeline, whose errors the simulator would then repeat.
+    The decoder of the pipeline is not used, because the simulator would repeat its errors.
     """
     from astropy.io import fits
 

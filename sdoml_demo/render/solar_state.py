@@ -1,8 +1,8 @@
 """The state of the Sun at a time: distance, orientation, activity, active regions.
 
-Everything depends on the time alone, and random choices on a hash of what they are about, so that
-two machines agree. Numbers that go into pixels are rounded, since the last bit of a sine depends on
-the platform.
+Everything depends only on the time, and random choices only on a hash of their key, so that two
+machines agree. Numbers that affect pixels are rounded, since the last bit of a sine depends on the
+platform.
 """
 
 import csv
@@ -22,7 +22,7 @@ SOLAR_RADIUS = 696_000_000.0
 """Meters; RSUN_REF of the archive's headers."""
 
 REFERENCE_TIME = datetime(2014, 1, 1, tzinfo=UTC)
-"""When the real EUV frames were taken: nothing is turned there."""
+"""Time of the real EUV frames, at which the rendered Sun has no rotation."""
 
 _ASTRONOMICAL_UNIT = 149_597_870_700.0
 _POLE = (math.radians(286.13), math.radians(63.87))  # of the Sun; Archinal et al. 2018
@@ -30,13 +30,13 @@ _PRIME_MERIDIAN = (84.176, 14.1844)  # degrees at J2000, degrees per day
 _LIGHT_DAYS_PER_AU = 499.004784 / 86400
 
 _CYCLE = (
-    # (year, activity): the smoothed sunspot number's course over cycles 24 and 25, peak = 1
+    # (year, activity): smoothed sunspot number over cycles 24 and 25, peak = 1
     *((2009.0, 0.02), (2010.4, 0.12), (2011.2, 0.40), (2012.2, 0.62), (2014.3, 0.80)),
     *((2015.5, 0.50), (2017.0, 0.18), (2018.6, 0.06), (2019.9, 0.02), (2021.2, 0.15)),
     *((2022.2, 0.50), (2023.4, 0.90), (2024.7, 1.00), (2026.0, 0.75), (2027.5, 0.40)),
     *((2029.0, 0.12), (2030.8, 0.02)),
 )
-_CYCLE_YEARS = 10.9  # later cycles repeat the last one
+_CYCLE_YEARS = 10.9  # later cycles repeat the latest one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,24 @@ class Earth:
     rsun_obs: float
     """Apparent solar radius in arcsec, to six digits as in the header."""
     carrington_longitude: float
-    """Of the disk center, degrees."""
+    """Carrington longitude of the disk center, degrees."""
     latitude: float
-    """Heliographic, of the disk center, degrees."""
+    """Heliographic latitude of the disk center, degrees."""
     rotation: int
     """Carrington rotation number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """An active region on the visible side; vectors are (west, north, towards the observer)."""
+    """An active region on the visible side; vectors are (west, north, toward the observer)."""
 
     center: tuple[float, float, float]
     east_west: tuple[float, float, float]
     north_south: tuple[float, float, float]
     size: float
-    """In solar radii."""
+    """Size in solar radii."""
     strength: float
-    """Gauss, signed by the polarity of the leading half."""
+    """Field in gauss, with the sign of the leading polarity."""
     seed: int
 
     @property
@@ -113,7 +113,7 @@ def observe(time: datetime) -> Earth:
     )
     seen = days - distance * _LIGHT_DAYS_PER_AU
     longitude = (hour_angle - _PRIME_MERIDIAN[0] - _PRIME_MERIDIAN[1] * seen) % 360.0
-    # the rotation number counts full turns; its fraction is known better from the longitude
+    # the rotation number counts full turns; the longitude gives its fraction more precisely
     turns = (days + 2451545.0 - 2398140.2270) / 27.2752316
     rotation = round(turns - (360.0 - longitude) / 360.0)
     meters = distance * _ASTRONOMICAL_UNIT
@@ -150,19 +150,19 @@ def activity(day: date) -> float:
 
 
 def region_brightness(day: date) -> float:
-    """Return the brightness of the real frames' active regions; 1 when the frames were taken.
+    """Return the brightness of the active regions in the real frames, relative to the real time.
 
-    Rounded to tenths, so that few planes serve all days.
+    It is rounded to tenths, so that a few planes suffice for all days.
     """
     level = activity(day) / activity(REFERENCE_TIME.date())
     return round(min(0.05 + 0.95 * level, 1.1), 1)
 
 
 def regions(time: datetime) -> tuple[Region, ...]:
-    """Return the active regions of the visible side.
+    """Return the active regions on the visible side.
 
-    Each week brings some, more of them near the maximum; they live two to five weeks, drift
-    towards the equator over the cycle, and turn with the Sun.
+    New regions appear each week, more of them near the maximum. They live two to five weeks, appear
+    closer to the equator as the cycle progresses, and rotate with the Sun.
     """
     week = (time.date() - date(2010, 1, 4)).days // 7
     found = []
@@ -224,7 +224,7 @@ def _degradation_rows() -> dict[str, dict[int, float]]:
 
 
 def degradation(day: date, wavelength: int) -> float:
-    """Return the degradation factor; days outside the table take its nearest row."""
+    """Return the degradation factor. Days outside the table use its nearest row."""
     rows = _degradation_rows()
     first, last = min(rows), max(rows)
     return rows[min(max(day.isoformat(), first), last)][wavelength]

@@ -1,4 +1,4 @@
-"""The Sun of one minute as planes, which the wavelengths share."""
+"""The Sun of one minute as planes, which all wavelengths share."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,20 +17,20 @@ from sdoml_demo.render.surface import turn_field, turn_texture
 from sdoml_demo.render.textures import STAMPS, field, texture
 
 Plane = NDArray[np.float32]
-"""Shape (1024, 1024), south up. Shared: not to be written to."""
+"""Shape (1024, 1024), south up. Shared, so it must not be changed."""
 
 _REMEMBERED = 24
-"""Planes kept, 4 MB each: clients request all wavelengths of a slot at about the same time."""
+"""Cached planes, 4 MB each. Clients request all wavelengths of a slot at about the same time."""
 
 _TYPICAL_GAUSS = 1200.0
-"""Strength at which an active region shines like those of the real frames."""
+"""Strength at which an active region is as bright as those of the real frames."""
 
 _FLARE_SIZE, _FLARE_STRENGTH = 0.3, 12.0
-"""Of a flare of strength 1, in sizes and brightnesses of a real frame's active region."""
+"""Size and brightness of a flare of strength 1, relative to an active region of a real frame."""
 
 
 class _Once:
-    """Computes on the first call; concurrent callers wait for it and share the result."""
+    """Computes a value on the first call. Concurrent callers wait for it and share the result."""
 
     def __init__(self, compute: Callable[[], Plane]) -> None:
         self._compute = compute
@@ -62,7 +62,7 @@ def corona(minute: datetime, radius: float, source: int) -> Plane:
     minute
         UTC.
     radius
-        Of the disk in pixels; its center is that of the image.
+        Radius of the disk in pixels. Its center is that of the image.
     source
         Wavelength of the real frame.
     """
@@ -70,12 +70,12 @@ def corona(minute: datetime, radius: float, source: int) -> Plane:
 
 
 def magnetic_field(minute: datetime, radius: float) -> Plane:
-    """Return the field along the line of sight in gauss, 0 off the disk; kept for reuse."""
+    """Return the line-of-sight field in gauss, 0 off the disk. Results are cached."""
     return _field_once(minute, radius)()
 
 
 def line_of_sight_field(minute: datetime, radius: float) -> Plane:
-    """Compute that field; the magnetogram's larger disk is requested once only."""
+    """Compute the line-of-sight field. It is not cached: magnetograms need it only once."""
     source = field(solar_state.region_brightness(minute.date()))
     gauss = np.zeros((SIZE, SIZE), np.float32)
     for region in solar_state.regions(minute):
@@ -105,7 +105,7 @@ def _tone(minute: datetime, radius: float, source: int) -> Plane:
 def add_flare(tone: Plane, minute: datetime, radius: float, source: int, strength: float) -> Plane:
     """Return a copy with a small, very bright source in the strongest active region.
 
-    Without any region the plane itself is returned: there is no flare.
+    Without any region there is no flare, and the plane itself is returned.
     """
     found = solar_state.regions(minute)
     if not found:
@@ -121,5 +121,5 @@ def _paint_plasma(radius: float, region: Region, factor: float, source: int, ton
     stamp = texture(source).stamps[region.seed % STAMPS]
     vectors = region.vectors
     if region.seed & 1 << 20:
-        vectors[6:] *= -1  # upside down, for variety
+        vectors[6:] *= -1  # flipped vertically, for variety
     paint_plasma(radius, vectors, region.size, factor, stamp, tone)

@@ -1,11 +1,12 @@
-"""Pixel kernels: from the real frames to the Sun of another time.
+"""Pixel kernels that render the Sun of another time from the real frames.
 
 The real frames become planes in units of the solar radius: for each wavelength a *texture* (the
-image divided by its radial profile), and the magnetic field. To turn the Sun, the point of the
-sphere that a pixel shows is turned back. The longitudes around the center of the real frames,
-which show the surface least foreshortened, are repeated around the Sun four times, every second
-time upside down, and fade into each other. Quarter turns need no sine. Above the limb the corona
-of the real frame stays in place, mirrored as the Sun turns, and brightens over bright regions.
+image divided by its radial profile), and the magnetic field. To rotate the Sun, the
+point of the sphere that a pixel shows is rotated back. The central longitudes of the real frames,
+which are least foreshortened, are repeated four times around the Sun, every second time upside
+down, with blended edges. Quarter turns need no sine. Above the limb, the corona of the real frame
+stays in place. It is blended with its mirror image as the Sun rotates, and is brighter above bright
+regions.
 
 Only +, −, ×, ÷ and the square root touch pixels. IEEE 754 defines them to the last bit, so frames
 are the same on every machine. Noise comes from a counter-based generator (splitmix64).
@@ -21,17 +22,17 @@ from sdoml_demo.render.noise import normal
 from sdoml_demo.render.textures import INNER, PROFILE_STEP
 
 KNEE = 1.6
-"""Tone from which on a pixel counts as part of an active region, not of the quiet Sun."""
+"""Tone above which a pixel counts as part of an active region, not of the quiet Sun."""
 
 EDGE = 2048
-"""Places around the limb."""
+"""Number of positions around the limb."""
 EDGE_REACH = 12
-"""Over how many of them to either side the brightness that goes on above the limb is smoothed."""
+"""Positions on either side over which the brightness above the limb is smoothed."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _blend_rows(plane, row, factor, line):  # type: ignore[no-untyped-def]
-    """Interpolate a row of a plane between two pixel rows, times a factor."""
+    """Interpolate a row of a plane between two pixel rows, and multiply it by a factor."""
     j = np.uint32(row)  # unsigned: numba need not test for negative indices
     q = row - j
     for column in range(plane.shape[1]):
@@ -41,7 +42,7 @@ def _blend_rows(plane, row, factor, line):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _between(line, place):  # type: ignore[no-untyped-def]
-    """Return a line's value between two pixels."""
+    """Interpolate a line between two pixels."""
     i = np.uint32(place)
     return line[i] + (line[i + 1] - line[i]) * (place - i)
 
@@ -50,15 +51,16 @@ def _between(line, place):  # type: ignore[no-untyped-def]
 def _surface_row(  # type: ignore[no-untyped-def]
     plane, column, row, plane_radius, odd, y, radius, flat, inner, sine, cosine, lines, work, out
 ):
-    """Fill one row of the disk from the tiles that lie around the Sun.
+    """Fill one row of the disk from the tiles around the Sun.
 
-    Tiles reach 60° to either side of their middle, stand 90° apart and fade into each other;
-    every second one is upside down, its values times ``odd``. Turning does not change a point's
-    distance from the equator, so that a row comes from two rows of the plane. With ``flat`` below
-    1 longitudes at the limb are less crowded than on a sphere. ``inner`` is the part of the plane's
-    disk, in its radii, that is used.
+    Tiles extend 60° to either side of their middle, are 90° apart, and are blended where they
+    overlap. Every second one is upside down, with its values multiplied by ``odd``. Rotation does
+    not change a point's distance from the equator, so a row needs only two rows of the plane. With
+    ``flat`` below 1, longitudes at the limb are less crowded than on a sphere. ``inner`` is the
+    used part of the plane's disk, in its radii.
 
-    Returns the first column of the disk and the one after its last; ``out`` is set between them.
+    Returns the first column of the disk and the column after the last one. ``out`` is set in
+    between.
     """
     ring = np.sqrt(max(1 - y * y, 0.0))  # the sphere's half width here
     size = out.shape[0]
@@ -73,7 +75,7 @@ def _surface_row(  # type: ignore[no-untyped-def]
         x = (k - CENTER) * inverse * flat
         z = np.sqrt(max(ring * ring - x * x, 0.0))
         u, w = x * cosine - z * sine, z * cosine + x * sine
-        # quarter turns bring the point within 45° of a tile's middle
+        # after quarter turns, the point is within 45° of a tile's middle
         upright = abs(u) <= abs(w)
         along = (u if w >= 0 else -u) if upright else (-w if u >= 0 else w)
         depth = abs(w) if upright else abs(u)
@@ -94,18 +96,18 @@ def _surface_row(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def turn_texture(texture, texture_radius, radius, sine, cosine, tone):  # type: ignore[no-untyped-def]
-    """Turn the texture of the corona to another time and distance.
+    """Rotate the texture of the corona to another time and distance.
 
     Parameters
     ----------
     texture, texture_radius
-        As in `textures.Texture`.
+        See `textures.Texture`.
     radius
-        Of the wanted solar disk, in pixels.
+        Radius of the rendered disk, in pixels.
     sine, cosine
-        Of the turn since the real frame.
+        Sine and cosine of the rotation since the real frame.
     tone
-        Out, float32 (1024, 1024), south up.
+        Output, float32 (1024, 1024), south up.
     """
     size = tone.shape[0]
     lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
@@ -123,15 +125,15 @@ def turn_texture(texture, texture_radius, radius, sine, cosine, tone):  # type: 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _stand_corona(texture, texture_radius, radius, upright, tone):  # type: ignore[no-untyped-def]
-    """Set the texture above the limb, two rows at a time, one to the north and one to the south.
+    """Set the texture above the limb, two rows at a time: one in the north and one in the south.
 
-    ``upright`` is the share of the real corona; the rest is its mirror image. It changes as the
-    Sun turns.
+    ``upright`` is the weight of the real corona; the rest is its mirror image. It changes as the
+    Sun rotates.
     """
     size = tone.shape[0]
     edge = _ring(tone, 0.97 * radius, EDGE_REACH)
     standing = _ring(texture, 1.004 * texture_radius, 3)
-    # the mirror image runs through the angles the other way
+    # the mirror image has its angles reversed
     standing = upright * standing + (1 - upright) * standing[::-1]
     _lean_in(standing, radius, tone)
     squeeze = off_limb_scale(texture_radius, radius)
@@ -147,7 +149,7 @@ def _stand_corona(texture, texture_radius, radius, upright, tone):  # type: igno
         for outside in range(count):
             dx = (outside if outside < first else outside - first + last) - CENTER
             distance = np.sqrt(dx * dx + dy * dy)
-            # the real frame's disk may be larger: keep its corners in the corners
+            # the disk of the real frame may be larger: map corners to corners
             scale = offset / distance + squeeze
             distances[outside] = distance
             place[outside] = CENTER + dx * scale
@@ -162,7 +164,7 @@ def _stand_corona(texture, texture_radius, radius, upright, tone):  # type: igno
             column = outside if outside < first else outside - first + last
             up, down = north[outside], south[outside]
             if distances[outside] < reach:
-                # bright regions at the limb go on above it
+                # bright regions at the limb extend above it
                 fade = (reach - distances[outside]) / (reach - radius)
                 fade *= fade
                 dx = column - CENTER
@@ -182,7 +184,7 @@ def _around(edge, dx, dy):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _pseudo_angle(dx, dy):  # type: ignore[no-untyped-def]
-    """Return a number from 0 to 4 that grows with the position angle, without an arctangent."""
+    """Return a number from 0 to 4 that increases with the position angle, without an arctangent."""
     share = dy / (abs(dx) + abs(dy))
     if dx < 0:
         return 2 - share
@@ -191,7 +193,7 @@ def _pseudo_angle(dx, dy):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _ring(plane, radius, reach):  # type: ignore[no-untyped-def]
-    """Return a plane's values on a circle over `_pseudo_angle`, smoothed; float64 (`EDGE` + 1,)."""
+    """Return smoothed values of a plane on a circle, by `_pseudo_angle`: float64 (`EDGE` + 1,)."""
     edge, smooth = np.empty(EDGE), np.empty(EDGE)
     for k in range(EDGE):
         angle = k * (4 / EDGE)
@@ -214,7 +216,7 @@ def _ring(plane, radius, reach):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _lean_in(standing, radius, tone):  # type: ignore[no-untyped-def]
-    """Show the corona at the limb also in front of the disk, close to the limb."""
+    """Continue the corona at the limb into the disk, close to the limb."""
     size = tone.shape[0]
     inner = 0.92 * radius
     for row in range(size):
@@ -235,13 +237,13 @@ def _lean_in(standing, radius, tone):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def off_limb_scale(texture_radius, radius):  # type: ignore[no-untyped-def]
-    """Return pixels of the real frame per pixel of the image, along rays above the limb."""
+    """Return the pixels of the real frame per pixel of the image, along rays above the limb."""
     return (CENTER - texture_radius) / (CENTER - radius)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bilinear(plane, x, y):  # type: ignore[no-untyped-def]
-    """Return a plane's value between four pixels."""
+    """Interpolate a plane between four pixels."""
     i, j = np.uint32(min(x, 1022.0)), np.uint32(min(y, 1022.0))
     p, q = x - i, y - j
     low = plane[j, i] + (plane[j, i + 1] - plane[j, i]) * p
@@ -251,16 +253,16 @@ def _bilinear(plane, x, y):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def turn_field(field, geometry, radius, sine, cosine, gauss):  # type: ignore[no-untyped-def]
-    """Add the magnetic field, turned to another time and distance.
+    """Add the magnetic field, rotated to another time and distance.
 
     Parameters
     ----------
     field, geometry
-        As in `textures.Field`.
+        See `textures.Field`.
     radius, sine, cosine
-        As for `turn_texture`.
+        See `turn_texture`.
     gauss
-        float32 (1024, 1024), south up; the field of the active regions on entry.
+        float32 (1024, 1024), south up. Contains the field of the active regions on entry.
     """
     size = gauss.shape[0]
     lines, work, out = np.empty(2 * size), np.empty((3, size)), np.empty(size)
@@ -288,7 +290,7 @@ def _add_magnetism(gauss, network, spots, values):  # type: ignore[no-untyped-de
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _sharpen_limb(distance, radius, disk, sky, values):  # type: ignore[no-untyped-def]
-    """Put a sharp limb at a known place: half of its height is at the radius."""
+    """Make the limb sharp: the brightness falls to half of its height at the radius."""
     for column in range(values.size):
         r = distance[column]
         if abs(r - 1) * radius < 0.5:
@@ -306,18 +308,18 @@ def paint_corona(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     tone, gauss
-        From `turn_texture` and `turn_field`, with the active regions.
+        Results of `turn_texture` and `turn_field`, with the active regions.
     radius
         Of the disk in pixels.
     squeeze
-        How much of a solar radius of the profile one solar radius off the limb is.
+        Solar radii of the profile per solar radius above the limb.
     profile
-        Intensity over distance from the center, DN; steps of `PROFILE_STEP`.
+        Intensity by distance from the center, in DN; steps of `PROFILE_STEP`.
     curve
-        Brightness factor over tone: slope up to `KNEE`, and slope beyond it.
+        Brightness factor by tone: slope up to `KNEE`, and slope beyond it.
     weights
-        Three numbers: how much magnetic network and sunspots matter; and the intensity at a sharp
-        limb in DN, or 0 where the corona goes on beyond it.
+        Three numbers: strength of the magnetic network, strength of sunspots, and intensity at a
+        sharp limb in DN, or 0 if the corona continues beyond it.
     noise
         Read noise in DN, photon noise in √DN.
     seed
@@ -373,11 +375,11 @@ def paint_field(gauss, radius, noise, seed, out):  # type: ignore[no-untyped-def
     Parameters
     ----------
     gauss
-        From `turn_field`.
+        Result of `turn_field`.
     radius
         Of the disk in pixels.
     noise
-        Gauss.
+        Noise in gauss.
     seed
         uint64.
     out

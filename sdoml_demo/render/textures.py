@@ -1,4 +1,4 @@
-"""From the real frames to what the Sun is painted with: textures, radial profiles, a field.
+"""Convert the real frames to the inputs of the rendering: textures, radial profiles, a field.
 
 Only integer sums, +, −, ×, ÷ and the square root touch pixels here, element by element, so that
 the results are the same on every machine. (The order in which NumPy sums floating-point numbers
@@ -16,11 +16,11 @@ from sdoml_demo.render.geometry import CENTER, SIZE, sphere_vectors
 from sdoml_demo.render.real_frames import euv_image, magnetogram
 
 PROFILE_STEP = 1 / 512
-"""Of radial profiles, in solar radii; they reach to the corners, 1.9 radii."""
+"""Step of radial profiles, in solar radii. They extend to the corners, at 1.9 radii."""
 PROFILE_BINS = 1000
 
 INNER = 0.985
-"""Solar radii: the part of a real frame that shows the surface alone."""
+"""Solar radii: the part of a real frame that shows only the surface."""
 
 READ_NOISE = 0.29
 """DN per synoptic pixel, measured in the corners of the real frames."""
@@ -30,11 +30,11 @@ PHOTON_NOISE = {94: 0.20, 131: 0.32, 171: 0.28, 193: 0.26, 211: 0.23, 304: 0.20,
 """√DN per synoptic pixel.
 
 Measured between 1.08 and 1.15 solar radii in the real frames, where the corona is smooth. For 304,
-1600 and 1700 Å the DN per photon of Boerner et al. (2012), over the 16 pixels of a mean.
+1600 and 1700 Å, it is the DN per photon of Boerner et al. (2012) for a mean of 16 pixels.
 """
 
 BRIGHTEST = 500.0
-"""Times the mean of its ring that a texture reaches at most."""
+"""Maximum of a texture, relative to the mean of its ring."""
 
 _DENOISED = {94: 3, 131: 2, 171: 2, 193: 2, 211: 2, 335: 3}
 """Half width of the window of the noise filter, in pixels."""
@@ -57,10 +57,10 @@ STAMPS = len(_STAMPS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texture:
-    """What the real frame of one wavelength gives. Not to be written to."""
+    """Data from the real frame of one wavelength. They must not be changed."""
 
     tone: NDArray[np.float32]
-    """Image over its radial profile, about 1 on the quiet Sun, and 1 at `INNER`; shape
+    """Image divided by its radial profile, about 1 on the quiet Sun, and 1 at `INNER`; shape
     (1024, 1024), south up, the disk center at (511.5, 511.5)."""
     radius: float
     """Solar radius of that plane in pixels."""
@@ -69,16 +69,16 @@ class Texture:
     center: float
     """DN per second at the center, where the profile is 1."""
     stamps: NDArray[np.float32]
-    """Active regions: how much brighter than the quiet Sun, in its units; shape (`STAMPS`,
+    """Brightness of active regions above the quiet Sun, in its units; shape (`STAMPS`,
     `PATTERN`, `PATTERN`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """The magnetic field that belongs to the textures. Not to be written to."""
+    """The magnetic field that matches the textures. It must not be changed."""
 
     gauss: NDArray[np.float32]
-    """Along the line of sight, 0 off the disk; shape (1024, 1024), south up."""
+    """Line-of-sight field, 0 off the disk; shape (1024, 1024), south up."""
     geometry: NDArray[np.float64]
     """Column and row of its center, and its radius, in pixels."""
 
@@ -96,7 +96,7 @@ def texture(wavelength: int) -> Texture:
     stamps = np.empty((STAMPS, PATTERN, PATTERN), np.float32)
     for index, (west, north) in enumerate(_STAMPS):
         cut_stamp(tone, image.radius, west, north, stamps[index])
-    # the edge of the disk shows what stands above the limb; turned, it would leave a ring
+    # the edge of the disk shows emission above the limb, which would leave a ring after a rotation
     margin = np.where(distance < INNER + 0.005, np.maximum(INNER - distance, 0), 1.0)
     fade = np.minimum(margin * 16, 1.0).astype(np.float32)
     return Texture(
@@ -115,12 +115,12 @@ def field(activity: float) -> Field:
     Parameters
     ----------
     activity
-        How strong the bipoles are; 1 on the day of the EUV frames.
+        Strength of the bipoles; 1 on the day of the EUV frames.
 
     Notes
     -----
-    The magnetogram is of a quiet day in 2018, the EUV frames are of an active one in 2014. Its
-    network of weak fields therefore fits none of their details; the bipoles fit the bright regions.
+    The magnetogram is from a quiet day in 2018, the EUV frames are from an active day in 2014. So
+    its network of weak fields does not match their details. The bipoles match the bright regions.
     """
     real = magnetogram()
     gauss = real.gauss.copy()
@@ -135,10 +135,10 @@ def field(activity: float) -> Field:
 def _denoise(
     pixels: NDArray[np.int64], quiet: NDArray[np.float64], wavelength: int
 ) -> NDArray[np.float64]:
-    """Return DN without the noise of a faint frame, which would otherwise turn with the Sun.
+    """Remove the noise of a faint frame, which would otherwise rotate with the Sun.
 
-    A local Wiener filter (Lee 1980) of the difference from the quiet Sun: a pixel moves towards
-    the mean of its window by the share of the window's variance that noise explains.
+    This is a local Wiener filter (Lee 1980) of the difference from the quiet Sun: a pixel moves
+    toward the mean of its window by the fraction of the window's variance that noise explains.
     """
     half = _DENOISED.get(wavelength)
     if half is None:
@@ -158,7 +158,7 @@ def _denoise(
 
 
 def _box(pixels: NDArray[np.int64], half: int) -> NDArray[np.int64]:
-    """Sum over square windows; edges are mirrored."""
+    """Sum over square windows. Edges are mirrored."""
     padded = np.pad(pixels, half, mode="reflect")
     for axis in (0, 1):
         sums = np.cumsum(padded, axis=axis)
@@ -172,10 +172,10 @@ def _box(pixels: NDArray[np.int64], half: int) -> NDArray[np.int64]:
 def _radial_profile(
     pixels: NDArray[np.int64], distance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the level of the quiet Sun over distance from the center, in DN.
+    """Return the level of the quiet Sun by distance from the center, in DN.
 
-    The median of each ring, so that active regions do not show; then the mean of neighboring
-    rings, many of them in the middle of the disk and few at the limb.
+    It is the median of each ring, which ignores active regions, averaged over neighboring rings:
+    many of them in the middle of the disk and few at the limb.
     """
     ring = np.minimum((distance / PROFILE_STEP + 0.5).astype(np.int64), PROFILE_BINS - 1).ravel()
     # one sort by ring, then by pixel
@@ -184,7 +184,7 @@ def _radial_profile(
     medians = np.zeros(PROFILE_BINS, np.int64)
     start = 0
     for index, end in enumerate(ends.tolist()):
-        # beyond the corners there are no pixels: the last ring goes on
+        # there are no pixels beyond the corners, so the last ring is repeated
         medians[index] = values[(start + end) // 2] if end > start else medians[index - 1]
         start = end
     result = np.empty(PROFILE_BINS)

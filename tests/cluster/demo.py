@@ -26,7 +26,7 @@ def main() -> int:
     print(f"days by worker: {dict(seen.days_by_worker)}")
     print(f"worker that repeated the day of the killed one: {seen.rerun_on}")
     print(f"the run whose worker was offline for 30 s: {seen.cut_run_ended}")
-    print(*(m for m in seen.messages if "no sign of life" in m), sep="\n")
+    print(*(m for m in seen.messages if "no heartbeat" in m), sep="\n")
     print(
         f"the archive saw at most {seen.max_in_flight} requests at a time and "
         f"{seen.max_connections} connections before the link was cut; limit: "

@@ -38,7 +38,7 @@ def test_backfill_runs_on_several_workers(seen: Evidence) -> None:
 
 
 def test_day_of_a_killed_worker_runs_on_another_worker(seen: Evidence) -> None:
-    silent = f"no sign of life from worker {seen.killed_worker}"
+    silent = f"no heartbeat from worker {seen.killed_worker}"
     assert any(silent in message for message in seen.messages)
     assert seen.rerun_on in {"worker-1", "worker-2", "worker-3"} - {seen.killed_worker}
 

@@ -25,7 +25,7 @@ def test_a_near_real_time_frame_goes_through_and_is_provisional(genuine: Path) -
 
 
 def test_a_broken_download_is_refused(genuine: Path) -> None:
-    with pytest.raises(TruncatedFrameError, match="32484 bytes, the header promises 4208704"):
+    with pytest.raises(TruncatedFrameError, match="32484 bytes, but the header requires 4208704"):
         decode_aia((genuine / "aia20200207_162100_0193.truncated.fits").read_bytes())
 
 

@@ -171,7 +171,7 @@ def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
 
 
 def test_what_is_no_frame_is_refused() -> None:
-    with pytest.raises(ValueError, match="no channel 'AIA_0195'; there are AIA_0094"):
+    with pytest.raises(ValueError, match="no channel 'AIA_0195'; choose from AIA_0094"):
         frame_header("AIA_0195", resolution=512, observed=DATES[0], rsun_obs=960)
     with pytest.raises(ValueError, match="yesterday"):
         frame_header("HMI_M", resolution=512, observed="yesterday", rsun_obs=960)

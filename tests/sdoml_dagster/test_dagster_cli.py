@@ -32,11 +32,15 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
     ("options", "variables", "words"),
     [
         (["--select", "raw_hmi", "--partition", "yesterday"], {}, ["yesterday", "2024-03-01"]),
-        (["--select", "raw_hmi", "--partition", "2024-3-8"], {}, ["a day is written 2024-03-08"]),
+        (
+            ["--select", "raw_hmi", "--partition", "2024-3-8"],
+            {},
+            ["write one day, such as 2024-03-08"],
+        ),
         (
             ["--select", "raw_hmi", "--partition-range", "2024-03-01..2024-03-02"],
             {"SDOML_DAYS_PER_RUN": "0"},
-            ["..2024-03-02: a range is written 2024-03-08...2024-03-09"],
+            ["..2024-03-02: write a range as 2024-03-08...2024-03-09"],
         ),
         (["--select", "raw_hmi", "--partition=2024-02-29"], {}, ["=2024-02-29", "SDOML_START"]),
         (
@@ -49,7 +53,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
             {},
             ["SDOML_DAYS_PER_RUN=0", "sdoml build --start"],
         ),
-        (["--select", "release", "--partition", "2024-03-08"], {}, ["leave it out"]),
+        (["--select", "release", "--partition", "2024-03-08"], {}, ["leave the option out"]),
         (["--select", "raw_hmi"], {}, ["--partition 2024-03-01"]),
         (["--select", "row_hmi", "--partition", "2024-03-08"], {}, ["row_hmi", "asset list"]),
         (["--select", "raw_hmi"], {"SDOML_RESOLUTION": "7"}, ["SDOML_RESOLUTION=7"]),
@@ -66,7 +70,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
         (
             ["--select", "raw_hmi", "--partition", "2098-01-01"],
             {"SDOML_END": "2099-01-01"},
-            ["to 2098-12-31, those that are over (SDOML_START"],
+            ["to 2098-12-31, so far up to yesterday (SDOML_START"],
         ),
     ],
     ids=[
@@ -133,7 +137,7 @@ def test_a_mistake_with_days_that_no_option_gave_is_a_line_too(
     done = ended_by("dg.DagsterInvalidSubsetError('no such partition key: 2031')")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("no --partition: a day is written 2024-03-08")
+    assert line.startswith("no --partition: write one day, such as 2024-03-08")
 
 
 def test_a_run_says_what_its_assets_say_and_that_it_is_done(environment: dict[str, str]) -> None:
@@ -164,8 +168,8 @@ def test_an_outage_and_its_retries_are_a_line_each(
     lines = said(run("--select", "raw_hmi", *DAY))
     (retry,) = [line for line in lines if line.startswith("WARNING")]
     (failure,) = [line for line in lines if line.startswith("ERROR - raw_hmi")]
-    assert retry.endswith("name another mirror in SDOML_HMI_ROOTS; trying again in 0 s")
-    assert failure == f"ERROR{retry.removeprefix('WARNING').removesuffix('; trying again in 0 s')}"
+    assert retry.endswith("add another mirror to SDOML_HMI_ROOTS; retrying in 0 s")
+    assert failure == f"ERROR{retry.removeprefix('WARNING').removesuffix('; retrying in 0 s')}"
     assert not any("Stack Trace" in line for line in lines)
 
 

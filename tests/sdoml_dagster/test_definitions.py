@@ -201,7 +201,7 @@ def test_the_last_attempt_fails_with_the_explanation(
     error = failed.step_failure_data.error
     assert error is not None
     assert "Exceeded max_retries" not in error.to_string()
-    assert "name another mirror in SDOML_HMI_ROOTS" in error.message
+    assert "add another mirror to SDOML_HMI_ROOTS" in error.message
 
 
 def test_dg_loads_lists_and_launches(environment: dict[str, str]) -> None:

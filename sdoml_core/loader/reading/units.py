@@ -26,7 +26,7 @@ def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any
         If the constants of the normalization are unknown.
     """
     if units not in UNITS:
-        raise DatasetError(f"unknown units {units!r}; there are {', '.join(UNITS)}")
+        raise DatasetError(f"unknown units {units!r}; choose from {', '.join(UNITS)}")
     if units == "gauss" and "HMI_M" not in channels:
         raise DatasetError(f"units='gauss' is for HMI_M; the channels are {', '.join(channels)}")
     if units == "dn" and not any(name.startswith("AIA") for name in channels):

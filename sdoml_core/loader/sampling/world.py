@@ -57,7 +57,7 @@ class World:
         rank = known.rank if self._rank is None else self._rank
         world_size = known.world_size if self._world_size is None else self._world_size
         if not 0 <= rank < world_size:
-            raise DatasetError(f"there is no rank {rank} among {world_size}")
+            raise DatasetError(f"rank {rank} is out of range for world size {world_size}")
         return Place(rank, world_size)
 
     def is_distributed(self) -> bool:

@@ -164,7 +164,7 @@ class Catalog:
         except DamagedFileError:
             same = False
         if not same:
-            raise DamagedFileError("the index was overwritten since the dataset was opened")
+            raise DamagedFileError("the index has been overwritten since the dataset was opened")
         return file
 
     def without(self, shards: Collection[str]) -> Self:

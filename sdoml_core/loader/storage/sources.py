@@ -190,7 +190,7 @@ def _shards(files: Files) -> list[_Shard]:
     known = {shard.index.name for shard in shards if shard.index}
     _warn_of(
         [name for name in listing if name.endswith(".parquet") and name not in known],
-        "their shards have gone",
+        "their shards are missing",
     )
     indexed = [shard for shard in shards if shard.index]
     if indexed and len(indexed) < len(shards):

@@ -123,9 +123,9 @@ class TimeSeries:
                 raise DatasetError(f"{name}={value!r} must be one of {', '.join(known)}")
         windowed = reduce not in {"nearest", "last"}
         if windowed and tolerance is not None:
-            raise DatasetError(f"tolerance does not go with reduce={reduce!r}: give a window")
+            raise DatasetError(f"tolerance cannot be used with reduce={reduce!r}: give a window")
         if not windowed and window is not None:
-            raise DatasetError(f"window does not go with reduce={reduce!r}: give a tolerance")
+            raise DatasetError(f"window cannot be used with reduce={reduce!r}: give a tolerance")
         if (gaps == "hold") != (max_age is not None):
             raise DatasetError("gaps='hold' needs max_age, and max_age needs gaps='hold'")
         self.reduce = reduce

@@ -22,10 +22,10 @@ class Transform(Protocol):
         """Return a copy fitted to values. A transform without parameters returns itself."""
 
     def forward(self, values: Values) -> Values:
-        """Transformed values."""
+        """Return the transformed values."""
 
     def inverse(self, values: Values) -> Values:
-        """Values from transformed ones."""
+        """Return the original values of transformed ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class Log10:
         return replace(self, then=self.then.fit(self._log(values)))
 
     def forward(self, values: Values) -> Values:
-        """Transformed values."""
+        """Return the transformed values."""
         logarithm = self._log(values)
         return logarithm if self.then is None else self.then.forward(logarithm)
 
     def inverse(self, values: Values) -> Values:
-        """Values from transformed ones."""
+        """Return the original values of transformed ones."""
         return np.power(10.0, values if self.then is None else self.then.inverse(values))
 
     def _log(self, values: Values) -> Values:
@@ -89,12 +89,12 @@ class Standardize:
         return Standardize(mean, std)
 
     def forward(self, values: Values) -> Values:
-        """Transformed values."""
+        """Return the transformed values."""
         mean, std = self._parameters()
         return (values - mean) / std
 
     def inverse(self, values: Values) -> Values:
-        """Values from transformed ones."""
+        """Return the original values of transformed ones."""
         mean, std = self._parameters()
         return values * std + mean
 

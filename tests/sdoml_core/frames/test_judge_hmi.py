@@ -112,7 +112,7 @@ def disk_without_structure() -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     ("picture", "error", "reason"),
     [
-        (continuum(), WrongFrameError, "no magnetogram"),
+        (continuum(), WrongFrameError, "not a magnetogram"),
         (colored(), WrongFrameError, "in color"),
         (np.full((1024, 1024), 127) + np.arange(1024) % 9, WrongFrameError, "sky is not black"),
         (disk_without_structure(), WrongFrameError, "no structure"),
@@ -129,7 +129,7 @@ def test_other_pictures_are_refused(
 
 
 def test_a_picture_of_another_season_is_refused() -> None:
-    with pytest.raises(WrongFrameError, match=r"radius of 469\.9 pixels; on that date it has 48"):
+    with pytest.raises(WrongFrameError, match=r"radius of 469\.9 pixels, but 48"):
         inspect(RECONSTRUCTED, solar_radius(datetime(2018, 1, 20, tzinfo=UTC)))
 
 

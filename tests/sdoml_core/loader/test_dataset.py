@@ -329,7 +329,7 @@ def test_without_matplotlib_a_look_names_the_remedy(release, monkeypatch):
             },
             "frames in 3 samples: HMI_M 3, .*AIA_1600 3; date_exclusions removes 5 more$",
         ),
-        ({"units": "kelvin"}, "unknown units 'kelvin'; there are normalized, dn, gauss"),
+        ({"units": "kelvin"}, "unknown units 'kelvin'; choose from normalized, dn, gauss"),
         ({"units": "gauss", "channels": ["AIA_0193"]}, "the channels are AIA_0193"),
         ({"units": "dn", "channels": ["HMI_M"]}, "the channels are HMI_M"),
     ],

@@ -165,7 +165,7 @@ def test_state_of_another_order_is_refused(change, message):
 
 
 def test_invalid_ranks_are_refused():
-    with pytest.raises(DatasetError, match="no rank 2 among 2"):
+    with pytest.raises(DatasetError, match="rank 2 is out of range for world size 2"):
         BatchSampler(range(4), 1, rank=2, world_size=2)
     with pytest.raises(DatasetError, match="batch_size must be an integer of at least 1"):
         BatchSampler(range(4), 0)

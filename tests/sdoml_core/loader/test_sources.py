@@ -197,7 +197,7 @@ def test_an_index_whose_shard_has_gone_is_told_of(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.tar").unlink()
-    with pytest.warns(UserWarning, match=f"their shards have gone: sdoml-lite-{FIRST}.parquet$"):
+    with pytest.warns(UserWarning, match=f"their shards are missing: sdoml-lite-{FIRST}.parquet$"):
         assert len(SDOMLlite(tmp_path)) == 20
 
 

@@ -144,7 +144,7 @@ def test_json_may_be_laid_out_anew_but_not_changed() -> None:
     content = json.loads(fitted().to_json())
     assert from_json(json.dumps(content).encode()) == fitted()
     content["channels"]["AIA_0193"]["constant"] += 1e-9
-    with pytest.raises(DamagedFileError, match="not what was written"):
+    with pytest.raises(DamagedFileError, match="does not match its version"):
         from_json(json.dumps(content).encode())
 
 

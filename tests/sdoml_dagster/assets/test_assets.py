@@ -149,7 +149,7 @@ def test_a_fit_names_the_days_it_leaves_out(
     assert event.metadata["days"].value == 1
     warnings = [log.user_message for log in built.all_logs(result.run_id) if log.level == WARNING]
     assert warnings == [
-        f"1 day left out because processed only in part (first: {SECOND}). "
+        f"1 day left out because of incomplete processing (first: {SECOND}). "
         "Run ingest for them again"
     ]
 

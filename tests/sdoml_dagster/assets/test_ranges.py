@@ -111,7 +111,7 @@ def test_a_range_whose_end_comes_first_is_refused(
     monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
     done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[1]}...{DAYS[0]}")
     assert done.returncode != 0
-    assert "a range without a day: write the earlier day first" in done.stdout + done.stderr
+    assert "an empty range: write the earlier day first" in done.stdout + done.stderr
 
 
 def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) -> None:
@@ -119,7 +119,7 @@ def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) 
     command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
-    assert "this run names no day: launch a backfill" in done.stdout + done.stderr
+    assert "this run has no day: launch a backfill" in done.stdout + done.stderr
     assert "trying again" not in done.stdout + done.stderr
 
 

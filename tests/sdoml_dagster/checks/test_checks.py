@@ -113,7 +113,7 @@ def test_a_check_of_a_day_that_was_never_made_says_so(
 
 def test_a_day_before_its_first_slot_is_complete_enough(settings: Settings) -> None:
     finding = judge_coverage([], settings)
-    assert (finding.passed, finding.description) == (True, "no frame is expected")
+    assert (finding.passed, finding.description) == (True, "no frames are expected")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
     ("edit", "complaint"),
     [
         (lambda m: m[1:], "is missing"),
-        (lambda m: [(m[0][0], m[1][1]), (m[1][0], m[0][1]), *m[2:]], "not as indexed"),
+        (lambda m: [(m[0][0], m[1][1]), (m[1][0], m[0][1]), *m[2:]], "different from the index"),
         (lambda m: [m[1], *m[2:], m[0]], "samples are split"),
         (lambda m: [*m, m[0]], "occurs twice"),
         (lambda m: [nan(m[0]), *m[1:]], "outside 0 … 1"),

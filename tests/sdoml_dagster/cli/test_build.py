@@ -160,7 +160,7 @@ def test_an_outage_leaves_a_resumable_build(
         (["--splits", "train"], "must look like train=2010..2018"),
         (["--submit"], "--submit needs DAGSTER_HOME"),
         (["--workers", "0"], "0 is not in the range x>=1"),
-        (["--start", "2099-01-01", "--end", "2099-01-02"], "no day to build"),
+        (["--start", "2099-01-01", "--end", "2099-01-02"], "no days to build"),
     ],
 )
 def test_a_wrong_option_is_named_before_any_work(
@@ -216,4 +216,4 @@ def test_two_builds_of_one_store_do_not_run_at_once(roots: None, tmp_path: Path)
     with only_build(home):
         done = build()
     assert done.returncode == 1
-    assert f"another sdoml build uses {home}" in done.stderr
+    assert f"another sdoml build is using {home}" in done.stderr

@@ -113,8 +113,8 @@ def test_frames_cut_short_and_constants_under_another_name_are_found(day: Deploy
     (version,) = (p for p in (day.folder / "normalization").iterdir() if p.name != "current.json")
     version.rename(version.with_name("0123456789ab.json"))
     assert [(damage.path, damage.reason) for damage in verify(day).damages] == [
-        (PROCESSED + cut.name, f"{cut.stat().st_size} bytes do not hold 4 frames"),
-        (PROCESSED + empty.name, "0 bytes do not hold 4 frames"),
+        (PROCESSED + cut.name, f"{cut.stat().st_size} bytes is the wrong size for 4 frames"),
+        (PROCESSED + empty.name, "0 bytes is the wrong size for 4 frames"),
         (
             "normalization/0123456789ab.json",
             f"holds the constants of version {version.stem}",
@@ -134,8 +134,8 @@ def released(day: Deployment) -> Deployment:
     [
         (lambda sums: b"", "lacks index.parquet, normalization.json, sdoml-lite-1.tar"),
         (lambda sums: b"".join(sums.splitlines(keepends=True)[:-1]), "lacks sdoml-lite-1.tar"),
-        (lambda sums: sums + b"0  ../../raw\n", "has a line '0  ../../raw'"),
-        (lambda sums: sums + b"0\n", "has a line '0'"),
+        (lambda sums: sums + b"0  ../../raw\n", "has an invalid line '0  ../../raw'"),
+        (lambda sums: sums + b"0\n", "has an invalid line '0'"),
     ],
 )
 def test_sums_that_leave_out_a_file_or_lead_elsewhere_are_damaged(

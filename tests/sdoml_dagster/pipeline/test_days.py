@@ -255,7 +255,7 @@ def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
     assert ledger
     path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
     fetched.write(path, fetched.read(path)[:-1])
-    with pytest.raises(DamagedFileError, match=r"is not what was fetched: materialize the raw"):
+    with pytest.raises(DamagedFileError, match=r"does not match the ledger: materialize the raw"):
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
     fetched.delete(path)
     with pytest.raises(MissingInputError, match=r"is missing: materialize the raw"):

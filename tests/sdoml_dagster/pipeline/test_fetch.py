@@ -420,7 +420,7 @@ def altered(
         ("no Sun", "no solar disk"),
         ("EXPTIME 0", "EXPTIME is 0 s"),
         ("roll 180°, in the header", "not in science pointing: rolled"),
-        ("off center, not in the header", "from where the header has it"),
+        ("off center, not in the header", "from its position in the header"),
         ("ACS_ECLP YES", "ACS_ECLP is YES: eclipse"),
     ],
 )
