@@ -69,7 +69,7 @@ def frame_header(
         If the channel does not exist or the string is not an ISO time.
     """
     if channel not in CHANNELS:
-        raise ValueError(f"no channel {channel!r}; there are {', '.join(CHANNELS)}")
+        raise ValueError(f"no channel {channel!r}; choose from {', '.join(CHANNELS)}")
     time = datetime.fromisoformat(observed) if isinstance(observed, str) else observed
     time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     known = CHANNELS[channel]

@@ -234,7 +234,7 @@ def _check_field(sectors: NDArray[np.intp]) -> None:
     visible = sectors.sum(axis=0)
     visible[: DARK + 1] = 0
     if (_quantile(visible, 0.84) - _quantile(visible, 0.16)) / 2 < LEAST_SPREAD:
-        raise WrongFrameError("the disk has no structure: no magnetogram")
+        raise WrongFrameError("the disk has no structure: not a magnetogram")
 
 
 def _limb_flaw(disk: Disk | None, radius: float) -> FrameError | None:
