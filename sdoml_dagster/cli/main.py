@@ -277,6 +277,68 @@ def adopt(*, days: str | None, **given: str | None) -> None:
         _run_day_job("adopt_store", "adopt", days, given)
 
 
+def export_options(command: F) -> F:
+    """Add the options that every export has."""
+    for option in (
+        click.option("--days", metavar="DAYS", help="Days to export, such as 2019 or 2010..2018."),
+        click.option("--name", help="Name of the release. Default: SDOML_NAME."),
+        click.option(
+            "--to",
+            "target",
+            required=True,
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder to write to.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@commands.group()
+def export() -> None:
+    """Write a release in the formats of other projects' loaders, in physical units."""
+
+
+@export.command("surya")
+@export_options
+@settings_options
+def export_surya(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
+    """Write the index, NetCDF files and scalers of Surya (HelioNetCDFDataset)."""
+    from sdoml_dagster.cli.export import export_for_surya
+
+    _export(export_for_surya, target, name, days, given)
+
+
+@export.command("zarr")
+@export_options
+@settings_options
+def export_zarr(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
+    """Write zarr arrays per year and channel, as SDOML v2 has them and SDO-FM reads them."""
+    from sdoml_dagster.cli.export import export_as_zarr
+
+    _export(export_as_zarr, target, name, days, given)
+
+
+def _export(
+    write: Callable[..., None],
+    target: Path,
+    name: str | None,
+    days: str | None,
+    given: Mapping[str, str | None],
+) -> None:
+    with _one_line_errors():
+        settings, store = _open(given, saved=True)
+        write(
+            settings,
+            store,
+            release=name or settings.name,
+            days=_days(days),
+            target=target,
+            channels=settings.channels,
+            say=click.echo,
+        )
+
+
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
     """Open settings and store. With ``saved``, the last build's settings are the defaults."""
     from sdoml_dagster.cli.home import own_home

@@ -27,7 +27,7 @@ def names(requirements: list[str]) -> set[str]:
 EXTRAS = {extra: names(listed) for extra, listed in PROJECT["optional-dependencies"].items()}
 CORE = names(PROJECT["dependencies"])
 FOR_PACKAGE = {
-    "sdoml_core": CORE | EXTRAS["loader"] | EXTRAS["pipeline"],
+    "sdoml_core": CORE | EXTRAS["loader"] | EXTRAS["pipeline"] | EXTRAS["export"],
     "sdoml_dagster": CORE.union(
         *(EXTRAS[extra] for extra in ("pipeline", "s3", "postgres", "celery"))
     ),
@@ -70,8 +70,9 @@ def test_each_import_is_declared_for_its_package(folder: str) -> None:
         if not {owner.lower() for owner in owners.get(module, ())} & declared
         and WITH_OTHERS.get(module) not in declared
     }
-    # An optional extra of plots: the error names the package to install.
-    assert undeclared - ({"matplotlib"} if folder == "sdoml_core" else set()) == set()
+    # Optional for plots and maps: the error names the package to install.
+    optional = {"matplotlib", "sunpy"} if folder == "sdoml_core" else set()
+    assert undeclared - optional == set()
 
 
 def test_what_the_packages_declare_is_used() -> None:

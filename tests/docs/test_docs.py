@@ -42,7 +42,7 @@ NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
 }
 
-OF_A_STORE = {"docs/storage.md"}
+OF_A_STORE = {"docs/storage.md", "docs/exports.md"}
 """Pages for readers who have a store already."""
 
 NOT_RUN_PYTHON = {

@@ -1,15 +1,19 @@
 """`sdoml build` as a user runs it: a process of its own, on the simulated archive."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
 from sdoml_core.loader import SDOMLlite
+from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
 
 SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
@@ -77,6 +81,7 @@ def test_a_build_ends_with_a_release_and_the_next_one_does_nothing(
     status = sdoml("status")
     assert "3 finished: shard up to date (2024-03-08 … 2024-03-10)" in status.stdout
     assert sdoml("verify").returncode == 0
+    check_exports(tmp_path)
     shard = tmp_path / "data/shards/2024/sdoml-lite-2024-03-09.tar"
     shard.chmod(0o644)
     data = bytearray(shard.read_bytes())
@@ -89,6 +94,23 @@ def test_a_build_ends_with_a_release_and_the_next_one_does_nothing(
     dry = sdoml("prune")
     assert "nothing was deleted" in dry.stdout
     assert len(list((tmp_path / "data/raw").rglob("*.fits"))) == raw
+
+
+def check_exports(folder: Path) -> None:
+    """Export the release in this process, which is cheaper than a process for each command."""
+
+    def export(*arguments: str) -> str:
+        with patch.dict(os.environ):  # options become variables
+            return CliRunner().invoke(commands, ["export", *arguments]).output
+
+    output = export("surya", "--name", "my-sun", "--to", "surya", "--days", "2024-03-10")
+    assert "scalers    of 2024-03-08 … 2024-03-09, from the sketches" in output
+    assert "exported   4 samples to surya" in output
+    assert len(list((folder / "surya/2024/03").glob("20240310_*.nc"))) == 4
+    output = export("zarr", "--name", "my-sun", "--to", "zarr", "--channels", "HMI_M")
+    assert "array      HMI_M 2024: 12 frames" in output
+    assert (folder / "zarr/hmi.zarr/2024/M/.zarray").exists()
+    assert "not a release: run sdoml release" in export("surya", "--to", "other")
 
 
 def test_splits_fit_the_constants_to_train_and_pack_again(roots: None, tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Frames of a dataset as other projects store them: in physical units, first row in the south."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_core.loader.dataset import SDOMLlite
+from sdoml_core.loader.reading.units import check_units, convert
+
+
+def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of a dataset in order of time, one at a time.
+
+    Parameters
+    ----------
+    dataset
+        Dataset with ``units="normalized"``.
+
+    Yields
+    ------
+    float32 (C, n, n). AIA in DN/s per camera pixel (0.6″), HMI in gauss. Pixels without data, such
+    as HMI off the disk, are 0. Row 0 is in the south, as in FITS files.
+
+    Raises
+    ------
+    NormalizationError
+        If the constants are unknown, because the shards have no index of this project.
+    """
+    constants = dataset.reader.catalog.constants
+    units = {name: "dn" if name.startswith("AIA") else "gauss" for name in dataset.channels}
+    for unit in set(units.values()):
+        check_units(unit, dataset.channels, constants)
+    for row in dataset.rows.tolist():
+        pixels = np.empty(dataset.reader.shape, np.float32)
+        dataset.reader.read(row, pixels)
+        for frame, (name, unit) in zip(pixels, units.items(), strict=True):
+            convert(frame, name, unit, constants)
+        yield np.ascontiguousarray(np.nan_to_num(pixels, copy=False, nan=0.0)[:, ::-1])
