@@ -15,7 +15,10 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "pyproject.toml").read_text()
 PROJECT = tomllib.loads(TEXT)["project"]
-OWN = {"sdoml_core", "sdoml_dagster", "sdoml_demo", "tests", "tools", "benchmarks"}
+OWN = {
+    "benchmarks", "sdoml_cli", "sdoml_core", "sdoml_dagster", "sdoml_demo", "sdoml_view", "tests",
+    "tools",
+}  # fmt: skip
 WITH_OTHERS = {"llvmlite": "numba"}
 """Modules of packages that come with a declared one, as a part of it."""
 
@@ -32,6 +35,8 @@ FOR_PACKAGE = {
         *(EXTRAS[extra] for extra in ("pipeline", "s3", "postgres", "celery"))
     ),
     "sdoml_demo": CORE | EXTRAS["pipeline"],
+    "sdoml_view": CORE | EXTRAS["view"],
+    "sdoml_cli": CORE,
     "tests": CORE.union(*EXTRAS.values()),
 }
 
@@ -81,6 +86,13 @@ def test_what_the_packages_declare_is_used() -> None:
     used = {owner.lower() for module in modules for owner in owners.get(module, ())}
     loaded_by_others = {"dagster-webserver"}
     assert (CORE | EXTRAS["pipeline"]) - loaded_by_others <= used
+
+
+def test_what_the_viewer_declares_is_used() -> None:
+    owners = packages_distributions()
+    used = {owner.lower() for module in imported("sdoml_view") for owner in owners.get(module, ())}
+    loaded_by_others = {"aiohttp"}  # by fsspec
+    assert EXTRAS["view"] - loaded_by_others <= used
 
 
 def test_constraints_install_on_the_python_of_debian_12() -> None:

@@ -235,8 +235,18 @@ class Catalog:
         ]
         return np.stack(columns, axis=1)
 
-    def facts(self, channels: Sequence[str]) -> dict[str, pa.Table]:
-        """Return the metadata of each frame by channel. Null if the index does not have it."""
+    def facts(
+        self, channels: Sequence[str], names: Collection[str] | None = None
+    ) -> dict[str, pa.Table]:
+        """Return the metadata of each frame by channel. Null if the index does not have it.
+
+        Parameters
+        ----------
+        channels
+            Names from `channels`.
+        names
+            Columns to read. By default all of them, which takes long for a large index.
+        """
         file = self._reopen()
         return {
             channel: pa.table(
@@ -245,6 +255,7 @@ class Catalog:
                     if fact in FACTS or _has_leaf(file, channel, fact.name)
                     else pa.nulls(len(self), fact.type)
                     for fact in (*FACTS, *MEASURES)
+                    if names is None or fact.name in names
                 }
             )
             for channel in channels

@@ -1,0 +1,132 @@
+"""The commands ``sdoml view`` and ``sdoml movie``. They need no Dagster."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from sdoml_core.errors import SdomlError, SettingError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def commands() -> None:
+    """Look at datasets of full-disk solar images."""
+
+
+@commands.command()
+@click.argument("source", metavar="PATH_OR_URL")
+@click.option("--at", metavar="TIME", help="Time to show first, such as 2024-03-08T12:00.")
+@click.option(
+    "--series",
+    "series_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV or Parquet table of a time series, drawn below the light curves. Repeatable.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port on 127.0.0.1; 0 takes a free one. Default: 8420, or a free one.",
+)
+@click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
+def view(
+    *, source: str, at: str | None, series_files: tuple[Path, ...], port: int | None,
+    no_browser: bool,
+) -> None:  # fmt: skip
+    """Show a release or a folder of shards in the browser.
+
+    PATH_OR_URL is a release, a folder of daily shards or of tar files, or its URL. Frames are
+    read by byte ranges: nothing is downloaded in advance, and nothing is written.
+    """
+    with _one_line_errors():
+        from sdoml_core.loader.times import parse_time
+        from sdoml_view.app import Application
+        from sdoml_view.release import Release
+        from sdoml_view.series import read_series_file
+        from sdoml_view.server import listen, serve, url_of
+
+        series = [found for path in series_files for found in read_series_file(path)]
+        listener = listen(port)
+        release = Release(source)
+        application = Application(
+            release, at=None if at is None else parse_time(at, "--at"), series=series
+        )
+        click.echo(f"{release.name}: {len(release.catalog):,} samples at {url_of(listener)}")
+        click.echo("Press Ctrl-C to stop.")
+        sys.stdout.flush()
+        serve(application.asgi(), listener, open_browser=not no_browser)
+
+
+@commands.command()
+@click.argument("source", metavar="PATH_OR_URL")
+@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--start", metavar="TIME", help="First slot. Default: the first of the dataset.")
+@click.option("--end", metavar="TIME", help="End of the range, not included. Default: the end.")
+@click.option("--channels", help="Channels in order, separated by commas. Default: all.")
+@click.option("--fps", type=click.IntRange(1, 60), default=12, show_default=True,
+              help="Frames per second.")  # fmt: skip
+@click.option("--size", type=click.IntRange(64, 1024), help="Edge of a channel in pixels. "
+              "Default: that of the frames, at most 512.")  # fmt: skip
+def movie(
+    *, source: str, target: Path, start: str | None, end: str | None, channels: str | None,
+    fps: int, size: int | None,
+) -> None:  # fmt: skip
+    """Write a movie: OUT is an .mp4 (H.264) or an animated .webp.
+
+    \b
+    sdoml movie data/releases/sdoml-lite --start 2024-03-08 --end 2024-03-09 \\
+        --channels AIA_0171,AIA_0193 sun.mp4
+    """  # noqa: D301 click reads the backspace
+    with _one_line_errors():
+        import numpy as np
+
+        from sdoml_core.channels import parse_channels
+        from sdoml_core.loader.times import parse_time
+        from sdoml_view.movie import MovieOptions, format_of, write_movie
+        from sdoml_view.release import Release
+
+        kind = format_of(target)
+        release = Release(source)
+        names = release.channels
+        if channels is not None:
+            parse_channels(channels.split(","))
+            names = tuple(name.strip().upper() for name in channels.split(",") if name.strip())
+        options = MovieOptions(
+            release.check_channels(names), format=kind, fps=fps,
+            tile=size or max(min(release.resolution, 512), 64),
+        )  # fmt: skip
+        slots = release.catalog.slots
+        first = slots[0] if start is None else parse_time(start, "--start")
+        last = slots[-1] + np.timedelta64(1, "s") if end is None else parse_time(end, "--end")
+        rows = release.rows(first, last)
+        partial = target.with_name(f".{target.stem}.partial.{kind}")
+        try:
+            with click.progressbar(length=len(rows), label=target.name) as bar:
+                write_movie(release, rows, options, partial, progress=lambda _: bar.update(1))
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        click.echo(f"{target}: {len(rows)} frames, {target.stat().st_size / 1e6:.1f} MB")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Show expected errors as one line, and name the extra that is missing."""
+    try:
+        yield
+    except SettingError as error:
+        raise click.UsageError(str(error)) from None
+    except SdomlError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(1) from None
+    except ImportError as error:
+        click.echo(
+            f"Error: {error}. The viewer needs: pip install 'sdoml-lite[view]' "
+            "(in a checkout: pip install -e '.[view]')",
+            err=True,
+        )
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

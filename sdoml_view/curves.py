@@ -1,0 +1,79 @@
+"""Light curves: mean brightness and saturation of each channel over time."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdoml_view.release import Release
+
+MAX_SAMPLED: Final = 64
+"""Maximum number of samples that are read where the index has no brightness."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Brightness of one channel at some slots."""
+
+    channel: str
+    unit: str
+    times: NDArray[np.int64]
+    """Seconds since 1970."""
+    mean: NDArray[np.float64]
+    """Mean over all pixels of the frame."""
+    saturated: NDArray[np.float64]
+    """Fraction of pixels at the upper end of the normalized range."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the curve for the browser. Unknown values are null."""
+        return {
+            "channel": self.channel,
+            "unit": self.unit,
+            "times": self.times.tolist(),
+            "mean": [_number(value) for value in self.mean.tolist()],
+            "saturated": [_number(value) for value in self.saturated.tolist()],
+        }
+
+
+def unit_of(channel: str) -> str:
+    """Return the unit of a channel's mean brightness."""
+    return "DN/s" if channel.startswith("AIA") else "level"
+
+
+def sampled_rows(rows: range, limit: int = MAX_SAMPLED) -> list[int]:
+    """Return at most `limit` rows, evenly spaced."""
+    if len(rows) <= limit:
+        return list(rows)
+    return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, limit)]
+
+
+def measure(
+    release: Release, row: int, channels: tuple[str, ...]
+) -> dict[str, tuple[float, float]]:
+    """Measure mean and saturated fraction from the pixels of a sample, by channel."""
+    measured = {}
+    for name, pixels in release.frames(row, channels).items():
+        aia = name.startswith("AIA")
+        physical = release.physical(name, pixels) if aia else None
+        values = pixels if physical is None else physical
+        measured[name] = float(values.mean(dtype=np.float64)), float((pixels >= 1).mean())
+    return measured
+
+
+def from_pixels(release: Release, rows: range, channels: tuple[str, ...]) -> list[Curve]:
+    """Read a few samples of a range and measure them."""
+    chosen = sampled_rows(rows)
+    times = release.catalog.slots[chosen].astype("datetime64[s]").astype(np.int64)
+    values = np.full((len(channels), 2, len(chosen)), np.nan)
+    for at, row in enumerate(chosen):
+        for name, pair in measure(release, row, channels).items():
+            values[channels.index(name), :, at] = pair
+    return [
+        Curve(name, unit_of(name), times, values[i, 0], values[i, 1])
+        for i, name in enumerate(channels)
+    ]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(f"{value:.6g}")

@@ -1,0 +1,66 @@
+// Helpers for elements, messages and requests. Text from a dataset becomes text nodes only.
+
+export const $ = (id) => document.getElementById(id);
+
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+let toastTimer = 0;
+export function toast(message) {
+  $("toast").textContent = message;
+  $("toast").hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { $("toast").hidden = true; }, 6000);
+}
+
+export async function ask(path, query = {}, options = {}) {
+  const response = await fetch(`/api/${path}?${new URLSearchParams(query)}`, options);
+  if (!response.ok) {
+    let message = `the viewer answered ${response.status}`;
+    try { message = (await response.json()).error ?? message; } catch { /* not JSON */ }
+    throw new Error(message);
+  }
+  return response;
+}
+
+export async function askJson(path, query, options) {
+  return (await ask(path, query, options)).json();
+}
+
+export function tooltip(event, content) {
+  const box = $("tooltip");
+  if (!content) { box.hidden = true; return; }
+  box.replaceChildren(content);
+  box.hidden = false;
+  const { innerWidth, innerHeight } = window;
+  const { width, height } = box.getBoundingClientRect();
+  box.style.left = `${Math.max(6, Math.min(event.clientX + 14, innerWidth - width - 6))}px`;
+  box.style.top = `${event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18}px`;
+}
+
+export const pad = (number, width = 2) => String(number).padStart(width, "0");
+export const isoOf = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19);
+export const dayOf = (seconds) => isoOf(seconds).slice(0, 10);
+export const secondsOf = (iso) => Date.parse(`${iso.length === 10 ? `${iso}T00:00:00` : iso}Z`) / 1000;
+export const clock = (seconds) => isoOf(seconds).slice(11, 16);
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Fit a canvas to its box in device pixels, and return its context scaled to CSS pixels.
+export function context2d(canvas) {
+  const ratio = window.devicePixelRatio || 1;
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const [w, t] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
+  if (canvas.width !== w || canvas.height !== t) { canvas.width = w; canvas.height = t; }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return { context, width, height };
+}

@@ -1,0 +1,171 @@
+"""What the viewer answers is what the loader reads."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import requests
+import sunpy.map
+from PIL import Image
+
+from sdoml_core.loader import SDOMLlite
+from tests.support.synthetic_shards import at, frame, write_day
+from tests.support.viewer import CHANNELS, CONSTANT, DAYS, SIDE, day, serving
+
+NOON = "2022-11-02T01:15:00"
+
+
+def ask(viewer: str, path: str, **query: object) -> requests.Response:
+    return requests.get(f"{viewer}api/{path}", params=query, timeout=60)
+
+
+def test_the_dataset_is_described(viewer: str) -> None:
+    facts = ask(viewer, "dataset").json()
+    assert facts["name"] == "my sun"
+    assert facts["resolution"] == SIDE
+    assert facts["cadence"] == 900
+    assert facts["samples"] == DAYS * 24
+    assert facts["start"] == "2022-11-02T01:00:00"
+    assert [channel["name"] for channel in facts["channels"]] == list(CHANNELS)
+
+
+def test_frames_are_display_levels_on_a_fixed_scale(viewer: str) -> None:
+    reply = ask(viewer, "frames", t=NOON)
+    assert reply.headers["X-Frames"] == ",".join(CHANNELS)
+    levels = np.frombuffer(reply.content, np.uint8).reshape(len(CHANNELS), SIDE, SIDE)
+    field = frame(at(NOON), "HMI_M", SIDE)
+    np.testing.assert_allclose(levels[3], field * 255, atol=0.51)
+    # 171 Å: √ of DN/s from 2 to 1200.
+    normalized = frame(at(NOON), "AIA_0171", SIDE).astype(np.float64)
+    dn = np.clip(normalized**2 * CONSTANT / (1024 / SIDE) ** 2, 2, 1200)
+    expected = (np.sqrt(dn) - np.sqrt(2)) / (np.sqrt(1200) - np.sqrt(2)) * 255
+    np.testing.assert_allclose(levels[0], expected, atol=0.51)
+
+
+def test_smaller_frames_are_means_of_blocks(viewer: str) -> None:
+    query = {"t": NOON, "channels": "HMI_M"}
+    full = np.frombuffer(ask(viewer, "frames", **query).content, np.uint8).reshape(SIDE, SIDE)
+    small = np.frombuffer(ask(viewer, "frames", size=16, **query).content, np.uint8)
+    means = full.reshape(16, 4, 16, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(small.reshape(16, 16), means, atol=0.51)
+
+
+def test_missing_frames_are_left_out(viewer: str) -> None:
+    reply = ask(viewer, "frames", t="2022-11-02T01:00:00")  # 1700 Å is missing on the hour
+    assert reply.headers["X-Frames"] == "AIA_0171,AIA_0211,HMI_M"
+    assert len(reply.content) == 3 * SIDE * SIDE
+
+
+def test_the_difference_to_an_earlier_slot_is_gray_where_nothing_changed(viewer: str) -> None:
+    query = {"t": NOON, "channels": "HMI_M", "before": 2}
+    levels = np.frombuffer(ask(viewer, "frames", **query).content, np.uint8).reshape(SIDE, SIDE)
+    now, before = (
+        frame(at(slot), "HMI_M", SIDE).astype(np.float64) for slot in (NOON, "2022-11-02T00:45")
+    )
+    expected = np.clip((now - before) * 127 * 3 + 128, 1, 255)
+    np.testing.assert_allclose(levels, expected, atol=0.6)
+
+
+def test_the_difference_needs_both_frames(viewer: str) -> None:
+    assert ask(viewer, "frames", t="2022-11-01T00:00:00", before=1).headers["X-Frames"] == ""
+
+
+def test_slots_mark_gaps_stand_ins_and_flags(viewer: str) -> None:
+    start, end = "2022-11-02T01:00:00", "2022-11-02T02:00:00"
+    found = ask(viewer, "slots", start=start, end=end).json()
+    assert len(found["slots"]) == 4
+    assert found["channels"]["AIA_1700"]["present"] == [0, 1, 1, 1]
+    assert found["channels"]["AIA_0171"]["stand_in"] == [1, 0, 0, 0]
+    assert found["channels"]["HMI_M"]["stand_in"] == [0, 0, 0, 0]
+    assert found["channels"]["AIA_0171"]["flags"] == [0, 1, 0, 0]
+    assert found["flags"][0] == [0, "provisional"]
+    assert found["before"] == at("2022-11-02T00:45").timestamp()
+    assert found["after"] == at("2022-11-02T02:00").timestamp()
+
+
+def test_a_pixel_has_its_value_in_both_units_and_its_place(viewer: str, release: Path) -> None:
+    found = ask(viewer, "pixel", t=NOON, x=40, y=20).json()
+    normalized, _ = SDOMLlite(release, CHANNELS)[NOON]
+    dn, _ = SDOMLlite(release, CHANNELS, units="dn")[NOON]
+    gauss, _ = SDOMLlite(release, CHANNELS, units="gauss")[NOON]
+    for number, name in enumerate(CHANNELS):
+        physical = gauss if name == "HMI_M" else dn
+        values = found["values"][name]
+        assert values["normalized"] == pytest.approx(float(normalized[number, 20, 40]))
+        expected = float(physical[number, 20, 40])
+        assert values["physical"] == (None if np.isnan(expected) else pytest.approx(expected))
+    assert found["place"]["latitude"] > 0  # the upper half is north
+    assert found["place"]["longitude"] > 0  # the right half is west
+    assert ask(viewer, "pixel", t=NOON, x=0, y=0).json()["place"]["longitude"] is None
+
+
+def test_the_calendar_has_the_counts_and_reasons_of_the_release(viewer: str) -> None:
+    table = ask(viewer, "calendar").json()
+    assert table["first"] == day(0).isoformat()
+    assert table["days"] == DAYS
+    assert table["found"][CHANNELS.index("AIA_1700")] == [18] * DAYS
+    assert table["reasons"]["1"] == {"AIA_1700": {"quality": 6}, "AIA_0211": {"missing": 4}}
+
+
+def test_without_a_coverage_table_the_index_gives_the_counts(tmp_path: Path) -> None:
+    write_day(tmp_path, day(0), channels=CHANNELS, hours=24)
+    with serving(tmp_path) as viewer:
+        table = ask(viewer, "calendar").json()
+    assert table["expected"] == [[96]] * 4
+    assert [row[0] for row in table["found"]] == [96, 92, 72, 96]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".tar", ".parquet"}
+    assert not list(tmp_path.glob(".*")), "the viewer wrote into the dataset"
+
+
+def test_light_curves_are_means_in_physical_units(viewer: str, release: Path) -> None:
+    query = {"start": "2022-11-02T01:00:00", "end": "2022-11-02T02:00:00", "channels": "AIA_0211"}
+    (curve,) = ask(viewer, "curves", **query).json()["curves"]
+    dataset = SDOMLlite(release, ["AIA_0211"], units="dn")
+    expected = [float(dataset[slot][0].double().mean()) for slot in ("2022-11-02T01:00", NOON)]
+    assert curve["unit"] == "DN/s"
+    assert curve["mean"][:2] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_movie_has_a_frame_per_slot(viewer: str) -> None:
+    query = {"start": "2022-11-02T01:00:00", "end": "2022-11-02T03:00:00", "size": 64}
+    reply = ask(viewer, "movie", channels="AIA_0171,HMI_M", **query)
+    assert reply.headers["Content-Type"] == "video/mp4"
+    with av.open(io.BytesIO(reply.content)) as video:
+        frames = [image.to_ndarray(format="rgb24") for image in video.decode(video=0)]
+    assert len(frames) == 8
+    assert frames[0].shape[1] == 2 * 64
+    assert frames[0][20:44, 20:44].mean() > 60  # the disk
+    webp = ask(viewer, "movie", format="webp", channels="HMI_M", **query)
+    assert Image.open(io.BytesIO(webp.content)).n_frames == 8
+
+
+def test_fits_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Path) -> None:
+    file = tmp_path / "frame.fits"
+    file.write_bytes(ask(viewer, "fits", t=NOON, channels="AIA_0171").content)
+    opened = sunpy.map.Map(file)
+    pixels = SDOMLlite(release, ["AIA_0171"], units="dn")[NOON][0][0].numpy()
+    np.testing.assert_array_equal(opened.data, pixels[::-1])
+    assert opened.wavelength.value == 171
+    assert opened.exposure_time.value == pytest.approx(2.9)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "message"),
+    [
+        ("frames", {"t": "2022-11-02T01:01:00"}, "no sample at"),
+        ("frames", {"t": "yesterday"}, "not an ISO date"),
+        ("frames", {"t": NOON, "channels": "AIA_9999"}, "no channel AIA_9999"),
+        ("frames", {"t": NOON, "size": 17}, "must divide"),
+        ("frames", {"t": NOON, "before": -1}, "must be a number"),
+        ("pixel", {"t": NOON, "x": SIDE, "y": 0}, "must be a number"),
+        ("slots", {"start": NOON, "end": NOON}, "empty or too long"),
+        ("movie", {"start": NOON, "end": "2022-11-03", "format": "exe"}, "mp4 or webp"),
+        ("fits", {"t": "2022-11-02T01:00:00", "channels": "AIA_1700"}, "no frame"),
+    ],
+)
+def test_wrong_requests_get_a_reason(viewer: str, path: str, query: dict, message: str) -> None:
+    reply = ask(viewer, path, **query)
+    assert reply.status_code == 400
+    assert message in reply.json()["error"]

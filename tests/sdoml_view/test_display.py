@@ -1,0 +1,57 @@
+"""Display levels: one scale per channel, whatever the constants."""
+
+import numpy as np
+import pytest
+
+from sdoml_core.channels import CHANNELS
+from sdoml_core.frames.magnetogram import gauss_to_level, gauss_to_stored
+from sdoml_core.normalization.transform import normalize
+from sdoml_view.display import STRETCHES, level_table, to_levels
+
+N = 512
+
+
+def shown(channel: str, dn: float, constant: float) -> int:
+    """Return the level of a value in DN/s after normalization with a constant."""
+    processed = np.full((1, 1), dn * (1024 / N) ** 2, np.float32)
+    normalized = np.empty_like(processed)
+    normalize(processed, constant, normalized, transform="sqrt")
+    facts = {"constant": constant, "transform": "sqrt"}
+    return int(to_levels(normalized, level_table(channel, facts, N))[0, 0])
+
+
+@pytest.mark.parametrize("channel", STRETCHES)
+def test_the_same_brightness_has_the_same_level_with_any_constant(channel: str) -> None:
+    stretch = STRETCHES[channel]
+    dn = 0.3 * stretch.white
+    # A flare sets the second constant, as in the original dataset.
+    one, two = shown(channel, dn, 5 * stretch.white * 4), shown(channel, dn, 4e6)
+    assert 10 < one < 250
+    assert two == pytest.approx(one, abs=3)
+
+
+def test_every_aia_channel_has_a_range() -> None:
+    assert set(STRETCHES) == {name for name in CHANNELS if name.startswith("AIA")}
+
+
+def test_magnetograms_look_alike_stored_as_levels_or_as_gauss() -> None:
+    gauss = np.array([[-200.0, -20.0, 0.0, 20.0, 200.0]])
+    levels = to_levels(
+        gauss_to_level(gauss).astype(np.float32),
+        level_table("HMI_M", {"constant": 1.0, "transform": "linear"}, N),
+    )
+    field = to_levels(
+        gauss_to_stored(gauss).astype(np.float32),
+        level_table("HMI_M", {"constant": 300.0, "transform": "field"}, N),
+    )
+    np.testing.assert_allclose(field.astype(int), levels.astype(int), atol=1)
+
+
+def test_off_the_disk_is_black() -> None:
+    table = level_table("HMI_M", {"constant": 300.0, "transform": "field"}, N)
+    assert to_levels(np.zeros((1, 1), np.float32), table)[0, 0] == 0
+
+
+def test_without_constants_the_level_is_the_normalized_value() -> None:
+    table = level_table("AIA_0171", {"constant": None, "transform": None}, N)
+    assert to_levels(np.full((1, 1), 0.5, np.float32), table)[0, 0] == 128
