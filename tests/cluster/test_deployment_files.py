@@ -55,7 +55,7 @@ def test_images_are_pinned() -> None:
         assert image == "sdoml-lite" or re.search(r":\d+\.\d+", image)
 
 
-def test_the_image_installs_no_torch_and_only_hashed_packages() -> None:
+def test_image_installs_only_hashed_packages_and_no_torch() -> None:
     lock = (ROOT / "docker/requirements.lock").read_text()
     packages = re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -28,7 +28,7 @@ SIMULATED = (ROOT / "benchmarks/results/jsoc_pool.md").read_text(encoding="utf-8
 @pytest.mark.parametrize("pool", [1, 2, 5])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8, 64])
 @pytest.mark.parametrize("compute", [5.0, 60.0])
-def test_days_of_equal_length_pass_at_the_rate_of_the_closed_form(
+def test_days_of_equal_length_match_the_closed_form(
     workers: int, pool: int, compute: float
 ) -> None:
     deployment = Deployment(workers, pool, line=math.inf, compute=compute, spread=0)
@@ -38,14 +38,14 @@ def test_days_of_equal_length_pass_at_the_rate_of_the_closed_form(
     assert got == pytest.approx(expected, rel=0.02)
 
 
-def test_many_workers_get_what_the_line_carries_and_no_more() -> None:
+def test_many_workers_are_limited_by_the_line() -> None:
     deployment = Deployment(64, 32, line=20e6)
     assert min(deployment.bounds, key=deployment.bounds.__getitem__) == "line"
     assert simulate(deployment).days_per_hour == pytest.approx(3600 * 20e6 / DAY_BYTES, rel=0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 3, 4, 12])
-def test_no_deployment_is_faster_than_its_slowest_part(workers: int) -> None:
+def test_slowest_part_limits_the_deployment(workers: int) -> None:
     for pool in (1, 2, 4):
         deployment = Deployment(workers, pool, line=12e6)
         bound = 3600 * min(deployment.bounds.values())
@@ -53,14 +53,14 @@ def test_no_deployment_is_faster_than_its_slowest_part(workers: int) -> None:
         assert simulate(deployment).days_per_hour < 1.01 * bound
 
 
-def test_a_seed_gives_the_same_backfill_again() -> None:
+def test_same_seed_gives_the_same_backfill() -> None:
     deployment = Deployment(4)
     first = simulate(deployment, days=200, seed=3)
     assert simulate(deployment, days=200, seed=3) == first
     assert simulate(deployment, days=200, seed=4) != first
 
 
-def test_waiting_workers_are_those_that_the_pool_does_not_need() -> None:
+def test_workers_beyond_the_pool_wait() -> None:
     outcome = simulate(Deployment(64, 2, line=math.inf, spread=0))
     deployment = Deployment(1)
     needed = 2 * (1 + deployment.compute * deployment.fetch_rate / DAY_BYTES)
@@ -68,12 +68,12 @@ def test_waiting_workers_are_those_that_the_pool_does_not_need() -> None:
     assert outcome.waiting == pytest.approx(1 - needed / 64, abs=0.01)
 
 
-def test_the_documented_table_is_what_the_script_prints() -> None:
+def test_documented_table_equals_the_output_of_the_script() -> None:
     assert table() in SIMULATED
     assert f"{MISSION_DAYS:,} days" in PAGE
 
 
-def test_a_day_of_the_model_has_the_bytes_of_the_real_files() -> None:
+def test_model_day_has_the_size_of_the_real_files() -> None:
     real = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
     assert real.stat().st_size == HMI_BYTES
     assert f"{AIA_BYTES:,}" in PAGE
@@ -81,7 +81,7 @@ def test_a_day_of_the_model_has_the_bytes_of_the_real_files() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "resolution"), [("float32", 64), ("float16", 128)])
-def test_the_documented_formula_gives_the_size_of_a_shard(dtype: str, resolution: int) -> None:
+def test_documented_formula_gives_the_size_of_a_shard(dtype: str, resolution: int) -> None:
     file = io.BytesIO()
     writer = ShardWriter(file, dtype=dtype)
     pixels = np.zeros((resolution, resolution), dtype)
@@ -91,7 +91,7 @@ def test_the_documented_formula_gives_the_size_of_a_shard(dtype: str, resolution
     assert writer.close().bytes == shard_bytes(24, resolution, pixels.itemsize)
 
 
-def test_the_documented_shards_have_the_size_of_the_formula() -> None:
+def test_documented_sizes_follow_from_the_formula() -> None:
     for resolution in (64, 128, 256, 512, 1024):
         for item in (4, 2):
             assert f"{MISSION_DAYS * shard_bytes(768, resolution, item) / 1e12:.3f}" in PAGE

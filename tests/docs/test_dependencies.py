@@ -41,7 +41,7 @@ FOR_PACKAGE = {
 }
 
 
-def test_each_dependency_states_its_reason() -> None:
+def test_dependencies_state_their_reason() -> None:
     listed = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     without = [
         requirement
@@ -66,7 +66,7 @@ def imported(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", FOR_PACKAGE)
-def test_each_import_is_declared_for_its_package(folder: str) -> None:
+def test_imports_are_declared_dependencies(folder: str) -> None:
     owners = packages_distributions()
     declared = {package.lower() for package in FOR_PACKAGE[folder]}
     undeclared = {
@@ -80,7 +80,7 @@ def test_each_import_is_declared_for_its_package(folder: str) -> None:
     assert undeclared - optional == set()
 
 
-def test_what_the_packages_declare_is_used() -> None:
+def test_declared_dependencies_are_used() -> None:
     owners = packages_distributions()
     modules = imported("sdoml_core") | imported("sdoml_dagster") | imported("sdoml_demo")
     used = {owner.lower() for module in modules for owner in owners.get(module, ())}

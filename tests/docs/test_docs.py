@@ -129,7 +129,7 @@ RUNNABLE = [
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUNNABLE, ids=NAMES.get)
-def test_the_shell_commands_of_a_page_run(
+def test_shell_commands_of_a_page_run(
     page: Path, tmp_path: Path, archive: object, request: pytest.FixtureRequest
 ) -> None:
     if NAMES[page] in OF_A_STORE:
@@ -153,7 +153,7 @@ WITH_PYTHON = [
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=NAMES.get)
-def test_the_python_of_a_page_runs_on_a_built_store(
+def test_python_snippets_of_a_page_run(
     page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(built / "data", tmp_path / "data")
@@ -173,7 +173,7 @@ def test_the_python_of_a_page_runs_on_a_built_store(
             exec(compile(snippet, NAMES[page], "exec"), names)
 
 
-def test_the_reader_of_the_format_gives_what_the_loader_gives(built: Path) -> None:
+def test_documented_reader_agrees_with_the_loader(built: Path) -> None:
     from sdoml_core.loader import SDOMLlite
 
     snippet = blocks(ROOT / "docs/format.md", "python")[-1]
@@ -201,12 +201,12 @@ def rows_of(text: str, heading: str) -> list[list[str]]:
         (FRAME_TABLE, "## Processed frames and their table"),
     ],
 )
-def test_the_format_lists_the_columns_of_the_ledgers(table: TableFormat, heading: str) -> None:
+def test_format_page_lists_ledger_columns(table: TableFormat, heading: str) -> None:
     documented = rows_of((ROOT / "docs/format.md").read_text(), heading)
     assert documented == [[f"`{c.name}`", c.type, c.description] for c in table.columns]
 
 
-def test_the_format_lists_the_columns_of_the_index() -> None:
+def test_format_page_lists_index_columns() -> None:
     documented = rows_of((ROOT / "docs/format.md").read_text(), "## Index of a shard")
     schema = sdoml_core.formats.index.INDEX_SCHEMA
     assert [row[:2] for row in documented] == [
@@ -214,7 +214,7 @@ def test_the_format_lists_the_columns_of_the_index() -> None:
     ]
 
 
-def test_the_format_explains_every_flag() -> None:
+def test_format_page_explains_every_flag() -> None:
     documented = rows_of((ROOT / "docs/format.md").read_text(), "### Flags")
     assert documented == [
         [str(flag.bit), f"`{flag.name}`", ", ".join(f"`{m}`" for m in flag.measures), flag.meaning]
@@ -222,7 +222,7 @@ def test_the_format_explains_every_flag() -> None:
     ]
 
 
-def test_the_format_explains_every_status() -> None:
+def test_format_page_explains_every_status() -> None:
     text = (ROOT / "docs/format.md").read_text()
     table = text.partition("`status` is one of")[2]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)[: len(STATUSES)]) == STATUSES
@@ -234,7 +234,7 @@ def mentioned() -> Iterator[tuple[str, str]]:
             yield NAMES[page], name
 
 
-def test_every_setting_that_is_mentioned_exists() -> None:
+def test_mentioned_settings_exist() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {f"{PREFIX}CONFIG"}
     deployed = "".join(
@@ -247,7 +247,7 @@ def test_every_setting_that_is_mentioned_exists() -> None:
     assert [found for found in unknown if found[1] not in deployed] == []
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
+def test_settings_page_documents_every_default() -> None:
     documented = {
         row[0].strip("`"): row[1]
         for row in rows_of((ROOT / "docs/settings.md").read_text(), "```")
@@ -261,7 +261,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
             assert shown == (f"{field.default:g}" if is_float else str(field.default)), name
 
 
-def test_the_glossary_names_assets_jobs_and_schedules_that_exist() -> None:
+def test_glossary_names_exist() -> None:
     defs = build_defs(Settings(start="2024-03-01"))
     graph = defs.resolve_asset_graph()
     assets = {key.to_user_string() for key in graph.materializable_asset_keys}
@@ -277,7 +277,7 @@ def test_the_glossary_names_assets_jobs_and_schedules_that_exist() -> None:
     assert "daily_update_schedule" in {schedule.name for schedule in defs.schedules or ()}
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_have_targets() -> None:
     broken = []
     for page in PAGES:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -299,7 +299,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[-\s]+", "-", word) for word in words}
 
 
-def test_modules_that_are_named_exist() -> None:
+def test_mentioned_modules_exist() -> None:
     import importlib.util
 
     absent = []
@@ -322,14 +322,14 @@ def _importable(name: str) -> bool:
         return False
 
 
-def test_the_issue_templates_and_the_workflow_are_valid_yaml() -> None:
+def test_github_files_are_valid_yaml() -> None:
     files = [*(ROOT / ".github").rglob("*.yml"), ROOT / "CITATION.cff"]
     assert len(files) >= 4
     for file in files:
         assert yaml.safe_load(file.read_text())
 
 
-def test_the_citation_has_the_version() -> None:
+def test_citation_has_the_current_version() -> None:
     from sdoml_core import __version__
 
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__

@@ -425,7 +425,7 @@ def with_file(text: str) -> None:
         Path("sdoml.toml").unlink()
 
 
-def test_every_documented_message_can_be_provoked_and_reads_as_documented(
+def test_documented_messages_occur_as_documented(
     environment: dict[str, str], archive: Archive, tmp_path: Path
 ) -> None:
     assert datetime(2024, 3, 1, tzinfo=UTC) == Settings.load().start

@@ -74,9 +74,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
         yield running
 
 
-def test_the_checks_of_a_backfill_are_passed_and_the_bad_day_failed(
-    page: Page, deployment: Deployment
-) -> None:
+def test_backfill_checks_pass_except_on_the_bad_day(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/processed_aia?view=checks&checkDetail=coverage")
     tabs = page.get_by_role("tab", name="Partitions")
     expect(tabs).to_have_count(2)  # of the asset, and of the check
@@ -106,9 +104,7 @@ def test_execute_all_checks_the_latest_day(page: Page, deployment: Deployment) -
     shot(page, "execute-all")
 
 
-def test_the_freshness_check_is_red_while_days_are_missing(
-    page: Page, deployment: Deployment
-) -> None:
+def test_freshness_fails_while_days_are_missing(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/shards?view=checks&checkDetail=freshness")
     expect(page.get_by_text("no shard of 2024-03-10 … 2024-03-11").first).to_be_visible()
     page.wait_for_timeout(1500)
@@ -120,7 +116,7 @@ STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 RUNS = """{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { id } } } }"""
 
 
-def test_a_terminated_run_ends_within_two_seconds_although_the_archive_stalls(
+def test_terminated_run_ends_at_once_despite_a_stalled_archive(
     page: Page, deployment: Deployment, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "latency", 60.0)
@@ -147,7 +143,7 @@ def test_a_terminated_run_ends_within_two_seconds_although_the_archive_stalls(
     deployment.wait(backfill, timeout=60)
 
 
-def test_two_datasets_live_side_by_side(page: Page, archive: Archive, tmp_path: Path) -> None:
+def test_two_datasets_share_an_instance(page: Page, archive: Archive, tmp_path: Path) -> None:
     base = environment(tmp_path, archive)
     workspace = ["load_from:"]
     for name, channels in (("aia-only", "AIA_1700"), ("hmi-only", "HMI_M")):

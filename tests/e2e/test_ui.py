@@ -79,7 +79,7 @@ def shot(page: Page, name: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_backfill_from_the_browser_ends_green_and_shows_the_sun(
+def test_backfill_from_the_browser_succeeds_and_shows_the_sun(
     page: Page, deployment: Deployment
 ) -> None:
     expect.set_options(timeout=PATIENCE)

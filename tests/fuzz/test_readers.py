@@ -45,7 +45,7 @@ STARTS = (b"", b"SIMPLE  =", b"\xff\xd8\xff", b"PAR1", b"ARROW1\0\0", b"{", b"<"
 )
 @given(st.sampled_from(STARTS), st.binary(max_size=6000))
 @pytest.mark.parametrize("name", KINDS)
-def test_arbitrary_bytes_are_refused(name: str, start: bytes, rest: bytes) -> None:
+def test_arbitrary_bytes_are_rejected(name: str, start: bytes, rest: bytes) -> None:
     try:
         KINDS[name].read(start + rest)
     except SdomlError:
@@ -62,7 +62,7 @@ def card(key: str, value: object) -> bytes:
     [(2**31 - 1, 2**31 - 1), (10**18, 10**18), (65536, 65536), (1024, -1), (0, 0), ("nan", 4)],
 )
 @pytest.mark.parametrize("bits", [8, -32, 64])
-def test_huge_fits_images_are_refused_before_memory_is_allocated(
+def test_huge_fits_images_are_rejected_before_allocation(
     axes: tuple[object, object], bits: int
 ) -> None:
     cards = [
@@ -77,7 +77,7 @@ def test_huge_fits_images_are_refused_before_memory_is_allocated(
         KINDS["FITS"].read(b"".join(cards).ljust(2880) + bytes(2880))
 
 
-def test_parquet_bomb_is_refused_by_its_footer() -> None:
+def test_parquet_bomb_is_rejected_by_its_footer() -> None:
     sink = io.BytesIO()
     many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int8)), ["x"])
     pq.write_table(pa.table({"slot": many}), sink, compression="zstd")
@@ -87,7 +87,7 @@ def test_parquet_bomb_is_refused_by_its_footer() -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, b"6"])
-def test_links_and_devices_in_a_shard_are_refused(kind: bytes) -> None:
+def test_links_and_devices_in_a_shard_are_rejected(kind: bytes) -> None:
     info = tarfile.TarInfo("2024/03/08/1200.AIA_0171.npy")
     info.type, info.linkname = kind, "/etc/passwd"
     with pytest.raises(DamagedFileError):
@@ -106,7 +106,7 @@ def test_links_and_devices_in_a_shard_are_refused(kind: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_member_names_outside_the_layout_are_refused(name: str, form: int) -> None:
+def test_member_names_outside_the_layout_are_rejected(name: str, form: int) -> None:
     info = tarfile.TarInfo(name + "é" if form == tarfile.PAX_FORMAT else name)
     with pytest.raises(DamagedFileError):
         scan_shard(io.BytesIO(info.tobuf(form) + bytes(10240)))

@@ -13,7 +13,7 @@ from sdoml_core.frames.limb import measure_disk
 from tests.support.aiapy_factors import assert_equal_to_aiapy
 
 
-def test_a_near_real_time_frame_goes_through_and_is_provisional(genuine: Path) -> None:
+def test_near_real_time_frame_is_accepted_as_provisional(genuine: Path) -> None:
     frame = decode_aia((genuine / "AIA20260330_204500_1700.fits").read_bytes())
     judgment = judge_aia(frame, max_missing_fraction=0.05)
     assert judgment.flaw is None
@@ -24,12 +24,12 @@ def test_a_near_real_time_frame_goes_through_and_is_provisional(genuine: Path) -
     assert disk.offset < 0.015
 
 
-def test_a_broken_download_is_refused(genuine: Path) -> None:
+def test_truncated_download_is_rejected(genuine: Path) -> None:
     with pytest.raises(TruncatedFrameError, match="32484 bytes, but the header requires 4208704"):
         decode_aia((genuine / "aia20200207_162100_0193.truncated.fits").read_bytes())
 
 
-def test_version_10_is_this_file_and_equals_aiapy(genuine: Path) -> None:
+def test_version_10_table_equals_aiapy(genuine: Path) -> None:
     path = genuine / V10_FILE
     assert assert_equal_to_aiapy(path).version == "V10"
     table, default = DegradationTable.from_v10(path.read_bytes()), DegradationTable.default()

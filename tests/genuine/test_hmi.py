@@ -13,7 +13,7 @@ from sdoml_core.frames.judge_hmi import inspect_hmi
 from sdoml_core.frames.limb import measure_disk
 
 
-def test_the_real_colored_quicklook_is_refused_and_its_disk_is_where_it_should_be(
+def test_real_colored_quicklook_is_rejected_with_a_correct_disk(
     genuine: Path,
 ) -> None:
     data = (genuine / "hmi_20200207_201500_TAI_quicklook_color_1k.jpg").read_bytes()

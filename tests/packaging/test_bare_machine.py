@@ -17,7 +17,7 @@ def create_venv(folder: Path, *python: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_an_old_python_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_old_python_is_rejected(tmp_path: Path) -> None:
     old = tmp_path / "old python"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -28,14 +28,14 @@ def test_an_old_python_is_refused_at_the_start(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-def test_the_virtual_environment_is_created_with_the_named_python(tmp_path: Path) -> None:
+def test_virtual_environment_uses_the_given_python(tmp_path: Path) -> None:
     done = create_venv(tmp_path, sys.executable)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "venv/bin/pip").exists()
     assert "Creating" in done.stdout
 
 
-def test_missing_programs_are_traced_to_their_packages(
+def test_missing_programs_map_to_debian_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -48,9 +48,7 @@ def test_missing_programs_are_traced_to_their_packages(
 
 
 @pytest.mark.parametrize("may_skip", [True, False])
-def test_tests_without_their_needs_are_skipped_and_listed_or_fail(
-    may_skip: bool, tmp_path: Path
-) -> None:
+def test_tests_with_unmet_needs_are_skipped_or_fail(may_skip: bool, tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()

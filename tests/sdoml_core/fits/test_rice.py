@@ -72,7 +72,7 @@ def images(draw: st.DrawFn) -> NDArray[np.integer]:
 @settings(deadline=None, max_examples=100)
 @given(images(), st.sampled_from([0, 100, 1000]))
 @pytest.mark.slow
-def test_any_image_that_astropy_compressed_comes_back_bit_for_bit(
+def test_images_compressed_by_astropy_are_decoded_exactly(
     image: NDArray[np.integer], following: int
 ) -> None:
     for tile, row in zip(compress(image), image, strict=True):
@@ -82,7 +82,7 @@ def test_any_image_that_astropy_compressed_comes_back_bit_for_bit(
 
 
 @pytest.mark.parametrize("size", range(8))
-def test_a_tile_must_have_just_the_bytes_that_it_needs(size: int) -> None:
+def test_tile_with_missing_or_surplus_bytes_is_an_error(size: int) -> None:
     # zeros: a first pixel of 32 bits, then two blocks of 5 bits each, which is 6 bytes
     status, _ = decode(np.zeros(size, np.uint8), 64, 4)
     if size < 6:
@@ -93,7 +93,7 @@ def test_a_tile_must_have_just_the_bytes_that_it_needs(size: int) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(images(), st.data())
-def test_a_cut_stream_ends_early(image: NDArray[np.integer], data: st.DataObject) -> None:
+def test_truncated_stream_ends_early(image: NDArray[np.integer], data: st.DataObject) -> None:
     tile = compress(image)[0]
     kept = data.draw(st.integers(0, tile.size - 1))
     following = data.draw(st.sampled_from([0, 1000]))
@@ -104,7 +104,7 @@ def test_a_cut_stream_ends_early(image: NDArray[np.integer], data: st.DataObject
     assert status == rice.STREAM_ENDS_EARLY
 
 
-def test_a_cut_stream_ends_early_though_other_tiles_follow() -> None:
+def test_truncated_stream_ends_early_even_if_other_tiles_follow() -> None:
     image = np.random.default_rng(1).integers(-500, 500, (2, 96)).astype(np.int32)
     first, second = compress(image)
     row = np.empty(96, np.int32)
@@ -113,12 +113,12 @@ def test_a_cut_stream_ends_early_though_other_tiles_follow() -> None:
     assert rice.decode_row(stream, bounds, 32, 4, row) == rice.STREAM_ENDS_EARLY
 
 
-def test_a_code_that_the_format_lacks_is_reported() -> None:
+def test_undefined_code_is_reported() -> None:
     stream = np.array([0, 0, 0, 7, 0b11111_000, 0, 0, 0, 0, 0, 0], np.uint8)
     assert decode(stream, 8, 4)[0] == rice.BAD_CODE
 
 
-def test_unary_parts_longer_than_any_word_are_read_or_run_out() -> None:
+def test_unary_parts_longer_than_a_word() -> None:
     # code 1: no low bits; 1000 zeros, then a one: the difference folded into 1000 is 500
     bits = f"{0:032b}" + "00001" + "0" * 1000 + "1" * 8
     bits += "0" * (-len(bits) % 8)
@@ -132,9 +132,7 @@ def test_unary_parts_longer_than_any_word_are_read_or_run_out() -> None:
 
 @settings(deadline=None, max_examples=400)
 @given(st.binary(max_size=400), st.sampled_from([2, 4]), st.integers(1, 300))
-def test_random_bytes_never_escape_the_row_and_mean_the_same_wherever_they_lie(
-    noise: bytes, bytepix: int, width: int
-) -> None:
+def test_random_bytes_stay_within_the_row(noise: bytes, bytepix: int, width: int) -> None:
     tile = np.frombuffer(noise, np.uint8)
     status, row = decode(tile, width, bytepix)
     amid, row_amid = decode(tile, width, bytepix, following=1000)
@@ -174,7 +172,7 @@ print(sorted(seen))
 
 @pytest.mark.needs("linux")  # mprotect
 @pytest.mark.slow
-def test_no_stream_makes_it_read_beyond_the_buffer() -> None:
+def test_reads_stay_within_the_buffer() -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", GUARDED, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -53,7 +53,7 @@ def release_of(*indexes: Index) -> pa.Table:
     return read_columns(open_parquet(consolidate(indexes)))
 
 
-def test_an_index_comes_back_as_it_was_written():
+def test_index_round_trip():
     summary = summary_of()
     index = index_of(shard="2024/sdoml-lite-2024-03-08.tar", version="abc")
     assert index.table.equals(summary.table)
@@ -67,17 +67,17 @@ def test_the_same_rows_give_the_same_bytes():
     assert encoded() == encoded()
 
 
-def test_an_empty_day_has_an_index():
+def test_empty_day_has_an_index():
     assert index_of(count=0).table.equals(INDEX_SCHEMA.empty_table())
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"<html>not found</html>", bytes(1000)])
-def test_what_is_no_index_is_refused(data):
+def test_bytes_that_are_not_an_index_are_rejected(data):
     with pytest.raises(DamagedFileError, match="not a Parquet file"):
         decode_index(data)
 
 
-def test_another_table_is_refused_by_what_it_lacks():
+def test_table_without_index_columns_is_rejected():
     sink = io.BytesIO()
     metadata = {"sdoml.kind": "shard", "sdoml.format": "1"}
     pq.write_table(pa.table({"slot": [1]}).replace_schema_metadata(metadata), sink)
@@ -88,7 +88,7 @@ def test_another_table_is_refused_by_what_it_lacks():
 @pytest.mark.parametrize(
     ("column", "type_"), [("crc32", pa.int64()), ("slot", pa.timestamp("us", "UTC"))]
 )
-def test_columns_of_other_types_are_refused(column, type_):
+def test_columns_of_wrong_types_are_rejected(column, type_):
     raw = read_columns(open_parquet(encoded()))
     place = raw.schema.get_field_index(column)
     field = raw.schema.field(column).with_type(type_)
@@ -98,7 +98,7 @@ def test_columns_of_other_types_are_refused(column, type_):
         decode_index(sink.getvalue())
 
 
-def test_a_required_value_that_may_be_absent_is_refused():
+def test_null_in_a_required_column_is_rejected():
     raw = read_columns(open_parquet(encoded()))
     place = raw.schema.get_field_index("crc32")
     sink = io.BytesIO()
@@ -118,7 +118,7 @@ def test_a_required_value_that_may_be_absent_is_refused():
         ("sdoml.normalization", None),
     ],
 )
-def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
+def test_index_without_shard_metadata_is_rejected(key, value):
     raw = read_columns(open_parquet(encoded()))
     facts = {name.decode(): fact.decode() for name, fact in raw.schema.metadata.items()}
     del facts[key]
@@ -131,7 +131,7 @@ def test_an_index_that_does_not_describe_its_shard_is_refused(key, value):
 
 @pytest.mark.parametrize("claimed", ["-1", "9" * 30])
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_shard_of_an_absurd_size_is_refused(claimed, count):
+def test_absurd_shard_size_is_rejected(claimed, count):
     data = encode_index(
         summary_of(count=count).table,
         shard="a.tar",
@@ -145,7 +145,7 @@ def test_a_shard_of_an_absurd_size_is_refused(claimed, count):
         decode_index(data)
 
 
-def test_a_page_with_a_flipped_bit_is_refused():
+def test_flipped_bit_in_a_page_is_rejected():
     data = bytearray(encoded())
     place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
     data[place] ^= 1
@@ -153,13 +153,13 @@ def test_a_page_with_a_flipped_bit_is_refused():
         decode_index(bytes(data))
 
 
-def test_the_frames_of_an_index_are_slots_and_channels():
+def test_frames_of_an_index_are_slots_and_channels():
     index = index_of(count=2)
     slots = [DAY, DAY + timedelta(minutes=15)]
     assert index.frames() == {(slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")}
 
 
-def test_an_index_of_another_format_version_is_refused():
+def test_unknown_format_version_is_rejected():
     table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
     sink = io.BytesIO()
     pq.write_table(table, sink)
@@ -171,7 +171,7 @@ def test_an_index_of_another_format_version_is_refused():
     "shard",
     ["/etc/passwd.tar", "../a.tar", "2024/../a.tar", "x/a.tar", "a.zip", ".a.tar", "a\n.tar", ""],
 )
-def test_a_shard_outside_the_folder_is_refused(shard):
+def test_shard_outside_the_folder_is_rejected(shard):
     with pytest.raises(DamagedFileError, match="invalid shard name"):
         index_of(shard=shard)
 
@@ -194,20 +194,20 @@ def test_a_shard_outside_the_folder_is_refused(shard):
         ("slot", DAY + timedelta(minutes=15), "instead of"),
     ],
 )
-def test_rows_that_cannot_be_are_refused(column, value, message):
+def test_inconsistent_rows_are_rejected(column, value, message):
     rows = summary_of().table.to_pylist()
     rows[0][column] = value
     with pytest.raises(DamagedFileError, match=message):
         decode_index(encoded(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)))
 
 
-def test_a_frame_named_twice_is_refused():
+def test_duplicate_frame_is_rejected():
     table = summary_of().table
     with pytest.raises(DamagedFileError, match="twice"):
         decode_index(encoded(pa.concat_tables([table, table.slice(0, 1)])))
 
 
-def test_absurd_claims_are_refused_before_allocation(monkeypatch):
+def test_absurd_sizes_are_rejected_before_allocation(monkeypatch):
     monkeypatch.setattr("sdoml_core.formats.index.MAX_ROWS_OF_A_DAY", 3)
     with pytest.raises(DamagedFileError, match="impossible size: 6 rows"):
         index_of()
@@ -230,19 +230,19 @@ def test_a_release_has_one_row_per_sample_and_one_struct_per_channel():
         assert sample[row["channel"]] == {key: row[key] for key in sample[row["channel"]]}
 
 
-def test_samples_go_by_time_whatever_the_shards_are_called():
+def test_samples_are_sorted_by_time_not_by_shard_name():
     late = index_of("a.tar", day=DAY + timedelta(days=5))
     early = index_of("b.tar", day=DAY)
     slots = release_of(late, early)["slot"].to_pylist()
     assert slots == sorted(slots)
 
 
-def test_empty_days_and_empty_releases_are_fine():
+def test_empty_days_and_empty_releases_are_valid():
     assert release_of().num_rows == 0
     assert release_of(index_of("a.tar", count=0), index_of("b.tar")).num_rows == 3
 
 
-def test_shards_of_different_normalizations_are_not_mixed():
+def test_mixed_normalizations_are_rejected():
     days = [
         index_of(f"{name}.tar", day=DAY + timedelta(number), version=version)
         for number, (name, version) in enumerate(zip("abcd", ("v2", "v1", "v2", "v1"), strict=True))
@@ -260,13 +260,13 @@ def test_shards_of_different_normalizations_are_not_mixed():
         ({"day": DAY}, "is in both a.tar and b.tar"),
     ],
 )
-def test_shards_that_do_not_belong_together_are_refused(other, message):
+def test_incompatible_shards_are_rejected(other, message):
     other = index_of("b.tar", **{"day": DAY + timedelta(1)} | other)
     with pytest.raises(DamagedFileError, match=message):
         release_of(index_of("a.tar"), other)
 
 
-def test_a_frame_must_lie_within_the_shard():
+def test_frame_outside_the_shard_is_rejected():
     table = summary_of().table
     last = table.to_pylist()[-1]
     end = last["offset"] + last["size"]

@@ -32,7 +32,7 @@ OK = RawRow(
 MISSING = RawRow(SLOT, "AIA_1700", "missing", reason="00:14 not in the archive")
 
 
-def test_rows_survive_to_the_last_bit() -> None:
+def test_rows_round_trip_exactly() -> None:
     assert RAW_LEDGER.decode(RAW_LEDGER.encode([OK, MISSING])) == [OK, MISSING]
     row = FrameRow(SLOT, "HMI_M", "ok", row=3, mean=0.1, crc32=2**32 - 1)
     assert FRAME_TABLE.decode(FRAME_TABLE.encode([row])) == [row]
@@ -44,7 +44,7 @@ def test_bytes_do_not_depend_on_the_order_of_the_rows() -> None:
 
 
 @pytest.mark.parametrize("table", [RAW_LEDGER, FRAME_TABLE])
-def test_every_field_of_a_row_is_a_described_column(table: object) -> None:
+def test_every_field_has_a_described_column(table: object) -> None:
     assert [c.name for c in table.columns] == [f.name for f in fields(table.row)]  # type: ignore[attr-defined]
     assert all(column.description for column in table.columns)  # type: ignore[attr-defined]
 
@@ -96,7 +96,7 @@ def _with_another_checksum() -> bytes:
         "checksum",
     ],
 )
-def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
+def test_invalid_ledgers_are_rejected(data: bytes, reason: str) -> None:
     with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):
         RAW_LEDGER.decode(data)
 
@@ -104,11 +104,11 @@ def test_what_is_no_ledger_is_refused(data: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("table", "row"), [(RAW_LEDGER, OK), (FRAME_TABLE, FrameRow(SLOT, "HMI_M", "ok"))]
 )
-def test_tables_without_the_optional_columns_are_read(table: Any, row: RawRow | FrameRow) -> None:
+def test_optional_columns_may_be_missing(table: Any, row: RawRow | FrameRow) -> None:
     assert table.decode(_older(table, row)) == [row]
 
 
-def test_a_table_without_a_required_column_is_refused() -> None:
+def test_missing_required_column_is_rejected() -> None:
     table = pq.read_table(io.BytesIO(RAW_LEDGER.encode([OK]))).drop_columns(["sha256"])
     sink = io.BytesIO()
     pq.write_table(table, sink)
@@ -127,7 +127,7 @@ def _older(table: Any, row: RawRow | FrameRow) -> bytes:
     return sink.getvalue()
 
 
-def test_the_day_of_an_earlier_version_is_read() -> None:
+def test_day_of_version_0_1_0_is_read() -> None:
     """Real bytes: written by version 0.1.0, before there were flags."""
     folder = Path(__file__).parents[2] / "data/0.1.0"
     raw = RAW_LEDGER.decode((folder / "raw/2024/03/08/aia.parquet").read_bytes())

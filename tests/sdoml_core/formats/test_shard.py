@@ -69,7 +69,7 @@ def test_known_bytes_stay_the_same():
     assert summary.sha256 == "f9fb2ba81d488eac86d767d64e6e65c9d9482298d82699e1a3dbfa97d348f867"
 
 
-def test_members_are_plain_ustar_in_order_with_fixed_facts():
+def test_members_are_ordered_ustar_with_fixed_metadata():
     data, summary = write()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = archive.getmembers()
@@ -107,7 +107,7 @@ def test_a_day_without_frames_is_a_valid_empty_tar():
     assert summary.table.num_rows == 0
 
 
-def test_frames_out_of_order_or_of_another_shape_are_refused():
+def test_frames_out_of_order_or_of_another_shape_are_rejected():
     writer = ShardWriter(OneWay())
     writer.add(MIDNIGHT, CHANNELS["HMI_M"], np.zeros((4, 4), np.float32), FrameFacts())
     for name in ("HMI_M", "AIA_0094"):
@@ -119,12 +119,12 @@ def test_frames_out_of_order_or_of_another_shape_are_refused():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int16"])
-def test_no_other_dtype_is_written(dtype):
+def test_other_dtypes_are_rejected(dtype):
     with pytest.raises(ValueError, match=f"float32 or float16, not {dtype}"):
         ShardWriter(OneWay(), dtype=dtype)
 
 
-def test_copied_frames_are_the_same_bytes():
+def test_copied_frames_have_the_same_bytes():
     data, summary = write()
     file = OneWay()
     writer = ShardWriter(file)
@@ -134,7 +134,7 @@ def test_copied_frames_are_the_same_bytes():
     assert copied.table.equals(summary.table)
 
 
-def test_a_copy_notices_altered_pixels():
+def test_copy_detects_altered_pixels():
     data, summary = write()
     altered = bytearray(data)
     altered[summary.table["data_offset"][3].as_py() + 5] ^= 1
@@ -142,14 +142,14 @@ def test_a_copy_notices_altered_pixels():
         ShardWriter(OneWay()).copy(io.BytesIO(altered), summary.table)
 
 
-def test_a_copy_is_not_of_another_dtype():
+def test_copy_rejects_another_dtype():
     data, summary = write(1, dtype="float16")
     with pytest.raises(DamagedFileError, match=r"AIA_0193\.npy is float16, not float32"):
         ShardWriter(OneWay()).copy(io.BytesIO(data), summary.table)
 
 
 @pytest.mark.parametrize("case", ["upper", "lower"])
-def test_headers_alone_tell_what_the_index_tells(case):
+def test_scan_of_headers_agrees_with_the_index(case):
     data, summary = write(case=case)
     found = [
         {"slot": member.slot, "channel": member.channel.name, "member": member.name}
@@ -178,7 +178,7 @@ def foreign(format_, names=NAMES, **facts):
 
 
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_shards_of_other_writers_are_understood(format_):
+def test_shards_of_other_writers_are_read(format_):
     # A fractional mtime makes tarfile write a pax header before each member.
     data = foreign(format_, uname="solar")
     for member in scan_shard(io.BytesIO(data)):
@@ -214,7 +214,7 @@ NAME = "2024/03/08/0000.HMI_M.npy"
     ],
     ids=["folder", "global header", "GNU name", "pax name", "pax size"],
 )
-def test_what_tar_puts_before_a_member_is_understood(before):
+def test_extended_headers_are_read(before):
     # What names the member counts; the name in its own header is then cut short.
     named = NAME.encode() in before
     size = 0 if b" size=" in before else None
@@ -224,7 +224,7 @@ def test_what_tar_puts_before_a_member_is_understood(before):
     assert (member.size, member.resolution) == (192, 4)
 
 
-def test_the_name_of_a_folder_is_not_that_of_the_member_behind_it():
+def test_extended_name_of_a_folder_does_not_apply_to_the_next_member():
     folder = block(tarfile.GNUTYPE_LONGNAME, b"2024/03/08/\0") + block(tarfile.DIRTYPE, b"", "2024")
     data = folder + block(tarfile.REGTYPE, npy(), NAME) + bytes(1024)
     assert [member.name for member in scan_shard(io.BytesIO(data))] == [NAME]
@@ -247,7 +247,7 @@ def test_the_name_of_a_folder_is_not_that_of_the_member_behind_it():
     ],
     ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else "",
 )
-def test_a_damaged_pax_header_is_refused(header, message):
+def test_damaged_pax_header_is_rejected(header, message):
     data = block(tarfile.XHDTYPE, header) + block(tarfile.REGTYPE, npy(), NAME) + bytes(1024)
     with pytest.raises(DamagedFileError, match=message):
         scan_shard(io.BytesIO(data))
@@ -266,13 +266,13 @@ def test_a_damaged_pax_header_is_refused(header, message):
     ],
     ids=["text", "format 2", "float64", "oblong", "cut", "longer", "empty"],
 )
-def test_members_that_are_no_frames_are_refused_by_name(body, message):
+def test_members_that_are_not_frames_are_rejected(body, message):
     data = block(tarfile.REGTYPE, body, NAME) + bytes(1024)
     with pytest.raises(DamagedFileError, match=f"{NAME} {message}"):
         scan_shard(io.BytesIO(data))
 
 
-def test_shards_of_webdataset_are_understood(tmp_path):
+def test_shards_of_webdataset_are_read(tmp_path):
     import webdataset
 
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as sink:
@@ -299,7 +299,7 @@ def test_shards_of_webdataset_are_understood(tmp_path):
         "",
     ],
 )
-def test_no_other_name_passes(name):
+def test_invalid_member_names_are_rejected(name):
     with pytest.raises(DamagedFileError):
         parse_member_name(name)
     sink = io.BytesIO()
@@ -312,13 +312,13 @@ def test_no_other_name_passes(name):
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
-def test_links_and_devices_are_refused(kind):
+def test_links_and_devices_are_rejected(kind):
     data = foreign(tarfile.USTAR_FORMAT, names=("HMI_M",), type=kind, linkname="/etc/passwd")
     with pytest.raises(DamagedFileError, match="regular files only"):
         scan_shard(io.BytesIO(data))
 
 
-def test_a_pax_header_cannot_lead_outside():
+def test_pax_header_cannot_point_outside():
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
         info = tarfile.TarInfo("2024/03/08/0000.HMI_M.npy")
@@ -328,12 +328,12 @@ def test_a_pax_header_cannot_lead_outside():
         scan_shard(sink)
 
 
-def test_the_same_frame_twice_is_refused():
+def test_duplicate_member_is_rejected():
     with pytest.raises(DamagedFileError, match="twice"):
         scan_shard(io.BytesIO(foreign(tarfile.USTAR_FORMAT, names=("HMI_M", "HMI_M"))))
 
 
-def test_every_cut_is_noticed():
+def test_every_truncation_is_detected():
     data, _ = write(1)
     end = len(data.rstrip(b"\0"))
     for length in range(0, end + 1, 97):
@@ -343,7 +343,7 @@ def test_every_cut_is_noticed():
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_mutated_shards_give_typed_errors_only(data):
+def test_mutated_shards_raise_only_typed_errors(data):
     shard, _ = SMALL
     mutated = bytearray(shard)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -359,7 +359,7 @@ def test_mutated_shards_give_typed_errors_only(data):
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_mutated_indexes_give_typed_errors_only(data):
+def test_mutated_indexes_raise_only_typed_errors(data):
     mutated = bytearray(INDEX)
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(mutated) - 1))
@@ -384,12 +384,12 @@ INDEX = encode_index(
 )
 
 
-def test_facts_of_a_frame_can_all_be_unknown():
+def test_metadata_of_a_frame_may_be_unknown():
     assert set(dataclasses.asdict(FrameFacts()).values()) == {None}
 
 
 @pytest.mark.parametrize("side", [12, 16])
-def test_an_archive_ends_with_two_empty_blocks_at_least(side):
+def test_archive_ends_with_two_empty_blocks(side):
     for count in range(1, 21):
         data, summary = write(count, side=side)
         end = max(row["offset"] + row["size"] for row in summary.table.to_pylist())

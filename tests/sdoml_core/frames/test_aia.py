@@ -49,7 +49,7 @@ def frame_of(image: NDArray[np.floating], **facts: float) -> AiaFrame:
     )
 
 
-def test_facts_of_the_real_frame(real_frame: AiaFrame) -> None:
+def test_metadata_of_the_real_frame(real_frame: AiaFrame) -> None:
     assert real_frame.observed == datetime(2018, 8, 20, 12, 48, 4, 840_000, tzinfo=UTC)
     assert real_frame.wavelength == 193
     assert real_frame.exposure == 2.000056
@@ -63,7 +63,7 @@ def test_facts_of_the_real_frame(real_frame: AiaFrame) -> None:
     assert 0.01 < (real_frame.image <= 0).mean() < 0.05
 
 
-def test_time_falls_back_on_t_obs() -> None:
+def test_time_falls_back_to_t_obs() -> None:
     expected = datetime(2018, 8, 20, 12, 48, 5, 840_000, tzinfo=UTC)
     assert decode_aia(with_card("DATE-OBS", None)).observed == expected
     assert decode_aia(with_card("DATE-OBS", "nan")).observed == expected
@@ -78,7 +78,7 @@ def test_time_falls_back_on_t_obs() -> None:
         ("'2016-12-31T23:59:59.99Z'", datetime(2016, 12, 31, 23, 59, 59, 990_000, tzinfo=UTC)),
     ],
 )
-def test_a_time_within_a_leap_second_is_read(key: str, text: str, expected: datetime) -> None:
+def test_time_within_a_leap_second_is_accepted(key: str, text: str, expected: datetime) -> None:
     data = with_card(key, text)
     if key == "T_OBS":
         data = data.replace(b"DATE-OBS=", b"DATE-XXX=")
@@ -87,33 +87,31 @@ def test_a_time_within_a_leap_second_is_read(key: str, text: str, expected: date
 
 @pytest.mark.parametrize("key", ["WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS"])
 @pytest.mark.parametrize("value", [None, "nan", "-nan", "inf", "'none'", ""])
-def test_a_card_that_is_needed_but_missing_or_no_number_is_named(
-    key: str, value: str | None
-) -> None:
+def test_missing_or_invalid_required_card_is_named(key: str, value: str | None) -> None:
     with pytest.raises(CorruptFrameError, match=f"{key} is "):
         decode_aia(with_card(key, value))
 
 
 @pytest.mark.parametrize("key", ["WAVELNTH", "QUALITY"])
-def test_a_card_that_must_be_whole_is_refused_with_a_fraction(key: str) -> None:
+def test_fractional_integer_card_is_rejected(key: str) -> None:
     with pytest.raises(CorruptFrameError, match=rf"^{key} is 193\.5, not a whole number$"):
         decode_aia(with_card(key, "193.5"))
     decode_aia(with_card(key, "193.0"))
 
 
-def test_a_frame_without_any_time_names_both_cards() -> None:
+def test_frame_without_a_time_names_both_cards() -> None:
     data = with_card("DATE-OBS", "'yesterday'").replace(b"T_OBS   =", b"T_XXX   =")
     with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS is missing"):
         decode_aia(data)
 
 
 @pytest.mark.parametrize("value", ["0.0", "-948.4", "15.8", "1e30"])
-def test_an_impossible_solar_radius_is_refused(value: str) -> None:
+def test_impossible_solar_radius_is_rejected(value: str) -> None:
     with pytest.raises(CorruptFrameError, match="RSUN_OBS"):
         decode_aia(with_card("RSUN_OBS", value))
 
 
-def test_quality_is_on_record_but_no_error() -> None:
+def test_bad_quality_is_recorded_without_an_error() -> None:
     assert decode_aia(with_card("QUALITY", "8192")).quality == 8192
     assert decode_aia(with_card("QUALITY", "-2147483648")).quality == -(2**31)
 
@@ -128,12 +126,12 @@ def test_quality_is_on_record_but_no_error() -> None:
         (with_card("ZNAXIS1", "2048"), WrongFrameError),
     ],
 )
-def test_bytes_that_are_no_frame(data: bytes, error: type[FrameError]) -> None:
+def test_bytes_that_are_not_a_frame_are_rejected(data: bytes, error: type[FrameError]) -> None:
     with pytest.raises(error):
         decode_aia(data)
 
 
-def test_damage_that_checksums_would_catch_is_never_more_than_a_frame_error() -> None:
+def test_damage_without_checksums_raises_only_frame_errors() -> None:
     random = np.random.default_rng(4)
     for _ in range(60):
         damaged = bytearray(BARE)
@@ -176,7 +174,7 @@ def test_bad_quality_names_its_bits(quality: int, words: list[str]) -> None:
         assert word in reason
 
 
-def test_exposure_and_degradation_divide(real_frame: AiaFrame) -> None:
+def test_pixels_are_divided_by_exposure_and_degradation(real_frame: AiaFrame) -> None:
     plain = process_aia(real_frame, resolution=256, degradation=1.0)
     halved = process_aia(real_frame, resolution=256, degradation=2.0)
     longer = process_aia(
@@ -189,14 +187,14 @@ def test_exposure_and_degradation_divide(real_frame: AiaFrame) -> None:
 
 
 @pytest.mark.parametrize("exposure", [0.0, -1.0])
-def test_an_exposure_that_is_not_above_0_is_refused(exposure: float) -> None:
+def test_nonpositive_exposure_is_rejected(exposure: float) -> None:
     image = np.ones((1024, 1024))
     with pytest.raises(CorruptFrameError, match=r"EXPTIME is .* not above 0"):
         process_aia(frame_of(image, exposure=exposure), resolution=64, degradation=1.0)
 
 
 @pytest.mark.parametrize("exposure", [0.0, -1.0, 0.005])
-def test_parity_takes_exposures_below_a_hundredth_as_that(exposure: float) -> None:
+def test_parity_clamps_short_exposures(exposure: float) -> None:
     image = np.ones((1024, 1024))
     result = process_aia(
         frame_of(image, exposure=exposure),
@@ -208,17 +206,17 @@ def test_parity_takes_exposures_below_a_hundredth_as_that(exposure: float) -> No
 
 
 @pytest.mark.parametrize("degradation", [0.0, -0.5, float("nan"), float("inf")])
-def test_an_impossible_degradation_is_refused(real_frame: AiaFrame, degradation: float) -> None:
+def test_impossible_degradation_is_rejected(real_frame: AiaFrame, degradation: float) -> None:
     with pytest.raises(ValueError, match="degradation"):
         process_aia(real_frame, resolution=256, degradation=degradation)
 
 
-def test_a_frame_without_any_light_is_blank() -> None:
+def test_dark_frame_is_blank() -> None:
     with pytest.raises(BlankFrameError, match="above 0"):
         process_aia(frame_of(np.full((1024, 1024), -1.0)), resolution=512, degradation=1.0)
 
 
-def test_a_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
+def test_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
     """The hash was computed with version 0.1.0, which knew no pointing."""
     processed = process_aia(decode_aia(REAL), resolution=512, degradation=0.632666)
     assert hashlib.sha256(processed.tobytes()).hexdigest() == (
@@ -226,7 +224,7 @@ def test_a_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
     )
 
 
-def test_frames_are_independent_of_the_threads_that_process_them() -> None:
+def test_frames_do_not_depend_on_threads() -> None:
     def whole(_: int) -> bytes:
         return process_aia(decode_aia(REAL), resolution=512, degradation=0.63).tobytes()
 

@@ -71,7 +71,7 @@ def outcome(data: bytes) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", corruptions.AIA, ids=lambda kind: kind.name)
-def test_each_corruption_has_its_outcome(
+def test_corruptions_have_the_expected_outcome(
     kind: corruptions.Corruption, files: dict[str, bytes]
 ) -> None:
     found = {name: outcome(kind.change(data)) for name, data in files.items()}
@@ -79,18 +79,18 @@ def test_each_corruption_has_its_outcome(
     assert unexpected == {}
 
 
-def test_intact_frames_have_no_flag(files: dict[str, bytes]) -> None:
+def test_intact_frames_have_no_flags(files: dict[str, bytes]) -> None:
     assert {name: outcome(data) for name, data in files.items()} == {
         name: {ONLY_NEIGHBORS_TELL} for name in files
     }
 
 
-def test_a_flare_at_the_limb_does_not_move_the_disk() -> None:
+def test_flare_at_the_limb_does_not_move_the_disk() -> None:
     time = datetime(2023, 10, 15, 2, tzinfo=UTC)
     assert outcome(render_aia(time, 335, PERFECT)) == {"short_exposure"}
 
 
-def test_a_small_offset_is_flagged(files: dict[str, bytes]) -> None:
+def test_small_offset_is_flagged(files: dict[str, bytes]) -> None:
     moved = corruptions.shifted(6.0, 0.0)
     for data in files.values():
         assert outcome(moved(data)) == {"off_center"}

@@ -20,7 +20,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_default_table_gives_each_days_row() -> None:
+def test_default_table_has_a_factor_per_day() -> None:
     table = DegradationTable.default()
     assert table.version == "V9"
     assert table.sha256 == hashlib.sha256(CSV.read_bytes()).hexdigest()
@@ -30,7 +30,7 @@ def test_default_table_gives_each_days_row() -> None:
             assert table.factor(day, int(wavelength)) == float(factor)
 
 
-def test_days_past_the_table_take_the_frozen_value_and_say_so() -> None:
+def test_days_after_the_table_use_the_frozen_value() -> None:
     table = DegradationTable.default()
     frozen = float(rows()[-1]["171"])
     assert table.calibrated_until == date(2020, 6, 2)
@@ -41,12 +41,12 @@ def test_days_past_the_table_take_the_frozen_value_and_say_so() -> None:
     assert not table.extrapolated(date(2010, 5, 13))
 
 
-def test_days_before_the_table_take_its_first_row() -> None:
+def test_days_before_the_table_use_its_first_row() -> None:
     table = DegradationTable.default()
     assert table.factor(date(2010, 4, 1), 171) == float(rows()[0]["171"])
 
 
-def test_a_wavelength_that_the_table_lacks_is_named() -> None:
+def test_missing_wavelength_is_named() -> None:
     with pytest.raises(MissingInputError, match="4500 Å, only 94, 131"):
         DegradationTable.default().factor(date(2012, 1, 1), 4500)
 
@@ -64,7 +64,7 @@ def test_a_wavelength_that_the_table_lacks_is_named() -> None:
         "<html>",
     ],
 )
-def test_a_bad_table_is_one_clear_line(text: str) -> None:
+def test_bad_table_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(SettingError, match="degradation table") as failure:
         DegradationTable.from_csv(text.encode(), version="V0")
     assert "\n" not in str(failure.value)
@@ -84,9 +84,7 @@ def independent_factor(day: date, wavelength: str) -> float:
 
 
 @pytest.mark.parametrize(("wavelength", "channel"), [(94, "94_THIN"), (1600, "1600")])
-def test_response_table_is_evaluated_by_the_published_formula(
-    wavelength: int, channel: str
-) -> None:
+def test_response_table_follows_the_published_formula(wavelength: int, channel: str) -> None:
     table = DegradationTable.from_response_table(HAND_MADE.encode())
     assert table.version == "V10"
     for offset in range(0, 7000, 37):
@@ -109,7 +107,7 @@ def test_response_table_values_by_hand() -> None:
     assert not table.extrapolated(date(2018, 1, 1))
 
 
-def test_remarks_and_rules_between_the_rows_of_a_response_table_say_nothing() -> None:
+def test_comments_in_a_response_table_are_ignored() -> None:
     head, *body = HAND_MADE.splitlines()
     remarks = ["# made by hand", "-----+-----", "", "#", "  # 94_THIN is the first"]
     table = DegradationTable.from_response_table("\n".join([head, *remarks, *body]).encode())
@@ -130,19 +128,19 @@ def test_remarks_and_rules_between_the_rows_of_a_response_table_say_nothing() ->
         "<html>404</html>",
     ],
 )
-def test_a_bad_response_table_is_one_clear_line(text: str) -> None:
+def test_bad_response_table_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(SettingError, match="degradation table") as failure:
         DegradationTable.from_response_table(text.encode())
     assert "\n" not in str(failure.value)
 
 
-def test_bytes_that_are_no_text_are_refused() -> None:
+def test_binary_table_is_rejected() -> None:
     with pytest.raises(SettingError):
         DegradationTable.from_response_table(b"\xff\xfe\x00")
 
 
 @pytest.mark.parametrize("factor", ["0", "-0.5", "nan", "inf"])
-def test_a_bad_factor_is_refused_where_it_is_used_and_nowhere_else(factor: str) -> None:
+def test_bad_factor_is_an_error_only_when_used(factor: str) -> None:
     text = f"date,94,131\n2010-05-01,1,{factor}\n2010-05-02,1,0.9\n"
     table = DegradationTable.from_csv(text.encode(), version="V0")
     assert table.factor(date(2010, 5, 1), 94) == 1
@@ -160,7 +158,7 @@ def test_a_bad_factor_is_refused_where_it_is_used_and_nowhere_else(factor: str) 
     ],
     ids=["negative area", "gap"],
 )  # fmt: skip
-def test_a_bad_epoch_is_refused_where_it_is_used_and_nowhere_else(table: str, day: date) -> None:
+def test_bad_epoch_is_an_error_only_when_used(table: str, day: date) -> None:
     read = DegradationTable.from_response_table(table.encode())
     assert read.factor(date(2010, 7, 2), 94) > 0
     assert read.factor(day, 1600) > 0
@@ -168,7 +166,7 @@ def test_a_bad_epoch_is_refused_where_it_is_used_and_nowhere_else(table: str, da
         read.factor(day, 94)
 
 
-def test_rows_of_channels_that_are_none_of_aia_are_not_read() -> None:
+def test_rows_of_other_channels_are_ignored() -> None:
     table = HAND_MADE.replace("9.0000", "absent")  # in the row of 94_THICK
     assert DegradationTable.from_response_table(table.encode()).factor(date(2010, 7, 2), 94) > 0
 
@@ -176,12 +174,12 @@ def test_rows_of_channels_that_are_none_of_aia_are_not_read() -> None:
 V8 = files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
 
 
-def test_version_8_equals_aiapy_where_it_can_be_used() -> None:
+def test_valid_factors_of_version_8_equal_aiapy() -> None:
     """It has negative factors for 304 Å from 2020 on."""
     with as_file(V8) as path:
         assert assert_equal_to_aiapy(path).version == "V8"
 
 
-def test_another_file_is_not_version_10() -> None:
+def test_other_file_is_rejected_as_version_10() -> None:
     with pytest.raises(SettingError, match=r"aia_V10_20201119_190000_response_table\.txt has 0a3f"):
         DegradationTable.from_v10(HAND_MADE.encode())

@@ -79,7 +79,7 @@ def hmi_limb(time: datetime, scale: float = GEOMETRIC_SCALE) -> tuple[float, flo
     return limb(process_hmi(rgb, resolution=512, rsun_obs=solar_radius(time), scale=scale))
 
 
-def test_hmi_and_aia_limbs_agree_and_stay_put_over_a_year() -> None:
+def test_hmi_and_aia_limbs_agree_over_a_year() -> None:
     aia = np.array([aia_limb(time) for time in YEAR])
     hmi = np.array([hmi_limb(time) for time in YEAR])
     np.testing.assert_allclose(aia[:, 0], RADIUS_512, atol=0.1)
@@ -89,7 +89,7 @@ def test_hmi_and_aia_limbs_agree_and_stay_put_over_a_year() -> None:
     assert np.ptp(hmi, axis=0).max() < 0.1
 
 
-def test_the_originals_scale_puts_hmi_two_pixels_outside_aia() -> None:
+def test_original_scale_puts_hmi_two_pixels_outside_aia() -> None:
     radius = hmi_limb(DATES[0], scale=0.85)[0]
     assert radius - aia_limb(DATES[0])[0] == pytest.approx(2.35, abs=0.15)
 
@@ -97,7 +97,7 @@ def test_the_originals_scale_puts_hmi_two_pixels_outside_aia() -> None:
 @pytest.mark.parametrize("time", DATES, ids=lambda time: f"{time:%Y-%m}")
 @pytest.mark.parametrize("fraction", [0.3, 0.7, 0.95])
 @pytest.mark.parametrize("instrument", ["AIA", "HMI"])
-def test_points_of_light_land_where_the_geometry_says(
+def test_point_sources_land_at_the_computed_position(
     time: datetime, fraction: float, instrument: str
 ) -> None:
     angular = solar_radius(time)

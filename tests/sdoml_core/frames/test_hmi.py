@@ -50,7 +50,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_decoded_pixels_are_pillows() -> None:
+def test_decoded_pixels_equal_those_of_pillow() -> None:
     rgb = decode_hmi(RECONSTRUCTED)
     assert rgb.shape == (1024, 1024, 3)
     assert rgb.dtype == np.uint8
@@ -58,13 +58,13 @@ def test_decoded_pixels_are_pillows() -> None:
         np.testing.assert_array_equal(rgb, np.asarray(picture))
 
 
-def test_a_gray_jpeg_counts_as_three_equal_channels() -> None:
+def test_gray_jpeg_has_three_equal_channels() -> None:
     rgb = decode_hmi(jpeg(noise((1024, 1024)), quality=95))
     assert rgb.shape == (1024, 1024, 3)
     np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
 
 
-def test_a_progressive_jpeg_is_decoded_too() -> None:
+def test_progressive_jpeg_is_decoded() -> None:
     with Image.open(io.BytesIO(RECONSTRUCTED)) as picture:
         pixels = np.asarray(picture)
     rgb = decode_hmi(jpeg(pixels, quality=95, progressive=True))
@@ -88,23 +88,23 @@ def test_a_progressive_jpeg_is_decoded_too() -> None:
         (jpeg(np.zeros((1024, 1024, 3), np.uint8), quality=95), BlankFrameError),
     ],
 )
-def test_bytes_that_are_no_frame(data: bytes, error: type[FrameError]) -> None:
+def test_bytes_that_are_not_a_frame_are_rejected(data: bytes, error: type[FrameError]) -> None:
     with pytest.raises(error):
         decode_hmi(data)
 
 
-def test_a_black_image_is_blank_however_many_bytes_it_has() -> None:
+def test_black_image_of_any_size_is_blank() -> None:
     data = jpeg(np.zeros((1024, 1024, 3), np.uint8), quality=95, comment=b"x" * 40_000)
     assert len(data) > 30_000
     with pytest.raises(BlankFrameError, match="black"):
         decode_hmi(data)
 
 
-def test_padding_after_the_end_marker_does_no_harm() -> None:
+def test_padding_after_the_end_marker_is_accepted() -> None:
     np.testing.assert_array_equal(decode_hmi(RECONSTRUCTED + bytes(512)), decode_hmi(RECONSTRUCTED))
 
 
-def test_a_segment_that_no_marker_follows_is_corrupt() -> None:
+def test_segment_without_a_following_marker_is_corrupt() -> None:
     second = 4 + int.from_bytes(RECONSTRUCTED[4:6], "big")
     assert RECONSTRUCTED[second] == 0xFF
     damaged = RECONSTRUCTED[:second] + b"\0" + RECONSTRUCTED[second + 1 :]
@@ -112,7 +112,7 @@ def test_a_segment_that_no_marker_follows_is_corrupt() -> None:
         decode_hmi(damaged)
 
 
-def test_an_absurd_size_is_refused_without_decoding() -> None:
+def test_absurd_size_is_rejected_without_decoding() -> None:
     at = RECONSTRUCTED.index(b"\xff\xc0") + 5
     bomb = RECONSTRUCTED[:at] + b"\xff\xff\xff\xff" + RECONSTRUCTED[at + 4 :]
     with pytest.raises(WrongFrameError, match="65535×65535"):
@@ -121,7 +121,7 @@ def test_an_absurd_size_is_refused_without_decoding() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_damaged_files_raise_frame_errors_alone(data: st.DataObject) -> None:
+def test_damaged_files_raise_only_frame_errors(data: st.DataObject) -> None:
     damaged = bytearray(RECONSTRUCTED)
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.one_of(st.integers(0, 700), st.integers(0, len(damaged) - 1)))
@@ -134,14 +134,14 @@ def test_damaged_files_raise_frame_errors_alone(data: st.DataObject) -> None:
         return
 
 
-def test_broken_tables_are_corrupt() -> None:
+def test_broken_tables_are_rejected() -> None:
     at = RECONSTRUCTED.index(b"\xff\xc4") + 4
     with pytest.raises(CorruptFrameError):
         decode_hmi(RECONSTRUCTED[:at] + b"\xff" * 20 + RECONSTRUCTED[at + 20 :])
 
 
 @pytest.mark.parametrize("width", [287, 364])
-def test_the_label_leaves_no_trace_in_either_length(width: int) -> None:
+def test_label_of_either_length_is_masked(width: int) -> None:
     disk = decode_hmi(RECONSTRUCTED).copy()
     disk[988:, :400] = 0
     labeled = disk.copy()
@@ -153,12 +153,12 @@ def test_the_label_leaves_no_trace_in_either_length(width: int) -> None:
     np.testing.assert_array_equal(bare, masked)
 
 
-def test_the_mask_never_reaches_the_disk() -> None:
+def test_label_mask_does_not_reach_the_disk() -> None:
     # 484 px is the largest radius, in January
     assert np.hypot(988 - 511.5, 400 - 511.5) > 484
 
 
-def test_processed_frames_are_within_zero_and_one() -> None:
+def test_processed_frames_are_between_0_and_1() -> None:
     white = np.full((1024, 1024, 3), 255, np.uint8)
     result = process_hmi(white, resolution=256, rsun_obs=960.0, scale=GEOMETRIC_SCALE)
     assert result.max() == 1.0
@@ -181,7 +181,7 @@ def test_levels_invert_exactly(field: float) -> None:
     assert level_to_gauss(gauss_to_level(np.array(field))) == pytest.approx(field, abs=1e-9)
 
 
-def test_what_is_saturated_and_what_is_off_the_disk() -> None:
+def test_saturated_and_off_disk_levels() -> None:
     levels = np.array([[0.0, 1 / 255], [253 / 255, 1.0]])
     field = level_to_gauss(levels)
     assert field.shape == (2, 2)
@@ -190,7 +190,7 @@ def test_what_is_saturated_and_what_is_off_the_disk() -> None:
     assert field[1, 0] == field[1, 1] == pytest.approx(270.975, abs=1e-3)
 
 
-def test_the_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
+def test_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     with astropy_fits.open(MAGNETOGRAM) as hdus:
         truth = np.asarray(hdus[1].data)[::-1]  # FITS rows run from south to north
     field = level_to_gauss(decode_hmi(RECONSTRUCTED).mean(axis=2) / 255)
@@ -239,7 +239,7 @@ def gauss_of(data: bytes, resolution: int, values: Literal["level", "gauss"]) ->
 
 @pytest.mark.parametrize("values", ["level", "gauss"])
 @pytest.mark.parametrize("resolution", [1024, 512, 256, 64])
-def test_a_field_free_sun_has_no_flux_and_no_ring(
+def test_field_free_sun_has_no_flux_and_no_ring(
     resolution: int, values: Literal["level", "gauss"]
 ) -> None:
     field = gauss_of(field_free(), resolution, values)
@@ -255,7 +255,7 @@ def test_a_field_free_sun_has_no_flux_and_no_ring(
     assert float(np.abs(field[known]).max()) < 7 * pixel_noise
 
 
-def test_levels_alone_have_the_ring() -> None:
+def test_averaged_levels_have_a_ring() -> None:
     levels = processed(field_free(), 512, "level")
     field = level_to_gauss(levels)
     assert np.nanmin(field) < -200
@@ -263,7 +263,7 @@ def test_levels_alone_have_the_ring() -> None:
 
 
 @pytest.mark.parametrize("resolution", [512, 256])
-def test_fields_are_averaged_and_not_their_levels(resolution: int) -> None:
+def test_fields_are_averaged_instead_of_levels(resolution: int) -> None:
     """The truth is resampled in gauss; levels fall short where opposite fields share a pixel."""
     with astropy_fits.open(MAGNETOGRAM) as hdus:
         truth = np.asarray(hdus[1].data, np.float32)[::-1]
@@ -290,7 +290,7 @@ def test_fields_are_averaged_and_not_their_levels(resolution: int) -> None:
     assert errors["gauss"] < errors["level"]
 
 
-def test_stored_fields_come_back() -> None:
+def test_stored_fields_round_trip() -> None:
     field = np.array([-264.4, -1.0, 0.0, 270.9, np.nan])
     stored = gauss_to_stored(field).astype(np.float32)
     assert stored[-1] == 0
@@ -300,13 +300,13 @@ def test_stored_fields_come_back() -> None:
     np.testing.assert_allclose(out, field, atol=1e-4)
 
 
-def test_a_frame_without_a_disk_has_no_limb() -> None:
+def test_frame_without_a_disk_has_no_limb() -> None:
     assert not mixed_limb(np.full((64, 64), 0.5, np.float32)).any()
     assert not mixed_limb(np.zeros((64, 64), np.float32)).any()
 
 
 @pytest.mark.parametrize("scale", [GEOMETRIC_SCALE, 0.85])
-def test_the_limb_of_levels_is_found_at_any_scale(scale: float) -> None:
+def test_limb_of_levels_is_found_at_any_scale(scale: float) -> None:
     rgb = decode_hmi(RECONSTRUCTED)
     levels = process_hmi(rgb, resolution=512, rsun_obs=RSUN_OBS, scale=scale)
     inside = ~mixed_limb(levels)

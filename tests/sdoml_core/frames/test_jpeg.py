@@ -44,31 +44,31 @@ def assert_means(data: bytes) -> None:
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("interval", [0, 7])
-def test_block_means_are_pillows(subsampling: int, interval: int) -> None:
+def test_block_means_equal_those_of_pillow(subsampling: int, interval: int) -> None:
     smooth = np.linspace(40, 220, 104 * 88).reshape(104, 88).astype(np.uint8)
     pixels = np.stack([smooth, smooth, smooth], axis=2) + noise((104, 88, 3)) // 16
     options = {"restart_marker_blocks": interval} if interval else {}
     assert_means(jpeg(pixels, quality=95, subsampling=subsampling, **options))
 
 
-def test_a_gray_file_has_one_component() -> None:
+def test_gray_file_has_one_component() -> None:
     data = jpeg(np.linspace(40, 220, 64 * 72).reshape(64, 72).astype(np.uint8), quality=95)
     assert len(scan(data)) == 1
     assert_means(data)
 
 
-def test_flat_blocks_have_no_energy() -> None:
+def test_flat_blocks_have_zero_contrast() -> None:
     light, *color = scan(jpeg(np.zeros((32, 32, 3), np.uint8), quality=95))
     assert (light.mean == -1024).all()
     assert not light.energy.any()
     assert not any(part.mean.any() or part.energy.any() for part in color)
 
 
-def test_a_progressive_file_is_not_followed() -> None:
+def test_progressive_file_is_not_decoded() -> None:
     assert not read_structure(jpeg(noise((64, 64, 3)), progressive=True)).baseline
 
 
-def test_missing_and_surplus_data_are_damage() -> None:
+def test_missing_or_surplus_data_is_damage() -> None:
     data = jpeg(noise((64, 64, 3)), quality=95)
     structure = read_structure(data)
     end = structure.data_end
@@ -79,7 +79,7 @@ def test_missing_and_surplus_data_are_damage() -> None:
         scan(data[:end] + bytes(4) + data[end:])
 
 
-def test_restart_markers_must_be_complete_and_in_order() -> None:
+def test_restart_markers_must_be_complete_and_ordered() -> None:
     data = jpeg(noise((64, 64, 3)), quality=95, restart_marker_blocks=4)
     first, second = data.index(b"\xff\xd0"), data.index(b"\xff\xd1")
     with pytest.raises(CorruptFrameError, match="restart markers, not"):
@@ -90,7 +90,7 @@ def test_restart_markers_must_be_complete_and_in_order() -> None:
         scan(bytes(swapped))
 
 
-def test_bytes_after_the_end_are_damage_but_for_padding() -> None:
+def test_bytes_after_the_end_are_damage_except_padding() -> None:
     data = jpeg(noise((64, 64, 3)))
     scan(data + bytes(100) + b"\r\n")
     with pytest.raises(CorruptFrameError, match="6 bytes follow the end"):
@@ -98,12 +98,12 @@ def test_bytes_after_the_end_are_damage_but_for_padding() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a" + bytes(100)])
-def test_other_bytes_are_no_image(data: bytes) -> None:
+def test_other_bytes_are_not_an_image(data: bytes) -> None:
     with pytest.raises(NotAnImageError):
         read_structure(data)
 
 
-def test_every_cut_is_found() -> None:
+def test_truncations_are_detected() -> None:
     for length in np.linspace(3, len(RECONSTRUCTED) - 1, 200).astype(int).tolist():
         with pytest.raises(FrameError):
             scan(RECONSTRUCTED[:length])
@@ -111,7 +111,7 @@ def test_every_cut_is_found() -> None:
         scan(RECONSTRUCTED[:-2])
 
 
-def test_random_changes_raise_frame_errors_alone() -> None:
+def test_random_changes_raise_only_frame_errors() -> None:
     data = jpeg(noise((64, 64, 3)), quality=95)
     random = np.random.default_rng(1)
     for _ in range(500):

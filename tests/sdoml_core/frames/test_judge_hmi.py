@@ -44,7 +44,7 @@ def inspect(data: bytes, rsun_obs: float = RSUN_OBS) -> HmiFrame:
     return inspect_hmi(data, rsun_obs=rsun_obs)
 
 
-def test_the_reconstructed_picture_is_good_and_measured() -> None:
+def test_reconstructed_picture_is_good_and_measured() -> None:
     frame = inspect(RECONSTRUCTED)
     assert frame.flags == ()
     assert frame.doubt is None
@@ -69,7 +69,7 @@ def test_rendered_pictures_are_good_over_a_solar_cycle(year: int) -> None:
     assert (frame.flags, frame.doubt) == ((), None)
 
 
-def test_the_longer_label_says_that_a_picture_is_provisional() -> None:
+def test_longer_label_marks_a_provisional_picture() -> None:
     minute = datetime(2024, 1, 5, 12, tzinfo=UTC)
     label = Condition(quicklook_label=True)
     frame = inspect(render_hmi(minute, label), solar_radius(minute))
@@ -121,24 +121,24 @@ def disk_without_structure() -> NDArray[np.uint8]:
     ],
     ids=["continuum", "colored", "placard", "flat", "dark", "moved"],
 )
-def test_other_pictures_are_refused(
+def test_other_pictures_are_rejected(
     picture: NDArray[np.generic], error: type[FrameError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         inspect(jpeg(picture))
 
 
-def test_a_picture_of_another_season_is_refused() -> None:
+def test_picture_of_another_season_is_rejected() -> None:
     with pytest.raises(WrongFrameError, match=r"radius of 469\.9 pixels, but 48"):
         inspect(RECONSTRUCTED, solar_radius(datetime(2018, 1, 20, tzinfo=UTC)))
 
 
-def test_what_an_eclipse_or_a_maneuver_can_explain_is_flagged() -> None:
+def test_eclipse_or_maneuver_is_flagged() -> None:
     assert inspect(jpeg(turned_dark(0.2))).flags == ("partial_disk",)
     assert "off_center" in inspect(jpeg(moved(5))).flags
 
 
-def test_half_a_scan_is_refused() -> None:
+def test_half_a_scan_is_rejected() -> None:
     half = RECONSTRUCTED[: len(RECONSTRUCTED) // 2].rstrip(b"\xff") + b"\xff\xd9"
     with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the rest and says nothing
         assert np.asarray(picture).shape == (1024, 1024, 3)
@@ -146,20 +146,20 @@ def test_half_a_scan_is_refused() -> None:
         inspect(half)
 
 
-def test_a_sky_that_is_not_exactly_black_is_doubted() -> None:
+def test_sky_that_is_not_black_is_doubted() -> None:
     picture = gray()
     picture[64:72, 64:72] = 3
     assert inspect(jpeg(picture)).doubt == "the sky is not exactly black"
 
 
-def test_a_block_unlike_those_around_it_is_doubted() -> None:
+def test_isolated_block_is_doubted() -> None:
     picture = gray().astype(float)
     wave = 110 * np.cos(np.pi * (np.arange(8) + 0.5) * 3 / 8)
     picture[512:520, 512:520] += wave
     assert inspect(jpeg(np.clip(picture, 0, 253))).doubt == "a block is unlike those around it"
 
 
-def test_flipped_bits_are_found_but_for_single_blocks() -> None:
+def test_flipped_bits_are_found_except_in_single_blocks() -> None:
     """Of 200 flips, Pillow refuses 1 or 2; none that changes more than a block gets through."""
     random = np.random.default_rng(5)
     truth = decode_hmi(RECONSTRUCTED)

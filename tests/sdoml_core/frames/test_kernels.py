@@ -38,7 +38,7 @@ print(len(recorder.buffer))
 
 @pytest.mark.timeout(180)
 @pytest.mark.slow
-def test_nothing_is_left_to_compile_and_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+def test_kernels_are_compiled_once_and_completely(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _SCRIPT, str(REAL_AIA), str(HMI)]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     first, second = (

@@ -25,7 +25,7 @@ def drawn(side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("side", [64, 512])
 @pytest.mark.parametrize(("x", "y", "scale"), [(0, 0, 1), (0.013, -0.007, 1), (0, 0.01, 1.03)])
-def test_the_disk_is_found_where_it_was_drawn(side: int, x: float, y: float, scale: float) -> None:
+def test_disk_is_found_where_it_was_drawn(side: int, x: float, y: float, scale: float) -> None:
     radius = DISK_RADIUS * side * scale
     disk = measure_disk(drawn(side, x * side, y * side, radius))
     assert disk is not None
@@ -37,11 +37,11 @@ def test_the_disk_is_found_where_it_was_drawn(side: int, x: float, y: float, sca
 @pytest.mark.parametrize(
     "frame", [np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)], ids=["dark", "flat"]
 )
-def test_a_frame_without_edges_has_no_disk(frame: NDArray[np.float32]) -> None:
+def test_frame_without_edges_has_no_disk(frame: NDArray[np.float32]) -> None:
     assert measure_disk(frame) is None
 
 
-def test_rays_that_lie_far_off_the_circle_do_not_count() -> None:
+def test_outlier_rays_are_ignored() -> None:
     angles = np.arange(360) * (2 * np.pi / 360)
     radius = 50 + np.clip(0.2 * np.random.default_rng(4).standard_cauchy(360), -10, 10)
     x, y = radius * np.cos(angles), radius * np.sin(angles)
@@ -54,7 +54,7 @@ def test_rays_that_lie_far_off_the_circle_do_not_count() -> None:
     assert limb._circle(x, y, few) is None
 
 
-def test_noise_gives_no_thin_circle() -> None:
+def test_noise_is_not_fitted_by_a_circle() -> None:
     noise = np.random.default_rng(0).random((512, 512)).astype(np.float32)
     disk = measure_disk(noise)
     assert disk is None or disk.scatter > 0.05 * disk.radius

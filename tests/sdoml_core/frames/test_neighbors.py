@@ -25,23 +25,23 @@ def flagged(levels: list[float], *, minutes: int = 60) -> dict[int, tuple[str, .
 
 @pytest.mark.parametrize("minutes", [15, 60])
 @pytest.mark.parametrize(("level", "flag"), [(800.0, "bright"), (12.0, "dim")])
-def test_only_the_odd_frame_is_flagged(minutes: int, level: float, flag: str) -> None:
+def test_only_the_bad_frame_is_flagged(minutes: int, level: float, flag: str) -> None:
     levels = [100.0] * 8
     levels[4] = level
     assert flagged(levels, minutes=minutes) == {4: (flag,)}
 
 
-def test_two_odd_frames_in_a_row_are_flagged_at_the_usual_cadence() -> None:
+def test_two_bad_frames_in_a_row_are_flagged() -> None:
     levels = [100.0] * 9
     levels[4] = levels[5] = 800.0
     assert flagged(levels, minutes=15) == {4: ("bright",), 5: ("bright",)}
 
 
-def test_a_slow_change_is_not_flagged() -> None:
+def test_slow_change_is_not_flagged() -> None:
     assert flagged([100.0 * 1.2**n for n in range(10)]) == {}
 
 
-def test_hourly_frames_have_neighbors_although_exposures_begin_at_different_seconds() -> None:
+def test_hourly_frames_have_neighbors_despite_different_seconds() -> None:
     frames = looks([100.0, 100.0, 100.0])
     late = Look(frames[1].observed + timedelta(minutes=4, seconds=10), 100.0, THUMBNAIL)
     results = compare_with_neighbors([frames[0], late, frames[2]])
@@ -53,7 +53,7 @@ def test_frames_without_neighbors_are_not_compared() -> None:
     assert [(result.brightness, result.similarity) for result in compared] == [(None, None)] * 2
 
 
-def test_another_picture_is_unlike_its_neighbors() -> None:
+def test_different_picture_is_unlike_its_neighbors() -> None:
     frames = looks([100.0] * 5)
     other = np.random.default_rng(6).random((32, 32)).astype(np.float32)
     frames[2] = Look(frames[2].observed, 100.0, other)

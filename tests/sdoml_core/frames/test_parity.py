@@ -66,12 +66,12 @@ def assert_parity(frame: AiaFrame, resolution: int, degradation: float) -> None:
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_real_aia_frame_equals_the_originals(resolution: int) -> None:
+def test_real_aia_frame_equals_that_of_the_original(resolution: int) -> None:
     assert_parity(real_frame("193 Å, 2018"), resolution, degradation=0.632666)
 
 
 @pytest.mark.parametrize("name", REAL_2014)
-def test_real_frames_of_all_channels_equal_the_originals(name: str) -> None:
+def test_real_frames_of_all_channels_equal_those_of_the_original(name: str) -> None:
     assert_parity(real_frame(name), 512, degradation=0.8)
 
 
@@ -79,7 +79,7 @@ def test_real_frames_of_all_channels_equal_the_originals(name: str) -> None:
 @pytest.mark.parametrize(
     ("rsun_obs", "exposure"), [(943.6, 2.9), (960.0, 0.23), (975.9, 0.001), (976.0, 2.0)]
 )
-def test_synthetic_aia_frames_equal_the_originals(
+def test_synthetic_aia_frames_equal_those_of_the_original(
     resolution: int, rsun_obs: float, exposure: float
 ) -> None:
     assert_parity(synthetic_frame(7, rsun_obs, exposure), resolution, degradation=0.06)
@@ -88,7 +88,7 @@ def test_synthetic_aia_frames_equal_the_originals(
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("scale", [0.85, GEOMETRIC_SCALE])
 @pytest.mark.parametrize("rsun_obs", [943.6, 948.41, 975.9])
-def test_hmi_frame_equals_the_originals(
+def test_hmi_frame_equals_that_of_the_original(
     real_rgb: NDArray[np.uint8], resolution: int, scale: float, rsun_obs: float
 ) -> None:
     result = process_hmi(real_rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)
@@ -98,7 +98,7 @@ def test_hmi_frame_equals_the_originals(
     assert np.abs(result - reference).max() <= 1e-7
 
 
-def test_hmi_channels_that_differ_count_alike() -> None:
+def test_hmi_color_channels_have_equal_weights() -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     result = process_hmi(rgb, resolution=512, rsun_obs=960.0, scale=0.85)
     reference = original_hmi(rgb, rsun_obs=960.0, scale=0.85, resolution=512)
@@ -112,7 +112,7 @@ def test_hmi_channels_that_differ_count_alike() -> None:
         ("real_2014/AIA20140101_0000_0193.fits", 7.4e-4, 0.013),
     ],
 )
-def test_hmi_end_to_end_differs_by_the_radius_of_the_ephemeris(
+def test_hmi_difference_comes_from_the_ephemeris_radius(
     real_rgb: NDArray[np.uint8], name: str, rms: float, worst: float
 ) -> None:
     """The original has RSUN_OBS of the paired AIA frame; `docs/migration.md` has these figures."""

@@ -42,7 +42,7 @@ POINTINGS = [
 
 
 @pytest.mark.parametrize("pointing", POINTINGS)
-def test_a_frame_that_is_not_registered_comes_out_like_one_that_is(pointing: Pointing) -> None:
+def test_unregistered_frame_is_corrected(pointing: Pointing) -> None:
     registered = dataclasses.replace(REGISTERED_FRAME, image=displaced(Pointing()))
     frame = dataclasses.replace(REGISTERED_FRAME, image=displaced(pointing), pointing=pointing)
     expected = process_aia(registered, resolution=512, degradation=1.0)
@@ -55,7 +55,7 @@ def test_a_frame_that_is_not_registered_comes_out_like_one_that_is(pointing: Poi
 
 
 @pytest.mark.parametrize("pointing", POINTINGS)
-def test_a_corrected_frame_is_flagged_and_its_disk_is_in_the_middle(pointing: Pointing) -> None:
+def test_corrected_frame_is_flagged_and_centered(pointing: Pointing) -> None:
     frame = dataclasses.replace(REGISTERED_FRAME, image=displaced(pointing), pointing=pointing)
     judgment = judge_aia(frame, max_missing_fraction=0.05)
     assert judgment.flaw is None
@@ -65,7 +65,7 @@ def test_a_corrected_frame_is_flagged_and_its_disk_is_in_the_middle(pointing: Po
     assert disk.offset < 0.5
 
 
-def test_the_rolled_kernel_equals_the_separable_one_without_a_roll() -> None:
+def test_rolled_kernel_equals_the_separable_one_without_a_roll() -> None:
     image = REGISTERED_FRAME.image.copy()
     image[200:260, 300:340] = np.nan
     warp = Warp(1.0291, shift_x=3.2, shift_y=-1.7)
@@ -75,7 +75,7 @@ def test_the_rolled_kernel_equals_the_separable_one_without_a_roll() -> None:
     np.testing.assert_allclose(rolled, separable, rtol=1e-5, atol=1e-5 * separable.max())
 
 
-def test_a_half_turn_by_the_rolled_kernel_is_a_flip() -> None:
+def test_half_turn_by_the_rolled_kernel_is_a_flip() -> None:
     image = np.random.default_rng(1).random((64, 64)).astype(np.float32)
     options = {"resolution": 64, "divisor": 1.0, "complete": True}
     # The kernel turns about pixel N/2; the flip is about (N − 1)/2.
@@ -94,7 +94,7 @@ def test_a_half_turn_by_the_rolled_kernel_is_a_flip() -> None:
         {"CRVAL1": None, "CRVAL2": None},
     ],
 )
-def test_a_registered_frame_takes_the_path_without_correction(cards: dict[str, str]) -> None:
+def test_registered_frame_is_not_corrected(cards: dict[str, str]) -> None:
     frame = decode_aia(with_cards(**cards))
     assert frame.pointing.registered
     np.testing.assert_array_equal(
@@ -119,7 +119,7 @@ def test_a_registered_frame_takes_the_path_without_correction(cards: dict[str, s
         ({"RSUN_OBS": "1000.0"}, CorruptFrameError, "RSUN_OBS is 1000.00″"),
     ],
 )
-def test_a_header_beyond_the_tolerances_is_refused(
+def test_header_beyond_the_tolerances_is_rejected(
     cards: dict[str, str], error: type[Exception], reason: str
 ) -> None:
     flaw = judge_aia(decode_aia(with_cards(**cards)), max_missing_fraction=0.05).flaw
@@ -130,17 +130,17 @@ def test_a_header_beyond_the_tolerances_is_refused(
 
 @pytest.mark.parametrize("key", ["CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CROTA2", "CRVAL1"])
 @pytest.mark.parametrize("value", ["nan", "'none'"])
-def test_a_pointing_card_that_is_no_number_is_named(key: str, value: str) -> None:
+def test_invalid_pointing_card_is_named(key: str, value: str) -> None:
     with pytest.raises(CorruptFrameError, match=f"{key} is "):
         decode_aia(with_cards(**{key: value}))
 
 
-def test_pixels_that_are_not_square_are_refused() -> None:
+def test_nonsquare_pixels_are_rejected() -> None:
     with pytest.raises(CorruptFrameError, match=r"2.4″ × 2.5″ are not square"):
         decode_aia(with_cards(CDELT2="2.5"))
 
 
-def test_crval_moves_the_center_with_the_roll() -> None:
+def test_crval_moves_the_center_along_the_roll() -> None:
     """The Sun is where the world coordinates are 0, by the formula of the FITS standard."""
     frame = decode_aia(with_cards(CRVAL1="-12.0", CRVAL2="7.2", CROTA2="0.9"))
     angle = math.radians(0.9)
@@ -150,14 +150,14 @@ def test_crval_moves_the_center_with_the_roll() -> None:
     assert (east, north) == pytest.approx((0, 0), abs=1e-9)
 
 
-def test_real_headers_of_all_seasons_pass() -> None:
+def test_real_headers_of_all_seasons_are_accepted() -> None:
     """2014-01-01 is near perihelion, 2018-08-20 near aphelion."""
     for frame in (REGISTERED_FRAME, *(decode_aia(path.read_bytes()) for path in REAL_2014)):
         assert frame.pointing.registered
         assert radius_reason(frame.rsun_obs, solar_radius(frame.observed)) is None
 
 
-def test_an_artificial_frame_is_registered_by_default() -> None:
+def test_frame_is_registered_by_default() -> None:
     image = np.ones((1024, 1024), np.float32)
     frame = AiaFrame(image, datetime(2022, 11, 1, tzinfo=UTC), 193, 2.0, 0, 992.0, 0)
     assert frame.pointing.registered

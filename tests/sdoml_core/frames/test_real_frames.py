@@ -17,7 +17,7 @@ each = pytest.mark.parametrize("name", REAL_FRAMES)
 
 
 @each
-def test_pixels_equal_those_that_astropy_reads(name: str) -> None:
+def test_pixels_equal_those_of_astropy(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with fits.open(REAL_FRAMES[name]) as hdus:
@@ -26,7 +26,7 @@ def test_pixels_equal_those_that_astropy_reads(name: str) -> None:
 
 
 @each
-def test_headers_say_what_the_frames_are(name: str) -> None:
+def test_headers_describe_the_frames(name: str) -> None:
     frame = real_frame(name)
     assert frame.wavelength == int(name.partition(" ")[0])
     assert str(frame.observed.date())[:4] == ("2013" if name.startswith("211") else name[-4:])
@@ -36,14 +36,14 @@ def test_headers_say_what_the_frames_are(name: str) -> None:
 
 
 @each
-def test_they_are_good_and_have_no_flag(name: str) -> None:
+def test_real_frames_have_no_flags(name: str) -> None:
     judgment = judge_aia(real_frame(name), max_missing_fraction=0.01)
     assert judgment.flaw is None
     assert judgment.flags == ()
 
 
 @each
-def test_the_disk_is_in_the_middle_and_the_corona_falls_above_the_limb(name: str) -> None:
+def test_disk_is_centered_and_corona_falls_above_the_limb(name: str) -> None:
     frame = process_aia(real_frame(name), resolution=512, degradation=1.0)
     disk = measure_disk(frame, finest=128)
     assert disk is not None

@@ -28,7 +28,7 @@ def sums(image: Image, resolution: int = 512, scale: float = 1.0291) -> Image:
     )
 
 
-def test_without_nan_both_kernels_agree() -> None:
+def test_kernels_agree_without_nan() -> None:
     image = image_of()
     for resolution in (1024, 512, 64):
         keywords = {"resolution": resolution, "warp": Warp(1.0291), "divisor": 1.3}
@@ -40,7 +40,7 @@ def test_without_nan_both_kernels_agree() -> None:
 
 
 @pytest.mark.parametrize("resolution", [1024, 512, 256])
-def test_nan_cells_in_a_flat_image_leave_no_trace(resolution: int) -> None:
+def test_nan_cells_do_not_change_a_flat_image(resolution: int) -> None:
     whole = np.full((1024, 1024), 7.5, np.float32)
     holed = whole.copy()
     holed[500:504, 300:304] = np.nan
@@ -54,7 +54,7 @@ def test_nan_cells_in_a_flat_image_leave_no_trace(resolution: int) -> None:
     np.testing.assert_allclose(result[~touched], expected[~touched], rtol=1e-6)
 
 
-def test_a_nan_cell_does_not_spread() -> None:
+def test_nan_cell_does_not_spread() -> None:
     image = image_of(1)
     holed = image.copy()
     holed[400:404, 600:604] = np.nan
@@ -71,7 +71,7 @@ def test_a_nan_cell_does_not_spread() -> None:
     assert abs(columns.mean() - column) < 1
 
 
-def test_a_nan_pixel_is_left_out_and_not_counted_as_dark() -> None:
+def test_nan_pixel_has_no_weight() -> None:
     image = image_of(2) + 200
     holed = image.copy()
     random = np.random.default_rng(3)
@@ -80,13 +80,13 @@ def test_a_nan_pixel_is_left_out_and_not_counted_as_dark() -> None:
     assert result.mean() == pytest.approx(expected.mean(), rel=2e-4)
 
 
-def test_image_that_is_nan_all_over_gives_zeros() -> None:
+def test_all_nan_image_gives_zeros() -> None:
     np.testing.assert_array_equal(sums(np.full((1024, 1024), np.nan, np.float32)), 0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.01, 1.0343])
 @pytest.mark.parametrize("resolution", [1024, 512, 128])
-def test_flux_of_a_smooth_image_is_kept(resolution: int, scale: float) -> None:
+def test_flux_of_a_smooth_image_is_conserved(resolution: int, scale: float) -> None:
     y, x = np.mgrid[:1024, :1024]
     image = np.exp(-((x - 480.3) ** 2 + (y - 570.9) ** 2) / (2 * 60**2)).astype(np.float32) + 1e-30
     total = sum_blocks(
@@ -137,7 +137,7 @@ def test_results_are_bit_identical_between_threads_and_processes() -> None:
     assert other.stdout.strip() == alone
 
 
-def test_kernels_hold_no_lock() -> None:
+def test_kernels_release_the_gil() -> None:
     """A Python thread gets on with its work while frames are resampled."""
     image = image_of()
     sums(image, 1024)
@@ -165,7 +165,7 @@ def test_kernels_hold_no_lock() -> None:
     assert sum(begun < moment < ended for moment in ticks) > 20
 
 
-def test_label_is_masked_and_nothing_else() -> None:
+def test_only_the_label_is_masked() -> None:
     rgb = np.full((1024, 1024, 3), 255, np.uint8)
     result = mean_gray_blocks(rgb, resolution=1024, scale=1.0, label=(988, 400))
     assert (result[988:, :400] == 0).all()

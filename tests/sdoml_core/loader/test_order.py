@@ -119,7 +119,7 @@ def test_epochs_count_up_and_can_be_set():
     assert list(sampler) == second
 
 
-def test_pass_that_was_left_is_followed_by_the_next_epoch():
+def test_pass_that_ended_early_is_followed_by_the_next_epoch():
     (sampler,) = samplers(40, 8, 1)
     one = next(iter(sampler))
     assert sampler.state_dict()["position"] == 8
@@ -128,7 +128,7 @@ def test_pass_that_was_left_is_followed_by_the_next_epoch():
     assert one != two
 
 
-def test_set_epoch_restarts_a_pass_that_was_left():
+def test_set_epoch_restarts_a_pass_that_ended_early():
     (sampler,) = samplers(40, 8, 1)
     batches = iter(sampler)
     first = next(batches)

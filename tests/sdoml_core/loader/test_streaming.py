@@ -322,7 +322,7 @@ def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
     assert len(times_of(other)) == 8  # the next epoch is whole
 
 
-def test_pass_that_was_left_is_followed_by_a_complete_one(dataset):
+def test_pass_that_ended_early_is_followed_by_a_complete_one(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     iterator = iter(stream)
     for _ in range(3):
