@@ -96,7 +96,7 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
 
 
 @pytest.mark.parametrize("resolution", [1024, 512, 64])
-def test_bunit_and_factor_give_the_brightness_of_the_raw_frame(resolution: int) -> None:
+def test_bunit_and_factor_restore_the_raw_brightness(resolution: int) -> None:
     """In DN/s per camera pixel, of which a raw pixel is a mean, at every resolution."""
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=resolution, degradation=1.0)
@@ -112,7 +112,7 @@ def test_bunit_and_factor_give_the_brightness_of_the_raw_frame(resolution: int) 
     assert solar_map.data[middle].mean() == pytest.approx(same.mean(), rel=0.01)
 
 
-def test_north_is_north_and_west_is_west() -> None:
+def test_north_and_west_match_the_sky() -> None:
     """A spot in the solar north-west of the raw frame (row 0 south, column 0 east)."""
     raw = np.full((1024, 1024), 0.01, np.float32)
     raw[511 + 200, 511 + 100] = 100
@@ -125,7 +125,7 @@ def test_north_is_north_and_west_is_west() -> None:
     assert place.Ty.to_value("arcsec") == pytest.approx(199.5 * 2.4, abs=1.3)
 
 
-def test_real_frame_and_its_processed_form_show_the_same_features_at_the_same_coordinates() -> None:
+def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> None:
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=512, degradation=1.0)
     header = frame_header(
@@ -155,13 +155,13 @@ def test_real_frame_and_its_processed_form_show_the_same_features_at_the_same_co
 
 
 @pytest.mark.parametrize("date", DATES)
-def test_observer_is_where_sunpy_puts_the_earth(date: datetime) -> None:
+def test_observer_is_at_sunpys_position_of_the_earth(date: datetime) -> None:
     assert heliographic_latitude(date) == pytest.approx(
         sun.B0(date.replace(tzinfo=None)).to_value("deg"), abs=0.005
     )
 
 
-def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
+def test_coordinates_round_trip_through_the_stonyhurst_frame() -> None:
     header = frame_header("AIA_0304", resolution=256, observed=DATES[1], rsun_obs=959.0)
     solar_map = sunpy.map.Map(np.ones((256, 256), np.float32), header)
     center = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=solar_map.coordinate_frame)
@@ -170,7 +170,7 @@ def test_coordinates_survive_a_trip_to_the_stonyhurst_frame() -> None:
     assert ground.lat.to_value("deg") == pytest.approx(heliographic_latitude(DATES[1]), abs=0.01)
 
 
-def test_what_is_no_frame_is_refused() -> None:
+def test_unknown_frame_is_rejected() -> None:
     with pytest.raises(ValueError, match="no channel 'AIA_0195'; choose from AIA_0094"):
         frame_header("AIA_0195", resolution=512, observed=DATES[0], rsun_obs=960)
     with pytest.raises(ValueError, match="yesterday"):

@@ -26,7 +26,7 @@ def flags(array):
     raise AssertionError
 
 
-def test_memory_comes_back_when_the_last_view_of_it_is_gone():
+def test_memory_is_reused_after_the_last_view_is_deleted():
     pool = Buffers()
     array = pool.take((4, 8))
     place, row = array.ctypes.data, array[2]
@@ -40,7 +40,7 @@ def test_memory_comes_back_when_the_last_view_of_it_is_gone():
     assert place in places
 
 
-def test_no_more_than_a_few_idle_buffers_are_kept():
+def test_only_a_few_idle_buffers_are_kept():
     pool = Buffers()
     held = [pool.take((16,)) for _ in range(MAX_IDLE + 3)]
     del held
@@ -48,13 +48,13 @@ def test_no_more_than_a_few_idle_buffers_are_kept():
     assert len(pool._idle[64]) == MAX_IDLE
 
 
-def test_large_arrays_are_in_huge_pages_where_the_kernel_has_them():
+def test_large_arrays_use_huge_pages_if_available():
     there = Path("/sys/kernel/mm/transparent_hugepage").exists()
     assert ("hg" in flags(Buffers().take((HUGE_PAGE // 4,)))) == there
     assert "hg" not in flags(Buffers().take((HUGE_PAGE // 4 - 1,)))
 
 
-def test_a_kernel_without_huge_pages_gives_memory_all_the_same(monkeypatch):
+def test_buffers_work_without_huge_pages(monkeypatch):
     class Memory(mmap.mmap):
         def madvise(self, *_):
             raise OSError(22, "Invalid argument")
@@ -66,11 +66,11 @@ def test_a_kernel_without_huge_pages_gives_memory_all_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 6, 32, 32)])
-def test_nothing_needs_no_memory(shape):
+def test_empty_buffer_needs_no_memory(shape):
     assert Buffers().take(shape).shape == shape
 
 
-def test_a_pool_is_not_sent_to_another_process():
+def test_pool_is_not_pickled():
     pool = Buffers()
     pool.take((4,))
     gc.collect()

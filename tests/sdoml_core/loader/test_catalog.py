@@ -46,7 +46,7 @@ def shards(*names):
     return pa.array([*names, *["sdoml-lite-001.tar"] * (4 - len(names))]).dictionary_encode()
 
 
-def test_an_index_tells_what_is_where(table):
+def test_index_gives_the_positions_of_frames(table):
     catalog = Catalog(parquet(table))
     assert catalog.channels == CHANNELS
     assert catalog.constants["AIA_0193"] == {"constant": CONSTANT, "transform": "sqrt"}
@@ -81,7 +81,7 @@ def test_an_index_tells_what_is_where(table):
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "absent",
 )
-def test_metadata_that_cannot_be_is_refused(table, key, value, message):
+def test_invalid_metadata_is_rejected(table, key, value, message):
     facts = {name.decode(): fact for name, fact in table.schema.metadata.items()}
     del facts[key]
     facts |= {key: value} if value else {}
@@ -101,19 +101,19 @@ def test_metadata_that_cannot_be_is_refused(table, key, value, message):
     ],
     ids=["times", "text", "numbers", "dictionary of numbers", "unknown", "null"],
 )
-def test_samples_that_cannot_be_are_refused(table, column, values, message):
+def test_invalid_samples_are_rejected(table, column, values, message):
     with pytest.raises(DamagedFileError, match=message):
         Catalog(parquet(with_column(table, column, values)))
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 0, 1, 2]])
-def test_samples_out_of_order_or_twice_are_refused(table, order):
+def test_unsorted_or_duplicate_samples_are_rejected(table, order):
     with pytest.raises(DamagedFileError, match="not sorted by time"):
         Catalog(parquet(table.take(pa.array(order))))
 
 
 @pytest.mark.parametrize("column", ["slot", "shard"])
-def test_an_index_without_samples_times_or_shards_is_refused(table, column):
+def test_index_without_required_columns_is_rejected(table, column):
     with pytest.raises(DamagedFileError, match=f"damaged.*{column}"):
         Catalog(parquet(table.drop_columns([column])))
 
@@ -132,13 +132,13 @@ def test_an_index_without_samples_times_or_shards_is_refused(table, column):
     ],
     ids=["number", "list", "another leaf", "text", "fraction", "first block", "negative", "behind"],
 )
-def test_places_that_cannot_be_are_refused(table, values, message):
+def test_invalid_positions_are_rejected(table, values, message):
     catalog = Catalog(parquet(with_column(table, "AIA_0193", values)))
     with pytest.raises(DamagedFileError, match=message):
         catalog.offsets(["AIA_0193"])
 
 
-def test_a_catalog_keeps_its_index_when_another_takes_its_name(table, tmp_path):
+def test_catalog_keeps_its_index_when_the_file_is_replaced(table, tmp_path):
     path = tmp_path / "index.parquet"
     path.write_bytes(parquet(table))
     catalog = Catalog(str(path))
@@ -151,7 +151,7 @@ def test_a_catalog_keeps_its_index_when_another_takes_its_name(table, tmp_path):
     assert len(Catalog(str(path))) == 3
 
 
-def test_an_index_that_was_overwritten_in_place_is_noticed(table, tmp_path):
+def test_index_overwritten_in_place_is_detected(table, tmp_path):
     path = tmp_path / "index.parquet"
     path.write_bytes(parquet(table))
     catalog = Catalog(str(path))
@@ -161,13 +161,13 @@ def test_an_index_that_was_overwritten_in_place_is_noticed(table, tmp_path):
             ask(["HMI_M"])
 
 
-def test_a_release_of_channels_without_samples_is_empty(table, tmp_path):
+def test_release_without_samples_is_empty(table, tmp_path):
     (tmp_path / "index.parquet").write_bytes(parquet(table.slice(0, 0)))
     with pytest.raises(DatasetError, match=f"the shards in {tmp_path} are empty"):
         SDOMLlite(tmp_path, CHANNELS)
 
 
-def test_a_release_of_one_sample_has_a_cadence_all_the_same(table, folder, tmp_path):
+def test_release_of_one_sample_has_a_cadence(table, folder, tmp_path):
     (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
     (tmp_path / "index.parquet").write_bytes(parquet(table.slice(2, 1)))
     dataset = SDOMLlite(tmp_path, CHANNELS)
@@ -176,7 +176,7 @@ def test_a_release_of_one_sample_has_a_cadence_all_the_same(table, folder, tmp_p
 
 
 @pytest.mark.parametrize(("transform", "power"), [("sqrt", 2), ("linear", 1)])
-def test_dn_undoes_the_transform_that_the_index_names(table, folder, tmp_path, transform, power):
+def test_dn_inverts_the_transform_of_the_index(table, folder, tmp_path, transform, power):
     facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
     facts["sdoml.channels"] = facts["sdoml.channels"].replace("sqrt", transform)
     (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")

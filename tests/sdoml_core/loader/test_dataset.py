@@ -46,7 +46,7 @@ def check(dataset, index=0, *, dtype="float32"):
         np.testing.assert_array_equal(pixels.numpy(), expected)
 
 
-def test_it_is_the_originals_call_and_return(release):
+def test_call_and_return_match_the_original(release):
     dataset = SDOMLlite(
         str(release),
         ["hmi_m", "aia_0193"],
@@ -64,7 +64,7 @@ def test_it_is_the_originals_call_and_return(release):
     check(dataset, 1)
 
 
-def test_channels_come_in_the_order_asked_for(release):
+def test_channels_have_the_requested_order(release):
     for channels in (ORIGINAL, ORIGINAL[::-1], ("AIA_1700",), ("AIA_1600", "AIA_0094", "HMI_M")):
         check(SDOMLlite(release, channels), 3)
     assert SDOMLlite(release).channels == ORIGINAL
@@ -87,7 +87,7 @@ def test_channels_come_in_the_order_asked_for(release):
         np.datetime64("2022-11-01T01:15"),
     ],
 )
-def test_a_sample_is_found_by_number_and_by_time(release, key):
+def test_samples_are_found_by_number_and_by_time(release, key):
     dataset = SDOMLlite(release)
     assert len(dataset) == 60
     assert dataset[key][1] == "2022-11-01T01:15:00"
@@ -105,7 +105,7 @@ def test_iteration_ends(release):
         dataset[-21]
 
 
-def test_samples_without_every_channel_are_left_out(release):
+def test_incomplete_samples_are_left_out(release):
     assert len(SDOMLlite(release, ["AIA_0193"])) == 72
     assert len(SDOMLlite(release, ["AIA_0211"])) == 60
     assert len(SDOMLlite(release, ["AIA_0211", "AIA_1700"])) == 45
@@ -126,12 +126,12 @@ def test_every_kind_of_folder_gives_the_same_samples(tmp_path, release, index, c
         check(dataset, number, dtype=dtype)
 
 
-def test_a_flat_folder_of_daily_shards_will_do(tmp_path):
+def test_flat_folder_of_daily_shards_works(tmp_path):
     write_day(tmp_path, FIRST)
     check(SDOMLlite(tmp_path), 7)
 
 
-def test_a_tensor_that_is_held_is_never_written_over(release):
+def test_tensor_in_use_is_never_overwritten(release):
     dataset = SDOMLlite(release)
     for number in range(5):
         dataset[number]  # memory that comes back and is used again
@@ -146,7 +146,7 @@ def test_a_tensor_that_is_held_is_never_written_over(release):
     np.testing.assert_array_equal(view.numpy(), expected)
 
 
-def test_a_batch_lies_side_by_side_and_is_collated_without_a_copy(release):
+def test_adjacent_samples_are_collated_without_a_copy(release):
     dataset = SDOMLlite(release)
     samples = dataset.__getitems__([3, 59, 0])
     batch, times = collate(samples)
@@ -159,7 +159,7 @@ def test_a_batch_lies_side_by_side_and_is_collated_without_a_copy(release):
 
 @pytest.mark.parametrize("context", [None, "fork", "spawn"])
 @pytest.mark.slow
-def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context):
+def test_data_loader_works_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
     dataset[0]  # handles are open before workers start
     loader = DataLoader(
@@ -176,14 +176,14 @@ def test_an_ordinary_loader_reads_it_with_and_without_workers(release, context):
     assert seen == [str(time) for time in dataset.times]
 
 
-def test_a_loader_of_a_subset_and_of_metadata_needs_no_collation_of_its_own(release):
+def test_subset_with_metadata_uses_the_default_collation(release):
     dataset = SDOMLlite(release, metadata=True)
     tensors, times, facts = next(iter(DataLoader(Subset(dataset, [5, 7]), batch_size=2)))
     assert torch.equal(tensors[1], dataset[7][0])
     assert [times[1], facts[1]] == list(dataset[7][1:])
 
 
-def test_it_can_be_pickled(release):
+def test_dataset_can_be_pickled(release):
     dataset = SDOMLlite(release, metadata=True)
     dataset[0]
     again = pickle.loads(pickle.dumps(dataset))
@@ -191,7 +191,7 @@ def test_it_can_be_pickled(release):
     check(again, 5)
 
 
-def test_dn_undoes_the_normalization(release):
+def test_dn_inverts_the_normalization(release):
     dataset = SDOMLlite(release, units="dn")
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
@@ -200,7 +200,7 @@ def test_dn_undoes_the_normalization(release):
     np.testing.assert_allclose(tensor[3].numpy(), y**2 * CONSTANT / samples, rtol=1e-6)
 
 
-def test_gauss_undoes_the_rendering(release):
+def test_gauss_inverts_the_rendering(release):
     dataset = SDOMLlite(release, units="gauss")
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[3].numpy(), frame(at(time), "AIA_0193"))
@@ -208,7 +208,7 @@ def test_gauss_undoes_the_rendering(release):
     np.testing.assert_allclose(tensor[0].numpy(), exact, atol=0.02)
 
 
-def test_metadata_tells_what_is_on_record(release):
+def test_metadata_contains_the_recorded_values(release):
     _, time, facts = SDOMLlite(release, metadata=True)["2022-11-02T05:30:00"]
     assert time == "2022-11-02T05:30:00"
     assert list(facts) == list(ORIGINAL)
@@ -223,7 +223,7 @@ def test_metadata_tells_what_is_on_record(release):
     assert facts["HMI_M"]["exposure"] is None
 
 
-def test_what_is_on_record_can_be_asked_for_later(release):
+def test_metadata_can_be_requested_later(release):
     plain = SDOMLlite(release)
     with_facts = SDOMLlite(release, metadata=True)
     for number in (0, 30, -1):
@@ -231,7 +231,7 @@ def test_what_is_on_record_can_be_asked_for_later(release):
     assert len(plain[0]) == 2
 
 
-def test_the_number_of_a_sample_is_found_by_its_time(release):
+def test_find_returns_the_number_of_a_sample(release):
     dataset = SDOMLlite(release)
     for number in (0, 17, 59):
         assert dataset.find(str(dataset.times[number])) == number
@@ -243,7 +243,7 @@ def test_the_number_of_a_sample_is_found_by_its_time(release):
 
 
 @pytest.mark.parametrize("metadata", [False, True])
-def test_samples_that_were_read_singly_are_collated_alike(release, metadata):
+def test_samples_read_singly_are_collated(release, metadata):
     dataset = SDOMLlite(release, metadata=metadata)
     batch, *others = collate([dataset[3], dataset[59]])
     together, *expected = collate(dataset.__getitems__([3, 59]))
@@ -252,14 +252,14 @@ def test_samples_that_were_read_singly_are_collated_alike(release, metadata):
     assert len(others) == 1 + metadata
 
 
-def test_a_transform_is_called_with_each_tensor(release):
+def test_transform_is_applied_to_each_tensor(release):
     dataset = SDOMLlite(release, transform=lambda tensor: tensor.mean(dim=(1, 2)))
     assert dataset[0][0].shape == (6,)
     batch, _ = collate(dataset.__getitems__([0, 1]))
     assert torch.equal(batch[1], dataset[1][0])
 
 
-def test_it_tells_what_is_in_it(release):
+def test_repr_describes_the_dataset(release):
     dataset = SDOMLlite(release, date_exclusions=[("2022-11-02", "2022-11-03")])
     told = repr(dataset)
     for fact in ("40 of", "216 slots every 15 min", "2 shards", "32 × 32", VERSION, *ORIGINAL):
@@ -274,14 +274,14 @@ def test_it_tells_what_is_in_it(release):
     assert str(coverage).splitlines()[-1].split()[:3] == ["total", "216", "60"]
 
 
-def test_a_sample_can_be_looked_at(release, tmp_path):
+def test_sample_can_be_plotted(release, tmp_path):
     figure = SDOMLlite(release).plot_sample("2022-11-01T00:30:00", tmp_path / "sample.png")
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == list(ORIGINAL)
     assert (tmp_path / "sample.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_look_at_a_sample_leaves_no_file_unless_asked_to(release, tmp_path, monkeypatch):
+def test_plot_writes_no_file_by_default(release, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figure = SDOMLlite(release, ["AIA_0193"]).plot_sample(5)
     (axis,) = figure.axes
@@ -291,7 +291,7 @@ def test_a_look_at_a_sample_leaves_no_file_unless_asked_to(release, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_matplotlib_a_look_names_the_remedy(release, monkeypatch):
+def test_plot_without_matplotlib_names_the_package(release, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
     with pytest.raises(ImportError, match="plot_sample needs matplotlib: pip install matplotlib"):
         SDOMLlite(release).plot_sample()
@@ -334,7 +334,7 @@ def test_without_matplotlib_a_look_names_the_remedy(release, monkeypatch):
         ({"units": "dn", "channels": ["HMI_M"]}, "the channels are HMI_M"),
     ],
 )
-def test_what_is_not_there_is_answered_with_what_is(release, options, message):
+def test_errors_list_the_available_values(release, options, message):
     with pytest.raises(DatasetError, match=message):
         SDOMLlite(release, **options)
 
@@ -351,20 +351,20 @@ def test_what_is_not_there_is_answered_with_what_is(release, options, message):
         (1.5, "a number, datetime or ISO string"),
     ],
 )
-def test_a_time_without_a_sample_says_why(release, time, message):
+def test_missing_time_explains_the_reason(release, time, message):
     dataset = SDOMLlite(release, date_exclusions=[("2022-11-02", "2022-11-03")])
     with pytest.raises(DatasetError, match=message):
         dataset[time]
 
 
-def test_mixed_normalizations_are_refused_by_name(tmp_path):
+def test_mixed_normalizations_name_the_shards(tmp_path):
     write_day(tmp_path, FIRST, version="aaaa")
     write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
     with pytest.raises(NormalizationError, match="versions aaaa, bbbb"):
         SDOMLlite(tmp_path)
 
 
-def test_folders_without_shards_say_where_some_are(tmp_path, tree):
+def test_folder_without_shards_names_one_with_shards(tmp_path, tree):
     with pytest.raises(StoreError, match=r"folder .* does not exist"):
         SDOMLlite(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("nothing")
@@ -386,14 +386,14 @@ def copy(release, tmp_path):
     return tmp_path / "copy"
 
 
-def test_a_truncated_shard_is_noticed(copy):
+def test_truncated_shard_is_detected(copy):
     shard = shard_of(copy)
     shard.write_bytes(shard.read_bytes()[:-5000])
     with pytest.raises(DamagedFileError, match=r"sdoml-lite-001\.tar .* bytes, but its index says"):
         SDOMLlite(copy)[0]
 
 
-def test_missing_shards_are_listed_at_opening_and_can_be_skipped(copy):
+def test_missing_shards_are_listed_and_can_be_skipped(copy):
     whole = SDOMLlite(copy)
     shard_of(copy).unlink()
     message = r"1 of 3 shards are missing .*: sdoml-lite-001\.tar\. .*missing_shards='skip'"
@@ -409,7 +409,7 @@ def test_missing_shards_are_listed_at_opening_and_can_be_skipped(copy):
         SDOMLlite(copy, missing_shards="ignore")
 
 
-def test_another_shard_under_the_name_is_noticed(copy):
+def test_replaced_shard_is_detected(copy):
     shard = shard_of(copy)
     data = shard.read_bytes()
     shard.write_bytes(bytes(512) + data[:-512])
@@ -418,7 +418,7 @@ def test_another_shard_under_the_name_is_noticed(copy):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_an_altered_pixel_is_noticed_where_asked(tmp_path, dtype):
+def test_verify_detects_an_altered_pixel(tmp_path, dtype):
     folder = write_release(tmp_path, 1, dtype=dtype)
     shard = shard_of(folder)
     data = bytearray(shard.read_bytes())
@@ -430,7 +430,7 @@ def test_an_altered_pixel_is_noticed_where_asked(tmp_path, dtype):
     check(SDOMLlite(folder, verify=True), 1, dtype=dtype)
 
 
-def test_a_damaged_index_is_a_typed_error(copy):
+def test_damaged_index_raises_a_typed_error(copy):
     index = copy / "index.parquet"
     data = index.read_bytes()
     for cut in range(0, len(data), 131):
@@ -447,7 +447,7 @@ def test_a_damaged_index_is_a_typed_error(copy):
             SDOMLlite(copy, metadata=True, verify=True)[0]
 
 
-def test_bare_tars_know_no_constants(tmp_path):
+def test_shards_without_an_index_have_no_constants(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     with pytest.raises(NormalizationError, match="the constant of AIA_0131"):
         SDOMLlite(tmp_path, units="dn")
@@ -456,7 +456,7 @@ def test_bare_tars_know_no_constants(tmp_path):
     assert SDOMLlite(tmp_path, metadata=True)[0][2]["HMI_M"]["quality"] is None
 
 
-def test_a_range_wider_than_the_data_is_that_of_the_data(release):
+def test_range_is_clipped_to_the_data(release):
     wide = SDOMLlite(release, date_start="1999-01-01", date_end="2099-01-01")
     assert wide.coverage() == SDOMLlite(release).coverage()
     assert repr(wide) == repr(SDOMLlite(release))
@@ -475,7 +475,7 @@ def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monke
     assert "216 of 216 slots" in repr(dataset)
 
 
-def test_a_part_stays_within_its_dataset(release):
+def test_part_stays_within_its_dataset(release):
     dataset = SDOMLlite(release, ["HMI_M"], date_start="2022-11-02", date_end="2022-11-03")
     part = dataset.within([("2022-11-01", "2022-11-02T03:00")])
     assert part.times[0] == np.datetime64("2022-11-02")
@@ -483,7 +483,7 @@ def test_a_part_stays_within_its_dataset(release):
     assert len(SDOMLliteSequences(part, past=2)) == 11
 
 
-def test_ranges_that_overlap_or_touch_are_one(release):
+def test_overlapping_or_adjacent_ranges_are_merged(release):
     dataset = SDOMLlite(release, ["HMI_M"])
     whole = dataset.within([("2022-11-01T01:00", "2022-11-01T04:00")])
     for ranges in (
@@ -495,7 +495,7 @@ def test_ranges_that_overlap_or_touch_are_one(release):
         assert len(SDOMLliteSequences(part, past=3)) == len(SDOMLliteSequences(whole, past=3))
 
 
-def test_a_range_that_ends_before_it_begins_is_refused(release):
+def test_inverted_range_is_rejected(release):
     dataset = SDOMLlite(release, ["HMI_M"])
     with pytest.raises(DatasetError, match="empty range: 2022-11-02"):
         dataset.within([("2022-11-02", "2022-11-01"), ("2022-11-01", "2022-11-02")])
@@ -505,7 +505,7 @@ def test_a_range_that_ends_before_it_begins_is_refused(release):
         dataset.within([])
 
 
-def test_a_time_between_two_ranges_is_told_so(release):
+def test_time_between_two_ranges_is_reported(release):
     part = SDOMLlite(release, ["HMI_M"]).within(
         [("2022-11-01", "2022-11-02"), ("2022-11-03", "2022-11-04")]
     )

@@ -48,7 +48,7 @@ def seen(ranks, name, epoch):
     return Counter(time for rank in ranks for batch in rank[name][epoch] for time in batch)
 
 
-def test_each_sample_comes_once_in_equally_many_steps(world, expected):
+def test_each_sample_is_used_once_in_equal_numbers_of_steps(world, expected):
     styles = [name for name in world[0] if name not in {"twice", "once", "own", "alone"}]
     assert len(styles) == (7 if len(world) == 2 else 5)
     for name in styles:

@@ -51,7 +51,7 @@ def test_flags_and_measures_are_in_the_metadata(folder: Path) -> None:
     assert dataset[ECLIPSE][2]["AIA_0171"]["flags"] == ()
 
 
-def test_frames_with_an_excluded_flag_are_absent(folder: Path) -> None:
+def test_frames_with_an_excluded_flag_are_missing(folder: Path) -> None:
     everything = SDOMLlite(folder, CHANNELS)
     without = SDOMLlite(folder, CHANNELS, exclude_flags=["partial_disk"])
     assert set(everything.dates) - set(without.dates) == {ECLIPSE.replace(tzinfo=None)}
@@ -69,14 +69,14 @@ def test_sequences_treat_excluded_frames_as_gaps(folder: Path) -> None:
     assert "2022-11-01T02:15:00" not in times
 
 
-def test_an_unknown_flag_is_refused_and_the_vocabulary_named(folder: Path) -> None:
+def test_unknown_flag_lists_the_known_flags(folder: Path) -> None:
     with pytest.raises(
         DatasetError, match="exclude_flags: unknown flag 'cloudy'; choose from prov"
     ):
         SDOMLlite(folder, CHANNELS, exclude_flags=["cloudy"])
 
 
-def test_the_mask_says_which_pixels_hold_data(folder: Path) -> None:
+def test_mask_marks_pixels_with_data(folder: Path) -> None:
     dataset = SDOMLlite(folder, CHANNELS)
     mask = dataset.mask(ECLIPSE).numpy()
     assert mask.shape == (2, SIDE, SIDE)
@@ -102,7 +102,7 @@ def test_shards_of_version_0_1_0_still_load(kind: str, tmp_path: Path) -> None:
     assert dataset.mask(0).all()
 
 
-def test_old_and_new_days_mix(tmp_path: Path) -> None:
+def test_days_of_old_and_new_versions_can_be_mixed(tmp_path: Path) -> None:
     """A folder of shards that an update has grown, with a kept index from before the update."""
     shutil.copytree(OLD / "shards/2024", tmp_path / "data")
     assert len(SDOMLlite(tmp_path / "data", ["AIA_0193"])) == 2

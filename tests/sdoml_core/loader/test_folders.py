@@ -23,7 +23,7 @@ def check(sample) -> None:
         np.testing.assert_array_equal(pixels.numpy(), frame(at(moment), channel))
 
 
-def test_a_relative_path_names_the_same_folder_after_chdir(tmp_path, monkeypatch):
+def test_relative_path_survives_chdir(tmp_path, monkeypatch):
     for name in ("here", "there"):
         write_day(tmp_path / name / "shards", FIRST + (name == "there") * timedelta(days=1))
     monkeypatch.chdir(tmp_path / "here")
@@ -35,7 +35,7 @@ def test_a_relative_path_names_the_same_folder_after_chdir(tmp_path, monkeypatch
     assert not (tmp_path / "there/shards/.sdoml-lite-index.parquet").exists()
 
 
-def test_file_urls_may_have_escapes_and_localhost(tmp_path):
+def test_file_urls_with_escapes_and_localhost(tmp_path):
     folder = write_release(tmp_path / "with space & é", 1)
     for url in (folder.as_uri(), folder.as_uri().replace("file://", "file://localhost")):
         check(SDOMLlite(url, CHANNELS)[0])
@@ -43,7 +43,7 @@ def test_file_urls_may_have_escapes_and_localhost(tmp_path):
         SDOMLlite("file://elsewhere/data", CHANNELS)
 
 
-def test_a_broken_link_is_left_out_with_a_warning(tmp_path):
+def test_broken_link_is_skipped_with_a_warning(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     link = tmp_path / "sdoml-lite-2022-11-09.tar"
     link.symlink_to(tmp_path / "gone.tar")
@@ -51,7 +51,7 @@ def test_a_broken_link_is_left_out_with_a_warning(tmp_path):
         assert len(SDOMLlite(tmp_path, CHANNELS)) == 24
 
 
-def test_a_dataset_keeps_to_the_open_files_of_the_process(tmp_path):
+def test_dataset_respects_the_file_limit_of_the_process(tmp_path):
     for day in range(40):
         write_day(tmp_path, FIRST + timedelta(days=day), hours=1, side=8)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -73,7 +73,7 @@ def _grow(folder: Path, days: int) -> None:
             write_day(folder / "2022", FIRST + timedelta(days=day - 1), hours=1, side=8)
 
 
-def test_a_folder_can_be_opened_while_days_come_in(tmp_path):
+def test_folder_can_be_opened_while_days_are_added(tmp_path):
     write_day(tmp_path / "2022", FIRST, hours=1, side=8)
     kept = SDOMLlite(tmp_path, CHANNELS, metadata=True)
     writer = multiprocessing.get_context("fork").Process(target=_grow, args=(tmp_path, 60))

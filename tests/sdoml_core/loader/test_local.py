@@ -20,7 +20,7 @@ def buffers():
     return [memoryview(bytearray(size)) for size in (10, 0, 30)]
 
 
-def test_buffers_are_filled_though_a_read_gives_less_than_was_asked_for(files, monkeypatch):
+def test_short_reads_still_fill_the_buffers(files, monkeypatch):
     whole = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, into, at: whole(fd, [into[0][:7]], at))
     filled = buffers()
@@ -28,7 +28,7 @@ def test_buffers_are_filled_though_a_read_gives_less_than_was_asked_for(files, m
     assert b"".join(filled) == bytes(range(20, 60))
 
 
-def test_a_file_that_ends_too_early_is_damaged(files):
+def test_truncated_file_is_damaged(files):
     with pytest.raises(DamagedFileError, match="truncated: 100 of at least 101 bytes"):
         files.read_into("a.tar", 61, buffers(), size=None, tag="")
 
@@ -42,13 +42,13 @@ def test_a_file_that_ends_too_early_is_damaged(files):
     ],
     ids=["open", "read", "read into"],
 )
-def test_a_file_that_is_not_there_is_named(files, ask, verb):
+def test_missing_file_is_named(files, ask, verb):
     assert not files.has("b.tar")
     with pytest.raises(StoreError, match=rf"cannot {verb} b\.tar in .*No such file"):
         ask(files)
 
 
-def test_no_more_than_some_files_are_open_at_once(tmp_path, monkeypatch):
+def test_open_files_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(files_module, "MAX_HANDLES", 2)
     for number in range(5):
         (tmp_path / f"{number}.tar").write_bytes(bytes([number]) * 40)
@@ -61,7 +61,7 @@ def test_no_more_than_some_files_are_open_at_once(tmp_path, monkeypatch):
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+def test_failed_write_leaves_no_file(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(IsADirectoryError):
         write_atomically(tmp_path / "a", b"data")

@@ -46,7 +46,7 @@ def test_permutation_is_uniform():
 
 
 @given(st.integers(1, 200), small, small, st.booleans())
-def test_each_sample_comes_once_in_equal_numbers_of_batches(count, batch_size, world, shuffle):
+def test_each_sample_is_used_once_in_equal_numbers_of_batches(count, batch_size, world, shuffle):
     batches = [list(s) for s in samplers(count, batch_size, world, shuffle=shuffle)]
     seen = [index for rank in batches for batch in rank for index in batch]
     assert sorted(seen) == list(range(count))
@@ -68,7 +68,7 @@ def test_drop_last_gives_full_batches(count, batch_size, world):
     st.lists(st.tuples(small, small, st.integers(0, 12)), min_size=1, max_size=4),
 )
 @settings(max_examples=200)
-def test_epoch_resumes_exactly_in_another_world(count, legs):
+def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
     """Each leg: a batch size, a number of ranks, and how many batches it gets to."""
     seen, state = [], None
     for batch_size, world, steps in legs:
@@ -158,13 +158,13 @@ def test_set_epoch_keeps_the_position_of_a_loaded_state():
         ({"epoch": -1}, "cannot|at sample"),
     ],
 )
-def test_state_of_another_order_is_refused(change, message):
+def test_state_of_another_order_is_rejected(change, message):
     (sampler,) = samplers(40, 8, 1)
     with pytest.raises(DatasetError, match=message):
         sampler.load_state_dict(sampler.state_dict() | change)
 
 
-def test_invalid_ranks_are_refused():
+def test_invalid_ranks_are_rejected():
     with pytest.raises(DatasetError, match="rank 2 is out of range for world size 2"):
         BatchSampler(range(4), 1, rank=2, world_size=2)
     with pytest.raises(DatasetError, match="batch_size must be an integer of at least 1"):
@@ -180,6 +180,6 @@ def test_remaining_samples_join_the_previous_step_if_a_rank_would_have_none():
     assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
 
 
-def test_empty_state_is_refused() -> None:
+def test_empty_state_is_rejected() -> None:
     with pytest.raises(DatasetError, match="it has no shuffle, seed, samples, epoch"):
         BatchSampler(range(40), 4).load_state_dict({})

@@ -7,7 +7,7 @@ import pytest
 from sdoml_core.loader.storage.range_cache import RangeCache
 
 
-def test_a_kept_range_comes_back(tmp_path):
+def test_cached_range_is_returned(tmp_path):
     cache = RangeCache(tmp_path)
     assert cache.read("a/0-5", 5) is None
     cache.write("a/0-5", b"bytes")
@@ -15,7 +15,7 @@ def test_a_kept_range_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: b"X" + d[1:], lambda d: d[:5]])
-def test_a_damaged_range_counts_as_absent_and_is_written_again(tmp_path, damage):
+def test_damaged_range_is_written_again(tmp_path, damage):
     cache = RangeCache(tmp_path)
     cache.write("a", b"bytes")
     file = tmp_path / "a"
@@ -25,7 +25,7 @@ def test_a_damaged_range_counts_as_absent_and_is_written_again(tmp_path, damage)
     assert cache.read("a", 5) == b"bytes"
 
 
-def test_a_cache_that_cannot_be_written_is_not_used(tmp_path):
+def test_unwritable_cache_is_not_used(tmp_path):
     (tmp_path / "file").touch()
     cache = RangeCache(tmp_path / "file/below")
     with pytest.warns(UserWarning, match="is not used: Not a directory"):
@@ -34,7 +34,7 @@ def test_a_cache_that_cannot_be_written_is_not_used(tmp_path):
     assert cache.read("a", 5) is None
 
 
-def test_the_ranges_used_longest_ago_are_evicted(tmp_path):
+def test_least_recently_used_ranges_are_evicted(tmp_path):
     cache = RangeCache(tmp_path, limit=2000)
     for number in range(4):
         cache.write(f"{number}", bytes(400))

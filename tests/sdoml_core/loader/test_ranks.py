@@ -161,20 +161,20 @@ relaxed = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 @given(st.sampled_from(STYLES), st.integers(1, 4), events([0]))
 @settings(max_examples=60, **relaxed)
-def test_each_sample_comes_once_whatever_interrupts(dataset, style, world, events):
+def test_each_sample_is_used_once_despite_interruptions(dataset, style, world, events):
     run(dataset, style, world, 0, events)
 
 
 @pytest.mark.parametrize("style", STYLES)
 @given(st.integers(1, 3), st.integers(1, 2), events([0, 1, 2]))
 @settings(max_examples=3, **relaxed)
-def test_each_sample_comes_once_with_workers(dataset, style, world, workers, events):
+def test_each_sample_is_used_once_with_workers(dataset, style, world, workers, events):
     run(dataset, style, world, workers, events)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("style", STYLES)
-def test_a_look_by_one_rank_changes_no_epoch(dataset, style, workers):
+def test_inspection_by_one_rank_does_not_change_the_epoch(dataset, style, workers):
     ranks = [make(dataset, style, rank, 2, workers=workers) for rank in range(2)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "epoch 0 starts again")
@@ -188,7 +188,7 @@ def test_a_look_by_one_rank_changes_no_epoch(dataset, style, workers):
 
 
 @pytest.mark.parametrize("style", ["batches", "sampler", "stateful sampler"])
-def test_a_look_in_mid_epoch_leaves_the_state_alone(dataset, style):
+def test_inspection_within_an_epoch_keeps_the_state(dataset, style):
     rank = make(dataset, style, 0, 1)
     other = make(dataset, style, 0, 1)
     one, two = iter(rank.loader), iter(other.loader)
@@ -203,7 +203,7 @@ def test_a_look_in_mid_epoch_leaves_the_state_alone(dataset, style):
 
 
 @pytest.mark.parametrize("style", ["batches", "stream"])
-def test_a_look_at_a_resumed_epoch_does_not_use_up_its_state(dataset, style):
+def test_inspection_of_a_resumed_epoch_keeps_its_state(dataset, style):
     rank = make(dataset, style, 0, 1)
     iterator = iter(rank.loader)
     before = take(iterator, 3)
@@ -214,7 +214,7 @@ def test_a_look_at_a_resumed_epoch_does_not_use_up_its_state(dataset, style):
     check(dataset, [before + times_of(again.loader)])
 
 
-def test_leaving_passes_without_set_epoch_warns(dataset):
+def test_repeated_early_ends_without_set_epoch_warn(dataset):
     loader = make(dataset, "batches", 0, 2).loader
     first = take(iter(loader), 2)
     assert take(iter(loader), 2) == first
@@ -224,14 +224,14 @@ def test_leaving_passes_without_set_epoch_warns(dataset):
     assert take(iter(loader), 2) != first
 
 
-def test_one_rank_that_leaves_passes_sees_new_samples(dataset):
+def test_single_rank_gets_new_samples_after_early_ends(dataset):
     loader = make(dataset, "batches", 0, 1).loader
     assert len({tuple(take(iter(loader), 2)) for _ in range(5)}) == 5
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("persistent", [False, True])
-def test_seeding_before_each_epoch_does_not_repeat_it(dataset, workers, persistent):
+def test_seeding_does_not_repeat_an_epoch(dataset, workers, persistent):
     stream = ShardDataset(dataset, batch_size=8, seed=1)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
     alone = ShardDataset(dataset, batch_size=8, seed=1)
@@ -243,7 +243,7 @@ def test_seeding_before_each_epoch_does_not_repeat_it(dataset, workers, persiste
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("style", ["stateful sampler", "stateful stream", "batches"])
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_state_of_a_complete_epoch_starts_the_next(dataset, style, workers, ended):
+def test_state_of_a_complete_epoch_starts_the_next_one(dataset, style, workers, ended):
     rank = make(dataset, style, 0, 1, workers=workers)
     iterator = iter(rank.loader)
     take(iterator, len(rank.source))
@@ -261,7 +261,7 @@ def test_a_state_of_a_complete_epoch_starts_the_next(dataset, style, workers, en
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("style", ["stateful sampler", "stateful stream"])
-def test_the_data_loader_itself_resumes_after_a_complete_epoch(dataset, style, workers):
+def test_data_loader_resumes_after_a_complete_epoch(dataset, style, workers):
     rank = make(dataset, style, 0, 1, workers=workers)
     times_of(rank.loader)
     state = rank.loader.state_dict()
@@ -274,7 +274,7 @@ def test_the_data_loader_itself_resumes_after_a_complete_epoch(dataset, style, w
 @pytest.mark.parametrize("taken", [1, 4, 7, 12, 14, 15])
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("kind", [DataLoader, torchdata.StatefulDataLoader])
-def test_the_state_of_a_sampler_is_what_was_delivered(dataset, kind, workers, taken):
+def test_state_of_a_sampler_counts_delivered_batches(dataset, kind, workers, taken):
     sampler = BatchSampler(dataset, 4, seed=5)
     loader = kind(dataset, batch_sampler=sampler, num_workers=workers)
     assert len(sampler) == 15
@@ -324,7 +324,7 @@ def test_the_state_of_a_stream_is_refused_where_it_is_not_known(dataset):
         singles.state_dict()
 
 
-def test_a_stream_is_followed_by_the_next_epoch_with_and_without_workers(dataset):
+def test_stream_advances_the_epoch_with_and_without_workers(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     alone = ShardDataset(dataset, batch_size=8)
     for workers in (0, 2, 2, 0, 0, 1):
@@ -332,7 +332,7 @@ def test_a_stream_is_followed_by_the_next_epoch_with_and_without_workers(dataset
         assert times_of(loader) == times_of(alone)
 
 
-def test_a_stream_of_several_ranks_with_workers_warns_where_the_epoch_is_not_set(dataset):
+def test_stream_with_ranks_and_workers_warns_without_set_epoch(dataset):
     stream = ShardDataset(dataset, batch_size=8, rank=0, world_size=2)
     loader = DataLoader(stream, batch_size=None, num_workers=1)
     first = times_of(loader)
@@ -344,7 +344,7 @@ def test_a_stream_of_several_ranks_with_workers_warns_where_the_epoch_is_not_set
     assert times_of(loader) != first
 
 
-def test_a_change_of_the_world_within_a_pass_is_refused(dataset, monkeypatch):
+def test_change_of_world_size_within_a_pass_is_an_error(dataset, monkeypatch):
     loader = BatchLoader(dataset, 4, threads=0)
     iterator = iter(loader)
     next(iterator)

@@ -24,7 +24,7 @@ def expected(slot):
     return {name for name in DEFAULT_CHANNELS if not missing(slot, name)}
 
 
-def test_tarfile_and_numpy_are_enough(folder):
+def test_tarfile_and_numpy_read_shards(folder):
     count = 0
     with tarfile.open(next(folder.glob("*.tar"))) as archive:
         for member in archive:
@@ -42,7 +42,7 @@ def test_tarfile_and_numpy_are_enough(folder):
     "ignore:unclosed file:ResourceWarning",
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
-def test_webdataset_makes_one_sample_of_the_channels_of_a_slot(folder):
+def test_webdataset_groups_the_channels_of_a_slot(folder):
     import webdataset
 
     urls = [str(path) for path in folder.glob("*.tar")]
@@ -90,7 +90,7 @@ def test_shards_of_webdataset_are_read_by_this_loader(tmp_path):
             np.testing.assert_array_equal(pixels.numpy(), frame(at(time), name))
 
 
-def test_without_torch_the_import_names_the_remedy():
+def test_import_without_torch_names_the_extra():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import sdoml_core.formats.shard, sdoml_core.formats.index\n"
@@ -124,7 +124,7 @@ def test_a_frame_is_read_without_torch(tmp_path: Path):
     assert float(run.stdout) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_shards_and_indexes_do_without_torch_and_astropy():
+def test_shards_and_indexes_need_no_torch_or_astropy():
     code = (
         "import sys, sdoml_core.formats.shard, sdoml_core.formats.index\n"
         "import sdoml_core.loader.reading.reader, sdoml_core.loader.storage.sources\n"

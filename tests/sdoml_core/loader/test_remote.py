@@ -98,7 +98,7 @@ def check(dataset, index):
         np.testing.assert_array_equal(pixels.numpy(), frame(at(time), channel))
 
 
-def test_only_the_bytes_of_the_channels_are_sent(server):
+def test_only_bytes_of_requested_channels_are_sent(server):
     dataset = SDOMLlite(server.url, ["AIA_0171", "AIA_0193"])
     server.sent.clear()
     check(dataset, 30)
@@ -107,14 +107,14 @@ def test_only_the_bytes_of_the_channels_are_sent(server):
     assert server.sent.total() == server.sent["sdoml-lite-002.tar"]
 
 
-def test_what_a_later_try_can_mend_is_tried_again(server):
+def test_temporary_errors_are_retried(server):
     dataset = SDOMLlite(server.url)
     server.faults = [503, "reset", 500, 429]
     check(dataset, 3)
     assert server.faults == []
 
 
-def test_what_stays_broken_is_named(server):
+def test_permanent_error_names_the_file(server):
     dataset = SDOMLlite(server.url)
     server.faults = [500] * 20
     with pytest.raises(StoreError, match=r"cannot read .*sdoml-lite-001\.tar"):
@@ -126,7 +126,7 @@ def test_what_stays_broken_is_named(server):
     assert len(server.faults) == 4  # asking again would not help
 
 
-def test_a_shard_that_is_gone_or_cut_short_is_named(server):
+def test_missing_or_truncated_shard_is_named(server):
     dataset = SDOMLlite(server.url)
     shard = server.folder / "sdoml-lite-003.tar"
     shard.write_bytes(shard.read_bytes()[:200_000])
@@ -137,14 +137,14 @@ def test_a_shard_that_is_gone_or_cut_short_is_named(server):
         dataset[-1]
 
 
-def test_a_server_without_ranges_is_found_out(server):
+def test_server_without_byte_ranges_is_detected(server):
     dataset = SDOMLlite(server.url)
     server.ranges = False
     with pytest.raises(StoreError, match="does not serve byte ranges"):
         dataset[0]
 
 
-def test_what_is_cached_is_not_sent_again(server, tmp_path):
+def test_cached_ranges_are_not_requested_again(server, tmp_path):
     cache = tmp_path / "cache"
     dataset = SDOMLlite(server.url, cache_dir=cache)
     for number in (0, 5):
@@ -164,7 +164,7 @@ def negative(slot, channel, side=SIDE):
     return 1 - frame(slot, channel, side)
 
 
-def test_a_shard_that_was_made_anew_is_not_taken_from_the_cache(server, tmp_path, monkeypatch):
+def test_rebuilt_shard_is_not_read_from_the_cache(server, tmp_path, monkeypatch):
     before = SDOMLlite(server.url, cache_dir=tmp_path / "cache")[3][0]
     sizes = {path.name: path.stat().st_size for path in server.folder.glob("*.tar")}
     monkeypatch.setattr(synthetic_shards, "frame", negative)
@@ -186,7 +186,7 @@ def test_batches_and_workers_read_over_the_network(server):
         assert seen == expected
 
 
-def test_a_dataset_over_the_network_can_be_sent_to_another_process(server):
+def test_remote_dataset_can_be_pickled(server):
     dataset = SDOMLlite(server.url)
     check(dataset, 0)  # a connection is open, which stays behind
     again = pickle.loads(pickle.dumps(dataset))
@@ -203,7 +203,7 @@ def memory(tmp_path):
     filesystem.pseudo_dirs[:] = [""]
 
 
-def test_an_index_of_remote_shards_lives_in_memory_where_no_folder_is_given(memory, tmp_path):
+def test_remote_index_stays_in_memory_without_a_cache_folder(memory, tmp_path):
     write_day(tmp_path, FIRST, hours=1)
     memory.put(str(tmp_path), "/shards", recursive=True)
     dataset = SDOMLlite("memory://shards", ["HMI_M"])
@@ -213,7 +213,7 @@ def test_an_index_of_remote_shards_lives_in_memory_where_no_folder_is_given(memo
     ]
 
 
-def test_a_remote_folder_without_shards_is_told_so(memory):
+def test_remote_folder_without_shards_is_reported(memory):
     memory.pipe("/empty/README.md", b"nothing")
     with pytest.raises(DatasetError, match=r"no shards \(\*\.tar\) in memory://empty$"):
         SDOMLlite("memory://empty")
@@ -241,7 +241,7 @@ def bucket(release):
 
 
 @pytest.mark.slow
-def test_a_release_in_a_bucket(bucket):
+def test_release_in_a_bucket_is_read(bucket):
     _, options = bucket
     dataset = SDOMLlite("s3://solar/release", storage_options=options)
     assert len(dataset) == 60
@@ -253,7 +253,7 @@ def test_a_release_in_a_bucket(bucket):
 
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.slow
-def test_daily_shards_in_a_bucket(bucket, tmp_path, monkeypatch, index):
+def test_daily_shards_in_a_bucket_are_read(bucket, tmp_path, monkeypatch, index):
     filesystem, options = bucket
     target = f"solar/days-{index}"
 
@@ -283,19 +283,19 @@ def test_daily_shards_in_a_bucket(bucket, tmp_path, monkeypatch, index):
     np.testing.assert_allclose(anew[3][0], 1 - again[3][0], atol=1e-6)
 
 
-def test_a_bucket_that_does_not_exist_is_one_clear_line(bucket):
+def test_missing_bucket_is_reported_in_one_line(bucket):
     _, options = bucket
     with pytest.raises(StoreError, match="nowhere") as caught:
         SDOMLlite("s3://nowhere/at-all", storage_options=options)
     assert "\n" not in str(caught.value)
 
 
-def test_a_url_of_a_local_folder_is_a_local_folder(release):
+def test_file_url_is_read_as_a_local_folder(release):
     dataset = SDOMLlite(f"file://{os.fspath(release)}")
     assert isinstance(dataset.reader.files, LocalFiles)
     check(dataset, 0)
 
 
-def test_a_protocol_that_is_not_known_is_refused_at_once() -> None:
+def test_unknown_protocol_is_rejected() -> None:
     with pytest.raises(DatasetError, match="cannot open foo://bar: Protocol not known: foo"):
         SDOMLlite("foo://bar", ["AIA_0171"])

@@ -178,7 +178,7 @@ def test_transform_is_applied_to_each_item(dataset):
         ({"past": 2, "stride": timedelta(minutes=7)}, "no sequence of 2 frames"),
     ],
 )
-def test_invalid_arguments_are_refused(dataset, options, message):
+def test_invalid_arguments_are_rejected(dataset, options, message):
     with pytest.raises(DatasetError, match=message):
         SDOMLliteSequences(dataset, **options)
 

@@ -38,7 +38,7 @@ def read(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:the . shards in .* have no index")
 @pytest.mark.parametrize("index", [True, False])
-def test_an_index_is_made_once_and_only_what_changed_is_read_again(tmp_path, read, index):
+def test_generated_index_is_updated_incrementally(tmp_path, read, index):
     for day in days(3):
         write_day(tmp_path, day, index=index)
     first = SDOMLlite(tmp_path)
@@ -59,7 +59,7 @@ def test_an_index_is_made_once_and_only_what_changed_is_read_again(tmp_path, rea
     assert changed.reader.catalog.normalization_version == (VERSION if index else "")
 
 
-def test_a_damaged_kept_index_is_made_anew(tmp_path, read):
+def test_damaged_generated_index_is_rebuilt(tmp_path, read):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
     kept = tmp_path / sources.KEPT_INDEX
@@ -82,7 +82,7 @@ def test_a_damaged_kept_index_is_made_anew(tmp_path, read):
     ids=lambda value: value[:20],
 )
 @pytest.mark.parametrize("grown", [False, True])
-def test_a_kept_index_with_damaged_facts_is_made_anew(tmp_path, read, key, value, grown):
+def test_generated_index_with_damaged_metadata_is_rebuilt(tmp_path, read, key, value, grown):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
     kept = tmp_path / sources.KEPT_INDEX
@@ -106,7 +106,7 @@ def unprivileged():
     os.seteuid(user)
 
 
-def test_a_read_only_folder_is_readable(unprivileged):
+def test_read_only_folder_can_be_read(unprivileged):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_day(folder, FIRST)
@@ -117,7 +117,7 @@ def test_a_read_only_folder_is_readable(unprivileged):
             folder.chmod(0o755)
 
 
-def test_where_no_index_can_be_kept_it_lives_in_memory(tmp_path, monkeypatch):
+def test_index_stays_in_memory_if_it_cannot_be_saved(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only file system")
 
@@ -127,7 +127,7 @@ def test_where_no_index_can_be_kept_it_lives_in_memory(tmp_path, monkeypatch):
     assert not (tmp_path / sources.KEPT_INDEX).exists()
 
 
-def test_an_index_can_be_kept_elsewhere(tmp_path):
+def test_index_can_be_saved_in_another_folder(tmp_path):
     write_day(tmp_path / "shards", FIRST, index=False)
     SDOMLlite(tmp_path / "shards", cache_dir=tmp_path / "cache")
     assert not (tmp_path / "shards" / sources.KEPT_INDEX).exists()
@@ -141,7 +141,7 @@ def test_nothing_is_pickled(tmp_path):
     assert json.loads(table.schema.metadata[b"sdoml.sources"])
 
 
-def test_a_shard_that_is_still_being_published_is_left_out_with_a_warning(tmp_path):
+def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{days(2)[1]}.parquet").unlink()
@@ -162,14 +162,14 @@ def test_bare_shards_that_may_differ_in_normalization_warn(tmp_path):
             assert len(SDOMLlite(tmp_path)) == 8
 
 
-def test_a_release_that_is_not_finished_is_refused(tmp_path):
+def test_incomplete_release_is_rejected(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     (tmp_path / "normalization.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"is an incomplete release: it has no index\.parquet"):
         SDOMLlite(tmp_path)
 
 
-def test_the_index_of_another_shard_is_refused(tmp_path):
+def test_index_of_another_shard_is_rejected(tmp_path):
     write_day(tmp_path, FIRST)
     path = tmp_path / f"sdoml-lite-{FIRST}"
     for suffix in (".tar", ".parquet"):
@@ -178,7 +178,7 @@ def test_the_index_of_another_shard_is_refused(tmp_path):
         SDOMLlite(tmp_path)
 
 
-def test_a_damaged_day_is_named(tmp_path):
+def test_damaged_day_is_named(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.parquet").write_bytes(b"<html>")
@@ -186,14 +186,14 @@ def test_a_damaged_day_is_named(tmp_path):
         SDOMLlite(tmp_path)
 
 
-def test_a_damaged_index_of_a_release_is_named(tmp_path):
+def test_damaged_release_index_is_named(tmp_path):
     write_release(tmp_path, 1)
     (tmp_path / "index.parquet").write_bytes(b"<html>")
     with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; run make_release again$"):
         SDOMLlite(tmp_path)
 
 
-def test_an_index_whose_shard_has_gone_is_told_of(tmp_path):
+def test_index_without_its_shard_is_reported(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.tar").unlink()
@@ -201,13 +201,13 @@ def test_an_index_whose_shard_has_gone_is_told_of(tmp_path):
         assert len(SDOMLlite(tmp_path)) == 20
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+def test_tilde_expands_to_the_home_folder(tmp_path, monkeypatch):
     write_day(tmp_path / "days", FIRST)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(SDOMLlite("~/days")) == 20
 
 
-def test_an_empty_day_does_no_harm(tmp_path):
+def test_empty_day_is_accepted(tmp_path):
     write_day(tmp_path, FIRST, hours=0)
     write_day(tmp_path, FIRST + timedelta(days=1))
     assert len(SDOMLlite(tmp_path)) == 20
@@ -217,7 +217,7 @@ def release_of(*indexes):
     return read_columns(open_parquet(consolidate(indexes)))
 
 
-def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
+def test_merged_index_equals_a_full_consolidation(tmp_path):
     all_days = [write_day(tmp_path, day) for day in days(4)]
     old = release_of(*all_days[:3])
     keep = {all_days[0].shard, all_days[2].shard}
@@ -227,7 +227,7 @@ def test_a_merged_release_is_what_consolidating_all_gives(tmp_path):
     assert merged.schema.metadata == expected.schema.metadata
 
 
-def test_a_channel_goes_with_the_shards_that_had_it(tmp_path):
+def test_channel_is_removed_with_its_last_shard(tmp_path):
     one, two, three = days(3)
     wide = write_day(tmp_path, one, channels=["AIA_0171", "AIA_0335", "HMI_M"])
     narrow = [write_day(tmp_path, day, channels=["AIA_0171", "HMI_M"]) for day in (two, three)]
@@ -264,7 +264,7 @@ def test_days_of_another_resolution_are_not_merged(tmp_path):
         merge_releases(release_of(one), {one.shard}, release_of(other))
 
 
-def test_a_sample_of_two_shards_is_not_merged(tmp_path):
+def test_sample_in_two_shards_is_an_error(tmp_path):
     one = write_day(tmp_path, FIRST)
     again = dataclasses.replace(one, shard="again.tar")
     with pytest.raises(
@@ -274,7 +274,7 @@ def test_a_sample_of_two_shards_is_not_merged(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["aaaa", VERSION])
-def test_an_old_release_of_which_nothing_is_kept_says_nothing(tmp_path, version):
+def test_index_without_kept_shards_has_no_effect(tmp_path, version):
     one = write_day(tmp_path, FIRST, version=version)
     other = write_day(tmp_path, FIRST + timedelta(days=1))
     merged = merge_releases(release_of(one), set(), release_of(other))

@@ -34,7 +34,7 @@ def samples(ranges):
 
 
 @given(parts(), st.integers(0, 50))
-def test_parts_keep_apart_and_give_up_no_more_than_the_gap(ranges, gap):
+def test_parts_are_separated_by_exactly_the_gap(ranges, gap):
     kept = {
         name: samples(listed)
         for name, listed in apart(ranges, guard=timedelta(minutes=gap), step=MINUTE).items()
@@ -52,7 +52,7 @@ def test_parts_keep_apart_and_give_up_no_more_than_the_gap(ranges, gap):
             assert min(abs(time - other) for other in others) < gap
 
 
-def test_overlaps_and_bad_ranges_are_refused(release):
+def test_overlaps_and_bad_ranges_are_rejected(release):
     dataset = SDOMLlite(release)
     day, next_day, last = "2022-11-01", "2022-11-02", "2022-11-03"
     with pytest.raises(DatasetError, match=r"train .* and test .* overlap"):
@@ -83,7 +83,7 @@ def test_overlaps_and_bad_ranges_are_refused(release):
         (None, "None"),
     ],
 )
-def test_what_is_no_list_of_pairs_is_answered_with_one(release, ranges, culprit):
+def test_malformed_ranges_show_an_example(release, ranges, culprit):
     dataset = SDOMLlite(release, ["HMI_M"])
     right = "is not a range; pass a list of pairs such as [('2022-11-01', '2022-12-01')]"
     for name, ask in {
@@ -98,7 +98,7 @@ def test_what_is_no_list_of_pairs_is_answered_with_one(release, ranges, culprit)
             SDOMLlite(release, date_exclusions=ranges)
 
 
-def test_a_split_is_a_dataset_and_prints_as_a_table(release):
+def test_split_is_a_dataset_and_prints_as_a_table(release):
     splits = SDOMLlite(release).split(
         {"train": [("2022-11-01", "2022-11-03")], "test": [("2022-11-03", "2022-11-04")]},
         guard=timedelta(hours=18, minutes=45),
@@ -120,7 +120,7 @@ def test_a_split_is_a_dataset_and_prints_as_a_table(release):
         train["2022-11-03T00:00:00"]
 
 
-def test_months_make_parts(tmp_path):
+def test_months_define_parts(tmp_path):
     for month in (10, 11, 12):
         for day in (1, 2):
             write_day(tmp_path, np.datetime64(f"2022-{month}-0{day}").item(), hours=1)
@@ -132,7 +132,7 @@ def test_months_make_parts(tmp_path):
     assert len(splits["train"]) == 12  # 1 December lies within the gap
 
 
-def test_months_that_meet_are_one_range():
+def test_adjacent_months_form_one_range():
     times = np.array(["2021-11-15", "2023-02-10"], "datetime64[s]")
     ranges = month_ranges(times, {"train": (12, 1, 2), "test": (11,)})
     assert [tuple(map(str, pair)) for pair in ranges["train"]] == [

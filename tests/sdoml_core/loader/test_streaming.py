@@ -60,7 +60,7 @@ def test_batches_have_the_pixels_of_their_times(dataset, threads):
 
 @pytest.mark.parametrize("count", [-1, 1.5, "2", None])
 @pytest.mark.parametrize("name", ["threads", "prefetch"])
-def test_threads_and_prefetch_are_counts(release, dataset, name, count):
+def test_threads_and_prefetch_must_be_counts(release, dataset, name, count):
     message = f"^{name} must be an integer of at least 0, not {count!r}$"
     for kind in (BatchLoader, ShardDataset):
         with pytest.raises(DatasetError, match=message):
@@ -109,7 +109,7 @@ def test_batches_resume_exactly_despite_prefetch(dataset, stop):
     assert flat(before) + flat(again) == (first if stop < 8 else first + second)
 
 
-def test_invalid_arguments_are_refused(dataset):
+def test_invalid_arguments_are_rejected(dataset):
     with pytest.raises(DatasetError, match=r"a BatchLoader reads an SDOMLlite, .* not 'data/s"):
         BatchLoader("data/shards")
     with pytest.raises(DatasetError, match="batch_size must be an integer of at least 1, not '8'"):
@@ -118,7 +118,7 @@ def test_invalid_arguments_are_refused(dataset):
         SDOMLlite(dataset.data_dir, [171])
 
 
-def test_an_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
+def test_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
     def fail(*_, **__):
         raise DamagedFileError("planted")
 
@@ -145,7 +145,7 @@ def test_batches_are_pinned_only_with_a_gpu(dataset):
     check(tensors, times)
 
 
-def test_every_tensor_of_a_batch_is_pinned_and_nothing_else_is_changed(release, monkeypatch):
+def test_only_tensors_of_a_batch_are_pinned(release, monkeypatch):
     pinned = []
 
     def pin(tensor):
@@ -177,7 +177,7 @@ def test_batches_of_sequences_without_a_future_have_none(dataset):
     assert torch.equal(batch["past"][2], sequences[2]["past"])
 
 
-def test_a_transform_gets_each_sequence_of_a_batch(dataset):
+def test_transform_is_applied_to_each_sequence_of_a_batch(dataset):
     def transform(item):
         return {"mean": item["past"].mean(), "time": item["time"]}
 
@@ -195,7 +195,7 @@ def test_metadata_and_transforms_come_with_batches(release):
 
 
 @pytest.mark.parametrize("batch_size", [None, 8])
-def test_a_stream_holds_each_sample_once(dataset, batch_size):
+def test_stream_contains_each_sample_once(dataset, batch_size):
     stream = ShardDataset(dataset, batch_size=batch_size)
     items = list(stream)
     assert len(items) == len(stream)
@@ -206,7 +206,7 @@ def test_a_stream_holds_each_sample_once(dataset, batch_size):
     assert sorted(flat(items)) == [str(time) for time in dataset.times]
 
 
-def test_a_stream_goes_shard_by_shard_within_its_buffer(dataset):
+def test_stream_reads_shard_by_shard_within_its_buffer(dataset):
     shard = dataset.reader.catalog.shard[dataset.rows]
     in_order = ShardDataset(dataset, buffer=1)
     orders = [in_order.order(epoch) for epoch in range(6)]
@@ -227,7 +227,7 @@ def test_a_stream_goes_shard_by_shard_within_its_buffer(dataset):
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 @pytest.mark.slow
-def test_workers_give_the_batches_of_no_workers(release, context):
+def test_workers_give_the_same_batches(release, context):
     expected = times_of(shard_dataset(release, batch_size=8))
     stream = shard_dataset(release, batch_size=8)
     loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=context)
@@ -248,7 +248,7 @@ def test_workers_agree_on_the_epoch(release, persistent):
     assert [times_of(loader), times_of(loader)] == expected[1:]
 
 
-def test_samples_from_workers_come_once(release):
+def test_workers_give_each_sample_once(release):
     stream = shard_dataset(release)
     loader = DataLoader(stream, batch_size=8, num_workers=2)
     assert sorted(flat(loader)) == [str(time) for time in stream.dataset.times]
@@ -271,7 +271,7 @@ def test_ranks_share_a_stream(dataset, batch_size):
 
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 60), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_a_stream_resumes_in_another_world(dataset, batch_size, world, steps, new_world):
+def test_stream_resumes_with_another_number_of_ranks(dataset, batch_size, world, steps, new_world):
     streams = [
         ShardDataset(dataset, batch_size=batch_size, rank=rank, world_size=world, threads=0)
         for rank in range(world)
@@ -293,7 +293,7 @@ def test_a_stream_resumes_in_another_world(dataset, batch_size, world, steps, ne
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("new_workers", [0, 2])
 @pytest.mark.parametrize("kind", ["map", "stream"])
-def test_torchdatas_loader_resumes(dataset, kind, workers, new_workers):
+def test_torchdata_loader_resumes(dataset, kind, workers, new_workers):
     def make(workers, state=None):
         if kind == "map":
             sampler = BatchSampler(dataset, 8, seed=2)
@@ -394,7 +394,7 @@ def test_set_epoch_overrides_a_state_of_another_epoch(dataset, workers):
 
 
 @stateful
-def test_state_of_single_samples_from_several_workers_is_refused(release):
+def test_state_of_single_samples_from_several_workers_is_rejected(release):
     loader = torchdata.StatefulDataLoader(shard_dataset(release), batch_size=4, num_workers=2)
     iterator = iter(loader)
     before = flat([next(iterator), next(iterator), next(iterator)])
@@ -406,7 +406,7 @@ def test_state_of_single_samples_from_several_workers_is_refused(release):
     assert len({*before, *flat(same)}) == 60
 
 
-def test_states_of_other_loaders_are_refused(dataset):
+def test_states_of_other_loaders_are_rejected(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     with pytest.raises(DatasetError, match="buffer=256"):
         ShardDataset(dataset, buffer=8).load_state_dict(stream.state_dict())

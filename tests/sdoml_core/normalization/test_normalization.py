@@ -54,7 +54,7 @@ def fitted(method: str = "quantile:0.9999") -> Normalization:
         ("quantile:1e-3", "quantile:0.001"),
     ],
 )
-def test_methods_have_one_spelling(text: str, canonical: str) -> None:
+def test_methods_have_a_canonical_spelling(text: str, canonical: str) -> None:
     assert str(parse_method(text)) == canonical
 
 
@@ -63,7 +63,7 @@ def test_methods_have_one_spelling(text: str, canonical: str) -> None:
     ["", "maximum", "quantile", "quantile:", "quantile:0", "quantile:1.1", "quantile:-1",
      "quantile:nan", "quantile:1e999", "quantile:1e", "quantile:0.9 9", "0.9999", "quantile:99%"],
 )  # fmt: skip
-def test_a_method_that_does_not_exist_is_one_line_that_names_the_setting(text: str) -> None:
+def test_unknown_method_names_the_setting(text: str) -> None:
     with pytest.raises(SettingError, match="normalization") as caught:
         parse_method(text)
     assert "\n" not in str(caught.value)
@@ -81,7 +81,7 @@ def test_the_default_is_the_quantile_of_all_pixels() -> None:
     assert statistics.saturated == pytest.approx(0.01, abs=0.005)
 
 
-def test_statistics_are_those_of_the_pixels() -> None:
+def test_statistics_equal_those_of_the_pixels() -> None:
     statistics = fitted().channels["AIA_0193"]
     assert (statistics.minimum, statistics.maximum) == (0, 1020)
     assert statistics.pixels == 64 * 64
@@ -90,13 +90,13 @@ def test_statistics_are_those_of_the_pixels() -> None:
     assert list(statistics.quantiles) == [str(q) for q in LISTED_QUANTILES]
 
 
-def test_hmi_keeps_its_levels_whatever_the_method() -> None:
+def test_hmi_keeps_its_levels_with_any_method() -> None:
     for method in ("max", "quantile:0.5"):
         hmi = fitted(method).channels["HMI_M"]
         assert (hmi.transform, hmi.constant) == ("linear", 1.0)
 
 
-def test_a_channel_without_frames_is_no_obstacle_until_it_is_asked_for() -> None:
+def test_channel_without_frames_is_an_error_only_when_requested() -> None:
     normalization = fitted()
     assert normalization.channels["AIA_1700"].constant is None
     assert normalization.constant("AIA_0193") == normalization.channels["AIA_0193"].constant > 0
@@ -106,23 +106,23 @@ def test_a_channel_without_frames_is_no_obstacle_until_it_is_asked_for() -> None
         normalization.constant("AIA_0094")
 
 
-def test_a_channel_of_dark_frames_alone_has_no_constant() -> None:
+def test_channel_with_only_dark_frames_has_no_constant() -> None:
     dark = Sketch.of(np.zeros((4, 4), np.float32))
     assert fit({"AIA_0094": dark}, method="max", **RANGE).channels["AIA_0094"].constant is None
 
 
-def test_a_quantile_among_the_dark_pixels_is_refused() -> None:
+def test_quantile_of_zero_is_rejected() -> None:
     sketch = Sketch.of(np.array([0, 0, 0, 1], np.float32))
     with pytest.raises(NormalizationError, match="choose a higher one"):
         fit({"AIA_0094": sketch}, method="quantile:0.5", **RANGE)
 
 
-def test_the_version_is_frozen() -> None:
+def test_version_is_frozen() -> None:
     # Changing it makes every shard that was ever built refuse the new constants.
     assert fitted().version == "5b44bd29f3f70abc"
 
 
-def test_the_version_follows_the_content_alone() -> None:
+def test_version_depends_only_on_the_content() -> None:
     assert fitted() == fitted()
     assert fitted().version == from_json(fitted().to_json()).version
     versions = {fitted(method).version for method in ("max", "quantile:0.9999", "quantile:0.5")}
@@ -132,7 +132,7 @@ def test_the_version_follows_the_content_alone() -> None:
     assert len(versions) == 6
 
 
-def test_json_is_canonical_and_gives_everything_back() -> None:
+def test_json_is_canonical_and_round_trips() -> None:
     text = fitted().to_json()
     assert from_json(text) == fitted()
     assert text.endswith(b"}\n")
@@ -140,7 +140,7 @@ def test_json_is_canonical_and_gives_everything_back() -> None:
     assert json.loads(text)["version"] == fitted().version
 
 
-def test_json_may_be_laid_out_anew_but_not_changed() -> None:
+def test_json_may_be_reformatted_but_not_changed() -> None:
     content = json.loads(fitted().to_json())
     assert from_json(json.dumps(content).encode()) == fitted()
     content["channels"]["AIA_0193"]["constant"] += 1e-9
@@ -149,12 +149,12 @@ def test_json_may_be_laid_out_anew_but_not_changed() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"1", b"{}", b"null", b"\xff", b"[" * 100_000])
-def test_other_documents_are_refused(text: bytes) -> None:
+def test_other_documents_are_rejected(text: bytes) -> None:
     with pytest.raises(DamagedFileError):
         from_json(text)
 
 
-def test_mutated_json_gives_the_same_constants_or_a_damaged_file_error() -> None:
+def test_mutated_json_is_detected() -> None:
     text = fitted().to_json()
     rng = random.Random(4)
     for _ in range(3_000):
@@ -171,7 +171,7 @@ values = arrays(np.float32, (3, 5), elements=st.floats(0, 2.0**100, width=32))
 
 
 @given(values, st.floats(2.0**-20, 2.0**40))
-def test_normalized_pixels_are_in_0_to_1_and_come_back(
+def test_normalized_pixels_are_in_0_to_1_and_round_trip(
     pixels: NDArray[np.float32], constant: float
 ) -> None:
     out = normalize(pixels, constant, np.empty_like(pixels))
@@ -182,7 +182,7 @@ def test_normalized_pixels_are_in_0_to_1_and_come_back(
 
 
 @given(values, st.floats(2.0**-20, 2.0**40))
-def test_float16_comes_back_within_its_precision(
+def test_float16_round_trips_within_its_precision(
     pixels: NDArray[np.float32], constant: float
 ) -> None:
     out = normalize(pixels, constant, np.empty(pixels.shape, np.float16))
@@ -195,7 +195,7 @@ def test_float16_comes_back_within_its_precision(
 
 
 @pytest.mark.slow
-def test_real_channels_get_constants_that_leave_the_quiet_sun_visible() -> None:
+def test_constants_keep_the_quiet_sun_visible() -> None:
     frames = {
         f"AIA_{int(name.partition(' ')[0]):04d}": process_aia(
             real_frame(name), resolution=512, degradation=0.8
@@ -215,7 +215,7 @@ def test_real_channels_get_constants_that_leave_the_quiet_sun_visible() -> None:
         assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6)
 
 
-def test_the_formula_is_that_of_sdoml_lite() -> None:
+def test_formula_equals_that_of_sdoml_lite() -> None:
     constant = 700.0
     x = frame().astype(np.float64)
     expected = np.minimum(np.sqrt(x), np.sqrt(constant)) / np.sqrt(constant)
@@ -235,14 +235,14 @@ def test_hmi_levels_pass_unchanged() -> None:
     assert denormalize(out, 1.0, out, transform="linear").tobytes() == levels.tobytes()
 
 
-def test_missing_pixels_stay_missing_and_negative_ones_become_dark() -> None:
+def test_nan_stays_nan_and_negative_pixels_become_zero() -> None:
     pixels = np.array([np.nan, -3, 4], np.float32)
     out = normalize(pixels, 16.0, np.empty_like(pixels))
     assert np.isnan(out[0])
     assert out[1:].tolist() == [0, 0.5]
 
 
-def test_frames_may_be_read_only_and_outputs_part_of_a_larger_array() -> None:
+def test_read_only_frames_and_output_views_work() -> None:
     pixels = frame()
     pixels.flags.writeable = False
     stack = np.zeros((2, 64, 64), np.float16)

@@ -107,7 +107,7 @@ def test_any_order_and_grouping_of_merges_gives_the_same_bytes(
 
 @given(st.lists(frames, min_size=1, max_size=4))
 @settings(deadline=None)
-def test_merging_what_was_stored_is_merging_what_was_counted(
+def test_stored_sketches_merge_like_counted_ones(
     stack: list[NDArray[np.float32]],
 ) -> None:
     files = [encoded(Sketch.of(frame)) for frame in stack]
@@ -115,7 +115,7 @@ def test_merging_what_was_stored_is_merging_what_was_counted(
     assert encode_sketches(merged) == encoded(merge(Sketch.of(frame) for frame in stack))
 
 
-def test_sums_that_floats_would_lose_are_kept_in_every_order() -> None:
+def test_sums_are_exact_in_any_order() -> None:
     sizes = [1e20, 1.0, 1e-3, 3e7]  # in float64, 1e20 + 1 is 1e20
     parts = [Sketch.of(np.full((2, 2), size, np.float32)) for size in sizes]
     results = {encoded(merge(order)) for order in permutations(parts)}
@@ -123,20 +123,20 @@ def test_sums_that_floats_would_lose_are_kept_in_every_order() -> None:
     assert merge(parts).total - parts[0].total > 0
 
 
-def test_adding_frames_one_by_one_is_the_sketch_of_all(real_frame: NDArray[np.float32]) -> None:
+def test_adding_frames_equals_merging_sketches(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch()
     sketch.add(real_frame)
     sketch.add(real_frame[:512])
     assert encoded(sketch) == encoded(Sketch.of(real_frame) + Sketch.of(real_frame[:512]))
 
 
-def test_an_empty_sketch_is_neutral(real_frame: NDArray[np.float32]) -> None:
+def test_empty_sketch_is_neutral(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     assert encoded(sketch + Sketch()) == encoded(sketch) == encoded(Sketch() + sketch)
     assert encoded(merge([])) == encoded(Sketch())
 
 
-def test_moments_and_extremes_are_those_of_the_pixels(real_frame: NDArray[np.float32]) -> None:
+def test_moments_and_extremes_equal_those_of_the_pixels(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     exact = real_frame.astype(np.float64)
     assert sketch.pixels == exact.size
@@ -147,7 +147,7 @@ def test_moments_and_extremes_are_those_of_the_pixels(real_frame: NDArray[np.flo
     assert int(sketch.counts.sum()) + sketch.zeros == exact.size
 
 
-def test_a_tiny_spread_on_a_large_mean_does_not_cancel() -> None:
+def test_tiny_spread_on_a_large_mean_is_exact() -> None:
     frame = np.array([[16_777_215, 16_777_214]], np.float32)
     assert Sketch.of(frame).std == pytest.approx(0.5, rel=1e-6)
 
@@ -163,7 +163,7 @@ def test_no_pixel_is_above_the_maximum(real_frame: NDArray[np.float32]) -> None:
 
 
 @pytest.mark.parametrize("bad", [-1e-30, -1.0, np.inf, -np.inf, np.nan])
-def test_pixels_that_no_bin_can_hold_are_refused(bad: float) -> None:
+def test_invalid_pixels_are_rejected(bad: float) -> None:
     frame = np.ones((8, 8), np.float32)
     frame[3, 4] = bad
     with pytest.raises(CorruptFrameError, match="1 pixels"):
@@ -183,7 +183,7 @@ def test_only_float32_is_counted() -> None:
         Sketch.of(np.ones((2, 2)))  # type: ignore[arg-type]
 
 
-def test_frames_of_any_memory_layout_count_alike(real_frame: NDArray[np.float32]) -> None:
+def test_memory_layout_does_not_matter(real_frame: NDArray[np.float32]) -> None:
     expected = encoded(Sketch.of(np.ascontiguousarray(real_frame[::-1, ::2])))
     read_only = np.ascontiguousarray(real_frame[::-1, ::2])
     read_only.flags.writeable = False
@@ -191,25 +191,25 @@ def test_frames_of_any_memory_layout_count_alike(real_frame: NDArray[np.float32]
     assert encoded(Sketch.of(read_only)) == expected
 
 
-def test_a_frame_can_still_be_written_after_it_was_counted() -> None:
+def test_counted_frame_stays_writable() -> None:
     frame = np.ones((2, 2), np.float32)
     Sketch.of(frame)
     frame[0, 0] = 2
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
-def test_a_frame_without_pixels_is_no_frame(shape: tuple[int, ...]) -> None:
+def test_empty_frame_is_rejected(shape: tuple[int, ...]) -> None:
     assert encoded(Sketch.of(np.empty(shape, np.float32))) == encoded(Sketch())
 
 
-def test_an_empty_sketch_has_no_statistics() -> None:
+def test_empty_sketch_has_no_statistics() -> None:
     for ask in (lambda: Sketch().mean, lambda: Sketch().std, lambda: Sketch().quantile(0.5)):
         with pytest.raises(NormalizationError):
             ask()
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
-def test_a_quantile_outside_0_to_1_is_refused(q: float) -> None:
+def test_quantile_outside_0_to_1_is_rejected(q: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         Sketch.of(np.ones((2, 2), np.float32)).quantile(q)
 
@@ -226,7 +226,7 @@ def stored(real_frame: NDArray[np.float32]) -> bytes:
     )
 
 
-def test_a_file_gives_back_every_field(real_frame: NDArray[np.float32]) -> None:
+def test_file_round_trips_every_field(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     (restored,) = decode_sketches(encoded(sketch)).values()
     for name in ("frames", "pixels", "zeros", "minimum", "maximum", "total", "squares"):
@@ -235,24 +235,24 @@ def test_a_file_gives_back_every_field(real_frame: NDArray[np.float32]) -> None:
     assert np.array_equal(restored.counts, sketch.counts)
 
 
-def test_a_file_lists_its_channels_by_name(stored: bytes) -> None:
+def test_file_lists_channels_by_name(stored: bytes) -> None:
     assert list(decode_sketches(stored)) == ["AIA_0193", "AIA_1700", "HMI_M"]
     assert encode_sketches(decode_sketches(stored)) == stored
     assert decode_sketches(encode_sketches({})) == {}
 
 
-def test_a_file_opens_in_plain_arrow(stored: bytes) -> None:
+def test_file_opens_in_plain_arrow(stored: bytes) -> None:
     table = pa.ipc.open_file(stored).read_all()
     assert table.column("pixels").to_pylist() == [64 * 64, 0, 64 * 64]
 
 
-def test_a_truncated_file_is_named_damaged(stored: bytes) -> None:
+def test_truncated_sketch_file_is_damaged(stored: bytes) -> None:
     for end in range(0, len(stored), 97):
         with pytest.raises(DamagedFileError):
             decode_sketches(stored[:end])
 
 
-def test_mutated_bytes_give_the_same_sketches_or_a_damaged_file_error(stored: bytes) -> None:
+def test_mutated_sketch_file_is_detected(stored: bytes) -> None:
     rng = random.Random(20)
     refused = 0
     for _ in range(4_000):
@@ -282,7 +282,7 @@ def test_mutated_bytes_give_the_same_sketches_or_a_damaged_file_error(stored: by
         ({"total": -1}, "sums"),
     ],
 )
-def test_a_sketch_that_can_not_be_is_refused(change: dict[str, object], message: str) -> None:
+def test_inconsistent_sketch_is_rejected(change: dict[str, object], message: str) -> None:
     sketch = Sketch.of(np.array([1, 1, 1, 1, 2, 2, 2, 2] * 2, np.float32))
     for name, value in change.items():
         setattr(sketch, name, value)
@@ -291,7 +291,7 @@ def test_a_sketch_that_can_not_be_is_refused(change: dict[str, object], message:
 
 
 @pytest.mark.parametrize("rows", [[1, 0, 2], [0, 1, 2, 2]])
-def test_channels_out_of_order_or_named_twice_are_refused(stored: bytes, rows: list[int]) -> None:
+def test_unsorted_or_duplicate_channels_are_rejected(stored: bytes, rows: list[int]) -> None:
     table = pa.ipc.open_file(stored).read_all()
     batch = table.take(pa.array(rows)).combine_chunks().to_batches()[0]
     checksum = {b"crc32": sketch_file._Rows.of(batch).checksum()}
@@ -303,7 +303,7 @@ def test_channels_out_of_order_or_named_twice_are_refused(stored: bytes, rows: l
         decode_sketches(bytes(sink.getvalue()))
 
 
-def test_another_arrow_file_is_refused() -> None:
+def test_other_arrow_file_is_rejected() -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
         writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
@@ -311,21 +311,21 @@ def test_another_arrow_file_is_refused() -> None:
         decode_sketches(bytes(sink.getvalue()))
 
 
-def test_the_share_above_a_value_is_whole_below_the_smallest_and_none_above_the_largest() -> None:
+def test_fraction_above_is_1_below_the_minimum_and_0_above_the_maximum() -> None:
     sketch = Sketch.of(np.full((8, 8), 1.004, np.float32))
     assert sketch.fraction_above(1.002) == 1.0
     assert sketch.fraction_above(1.003) == 1.0
     assert sketch.fraction_above(1.0041) == 0.0
 
 
-def test_a_value_that_float32_rounds_up_to_the_maximum_is_still_below_it() -> None:
+def test_value_rounded_up_to_the_maximum_is_below_it() -> None:
     sketch = Sketch.of(np.array([1, 2, 2, 2], np.float32))
     assert sketch.fraction_above(1.99) == 0.75
     assert sketch.fraction_above(2 - 1e-9) == 0.75
     assert sketch.fraction_above(2) == 0
 
 
-def test_within_a_bin_pixels_are_spread_evenly() -> None:
+def test_pixels_are_interpolated_within_a_bin() -> None:
     # All in the bin from 1 to 1 + 2^-7, of which the sketch knows the ends.
     sketch = Sketch.of(np.linspace(1, 1.007, 101).astype(np.float32))
     assert sketch.fraction_above(1.0035) == pytest.approx(0.5, abs=0.01)

@@ -87,14 +87,14 @@ def test_the_default_window_is_the_step_before() -> None:
     assert values_at(series, 0, 14, 15, 30) == [1, 2, 51.5, None]
 
 
-def test_hold_fills_gaps_with_earlier_values_up_to_an_age() -> None:
+def test_hold_fills_gaps_up_to_a_maximum_age() -> None:
     series = TimeSeries(
         minutes(0, 60), [1.0, 2.0], tolerance=MINUTE, gaps="hold", max_age=20 * MINUTE
     )
     assert values_at(series, 0, 20, 21, 59, 60, 80) == [1, 1, None, 2, 2, 2]
 
 
-def test_values_that_depend_on_forbidden_times_are_not_used() -> None:
+def test_values_that_depend_on_excluded_times_are_not_used() -> None:
     series = TimeSeries(minutes(0, 10), [1.0, 2.0], gaps="hold", max_age=30 * MINUTE)
 
     def before_ten(first: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def test_values_that_depend_on_forbidden_times_are_not_used() -> None:
     assert present.tolist() == [True, True, False]
 
 
-def test_values_that_are_not_finite_and_equal_times_are_resolved() -> None:
+def test_nonfinite_values_and_duplicate_times_are_resolved() -> None:
     series = TimeSeries(minutes(10, 0, 10, 20), [1.0, 5.0, 2.0, np.nan])
     assert series.times.tolist() == minutes(0, 10).astype("datetime64[ms]").tolist()
     assert series.values.tolist() == [5.0, 2.0]
@@ -162,13 +162,13 @@ def test_pandas_series_with_time_zones_are_read() -> None:
         ({"values": [np.nan, np.nan]}, "no finite value"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_refused(options, message) -> None:
+def test_incompatible_arguments_are_rejected(options, message) -> None:
     arguments = {"values": [1.0, 2.0]} | options
     with pytest.raises(DatasetError, match=message):
         TimeSeries(minutes(0, 10), **arguments)
 
 
-def test_events_give_the_largest_class_and_absence_is_a_value() -> None:
+def test_events_give_the_largest_class_or_zero() -> None:
     flares = Events(
         minutes(0, 60, 90),
         ["C5.0", "M1.2", "C1"],
@@ -187,7 +187,7 @@ def test_flare_classes_become_fluxes(text: str, flux: float) -> None:
     assert flare_flux(text) == pytest.approx(flux)
 
 
-def test_texts_that_are_not_flare_classes_are_refused() -> None:
+def test_invalid_flare_classes_are_rejected() -> None:
     with pytest.raises(DatasetError, match="'Y3' is not a GOES class"):
         flare_flux("Y3")
 
@@ -200,7 +200,7 @@ def test_transforms_have_an_inverse(transform) -> None:
     assert transform.inverse(transform.forward(values)) == pytest.approx(values)
 
 
-def test_an_unfitted_transform_says_how_to_fit_it() -> None:
+def test_unfitted_transform_explains_how_to_fit_it() -> None:
     series = TimeSeries(minutes(0), [1.0], transform=Standardize())
     with pytest.raises(DatasetError, match=r"not fitted: use TimeSeries\.fitted\(train\)"):
         series.at(minutes(0), stride=STRIDE)

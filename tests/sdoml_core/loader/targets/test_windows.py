@@ -57,7 +57,7 @@ def test_targets_are_aligned_with_the_frames(dataset):
     assert item["targets"]["clock"].dtype == torch.float32
 
 
-def test_every_way_to_batch_gives_the_same_targets(dataset):
+def test_all_batch_methods_give_the_same_targets(dataset):
     windows = SDOMLliteSequences(
         dataset, past=2, targets={"clock": clock(), "label": clock(per="sample")}
     )
@@ -84,7 +84,7 @@ def test_windows_without_a_target_are_left_out_or_masked(dataset):
     assert last["targets"]["short"].isnan().all()
 
 
-def test_a_series_outside_the_range_is_an_error(dataset):
+def test_series_outside_the_range_is_an_error(dataset):
     old = TimeSeries(["2010-05-01", "2010-05-02"], [1.0, 2.0])
     with pytest.raises(DatasetError, match=r"none of \d+ sequences has all targets"):
         SDOMLliteSequences(dataset, past=2, targets={"old": old})
@@ -92,7 +92,7 @@ def test_a_series_outside_the_range_is_an_error(dataset):
         SDOMLliteSequences(dataset, past=2, targets={"x": [1, 2]})
 
 
-def test_transforms_are_fitted_to_the_training_part_only(dataset):
+def test_transforms_are_fitted_only_to_the_training_part(dataset):
     parts = dataset.split(
         {"train": [("2022-11-01", "2022-11-02")], "val": [("2022-11-02", "2022-11-04")]}
     )
@@ -121,7 +121,7 @@ minutes = st.integers(0, 72 * 4).map(lambda quarter: timedelta(minutes=15 * quar
     policy=st.sampled_from(["drop", "mask", "hold"]),
 )
 @pytest.mark.slow
-def test_nothing_in_a_window_comes_from_held_out_times(
+def test_windows_contain_no_held_out_times(
     dataset, *, past, future, gaps, exclusions, split, shift, length, policy
 ):
     """A training window touches neither exclusions nor the other part, by any of its ways."""
