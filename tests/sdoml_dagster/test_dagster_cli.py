@@ -89,7 +89,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
         "future",
     ],
 )
-def test_a_mistake_on_the_command_line_is_a_line_and_a_remedy(
+def test_command_line_error_is_one_line_with_a_remedy(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
@@ -118,7 +118,7 @@ def ended_by(error: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_an_error_that_is_no_mistake_of_the_user_keeps_its_trace(
+def test_unexpected_error_keeps_its_traceback(
     environment: dict[str, str],
 ) -> None:
     for error in (
@@ -131,7 +131,7 @@ def test_an_error_that_is_no_mistake_of_the_user_keeps_its_trace(
         assert error[-12:-2] in done.stderr.splitlines()[-1]
 
 
-def test_a_mistake_with_days_that_no_option_gave_is_a_line_too(
+def test_partition_error_without_an_option_is_one_line(
     environment: dict[str, str],
 ) -> None:
     done = ended_by("dg.DagsterInvalidSubsetError('no such partition key: 2031')")
@@ -140,7 +140,7 @@ def test_a_mistake_with_days_that_no_option_gave_is_a_line_too(
     assert line.startswith("no --partition: write one day, such as 2024-03-08")
 
 
-def test_a_run_says_what_its_assets_say_and_that_it_is_done(environment: dict[str, str]) -> None:
+def test_run_prints_the_lines_of_its_assets_and_its_end(environment: dict[str, str]) -> None:
     lines = said(run("--select", "raw_hmi,processed_hmi", *DAY))
     assert lines[0] == 'INFO - Started execution of run for "__ASSET_JOB".'
     assert lines[1] == "INFO - raw_hmi 2024-03-08: 4 frames"
@@ -149,13 +149,13 @@ def test_a_run_says_what_its_assets_say_and_that_it_is_done(environment: dict[st
     assert len(lines) == 6
 
 
-def test_an_expected_failure_is_one_line(environment: dict[str, str]) -> None:
+def test_expected_failure_is_one_line(environment: dict[str, str]) -> None:
     _, failure, end, _ = said(run("--select", "processed_hmi", *DAY))
     assert failure.startswith("ERROR - processed_hmi: raw_hmi of 2024-03-08 is not in ")
     assert end.endswith("failed. Steps failed: ['processed_hmi'].")
 
 
-def test_an_outage_and_its_retries_are_a_line_each(
+def test_outage_and_retries_are_one_line_each(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
@@ -173,7 +173,7 @@ def test_an_outage_and_its_retries_are_a_line_each(
     assert not any("Stack Trace" in line for line in lines)
 
 
-def test_a_wrong_root_is_a_warning_in_the_log_of_the_run(
+def test_wrong_root_is_a_warning_in_the_run_log(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = environment["SDOML_HMI_ROOTS"] + "/elsewhere"
@@ -206,7 +206,7 @@ def checked() -> dg.ExecuteInProcessResult:
     return dg.materialize([thing, broken], raise_on_error=False)
 
 
-def test_checks_that_did_not_pass_have_a_line(checked: dg.ExecuteInProcessResult) -> None:
+def test_failed_checks_have_one_line_each(checked: dg.ExecuteInProcessResult) -> None:
     told = [
         tell(event)
         for event in checked.all_events
@@ -219,7 +219,7 @@ def test_checks_that_did_not_pass_have_a_line(checked: dg.ExecuteInProcessResult
     ]
 
 
-def test_an_error_that_nobody_foresaw_keeps_its_trace_once(
+def test_unexpected_error_prints_one_traceback(
     checked: dg.ExecuteInProcessResult,
 ) -> None:
     told = [tell(event) for event in checked.all_events]
@@ -229,7 +229,7 @@ def test_an_error_that_nobody_foresaw_keeps_its_trace_once(
     assert 'raise ZeroDivisionError("nobody foresaw this")' in traces[0]
 
 
-def test_a_failure_before_any_step_tells_its_cause() -> None:
+def test_failure_before_any_step_shows_its_cause() -> None:
     @dg.resource
     def broken(_: dg.InitResourceContext) -> None:
         raise RuntimeError("no such device")

@@ -9,7 +9,7 @@ from sdoml_dagster.settings.model import Settings
 from tests.support.runs import run_assets
 
 
-def test_a_named_dataset_has_a_prefix_everywhere(environment: dict[str, str]) -> None:
+def test_named_dataset_has_a_prefix_everywhere(environment: dict[str, str]) -> None:
     defs = build_defs(Settings.load(name="aia-only", channels="AIA_0171"))
     graph = defs.resolve_asset_graph()
     keys = graph.get_all_asset_keys()
@@ -22,7 +22,7 @@ def test_a_named_dataset_has_a_prefix_everywhere(environment: dict[str, str]) ->
     assert ingest.tags["sdoml/dataset"] == "aia-only"
 
 
-def test_two_datasets_share_an_instance_without_touching_each_other(
+def test_datasets_in_one_instance_are_independent(
     instance: dg.DagsterInstance, settings: Settings
 ) -> None:
     day, steps = "2024-03-08", ("raw_hmi", "processed_hmi", "normalization_stats", "shards")
@@ -40,14 +40,12 @@ def test_two_datasets_share_an_instance_without_touching_each_other(
 
 
 @pytest.mark.parametrize("name", ["a_b", "a b", "-a", "a-", "a--b", "a/b", "ä"])
-def test_a_name_is_letters_digits_and_single_hyphens(
-    environment: dict[str, str], name: str
-) -> None:
+def test_name_has_letters_digits_and_single_hyphens(environment: dict[str, str], name: str) -> None:
     with pytest.raises(SettingError, match="SDOML_NAME"):
         Settings.load(name=name)
 
 
-def test_a_rejected_root_shows_no_password(environment: dict[str, str]) -> None:
+def test_rejected_root_shows_no_password(environment: dict[str, str]) -> None:
     with pytest.raises(SettingError) as caught:
         Settings.load(aia_roots="https://a.example/x,ada:se/cret@jsoc,http://bo:b@c@host/y")
     assert "SDOML_AIA_ROOTS=https://a.example/x,***@jsoc,http://***@host/y" in str(caught.value)

@@ -37,7 +37,7 @@ def test_assets_jobs_and_schedule_have_their_public_names(settings: Settings) ->
 
 
 @pytest.mark.parametrize("name", sorted(ASSETS))
-def test_each_asset_is_described(graph: AssetGraph, name: str) -> None:
+def test_assets_are_described(graph: AssetGraph, name: str) -> None:
     node = graph.get(dg.AssetKey(name))
     spec = node.assets_def.specs_by_key[dg.AssetKey(name)]
     assert len(spec.description or "") > 200
@@ -48,7 +48,7 @@ def test_each_asset_is_described(graph: AssetGraph, name: str) -> None:
     assert node.assets_def.op.retry_policy is not None
 
 
-def test_ledgers_have_their_columns_in_the_catalogue(graph: AssetGraph) -> None:
+def test_ledger_columns_are_in_the_catalog(graph: AssetGraph) -> None:
     for name in DAILY[:4]:
         schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
         columns = {column.name: column.description for column in schema.columns}
@@ -61,7 +61,7 @@ def test_raw_assets_share_the_pool(graph: AssetGraph) -> None:
     assert pools == dict.fromkeys(DAILY[:2], "jsoc") | dict.fromkeys(DAILY[2:])
 
 
-def test_the_archive_is_at_the_head_of_the_graph(settings: Settings) -> None:
+def test_archive_assets_are_upstream_of_raw_frames(settings: Settings) -> None:
     graph = build_defs(settings).resolve_asset_graph()
     for instrument in ("aia", "hmi"):
         node = graph.get(dg.AssetKey(f"jsoc_{instrument}"))
@@ -71,11 +71,11 @@ def test_the_archive_is_at_the_head_of_the_graph(settings: Settings) -> None:
         assert node.metadata["root_1"].value == roots[0]
 
 
-def test_no_freshness_policy_hides_missing_days(graph: AssetGraph) -> None:
+def test_no_asset_has_a_freshness_policy(graph: AssetGraph) -> None:
     assert all(graph.get(dg.AssetKey(name)).freshness_policy is None for name in ASSETS)
 
 
-def test_assets_have_references_to_their_code(graph: AssetGraph) -> None:
+def test_assets_have_code_references(graph: AssetGraph) -> None:
     for name in ASSETS:
         references = graph.get(dg.AssetKey(name)).metadata["dagster/code_references"]
         (source,) = references.code_references
@@ -86,7 +86,7 @@ def test_assets_have_references_to_their_code(graph: AssetGraph) -> None:
 @pytest.mark.parametrize(
     ("channels", "absent"), [("HMI_M", "aia"), ("AIA_0171", "hmi")], ids=["HMI only", "AIA only"]
 )
-def test_an_instrument_without_channels_has_no_assets(
+def test_instrument_without_channels_has_no_assets(
     environment: dict[str, str], channels: str, absent: str
 ) -> None:
     defs = build_defs(Settings.load(channels=channels))
@@ -95,7 +95,7 @@ def test_an_instrument_without_channels_has_no_assets(
     assert {job.name for job in defs.resolve_all_job_defs()} >= JOBS
 
 
-def test_each_field_of_a_launchpad_is_described(settings: Settings) -> None:
+def test_run_config_fields_are_described(settings: Settings) -> None:
     defs = build_defs(settings)
     for name in ("fit_normalization", "make_release", *MAINTENANCE):
         described = {
@@ -110,7 +110,7 @@ def test_each_field_of_a_launchpad_is_described(settings: Settings) -> None:
 CREDENTIALS = "http://ada:secret@127.0.0.1:9/aia"
 
 
-def test_resources_show_no_credentials_but_use_them(environment: dict[str, str]) -> None:
+def test_resources_use_credentials_without_showing_them(environment: dict[str, str]) -> None:
     from sdoml_dagster.resources import ArchiveResource
 
     shown = ArchiveResource.of(Settings.load(aia_roots=CREDENTIALS))
@@ -120,14 +120,14 @@ def test_resources_show_no_credentials_but_use_them(environment: dict[str, str])
         assert [mirror.root for mirror in client.mirrors] == [CREDENTIALS]
 
 
-def test_definitions_load_without_the_heavy_packages(environment: dict[str, str]) -> None:
+def test_definitions_load_without_heavy_packages(environment: dict[str, str]) -> None:
     heavy = ["torch", "astropy", "numba", "matplotlib", "numpy", "pyarrow", "PIL"]
     code = f"import sys, sdoml_dagster.definitions; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert found.strip() == "[]"
 
 
-def test_all_instances_have_the_same_rules() -> None:
+def test_instance_files_agree() -> None:
     one = yaml.safe_load(INSTANCE.read_text())
     many = yaml.safe_load((Path(__file__).parents[2] / "docker/dagster.yaml").read_text())
     for rules in (one, many):
@@ -150,7 +150,7 @@ def test_all_instances_have_the_same_rules() -> None:
     ],
     ids=["no raw", "no constants", "no processed", "bad config", "no shards"],
 )
-def test_a_missing_input_is_one_line_and_not_retried(
+def test_missing_input_is_one_line_and_not_retried(
     materialize: Materialize,
     steps: list[str],
     last: str,
@@ -190,7 +190,7 @@ def test_only_temporary_errors_are_retried() -> None:
         assert caught.value.description == "why"
 
 
-def test_the_last_attempt_fails_with_the_explanation(
+def test_last_attempt_fails_with_its_reason(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
@@ -204,7 +204,7 @@ def test_the_last_attempt_fails_with_the_explanation(
     assert "add another mirror to SDOML_HMI_ROOTS" in error.message
 
 
-def test_dg_loads_lists_and_launches(environment: dict[str, str]) -> None:
+def test_dg_commands_work(environment: dict[str, str]) -> None:
     dg_command = Path(sys.executable).with_name("dg")
     root = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from sdoml_dagster import run_logger as console
 from sdoml_dagster.run_logger import INTERRUPTED, RunLogger
 
 
-def test_records_that_are_not_of_a_run_pass_unchanged() -> None:
+def test_records_of_other_loggers_are_unchanged() -> None:
     seen: list[str] = []
 
     class Keeper(logging.Handler):
@@ -23,7 +23,7 @@ def test_records_that_are_not_of_a_run_pass_unchanged() -> None:
     assert seen == ["3 things"]
 
 
-def test_without_a_standard_error_loggers_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loggers_are_unchanged_without_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     before = logging.getLoggerClass()
     monkeypatch.setattr(sys, "stderr", None)
     console.install()
@@ -31,12 +31,12 @@ def test_without_a_standard_error_loggers_stay_as_they_are(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_an_interrupt_is_said_in_our_words_also_within_a_retry(within: bool) -> None:
+def test_interrupt_has_a_clear_message_even_within_a_retry(within: bool) -> None:
     error = SimpleNamespace(cls_name="DagsterExecutionInterruptedError", message="", cause=None)
     if within:
         error = SimpleNamespace(cls_name=console.RETRY, message="", cause=error)
     assert console._said(error) == INTERRUPTED
 
 
-def test_an_error_without_a_reason_says_so() -> None:
+def test_error_without_a_reason_is_reported() -> None:
     assert console._said(None) == "unknown reason"

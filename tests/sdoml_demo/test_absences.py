@@ -65,7 +65,7 @@ def test_no_frame_exists_before_launch_or_off_the_cadence():
     assert date(2010, 5, 13) == absences.MISSION_START
 
 
-def test_states_depend_on_the_name_alone():
+def test_states_depend_only_on_the_name():
     assert aia_states() == aia_states()
     # fixed values, so that two machines agree: the missing 1700 Å hours of a day
     day = [START + timedelta(hours=k) for k in range(24)]

@@ -78,7 +78,7 @@ def ones_sum(data):
 
 
 @pytest.mark.parametrize("wavelength", PASSBANDS)
-def test_files_are_valid_and_laid_out_like_the_archives(wavelength):
+def test_files_are_valid_and_structured_like_the_archive(wavelength):
     data = render_aia(NOON, wavelength, PERFECT)
     assert len(data) % 2880 == 0
     # astropy repairs the illegal cards before it computes CHECKSUM, and so rejects real files
@@ -101,7 +101,7 @@ def test_files_are_valid_and_laid_out_like_the_archives(wavelength):
     assert -5 < image.min() < 0
 
 
-def test_illegal_cards_are_those_of_the_archive():
+def test_illegal_cards_match_the_archive():
     header, _ = opened(render_aia(NOON, 193, PERFECT))
     assert header["RSUN_OBS"] > 900
     with pytest.raises(fits.verify.VerifyError):
@@ -114,7 +114,7 @@ def test_illegal_cards_are_those_of_the_archive():
     assert b"= -nan" in data
 
 
-def test_header_belongs_to_the_frame():
+def test_header_describes_the_frame():
     minute = datetime(2018, 8, 20, 12, 48, tzinfo=UTC)
     header, _ = opened(render_aia(minute, 193, PERFECT))
     # the real frame of that minute
@@ -167,7 +167,7 @@ def test_brightness_follows_degradation(wavelength):
     assert factors[1] < 0.85 * factors[0]
 
 
-def test_later_cycles_repeat_the_last_one():
+def test_later_cycles_repeat_the_last_cycle():
     years = range(2020, 2031)
     first, second = ([solar_state.activity(date(y + k, 1, 1)) for y in years] for k in (0, 11))
     assert max(first) > 0.9
@@ -175,12 +175,12 @@ def test_later_cycles_repeat_the_last_one():
     assert second == pytest.approx(first, abs=0.08)  # a cycle has 10.9 years
 
 
-def test_degradation_outside_the_table_takes_the_nearest_row():
+def test_degradation_outside_the_table_uses_the_nearest_row():
     assert solar_state.degradation(NOON.date().replace(year=2024), 304) == 0.0592751
     assert solar_state.degradation(NOON.date().replace(year=2009), 94) == 1.02541
 
 
-def test_the_sun_turns_and_noise_changes():
+def test_sun_rotates_and_noise_changes():
     _, first = opened(render_aia(NOON, 171, PERFECT))
     _, soon = opened(render_aia(NOON + timedelta(minutes=2), 171, PERFECT))
     _, later = opened(render_aia(NOON + timedelta(days=2), 171, PERFECT))
@@ -270,7 +270,7 @@ def test_corners_are_as_dark_as_in_the_real_frame(images, wavelength):
 
 
 @pytest.mark.parametrize("month", [1, 7])
-def test_a_smaller_sun_has_no_streaks_at_the_edges(month):
+def test_smaller_sun_has_no_streaks_at_the_edges(month):
     # in July the real frame, taken in January, would end 16 pixels before the edge
     _, image = opened(render_aia(datetime(2015, month, 4, tzinfo=UTC), 211, PERFECT))
     rows = np.s_[400:620]

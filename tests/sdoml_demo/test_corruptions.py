@@ -57,7 +57,7 @@ def test_corrupted_aia_files_differ_and_have_valid_checksums(kind, aia):
     assert image.shape == (1024, 1024)
 
 
-def test_real_files_can_be_written_again_without_a_change():
+def test_real_files_round_trip():
     data = AIA_HEADER.read_bytes()
     file = read_file(data)
     again = write_file(FitsFile(file.primary, file.cards, file.pixels), {})
@@ -65,14 +65,14 @@ def test_real_files_can_be_written_again_without_a_change():
     np.testing.assert_array_equal(read_file(again).pixels, file.pixels)
 
 
-def test_a_roll_turns_the_pixels_and_the_card(aia):
+def test_roll_changes_the_pixels_and_the_card(aia):
     header, image = opened(KINDS["roll 180°, in the header"].change(aia))
     _, before = opened(aia)
     assert header["CROTA2"] == 180
     np.testing.assert_array_equal(image, before[::-1, ::-1])
 
 
-def test_an_offset_moves_the_disk_to_where_the_header_says(aia):
+def test_offset_moves_the_disk_to_the_header_position(aia):
     header, image = opened(KINDS["off center, in the header"].change(aia))
     _, before = opened(aia)
     west, north = header["CRPIX1"] - 512.5, header["CRPIX2"] - 512.5
@@ -80,7 +80,7 @@ def test_an_offset_moves_the_disk_to_where_the_header_says(aia):
     np.testing.assert_array_equal(image[440:600, 520:800], before[400:560, 400:680])
 
 
-def test_turning_and_zooming_follow_their_signs():
+def test_rotation_and_zoom_have_the_right_sign():
     pixels = np.zeros((1024, 1024), np.int32)
     pixels[500:524, 800:824] = 1000  # west of the center, where columns grow
     turned = corruptions.resample(pixels, turn=90.0)
@@ -91,7 +91,7 @@ def test_turning_and_zooming_follow_their_signs():
     assert np.mean(np.nonzero(zoomed)[1]) == pytest.approx(511.5 + 300 * 1.5, abs=2)
 
 
-def test_a_stale_picture_has_the_header_of_its_slot(aia):
+def test_stale_picture_has_the_header_of_its_slot(aia):
     other = render_aia(NOON.replace(hour=11), 193, PERFECT)
     header, image = opened(corruptions.with_pixels_of(aia, other))
     assert header["DATE-OBS"].startswith("2014-02-03T12:00")
@@ -119,7 +119,7 @@ def test_corrupted_jpgs_differ_and_keep_their_markers(kind, hmi):
     assert (data[:2], data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
 
 
-def test_a_continuum_picture_is_limb_darkened_and_has_no_field(hmi):
+def test_continuum_picture_is_limb_darkened_without_field(hmi):
     levels = decoded(KINDS["continuum picture"].change(hmi))[..., 0].astype(float)
     middle, near_limb = levels[480:540, 480:540].mean(), levels[500:520, 60:80].mean()
     assert middle > 200
@@ -127,7 +127,7 @@ def test_a_continuum_picture_is_limb_darkened_and_has_no_field(hmi):
     assert levels[480:540, 480:540].std() < 5
 
 
-def test_flipped_bits_lie_among_the_compressed_pixels(hmi):
+def test_flipped_bits_are_in_the_compressed_pixels(hmi):
     start = hmi.index(b"\xff\xda")
     for seed in range(50):
         damaged = corruptions.flip_pixel_bits(hmi, seed=seed)
@@ -135,7 +135,7 @@ def test_flipped_bits_lie_among_the_compressed_pixels(hmi):
         assert start + 14 <= place < len(hmi) - 2
 
 
-def test_an_archive_serves_altered_frames(tmp_path, aia):
+def test_archive_serves_altered_frames(tmp_path, aia):
     path = archive_path(CHANNELS["AIA_0193"], NOON)
     other = archive_path(CHANNELS["AIA_0171"], NOON)
     roll = KINDS["roll 180°, in the header"].change

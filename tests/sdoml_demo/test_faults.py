@@ -230,14 +230,14 @@ def test_plan_is_deterministic_and_keeps_its_rates():
     assert chosen != [other.choose(path, 1) for path in paths(4000)]
 
 
-def test_plan_hits_first_answers_or_all():
+def test_plan_affects_first_answers_or_all():
     path = paths(1)[0]
     for attempts, expected in ((1, [1, 0, 0, 0]), (3, [1, 1, 1, 0]), (None, [1, 1, 1, 1])):
         plan = FaultPlan(rates={Fault.EMPTY: 1.0}, attempts=attempts)
         assert [plan.choose(path, k) is Fault.EMPTY for k in (1, 2, 3, 4)] == expected
 
 
-def test_plan_hits_only_what_matches():
+def test_plan_affects_only_matching_paths():
     path, other = paths(2)
     plan = FaultPlan(rates={Fault.FORBIDDEN: 1.0}, match=path, attempts=None)
     assert plan.choose(path, 1) is Fault.FORBIDDEN
@@ -256,6 +256,6 @@ def test_plan_from_text():
 @pytest.mark.parametrize(
     "text", ["plague=1", "500=lots", "500=0.7,404=0.7", "404=-1", "attempts=0"]
 )
-def test_bad_plans_are_refused(text):
+def test_bad_plans_are_rejected(text):
     with pytest.raises(SettingError):
         FaultPlan.parse(text)

@@ -74,7 +74,7 @@ def test_unknown_paths_are_404_pages(archive, path):
 
 
 def test_missing_frames_are_404s_and_their_neighbors_are_served(cache):
-    gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_states_depend_on_the_name_alone
+    gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_states_depend_only_on_the_name
     paths = [
         archive_path(CHANNELS["AIA_1700"], gap + timedelta(minutes=minutes)) for minutes in (0, 2)
     ]
@@ -196,7 +196,7 @@ def test_frames_are_cached_in_a_temporary_folder_without_a_usable_home(
         assert requests.get(f"{archive.hmi_root}/nothing.jpg", timeout=5).status_code == 404
 
 
-def test_an_unusable_cache_folder_is_an_error_at_the_start(tmp_path: Path) -> None:
+def test_unusable_cache_folder_is_an_error_at_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         Archive(cache=tmp_path / "file")

@@ -64,7 +64,7 @@ def test_files_named_by_the_tour_exist_and_its_snippet_runs(tour, tmp_path):
     assert loaded == "(3, 64, 64) 2024-03-08T06:00:00 7\n"
 
 
-def test_the_tour_stops_at_the_first_command_that_fails(tour, tmp_path, monkeypatch):
+def test_tour_stops_at_the_first_failed_command(tour, tmp_path, monkeypatch):
     monkeypatch.setenv("SDOML_RESOLUTION", "7")
     done = tour("--folder", "elsewhere", "--days", "2")
     assert done.returncode == 1
@@ -74,7 +74,7 @@ def test_the_tour_stops_at_the_first_command_that_fails(tour, tmp_path, monkeypa
     assert (tmp_path / "elsewhere/dagster/dagster.yaml").exists()
 
 
-def test_zero_days_are_refused(capsys):
+def test_zero_days_are_rejected(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--days", "0"])
     assert ended.value.code == 2

@@ -123,7 +123,7 @@ def dead_root() -> Iterator[str]:
         status(404),
     ],
 )
-def test_a_passing_fault_is_no_loss(fault: Callable[[Handler], None]) -> None:
+def test_temporary_fault_loses_no_file(fault: Callable[[Handler], None]) -> None:
     with serving(in_turn(fault, good)) as server, client(server) as archive:
         started = time.monotonic()
         fetched = archive.fetch("day/file", intact)
@@ -132,13 +132,13 @@ def test_a_passing_fault_is_no_loss(fault: Callable[[Handler], None]) -> None:
     assert [path for _, path in server.asked] == ["/tree/day/file"] * 2
 
 
-def test_the_next_mirror_is_asked_before_a_404_counts() -> None:
+def test_404_is_confirmed_by_the_next_mirror() -> None:
     with serving(status(404)) as first, serving(good) as second, client(first, second) as archive:
         assert archive.fetch("file", intact).data == b"frame"
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_a_404_of_all_mirrors_is_a_missing_frame() -> None:
+def test_404_of_all_mirrors_is_a_missing_frame() -> None:
     with serving(status(404)) as first, serving(status(410)) as second:
         with client(first, second) as archive, pytest.raises(FrameMissingError) as error:
             archive.fetch("file", intact)
@@ -146,14 +146,14 @@ def test_a_404_of_all_mirrors_is_a_missing_frame() -> None:
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_a_404_stands_where_the_other_mirror_is_dead_and_says_so(dead_root: str) -> None:
+def test_404_counts_if_the_other_mirror_is_dead(dead_root: str) -> None:
     with serving(status(404)) as first, client(first, dead_root) as archive:
         with pytest.raises(FrameMissingError, match=r"not in the archive \(.*Connection") as error:
             archive.fetch("file", intact)
     assert dead_root in str(error.value)
 
 
-def test_a_file_that_is_never_right_is_asked_for_twice_of_each_mirror() -> None:
+def test_bad_file_is_requested_twice_from_each_mirror() -> None:
     html = body(b"<html>")
     with serving(html) as first, serving(html) as second, client(first, second) as archive:
         with pytest.raises(CorruptFrameError):
@@ -161,7 +161,7 @@ def test_a_file_that_is_never_right_is_asked_for_twice_of_each_mirror() -> None:
     assert len(first.asked) == len(second.asked) == 2
 
 
-def test_server_errors_end_as_an_outage_that_names_file_mirror_and_error() -> None:
+def test_server_errors_become_an_outage_with_details() -> None:
     with serving(status(500)) as server, client(server) as archive:
         with pytest.raises(OutageError, match=r"day/file \(http://127.*/tree: HTTP 500 Internal"):
             archive.fetch("day/file", intact)
@@ -169,7 +169,7 @@ def test_server_errors_end_as_an_outage_that_names_file_mirror_and_error() -> No
 
 
 @pytest.mark.parametrize("cut", [short_of_its_promise, chunked_and_cut])
-def test_a_body_that_is_always_cut_short_is_an_outage_and_no_damaged_frame(
+def test_truncated_bodies_become_an_outage(
     cut: Callable[[Handler], None],
 ) -> None:
     with serving(cut) as server, client(server) as archive:
@@ -178,7 +178,7 @@ def test_a_body_that_is_always_cut_short_is_an_outage_and_no_damaged_frame(
     assert len(server.asked) == 3
 
 
-def test_a_length_beside_chunks_promises_nothing() -> None:
+def test_content_length_is_ignored_for_chunked_bodies() -> None:
     def chunked(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
@@ -191,7 +191,7 @@ def test_a_length_beside_chunks_promises_nothing() -> None:
     assert len(server.asked) == 1
 
 
-def test_a_refusal_is_not_retried() -> None:
+def test_refusal_is_not_retried() -> None:
     with serving(status(403)) as server, client(server) as archive:
         with pytest.raises(FrameRefusedError, match="HTTP 403 Forbidden"):
             archive.fetch("file", intact)
@@ -206,13 +206,13 @@ def test_gzip_that_nobody_requested_is_unpacked(headers: dict[str, str]) -> None
         assert archive.fetch("file", intact).data == b"frame"
 
 
-def test_a_wrong_announcement_of_gzip_does_no_harm() -> None:
+def test_wrong_gzip_header_is_ignored() -> None:
     behave = lambda handler: handler.answer(headers={"Content-Encoding": "gzip"})  # noqa: E731
     with serving(behave) as server, client(server) as archive:
         assert archive.fetch("file", intact).data == b"frame"
 
 
-def test_a_gzip_stream_that_is_cut_short_is_fetched_again() -> None:
+def test_truncated_gzip_stream_is_fetched_again() -> None:
     packed = gzip.compress(bytes(100_000) + b"frame")
     with serving(in_turn(body(packed[:-9]), body(gzip.compress(b"frame")))) as server:
         with client(server) as archive:
@@ -220,7 +220,7 @@ def test_a_gzip_stream_that_is_cut_short_is_fetched_again() -> None:
     assert len(server.asked) == 2
 
 
-def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gzip_bomb_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_module, "MAX_BYTES", 1 << 20)
     with serving(body(gzip.compress(bytes(2 << 20)))) as server, client(server) as archive:
         with pytest.raises(NotAnImageError, match="larger than 1 MiB"):
@@ -233,7 +233,7 @@ def image(data: bytes) -> str:
     return intact(data)
 
 
-def test_pages_in_place_of_all_images_become_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_instead_of_all_images_become_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 0.3)
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.1)
     outcomes = []
@@ -248,7 +248,7 @@ def test_pages_in_place_of_all_images_become_an_outage(monkeypatch: pytest.Monke
     assert len(first.asked) + len(second.asked) < 30
 
 
-def test_a_404_counts_for_more_than_a_page_of_another_mirror() -> None:
+def test_404_takes_precedence_over_a_page() -> None:
     page = body(b"<html>moved</html>")
     with serving(page) as first, serving(status(404)) as second, client(first, second) as archive:
         with pytest.raises(FrameMissingError):
@@ -262,19 +262,19 @@ def doubtful(data: bytes) -> str:
     return intact(data)
 
 
-def test_a_doubtful_file_is_good_if_two_mirrors_agree() -> None:
+def test_doubtful_file_is_good_if_two_mirrors_agree() -> None:
     with serving(body(b"d1")) as first, serving(body(b"d1")) as second:
         with client(first, second) as archive:
             assert archive.fetch("file", doubtful).value == "d1"
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_a_doubtful_file_is_replaced_by_a_good_one() -> None:
+def test_doubtful_file_is_replaced_by_a_good_one() -> None:
     with serving(in_turn(body(b"d1"), good)) as server, client(server) as archive:
         assert archive.fetch("file", doubtful).data == b"frame"
 
 
-def test_of_three_doubtful_answers_two_must_agree() -> None:
+def test_two_of_three_doubtful_answers_must_agree() -> None:
     with serving(in_turn(body(b"d1"), body(b"d2"), body(b"d1"))) as server:
         with client(server, attempts=4) as archive:
             assert archive.fetch("file", doubtful).data == b"d1"
@@ -301,7 +301,7 @@ def test_retry_after_is_honored_by_all_threads(form: str) -> None:
     assert times[1] - times[0] > 0.9
 
 
-def test_a_mirror_that_wants_an_hour_is_not_waited_for() -> None:
+def test_long_retry_after_is_not_awaited() -> None:
     with serving(status(429, Retry_After="3600")) as server, client(server) as archive:
         started = time.monotonic()
         for name in ("a", "b"):
@@ -311,7 +311,7 @@ def test_a_mirror_that_wants_an_hour_is_not_waited_for() -> None:
     assert len(server.asked) == 1
 
 
-def test_redirects_are_followed_and_bounded() -> None:
+def test_redirects_are_followed_up_to_a_limit() -> None:
     def hop(handler: Handler) -> None:
         hops = int(handler.path.rpartition("-")[2])
         if hops:
@@ -326,13 +326,13 @@ def test_redirects_are_followed_and_bounded() -> None:
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/file", "http://[bad"])
-def test_a_redirect_out_of_http_is_refused(target: str) -> None:
+def test_redirect_to_another_protocol_is_rejected(target: str) -> None:
     with serving(status(301, Location=target)) as server, client(server) as archive:
         with pytest.raises(FrameRefusedError, match="redirected to"):
             archive.fetch("file", intact)
 
 
-def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_body_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive_module, "MAX_BYTES", 1 << 20)
 
     def endless(handler: Handler) -> None:
@@ -347,7 +347,7 @@ def test_a_body_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
             archive.fetch("file", intact)
 
 
-def test_connections_are_kept_over_good_and_missing_files_and_bounded() -> None:
+def test_connections_are_reused_and_bounded() -> None:
     connections: set[tuple[str, int]] = set()
     busy = threading.Semaphore(3)
     overrun = threading.Event()
@@ -374,7 +374,7 @@ def test_connections_are_kept_over_good_and_missing_files_and_bounded() -> None:
     assert len(connections) == 3
 
 
-def test_the_client_says_who_it_is() -> None:
+def test_client_sends_its_user_agent() -> None:
     agents: list[str | None] = []
 
     def behave(handler: Handler) -> None:
@@ -387,7 +387,7 @@ def test_the_client_says_who_it_is() -> None:
     assert agents[0].startswith("sdoml-lite/")
 
 
-def test_a_dead_mirror_is_left_alone_and_costs_next_to_nothing() -> None:
+def test_dead_mirror_costs_almost_no_requests() -> None:
     with serving(status(500)) as dead, serving(good) as alive, client(dead, alive) as archive:
         for number in range(40):
             archive.fetch(str(number), intact)
@@ -395,7 +395,7 @@ def test_a_dead_mirror_is_left_alone_and_costs_next_to_nothing() -> None:
     assert len(alive.asked) == 40
 
 
-def test_a_dead_archive_ends_soon_for_a_whole_day(
+def test_dead_archive_fails_a_whole_day_quickly(
     dead_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 1.0)
@@ -411,7 +411,7 @@ def test_a_dead_archive_ends_soon_for_a_whole_day(
     assert time.monotonic() - started < 10
 
 
-def test_an_archive_that_comes_back_loses_no_file() -> None:
+def test_recovered_archive_loses_no_file() -> None:
     back = time.monotonic() + 1.5
 
     def behave(handler: Handler) -> None:
@@ -426,7 +426,7 @@ def test_an_archive_that_comes_back_loses_no_file() -> None:
     assert len(files) == 50
 
 
-def test_cancelling_wakes_those_who_wait() -> None:
+def test_cancel_wakes_waiting_callers() -> None:
     with serving(status(503, Retry_After="60")) as server, client(server) as archive:
         threading.Timer(0.2, archive.cancel).start()
         started = time.monotonic()
@@ -445,26 +445,26 @@ class TestMirror:
             mirror.fail("HTTP 500", asked=until, now=until)
         return mirror
 
-    def test_few_failures_change_nothing(self) -> None:
+    def test_few_failures_keep_the_breaker_closed(self) -> None:
         mirror = self.failing(BREAKER_FAILURES - 1)
         assert mirror.admit(0.0)
         assert not mirror.hopeless(100.0)
 
-    def test_a_mirror_that_never_answered_is_given_up_sooner(self) -> None:
+    def test_mirror_that_never_answered_opens_sooner(self) -> None:
         mirror = Mirror("http://host")
         for _ in range(BREAKER_FAILURES // 2):
             mirror.fail("timed out", asked=0.0, now=30.0)
         assert mirror.hopeless(30.0)
         assert mirror.admit(32.1)
 
-    def test_an_open_breaker_admits_one_caller_after_its_rest(self) -> None:
+    def test_open_breaker_admits_one_probe_after_the_pause(self) -> None:
         mirror = self.failing(BREAKER_FAILURES)
         assert not mirror.admit(1.9)
         assert mirror.admit(2.1)
         assert not mirror.admit(2.2)
         assert mirror.admit(11.2), "a probe that never ended holds nobody up"
 
-    def test_each_failed_probe_doubles_the_rest_and_stale_failures_do_not(self) -> None:
+    def test_only_failed_probes_double_the_pause(self) -> None:
         mirror = self.failing(BREAKER_FAILURES + 5)
         assert mirror.wait(0.0) == 2
         assert mirror.admit(2.0)
@@ -478,7 +478,7 @@ class TestMirror:
         assert mirror.wait(2.0) == 0
         assert all(mirror.admit(2.0) for _ in range(5))
 
-    def test_it_is_dead_after_half_a_minute_of_failures_and_still_probed(self) -> None:
+    def test_mirror_is_dead_after_half_a_minute_but_still_probed(self) -> None:
         mirror = self.failing(BREAKER_FAILURES)
         assert not mirror.hopeless(1.0)
         mirror.admit(29.0)
@@ -486,7 +486,7 @@ class TestMirror:
         assert mirror.hopeless(31.0)
         assert mirror.admit(35.0)
 
-    def test_an_hour_of_rest_by_request_survives_success_of_others(self) -> None:
+    def test_requested_pause_survives_success_of_other_requests(self) -> None:
         mirror = Mirror("http://host")
         mirror.fail("HTTP 429", asked=0.0, now=0.0, retry_after=3600)
         mirror.succeed()

@@ -33,7 +33,7 @@ def shown(materialize: Materialize) -> dict[str, dict[str, dg.MetadataValue]]:
     }
 
 
-def test_numbers_that_dagster_plots(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_metadata_has_numbers_to_plot(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
     for name, entry in {
         "raw_aia": "coverage_AIA_0171",
         "raw_hmi": "coverage",
@@ -53,7 +53,7 @@ def test_ledgers_are_tables(shown: dict[str, dict[str, dg.MetadataValue]]) -> No
         assert isinstance(shown[name]["absent"], dg.TableMetadataValue)
 
 
-def test_tables_begin_with_the_name_and_have_short_numbers_and_described_columns(
+def test_tables_have_described_columns_and_short_numbers(
     shown: dict[str, dict[str, dg.MetadataValue]],
 ) -> None:
     tables = {
@@ -78,7 +78,7 @@ def test_tables_begin_with_the_name_and_have_short_numbers_and_described_columns
     )
 
 
-def test_paths_are_paths(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_paths_are_path_metadata(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
     for asset, name in {
         "raw_aia": "ledger",
         "processed_aia": "frames",
@@ -88,7 +88,7 @@ def test_paths_are_paths(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
         assert isinstance(shown[asset][name], dg.PathMetadataValue)
 
 
-def test_every_column_of_the_index_is_described(
+def test_index_columns_are_described(
     shown: dict[str, dict[str, dg.MetadataValue]],
 ) -> None:
     schema = shown["shards"]["dagster/column_schema"].value
@@ -104,7 +104,7 @@ def test_every_column_of_the_index_is_described(
         ("normalization_stats", "histograms"),
     ],
 )
-def test_pictures_are_small_and_whole(
+def test_pictures_are_small_and_complete(
     shown: dict[str, dict[str, dg.MetadataValue]], asset: str, entry: str
 ) -> None:
     value = shown[asset][entry]
@@ -116,7 +116,7 @@ def test_pictures_are_small_and_whole(
     assert picture.width > 100
 
 
-def test_a_run_of_a_day_keeps_the_constants_and_their_picture(
+def test_run_of_a_day_keeps_the_constants_and_their_picture(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     result = materialize(*DAILY, "normalization_stats", day=NEXT)
@@ -127,7 +127,7 @@ def test_a_run_of_a_day_keeps_the_constants_and_their_picture(
     assert event.metadata["refitted"].value is False
 
 
-def test_a_run_of_its_own_fits_again(
+def test_separate_run_fits_again(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     assert materialize(*DAILY[:4], day=NEXT).success
@@ -138,7 +138,7 @@ def test_a_run_of_its_own_fits_again(
     assert event.metadata["version"] != shown["normalization_stats"]["version"]
 
 
-def test_a_fit_names_the_days_it_leaves_out(
+def test_fit_reports_the_days_it_leaves_out(
     built: dg.DagsterInstance, materialize: Materialize, settings: Settings
 ) -> None:
     Store(settings.store).delete(layout.sketches(date.fromisoformat(SECOND), "HMI"))
@@ -154,7 +154,7 @@ def test_a_fit_names_the_days_it_leaves_out(
     ]
 
 
-def test_constants_of_another_instance_are_kept_without_a_picture(
+def test_constants_of_another_instance_have_no_picture(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     def shown(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:

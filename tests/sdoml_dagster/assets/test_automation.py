@@ -38,14 +38,14 @@ def requested(
     return evaluate
 
 
-def test_the_default_has_no_conditions(settings: Settings) -> None:
+def test_default_has_no_automation_conditions(settings: Settings) -> None:
     graph = build_defs(settings).resolve_asset_graph()
     assert all(
         graph.get(key).automation_condition is None for key in graph.materializable_asset_keys
     )
 
 
-def test_a_new_day_is_requested_once(
+def test_new_day_is_requested_once(
     requested: Callable[[], dict[str, set[str]]], materialize: Materialize
 ) -> None:
     assert requested() == {}
@@ -54,7 +54,7 @@ def test_a_new_day_is_requested_once(
     assert requested() == {}
 
 
-def test_the_same_pixels_and_new_constants_request_nothing(
+def test_same_pixels_or_new_constants_request_nothing(
     requested: Callable[[], dict[str, set[str]]], materialize: Materialize
 ) -> None:
     assert materialize(*DAILY[:4], day=FIRST).success

@@ -58,7 +58,7 @@ def counts(outcome: Any) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.timeout(900)
-def test_ingest_fit_and_build_over_good_empty_half_and_bad_days(
+def test_backfills_over_good_empty_partial_and_bad_days(
     deployment: Deployment, archive: Archive
 ) -> None:
     days = [GOOD, EMPTY, HALF, OUTAGE]
@@ -99,7 +99,7 @@ def test_ingest_fit_and_build_over_good_empty_half_and_bad_days(
 
 
 @pytest.mark.timeout(900)
-def test_the_whole_selection_at_once_on_an_empty_store(
+def test_backfill_of_all_assets_on_an_empty_store(
     archive: Archive, tmp_path: Path, deployment: Deployment
 ) -> None:
     archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)

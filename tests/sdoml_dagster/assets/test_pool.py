@@ -13,7 +13,7 @@ CONNECTIONS = 2
 
 
 @pytest.mark.timeout(900)
-def test_a_month_with_two_workers_never_exceeds_the_pool(frame_cache: Path, tmp_path: Path) -> None:
+def test_pool_limit_is_never_exceeded(frame_cache: Path, tmp_path: Path) -> None:
     with Archive(cache=frame_cache, absences=False, latency=0.05) as archive:
         environment = SMALL | {
             "SDOML_START": DAYS[0],

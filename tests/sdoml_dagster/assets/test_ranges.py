@@ -29,7 +29,7 @@ def cli(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_partition_range_takes_all_days_in_one_run(
+def test_partition_range_builds_all_days_in_one_run(
     environment: dict[str, str], monkeypatch: Any, instance: dg.DagsterInstance
 ) -> None:
     monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
@@ -40,13 +40,15 @@ def test_partition_range_takes_all_days_in_one_run(
         assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(DAYS)
 
 
-def test_partition_range_with_a_day_per_run_names_the_setting(environment: dict[str, str]) -> None:
+def test_partition_range_with_one_day_per_run_names_the_setting(
+    environment: dict[str, str],
+) -> None:
     done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
     assert done.returncode != 0
     assert "a range in one run needs SDOML_DAYS_PER_RUN=0" in done.stderr
 
 
-def test_days_per_run_is_the_backfill_policy(settings: Settings) -> None:
+def test_days_per_run_sets_the_backfill_policy(settings: Settings) -> None:
     for days, expected in ((1, 1), (7, 7), (0, None)):
         graph = build_defs(Settings.load(days_per_run=days)).resolve_asset_graph()
         for name in DAILY:
@@ -55,7 +57,7 @@ def test_days_per_run_is_the_backfill_policy(settings: Settings) -> None:
             assert policy.max_partitions_per_run == expected
 
 
-def test_each_day_of_a_range_has_its_own_files_metadata_and_findings(
+def test_each_day_of_a_range_has_its_own_records(
     materialize: Materialize,
     findings: Callable[..., Any],
     instance: dg.DagsterInstance,
@@ -76,7 +78,7 @@ def test_each_day_of_a_range_has_its_own_files_metadata_and_findings(
         assert day in str(record.asset_materialization.metadata["shard"].value)
 
 
-def test_a_range_gives_the_bytes_of_single_days(
+def test_range_gives_the_same_bytes_as_single_days(
     materialize: Materialize, settings: Settings
 ) -> None:
     assert materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[1])).success
@@ -87,7 +89,7 @@ def test_a_range_gives_the_bytes_of_single_days(
     assert shard.read_bytes() == data
 
 
-def test_all_assets_take_a_range_and_keep_the_constants(
+def test_all_assets_accept_a_range_and_keep_the_constants(
     environment: dict[str, str], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
@@ -105,7 +107,7 @@ def test_all_assets_take_a_range_and_keep_the_constants(
     assert f"shards {DAYS[1]}: unchanged" in said
 
 
-def test_a_range_whose_end_comes_first_is_refused(
+def test_inverted_partition_range_is_rejected(
     environment: dict[str, str], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
@@ -114,7 +116,7 @@ def test_a_range_whose_end_comes_first_is_refused(
     assert "an empty range: write the earlier day first" in done.stdout + done.stderr
 
 
-def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) -> None:
+def test_job_without_a_day_explains_how_to_choose_one(environment: dict[str, str]) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "job", "execute"]
     command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -123,7 +125,7 @@ def test_a_job_of_days_that_is_given_none_says_how(environment: dict[str, str]) 
     assert "trying again" not in done.stdout + done.stderr
 
 
-def test_a_failed_day_of_a_range_stops_no_other_day(
+def test_failed_day_of_a_range_does_not_stop_the_others(
     materialize: Materialize, instance: dg.DagsterInstance, archive: Archive, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(archive, "faults", Days(outage=frozenset({"2024/03/09"})))
@@ -136,7 +138,7 @@ def test_a_failed_day_of_a_range_stops_no_other_day(
     assert "1 of 3 days failed (2024-03-09). 2024-03-09: " in error.message
 
 
-def test_an_outage_of_the_archive_ends_a_range_after_three_days(
+def test_outage_ends_a_range_after_three_days(
     materialize: Materialize, archive: Archive, monkeypatch: Any
 ) -> None:
     outage = frozenset(f"2024/03/{day:02}" for day in range(1, 20))

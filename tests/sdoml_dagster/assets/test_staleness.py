@@ -24,18 +24,16 @@ def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[
     }
 
 
-def test_days_built_in_order_are_fresh(built: dg.DagsterInstance) -> None:
+def test_newly_built_days_are_fresh(built: dg.DagsterInstance) -> None:
     assert stale(built, FIRST, SECOND) == set()
 
 
-def test_a_new_day_makes_nothing_old_stale(
-    built: dg.DagsterInstance, materialize: Materialize
-) -> None:
+def test_new_day_makes_nothing_stale(built: dg.DagsterInstance, materialize: Materialize) -> None:
     assert materialize(*ALL, day=THIRD).success
     assert stale(built, FIRST, SECOND, THIRD) == set()
 
 
-def test_the_same_result_makes_nothing_stale(
+def test_same_result_makes_nothing_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     for asset in DAILY:
@@ -43,7 +41,7 @@ def test_the_same_result_makes_nothing_stale(
         assert stale(built, FIRST, SECOND) == set(), asset
 
 
-def test_new_constants_make_exactly_the_shards_stale(
+def test_new_constants_make_only_shards_stale(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     result = materialize("normalization_stats")
@@ -63,7 +61,7 @@ def test_refitting_to_the_same_days_makes_nothing_stale(
     assert stale(built, FIRST, SECOND) == set()
 
 
-def test_a_day_rebuilt_alone_after_a_range_makes_nothing_stale(
+def test_day_rebuilt_after_a_range_makes_nothing_stale(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:
     assert materialize(*ALL, days=(FIRST, SECOND)).success
@@ -72,7 +70,7 @@ def test_a_day_rebuilt_alone_after_a_range_makes_nothing_stale(
     assert stale(instance, FIRST, SECOND) == set()
 
 
-def test_another_resolution_makes_processed_days_stale(built: dg.DagsterInstance) -> None:
+def test_new_resolution_makes_processed_days_stale(built: dg.DagsterInstance) -> None:
     found = stale(built, FIRST, resolution=128)
     assert found == {f"processed_aia@{FIRST}", f"processed_hmi@{FIRST}"}
 
@@ -99,7 +97,7 @@ def range_changes(
     return found.cursor
 
 
-def test_a_day_built_in_part_is_stale_when_the_range_includes_all_of_it(
+def test_partial_day_is_stale_when_the_range_grows(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:
     noon, midnight = f"{SECOND}T12:00", THIRD

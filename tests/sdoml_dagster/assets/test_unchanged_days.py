@@ -36,7 +36,7 @@ def store(environment: dict[str, str]) -> Path:
     return Path(environment["SDOML_STORE"])
 
 
-def test_a_second_run_keeps_every_file_and_says_so(
+def test_second_run_keeps_and_reports_every_file(
     built: dg.DagsterInstance, materialize: Materialize, store: Path
 ) -> None:
     before = identities(store)
@@ -56,7 +56,7 @@ def test_a_second_run_keeps_every_file_and_says_so(
         ({"max_missing_fraction": 0.04}, set()),  # processed again, with the same bytes
     ],
 )
-def test_changed_settings_rebuild_what_depends_on_them(
+def test_changed_settings_rebuild_dependent_files(
     built: dg.DagsterInstance,
     materialize: Materialize,
     store: Path,
@@ -75,7 +75,7 @@ def test_changed_settings_rebuild_what_depends_on_them(
 
 
 @pytest.mark.parametrize("artifact", ["processed", "shard"])
-def test_a_damaged_file_is_rebuilt(
+def test_damaged_file_is_rebuilt(
     built: dg.DagsterInstance, materialize: Materialize, store: Path, artifact: str
 ) -> None:
     pattern = (
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_rebuilt(
     assert path.read_bytes() == good
 
 
-def test_a_day_is_finished_until_an_input_or_the_code_changes(
+def test_day_is_finished_until_inputs_or_code_change(
     built: dg.DagsterInstance, store: Path
 ) -> None:
     settings, opened = Settings.load(), Store(str(store))

@@ -56,7 +56,7 @@ def rows(found: int, expected: int = 4, channel: str = "AIA_0171") -> list[Frame
     return [FrameRow(s, channel, "ok" if n < found else "missing") for n, s in enumerate(slots)]
 
 
-def test_a_sound_day_passes_every_check(
+def test_good_day_passes_every_check(
     materialize: Materialize, findings: Callable[..., dict[tuple[str, str], Any]]
 ) -> None:
     found = findings(materialize(*NAMES, day=str(DAY)))
@@ -85,7 +85,7 @@ def run_check(
         )
 
 
-def test_one_check_can_be_run_by_itself(
+def test_single_check_can_be_run(
     built: dg.DagsterInstance, findings: Callable[..., dict[tuple[str, str], Any]]
 ) -> None:
     result = run_check(built, "processed_aia", "coverage", DAY)
@@ -100,7 +100,7 @@ def test_one_check_can_be_run_by_itself(
         ("shards", "readable", "is missing: materialize shards of 2024-03-10"),
     ],
 )
-def test_a_check_of_a_day_that_was_never_made_says_so(
+def test_check_of_an_unbuilt_day_reports_it(
     built: dg.DagsterInstance, asset: str, name: str, said: str
 ) -> None:
     result = run_check(built, asset, name, date(2024, 3, 10))
@@ -111,7 +111,7 @@ def test_a_check_of_a_day_that_was_never_made_says_so(
     assert said in str(found.description)
 
 
-def test_a_day_before_its_first_slot_is_complete_enough(settings: Settings) -> None:
+def test_day_without_expected_frames_passes_coverage(settings: Settings) -> None:
     finding = judge_coverage([], settings)
     assert (finding.passed, finding.description) == (True, "no frames are expected")
 
@@ -119,7 +119,7 @@ def test_a_day_before_its_first_slot_is_complete_enough(settings: Settings) -> N
 @pytest.mark.parametrize(
     ("frames", "passed", "severe"), [(4, True, False), (3, False, False), (1, False, True)]
 )
-def test_coverage_warns_and_then_errs(
+def test_low_coverage_warns_and_then_fails(
     settings: Settings, frames: int, passed: bool, severe: bool
 ) -> None:
     finding = judge_coverage(rows(4, channel="HMI_M") + rows(frames), settings)
@@ -128,21 +128,19 @@ def test_coverage_warns_and_then_errs(
 
 
 @pytest.mark.parametrize("found", [0, 1])
-def test_a_day_on_which_the_archive_has_next_to_nothing_is_a_warning(
-    settings: Settings, found: int
-) -> None:
+def test_archive_gap_is_a_coverage_warning(settings: Settings, found: int) -> None:
     finding = judge_coverage(rows(found) + rows(0, channel="AIA_1700"), settings)
     assert not finding.passed
     assert finding.severity == dg.AssetCheckSeverity.WARN
     assert "gap" in finding.description
 
 
-def test_a_day_of_damaged_frames_is_an_error(settings: Settings) -> None:
+def test_damaged_frames_are_a_coverage_error(settings: Settings) -> None:
     damaged = [replace(row, status="invalid") for row in rows(0)]
     assert judge_coverage(damaged, settings).severity == dg.AssetCheckSeverity.ERROR
 
 
-def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
+def test_values_check_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     assert judge_values(store, DAY, table, settings).passed
     path = Path(settings.store, "processed/2024/03/08/AIA_0171.npy")
@@ -159,7 +157,7 @@ def test_values_finds_a_flipped_bit(store: Store, settings: Settings) -> None:
     ("channel", "value"),
     [("HMI_M", -0.1), ("HMI_M", 1.5), ("AIA_0171", 2e7), ("AIA_0171", np.nan), ("AIA_0171", None)],
 )
-def test_values_finds_pixels_that_no_instrument_has(
+def test_values_check_finds_impossible_pixels(
     store: Store, settings: Settings, channel: str, value: float | None
 ) -> None:
     def spoil(frame: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -197,7 +195,7 @@ def rewritten(
     ]
 
 
-def test_disk_names_a_frame_that_cannot_be_read_and_measures_the_others(
+def test_disk_check_names_unreadable_frames_and_measures_the_others(
     store: Store, settings: Settings
 ) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
@@ -226,7 +224,7 @@ def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
     ],
     ids=["shifted", "twice as large", "larger", "no Sun"],
 )
-def test_disk_finds_a_sun_that_is_elsewhere(
+def test_disk_check_finds_a_displaced_or_scaled_sun(
     store: Store, settings: Settings, change: Callable[..., Any], complaint: str
 ) -> None:
     assert judge_disk(store, DAY, StoredDay(store, DAY).frame_table("HMI") or [], settings).passed
@@ -235,23 +233,19 @@ def test_disk_finds_a_sun_that_is_elsewhere(
     assert re.search(complaint.replace("(+", r"\(\+"), finding.description), finding.description
 
 
-def test_disk_judges_every_frame_and_not_the_one_next_to_noon(
-    store: Store, settings: Settings
-) -> None:
+def test_disk_check_covers_every_frame(store: Store, settings: Settings) -> None:
     table = rewritten(store, "AIA_1700", lambda f: np.roll(f, 3, axis=1), number=0)
     finding = judge_disk(store, DAY, table, settings)
     assert re.findall(r"AIA_1700 (\d\d:\d\d): center is 3", finding.description) == ["00:00"]
 
 
-def test_disk_leaves_out_frames_that_show_part_of_the_disk(
-    store: Store, settings: Settings
-) -> None:
+def test_disk_check_skips_partial_disks(store: Store, settings: Settings) -> None:
     table = rewritten(store, "AIA_1700", lambda f: np.roll(f, 3, axis=1), number=0)
     shown = [replace(row, visible=0.5) if row.slot.hour == 0 else row for row in table]
     assert judge_disk(store, DAY, shown, settings).passed
 
 
-def test_disk_expects_the_size_that_the_hmi_scale_gives(store: Store, settings: Settings) -> None:
+def test_disk_check_uses_the_hmi_scale(store: Store, settings: Settings) -> None:
     other = settings.model_copy(update={"hmi_scale": 0.85})
     process_day(DAY, "HMI", settings=other, store=store, report=print)
     table = StoredDay(store, DAY).frame_table("HMI") or []
@@ -261,7 +255,7 @@ def test_disk_expects_the_size_that_the_hmi_scale_gives(store: Store, settings: 
 
 
 @pytest.mark.parametrize("name", UNEXPLAINED)
-def test_flags_that_nothing_explains_warn(store: Store, name: str) -> None:
+def test_unexplained_flags_warn(store: Store, name: str) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     assert judge_flags(store, DAY, table).passed
     flagged = [replace(table[0], flags=flag_mask([name])), *table[1:]]
@@ -272,7 +266,7 @@ def test_flags_that_nothing_explains_warn(store: Store, name: str) -> None:
     assert finding.metadata[f"flagged_{name}"] == 1
 
 
-def test_flags_with_a_known_cause_are_counted_alone(store: Store) -> None:
+def test_flags_with_a_known_cause_are_only_counted(store: Store) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     flagged = [replace(row, flags=flag_mask(["provisional"])) for row in table]
     finding = judge_flags(store, DAY, flagged)
@@ -280,7 +274,7 @@ def test_flags_with_a_known_cause_are_counted_alone(store: Store) -> None:
     assert finding.metadata["flagged_provisional"] == len(table)
 
 
-def test_a_channel_of_another_brightness_than_in_the_days_before_warns(store: Store) -> None:
+def test_change_of_brightness_between_days_warns(store: Store) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     finding = judge_flags(store, DAY, table)
     assert not any(key.startswith("brightness") for key in finding.metadata)  # no days before
@@ -298,7 +292,7 @@ def test_a_channel_of_another_brightness_than_in_the_days_before_warns(store: St
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see gc below
-def test_a_shard_is_what_webdataset_reads(store: Store, settings: Settings) -> None:
+def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -> None:
     finding = judge_shard(store, DAY, settings)
     assert finding.passed, finding.description
     path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
@@ -345,7 +339,7 @@ def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
     ],
     ids=["missing", "exchanged", "torn", "twice", "NaN", "no array", "folder", "other padding"],
 )
-def test_a_shard_that_is_not_its_index_is_an_error(
+def test_shard_that_differs_from_its_index_is_an_error(
     store: Store, settings: Settings, edit: Callable[..., Any], complaint: str
 ) -> None:
     path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
@@ -359,13 +353,13 @@ def test_a_shard_that_is_not_its_index_is_an_error(
     assert complaint in finding.description
 
 
-def test_a_truncated_shard_is_an_error(store: Store, settings: Settings) -> None:
+def test_truncated_shard_is_an_error(store: Store, settings: Settings) -> None:
     path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
     path.write_bytes(path.read_bytes()[:30_000])
     assert not judge_shard(store, DAY, settings).passed
 
 
-def test_saturation_and_drift_are_seen_against_the_constants(
+def test_saturation_and_drift_are_compared_with_the_constants(
     store: Store, settings: Settings, materialize: Materialize
 ) -> None:
     assert judge_saturation(store, DAY, settings).passed
@@ -393,7 +387,7 @@ def test_saturation_and_drift_are_seen_against_the_constants(
 
 
 @pytest.mark.parametrize("judge", [judge_saturation, judge_drift])
-def test_without_constants_nothing_is_said_to_be_well(
+def test_checks_fail_without_constants(
     store: Store, settings: Settings, judge: Callable[..., Any]
 ) -> None:
     store.delete("normalization/current.json")
@@ -401,7 +395,7 @@ def test_without_constants_nothing_is_said_to_be_well(
         judge(store, DAY, settings)
 
 
-def test_a_release_has_one_normalization(
+def test_release_has_one_normalization(
     store: Store, settings: Settings, materialize: Materialize, findings: Callable[..., Any]
 ) -> None:
     found = findings(materialize("release"))
@@ -414,7 +408,7 @@ def test_a_release_has_one_normalization(
     assert "make the release again" in judge_releases(store)[0]
 
 
-def test_a_release_without_its_constants_is_named(
+def test_release_without_its_constants_is_named(
     store: Store, settings: Settings, materialize: Materialize
 ) -> None:
     assert materialize("release").success

@@ -20,7 +20,7 @@ def execute_all(instance: dg.DagsterInstance, asset: str) -> dg.ExecuteInProcess
     return subset.execute_in_process(instance=instance, raise_on_error=False)
 
 
-def test_a_day_of_a_backfill_names_its_latest_materialization(
+def test_evaluation_in_a_backfill_targets_the_latest_materialization(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
     # A backfill tags its runs with a range even if the range is one day.
@@ -50,7 +50,7 @@ def test_execute_all_checks_the_latest_materialized_day(built: dg.DagsterInstanc
     assert all(str(text).startswith(SECOND) for text in undated.values())
 
 
-def test_execute_all_without_any_day_says_what_to_do(instance: dg.DagsterInstance) -> None:
+def test_execute_all_without_a_day_explains_what_to_do(instance: dg.DagsterInstance) -> None:
     result = execute_all(instance, "processed_aia")
     assert not result.success
     (failed,) = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]

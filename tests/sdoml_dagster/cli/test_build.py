@@ -39,7 +39,7 @@ def roots(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDOML_ATTEMPTS", "1")
 
 
-def test_a_plan_makes_no_request_and_writes_nothing(
+def test_plan_makes_no_request_and_writes_nothing(
     roots: None, archive: Archive, tmp_path: Path
 ) -> None:
     asked = len(archive.log.requests)
@@ -53,7 +53,7 @@ def test_a_plan_makes_no_request_and_writes_nothing(
     assert not (tmp_path / "data.dagster").exists()
 
 
-def test_a_build_ends_with_a_release_and_the_next_one_does_nothing(
+def test_build_ends_with_a_release_and_the_next_build_does_nothing(
     roots: None, archive: Archive, tmp_path: Path
 ) -> None:
     first = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
@@ -113,7 +113,7 @@ def check_exports(folder: Path) -> None:
     assert "not a release: run sdoml release" in export("surya", "--to", "other")
 
 
-def test_splits_fit_the_constants_to_train_and_pack_again(roots: None, tmp_path: Path) -> None:
+def test_splits_fit_the_constants_to_the_training_split(roots: None, tmp_path: Path) -> None:
     assert build().returncode == 0
     splits = ["--splits", "train=2024-03-08,test=2024-03-10", "--name", "split"]
     refused = sdoml("release", *splits)
@@ -131,7 +131,7 @@ def test_splits_fit_the_constants_to_train_and_pack_again(roots: None, tmp_path:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_build_is_resumed_by_the_same_command(
+def test_interrupted_build_is_resumed_by_the_same_command(
     roots: None, frame_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int
 ) -> None:
     with Archive(cache=frame_cache, absences=False, latency=0.5) as slow:
@@ -161,7 +161,7 @@ def test_an_interrupted_build_is_resumed_by_the_same_command(
     assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run looks started for ever"
 
 
-def test_an_outage_leaves_a_resumable_build(
+def test_build_can_be_resumed_after_an_outage(
     roots: None, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDOML_RUN_RETRIES", "0")
@@ -185,7 +185,7 @@ def test_an_outage_leaves_a_resumable_build(
         (["--start", "2099-01-01", "--end", "2099-01-02"], "no days to build"),
     ],
 )
-def test_a_wrong_option_is_named_before_any_work(
+def test_wrong_option_is_named_before_any_work(
     roots: None, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = build(*arguments)
@@ -194,14 +194,14 @@ def test_a_wrong_option_is_named_before_any_work(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_build_that_does_not_fit_the_disk_is_refused(roots: None, tmp_path: Path) -> None:
+def test_build_that_does_not_fit_the_disk_is_rejected(roots: None, tmp_path: Path) -> None:
     done = sdoml("build", "--start", "2010-06-01", "--end", "2024-01-01", "--resolution", "1024")
     assert done.returncode == 4
     assert "NOT ENOUGH" in done.stdout
     assert not (tmp_path / "data").exists()
 
 
-def test_workers_build_days_in_parallel_through_the_queue(roots: None, tmp_path: Path) -> None:
+def test_workers_build_days_in_parallel(roots: None, tmp_path: Path) -> None:
     done = build("--workers", "3")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "data.dagster"
@@ -230,7 +230,7 @@ def test_options_come_from_the_settings_model() -> None:
         assert "--store" in sdoml(command, "--help").stdout
 
 
-def test_two_builds_of_one_store_do_not_run_at_once(roots: None, tmp_path: Path) -> None:
+def test_second_build_of_a_store_is_rejected(roots: None, tmp_path: Path) -> None:
     from sdoml_dagster.cli.runs import only_build
 
     home = tmp_path / "data.dagster"

@@ -47,7 +47,7 @@ def offline(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
 
 
-def test_an_empty_home_learns_every_day_without_raw_frames_pixels_and_network(
+def test_empty_home_learns_every_day_from_tables_only(
     built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
 ) -> None:
     before = versions(built)
@@ -84,7 +84,7 @@ def test_days_of_other_settings_are_adopted_as_stale(
         }
 
 
-def test_a_damaged_table_is_reported_and_the_rest_is_adopted(
+def test_damaged_table_is_reported_and_the_rest_is_adopted(
     built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
 ) -> None:
     path = Path(settings.store, "raw/2024/03/08/aia.parquet")

@@ -15,7 +15,7 @@ def verify(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     return job.execute_in_process(instance=instance, raise_on_error=False)
 
 
-def test_a_damaged_shard_is_stale_fails_its_check_and_blocks_the_release(
+def test_damaged_shard_is_stale_and_blocks_the_release(
     built: dg.DagsterInstance, materialize: Materialize, settings: Settings
 ) -> None:
     shard = Path(settings.store, f"shards/2024/sdoml-lite-{FIRST}.tar")
@@ -42,7 +42,7 @@ def test_a_damaged_shard_is_stale_fails_its_check_and_blocks_the_release(
     assert materialize("release").success
 
 
-def test_rebuilding_a_damaged_processed_day_makes_nothing_stale(
+def test_rebuilding_a_damaged_day_makes_nothing_stale(
     built: dg.DagsterInstance, materialize: Materialize, settings: Settings
 ) -> None:
     frames = Path(settings.store, "processed/2024/03/08/HMI_M.npy")

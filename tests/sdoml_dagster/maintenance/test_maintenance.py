@@ -58,7 +58,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_an_intact_store_is_read_whole_and_found_intact(day: Deployment) -> None:
+def test_intact_store_passes_verification(day: Deployment) -> None:
     outcome = verify(day)
     assert outcome.damages == []
     assert outcome.files == len(day.files())
@@ -86,7 +86,7 @@ REMEDIES = {
     # A day without one of the small files was never made, as far as anyone can tell.
     + [(name, Path.unlink) for name in REMEDIES if not name.endswith((".parquet", ".json"))],
 )
-def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
+def test_damaged_file_is_found_marked_and_repaired(
     name: str, harm: Callable[[Path], Any], day: Deployment
 ) -> None:
     expected = day.files()
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_found_marked_and_mended_by_its_remedy(
     assert verify(day).damages == []
 
 
-def test_frames_cut_short_and_constants_under_another_name_are_found(day: Deployment) -> None:
+def test_truncated_frames_and_renamed_constants_are_found(day: Deployment) -> None:
     cut, empty = (day.folder / PROCESSED / f"{name}.npy" for name in ("AIA_0171", "HMI_M"))
     cut.write_bytes(cut.read_bytes()[:-1001])
     empty.write_bytes(b"")
@@ -138,7 +138,7 @@ def released(day: Deployment) -> Deployment:
         (lambda sums: sums + b"0\n", "has an invalid line '0'"),
     ],
 )
-def test_sums_that_leave_out_a_file_or_lead_elsewhere_are_damaged(
+def test_incomplete_or_unsafe_checksum_files_are_damaged(
     released: Deployment, change: Callable[[bytes], bytes], said: str
 ) -> None:
     sums = released.folder / "releases/sdoml-lite/SHA256SUMS"
@@ -148,7 +148,7 @@ def test_sums_that_leave_out_a_file_or_lead_elsewhere_are_damaged(
     assert damage.remedy == "release sdoml-lite"
 
 
-def test_what_is_marked_twice_is_kept_twice(day: Deployment) -> None:
+def test_file_marked_twice_is_kept_twice(day: Deployment) -> None:
     frame = next((day.folder / RAW).glob("*.fits"))
     for content in (b"first", b"second"):
         frame.write_bytes(content)
@@ -157,7 +157,7 @@ def test_what_is_marked_twice_is_kept_twice(day: Deployment) -> None:
     assert [path.read_bytes() for path in kept] == [b"first", b"second"]
 
 
-def test_a_file_that_is_being_made_anew_is_looked_at_twice(
+def test_file_that_is_being_rewritten_is_checked_again(
     day: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = layout.shard_index(DAY)
@@ -176,7 +176,9 @@ def test_a_file_that_is_being_made_anew_is_looked_at_twice(
     assert looked == [DAY, DAY]
 
 
-def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive: Archive) -> None:
+def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
+    day: Deployment, archive: Archive
+) -> None:
     before = day.files()
     dry = prune_raw(day.store, days=DayRange(last=DAY), dry_run=True, report=day.lines.append)
     assert day.files() == before
@@ -200,7 +202,7 @@ def test_pruning_is_dry_at_first_and_then_keeps_ledgers(day: Deployment, archive
     assert day.files() == before
 
 
-def test_days_that_still_need_their_raw_frames_keep_them(
+def test_days_that_need_their_raw_frames_keep_them(
     day: Deployment, archive: Archive, deploy: Deploy
 ) -> None:
     def reason(deployment: Deployment) -> str:
@@ -238,7 +240,7 @@ def test_days_that_still_need_their_raw_frames_keep_them(
     assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
 
 
-def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
+def test_maintenance_jobs_run_and_fail_on_damage(
     materialize: Materialize, environment: dict[str, str], instance: dg.DagsterInstance
 ) -> None:
     from sdoml_dagster.definitions import build_defs
@@ -280,7 +282,7 @@ def test_the_jobs_run_in_dagster_and_a_damaged_store_fails_its_run(
     assert run("verify_store").success
 
 
-def test_a_store_with_nothing_in_it_is_not_called_intact(
+def test_empty_store_is_not_reported_as_intact(
     environment: dict[str, str], instance: dg.DagsterInstance
 ) -> None:
     from sdoml_dagster.definitions import build_defs

@@ -32,7 +32,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
     ],
     ids=["raw", "processed by ingest", "shards", "processed"],
 )
-def test_a_lost_folder_comes_back_with_the_same_bytes(
+def test_lost_folder_is_rebuilt_with_the_same_bytes(
     built: dg.DagsterInstance,
     materialize: Materialize,
     root: Path,
@@ -46,7 +46,7 @@ def test_a_lost_folder_comes_back_with_the_same_bytes(
     assert snapshot(root) == before
 
 
-def test_lost_constants_come_back_from_a_release(
+def test_lost_constants_are_restored_from_a_release(
     built: dg.DagsterInstance, materialize: Materialize, root: Path
 ) -> None:
     assert materialize("release").success
@@ -62,7 +62,7 @@ def test_lost_constants_come_back_from_a_release(
     assert snapshot(root) == before
 
 
-def test_lost_constants_come_back_from_the_days_they_were_fitted_to(
+def test_lost_constants_are_refitted_to_the_same_days(
     built: dg.DagsterInstance, materialize: Materialize, root: Path
 ) -> None:
     before = snapshot(root / "normalization")
@@ -72,7 +72,7 @@ def test_lost_constants_come_back_from_the_days_they_were_fitted_to(
     assert snapshot(root / "normalization") == before
 
 
-def test_a_lost_database_costs_no_request(
+def test_lost_database_costs_no_request(
     built: dg.DagsterInstance, archive: Archive, root: Path, tmp_path: Path
 ) -> None:
     before = snapshot(root)
@@ -86,7 +86,7 @@ def test_a_lost_database_costs_no_request(
     assert snapshot(root) == before
 
 
-def test_lost_constants_are_not_fitted_anew_in_passing(
+def test_lost_constants_are_not_refitted_implicitly(
     built: dg.DagsterInstance, materialize: Materialize, root: Path
 ) -> None:
     shutil.rmtree(root / "normalization")

@@ -128,7 +128,7 @@ def test_frames_tables_and_sketches_agree(settings: Settings, fetched: Store) ->
                 assert np.array_equal(StoredDay(fetched, DAY).frame(row, resolution=64), frame)
 
 
-def test_thread_counts_do_not_change_a_byte(settings: Settings, fetched: Store) -> None:
+def test_thread_counts_do_not_change_bytes(settings: Settings, fetched: Store) -> None:
     outcomes = []
     for threads in (1, 2, 5):
         chosen = settings.model_copy(update={"threads": threads})
@@ -141,7 +141,7 @@ def test_thread_counts_do_not_change_a_byte(settings: Settings, fetched: Store) 
     assert len(outcomes[0]) == 11
 
 
-def test_frames_that_the_ledger_lacks_keep_their_reason(settings: Settings, fetched: Store) -> None:
+def test_missing_frames_keep_their_reason(settings: Settings, fetched: Store) -> None:
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
     lost = replace(
@@ -160,7 +160,7 @@ def test_frames_that_the_ledger_lacks_keep_their_reason(settings: Settings, fetc
     )
 
 
-def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched: Store) -> None:
+def test_rejected_frames_shorten_the_file(settings: Settings, fetched: Store) -> None:
     strict = settings.model_copy(update={"max_missing_fraction": 0.0})
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
@@ -181,7 +181,7 @@ def test_frames_rejected_on_the_way_shorten_the_file(settings: Settings, fetched
 
 
 @pytest.mark.parametrize(("tolerated", "status"), [(0.05, "blank"), (0.5, "ok")])
-def test_as_many_missing_pixels_as_the_setting_says_are_tolerated(
+def test_missing_pixels_are_tolerated_up_to_the_setting(
     settings: Settings, fetched: Store, tolerated: float, status: str
 ) -> None:
     ledger = StoredDay(fetched, DAY).ledger("AIA")
@@ -248,9 +248,7 @@ def _with_blank_cells(
     return store.sha256_and_size(path)[0]
 
 
-def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
-    settings: Settings, fetched: Store
-) -> None:
+def test_changed_or_missing_raw_file_is_named(settings: Settings, fetched: Store) -> None:
     ledger = StoredDay(fetched, DAY).ledger("HMI")
     assert ledger
     path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
@@ -262,7 +260,7 @@ def test_a_raw_file_that_changed_or_went_is_named_with_the_remedy(
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
 
 
-def test_each_step_names_the_one_that_is_missing(settings: Settings, fetched: Store) -> None:
+def test_each_step_names_the_missing_step(settings: Settings, fetched: Store) -> None:
     with pytest.raises(MissingInputError, match="raw_aia of 2024-03-09 is not in"):
         process(settings, fetched, NEXT)
     with pytest.raises(MissingInputError, match="no processed day"):
@@ -275,9 +273,7 @@ def test_each_step_names_the_one_that_is_missing(settings: Settings, fetched: St
         pack(settings, fetched, NEXT)
 
 
-def test_days_made_for_other_settings_are_not_taken_for_complete(
-    settings: Settings, fetched: Store
-) -> None:
+def test_days_of_other_settings_are_not_complete(settings: Settings, fetched: Store) -> None:
     finer = settings.model_copy(update={"cadence_minutes": 180})
     others = (
         r"made with other settings: 8 of 16 frames are not in its table \(first: AIA_0171 at 03"
@@ -298,7 +294,7 @@ def test_days_made_for_other_settings_are_not_taken_for_complete(
         pack(larger, fetched)
 
 
-def test_an_index_never_lies_beside_a_shard_that_it_does_not_describe(
+def test_kill_leaves_no_index_of_another_shard(
     settings: Settings, fetched: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -314,7 +310,7 @@ def test_an_index_never_lies_beside_a_shard_that_it_does_not_describe(
     assert not fetched.exists(layout.shard_index(DAY))
 
 
-def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched: Store) -> None:
+def test_coarser_cadence_packs_only_its_slots(settings: Settings, fetched: Store) -> None:
     process(settings, fetched)
     fit(settings, fetched)
     pack(settings.model_copy(update={"cadence_minutes": 720}), fetched)
@@ -322,7 +318,7 @@ def test_a_coarser_cadence_packs_its_own_slots_alone(settings: Settings, fetched
     assert {slot.hour for slot in index.table["slot"].to_pylist()} == {0, 12}
 
 
-def test_a_shard_holds_the_normalized_frames_and_its_index_finds_them(
+def test_shard_contains_the_normalized_frames_at_indexed_positions(
     settings: Settings, fetched: Store
 ) -> None:
     process(settings, fetched)
@@ -413,9 +409,7 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
     assert not fetched.exists(layout.shard_index(DAY))
 
 
-def test_a_failed_packing_leaves_the_earlier_shard_in_place(
-    settings: Settings, fetched: Store
-) -> None:
+def test_failed_packing_keeps_the_earlier_shard(settings: Settings, fetched: Store) -> None:
     process(settings, fetched)
     fit(settings, fetched)
     shard = pack(settings, fetched)
@@ -427,7 +421,7 @@ def test_a_failed_packing_leaves_the_earlier_shard_in_place(
     assert fetched.read(layout.shard_index(DAY)) == index
 
 
-def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
+def test_constants_are_kept_unless_replaced(
     settings: Settings, fetched: Store, archive: Archive
 ) -> None:
     process(settings, fetched)
@@ -445,9 +439,7 @@ def test_constants_stay_unless_a_fit_is_asked_to_replace_them(
     assert fetched.exists(layout.normalization(first))
 
 
-def test_constants_that_another_run_has_just_fitted_are_taken(
-    settings: Settings, fetched: Store
-) -> None:
+def test_constants_of_a_concurrent_run_are_used(settings: Settings, fetched: Store) -> None:
     assert refuse_unasked_fit(fetched) is None
     process(settings, fetched)
     version = fit(settings, fetched)
@@ -460,7 +452,7 @@ def test_constants_that_another_run_has_just_fitted_are_taken(
         pack(settings, fetched)
 
 
-def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
+def test_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
     process(settings, fetched)
     alone = fit_store(settings, fetched).normalization
     fetch(settings, fetched, archive, NEXT)
@@ -478,7 +470,7 @@ def test_a_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive
     assert fit_store(settings, fetched, days=DayRange(last=DAY)).left_out == ()
 
 
-def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched: Store) -> None:
+def test_fit_ignores_unrelated_files(settings: Settings, fetched: Store) -> None:
     process(settings, fetched)
     alone = fit_store(settings, fetched)
     fetched.write("processed/README.md", b"mine")
@@ -489,9 +481,7 @@ def test_a_fit_overlooks_files_that_are_not_its_own(settings: Settings, fetched:
     assert again.left_out == ()
 
 
-def test_a_ledger_without_the_radius_of_the_sun_is_named(
-    settings: Settings, fetched: Store
-) -> None:
+def test_ledger_without_rsun_obs_is_named(settings: Settings, fetched: Store) -> None:
     first, *others = StoredDay(fetched, DAY).ledger("HMI") or []
     ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
     fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
@@ -500,7 +490,7 @@ def test_a_ledger_without_the_radius_of_the_sun_is_named(
 
 
 @pytest.mark.parametrize("channels", [("AIA_0171",), ("HMI_M",)])
-def test_one_instrument_alone_is_an_ordinary_case(
+def test_single_instrument_works(
     settings: Settings, store: Store, archive: Archive, channels: tuple[str, ...]
 ) -> None:
     alone = settings.model_copy(update={"channels": channels})
@@ -511,7 +501,7 @@ def test_one_instrument_alone_is_an_ordinary_case(
         assert [name.split(".")[1] for name in tar.getnames()] == [channels[0]] * 4
 
 
-def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: Store) -> None:
+def test_day_without_frames_has_an_empty_shard(settings: Settings, store: Store) -> None:
     nothing = settings.model_copy(update={"start": settings.start.replace(year=2030)})
     for instrument in INSTRUMENTS:
         store.write(layout.raw_ledger(DAY, instrument), RAW_LEDGER.encode([]))
@@ -531,7 +521,7 @@ def test_a_day_without_any_frame_still_has_a_shard(settings: Settings, store: St
     assert processed_contact_sheet(stored, channels, settings=nothing, tile=64) is None
 
 
-def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
+def test_custom_degradation_table_changes_pixels_and_record(
     settings: Settings, fetched: Store, tmp_path: Path
 ) -> None:
     process(settings, fetched)
@@ -553,7 +543,7 @@ def test_a_degradation_table_of_ones_own_changes_pixels_and_record(
         process(absent, fetched)
 
 
-def test_version_10_is_looked_for_in_the_store_and_verified(
+def test_version_10_table_is_read_from_the_store_and_verified(
     settings: Settings, fetched: Store
 ) -> None:
     other = settings.model_copy(update={"degradation_table": "V10"})
@@ -565,7 +555,7 @@ def test_version_10_is_looked_for_in_the_store_and_verified(
         process(other, fetched)
 
 
-def test_a_response_table_of_the_instrument_team_is_read_as_it_is(
+def test_response_table_of_the_aia_team_is_read(
     settings: Settings, fetched: Store, tmp_path: Path
 ) -> None:
     process(settings, fetched)
@@ -580,7 +570,7 @@ def test_a_response_table_of_the_instrument_team_is_read_as_it_is(
     assert after[0].mean == pytest.approx(before[0].mean * before[0].degradation / 0.25, rel=1e-5)
 
 
-def test_the_sheet_of_a_day_says_which_channels_it_lacks_and_why(
+def test_contact_sheet_shows_missing_channels_and_reasons(
     settings: Settings, fetched: Store
 ) -> None:
     ledger = [
@@ -609,7 +599,7 @@ def test_the_sheet_of_a_day_says_which_channels_it_lacks_and_why(
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 6)])
-def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahead: int) -> None:
+def test_ordered_map_keeps_order_and_bounds_items_in_flight(threads: int, ahead: int) -> None:
     started: list[int] = []
 
     def work(number: int) -> int:
@@ -623,7 +613,7 @@ def test_ordered_map_keeps_order_and_bounds_what_is_in_flight(threads: int, ahea
     assert list(results) == []
 
 
-def test_ordered_map_does_without_what_only_glibc_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordered_map_works_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[None] = []
 
     def open_library(name: None) -> object:

@@ -75,7 +75,7 @@ LATER = "AIA20240308_0602_0171.fits"
 AROUND = [f"AIA20240308_{minute}_0171.fits" for minute in ("0602", "0558", "0604", "0556")]
 
 
-def test_a_second_run_asks_for_nothing(faulty: Archive, deploy: Deploy) -> None:
+def test_second_run_requests_nothing(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     day.fetch()
     before = day.files()
@@ -85,7 +85,7 @@ def test_a_second_run_asks_for_nothing(faulty: Archive, deploy: Deploy) -> None:
     assert day.files() == before
 
 
-def test_an_interrupted_day_fetches_only_what_it_lacks(faulty: Archive, deploy: Deploy) -> None:
+def test_interrupted_day_fetches_only_missing_frames(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     day.fetch()
     before = day.files()
@@ -100,7 +100,7 @@ def test_an_interrupted_day_fetches_only_what_it_lacks(faulty: Archive, deploy: 
     assert day.files() == before
 
 
-def test_a_frame_that_changed_since_is_fetched_anew(faulty: Archive, deploy: Deploy) -> None:
+def test_changed_frame_is_fetched_again(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     day.fetch()
     before = day.files()
@@ -113,9 +113,7 @@ def test_a_frame_that_changed_since_is_fetched_anew(faulty: Archive, deploy: Dep
     assert day.files() == before
 
 
-def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
-    faulty: Archive, deploy: Deploy
-) -> None:
+def test_damaged_ledger_is_rebuilt_from_the_frames(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     day.fetch()
     before = day.files()
@@ -127,9 +125,7 @@ def test_a_damaged_ledger_is_written_anew_from_the_frames_that_are_there(
     assert day.files() == before
 
 
-def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbor_stands_in(
-    frame_cache: Path, deploy: Deploy
-) -> None:
+def test_frame_of_bad_quality_is_replaced_by_a_neighbor(frame_cache: Path, deploy: Deploy) -> None:
     bad = "AIA20240404_1800_0171.fits"  # by the plan of the simulated archive
     with Archive(cache=frame_cache) as life:
         alone = deploy(life, aia_tolerance_minutes=0, **ONE)
@@ -147,7 +143,7 @@ def test_a_frame_of_bad_quality_is_asked_for_once_and_a_neighbor_stands_in(
     assert str(row.reason).startswith("stands in: 18:00 QUALITY 0x00020000: ")
 
 
-def test_without_a_stand_in_the_fate_of_the_paired_minute_counts(
+def test_status_without_a_stand_in_is_that_of_the_paired_minute(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     plan.hit({**dict.fromkeys(AROUND, Fault.NOT_FOUND), NAME: Fault.HTML})
@@ -160,7 +156,7 @@ def test_without_a_stand_in_the_fate_of_the_paired_minute_counts(
     assert (row.reason or "").startswith("06:00 an HTML or XML page")
 
 
-def test_missing_is_believed_for_a_while_and_then_asked_again(
+def test_missing_frame_is_requested_again_after_a_while(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     plan.lose(NAME)
@@ -180,9 +176,7 @@ def test_missing_is_believed_for_a_while_and_then_asked_again(
     assert statuses(day) == ["ok"] * 4
 
 
-def test_an_absence_that_was_confirmed_is_believed_anew(
-    faulty: Archive, plan: Faulty, deploy: Deploy
-) -> None:
+def test_confirmed_404_is_trusted_again(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     plan.lose(NAME)
     day = deploy(faulty, aia_tolerance_minutes=0, **ONE)
     day.fetch()
@@ -196,9 +190,7 @@ def test_an_absence_that_was_confirmed_is_believed_anew(
     assert asked(faulty, confirmed) == []
 
 
-def test_a_stand_in_gives_way_to_the_frame_that_appears_late(
-    faulty: Archive, plan: Faulty, deploy: Deploy
-) -> None:
+def test_late_frame_replaces_its_stand_in(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     plan.lose(NAME)
     day = deploy(faulty, **ONE)
     day.fetch()
@@ -211,7 +203,9 @@ def test_a_stand_in_gives_way_to_the_frame_that_appears_late(
     assert day.ledger()[1].file == NAME
 
 
-def test_an_outage_is_asked_again_at_once(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
+def test_frames_with_an_outage_are_requested_at_once(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
     plan.lose(NAME, fault=Fault.SERVER_ERROR)
     day = deploy(faulty, **ONE)
     with pytest.raises(OSError, match="1 of 4 AIA frames of 2024-03-08"):
@@ -224,9 +218,7 @@ def test_an_outage_is_asked_again_at_once(faulty: Archive, plan: Faulty, deploy:
     assert statuses(day) == ["ok"] * 4
 
 
-def test_an_outage_after_an_absence_leaves_the_question_open(
-    faulty: Archive, plan: Faulty, deploy: Deploy
-) -> None:
+def test_outage_after_a_404_is_an_outage(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     plan.hit({NAME: Fault.NOT_FOUND, AROUND[0]: Fault.SERVER_ERROR})
     day = deploy(faulty, **ONE)
     with pytest.raises(OutageError, match="1 of 4 AIA frames"):
@@ -234,9 +226,7 @@ def test_an_outage_after_an_absence_leaves_the_question_open(
     assert statuses(day) == ["ok", "outage", "ok", "ok"]
 
 
-def test_neighbors_stand_in_by_their_distance_and_say_so(
-    faulty: Archive, plan: Faulty, deploy: Deploy
-) -> None:
+def test_stand_ins_are_chosen_by_distance(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     for lost in range(5):
         plan.lose(NAME, *AROUND[:lost])
         day = deploy(faulty, **ONE)
@@ -255,7 +245,7 @@ def test_neighbors_stand_in_by_their_distance_and_say_so(
     assert row.slot == datetime(2024, 3, 8, 6, tzinfo=UTC)
 
 
-def test_a_published_day_of_which_nothing_is_found_makes_the_roots_doubtful(
+def test_published_day_without_frames_warns_about_the_roots(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     day = deploy(faulty, **ONE)
@@ -284,7 +274,7 @@ def test_a_published_day_of_which_nothing_is_found_makes_the_roots_doubtful(
     assert statuses(day).count("ok") == 4
 
 
-def test_a_ledger_and_what_is_said_hold_no_password(faulty: Archive, deploy: Deploy) -> None:
+def test_ledgers_and_messages_contain_no_password(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     secret = tuple(root.replace("://", "://reader:secret@") for root in day.settings.aia_roots)
     day.settings = day.settings.model_copy(update={"aia_roots": secret})
@@ -297,7 +287,7 @@ def test_a_ledger_and_what_is_said_hold_no_password(faulty: Archive, deploy: Dep
     assert "secret" not in "\n".join([str(caught.value), *map(repr, rows), *cut_off.lines])
 
 
-def test_absences_at_another_root_are_not_believed(faulty: Archive, deploy: Deploy) -> None:
+def test_404s_of_another_root_are_not_trusted(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     roots = day.settings.aia_roots
     day.settings = day.settings.model_copy(update={"aia_roots": (f"{roots[0]}/elsewhere",)})
@@ -308,7 +298,9 @@ def test_absences_at_another_root_are_not_believed(faulty: Archive, deploy: Depl
     assert statuses(day) == ["ok"] * 4
 
 
-def test_another_tolerance_counts_at_once(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
+def test_changed_tolerance_takes_effect_at_once(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
     def row(day: Deployment) -> RawRow:
         day.fetch()
         return day.ledger()[1]
@@ -321,9 +313,7 @@ def test_another_tolerance_counts_at_once(faulty: Archive, plan: Faulty, deploy:
     assert row(strict).status == "missing"
 
 
-def test_the_real_time_of_a_stand_in_reaches_the_index(
-    faulty: Archive, plan: Faulty, deploy: Deploy
-) -> None:
+def test_time_of_a_stand_in_is_in_the_index(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
     from sdoml_core.formats.index import decode_index
 
     plan.lose(NAME)
@@ -335,7 +325,7 @@ def test_the_real_time_of_a_stand_in_reaches_the_index(
     assert (found[6, "AIA_0171"].hour, found[6, "AIA_0171"].minute) == (6, 2)
 
 
-def test_an_original_dataset_raw_folder_is_adopted_without_a_download(
+def test_original_raw_folder_is_adopted_without_a_download(
     archive: Archive, deploy: Deploy, tmp_path: Path
 ) -> None:
     """The folder of the original project: year, month, day, and the archive's file names."""
@@ -361,7 +351,7 @@ def test_an_original_dataset_raw_folder_is_adopted_without_a_download(
     assert day.files("shards") == fetched.files("shards")
 
 
-def test_an_intact_frame_of_another_time_or_channel_is_refused(archive: Archive) -> None:
+def test_frame_of_another_time_or_channel_is_rejected(archive: Archive) -> None:
     minute = datetime(2024, 3, 8, 6, tzinfo=UTC)
     path = f"/data/aia/synoptic/{archive_path(CHANNELS['AIA_0171'], minute)}"
     data = archive.frames.get(path)
@@ -373,7 +363,7 @@ def test_an_intact_frame_of_another_time_or_channel_is_refused(archive: Archive)
         inspect_frame(data, CHANNELS["AIA_0193"], minute, max_missing_fraction=0.05)
 
 
-def test_no_more_requests_are_under_way_than_the_setting_allows(
+def test_requests_in_flight_are_limited_by_the_setting(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171",), "cadence_minutes": 120}
@@ -386,7 +376,7 @@ def test_no_more_requests_are_under_way_than_the_setting_allows(
         assert all(r.agent.startswith("sdoml-lite/") for r in slow.log.requests)
 
 
-def test_an_error_in_the_store_ends_a_day_at_once(archive: Archive, deploy: Deploy) -> None:
+def test_store_error_ends_a_day_at_once(archive: Archive, deploy: Deploy) -> None:
     day = deploy(archive, **ONE)
     day.folder.mkdir()
     (day.folder / "raw").write_bytes(b"in the way")
@@ -424,7 +414,7 @@ def altered(
         ("ACS_ECLP YES", "ACS_ECLP is YES: eclipse"),
     ],
 )
-def test_a_frame_with_wrong_content_has_a_stand_in(
+def test_frame_with_wrong_content_has_a_stand_in(
     altered: Callable[..., Archive], deploy: Deploy, kind: str, reason: str
 ) -> None:
     change = next(corruption.change for corruption in AIA if corruption.name == kind)
@@ -439,7 +429,7 @@ def test_a_frame_with_wrong_content_has_a_stand_in(
     ] * 4
 
 
-def test_a_stale_frame_under_a_new_header_is_refused(
+def test_stale_frame_with_a_new_header_is_rejected(
     altered: Callable[..., Archive], deploy: Deploy, frame_cache: Path
 ) -> None:
     with Archive(cache=frame_cache, absences=False) as archive:
@@ -457,7 +447,7 @@ def test_a_stale_frame_under_a_new_header_is_refused(
     assert len({row.data_crc32 for row in day.ledger()}) == 4
 
 
-def test_the_frames_of_an_old_ledger_are_judged_again_and_not_fetched(
+def test_frames_of_an_old_ledger_are_checked_again_without_fetching(
     faulty: Archive, deploy: Deploy
 ) -> None:
     day = deploy(faulty, **ONE)

@@ -97,12 +97,12 @@ def statuses(day: Deployment) -> list[str]:
     return [row.status for row in rows(day)]
 
 
-def test_a_page_for_one_file_is_an_invalid_frame(day: Deployment, script: Script) -> None:
+def test_page_for_one_file_is_an_invalid_frame(day: Deployment, script: Script) -> None:
     script.odd["06"] = page
     assert [row.status for row in fetched(day)] == ["ok", "invalid", "ok", "ok"]
 
 
-def test_a_refusal_of_one_file_does_not_block_the_day(day: Deployment, script: Script) -> None:
+def test_refusal_of_one_file_does_not_fail_the_day(day: Deployment, script: Script) -> None:
     script.odd["06"] = forbidden
     found = fetched(day)
     assert [row.status for row in found] == ["ok", "missing", "ok", "ok"]
@@ -110,7 +110,7 @@ def test_a_refusal_of_one_file_does_not_block_the_day(day: Deployment, script: S
 
 
 @pytest.mark.parametrize("answer", [page, forbidden])
-def test_a_day_of_pages_or_refusals_is_an_outage_and_is_asked_again_at_once(
+def test_day_of_pages_or_refusals_is_an_outage(
     day: Deployment,
     script: Script,
     server: Server,
@@ -128,7 +128,7 @@ def test_a_day_of_pages_or_refusals_is_an_outage_and_is_asked_again_at_once(
     assert [row.status for row in fetched(day)] == ["ok"] * 4
 
 
-def test_a_provisional_picture_is_replaced_by_the_definitive_one(
+def test_provisional_picture_is_replaced_by_the_definitive_one(
     day: Deployment, script: Script, server: Server
 ) -> None:
     script.odd["06"] = lambda handler: handler.answer(body=picture(handler.path, quicklook=True))
@@ -157,7 +157,7 @@ def test_a_provisional_picture_is_replaced_by_the_definitive_one(
     assert is_complete(day.settings, stored)
 
 
-def test_one_picture_in_two_slots_serves_the_earlier(
+def test_picture_in_two_slots_is_used_for_the_earlier_slot(
     day: Deployment, script: Script, server: Server
 ) -> None:
     stale = picture("20240308_060000_M_1k.jpg")
@@ -170,13 +170,13 @@ def test_one_picture_in_two_slots_serves_the_earlier(
     assert [row.status for row in fetched(day)] == ["ok"] * 4, "asked of the archive again"
 
 
-def test_one_picture_in_all_slots_serves_none(day: Deployment, script: Script) -> None:
+def test_picture_in_all_slots_is_rejected(day: Deployment, script: Script) -> None:
     stale = picture("20240308_060000_M_1k.jpg")
     script.everything = lambda handler: handler.answer(body=stale)
     assert {row.status for row in fetched(day)} == {"invalid"}
 
 
-def test_a_damaged_picture_is_fetched_again(day: Deployment, script: Script) -> None:
+def test_damaged_picture_is_fetched_again(day: Deployment, script: Script) -> None:
     good = picture("20240308_060000_M_1k.jpg")
     answers = iter([good[: len(good) // 2] + good[len(good) // 2 + 100 :], good])
     script.odd["06"] = lambda handler: handler.answer(body=next(answers))
@@ -185,7 +185,7 @@ def test_a_damaged_picture_is_fetched_again(day: Deployment, script: Script) -> 
     assert (day.folder / "raw/2024/03/08/20240308_060000_M_1k.jpg").read_bytes() == good
 
 
-def test_measures_of_the_disk_are_in_frame_table_and_index(day: Deployment) -> None:
+def test_disk_measures_are_in_frame_table_and_index(day: Deployment) -> None:
     day.fetch()
     day.process()
     day.pack()
@@ -202,7 +202,7 @@ def test_measures_of_the_disk_are_in_frame_table_and_index(day: Deployment) -> N
     assert index.table["radius"].to_pylist() == [row.radius for row in table]
 
 
-def test_gauss_is_a_choice_from_the_raw_file_to_the_loader(
+def test_gauss_values_work_from_raw_file_to_loader(
     day: Deployment, server: Server, deploy: Deploy
 ) -> None:
     gauss = deploy(hmi_roots=(server.root,), hmi_values="gauss", **SMALL | {"resolution": 256})
@@ -239,7 +239,7 @@ def test_levels_and_gauss_are_not_mixed(day: Deployment) -> None:
     day.pack()
 
 
-def test_a_fit_without_a_frame_is_refused_with_the_remedy(day: Deployment, script: Script) -> None:
+def test_fit_without_frames_explains_the_remedy(day: Deployment, script: Script) -> None:
     script.everything = lambda handler: handler.answer(404)
     day.fetch()
     day.process()

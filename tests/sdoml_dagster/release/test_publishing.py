@@ -44,7 +44,7 @@ def test_every_file_of_a_release_can_be_committed(published: Path) -> None:
         assert operation.upload_info.size == path.stat().st_size
 
 
-def test_samples_of_the_recipe_have_every_channel_for_to_tuple_and_batched(
+def test_published_samples_work_with_to_tuple_and_batched(
     published: Path,
 ) -> None:
     import webdataset

@@ -390,7 +390,7 @@ def test_contact_sheet_shows_a_complete_sample(released: Path) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
 
 
-def test_a_year_is_padded_to_three_digits(tmp_path: Path) -> None:
+def test_shard_numbers_of_a_year_have_three_digits(tmp_path: Path) -> None:
     """365 days of one frame each, written by hand: this tests only linking and numbering."""
     settings = build(tmp_path, [0], channels=("AIA_0193",), cadence_minutes=1440)
     first = tmp_path / "shards/2024/sdoml-lite-2024-03-01.tar"
@@ -443,7 +443,7 @@ def test_several_days_per_shard_hold_the_same_frames(stored: Path, released: Pat
         assert tar.getnames()[0] == "2024/03/09/0000.AIA_0171.npy"
 
 
-def test_complete_only_gives_every_sample_the_same_members(stored: Path) -> None:
+def test_complete_only_samples_have_the_same_members(stored: Path) -> None:
     done = make(stored, complete_only=True)
     assert (done.description.samples, done.description.complete) == (50, 50)
     urls = f"{stored}/releases/sdoml-lite/sdoml-lite-{{01..10}}.tar"
@@ -464,7 +464,7 @@ def test_complete_only_links_days_that_are_complete(stored: Path) -> None:
     assert second.stat().st_nlink == 1
 
 
-def test_a_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None:
+def test_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None:
     make(stored, days_per_shard=3)
     folder = stored / "releases/sdoml-lite"
     before = {path.name: path.stat().st_ino for path in folder.glob("*.tar")}
@@ -472,7 +472,7 @@ def test_a_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None
     assert {path.name: path.stat().st_ino for path in folder.glob("*.tar")} == before
 
 
-def test_a_release_is_current_until_a_shard_or_the_request_changes(stored: Path) -> None:
+def test_release_is_current_until_shards_or_request_change(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored)
 
     def current(**request: Any) -> bool:
@@ -502,7 +502,7 @@ def test_index_files_of_the_original_loader_are_removed(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("request_", [{}, {"complete_only": True, "days_per_shard": 3}])
-def test_a_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str, Any]) -> None:
+def test_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str, Any]) -> None:
     make(stored, **request_)
     before = contents(stored / "releases/sdoml-lite")
     make(stored, settings_for(stored, threads=1), **request_)
@@ -510,7 +510,7 @@ def test_a_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str,
 
 
 @pytest.mark.parametrize("stop", range(1, 13, 2))
-def test_a_killed_release_looks_unfinished_and_a_second_run_completes_it(
+def test_killed_release_is_incomplete_and_can_be_completed(
     stored: Path, released: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     make(stored)
@@ -553,7 +553,7 @@ def test_shards_of_an_earlier_larger_release_are_removed(stored: Path) -> None:
     assert len(SDOMLlite(folder, channels=NAMES)) == 10
 
 
-def test_a_release_keeps_its_bytes_when_a_day_is_packed_again(stored: Path) -> None:
+def test_release_keeps_its_bytes_when_a_day_is_packed_again(stored: Path) -> None:
     make(stored)
     folder = stored / "releases/sdoml-lite"
     before = contents(folder)
@@ -571,7 +571,7 @@ def test_card_lists_requested_days_without_a_shard(stored: Path) -> None:
     assert listed in done.card
 
 
-def test_mixed_constants_are_refused_with_days_and_remedy(stored: Path) -> None:
+def test_mixed_constants_are_rejected_with_days_and_remedy(stored: Path) -> None:
     make(stored)
     settings, store = settings_for(stored, normalization="max"), Store(str(stored))
     old = json.loads((stored / "normalization/current.json").read_bytes())["version"]
@@ -587,14 +587,14 @@ def test_mixed_constants_are_refused_with_days_and_remedy(stored: Path) -> None:
     assert (stored / "releases/sdoml-lite/index.parquet").exists()
 
 
-def test_mixed_pixel_types_are_refused(stored: Path) -> None:
+def test_mixed_pixel_types_are_rejected(stored: Path) -> None:
     settings, store = settings_for(stored, dtype="float16"), Store(str(stored))
     pack_day(date(2024, 3, 3), settings=settings, store=store, report=print)
     with pytest.raises(DamagedFileError, match=r"float16 at 64×: 2024-03-03"):
         make(stored)
 
 
-def test_a_shard_without_its_index_is_refused(stored: Path) -> None:
+def test_shard_without_its_index_is_rejected(stored: Path) -> None:
     (stored / "shards/2024/sdoml-lite-2024-03-02.parquet").unlink()
     with pytest.raises(
         MissingInputError, match=r"only one of shard and index for 2024-03-02: run build_shards"
@@ -609,7 +609,7 @@ def test_files_with_other_names_among_the_shards_are_ignored(stored: Path, relea
     assert contents(stored / "releases/sdoml-lite") == contents(released)
 
 
-def test_a_damaged_index_is_named_before_anything_is_changed(stored: Path) -> None:
+def test_damaged_index_is_named_before_any_change(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
     path.write_bytes(path.read_bytes()[:-100])
@@ -620,7 +620,7 @@ def test_a_damaged_index_is_named_before_anything_is_changed(stored: Path) -> No
     assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
 
 
-def test_a_shard_of_another_size_is_refused_before_anything_is_changed(stored: Path) -> None:
+def test_shard_of_wrong_size_is_rejected_before_any_change(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.tar"
     data = path.read_bytes()
@@ -633,7 +633,7 @@ def test_a_shard_of_another_size_is_refused_before_anything_is_changed(stored: P
 
 @pytest.mark.parametrize("days_per_shard", [1, 4])
 @pytest.mark.parametrize("day", ["2024-03-06", "2024-03-07"])
-def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int, day: str) -> None:
+def test_shard_with_altered_bytes_is_rejected(stored: Path, days_per_shard: int, day: str) -> None:
     path = stored / f"shards/2024/sdoml-lite-{day}.tar"
     data = bytearray(path.read_bytes())
     data[4096] ^= 1
@@ -644,7 +644,7 @@ def test_a_shard_with_altered_bytes_is_refused(stored: Path, days_per_shard: int
     assert not (stored / "releases/sdoml-lite/SHA256SUMS").exists()
 
 
-def test_a_range_without_shards_is_refused(stored: Path) -> None:
+def test_range_without_shards_is_rejected(stored: Path) -> None:
     with pytest.raises(MissingInputError, match=r"no shard from 2024-05-01 to the last"):
         make(stored, days=DayRange(first=date(2024, 5, 1)))
     result = materialize(stored, first_day="2024-05-01")
@@ -653,7 +653,7 @@ def test_a_range_without_shards_is_refused(stored: Path) -> None:
     assert "run build_shards first" in str(failure.event_specific_data)
 
 
-def test_a_range_without_complete_samples_is_refused(stored: Path) -> None:
+def test_range_without_complete_samples_is_rejected(stored: Path) -> None:
     settings = settings_for(stored, channels=(*NAMES, "AIA_0304"))
     with pytest.raises(MissingInputError, match=r"no sample with every channel; .*AIA_0304 0"):
         make(stored, settings, complete_only=True)
@@ -668,7 +668,7 @@ def test_missing_constants_are_named(stored: Path) -> None:
         make(stored)
 
 
-def test_constants_of_another_version_than_their_name_are_refused(stored: Path) -> None:
+def test_constants_of_the_wrong_version_are_rejected(stored: Path) -> None:
     version = json.loads((stored / "normalization/current.json").read_bytes())["version"]
     other = fit_store(settings_for(stored, normalization="max"), Store(str(stored))).normalization
     path = stored / f"normalization/{version}.json"
@@ -690,12 +690,12 @@ def test_constants_of_another_version_than_their_name_are_refused(stored: Path) 
         ),
     ],
 )
-def test_bad_requests_are_one_line(request_: dict[str, Any], message: str) -> None:
+def test_bad_requests_are_reported_in_one_line(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         ReleaseRequest(**request_)
 
 
-def test_days_without_a_frame_have_no_shard(stored: Path) -> None:
+def test_days_without_frames_have_no_shard(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored)
     for instrument in INSTRUMENTS:
         path = layout.frame_table(FIRST, instrument)
@@ -710,7 +710,7 @@ def test_days_without_a_frame_have_no_shard(stored: Path) -> None:
     assert done.description.coverage.by_channel()["AIA_0193"]["outage"] == 8
 
 
-def test_lower_case_float16_shards_make_a_release_too(tmp_path: Path) -> None:
+def test_release_of_lower_case_float16_shards(tmp_path: Path) -> None:
     settings = build(tmp_path, [0, 1], dtype="float16", member_case="lower")
     done = make(tmp_path, settings, complete_only=True)
     assert "2024/03/01/0000.aia_0171.npy" in done.card

@@ -76,12 +76,12 @@ def test_periods_are_years_months_or_days(text: str, first: str, last: str) -> N
         ("", "names no split"),
     ],
 )
-def test_bad_splits_are_one_line(text: str, message: str) -> None:
+def test_bad_splits_are_reported_in_one_line(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         parse_splits(text)
 
 
-def test_a_guard_is_whole_days() -> None:
+def test_guard_must_be_whole_days() -> None:
     assert [parse_guard(text) for text in ("2d", "2", "2 days", "0")] == [2, 2, 2, 0]
     with pytest.raises(SettingError, match="whole number of days"):
         parse_guard("12h")
@@ -150,7 +150,7 @@ def test_hugging_face_datasets_loads_the_splits_of_the_card(stored: Path) -> Non
     }
 
 
-def test_constants_that_saw_other_days_are_refused_unless_accepted(stored: Path) -> None:
+def test_constants_fitted_to_other_days_are_rejected_by_default(stored: Path) -> None:
     splits = parse_splits("train=2024-03-01..2024-03-03,test=2024-03-04..2024-03-10")
     with pytest.raises(NormalizationError, match=r"from 2024-03-01 to 2024-03-04.*--any-constants"):
         make(stored, splits=splits)
@@ -165,7 +165,7 @@ def test_splits_without_days_between_them_keep_every_day(stored: Path) -> None:
     assert done.description.samples == 80
 
 
-def test_a_release_without_splits_drops_the_file_of_an_earlier_one(stored: Path) -> None:
+def test_release_without_splits_removes_the_old_splits_file(stored: Path) -> None:
     make(stored)
     plain = contents(stored / "releases/sdoml-lite")
     make(stored, splits=parse_splits(SPLITS))

@@ -111,7 +111,7 @@ def constants(window: None, materialize: Materialize) -> None:
     assert materialize(*DAILY[:4], "normalization_stats", day="2024-03-01").success
 
 
-def test_each_tick_asks_for_every_day_that_is_not_complete(
+def test_tick_requests_every_incomplete_day(
     constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The archive cannot answer for one day, and lacks the afternoon of another.
@@ -137,7 +137,7 @@ def test_each_tick_asks_for_every_day_that_is_not_complete(
     assert clockwork.tick(TICK + timedelta(days=3)) == ["2024-03-15"]
 
 
-def test_a_failed_day_is_asked_for_again_at_the_next_tick(
+def test_failed_day_is_requested_again_at_the_next_tick(
     constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "faults", Days(outage=frozenset({"2024/03/12"})))
@@ -149,7 +149,7 @@ def test_a_failed_day_is_asked_for_again_at_the_next_tick(
     assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
 
 
-def test_a_day_whose_shard_fell_behind_its_ledger_is_asked_for_again(
+def test_day_whose_shard_is_older_than_its_ledger_is_requested(
     constants: None,
     clockwork: Clockwork,
     materialize: Materialize,
@@ -168,14 +168,12 @@ def test_a_day_whose_shard_fell_behind_its_ledger_is_asked_for_again(
     assert clockwork.tick(TICK + timedelta(days=2)) == ["2024-03-14"]
 
 
-def test_the_same_tick_twice_asks_once(constants: None, clockwork: Clockwork) -> None:
+def test_repeated_tick_requests_days_once(constants: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == WINDOW
     assert clockwork.tick(TICK) == []
 
 
-def test_a_tick_that_finds_every_day_complete_says_so(
-    constants: None, clockwork: Clockwork
-) -> None:
+def test_tick_without_incomplete_days_reports_it(constants: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == WINDOW
     clockwork.work()
     context = dg.build_schedule_context(
@@ -189,18 +187,14 @@ def test_a_tick_that_finds_every_day_complete_says_so(
     assert said.skip_message == "every day of the look-back window is complete or in progress"
 
 
-def test_without_constants_a_tick_asks_for_nothing_and_says_what_to_run(
-    window: None, clockwork: Clockwork
-) -> None:
+def test_tick_without_constants_explains_what_to_run(window: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == []
     schedule = clockwork.schedule
     (last,) = clockwork.instance.get_ticks(schedule.get_remote_origin_id(), schedule.selector_id)
     assert "run ingest for some days, then fit_normalization" in str(last.skip_reason)
 
 
-def test_a_day_of_one_instrument_is_complete_without_the_other(
-    window: None, materialize: Materialize
-) -> None:
+def test_day_of_one_instrument_can_be_complete(window: None, materialize: Materialize) -> None:
     alone = Settings.load(channels=("HMI_M",))
     store, day = Store(alone.store), date(2024, 3, 8)
     steps = ("raw_hmi", "processed_hmi", "normalization_stats")
@@ -219,7 +213,7 @@ def test_a_day_of_one_instrument_is_complete_without_the_other(
         "shards/2024/sdoml-lite-2024-03-08.parquet",
     ],
 )
-def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
+def test_damaged_table_makes_a_day_due(
     built: dg.DagsterInstance, settings: Settings, damaged: str
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
@@ -228,7 +222,7 @@ def test_a_damaged_table_makes_a_day_due_and_fails_no_tick(
     assert not is_complete(settings, StoredDay(store, day))
 
 
-def test_an_outage_on_record_makes_a_day_due(built: dg.DagsterInstance, settings: Settings) -> None:
+def test_recorded_outage_makes_a_day_due(built: dg.DagsterInstance, settings: Settings) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
     first, *others = StoredDay(store, day).ledger("HMI") or []
     out = replace(first, status="outage", file=None, sha256=None)
@@ -236,7 +230,7 @@ def test_an_outage_on_record_makes_a_day_due(built: dg.DagsterInstance, settings
     assert not is_complete(settings, StoredDay(store, day))
 
 
-def test_a_day_made_for_fewer_channels_or_slots_is_due(
+def test_day_with_fewer_channels_or_slots_is_due(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
@@ -246,7 +240,7 @@ def test_a_day_made_for_fewer_channels_or_slots_is_due(
     assert not is_complete(Settings.load(cadence_minutes=180), StoredDay(store, day))
 
 
-def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
+def test_frame_that_replaced_a_stand_in_makes_a_day_due(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     store, day = Store(settings.store), date(2024, 3, 8)
@@ -257,7 +251,7 @@ def test_a_frame_that_replaced_a_stand_in_after_packing_makes_a_day_due(
     assert not is_complete(settings, StoredDay(store, day))
 
 
-def test_days_outside_the_dataset_are_not_asked_for(settings: Settings) -> None:
+def test_days_outside_the_dataset_are_not_requested(settings: Settings) -> None:
     store = Store(settings.store)
     bounded = Settings.load(start="2024-03-05", end="2024-03-07", lookback_days=28)
     due = list(days_due(bounded, store, today=TICK.date()))

@@ -29,7 +29,7 @@ STARTED = dg.DagsterRunStatus.STARTED
     ],
     ids=["schedule", "ingest", "materialize all", "range", "range of a job"],
 )
-def test_a_day_of_a_run_in_progress_is_in_progress(
+def test_days_of_active_runs_are_in_progress(
     settings: Settings, job: str, tags: dict[str, str], assets: set[str] | None
 ) -> None:
     selection = frozenset(map(dg.AssetKey, assets)) if assets else None
@@ -44,7 +44,7 @@ def test_a_day_of_a_run_in_progress_is_in_progress(
         assert days_in_progress(instance, settings) == set()
 
 
-def test_runs_of_another_dataset_do_not_count(settings: Settings) -> None:
+def test_runs_of_another_dataset_are_ignored(settings: Settings) -> None:
     other = Settings.load(name="hmi-only")
     with dg.DagsterInstance.ephemeral() as instance:
         create_run_for_test(

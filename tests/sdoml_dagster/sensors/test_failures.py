@@ -12,12 +12,12 @@ from sdoml_dagster.settings.model import Settings
 from tests.support.runs import Materialize
 
 
-def test_without_a_webhook_there_is_no_sensor(settings: Settings) -> None:
+def test_no_sensor_without_a_webhook(settings: Settings) -> None:
     names = {sensor.name for sensor in build_defs(settings).sensors or ()}
     assert names == {"freshness_sensor", "day_range_sensor"}
 
 
-def test_a_failed_run_is_posted_with_its_day_and_reason(
+def test_failed_run_is_posted_with_day_and_reason(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:
     posted: list[dict[str, str]] = []
@@ -58,14 +58,14 @@ def test_a_failed_run_is_posted_with_its_day_and_reason(
     assert message["text"].startswith("sdoml-lite: run ")
 
 
-def test_the_address_is_shown_nowhere(environment: dict[str, str]) -> None:
+def test_webhook_address_is_never_shown(environment: dict[str, str]) -> None:
     settings = Settings.load(failure_webhook="https://hooks.example/secret-path")
     sensor = build_defs(settings).resolve_sensor_def("failure_sensor")
     assert "hooks.example" in str(sensor.description)
     assert "secret-path" not in str(sensor.description)
 
 
-def test_a_webhook_must_be_an_address(environment: dict[str, str]) -> None:
+def test_webhook_must_be_an_address(environment: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="must be an http:// or https:// address") as caught:
         Settings.load(failure_webhook="hooks.example/secret-path")
     assert "secret-path" not in str(caught.value)

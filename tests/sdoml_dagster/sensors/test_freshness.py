@@ -23,7 +23,7 @@ def build(store: Store, *days: int) -> None:
         store.write(layout.shard_index(day), b"")
 
 
-def test_the_newest_due_day_is_needed_although_a_day_was_just_rebuilt(settings: Settings) -> None:
+def test_newest_due_day_is_needed_even_if_an_old_day_was_rebuilt(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 8, 9, 10)
     found = judge_freshness(settings, store, now=NOW)
@@ -34,26 +34,26 @@ def test_the_newest_due_day_is_needed_although_a_day_was_just_rebuilt(settings: 
     assert str(tomorrow) == "no shard of 2024-03-12"
 
 
-def test_a_gap_is_missing_and_days_before_the_first_shard_are_not(settings: Settings) -> None:
+def test_gaps_count_but_days_before_the_first_shard_do_not(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 7, 9, 11)
     assert str(judge_freshness(settings, store, now=NOW)) == "no shard of 2024-03-08, 2024-03-10"
 
 
-def test_a_shard_without_its_index_is_missing(settings: Settings) -> None:
+def test_shard_without_its_index_is_missing(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 9, 10, 11)
     store.delete(layout.shard_index(date(2024, 3, 10)))
     assert not judge_freshness(settings, store, now=NOW).fresh
 
 
-def test_the_end_of_the_dataset_is_the_last_day_that_is_due(settings: Settings) -> None:
+def test_days_after_the_end_are_never_due(settings: Settings) -> None:
     ended = Settings.load(end="2024-03-10")
     build(Store(settings.store), 8, 9)
     assert judge_freshness(ended, Store(settings.store), now=NOW).fresh
 
 
-def test_an_empty_store_lacks_the_newest_due_day(settings: Settings) -> None:
+def test_empty_store_lacks_the_newest_due_day(settings: Settings) -> None:
     assert judge_freshness(settings, Store(settings.store), now=NOW).missing == (DUE,)
     early = datetime(2024, 3, 4, tzinfo=UTC)
     assert str(judge_freshness(settings, Store(settings.store), now=early)) == "no day is due yet"
@@ -69,7 +69,7 @@ def tick(
         return sensor.evaluate_tick(context)
 
 
-def test_the_sensor_evaluates_the_check_without_a_run_and_only_when_something_changed(
+def test_sensor_evaluates_only_changes_without_a_run(
     environment: dict[str, str],
 ) -> None:
     settings = Settings.load(end="2024-03-10")

@@ -41,9 +41,7 @@ def test_defaults_are_the_public_contract() -> None:
     assert settings.days_per_run == 1
 
 
-def test_the_environment_wins_over_the_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sdoml.toml").write_text(
         'resolution = 256\nchannels = ["hmi_m", "AIA_0171"]\nstart = 2024-03-01\n'
     )
@@ -54,7 +52,7 @@ def test_the_environment_wins_over_the_file(
     assert settings.start == datetime(2024, 3, 1, tzinfo=UTC)
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STORE", "END", "CHANNELS", "DEGRADATION_TABLE"):
         monkeypatch.setenv(f"SDOML_{name}", "")
     settings = Settings.load()
@@ -62,14 +60,14 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     assert settings.channels == DEFAULT_CHANNELS
 
 
-def test_what_kubernetes_adds_for_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubernetes_service_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_4000_TCP_ADDR"):
         monkeypatch.setenv(f"SDOML_{name}", "tcp://10.0.0.1:4000")
         monkeypatch.setenv(f"SDOML_DAGSTER_WEBSERVER_{name}", "10.0.0.1")
     assert Settings.load().resolution == 512
 
 
-def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_file_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text("hmi_scale = 0.85")
     monkeypatch.setenv("SDOML_CONFIG", str(tmp_path / "other.toml"))
     assert Settings.load().hmi_scale == 0.85
@@ -97,14 +95,14 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ),
     ],
 )
-def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "sdoml.toml").write_text(text)
     with pytest.raises(SettingError) as caught:
         Settings.load()
     assert message in str(caught.value)
 
 
-def test_a_mistake_in_a_variable_is_not_laid_to_the_file(
+def test_errors_name_the_variable_or_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sdoml.toml").write_text("resolution = 256\nthreads = 0")
@@ -142,7 +140,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("assignment", BAD)
-def test_a_bad_value_is_one_line_that_names_the_setting(
+def test_bad_value_is_one_line_that_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, assignment: str
 ) -> None:
     name, _, value = assignment.partition("=")
@@ -163,7 +161,7 @@ def test_a_bad_value_is_one_line_that_names_the_setting(
     ],
 )
 @pytest.mark.slow
-def test_dagsters_command_line_shows_that_one_line_and_fails(
+def test_dagster_command_line_shows_that_line_and_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, line: str
 ) -> None:
     monkeypatch.setenv(name, "500")
@@ -182,14 +180,14 @@ def test_aia_alone_may_have_any_even_divisor_of_a_day(cadence: int) -> None:
     assert Settings.load(channels=("AIA_0171",), cadence_minutes=cadence).cadence_minutes == cadence
 
 
-def test_times_are_taken_as_utc_unless_they_say_otherwise() -> None:
+def test_times_without_a_zone_are_utc() -> None:
     settings = Settings.load(start="2024-03-01T06:30", end="2024-03-02T01:00+01:00")
     assert settings.start == datetime(2024, 3, 1, 6, 30, tzinfo=UTC)
     assert settings.end == datetime(2024, 3, 2, 0, 0, tzinfo=UTC)
     assert settings.last_day == date(2024, 3, 1)
 
 
-def test_partitions_are_the_days_that_have_slots_in_the_range() -> None:
+def test_partitions_are_the_days_with_slots_in_the_range() -> None:
     settings = Settings.load(start="2024-02-28T23:50", end="2024-03-01T00:01")
     assert daily_partitions(settings).get_partition_keys() == [
         "2024-02-28",
@@ -201,14 +199,14 @@ def test_partitions_are_the_days_that_have_slots_in_the_range() -> None:
     assert settings.expected_slots(date(2024, 3, 1)) == (datetime(2024, 3, 1, tzinfo=UTC),)
 
 
-def test_an_open_range_grows_daily() -> None:
+def test_open_range_grows_daily() -> None:
     keys = daily_partitions(Settings.load(start="2024-03-01")).get_partition_keys(
         current_time=datetime(2024, 3, 5, 12, tzinfo=UTC)
     )
     assert keys == ["2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04"]
 
 
-def test_the_documentation_lists_every_setting_with_its_default() -> None:
+def test_documentation_lists_every_setting_with_its_default() -> None:
     page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `SDOML_(\w+)` \| (.*?) \|", page, re.MULTILINE))
     assert set(rows) == {name.upper() for name in Settings.model_fields}

@@ -72,7 +72,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store("s3://data/some/prefix")
 
 
-def test_what_is_written_is_read_found_and_deleted(store: Store) -> None:
+def test_files_are_written_read_listed_and_deleted(store: Store) -> None:
     assert store.find("a") == []
     assert store.sizes("a/b") == {}
     assert not store.exists("a/b/one")
@@ -95,7 +95,7 @@ def test_what_is_written_is_read_found_and_deleted(store: Store) -> None:
         store.read("a/three")
 
 
-def test_a_name_is_replaced_whole_and_created_once(store: Store) -> None:
+def test_files_are_replaced_atomically_and_created_once(store: Store) -> None:
     store.write("file", b"long before")
     store.write("file", b"now")
     assert store.read("file") == b"now"
@@ -105,7 +105,7 @@ def test_a_name_is_replaced_whole_and_created_once(store: Store) -> None:
     assert store.find("") == ["file", "mark"]
 
 
-def test_a_link_has_the_same_bytes_and_can_be_made_again(store: Store) -> None:
+def test_link_has_the_same_bytes_and_can_be_repeated(store: Store) -> None:
     store.write("shards/one.tar", b"shard")
     for _ in range(2):
         store.link_or_copy("shards/one.tar", "releases/v1/001.tar")
@@ -121,7 +121,7 @@ def test_a_link_has_the_same_bytes_and_can_be_made_again(store: Store) -> None:
         store.link_or_copy("shards/none.tar", "releases/v1/002.tar")
 
 
-def test_a_moved_file_takes_the_place_of_what_has_its_new_name(store: Store) -> None:
+def test_moved_file_replaces_an_existing_one(store: Store) -> None:
     store.write("shards/one.tar", b"shard")
     store.write("damaged/shards/one.tar", b"of an earlier time")
     store.write("shards/two.tar", b"second")
@@ -135,14 +135,14 @@ def test_a_moved_file_takes_the_place_of_what_has_its_new_name(store: Store) -> 
     assert store.read("damaged/shards/one.tar") == b"shard"
 
 
-def test_a_sweep_spares_what_is_whole(store: Store) -> None:
+def test_sweep_keeps_complete_files(store: Store) -> None:
     store.write("day/file", b"whole")
     store.sweep("day")
     store.sweep("no/such/folder")
     assert store.read("day/file") == b"whole"
 
 
-def test_days_are_found_by_folders_and_shards_and_other_names_are_not_ours(store: Store) -> None:
+def test_days_are_found_by_folders_and_shards(store: Store) -> None:
     for path in (
         "raw/2024/03/08/aia.parquet",
         "raw/2024/03/notes/x",
@@ -160,12 +160,12 @@ def test_days_are_found_by_folders_and_shards_and_other_names_are_not_ours(store
     assert shard_files(store) == {date(2024, 3, 8): {"parquet"}, date(2024, 3, 9): {"tar"}}
 
 
-def test_a_store_of_no_known_kind_names_the_setting() -> None:
+def test_unknown_store_type_names_the_setting() -> None:
     with pytest.raises(SettingError, match=r"^SDOML_STORE=s4://data: [^\n]*s4[^\n]*$"):
         Store("s4://data")
 
 
-def test_a_writer_that_fails_leaves_nothing_and_spares_what_was_there(store: Store) -> None:
+def test_failed_write_keeps_the_existing_file(store: Store) -> None:
     store.write("file", b"before")
     with pytest.raises(DamagedFileError), store.writer("file") as handle:
         handle.write(b"half")
@@ -176,7 +176,7 @@ def test_a_writer_that_fails_leaves_nothing_and_spares_what_was_there(store: Sto
         assert [path.name for path in local.iterdir()] == ["file"]
 
 
-def test_an_error_that_the_disk_tells_but_once_during_a_long_write_counts(
+def test_disk_error_during_a_long_write_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = threading.Event()
@@ -198,7 +198,7 @@ def test_an_error_that_the_disk_tells_but_once_during_a_long_write_counts(
 
 
 @pytest.mark.parametrize("advised", [True, False])
-def test_the_disk_follows_a_long_write_while_it_goes_on(
+def test_long_write_is_flushed_while_in_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, advised: bool
 ) -> None:
     followed = threading.Semaphore(0)
@@ -222,14 +222,14 @@ def test_the_disk_follows_a_long_write_while_it_goes_on(
 class TestFolder:
     """What only a folder can do to us."""
 
-    def test_a_link_shares_the_disk(self, tmp_path: Path) -> None:
+    def test_link_shares_the_disk(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
         store.write("a", b"1")
         store.link_or_copy("a", "b")
         assert (tmp_path / "a").samefile(tmp_path / "b")
 
     @pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP])
-    def test_where_there_are_no_hard_links_a_second_name_is_a_copy(
+    def test_link_is_a_copy_without_hard_link_support(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
         def refuse(*_: object) -> None:
@@ -245,7 +245,7 @@ class TestFolder:
         assert not (tmp_path / "a").samefile(tmp_path / "b")
         assert [path.name for path in sorted(tmp_path.iterdir())] == ["a", "b"]
 
-    def test_where_there_are_no_hard_links_a_name_is_created_once_all_the_same(
+    def test_file_is_created_once_without_hard_link_support(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object, **__: object) -> None:
@@ -258,7 +258,7 @@ class TestFolder:
         assert store.read("mark") == b"first"
         assert [path.name for path in tmp_path.iterdir()] == ["mark"]
 
-    def test_a_link_that_fails_otherwise_is_one_clear_line_and_leaves_nothing(
+    def test_failed_link_is_reported_and_leaves_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object) -> None:
@@ -271,7 +271,7 @@ class TestFolder:
             store.link_or_copy("a", "b")
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
-    def test_a_sweep_takes_what_the_dead_left_and_spares_the_living(self, tmp_path: Path) -> None:
+    def test_sweep_removes_only_files_of_dead_processes(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
         store.write("day/kept", b"1")
         dead = tmp_path / "day" / ".file.0123.partial"
@@ -283,13 +283,13 @@ class TestFolder:
         assert store.read("day/file") == b"whole"
         assert sorted(path.name for path in (tmp_path / "day").iterdir()) == ["file", "kept"]
 
-    def test_leftovers_are_in_no_listing(self, tmp_path: Path) -> None:
+    def test_partial_files_are_not_listed(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
         with store.writer("day/file"):
             assert store.sizes("day") == {}
             assert store.find("day") == []
 
-    def test_a_sweep_amid_writers_never_fails_one(self, tmp_path: Path) -> None:
+    def test_sweep_does_not_disturb_concurrent_writers(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
         done = threading.Event()
 
@@ -310,7 +310,7 @@ class TestFolder:
                 thread.join()
         assert store.find("") == ["0", "1", "2", "3", "4", "linked"]
 
-    def test_it_works_where_the_file_system_knows_no_locks(
+    def test_store_works_without_file_locks(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object) -> None:
@@ -323,7 +323,7 @@ class TestFolder:
             store.sweep("")
         assert store.read("file") == b"1"
 
-    def test_a_store_that_is_a_file_is_one_clear_line(self, tmp_path: Path) -> None:
+    def test_store_that_is_a_file_is_reported_in_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "store").write_bytes(b"")
         store = Store(str(tmp_path / "store"))
         with pytest.raises(StoreError, match=rf"^cannot write {tmp_path}/store/a/b: .*$"):
@@ -334,7 +334,7 @@ class TestS3:
     """What only a bucket can do to us."""
 
     @pytest.mark.slow
-    def test_a_large_file_goes_up_in_parts(self, s3: Any) -> None:
+    def test_large_file_is_uploaded_in_parts(self, s3: Any) -> None:
         store = Store("s3://data")
         with store.writer("large") as handle:
             for number in range(120):
@@ -344,7 +344,7 @@ class TestS3:
         assert s3.info("data/large")["ETag"].endswith('-3"'), "so these were parts"
         assert not s3.list_multipart_uploads("data")
 
-    def test_a_failed_part_leaves_no_object_and_no_upload(
+    def test_failed_part_leaves_no_object_and_no_upload(
         self, s3: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = Store("s3://data")
@@ -364,14 +364,14 @@ class TestS3:
         assert not s3.list_multipart_uploads("data")
         assert s3.cat("data/large") == b"before"
 
-    def test_without_the_extra_it_says_what_to_install(
+    def test_missing_extra_names_the_package_to_install(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
         with pytest.raises(SettingError, match=r"^SDOML_STORE=s3://data needs the extra 's3'"):
             Store("s3://data")
 
-    def test_a_missing_bucket_is_one_clear_line(self, s3: Any) -> None:
+    def test_missing_bucket_is_a_one_line_error(self, s3: Any) -> None:
         store = Store("s3://elsewhere/prefix")
         for act in (
             lambda: store.read("a"),
@@ -391,7 +391,7 @@ class TestS3:
             ("AccessDenied", "The key is unknown"),
         ],
     )
-    def test_wrong_credentials_are_one_clear_line(
+    def test_wrong_credentials_are_reported_in_one_line(
         self, code: str, said: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import s3fs
@@ -422,7 +422,7 @@ class TestS3:
                 assert "\n" not in str(error.value)
         s3fs.S3FileSystem.clear_instance_cache()
 
-    def test_no_credentials_at_all_are_one_clear_line(
+    def test_missing_credentials_are_reported_in_one_line(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         import s3fs
