@@ -6,11 +6,12 @@ card. Shards are hard links where the store supports them, so a release needs no
 """
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from pydantic import Field
 
+from sdoml_core.formats.encoding import Encoding
 from sdoml_dagster import asset_names
 from sdoml_dagster.assets.automation import release_condition
 from sdoml_dagster.assets.options import common, is_last_attempt
@@ -56,6 +57,11 @@ class ReleaseConfig(DayRangeConfig):
         default=False,
         description="Accept constants that were fitted to days outside the training split.",
     )
+    encoding: str | None = Field(
+        None,
+        description="Encoding of the shards: `npy`, `compact` or `compact-fine`. Defaults to that "
+        "of the daily shards; another one writes new shards instead of hard links.",
+    )
 
 
 def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -91,6 +97,7 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
                 if config.splits
                 else NO_SPLITS,
                 any_constants=config.any_constants,
+                encoding=cast("Encoding | None", config.encoding),
             )
             refuse_damaged_days(opened, request.days)
             done = publish(request, settings=settings, store=opened, report=context.log.info)

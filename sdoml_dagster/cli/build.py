@@ -35,6 +35,8 @@ class ReleaseOptions:
     complete_only: bool
     days_per_shard: int
     any_constants: bool
+    encoding: str | None = None
+    """Encoding of the shards; None keeps that of the daily shards."""
 
     def request(self, days: DayRange) -> ReleaseRequest:
         """Return the request that the job `make_release` creates from this config."""
@@ -57,6 +59,7 @@ class ReleaseOptions:
             "complete_only": self.complete_only,
             "days_per_shard": self.days_per_shard,
             "any_constants": self.any_constants,
+            "encoding": self.encoding,
             **day_config(days),
         }
         return op_config(op_of(names, RELEASE), {k: v for k, v in values.items() if v is not None})

@@ -15,6 +15,7 @@ import click
 
 from sdoml_core import __version__
 from sdoml_core.errors import SdomlError, SettingError
+from sdoml_core.formats.encoding import ENCODINGS
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.cli.options import load_settings, settings_options, use_saved_settings
 
@@ -235,13 +236,21 @@ def release(
     days: str | None,
     **given: str | None,
 ) -> None:
-    """Release the packed days: numbered shards with an index, a card and checksums."""
+    """Release the packed days: numbered shards with an index, a card and checksums.
+
+    With --encoding, the shards of the release are converted without processing again.
+    """
     from sdoml_dagster.cli.build import ReleaseOptions
 
+    encoding = given.pop("encoding")  # of the release, not of the daily shards
+    if encoding is not None and encoding not in ENCODINGS:
+        raise click.UsageError(f"--encoding {encoding!r} must be one of {', '.join(ENCODINGS)}")
     with _one_line_errors():
         settings, store = _open(given, saved=True)
         name = name or settings.name
-        options = ReleaseOptions(name, splits, guard, complete_only, days_per_shard, any_constants)
+        options = ReleaseOptions(
+            name, splits, guard, complete_only, days_per_shard, any_constants, encoding
+        )
         _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
         _show_release(store, name)
 

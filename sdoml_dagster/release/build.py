@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -18,11 +18,13 @@ import pyarrow as pa
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
+from sdoml_core.formats.encoding import ENCODINGS, Encoding
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.parquet import SHARD_NAME
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
 from sdoml_core.formats.release_index import consolidate, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
@@ -86,7 +88,14 @@ class ReleaseRequest:
     any_constants: bool = False
     """Accept constants that were fitted to days outside the training split."""
 
+    encoding: Encoding | None = field(default=None, repr=False)
+    """Encoding of the shards. By default that of the daily shards."""
+
     def __post_init__(self) -> None:
+        if self.encoding is not None and self.encoding not in ENCODINGS:
+            raise SettingError(
+                f"encoding {self.encoding!r} of a release must be one of {', '.join(ENCODINGS)}"
+            )
         for name in (self.name, self.shard_prefix):
             if "/" in name or not SHARD_NAME.fullmatch(f"{name}-1.tar"):
                 raise SettingError(
@@ -149,7 +158,9 @@ def publish(
         if stale or name == SPLITS_FILE or name.startswith(FOREIGN_INDEXES):
             store.delete(f"{folder}/{name}")
 
-    indexes = _write_shards(plans, request, settings, store, report)
+    encoder = None if request.encoding is None else FrameEncoder(request.encoding, normalization)
+    maker = ShardMaker(folder, store, case=settings.member_case, encoder=encoder)
+    indexes = _write_shards(plans, request, maker, threads=settings.threads, report=report)
     coverage = _coverage(request, settings, store, built, released)
     by_split = [
         SplitDescription(
@@ -172,6 +183,8 @@ def publish(
         coverage=coverage,
         channels=channels,
         dtype=first["dtype"][0].as_py(),
+        encoding=first["encoding"][0].as_py(),
+        steps=_steps(indexes),
         resolution=first["resolution"][0].as_py(),
         member=first["member"][0].as_py(),
         shards=tuple(index.shard for index in indexes),
@@ -244,7 +257,9 @@ def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDa
     options = [str(getattr(settings, name)) for name in _SETTINGS_OF_A_RELEASE]
     options += [public(root) for root in (*settings.aia_roots, *settings.hmi_roots)]
     shards = [(f"{day.day}", day.index.shard_sha256, day.index.inputs) for day in built]
-    parts = (repr(request), options, shards, __version__)
+    parts: tuple[object, ...] = (repr(request), options, shards, __version__)
+    if request.encoding is not None:
+        parts += (request.encoding,)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -290,20 +305,32 @@ def _plan_shards(
 def _write_shards(
     plans: Mapping[str, Sequence[ShardPlan]],
     request: ReleaseRequest,
-    settings: Settings,
-    store: Store,
+    maker: ShardMaker,
+    *,
+    threads: int,
     report: Callable[[str], None],
 ) -> list[Index]:
     """Link or write all shards of the release."""
     every = [plan for group in plans.values() for plan in group]
     progress = Progress(f"release {request.name}", sum(plan.frames for plan in every), report)
-    writer = ShardMaker(layout.release_folder(request.name), store, case=settings.member_case)
     indexes: list[Index] = []
-    for index in ordered_map(writer, every, threads=settings.threads, name="release"):
+    for index in ordered_map(maker, every, threads=threads, name="release"):
         indexes.append(index)
         for _ in range(index.table.num_rows):
             progress.step("ok")
     return indexes
+
+
+def _steps(indexes: Sequence[Index]) -> dict[str, float]:
+    """Return the quantization step of each channel of compact shards; nothing for npy."""
+    if indexes[0].table["encoding"][0].as_py() is None:
+        return {}
+    columns = ((index.table["channel"], index.table["step"]) for index in indexes)
+    return {
+        name: step
+        for names, steps in columns
+        for name, step in zip(names.to_pylist(), steps.to_pylist(), strict=True)
+    }
 
 
 def _splits_file(release: ReleaseDescription) -> bytes:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.frames.grid import FIELD, TARGET_RADIUS, samples_per_pixel
+from sdoml_core.normalization.noise import ADDED_NOISE
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_category, size_text, table
@@ -96,7 +97,8 @@ def _summary(release: ReleaseDescription) -> str:
         ("Cadence", f"{release.settings.cadence_minutes} minutes"),
         ("Channels", ", ".join(release.channels)),
         ("Samples", f"{release.samples:,}; {pattern}"),
-        ("Pixels", f"{side}×{side} {release.dtype}, values in [0, 1], north up"),
+        ("Pixels", f"{side}×{side} {release.encoding or release.dtype}, values in [0, 1], "
+         "north up"),
         ("Scale", f"{scale:g}″ · RSUN_OBS/{TARGET_RADIUS:g}″ per pixel: on every date the "
          f"Sun's radius is {TARGET_RADIUS / scale:.2f} pixels"),
         ("Shards", f"{counted(len(release.shards), 'tar file')}, {size_text(release.bytes)}"),
@@ -111,8 +113,9 @@ def _summary(release: ReleaseDescription) -> str:
         f"# {release.name}\n\n"
         f"Full-disk {instruments} of the Sun from NASA's Solar Dynamics Observatory, scaled "
         "to one size and orientation and ready for machine learning. The shards are in the "
-        "format of SDOML-lite: plain tar files of NumPy arrays (WebDataset), here with an "
-        "index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
+        "format of SDOML-lite: plain tar files of "
+        f"{'NumPy arrays' if release.encoding is None else 'compressed FITS images'} (WebDataset), "
+        "here with an index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
     )
 
 
@@ -135,7 +138,7 @@ def _splits(release: ReleaseDescription) -> str:
 
 
 def _channels(release: ReleaseDescription) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in release.channels:
         statistics = release.normalization.channels[name]
         aia = statistics.transform == "sqrt"
@@ -151,8 +154,19 @@ def _channels(release: ReleaseDescription) -> str:
                 ""
                 if statistics.saturated is None or not aia
                 else f"{100 * statistics.saturated:.2g} %",
+                *([f"1/{1 / release.steps[name]:.0f}"] if release.steps else []),
             )
         )
+    header: tuple[str, ...] = (
+        "channel",
+        "observes",
+        "constant c",
+        "unit of x",
+        "transform",
+        "above c",
+    )
+    if release.steps:
+        header += ("step of y",)
     fitted = release.normalization
     seen = ""
     if release.splits:
@@ -163,7 +177,7 @@ def _channels(release: ReleaseDescription) -> str:
         )
     return (
         "## Channels and normalization\n\n"
-        + table(("channel", "observes", "constant c", "unit of x", "transform", "above c"), rows)
+        + table(header, rows)
         + f"\nFitted by `{fitted.method}` to {counted(fitted.days, 'day')} from "
         f"{fitted.first_day} to {fitted.last_day}; version `{fitted.version}`.{seen}\n"
         "`normalization.json` has the constants in full precision, and quantiles, mean and "
@@ -259,6 +273,12 @@ def _making(release: ReleaseDescription) -> str:
             f"{settings.hmi_scale}), its label masked, averaged in blocks."
         )
     lines += [f"- AIA degradation: {text}." for text in release.coverage.degradation_tables]
+    if release.encoding is not None:
+        lines.append(
+            f"- Pixels are stored as integers ({release.encoding}): y is BSCALE times the integer, "
+            "within half a step. Rounding adds at most "
+            f"{ADDED_NOISE[release.encoding]:.0%} to the photon noise of the quiet disk."
+        )
     if release.dtype == "float16":
         lines.append("- Pixels are rounded to float16: 11 bits, 0.05 % at most.")
     lines += [f"- Built by sdoml-lite {__version__}.", ""]

@@ -1,8 +1,10 @@
 """Description of a release as plain data, for the card, the asset and the CLI."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.normalization.constants import Normalization
 from sdoml_dagster.release.coverage import ReleaseCoverage
 from sdoml_dagster.release.splits import Period
@@ -42,7 +44,13 @@ class ReleaseDescription:
     """Channels that occur, in canonical order."""
 
     dtype: str
-    """Pixel type of the shards."""
+    """Type of the stored pixels."""
+
+    encoding: CompactEncoding | None
+    """Encoding of the shards; None for npy."""
+
+    steps: Mapping[str, float]
+    """Quantization step of each channel; empty for npy."""
 
     resolution: int
     """Pixels along each side of a frame."""

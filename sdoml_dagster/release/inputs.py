@@ -15,6 +15,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
+from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.formats.index import Index, decode_index
 from sdoml_core.normalization.constants import Normalization, from_json
 from sdoml_dagster.days import DayRange, list_days
@@ -46,7 +47,17 @@ class BuiltDay:
         table = self.index.table
         if not table.num_rows:
             return None
-        return f"{table['dtype'][0].as_py()} at {table['resolution'][0].as_py()}×"
+        kind = self.encoding or table["dtype"][0].as_py()
+        return f"{kind} at {table['resolution'][0].as_py()}×"
+
+    @property
+    def encoding(self) -> CompactEncoding | None:
+        """Compact encoding of the frames; None for npy and for a day without frames."""
+        table = self.index.table
+        if not table.num_rows:
+            return None
+        encoding: CompactEncoding | None = table["encoding"][0].as_py()
+        return encoding
 
 
 def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:

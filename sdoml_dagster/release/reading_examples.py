@@ -21,6 +21,66 @@ sample = next(iter(dataset))  # sample["{key}"]
 ```
 """
 
+_WEBDATASET = """With webdataset (sequential, from disks or object stores):
+
+```python
+import webdataset as wds
+dataset = wds.WebDataset("{name}/{braces}", shardshuffle=False).decode()
+sample = next(iter(dataset))  # sample["{lower}"], sample["__key__"]
+```
+"""
+
+_NUMPY = """
+With Python's own tarfile and NumPy alone:
+
+```python
+import io, tarfile, numpy
+with tarfile.open("{name}/{shard}") as tar:
+    frame = numpy.load(io.BytesIO(tar.extractfile("{member}").read()))
+```
+"""
+
+_COMPACT_WEBDATASET = """The members are FITS files, which astropy reads. With webdataset \
+(sequential, from disks or object stores):
+
+```python
+import io
+import webdataset as wds
+from astropy.io import fits
+
+def decode_fits(key, data):
+    return fits.getdata(io.BytesIO(data)).astype("float32") if key.endswith(".fits") else None
+
+dataset = wds.WebDataset("{name}/{braces}", shardshuffle=False).decode(decode_fits)
+sample = next(iter(dataset))  # sample["{lower}"], sample["__key__"]
+```
+"""
+
+_COMPACT_HUGGING_FACE = """
+With Hugging Face datasets 3.4 or later (keys keep the case of the member names). By default it
+opens FITS files with Pillow, which cannot read compressed ones, so switch its decoding off:
+
+```python
+import io
+from astropy.io import fits
+from datasets import load_dataset
+dataset = load_dataset("webdataset", data_files="{name}/{glob}", split="train", streaming=True)
+sample = next(iter(dataset.decode(False)))
+frame = fits.getdata(io.BytesIO(sample["{key}"]["bytes"]))
+```
+"""
+
+_ASTROPY = """
+With Python's own tarfile and astropy; row 0 is north, so that viewers such as DS9 show south up:
+
+```python
+import io, tarfile
+from astropy.io import fits
+with tarfile.open("{name}/{shard}") as tar:
+    frame = fits.getdata(io.BytesIO(tar.extractfile("{member}").read()))
+```
+"""
+
 _SPLITS = """
 By split: each shard belongs to one split, `splits.json` lists the ranges and the shards, and
 `load_dataset("{name}")` reads the splits from the head of this file.
@@ -62,9 +122,12 @@ def reading_examples(release: ReleaseDescription) -> str:
     wildcard = f"{shards[0][:-4].rpartition('-')[0]}-*.tar" if release.splits else "*.tar"
     key = release.member.split(".", 1)[1]
     name, channels = release.name, json.dumps(list(release.channels))
+    compact = release.encoding is not None
     hub = _NOT_UNIFORM
     if release.uniform_start:
-        hub = _HUGGING_FACE.format(name=name, key=key, glob=wildcard)
+        hub = (_COMPACT_HUGGING_FACE if compact else _HUGGING_FACE).format(
+            name=name, key=key, glob=wildcard
+        )
         if not release.all_complete:
             hub += (
                 "\nA channel that a sample lacks is `None` there. PyTorch's default collate\n"
@@ -75,10 +138,17 @@ def reading_examples(release: ReleaseDescription) -> str:
     if release.splits:
         first = release.splits[0].name
         by_split = _SPLITS.format(name=name, channels=channels, split=first)
+    webdataset = (_COMPACT_WEBDATASET if compact else _WEBDATASET).format(
+        name=name, braces=brace_glob(shards), lower=key.lower()
+    )
+    plain = (_ASTROPY if compact else _NUMPY).format(
+        name=name, shard=release.shards[0], member=release.member
+    )
+    needs = " It needs the extra `compact`." if compact else ""
     return f"""## Loading
 
 `{name}` is this folder. With the loader of sdoml-lite (random access by number or time; it reads
-only the requested channels):
+only the requested channels):{needs}
 
 ```python
 from sdoml_core.loader import SDOMLlite
@@ -86,19 +156,4 @@ dataset = SDOMLlite("{name}", channels={channels})
 image, time = dataset[0]  # the first sample that has them all
 ```
 {by_split}
-With webdataset (sequential, from disks or object stores):
-
-```python
-import webdataset as wds
-dataset = wds.WebDataset("{name}/{brace_glob(shards)}", shardshuffle=False).decode()
-sample = next(iter(dataset))  # sample["{key.lower()}"], sample["__key__"]
-```
-{hub}
-With Python's own tarfile and NumPy alone:
-
-```python
-import io, tarfile, numpy
-with tarfile.open("{name}/{release.shards[0]}") as tar:
-    frame = numpy.load(io.BytesIO(tar.extractfile("{release.member}").read()))
-```
-{_OTHERS.format(name=name, key=key)}"""
+{webdataset}{hub}{plain}{_OTHERS.format(name=name, key=key)}"""

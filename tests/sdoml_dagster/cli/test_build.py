@@ -78,6 +78,12 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
     assert "release my-sun is up to date" in second.stdout
     assert "fitted to 2 days from 2024-03-08 to 2024-03-09" in second.stdout
     assert len(archive.log.requests) == asked
+    small = sdoml("release", "--name", "small", "--encoding", "compact")
+    assert small.returncode == 0, small.stderr
+    compact = SDOMLlite(tmp_path / "data/releases/small", channels=["AIA_0171", "HMI_M"])
+    assert compact.reader.catalog.encoding == "compact"
+    assert len(compact) == 12
+    assert "small.png" in sdoml("release", "--encoding", "small.png").stderr
     status = sdoml("status")
     assert "3 finished: shard up to date (2024-03-08 … 2024-03-10)" in status.stdout
     assert sdoml("verify").returncode == 0
