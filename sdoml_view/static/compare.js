@@ -101,7 +101,31 @@ function showControls() {
   $("compare-swap").disabled = difference;
 }
 
+// The divider of a swipe can be dragged. Elsewhere, dragging pans.
+function dragDivider() {
+  let dragging = false;
+  const share = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return ((event.clientX - box.left) / box.width) * 100;
+  };
+  const near = (event) => state.mode === "swipe" && Math.abs(share(event) - state.mix) * canvas.clientWidth < 1400;
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!near(event)) return;
+    dragging = true;
+    canvas.setPointerCapture(event.pointerId);
+    event.stopImmediatePropagation();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    canvas.style.cursor = dragging || near(event) ? "ew-resize" : "";
+    if (!dragging) return;
+    event.stopImmediatePropagation();
+    set({ mix: Math.round(Math.min(Math.max(share(event), 0), 100)) });
+  });
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { dragging = false; });
+}
+
 export function startCompare() {
+  dragDivider(); // before the handlers that pan
   $("stage").append(figure);
   for (const key of ["a", "b"]) {
     const select = $(`compare-${key}`);

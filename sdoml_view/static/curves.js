@@ -77,7 +77,7 @@ function colorOf(name) { // a bright color of the channel's own map
   return name === "HMI_M" ? css("--text") : `rgb(${bytes[3 * at]} ${bytes[3 * at + 1]} ${bytes[3 * at + 2]})`;
 }
 
-const LEFT = 118;
+const LEFT = 122;
 const RIGHT = 14;
 const timeAt = (event, canvas) => {
   const box = canvas.getBoundingClientRect();
@@ -165,7 +165,7 @@ function paintRow(canvas, row, last) {
     line(row.extra, (value) => bottom - (value / most) * (bottom - top) * 0.45, css("--muted"), 0.8);
     context.textAlign = "right";
     context.fillStyle = css("--muted");
-    context.fillText(`saturated ≤ ${(most * 100).toPrecision(2)} %`, width - RIGHT - 6, top + 12);
+    if (width > 600) context.fillText(`saturated ≤ ${(most * 100).toPrecision(2)} %`, width - RIGHT - 6, top + 12);
     context.textAlign = "left";
   }
   line(inside, y, row.color, 1.6);
