@@ -69,7 +69,7 @@ class BatchLoader:
         self.threads = threads
         self.prefetch = prefetch
         self.pin_memory = pin_memory
-        # Trainers call `set_epoch` on the attribute with this name.
+        # Trainers call `set_epoch` on `batch_sampler.sampler`.
         self.batch_sampler = BatchSampler(
             dataset,
             batch_size,

@@ -1,12 +1,14 @@
 """One rank of a real process group, for the tests of the loader.
 
-``python -m tests.support.gloo_ranks FOLDER RENDEZVOUS RANK WORLD_SIZE`` reads a release in every
-style. Each rank makes its loaders before ``init_process_group``, and rank 0 alone looks at data.
-It prints as JSON the times that each style gave, by epoch and batch.
+``python -m tests.support.gloo_ranks FOLDER RENDEZVOUS`` reads a release in every style, as the rank
+RANK of WORLD_SIZE in the environment. Each rank makes its loaders before ``init_process_group``,
+and rank 0 alone looks at data. It prints as JSON the times that each style gave, by epoch and
+batch.
 """
 
 import importlib.util
 import json
+import os
 import sys
 import warnings
 from typing import Any
@@ -106,4 +108,4 @@ def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))

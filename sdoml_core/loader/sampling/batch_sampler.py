@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,11 @@ class BatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return Batches(self.cursor)
+
+    @property
+    def sampler(self) -> Self:
+        """The sampler itself: Lightning and Accelerate call `set_epoch` on this attribute."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""

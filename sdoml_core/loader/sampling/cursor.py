@@ -66,6 +66,14 @@ class Pass:
         return len(self.bounds) - 1
 
     @property
+    def all_taken(self) -> bool:
+        """Whether every batch was delivered. Trainers that know their number do not wait for more.
+
+        A single batch may have been an inspection, so it does not count.
+        """
+        return self.step >= self.steps and self.step - self.first > LOOK
+
+    @property
     def position(self) -> int:
         """Samples of the epoch that have been delivered over all ranks."""
         return self.bounds[min(self.step, self.steps)]
@@ -92,11 +100,14 @@ class Pass:
 
     def finish(self) -> None:
         """Record that the pass is complete: the next one has the next epoch."""
-        self.open = False
-        self._cursor.finished(self)
+        if self.open:
+            self.open = False
+            self._cursor.finished(self)
 
     def leave(self) -> None:
         """Record that the pass ended early, and return to the pass that it interrupted."""
+        if self.all_taken:
+            self.finish()
         self.open = False
         if self._cursor.current is self and self._outer is not None and self._outer.open:
             self._cursor.current = self._outer
@@ -183,7 +194,11 @@ class Cursor:
     def begin(self) -> Pass:
         """Start the next pass."""
         place = self.world.place()
-        left, self.current = self.current, None
+        left = self.current
+        if left is not None and left.all_taken:
+            left.finish()
+            left = None
+        self.current = None
         if self._last_place not in {None, place}:
             # Passes with another world size do not count, because not all ranks may have made them.
             self.epoch, self.position, self.step = self._given

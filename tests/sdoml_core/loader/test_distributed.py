@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -11,32 +12,36 @@ import pytest
 from sdoml_core.loader import SDOMLlite
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
-def world(request, release, tmp_path_factory):
-    """Results of all ranks."""
-    rendezvous = tmp_path_factory.mktemp("gloo") / "rendezvous"
-    command = [sys.executable, "-m", "tests.support.gloo_ranks", str(release), str(rendezvous)]
-    size = request.param
+def run_ranks(size, module, *arguments):
+    """Run a module as ranks of one job, and return what each printed as JSON."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
     ranks = []
     for rank in range(size):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
-        # Accelerate wants an address, but uses the group that exists.
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         ranks.append(
             subprocess.Popen(
-                [*command, str(rank), str(size)],
+                [sys.executable, "-m", module, *arguments],
                 stdout=subprocess.PIPE,
                 text=True,
                 env=os.environ | place | {"OMP_NUM_THREADS": "1"},
             )
         )
     try:
-        outputs = [rank.communicate(timeout=240)[0] for rank in ranks]
+        outputs = [rank.communicate(timeout=280)[0] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0] * size
-    return [json.loads(output) for output in outputs]
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def world(request, release, tmp_path_factory):
+    """Results of all ranks."""
+    rendezvous = tmp_path_factory.mktemp("gloo") / "rendezvous"
+    return run_ranks(request.param, "tests.support.gloo_ranks", str(release), str(rendezvous))
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +80,14 @@ def test_accelerate_does_not_divide_batches_twice(world, expected):
     # Accelerate repeats batches to give every rank equally many; ours comes exactly once.
     assert seen(world, "once", 0).keys() == expected.keys()
     assert seen(world, "own", 0) == expected
+
+
+@pytest.mark.slow
+def test_lightning_reads_each_sample_once_in_new_orders(release, expected):
+    pytest.importorskip("lightning")
+    ranks = run_ranks(2, "tests.support.lightning_ranks", str(release))
+    for name in ranks[0]:
+        for epoch in range(2):
+            assert seen(ranks, name, epoch) == expected, (name, epoch)
+            assert len({len(rank[name][epoch]) for rank in ranks}) == 1
+        assert ranks[0][name][0] != ranks[0][name][1]

@@ -214,6 +214,33 @@ def test_inspection_of_a_resumed_epoch_keeps_its_state(dataset, style):
     check(dataset, [before + times_of(again.loader)])
 
 
+@pytest.mark.parametrize("style", ["batches", "sampler", "stateful sampler", "stream"])
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_pass_whose_last_batch_was_taken_is_complete(dataset, style, world, kept):
+    """Trainers that know the number of batches do not wait for the end of the iterator."""
+    rank = make(dataset, style, 0, world)
+    iterators, passes = [], []
+    for _ in range(3):
+        iterators.append(iter(rank.loader))
+        passes.append(take(iterators[-1], len(rank.source)))
+        if not kept:
+            iterators.clear()
+    if kept:
+        assert next(iterators[0], None) is None
+    expected = make(dataset, style, 0, world)
+    assert passes == [times_of(expected.loader) for _ in range(3)]
+    state = rank.source.state_dict()
+    assert 60 * state["epoch"] + state["position"] == 180
+
+
+def test_trainers_find_what_sets_the_epoch(dataset):
+    loader, expected = BatchLoader(dataset, 4, shuffle=True), BatchLoader(dataset, 4, shuffle=True)
+    loader.batch_sampler.sampler.set_epoch(3)
+    expected.set_epoch(3)
+    assert times_of(loader) == times_of(expected)
+
+
 def test_repeated_early_ends_without_set_epoch_warn(dataset):
     loader = make(dataset, "batches", 0, 2).loader
     first = take(iter(loader), 2)
