@@ -59,3 +59,26 @@ def candidate_minutes(
     reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
+
+
+LIVE_CADENCE = 3
+"""Minutes between AIA frames of the near-real-time tree."""
+
+
+def live_minutes(
+    channel: Channel, slot: datetime, *, tolerance_minutes: int, cadence_minutes: int
+) -> tuple[datetime, ...]:
+    """Return the minutes of near-real-time frames to try for a slot, best first.
+
+    The near-real-time AIA tree has every third minute. The nearest one comes first, which is the
+    slot itself for cadences of 15 minutes. A minute that is as near to another slot is not a
+    candidate. HMI has no substitutes.
+    """
+    if channel.instrument == "HMI":
+        return (slot,)
+    day = midnight(slot.date())
+    minute = (slot - day) // MINUTE
+    apart = DAY_MINUTES % cadence_minutes or cadence_minutes
+    reach = min(tolerance_minutes, (apart - 1) // 2)
+    near = [m for m in range(minute - reach, minute + reach + 1) if m % LIVE_CADENCE == 0]
+    return tuple(day + m * MINUTE for m in sorted(near, key=lambda m: (abs(m - minute), -m)))

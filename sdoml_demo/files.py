@@ -10,9 +10,9 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import PIL
 
 from sdoml_core.channels import CHANNELS, Channel
 from sdoml_dagster.archive.tree import archive_path
-from sdoml_demo.absences import PERFECT, condition, exists
+from sdoml_demo.absences import PERFECT, Condition, condition, exists
+from sdoml_demo.render import plain_file
 from sdoml_demo.render.aia import PASSBANDS
 from sdoml_demo.render.aia_file import render_aia
 from sdoml_demo.render.hmi import render_hmi, shrink
@@ -61,9 +62,18 @@ class Frames:
         If False, every frame that can exist is present and good.
     lag_days
         Days before a frame is published.
+    now
+        Returns the current time (UTC). Defaults to the real time.
     """
 
-    def __init__(self, folder: Path, *, absences: bool = True, lag_days: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        absences: bool = True,
+        lag_days: float = 0.0,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
         kind = "with-absences" if absences else "complete"
         self._folder = folder / f"{_rendering()}-{kind}"
         self._folder.mkdir(
@@ -71,6 +81,7 @@ class Frames:
         )  # so that an unusable folder is an error now
         self._absences = absences
         self._lag = timedelta(days=lag_days)
+        self._now = now or partial(datetime.now, UTC)
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -80,19 +91,29 @@ class Frames:
         if place is None:
             return None
         channel, minute = place
-        if not exists(channel, minute) or minute > datetime.now(UTC) - self._lag:
+        if not exists(channel, minute) or minute > self._now() - self._lag:
             return None
         state = condition(channel, minute) if self._absences else PERFECT
         if state is None:
             return None
-        file = self._folder / path.lstrip("/")
-        with self._turn(path):
+        return self._kept(path.lstrip("/"), partial(_render, channel, minute, state))
+
+    def near_real_time(
+        self, channel: Channel, minute: datetime, state: Condition, *, uncompressed: bool = False
+    ) -> bytes:
+        """Return a near-real-time frame in the given state."""
+        mark = f"{state.quality:x}-{state.spotted:d}{state.black:d}{state.quicklook_label:d}"
+        name = f"nrt/{minute:%Y%m%d}/{minute:%H%M}-{channel.name}-{mark}"
+        data = self._kept(name, partial(_render, channel, minute, state))
+        return plain_file.uncompressed(data) if uncompressed else data
+
+    def _kept(self, name: str, render: Callable[[], bytes]) -> bytes:
+        """Return a file of the cache, rendered if it is not there yet."""
+        file = self._folder / name
+        with self._turn(name):
             with contextlib.suppress(FileNotFoundError):
                 return file.read_bytes()
-            if channel.instrument == "AIA":
-                data = render_aia(minute, channel.wavelength, state)
-            else:
-                data = render_hmi(minute, state)
+            data = render()
             _write(file, data)
             return data
 
@@ -121,6 +142,12 @@ class Frames:
             yield
         with self._lock:
             self._locks.pop(path, None)
+
+
+def _render(channel: Channel, minute: datetime, state: Condition) -> bytes:
+    if channel.instrument == "AIA":
+        return render_aia(minute, channel.wavelength, state)
+    return render_hmi(minute, state)
 
 
 @cache

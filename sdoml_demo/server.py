@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
+from sdoml_demo.clock import Clock
 from sdoml_demo.faults import Fault, FaultPlan, flip
 from sdoml_demo.files import AIA_TREE, HMI_TREE, Frames, default_cache
+from sdoml_demo.live_tree import Answer, LivePlan, LiveTree, http_date
 from sdoml_demo.request_log import Log, Request
 
 _HTML = "text/html; charset=iso-8859-1"
@@ -41,6 +43,11 @@ class Archive:
     alter
         Called with the path and the body of each frame; returns the body to serve. Use it to serve
         wrong frames, see `sdoml_demo.corruptions`.
+    clock
+        Time of the archive. Defaults to the real time.
+    live
+        Serve the near-real-time tree as well, with these faults. Recent HMI images then appear
+        about an hour after the exposure, with the quick-look label.
 
     Examples
     --------
@@ -60,6 +67,8 @@ class Archive:
         absences: bool = True,
         faults: FaultPlan | None = None,
         alter: Callable[[str, bytes], bytes] | None = None,
+        clock: Clock | None = None,
+        live: LivePlan | None = None,
     ) -> None:
         self.log = Log()
         self.latency = latency
@@ -67,7 +76,11 @@ class Archive:
         self.alter = alter
         self._attempts: Counter[str] = Counter()
         self._attempts_lock = threading.Lock()
-        self.frames = Frames(cache or default_cache(), absences=absences, lag_days=lag_days)
+        self.clock = clock or Clock()
+        self.frames = Frames(
+            cache or default_cache(), absences=absences, lag_days=lag_days, now=self.clock.now
+        )
+        self.live = None if live is None else LiveTree(self.clock, self.frames, live)
         self._server = _Server((host, port), self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -159,20 +172,34 @@ class _Handler(BaseHTTPRequestHandler):
         with archive.log.answering(self.client_address[0]):
             if archive.latency:
                 time.sleep(archive.latency)
-            body = archive.frames.get(self.path)
+            live = archive.live.answer(self.path) if archive.live else None
+            if live is not None and live.status is not HTTPStatus.OK:
+                self._answer(live.status, _page(live.status), _HTML)
+                return
+            if live is not None and self._unchanged(live):
+                self._answer(HTTPStatus.NOT_MODIFIED, b"", live.kind)
+                return
+            body = archive.frames.get(self.path) if live is None else live.body
             if body is None:
                 self._answer(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
                 return
             if archive.alter is not None:
                 body = archive.alter(self.path, body)
             fault = archive.next_fault(self.path) if self.command == "GET" else None
-            if fault is None:
+            if fault is None and live is not None:
+                self._answer(HTTPStatus.OK, body, live.kind, headers=_validators(live))
+            elif fault is None:
                 self._answer(HTTPStatus.OK, body, self._content_type())
             else:
                 with contextlib.suppress(OSError):  # clients may disconnect after a bad answer
                     self._misbehave(fault, body)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def _unchanged(self, answer: Answer) -> bool:
+        """Return whether a conditional request names the version that would be served."""
+        mark = self.headers.get("If-None-Match")
+        return mark is not None and mark == _validators(answer).get("ETag")
 
     def _content_type(self) -> str:
         return "image/jpeg" if self.path.endswith(".jpg") else "application/fits"
@@ -274,6 +301,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Print nothing: requests are in `Archive.log`."""
+
+
+def _validators(answer: Answer) -> dict[str, str]:
+    """Return the headers that a client sends back to ask for changes. Listings have none."""
+    if answer.modified is None:
+        return {}
+    mark = f"{len(answer.body):x}-{int(answer.modified.timestamp()):x}"
+    return {"Last-Modified": http_date(answer.modified), "ETag": f'"{mark}"'}
 
 
 def _page(status: HTTPStatus) -> bytes:

@@ -90,7 +90,7 @@ def _checksum(columns: Mapping[str, Sequence[Any]]) -> bytes:
     return str(crc32(repr(columns).encode())).encode()
 
 
-Row = TypeVar("Row", RawRow, FrameRow)
+Row = TypeVar("Row", bound=RawRow | FrameRow)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdoml_core.loader.batches import BatchLoader
     from sdoml_core.loader.dataset import SDOMLlite
+    from sdoml_core.loader.live import LiveDataset
     from sdoml_core.loader.reading.collate import collate
     from sdoml_core.loader.sampling.batch_sampler import BatchSampler
     from sdoml_core.loader.sampling.resume import global_state
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchLoader",
     "BatchSampler",
+    "LiveDataset",
     "SDOMLlite",
     "SDOMLliteSequences",
     "ShardDataset",
@@ -35,6 +37,7 @@ __all__ = [
 _MODULES = {
     "BatchLoader": "batches",
     "BatchSampler": "sampling.batch_sampler",
+    "LiveDataset": "live",
     "SDOMLlite": "dataset",
     "SDOMLliteSequences": "sequences",
     "ShardDataset": "streaming",

@@ -68,6 +68,25 @@ class Fetched(Generic[T]):
     value: T
     """The result of the check."""
 
+    published: datetime | None = None
+    """Last-Modified of the answer (UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file as one mirror served it, with what identifies this version of it."""
+
+    data: bytes
+    etag: str | None = None
+    modified: str | None = None
+    """Last-Modified, as the mirror wrote it."""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Request headers that ask for the file only if it has changed."""
+        known = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in known.items() if value is not None}
+
 
 @dataclass
 class _Answers:
@@ -213,14 +232,14 @@ class ArchiveClient:
         root = mirror.root
         asked = time.monotonic()
         try:
-            data = self._get(f"{root}/{path}")
-            if data is None and len(self.mirrors) == 1:
-                data = self._get(f"{root}/{path}")  # no other mirror can confirm the 404
-            if data is None:
+            page = self._get(f"{root}/{path}")
+            if page is None and len(self.mirrors) == 1:
+                page = self._get(f"{root}/{path}")  # no other mirror can confirm the 404
+            if page is None:
                 mirror.succeed()
                 answers.missing.add(root)
                 return None
-            return self._checked(mirror, data, check, answers)
+            return self._checked(mirror, page, check, answers)
         except NotAnImageError as error:
             # A page instead of an image: one broken file, or an outage that returns status 200.
             answers.rejected.setdefault(root, []).append(error)
@@ -237,19 +256,64 @@ class ArchiveClient:
         return None
 
     def _checked(
-        self, mirror: Mirror, data: bytes, check: Callable[[bytes], T], answers: _Answers
+        self, mirror: Mirror, page: Page, check: Callable[[bytes], T], answers: _Answers
     ) -> Fetched[T]:
         """Check the file and return it with the result."""
         try:
-            result = check(data)
+            result = check(page.data)
         except DoubtfulFrameError as error:
-            if not answers.confirmed(data):
+            if not answers.confirmed(page.data):
                 raise
             result = cast("T", error.value)
         mirror.succeed()
-        return Fetched(data, result)
+        return Fetched(page.data, result, _http_time(page.modified or ""))
 
-    def _get(self, url: str) -> bytes | None:
+    def poll(self, path: str, known: Page | None = None) -> Page:
+        """Request a small file, such as a listing, from the first mirror that answers, once.
+
+        Parameters
+        ----------
+        path
+            Relative to each root.
+        known
+            The version of an earlier request. It is returned if the mirror says that the file has
+            not changed.
+
+        Raises
+        ------
+        FrameMissingError
+            If a mirror answers 404 and none has the file.
+        FrameRefusedError
+            If the mirrors refuse the file, with 403 for example.
+        OutageError
+            If no mirror answers.
+        """
+        absent: FrameMissingError | None = None
+        for mirror in self.mirrors:
+            if not mirror.admit(time.monotonic()):
+                continue
+            asked = time.monotonic()
+            try:
+                page = self._get(f"{mirror.root}/{path}", known)
+            except _RefusedError as error:
+                mirror.succeed()
+                absent = absent or FrameRefusedError(f"{public(mirror.root)}/{path}: {error}")
+                continue
+            except (_TransientError, FrameError) as error:
+                wait = error.retry_after if isinstance(error, _TransientError) else 0.0
+                mirror.fail(str(error), asked=asked, now=time.monotonic(), retry_after=wait)
+                continue
+            mirror.succeed()
+            if page is not None:
+                return page
+            if absent is None or isinstance(absent, FrameRefusedError):
+                absent = FrameMissingError(f"{public(mirror.root)}/{path} does not exist")
+        if absent is not None:
+            raise absent
+        said = "; ".join(f"{public(mirror.root)}: {mirror.last_error}" for mirror in self.mirrors)
+        raise OutageError(f"no answer for {path} ({said})")
+
+    def _get(self, url: str, known: Page | None = None) -> Page | None:
         """Download the body at an address, following redirects. Returns ``None`` for a 404."""
         try:
             with self._turns:
@@ -264,7 +328,10 @@ class ArchiveClient:
                         stream=True,
                         allow_redirects=False,
                         proxies=_proxies(),
+                        headers=known.conditions if known else None,
                     ) as response:
+                        if response.status_code == 304 and known is not None:
+                            return known
                         if not response.is_redirect:
                             return self._answer(response)
                         url = urljoin(url, response.headers["Location"])
@@ -276,10 +343,11 @@ class ArchiveClient:
             raise _RefusedError(f"redirected to an invalid address: {error}") from error
         raise _RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
-    def _answer(self, response: requests.Response) -> bytes | None:
+    def _answer(self, response: requests.Response) -> Page | None:
         code = response.status_code
         if code == 200:
-            return self._body(response)
+            named = response.headers
+            return Page(self._body(response), named.get("ETag"), named.get("Last-Modified"))
         if code in {404, 410}:
             # Read the page, so that its connection can be used again.
             with contextlib.suppress(FrameError, _TransientError, TransportError, OSError):
@@ -380,9 +448,14 @@ def _retry_after(response: requests.Response) -> float:
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])
+    moment = _http_time(value)
+    return 0.0 if moment is None else max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _http_time(value: str) -> datetime | None:
+    """Parse a time as HTTP writes it. Returns None for other text."""
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
-        return 0.0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,11 +1,12 @@
 """The archive's directory tree: the name and path of each frame.
 
-File names contain UTC for AIA and TAI for HMI.
+File names contain UTC for AIA and TAI for HMI. The definitive AIA tree has frames of even minutes,
+the near-real-time one of every third minute.
 """
 
 from datetime import datetime
 
-from sdoml_core.channels import Channel
+from sdoml_core.channels import Channel, Instrument
 
 
 def file_name(channel: Channel, minute: datetime) -> str:
@@ -19,3 +20,25 @@ def archive_path(channel: Channel, minute: datetime) -> str:
     """Return the path of a frame in the archive, relative to its root."""
     hour = f"H{minute:%H}00/" if channel.instrument == "AIA" else ""
     return f"{minute:%Y/%m/%d}/{hour}{file_name(channel, minute)}"
+
+
+def live_folder(hour: datetime) -> str:
+    """Return the folder of an hour of near-real-time AIA frames, relative to the AIA root."""
+    return f"nrt/{hour:%Y/%m/%d}/H{hour:%H}00/"
+
+
+def live_path(channel: Channel, minute: datetime) -> str:
+    """Return the path of a near-real-time frame, relative to the root of its instrument.
+
+    AIA frames have a tree and names of their own, ``AIA20260330_204500_1700.fits``. HMI images
+    appear in the ordinary catalog.
+    """
+    if channel.instrument == "HMI":
+        return archive_path(channel, minute)
+    name = f"AIA{minute:%Y%m%d_%H%M}00_{channel.wavelength:04d}.fits"
+    return live_folder(minute) + name
+
+
+def newest_path(instrument: Instrument) -> str:
+    """Return the path of the small file with the newest time of a tree, relative to its root."""
+    return "nrt/image_times" if instrument == "AIA" else "image_times"

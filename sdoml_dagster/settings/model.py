@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     """`schedule`: the daily schedule builds shards. `declarative`: in addition, Dagster rebuilds a
     day's shard when its processed frames change, and releases weekly."""
 
+    live_hours: int = Field(72, ge=1, le=13 * 24)
+    """Hours of the rolling window of the near-real-time dataset."""
+
     failure_webhook: str | None = None
     """Address that receives a JSON message when a run fails. If unset, none is sent."""
 

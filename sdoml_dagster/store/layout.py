@@ -1,7 +1,7 @@
 """Paths of all artifacts in the store. ``docs/format.md`` documents the layout."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 
 from sdoml_core.channels import INSTRUMENTS, Channel, Instrument
 from sdoml_core.formats.release_files import RELEASE_INDEX
@@ -13,6 +13,7 @@ PROCESSED = "processed"
 NORMALIZATION = "normalization"
 SHARDS = "shards"
 RELEASES = "releases"
+LIVE = "live"
 CALIBRATION = "calibration"
 """Folder for calibration files that a user puts into the store."""
 
@@ -138,3 +139,40 @@ def damaged_shards(store: Store) -> set[date]:
         if match and (day := parse_day(match[1])):
             found.add(day)
     return found
+
+
+LIVE_INDEX = f"{LIVE}/{RELEASE_INDEX}"
+"""Index of the near-real-time window. Replacing it publishes new slots."""
+
+LIVE_STATE = f"{LIVE}/state.json"
+LIVE_REPORT = f"{LIVE}/report.json"
+LIVE_FRAMES = f"{LIVE}/frames"
+
+_LIVE_SHARD = re.compile(rf"{LIVE}/(\d{{4}}/sdoml-lite-(\d{{4}}-\d\d-\d\dT\d{{4}})-\w+\.tar)")
+
+
+def live_table(hour: datetime) -> str:
+    """Table of the near-real-time frames of one hour."""
+    return f"{LIVE_FRAMES}/{hour:%Y/%m/%d/%H}.parquet"
+
+
+def live_frame(slot: datetime, channel: str) -> str:
+    """One processed near-real-time frame: ``.npy``, (n, n) float32."""
+    return f"{LIVE_FRAMES}/{slot:%Y/%m/%d/%H%M}.{channel}.npy"
+
+
+def live_shard(slot: datetime, sha256: str) -> str:
+    """Shard of one near-real-time slot. Its content never changes."""
+    return f"{LIVE}/{slot:%Y}/sdoml-lite-{slot:%Y-%m-%dT%H%M}-{sha256[:12]}.tar"
+
+
+def live_shard_name(path: str) -> str:
+    """File name of a near-real-time shard in the index of the window."""
+    return path.removeprefix(f"{LIVE}/")
+
+
+def live_shards(store: Store) -> set[str]:
+    """Return the paths of all near-real-time shards in the store, in the window or not."""
+    years = [name for name in store.folders(LIVE) if re.fullmatch(r"\d{4}", name)]
+    found = (f"{LIVE}/{year}/{name}" for year in years for name in store.sizes(f"{LIVE}/{year}"))
+    return {path for path in found if _LIVE_SHARD.fullmatch(path)}

@@ -3,7 +3,7 @@
 import io
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,6 +90,31 @@ def write_file(
     checksum = _encode_checksum(_ones_sum(header, _ones_sum(data)))
     header = header.replace(b"'" + b"0" * 16 + b"'", b"'" + checksum + b"'", 1)
     return file.primary + header + data
+
+
+def checksummed(
+    structure: Mapping[str, str | int | float], cards: Iterable[bytes], data: bytes
+) -> bytes:
+    """Return one HDU with right checksums.
+
+    Parameters
+    ----------
+    structure
+        The first cards, which describe the data.
+    cards
+        The other cards up to END, without checksums.
+    data
+        The data, padded to whole blocks.
+    """
+    total = _ones_sum(data)
+    sums = {"DATASUM": str(total), "CHECKSUM": "0" * 16}
+    first = [_card(key, value).ljust(_CARD) for key, value in structure.items()]
+    rest = [card for card in cards if not card.startswith(b"END ")]
+    last = [_card(key, value).ljust(_CARD) for key, value in sums.items()]
+    header = b"".join([*first, *rest, *last, b"END".ljust(_CARD)])
+    header += b" " * (-len(header) % _RECORD)
+    checksum = _encode_checksum(_ones_sum(header, total))
+    return header.replace(b"'" + b"0" * 16 + b"'", b"'" + checksum + b"'", 1) + data
 
 
 def _replaced(card: bytes, values: Mapping[str, str | int | float], stamp: str | None) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from sdoml_core.channels import CHANNELS, parse_channels
 from sdoml_core.errors import SettingError
-from sdoml_core.slots import candidate_minutes, day_slots, midnight, paired_minute
+from sdoml_core.slots import candidate_minutes, day_slots, live_minutes, midnight, paired_minute
 from sdoml_dagster.archive.tree import archive_path, file_name
 
 DAY = date(2024, 1, 2)
@@ -70,6 +70,25 @@ def test_no_frame_is_used_for_two_slots(cadence: int) -> None:
     days = (DAY, DAY + timedelta(days=1))
     for slot in (slot for day in days for slot in day_slots(day, cadence_minutes=cadence)):
         for minute in candidate_minutes(AIA, slot, tolerance_minutes=60, cadence_minutes=cadence):
+            assert claimed.setdefault(minute, slot) == slot
+
+
+def test_live_slots_use_the_nearest_third_minute() -> None:
+    def minutes(slot: datetime, cadence: int) -> list[datetime]:
+        return list(live_minutes(AIA, slot, tolerance_minutes=4, cadence_minutes=cadence))
+
+    assert minutes(at(1, 15), 15) == [at(1, 15), at(1, 18), at(1, 12)]
+    assert minutes(at(1, 4), 4) == [at(1, 3)]
+    assert minutes(at(1, 2), 2) == []
+    assert live_minutes(HMI, at(1, 15), tolerance_minutes=4, cadence_minutes=15) == (at(1, 15),)
+
+
+@pytest.mark.parametrize("cadence", [2, 4, 6, 10, 15, 30, 45])
+def test_no_live_frame_is_used_for_two_slots(cadence: int) -> None:
+    claimed: dict[datetime, datetime] = {}
+    days = (DAY, DAY + timedelta(days=1))
+    for slot in (slot for day in days for slot in day_slots(day, cadence_minutes=cadence)):
+        for minute in live_minutes(AIA, slot, tolerance_minutes=60, cadence_minutes=cadence):
             assert claimed.setdefault(minute, slot) == slot
 
 

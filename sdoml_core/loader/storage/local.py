@@ -46,6 +46,9 @@ class Files(Protocol):
     def read(self, name: str) -> bytes:
         """A whole file."""
 
+    def version(self, name: str) -> str:
+        """Return a text that changes when the file is replaced. Raise if it does not exist."""
+
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file without read-ahead."""
 
@@ -122,6 +125,14 @@ class LocalFiles:
             return Path(self.root, name).read_bytes()
         except OSError as error:
             raise StoreError(f"cannot read {name} in {self.root}: {error}") from error
+
+    def version(self, name: str) -> str:
+        """Return a text that changes when the file is replaced."""
+        try:
+            facts = Path(self.root, name).stat()
+        except OSError as error:
+            raise StoreError(f"cannot read {name} in {self.root}: {error.strerror}") from error
+        return f"{facts.st_ino} {facts.st_mtime_ns} {facts.st_size}"
 
     def read_into(
         self,

@@ -78,6 +78,12 @@ class RemoteFiles:
         """Read a whole file."""
         return bytes(self._retry("cat_file", f"{self.root}/{name}"))
 
+    def version(self, name: str) -> str:
+        """Return a text that changes when the file is replaced."""
+        entry = self._retry("info", f"{self.root}/{name}")
+        changed = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime")
+        return f"{changed} {entry.get('size')}"
+
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:

@@ -1,0 +1,287 @@
+"""The newest window of the near-real-time dataset, for inference."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sdoml_core.errors import DamagedFileError, DatasetError, StoreError
+from sdoml_core.formats.release_files import RELEASE_INDEX
+from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
+from sdoml_core.loader.reading.reader import FrameReader
+from sdoml_core.loader.selection import EVER, INSTANT, check_channels
+from sdoml_core.loader.sequences import GAPS, SDOMLliteSequences
+from sdoml_core.loader.storage.catalog import Catalog
+from sdoml_core.loader.storage.sources import open_files
+from sdoml_core.loader.times import iso
+
+ATTEMPTS: Final = 5
+"""Times that a window is read again if its shards were removed meanwhile."""
+
+CADENCE: Final = timedelta(minutes=15)
+
+
+class LiveWindow(NamedTuple):
+    """The frames of some slots, oldest first."""
+
+    frames: torch.Tensor
+    """float32 (past, C, H, W). Frames without data are zero."""
+
+    mask: torch.Tensor
+    """bool (past, C): whether there is a frame."""
+
+    age: torch.Tensor
+    """float32 (past, C): minutes by which a frame is older than its slot; NaN without a frame."""
+
+    times: list[str]
+    """Slots as ISO strings (UTC)."""
+
+
+class LiveDataset:
+    """The near-real-time dataset: a rolling window that other processes keep up to date.
+
+    Samples have the same pixels, constants and channels as those of a release. A slot appears with
+    its first frame and grows as further channels arrive. Reading never sees half of a slot: shards
+    do not change, and their index is replaced as a whole.
+
+    Parameters
+    ----------
+    data_dir
+        The folder ``live`` of a store, or its URL.
+    channels
+        Channels in the order of the tensors. Case is ignored.
+    units
+        ``normalized``, ``dn`` or ``gauss``, as for `SDOMLlite`.
+    storage_options
+        Options for fsspec if `data_dir` is a URL.
+    now
+        Returns the current time (UTC). Defaults to the real time.
+
+    Raises
+    ------
+    DatasetError
+        If a channel is unknown.
+    StoreError
+        If the folder has no index yet.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str],
+        channels: Sequence[str] = DEFAULT_CHANNELS,
+        *,
+        units: str = "normalized",
+        storage_options: dict[str, Any] | None = None,
+        now: Callable[[], datetime] | None = None,
+    ):
+        self.data_dir = os.fspath(data_dir)
+        self._requested = channels
+        self._units = units
+        self._options = storage_options
+        self._now = now or (lambda: datetime.now(UTC))
+        self._files = open_files(data_dir, storage_options=storage_options)
+        self._version = ""
+        self.refresh()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels in the order of the tensors."""
+        return self._reader.channels
+
+    @property
+    def times(self) -> NDArray[np.datetime64]:
+        """Slots with at least one frame, ascending, as of the last refresh."""
+        return self._reader.catalog.slots[self._present]
+
+    @property
+    def normalization_version(self) -> str:
+        """Version of the constants. A model must have been trained with the same."""
+        return self._reader.catalog.normalization_version
+
+    def __len__(self) -> int:
+        return int(self._present.sum())
+
+    def refresh(self) -> bool:
+        """Read the index again if it was replaced. Returns whether it was."""
+        version = self._files.version(RELEASE_INDEX)
+        if version == self._version:
+            return False
+        catalog = Catalog(self._files.read(RELEASE_INDEX))
+        # New handles: those of shards that left the window would keep their space in use.
+        self._files = open_files(self.data_dir, storage_options=self._options)
+        channels = check_channels(self._requested, catalog.channels, self._files.root)
+        self._reader = FrameReader(self._files, catalog, channels, units=self._units, verify=True)
+        self._present = (self._reader.offsets >= 0).any(axis=1)
+        self._version = version
+        return True
+
+    def latest(
+        self,
+        past: int = 8,
+        stride: timedelta = CADENCE,
+        max_age: timedelta | None = None,
+        *,
+        gaps: str | None = None,
+    ) -> LiveWindow:
+        """Return the newest window that the gap policy allows.
+
+        Parameters
+        ----------
+        past
+            Number of slots, the newest one included.
+        stride
+            Time between slots.
+        max_age
+            The newest slot is at most this old, and no frame stands in for a slot that is more
+            than this later. None: the window may be of any age, and nothing stands in.
+        gaps
+            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold`` or ``raise``, which is an
+            error if the newest slot lacks frames. Defaults to ``hold`` with a `max_age`, else to
+            ``mask``.
+
+        Raises
+        ------
+        DatasetError
+            If no window is new and complete enough. The message says how old the newest slot is.
+        """
+        self.refresh()
+        return self._read(lambda: self._windows(past, stride, max_age, gaps), -1, max_age)
+
+    def windows(
+        self,
+        past: int = 8,
+        stride: timedelta = CADENCE,
+        max_age: timedelta | None = None,
+        *,
+        gaps: str | None = None,
+        poll: float = 1.0,
+        timeout: float | None = None,
+    ) -> Iterator[LiveWindow]:
+        """Yield the newest window, then the window of each new slot as it appears.
+
+        A slot is yielded once, as soon as the gap policy allows it. With ``drop`` this is when all
+        of its channels have arrived.
+
+        Parameters
+        ----------
+        past, stride, max_age, gaps
+            As for `latest`.
+        poll
+            Seconds between two looks at the index.
+        timeout
+            Seconds without a new slot after which the iteration ends. None: never.
+        """
+        last: np.datetime64 | None = None
+        waited_since = time.monotonic()
+        while True:
+            self.refresh()
+            try:
+                found = self._windows(past, stride, max_age, gaps).times
+            except DatasetError:
+                found = np.zeros(0, "datetime64[s]")
+            new = found[-1:] if last is None else found[found > last]
+            for slot in new:
+                last = slot
+                try:
+                    window = self._read(
+                        lambda: self._windows(past, stride, max_age, gaps), slot, max_age
+                    )
+                except DatasetError:
+                    continue  # older than allowed by now
+                yield window
+                waited_since = time.monotonic()
+            if timeout is not None and time.monotonic() - waited_since >= timeout:
+                return
+            if not len(new):
+                time.sleep(poll)
+
+    def _windows(
+        self, past: int, stride: timedelta, max_age: timedelta | None, gaps: str | None
+    ) -> SDOMLliteSequences:
+        """Return all windows that the gap policy allows."""
+        gaps = gaps or ("mask" if max_age is None else "hold")
+        if gaps not in GAPS:
+            raise DatasetError(f"unknown gap policy {gaps!r}; use one of {', '.join(GAPS)}")
+        source = _Slots(self._reader)
+        if not len(source.ranges):
+            raise DatasetError(f"{self.data_dir} has no slot yet")
+        # Sequences need only the reader and the selection of a dataset. `SDOMLlite` would refuse a
+        # window in which no slot has every channel.
+        found = SDOMLliteSequences(
+            cast("SDOMLlite", source),
+            past=past,
+            stride=stride,
+            gaps="drop" if gaps == "raise" else gaps,
+            max_age=max_age if gaps == "hold" else None,
+        )
+        if gaps == "raise" and found.times[-1] != self.times[-1]:
+            raise DatasetError(f"the window of {iso(self.times[-1])} lacks frames")
+        return found
+
+    def _read(
+        self,
+        find: Callable[[], SDOMLliteSequences],
+        which: int | np.datetime64,
+        max_age: timedelta | None,
+    ) -> LiveWindow:
+        """Read a window, again if its shards were removed meanwhile."""
+        for attempt in range(ATTEMPTS):
+            windows = find()
+            number = (
+                len(windows) - 1
+                if isinstance(which, int)
+                else int(np.searchsorted(windows.times, which))
+            )
+            self._check_age(windows.times[min(number, len(windows) - 1)], max_age)
+            if number >= len(windows) or (
+                not isinstance(which, int) and windows.times[number] != which
+            ):
+                raise DatasetError(f"the window of {which} has left {self.data_dir}")
+            try:
+                return self._window(windows, number)
+            except (StoreError, DamagedFileError):
+                # This process was asleep for longer than removed shards are kept.
+                if attempt + 1 == ATTEMPTS or not self.refresh():
+                    raise
+        raise AssertionError
+
+    def _window(self, windows: SDOMLliteSequences, number: int) -> LiveWindow:
+        item = windows[number]
+        if "mask" in item:
+            mask = item["mask"]
+            age = torch.where(mask, 0.0, torch.nan)
+        else:
+            age = item.get("age")
+            if age is None:
+                age = torch.zeros(item["past"].shape[:2])
+            mask = torch.ones(age.shape, dtype=torch.bool)
+        return LiveWindow(item["past"], mask, age, list(item["times"]))
+
+    def _check_age(self, newest: np.datetime64, max_age: timedelta | None) -> None:
+        old = self._now().replace(tzinfo=None) - cast("datetime", newest.item())
+        if max_age is not None and old > max_age:
+            raise DatasetError(
+                f"the newest window of {self.data_dir} ends at {iso(newest)}, {old} ago: older "
+                f"than max_age={max_age}"
+            )
+
+
+class _Slots:
+    """All slots of the window, whichever channels they have, as sequences need them."""
+
+    def __init__(self, reader: FrameReader):
+        slots = reader.catalog.slots
+        self.reader = reader
+        self.selection = self
+        # A window may reach back before the first slot: those frames are missing.
+        self.ranges = [(EVER[0], slots[-1] + INSTANT)] if len(slots) else []
+        self._rows = len(slots)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Mark all slots."""
+        return np.ones(self._rows, bool)

@@ -1,0 +1,172 @@
+"""Look for new frames: at most one request per tree, and no download."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from sdoml_core.channels import CHANNELS, Instrument
+from sdoml_core.errors import FrameMissingError, FrameRefusedError, OutageError
+from sdoml_core.slots import MINUTE
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.archive.listing import listed_names, newest_time
+from sdoml_dagster.archive.tree import archive_path, live_folder, newest_path
+from sdoml_dagster.pipeline.live.hours import (
+    PATIENCE,
+    WAIT,
+    hour_of,
+    slots_between,
+    window_start,
+)
+from sdoml_dagster.pipeline.live.state import OpenHour, State, Tree
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+_SEARCH_PAUSE: Final = timedelta(hours=1)
+"""Time between two searches of the store for definitive days."""
+
+KEPT_TABLES: Final = timedelta(days=15)
+"""Age up to which the tables of hours are kept, for the comparison with definitive days."""
+
+_USUAL_DELAY: Mapping[Instrument, timedelta] = {
+    "AIA": timedelta(minutes=20),
+    "HMI": timedelta(minutes=65),
+}
+"""Age of the newest frame of a tree that does not say what its newest time is."""
+
+
+@dataclass
+class News:
+    """What there is to do."""
+
+    hours: dict[Instrument, set[datetime]] = field(default_factory=dict)
+    """Hours with frames to request, by instrument."""
+
+    days: list[date] = field(default_factory=list)
+    """Definitive days that replace or can be compared with provisional ones."""
+
+    outages: list[str] = field(default_factory=list)
+    """Trees that did not answer."""
+
+    @property
+    def all_hours(self) -> list[datetime]:
+        """All hours with frames to request, newest first."""
+        return sorted(set().union(*self.hours.values()), reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self.all_hours or self.days)
+
+
+def look(
+    settings: Settings,
+    store: Store,
+    clients: Mapping[Instrument, ArchiveClient],
+    state: State,
+    *,
+    now: datetime,
+) -> News:
+    """Find out whether the archive has new frames, or the store new definitive days.
+
+    Each tree gets at most one request: for its newest time, only if that has changed, or for one
+    hour in which frames are late. Hours in which nothing appears are looked at less and less often,
+    and so is a tree that does not answer.
+
+    Parameters
+    ----------
+    settings, store
+        The dataset.
+    clients
+        A client for each instrument.
+    state
+        What earlier updates found out. It is changed; the caller saves it.
+    now
+        The current time (UTC).
+    """
+    news = News()
+    start = window_start(settings, now)
+    for instrument, client in clients.items():
+        tree = state.tree(instrument)
+        tree.open = {hour: late for hour, late in tree.open.items() if hour >= start}
+        hours = due_hours(settings, tree, now)
+        if not hours and tree.outage.over(now):
+            try:
+                hours = _ask(settings, instrument, client, tree, now)
+                tree.outage.tries, tree.outage.until = 0, None
+            except OutageError as error:
+                tree.outage.failed(now)
+                news.outages.append(str(error))
+        if hours and tree.outage.over(now):
+            news.hours[instrument] = hours
+    if state.looked_for_days is None or now - state.looked_for_days >= _SEARCH_PAUSE:
+        state.looked_for_days = now
+        news.days = _definitive_days(settings, store, state, now)
+    return news
+
+
+def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
+    """Return the hours of known slots that were never requested."""
+    if tree.newest is None:
+        return set()
+    after = window_start(settings, now) - MINUTE
+    if tree.collected is not None:
+        after = max(after, tree.collected)
+    return {hour_of(slot) for slot in slots_between(settings, after, min(tree.newest, now))}
+
+
+def _ask(
+    settings: Settings, instrument: Instrument, client: ArchiveClient, tree: Tree, now: datetime
+) -> set[datetime]:
+    """Make the one request of a tree, and return the hours with news."""
+    late = _latest_due(tree, now)
+    if late is not None and not tree.looked_at_hour:
+        hour, its = late
+        if _has_appeared(instrument, client, hour, its):
+            return {hour}
+        tree.looked_at_hour = True
+        its.failed(now, young=now - max(its.slots) < PATIENCE)
+        return set()
+    tree.looked_at_hour = False
+    try:
+        page = client.poll(newest_path(instrument), tree.page)
+    except FrameMissingError:
+        tree.newest = now - _USUAL_DELAY[instrument]
+    else:
+        tree.newest = newest_time(page)
+        tree.remember(page)
+    return due_hours(settings, tree, now)
+
+
+def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
+    """Return the open hour that has waited longest for its next look."""
+    due = [
+        (late.pause.until or hour, hour)
+        for hour, late in tree.open.items()
+        if late.wanted and late.pause.over(now) and now - max(late.slots) < WAIT
+    ]
+    return (min(due)[1], tree.open[min(due)[1]]) if due else None
+
+
+def _has_appeared(
+    instrument: Instrument, client: ArchiveClient, hour: datetime, late: OpenHour
+) -> bool:
+    """Return whether a late frame of an hour is in the archive now."""
+    try:
+        if instrument == "AIA":
+            names = listed_names(client.poll(live_folder(hour)))
+            return not names.isdisjoint(late.wanted)
+        # The folder of a day lists every product of HMI. A request for one frame is smaller.
+        client.poll(archive_path(CHANNELS["HMI_M"], late.slots[0]))
+    except FrameRefusedError:
+        return instrument == "AIA"  # no listings: the frames themselves must be requested
+    except FrameMissingError:
+        return False
+    return True
+
+
+def _definitive_days(settings: Settings, store: Store, state: State, now: datetime) -> list[date]:
+    """Return days with a definitive shard that are not yet in the report or the window."""
+    first = min(window_start(settings, now), now - KEPT_TABLES).date()
+    days = (first + n * timedelta(days=1) for n in range((now.date() - first).days + 1))
+    done = set(state.compared) & set(state.replaced)
+    return [day for day in days if day not in done and store.exists(layout.shard_index(day))]

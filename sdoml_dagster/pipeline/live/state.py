@@ -1,0 +1,113 @@
+"""What one update remembers for the next: a hint, never the truth.
+
+The tables and the index of the window say what there is. If the state is lost, the next update
+looks at the whole window once.
+"""
+
+from datetime import date, datetime, timedelta
+
+from pydantic import BaseModel, Field, ValidationError
+
+from sdoml_core.channels import Instrument
+from sdoml_dagster.archive.client import Page
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+
+_FIRST_PAUSE = timedelta(minutes=3)
+_LONGEST_PAUSE = timedelta(hours=1)
+_LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
+_YOUNG_TRIES = 8
+"""Looks without a result after which even a young hour is looked at less often."""
+
+
+class Pause(BaseModel):
+    """Exponential back-off."""
+
+    tries: int = 0
+    until: datetime | None = None
+
+    def over(self, now: datetime) -> bool:
+        """Return whether the next try is due."""
+        return self.until is None or now >= self.until
+
+    def failed(
+        self, now: datetime, *, free: int = 0, longest: timedelta = _LONGEST_OUTAGE_PAUSE
+    ) -> None:
+        """Count a try without a result. The first ``free`` ones do not lengthen the pause."""
+        self.tries += 1
+        doublings = self.tries - free - 1
+        pause = _FIRST_PAUSE * 2 ** min(doublings, 10) if doublings >= 0 else timedelta(0)
+        self.until = now + min(pause, longest)
+
+
+class OpenHour(BaseModel):
+    """Frames of one hour and instrument that the archive may still publish."""
+
+    slots: list[datetime] = Field(default_factory=list)
+    wanted: list[str] = Field(default_factory=list)
+    """Names of the files that would complete or improve the hour."""
+    pause: Pause = Field(default_factory=Pause)
+
+    def failed(self, now: datetime, *, young: bool) -> None:
+        """Count a look at the hour without a result."""
+        self.pause.failed(now, free=_YOUNG_TRIES if young else 0, longest=_LONGEST_PAUSE)
+
+
+class Tree(BaseModel):
+    """Knowledge about the tree of one instrument."""
+
+    newest: datetime | None = None
+    """Newest time in the tree."""
+    collected: datetime | None = None
+    """Slots up to this time have been requested at least once."""
+    text: str = ""
+    etag: str | None = None
+    modified: str | None = None
+    outage: Pause = Field(default_factory=Pause)
+    looked_at_hour: bool = False
+    """Whether the last request was for an hour, in vain. The next one is for the newest time."""
+    open: dict[datetime, OpenHour] = Field(default_factory=dict)
+
+    @property
+    def page(self) -> Page | None:
+        """The last answer for the newest time."""
+        return Page(self.text.encode(), self.etag, self.modified) if self.text else None
+
+    def remember(self, page: Page) -> None:
+        """Keep the answer for the newest time."""
+        self.text = page.data.decode("ascii", "replace")[:4096]
+        self.etag, self.modified = page.etag, page.modified
+
+
+class State(BaseModel):
+    """Everything that is remembered."""
+
+    trees: dict[Instrument, Tree] = Field(default_factory=dict)
+    retired: dict[str, datetime] = Field(default_factory=dict)
+    """Shards that are no longer in the window, and since when."""
+    looked_for_days: datetime | None = None
+    """When the store was last searched for definitive days."""
+    compared: list[date] = Field(default_factory=list)
+    """Definitive days that are in the report, or cannot be."""
+    replaced: list[date] = Field(default_factory=list)
+    """Definitive days that replaced their provisional frames."""
+
+    def tree(self, instrument: Instrument) -> Tree:
+        """Return the knowledge about a tree."""
+        return self.trees.setdefault(instrument, Tree())
+
+
+def load_state(store: Store) -> State:
+    """Read the state of the last update. A missing or damaged one is empty."""
+    data = store.read_if_exists(layout.LIVE_STATE)
+    if data is None:
+        return State()
+    try:
+        return State.model_validate_json(data)
+    except ValidationError:
+        return State()
+
+
+def save_state(store: Store, state: State) -> None:
+    """Write the state for the next update."""
+    store.write(layout.LIVE_STATE, state.model_dump_json(indent=1).encode())

@@ -1,0 +1,327 @@
+"""Update the near-real-time window: collect the hours with news, publish, and tidy up.
+
+The order of writes makes it safe to kill an update at any moment: frames, the table of the hour,
+shards, the index of the window, and last the state. What is not in the state is looked at again,
+and gives the same bytes.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from sdoml_core.channels import Instrument
+from sdoml_core.errors import OutageError
+from sdoml_core.formats.index import Index
+from sdoml_core.formats.live import DEFINITIVE, LIVE_TABLE, LiveRow
+from sdoml_core.kernel_cache import prepare_kernels
+from sdoml_core.normalization.constants import Normalization
+from sdoml_core.slots import midnight
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.days import parse_day
+from sdoml_dagster.pipeline.frozen_constants import needed_normalization
+from sdoml_dagster.pipeline.live.collect import collect_hour
+from sdoml_dagster.pipeline.live.compare import compare_day
+from sdoml_dagster.pipeline.live.hours import (
+    HOUR,
+    PATIENCE,
+    hour_of,
+    of_instrument,
+    read_hour,
+    wanted,
+    window_start,
+)
+from sdoml_dagster.pipeline.live.look import KEPT_TABLES, News, due_hours
+from sdoml_dagster.pipeline.live.state import OpenHour, Pause, State
+from sdoml_dagster.pipeline.live.window import (
+    Window,
+    copy_slot,
+    is_published,
+    pack_slot,
+    publish,
+    read_window,
+    retire,
+)
+from sdoml_dagster.pipeline.pack import check_constants
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.store import Store
+
+KEPT_DAYS = 30
+"""Number of definitive days that the state remembers."""
+
+
+@dataclass
+class Updated:
+    """The outcome of an update."""
+
+    rows: dict[datetime, list[LiveRow]] = field(default_factory=dict)
+    """All rows of each hour that was collected."""
+
+    frames: Counter[str] = field(default_factory=Counter)
+    """New frames by channel."""
+
+    slots: int = 0
+    """Slots that were published again."""
+
+    samples: int = 0
+    """Slots in the window."""
+
+    outage: OutageError | None = None
+    """Why some frames got no answer."""
+
+
+def update(
+    news: News,
+    *,
+    settings: Settings,
+    store: Store,
+    clients: Mapping[Instrument, ArchiveClient],
+    state: State,
+    now: datetime,
+    report: Callable[[str], None],
+) -> Updated:
+    """Fetch, process and publish everything that is new, and keep the window rolling.
+
+    Parameters
+    ----------
+    news
+        Hours and days to work on, from `sdoml_dagster.pipeline.live.look.look`.
+    settings, store
+        The dataset.
+    clients
+        A client for each instrument.
+    state
+        What earlier updates found out. It is changed; the caller saves it.
+    now
+        The current time (UTC).
+    report
+        Called with one line per hour.
+
+    Raises
+    ------
+    MissingInputError
+        If no constants are fitted: live frames use those of the dataset.
+    NormalizationError
+        If the constants do not fit the settings.
+    """
+    constants = needed_normalization(store)
+    check_constants(constants, settings)
+    prepare_kernels(report)
+    window = read_window(store, constants)
+    updater = _Updater(settings, store, clients, state, constants, now, report, window)
+    updater.collect(news)
+    for day in news.days:
+        if day not in state.compared:
+            compare_day(day, settings=settings, store=store)
+    state.compared = sorted({*state.compared, *news.days})[-KEPT_DAYS:]
+    state.replaced = sorted({*state.replaced, *news.days})[-KEPT_DAYS:]
+    updater.publish({})
+    updater.done.samples = len(updater.window.shards)
+    retire(store, updater.window, state, now)
+    _remove_old(store, window_start(settings, now), now)
+    return updater.done
+
+
+@dataclass
+class _Updater:
+    """Collects and publishes hours, one after another."""
+
+    settings: Settings
+    store: Store
+    clients: Mapping[Instrument, ArchiveClient]
+    state: State
+    constants: Normalization
+    now: datetime
+    report: Callable[[str], None]
+    window: Window
+    done: Updated = field(default_factory=Updated)
+    failing: set[Instrument] = field(default_factory=set)
+    """Trees that did not answer."""
+
+    def collect(self, news: News) -> None:
+        """Collect all hours with news, newest first, and publish each."""
+        start = window_start(self.settings, self.now)
+        hours = set(news.all_hours)
+        for day in news.days:
+            if day not in self.state.replaced:
+                hours |= set(_hours_of(day))
+        if self.window.table is None:  # no index, or one of other constants
+            hours |= set(_stored_hours(self.store))
+        for hour in sorted(hours, reverse=True):
+            if start <= hour <= self.now:
+                self._update_hour(hour, news)
+        for instrument in self.clients:
+            tree = self.state.tree(instrument)
+            if instrument in self.failing:
+                continue  # the next update requests the same hours again
+            tree.outage = Pause()
+            due = due_hours(self.settings, tree, self.now)
+            if tree.newest is not None and due <= news.hours.get(instrument, set()):
+                tree.collected = min(tree.newest, self.now)
+
+    def publish(self, changed: Mapping[datetime, Index | None]) -> None:
+        """Publish slots that changed, and remove those that left the window."""
+        start = window_start(self.settings, self.now)
+        self.window = publish(
+            self.window,
+            changed,
+            settings=self.settings,
+            store=self.store,
+            constants=self.constants,
+            start=start,
+        )
+
+    def _update_hour(self, hour: datetime, news: News) -> None:
+        rows = read_hour(self.store, self.settings, hour)
+        before = dict(rows)
+        definitive = _definitive_index(self.store, hour.date(), self.constants)
+        if definitive is not None:
+            _replace_rows(rows, definitive)
+        else:
+            for instrument in self.clients:
+                if hour in news.hours.get(instrument, set()):
+                    self._collect(hour, instrument, rows)
+        path = layout.live_table(hour)
+        if rows != before or not self.store.exists(path):
+            self.store.write(path, LIVE_TABLE.encode(rows.values()))
+        self.done.rows[hour] = list(rows.values())
+        changed = self._pack(hour, rows, definitive)
+        self.publish(changed)
+        self.done.slots += len(changed)
+        usable = sum(row.status == "ok" for row in rows.values())
+        self.report(
+            f"live {hour:%Y-%m-%d %H}:00: {usable} of {len(rows)} frames, "
+            f"{len(changed)} slots published"
+        )
+
+    def _collect(
+        self, hour: datetime, instrument: Instrument, rows: dict[tuple[datetime, str], LiveRow]
+    ) -> None:
+        """Request the open frames of an hour, and note which may still appear or improve."""
+        tree = self.state.tree(instrument)
+        newest = min(tree.newest or self.now, self.now)
+        asked = [row for row in of_instrument(rows.values(), instrument) if row.slot <= newest]
+        found = collect_hour(
+            hour,
+            instrument,
+            asked,
+            settings=self.settings,
+            store=self.store,
+            client=self.clients[instrument],
+            now=self.now,
+        )
+        rows |= {(row.slot, row.channel): row for row in found.rows}
+        new = [row.channel for row in found.rows if row.status == "ok"]
+        self.done.frames.update(new)
+        if found.outage is not None:
+            self.done.outage = found.outage
+            if instrument not in self.failing:
+                tree.outage.failed(self.now)
+            self.failing.add(instrument)
+        current = [rows[row.slot, row.channel] for row in asked]
+        names = {
+            (row.slot, name) for row in current for name in wanted(self.settings, row, self.now)
+        }
+        late = tree.open.pop(hour, OpenHour())
+        if not names:
+            return
+        late.slots = sorted({slot for slot, _ in names})
+        late.wanted = sorted({name for _, name in names})
+        if new:
+            late.pause = Pause()
+        else:
+            late.failed(self.now, young=self.now - max(late.slots) < PATIENCE)
+        tree.open[hour] = late
+
+    def _pack(
+        self,
+        hour: datetime,
+        rows: Mapping[tuple[datetime, str], LiveRow],
+        definitive: Index | None,
+    ) -> dict[datetime, Index | None]:
+        """Write the shards of the slots whose frames differ from the published ones."""
+        slots: dict[datetime, list[LiveRow]] = {}
+        for row in rows.values():
+            slots.setdefault(row.slot, []).append(row)
+        todo = {s: own for s, own in slots.items() if not is_published(self.window, s, own)}
+        if definitive is None:
+            return {
+                slot: pack_slot(
+                    own, settings=self.settings, store=self.store, constants=self.constants
+                )
+                for slot, own in todo.items()
+            }
+        if not todo:
+            return {}
+        with self.store.open(layout.shard(hour.date())) as source:
+            return {slot: copy_slot(slot, source, definitive, store=self.store) for slot in todo}
+
+
+def _definitive_index(store: Store, day: date, constants: Normalization) -> Index | None:
+    """Return the index of a definitive day that was packed with the constants of the window."""
+    if not store.exists(layout.shard_index(day)):
+        return None
+    index = StoredDay(store, day).shard_index()
+    return index if index and index.normalization_version == constants.version else None
+
+
+def _replace_rows(rows: dict[tuple[datetime, str], LiveRow], index: Index) -> None:
+    """Replace provisional rows by definitive ones. Their thumbnails stay, for the comparison."""
+    wanted_columns = ("observed", "exposure", "quality", "rsun_obs", "degradation", "flags")
+    found = {
+        (frame["slot"], frame["channel"]): {name: frame[name] for name in wanted_columns}
+        for frame in index.table.to_pylist()
+    }
+    for key, row in rows.items():
+        facts = found.get(key)
+        rows[key] = LiveRow(
+            *key,
+            "missing" if facts is None else "ok",
+            reason=DEFINITIVE,
+            published=row.published,
+            thumbnail=row.thumbnail,
+            **(facts or {}),
+        )
+
+
+def _hours_of(day: date) -> list[datetime]:
+    return [midnight(day) + n * HOUR for n in range(24)]
+
+
+def _stored_hours(store: Store) -> list[datetime]:
+    """Return the hours that have a table."""
+    found = []
+    for path in store.find(layout.LIVE_FRAMES):
+        if path.endswith(".parquet"):
+            year, month, day, hour = path.removesuffix(".parquet").split("/")[-4:]
+            date_ = parse_day(f"{year}-{month}-{day}")
+            if date_ is not None and hour.isdigit() and int(hour) < 24:
+                found.append(_hours_of(date_)[int(hour)])
+    return found
+
+
+def _remove_old(store: Store, start: datetime, now: datetime) -> None:
+    """Remove frames that left the window, and tables that nothing will be compared with."""
+    oldest = hour_of(now) - KEPT_TABLES
+    for path in store.find(layout.LIVE_FRAMES):
+        *_, year, month, day, name = path.split("/")
+        date_ = parse_day(f"{year}-{month}-{day}")
+        if date_ is None or not name[:2].isdigit() or int(name[:2]) > 23:
+            continue
+        hour = _hours_of(date_)[int(name[:2])]
+        if hour < (oldest if name.endswith(".parquet") else start):
+            store.delete(path)
+            _remove_empty_folders(store, path)
+
+
+def _remove_empty_folders(store: Store, path: str) -> None:
+    """Remove the folder of a file and its parents, if they are empty (local stores only)."""
+    local = store.local_path(path)
+    if local is None:
+        return
+    with contextlib.suppress(OSError):  # not empty
+        for parent in list(local.parents)[:3]:
+            parent.rmdir()

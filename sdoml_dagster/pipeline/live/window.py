@@ -1,0 +1,230 @@
+"""The published window: one immutable shard per slot, and one index that names them.
+
+A reader reads the index, then the shards that it names. Shards never change, and the index is
+replaced atomically, so no reader ever sees half of a slot. A shard that is no longer in the index
+stays for a while, for readers of the earlier index.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from zlib_ng.zlib_ng import crc32
+
+from sdoml_core.channels import CHANNELS, parse_channels
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.index import Index
+from sdoml_core.formats.live import LiveRow
+from sdoml_core.formats.merge_indexes import merge_releases
+from sdoml_core.formats.parquet import (
+    index_metadata,
+    open_parquet,
+    read_columns,
+    timestamps,
+    write_parquet,
+)
+from sdoml_core.formats.release_index import FRAME_FIELDS, consolidate
+from sdoml_core.formats.shard import ShardSummary, ShardWriter
+from sdoml_core.normalization.constants import Normalization
+from sdoml_dagster.pipeline.live.state import State
+from sdoml_dagster.pipeline.pack import write_frames
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
+from sdoml_dagster.store.store import Store
+
+GRACE: Final = timedelta(minutes=15)
+"""Time for which a shard stays in the store after it left the index."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The index of the window as it is in the store."""
+
+    table: pa.Table | None
+    frames: Mapping[datetime, Mapping[str, tuple[datetime | None, int]]]
+    """Observed time and flags of each frame, by slot and channel."""
+
+    shards: Mapping[datetime, str]
+    """Name of the shard of each slot."""
+
+
+def read_window(store: Store, constants: Normalization) -> Window:
+    """Read the published index. One of other constants, or a damaged one, counts as empty."""
+    data = store.read_if_exists(layout.LIVE_INDEX)
+    try:
+        if data is None:
+            return Window(None, {}, {})
+        table = read_columns(open_parquet(data))
+        facts = index_metadata(table.schema, kind="release")
+        slots = [slot.replace(tzinfo=None) for slot in timestamps(table.column("slot")).tolist()]
+    except DamagedFileError:
+        return Window(None, {}, {})
+    if facts.get("sdoml.normalization") != constants.version:
+        return Window(None, {}, {})
+    times = [_utc(slot) for slot in slots]
+    frames: dict[datetime, dict[str, tuple[datetime | None, int]]] = {t: {} for t in times}
+    for channel in table.schema.names[2:]:
+        for time, frame in zip(times, table.column(channel).to_pylist(), strict=True):
+            if frame is not None:
+                frames[time][channel] = (frame["observed"], frame["flags"] or 0)
+    shards = dict(zip(times, table.column("shard").to_pylist(), strict=True))
+    return Window(table, frames, shards)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC)
+
+
+def is_published(window: Window, slot: datetime, rows: Sequence[LiveRow]) -> bool:
+    """Return whether the window has exactly the frames of a slot."""
+    usable = {row.channel: (row.observed, row.flags or 0) for row in rows if row.status == "ok"}
+    return dict(window.frames.get(slot, {})) == usable
+
+
+def pack_slot(
+    rows: Sequence[LiveRow], *, settings: Settings, store: Store, constants: Normalization
+) -> Index | None:
+    """Write the shard of a slot and return its index, or None if the slot has no frame.
+
+    Raises
+    ------
+    DamagedFileError
+        If a frame in the store is not the one of the table.
+    """
+    usable = sorted((row for row in rows if row.status == "ok"), key=lambda row: row.channel)
+    if not usable:
+        return None
+
+    def read(row: LiveRow, *, resolution: int) -> NDArray[np.float32]:
+        return read_frame(store, row, resolution=resolution)
+
+    sink = io.BytesIO()
+    summary = write_frames(sink, usable, read, settings=settings, constants=constants)
+    return _publish(usable[0].slot, sink, summary, store=store, version=constants.version)
+
+
+def copy_slot(slot: datetime, source: BinaryIO, index: Index, *, store: Store) -> Index | None:
+    """Write the shard of a slot from a definitive day, or return None if that lacks the slot."""
+    table = index.table
+    mine = [time == slot for time in table.column("slot").to_pylist()]
+    rows = table.filter(pa.array(mine, pa.bool_()))
+    if not len(rows):
+        return None
+    sink = io.BytesIO()
+    member = rows.column("member")[0].as_py()
+    writer = ShardWriter(
+        sink,
+        dtype=rows.column("dtype")[0].as_py(),
+        case="lower" if member == member.lower() else "upper",
+    )
+    writer.copy(source, rows)
+    return _publish(slot, sink, writer.close(), store=store, version=index.normalization_version)
+
+
+def _publish(
+    slot: datetime, sink: io.BytesIO, summary: ShardSummary, *, store: Store, version: str
+) -> Index:
+    path = layout.live_shard(slot, summary.sha256)
+    if not store.exists(path):  # the name contains the hash of the content
+        store.write(path, sink.getvalue())
+    return Index(
+        summary.table, layout.live_shard_name(path), summary.bytes, summary.sha256, version
+    )
+
+
+def read_frame(store: Store, row: LiveRow, *, resolution: int) -> NDArray[np.float32]:
+    """Read a processed near-real-time frame, float32 (n, n), and check it.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is missing or not the frame of the row.
+    """
+    data = store.read_if_exists(layout.live_frame(row.slot, row.channel)) or b""
+    pixels = data[NPY_HEADER_BYTES:]
+    if len(pixels) != resolution * resolution * 4 or crc32(pixels) != row.crc32:
+        raise DamagedFileError(
+            f"{store.locate(layout.live_frame(row.slot, row.channel))} is missing or damaged"
+        )
+    return np.frombuffer(pixels, "<f4").reshape(resolution, resolution)
+
+
+def publish(
+    window: Window,
+    changed: Mapping[datetime, Index | None],
+    *,
+    settings: Settings,
+    store: Store,
+    constants: Normalization,
+    start: datetime,
+) -> Window:
+    """Replace the index by one with the changed slots and without those before ``start``.
+
+    Returns
+    -------
+    The window as it is now, without the frames of the changed slots.
+    """
+    kept = {s: name for s, name in window.shards.items() if s >= start and s not in changed}
+    keep = set(kept.values())
+    added = [index for index in changed.values() if index is not None]
+    if window.table is not None and not added and len(keep) == len(window.shards):
+        return window
+    table = read_columns(open_parquet(consolidate(added)))
+    if window.table is not None and keep:
+        table = merge_releases(window.table, keep, table)
+    table = _canonical(_with_all_channels(table, settings, constants))
+    store.write(layout.LIVE_INDEX, write_parquet(table))
+    new = {slot: index.shard for slot, index in changed.items() if index is not None}
+    frames = {slot: own for slot, own in window.frames.items() if slot in kept}
+    return Window(table, frames, kept | new)
+
+
+def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
+    """Add the channels of the dataset that have no frame in the window, as missing frames.
+
+    A model needs all of its channels, and a silent one is a gap like any other.
+    """
+    facts = dict(table.schema.metadata)
+    known = json.loads(facts[b"sdoml.channels"])
+    columns = {name: table.column(name) for name in table.schema.names}
+    kind = pa.struct([field.with_nullable(True) for field in FRAME_FIELDS])  # noqa: FBT003
+    for channel in parse_channels(settings.channels):
+        name = channel.name
+        columns.setdefault(name, pa.nulls(len(table), kind))
+        known[name] = {
+            "constant": constants.constant(name),
+            "transform": constants.transform(name),
+        }
+    pixels = {"dtype": settings.dtype, "resolution": settings.resolution}
+    facts[b"sdoml.channels"] = json.dumps(known, sort_keys=True).encode()
+    facts[b"sdoml.pixels"] = json.dumps(pixels, sort_keys=True).encode()
+    facts[b"sdoml.normalization"] = constants.version.encode()
+    names = ["slot", "shard", *(name for name in CHANNELS if name in columns)]
+    return pa.table({name: columns[name] for name in names}).replace_schema_metadata(facts)
+
+
+def _canonical(table: pa.Table) -> pa.Table:
+    """Return the table such that equal windows have equal bytes, whatever their history."""
+    place = table.schema.get_field_index("shard")
+    names = pa.array(table.column("shard").to_pylist(), pa.string()).dictionary_encode()
+    return table.set_column(place, "shard", names).combine_chunks()
+
+
+def retire(store: Store, window: Window, state: State, now: datetime) -> int:
+    """Delete shards that left the window a while ago. Returns the number of deleted shards."""
+    used = {f"{layout.LIVE}/{name}" for name in window.shards.values()}
+    unused = layout.live_shards(store) - used
+    since = {path: state.retired.get(path, now) for path in unused}
+    old = [path for path, time in since.items() if now - time >= GRACE]
+    for path in old:
+        store.delete(path)
+        del since[path]
+    state.retired = since
+    return len(old)

@@ -1,0 +1,120 @@
+"""A near-real-time deployment with a simulated clock, driven without Dagster."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from sdoml_core.channels import Instrument, parse_channels
+from sdoml_core.normalization.constants import ChannelStatistics, Normalization
+from sdoml_core.normalization.transform import transform_of
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.pipeline.live.look import News, look
+from sdoml_dagster.pipeline.live.state import load_state, save_state
+from sdoml_dagster.pipeline.live.update import Updated, update
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
+
+START = datetime(2026, 3, 30, 20, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def constants_for(settings: Settings) -> Normalization:
+    """Return plausible constants, as if fitted to a day."""
+    day = date(2024, 3, 8)
+    pixels = (1024 // settings.resolution) ** 2
+    channels = {
+        channel.name: ChannelStatistics(
+            transform_of(channel.name),
+            1.0 if channel.instrument == "HMI" else 3000.0 * pixels,
+            1,
+        )
+        for channel in parse_channels(settings.channels)
+    }
+    return Normalization("max", settings.resolution, day, day, 1, channels)
+
+
+@dataclass
+class LiveDeployment:
+    """A store, the archive that it follows, and the clock of both."""
+
+    settings: Settings
+    archive: Archive
+    clients: dict[Instrument, ArchiveClient] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        freeze(self.store, constants_for(self.settings), replace=False)
+        self.connect()
+
+    def connect(self) -> None:
+        """Make new clients, as another process would."""
+        for client in self.clients.values():
+            client.__exit__(None, None, None)
+        self.clients = {
+            instrument: ArchiveClient(
+                [self.archive.aia_root if instrument == "AIA" else self.archive.hmi_root],
+                connections=2,
+                attempts=2,
+                pause=0.01,
+            )
+            for instrument in self.settings.instruments
+        }
+
+    @property
+    def store(self) -> Store:
+        return Store(self.settings.store)
+
+    @property
+    def folder(self) -> Path:
+        """The folder for `LiveDataset`."""
+        return Path(self.settings.store) / "live"
+
+    @property
+    def now(self) -> datetime:
+        return self.archive.clock.now()
+
+    def look(self) -> News:
+        """Only look, and remember what was seen."""
+        state = load_state(self.store)
+        news = look(self.settings, self.store, self.clients, state, now=self.now)
+        save_state(self.store, state)
+        return news
+
+    def tick(self) -> Updated | None:
+        """Look, and update if there is news. Returns None if there was none."""
+        self.connect()  # each run has its own clients
+        state = load_state(self.store)
+        news = look(self.settings, self.store, self.clients, state, now=self.now)
+        done = None
+        if news:
+            done = update(
+                news,
+                settings=self.settings,
+                store=self.store,
+                clients=self.clients,
+                state=state,
+                now=self.now,
+                report=self.lines.append,
+            )
+        save_state(self.store, state)
+        return done
+
+    def run(self, duration: timedelta, step: timedelta = 3 * MINUTE) -> None:
+        """Let simulated time pass, with a tick at each step."""
+        for _ in range(duration // step):
+            self.archive.clock.advance(step)
+            self.tick()
+
+    def files(self) -> dict[str, bytes]:
+        """Return the published window: the index and the shards that it names."""
+        from sdoml_core.loader.storage.catalog import Catalog
+
+        index = (self.folder / "index.parquet").read_bytes()
+        names = Catalog(index).shards
+        return {"index.parquet": index} | {n: (self.folder / n).read_bytes() for n in names}
+
+    def close(self) -> None:
+        for client in self.clients.values():
+            client.__exit__(None, None, None)
