@@ -7,6 +7,9 @@ from sdoml_core.channels import Instrument
 NORMALIZATION = "normalization_stats"
 SHARDS = "shards"
 RELEASE = "release"
+LIVE = ("live_frames", "live_shards")
+"""The near-real-time assets."""
+
 POOL = "jsoc"
 DEFAULT_DATASET = "sdoml-lite"
 """The dataset whose asset keys, groups and pool have no prefix."""
@@ -52,9 +55,13 @@ class DatasetNames:
         """Format an asset key for messages and selections: ``raw_aia`` or ``hmi_only/raw_aia``."""
         return "/".join(self.key(asset))
 
+    def prefixed(self, name: str) -> str:
+        """Return a name of an op or a group, with the prefix of the dataset."""
+        return name if self.prefix is None else f"{self.prefix}_{name}"
+
     def group(self, group: str) -> str:
         """Return the name of a group of assets."""
-        return group if self.prefix is None else f"{self.prefix}_{group}"
+        return self.prefixed(group)
 
     @property
     def pool(self) -> str:

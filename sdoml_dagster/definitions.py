@@ -8,6 +8,7 @@ import dagster as dg
 from sdoml_core.errors import SettingError
 from sdoml_dagster import dagster_cli as command_line
 from sdoml_dagster.assets.archive import build_archive_assets
+from sdoml_dagster.assets.live import build_live_assets
 from sdoml_dagster.assets.normalization import build_normalization_asset
 from sdoml_dagster.assets.processed import build_processed_assets
 from sdoml_dagster.assets.raw import build_raw_assets
@@ -21,6 +22,7 @@ from sdoml_dagster.jobs.asset_jobs import build_asset_jobs
 from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
+from sdoml_dagster.schedules.live_update import build_live_update_schedule
 from sdoml_dagster.sensors.automation import build_automation_sensors
 from sdoml_dagster.sensors.day_range import build_day_range_sensor
 from sdoml_dagster.sensors.failures import build_failure_sensors
@@ -43,6 +45,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
         build_normalization_asset(settings),
         build_shards_asset(settings),
         build_release_asset(settings),
+        build_live_assets(settings),
     ]
     return dg.Definitions(
         assets=[*build_archive_assets(settings), *dg.with_source_code_references(assets)],
@@ -55,7 +58,10 @@ def _definitions(settings: Settings) -> dg.Definitions:
         # A day is a chain of short steps. Starting a process for each takes longer than the work.
         executor=dg.in_process_executor,
         jobs=[*build_asset_jobs(settings), *build_maintenance_jobs(settings)],
-        schedules=[build_daily_update_schedule(settings)],
+        schedules=[
+            build_daily_update_schedule(settings),
+            build_live_update_schedule(settings),
+        ],
         sensors=[
             build_freshness_sensor(settings),
             build_day_range_sensor(settings),

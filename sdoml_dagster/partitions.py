@@ -1,7 +1,7 @@
 """The days of a dataset as Dagster partitions."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -19,6 +19,30 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
         end_date=None if last is None else f"{last + timedelta(days=1):%Y-%m-%d}",
         timezone="UTC",
     )
+
+
+LIVE_START = datetime(2026, 1, 1, tzinfo=UTC)
+"""First hour of the near-real-time partitions. The archive keeps two weeks of them."""
+
+_HOUR = "%Y-%m-%d-%H:%M"
+
+
+def live_partitions() -> dg.HourlyPartitionsDefinition:
+    """Return one partition per hour. Near-real-time data do not depend on the dataset's range."""
+    # The current hour is a partition too: its first slots appear before it ends.
+    return dg.HourlyPartitionsDefinition(
+        start_date=LIVE_START, timezone="UTC", fmt=_HOUR, end_offset=1
+    )
+
+
+def hour_key(hour: datetime) -> str:
+    """Return the partition key of an hour."""
+    return f"{hour:{_HOUR}}"
+
+
+def parse_hour(key: str) -> datetime:
+    """Return the hour of a partition key."""
+    return datetime.strptime(key, _HOUR).replace(tzinfo=UTC)
 
 
 def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:

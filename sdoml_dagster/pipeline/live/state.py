@@ -83,6 +83,10 @@ class State(BaseModel):
     """Everything that is remembered."""
 
     trees: dict[Instrument, Tree] = Field(default_factory=dict)
+    news: dict[Instrument, list[datetime]] = Field(default_factory=dict)
+    """Hours with news that the last look found, for the run that it requested."""
+    days: list[date] = Field(default_factory=list)
+    """Definitive days that the last look found."""
     retired: dict[str, datetime] = Field(default_factory=dict)
     """Shards that are no longer in the window, and since when."""
     looked_for_days: datetime | None = None

@@ -1,0 +1,84 @@
+"""One update as Dagster runs it: load the state, work on the hours of the run, save the state."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+
+from sdoml_core.channels import Instrument
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.pipeline.live.look import News, look
+from sdoml_dagster.pipeline.live.state import load_state, save_state
+from sdoml_dagster.pipeline.live.update import Updated, update
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.store import Store
+
+Clients = Mapping[Instrument, ArchiveClient]
+
+
+def find_news(settings: Settings, store: Store, clients: Clients, *, now: datetime) -> News:
+    """Look for news, and remember for the next run what was found.
+
+    Parameters
+    ----------
+    settings, store
+        The dataset.
+    clients
+        A client for each instrument. They are closed.
+    now
+        The current time (UTC).
+    """
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(client) for name, client in clients.items()}
+        state = load_state(store)
+        news = look(settings, store, opened, state, now=now)
+        state.news = {name: sorted(hours) for name, hours in news.hours.items()}
+        state.days = news.days
+        save_state(store, state)
+    return news
+
+
+def update_hours(
+    hours: Sequence[datetime],
+    *,
+    settings: Settings,
+    store: Store,
+    clients: Clients,
+    now: datetime,
+    report: Callable[[str], None],
+) -> Updated:
+    """Update some hours: what the last look found in them, or else all that they may lack.
+
+    Parameters
+    ----------
+    hours
+        The hours of the run.
+    settings, store
+        The dataset.
+    clients
+        A client for each instrument. They are closed.
+    now
+        The current time (UTC).
+    report
+        Called with one line per hour.
+    """
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(client) for name, client in clients.items()}
+        state = load_state(store)
+        wanted = set(hours)
+        found = {name: wanted & set(its) for name, its in state.news.items() if name in opened}
+        if not any(found.values()):
+            found = dict.fromkeys(opened, wanted)  # a run that somebody launched by hand
+        news = News(found, list(state.days))
+        done = update(
+            news,
+            settings=settings,
+            store=store,
+            clients=opened,
+            state=state,
+            now=now,
+            report=report,
+        )
+        # Last: an update that fails or is killed before this is repeated.
+        state.news, state.days = {}, []
+        save_state(store, state)
+        return done

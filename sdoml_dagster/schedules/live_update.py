@@ -1,0 +1,98 @@
+"""The near-real-time schedule: looks for new frames and requests one run for all of them."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import dagster as dg
+
+from sdoml_core.errors import SdomlError
+from sdoml_dagster.jobs.asset_jobs import DATASET_TAG, LIVE_UPDATE
+from sdoml_dagster.partitions import hour_key
+from sdoml_dagster.resources import ArchiveResource, StoreResource
+from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+
+MINUTES: Final = 3
+"""Minutes between ticks: the cadence of the near-real-time tree."""
+
+_DELETED_PER_TICK = 50
+
+
+def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Build ``live_update_schedule``."""
+
+    @dg.schedule(
+        job_name=LIVE_UPDATE,
+        name="live_update_schedule",
+        cron_schedule=f"*/{MINUTES} * * * *",
+        execution_timezone="UTC",
+        description="Makes at most one request per tree. If there are new near-real-time frames, "
+        f"or a definitive day in the last {settings.live_hours} hours, requests one run for all "
+        "hours that have them. Deletes the records of its own runs that are older than the window.",
+    )
+    def live_update_schedule(
+        context: dg.ScheduleEvaluationContext, store: StoreResource, archive: ArchiveResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        from sdoml_dagster.pipeline.live.run import find_news
+
+        opened = store.open()
+        now = context.scheduled_execution_time
+        ours = {DATASET_TAG: settings.name}
+        _delete_old_runs(context.instance, settings, before=now)
+        if not opened.exists(layout.CURRENT_NORMALIZATION):
+            yield dg.SkipReason(
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and live frames use "
+                "the constants of the dataset: run ingest for some days, then fit_normalization"
+            )
+            return
+        if context.instance.get_runs(
+            dg.RunsFilter(job_name=LIVE_UPDATE, tags=ours, statuses=IN_PROGRESS), limit=1
+        ):
+            yield dg.SkipReason("the run of an earlier tick is in progress")
+            return
+        try:
+            news = find_news(
+                settings, opened, {i: archive.client(i) for i in settings.instruments}, now=now
+            )
+        except SdomlError as error:
+            yield dg.SkipReason(str(error))
+            return
+        hours = news.hours_to_run(settings, now=now)
+        if not hours:
+            outages = "; ".join(news.outages)
+            yield dg.SkipReason(f"no answer: {outages}" if outages else "no new frames")
+            return
+        yield dg.RunRequest(
+            run_key=f"live@{now:%Y-%m-%dT%H:%M}",
+            tags={
+                "dagster/asset_partition_range_start": hour_key(hours[0]),
+                "dagster/asset_partition_range_end": hour_key(hours[-1]),
+                # A forecast waits for these frames, but nobody for the backfill of an old day.
+                "dagster/priority": "10",
+            },
+        )
+
+    return live_update_schedule
+
+
+def _delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:
+    """Delete finished live runs that are older than the window, so that the database stays small.
+
+    There are hundreds a day, and their events describe frames that are gone.
+    """
+    limit = before - timedelta(hours=settings.live_hours)
+    finished = [
+        dg.DagsterRunStatus.SUCCESS,
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    ]
+    old = dg.RunsFilter(
+        job_name=LIVE_UPDATE,
+        tags={DATASET_TAG: settings.name},
+        statuses=finished,
+        created_before=limit,
+    )
+    for run in instance.get_runs(old, limit=_DELETED_PER_TICK):
+        instance.delete_run(run.run_id)

@@ -1,0 +1,136 @@
+"""The near-real-time schedule and its run, on a real instance and a simulated archive."""
+
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from sdoml_core.loader import LiveDataset
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.schedules import live_update
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from sdoml_demo.clock import Clock
+from sdoml_demo.live_tree import LivePlan
+from sdoml_demo.server import Archive
+from tests.support.live import constants_for
+
+ASSETS = ("live_frames", "live_shards")
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The real time, since runs use it."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def live(frame_cache, now) -> Iterator[Archive]:
+    clock = Clock(now, speed=0)
+    with Archive(cache=frame_cache, absences=False, clock=clock, live=LivePlan()) as archive:
+        yield archive
+
+
+@pytest.fixture
+def settings(environment, live, monkeypatch) -> Settings:
+    monkeypatch.setenv("SDOML_AIA_ROOTS", live.aia_root)
+    monkeypatch.setenv("SDOML_HMI_ROOTS", live.hmi_root)
+    monkeypatch.setenv("SDOML_CADENCE_MINUTES", "30")
+    monkeypatch.setenv("SDOML_CHANNELS", "AIA_0171,HMI_M")
+    monkeypatch.setenv("SDOML_LIVE_HOURS", "1")
+    return Settings.load()
+
+
+class Ticks:
+    """The schedule at chosen times, and the run that it requests."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.settings = settings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=DeprecationWarning)
+            self.defs = build_defs(settings)
+            self.job = self.defs.resolve_job_def("live_update")
+
+    def tick(self, now: datetime) -> dg.RunRequest | str:
+        """Return the requested run, or why none was."""
+        context = dg.build_schedule_context(
+            instance=self.instance,
+            scheduled_execution_time=now,
+            resources=dict(self.defs.resources or {}),
+        )
+        data = self.defs.resolve_schedule_def("live_update_schedule").evaluate_tick(context)
+        return data.run_requests[0] if data.run_requests else str(data.skip_message)
+
+    def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        return self.job.execute_in_process(tags=dict(request.tags), instance=self.instance)
+
+
+@pytest.fixture
+def ticks(settings, instance) -> Ticks:
+    freeze(Store(settings.store), constants_for(settings), replace=False)
+    return Ticks(settings, instance)
+
+
+def test_schedule_is_off_by_default(ticks):
+    schedule = ticks.defs.resolve_schedule_def("live_update_schedule")
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "*/3 * * * *"
+
+
+def test_tick_requests_one_run_for_all_hours_with_news(ticks, now):
+    request = ticks.tick(now)
+    result = ticks.run(request)
+    assert result.success
+    keys = {
+        (event.materialization.asset_key.to_user_string(), event.materialization.partition)
+        for event in (e.event_specific_data for e in result.get_asset_materialization_events())
+    }
+    first = request.tags["dagster/asset_partition_range_start"]
+    last = request.tags["dagster/asset_partition_range_end"]
+    assert keys == {(asset, hour) for asset in ASSETS for hour in {first, last}}
+    dataset = LiveDataset(f"{ticks.settings.store}/live", ticks.settings.channels, now=lambda: now)
+    window = dataset.latest(past=1, max_age=timedelta(hours=2), gaps="mask")
+    assert window.mask[0, 0]
+    assert "no new frames" in ticks.tick(now + timedelta(minutes=3))
+
+
+def test_tick_without_constants_makes_no_request(ticks, live, now):
+    Store(ticks.settings.store).delete(layout.CURRENT_NORMALIZATION)
+    assert "run ingest for some days" in ticks.tick(now)
+    assert live.log.requests == []
+
+
+def test_run_in_progress_is_not_overtaken(ticks, instance, now):
+    request = ticks.tick(now)
+    run = instance.create_run_for_job(ticks.job, tags={**ticks.job.tags, **request.tags})
+    assert "in progress" in ticks.tick(now + timedelta(minutes=3))
+    instance.delete_run(run.run_id)
+    assert isinstance(ticks.tick(now + timedelta(minutes=6)), dg.RunRequest)
+
+
+def test_failed_run_is_requested_again(ticks, live, now):
+    request = ticks.tick(now)
+    again = ticks.tick(now + timedelta(minutes=3))
+    assert again.tags == request.tags
+    assert again.run_key != request.run_key
+
+
+def test_archive_that_is_down_is_named_and_left_alone(ticks, live, now):
+    live.live.plan = LivePlan(down=[(now, now + timedelta(days=1))])
+    assert "HTTP 503" in ticks.tick(now)
+    before = len(live.log.requests)
+    assert "no new frames" in ticks.tick(now + timedelta(minutes=1))
+    assert len(live.log.requests) == before
+
+
+def test_old_runs_are_deleted(ticks, instance, now, monkeypatch):
+    result = ticks.run(ticks.tick(now))
+    assert instance.get_run_by_id(result.run_id)
+    monkeypatch.setattr(live_update, "timedelta", lambda hours: timedelta(0))
+    ticks.tick(datetime.now(UTC) + timedelta(minutes=3))
+    assert instance.get_run_by_id(result.run_id) is None
