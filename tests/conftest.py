@@ -24,7 +24,7 @@ for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(_name, None)
 
 
-# A loaded machine is slow now and then: that is no failure.
+# A loaded machine may be slow, which is not a failure.
 hypothesis.settings.register_profile("sdoml", deadline=None)
 hypothesis.settings.load_profile("sdoml")
 

@@ -1,4 +1,4 @@
-"""Dependencies: each is declared where it is used, with its reason beside it."""
+"""Dependencies are declared where they are used, each with its reason."""
 
 import ast
 import contextlib
@@ -20,7 +20,7 @@ OWN = {
     "tools",
 }  # fmt: skip
 WITH_OTHERS = {"llvmlite": "numba"}
-"""Modules of packages that come with a declared one, as a part of it."""
+"""Modules that belong to a declared package but have another name."""
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -53,7 +53,7 @@ def test_dependencies_state_their_reason() -> None:
 
 
 def imported(folder: str) -> set[str]:
-    """Packages from elsewhere that the files of a folder import."""
+    """Return the third-party packages that the files of a folder import."""
     modules: set[str] = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

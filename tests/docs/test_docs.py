@@ -1,4 +1,4 @@
-"""What the documentation says is so: commands, snippets, names, links, columns, error messages."""
+"""The documentation is correct: commands, snippets, names, links, columns, error messages."""
 
 import importlib
 import os
@@ -37,7 +37,7 @@ NOT_RUN = {
     r"hf ": "uploads to the Hugging Face Hub",
     r"curl ": "fetches from the network",
 }
-"""Shell commands that are not run here, and why; each must begin like that."""
+"""Patterns of shell commands that are not run here, and the reasons."""
 
 NOT_RUN_PAGES = {
     "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
@@ -48,10 +48,10 @@ NOT_RUN_PYTHON_PAGES = {
 }
 
 OF_A_STORE = {"docs/storage.md", "docs/exports.md"}
-"""Pages for readers who have a store already."""
+"""Pages for readers who already have a store."""
 
 NOT_RUN_PYTHON = {
-    "s3://my-bucket": "there is no such bucket; tests/sdoml_core/loader/test_remote.py plays S3"
+    "s3://my-bucket": "there is no such bucket; tests/sdoml_core/loader/test_remote.py simulates S3"
 }
 
 
@@ -72,7 +72,7 @@ def is_run(command: str) -> bool:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
-    """A folder as a reader of the docs has it: the checkout's files, and two built days."""
+    """A folder like that of a reader: the files of the checkout, and two built days."""
     folder = tmp_path_factory.mktemp("reader")
     prepare(folder)
     script = """
@@ -165,7 +165,7 @@ def test_python_snippets_of_a_page_run(
     page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(built / "data", tmp_path / "data")
-    bare = tmp_path / "sdoml-lite"  # shards as others publish them: tars alone
+    bare = tmp_path / "sdoml-lite"  # shards without indexes, as others publish them
     bare.mkdir()
     for tar in (built / "data/shards").rglob("*.tar"):
         shutil.copy(tar, bare)
@@ -194,7 +194,7 @@ def test_documented_reader_agrees_with_the_loader(built: Path) -> None:
 
 
 def rows_of(text: str, heading: str) -> list[list[str]]:
-    """Cells of the first table below a heading."""
+    """Return the cells of the first table below a heading."""
     below = text.partition(f"\n{heading}\n")[2]
     table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
     assert table is not None, heading
@@ -301,7 +301,7 @@ def test_links_have_targets() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Ids of headings, as MkDocs makes them."""
+    """Return the IDs of headings that MkDocs creates."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     words = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
     return {re.sub(r"[-\s]+", "-", word) for word in words}

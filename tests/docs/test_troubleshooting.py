@@ -1,4 +1,4 @@
-"""Each message that docs/troubleshooting.md explains is provoked, and is as it says."""
+"""Every message in docs/troubleshooting.md occurs as documented."""
 
 import io
 import os
@@ -57,11 +57,11 @@ def documented() -> list[re.Pattern[str]]:
 
 
 def quiet(_: str) -> None:
-    """Progress is not the matter here."""
+    """Ignore progress lines."""
 
 
 class Provoker:
-    """A built store and what can go wrong with it."""
+    """Provokes errors in a built store."""
 
     def __init__(self, folder: Path, archive: Archive) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class Provoker:
             ).warning
 
     def fetch_from_elsewhere(self) -> None:
-        """A warning, said like the errors."""
+        """Raise the warning of a fetch as an error."""
         raise SdomlError(self.fetch(EMPTY, "HMI", f"{self.archive.hmi_root}/elsewhere"))
 
     def process(self, day: date, **settings: object) -> None:
@@ -112,7 +112,7 @@ class Provoker:
         )
 
     def damage(self, path: str, change: Callable[[bytes], bytes], then: Callable[[], object]):
-        """Change a file, provoke, and restore it."""
+        """Return a function that changes a file, calls another one, and restores the file."""
 
         def provoke() -> None:
             file = next(self.root.glob(path))
@@ -139,14 +139,14 @@ class Provoker:
         return provoke
 
     def bare(self, **options: object) -> SDOMLlite:
-        """The shards as tars alone."""
+        """Open a shard without its index."""
         folder = self.folder / "bare"
         folder.mkdir(exist_ok=True)
         shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
         return SDOMLlite(folder, CHANNELS, **options)
 
     def by_hand(self, *members: tuple[str, int]) -> None:
-        """Shards of one member each, given by name and resolution."""
+        """Open shards with one member each, given by name and resolution."""
         folder = self.folder / f"by-hand-{len(members)}-{members[-1][1]}"
         folder.mkdir()
         for number, (name, side) in enumerate(members):
@@ -159,7 +159,7 @@ class Provoker:
         SDOMLlite(folder, CHANNELS)
 
     def unfitted(self) -> None:
-        """A channel that is processed and has no constant."""
+        """Pack a processed channel that has no constant."""
         before = self.store.read("normalization/current.json")
         alone = fit_store(Settings.load(channels="AIA_0171"), self.store).normalization
         freeze(self.store, alone, replace=True)
@@ -170,7 +170,7 @@ class Provoker:
             self.pack(ONE)
 
     def unfinished(self) -> None:
-        """What a release is while it is made."""
+        """Open an unfinished release."""
         folder = self.folder / "unfinished"
         folder.mkdir()
         shutil.copy(next(self.root.glob("shards/*/*.tar")), folder)
@@ -178,7 +178,7 @@ class Provoker:
         SDOMLlite(folder, CHANNELS)
 
     def damaged_index(self, name: str) -> None:
-        """A shard beside which something else has the name of its index."""
+        """Open a shard whose index is another file."""
         folder = self.folder / f"with-{name}"
         folder.mkdir()
         shutil.copy(next(self.root.glob("shards/*/*-03-01.tar")), folder)
@@ -197,7 +197,7 @@ class Provoker:
             self.pack(OTHER)
 
     def all(self) -> Iterator[Callable[[], object]]:
-        """Everything that the page explains, in its order."""
+        """Yield a function for each message of the page, in the same order."""
         yield from self.settings_errors()
         yield from frame_errors()
         yield self.absent_frame
@@ -377,7 +377,7 @@ def complain(reason: str | None) -> None:
 
 @dataclass(frozen=True)
 class AskedFor:
-    """A run's context that names no day, or a range without one."""
+    """Context of a run without a day, or with an empty range."""
 
     has_partition_key_range: bool
     has_partition_key: bool = False
@@ -402,7 +402,7 @@ def interrupted() -> None:
 
 def without_the_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
+        patch.setitem(sys.modules, "botocore.exceptions", None)  # simulates a missing package
         Store("s3://bucket")
 
 
@@ -436,7 +436,7 @@ def test_documented_messages_occur_as_documented(
         except (SdomlError, FrameMissingError) as error:
             said.append(str(error))
         else:
-            pytest.fail(f"nothing was said after {said[-1]}")
+            pytest.fail(f"no error was raised after {said[-1]}")
     patterns = documented()
     assert [line for line in said if not any(p.fullmatch(line) for p in patterns)] == []
     assert [p.pattern for p in patterns if not any(p.fullmatch(line) for line in said)] == []

@@ -1,4 +1,4 @@
-"""What the UI shows is true: checks of a backfill, freshness, two datasets, termination."""
+"""The UI shows the real state: checks of a backfill, freshness, two datasets, termination."""
 
 import shutil
 import time
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """The archive lacks the afternoon of the bad day."""
+    """An archive that lacks the afternoon of the bad day."""
     faults = Days(half=frozenset({BAD.replace("-", "/")}))
     with Archive(cache=frame_cache, absences=False, faults=faults) as running:
         yield running

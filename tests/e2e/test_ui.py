@@ -1,4 +1,4 @@
-"""A newcomer's first quarter of an hour, in a real browser: backfill three days, see the Sun."""
+"""First steps in a real browser: backfill three days and look at the Sun."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -104,7 +104,7 @@ def test_backfill_from_the_browser_succeeds_and_shows_the_sun(
     page.goto(f"{deployment.url}/asset-groups")
     expect(page.get_by_text("release").first).to_be_visible()
     page.keyboard.press("Alt+e")  # expand all groups
-    page.wait_for_timeout(4000)  # the graph is laid out, then zoomed
+    page.wait_for_timeout(4000)  # the graph gets its layout first, then its zoom
     shot(page, "3-lineage")
 
     page.goto(f"{deployment.url}/assets/shards?view=partitions&partition={LAST}")

@@ -1,4 +1,4 @@
-"""Readers answer arbitrary bytes with typed errors and bounded memory.
+"""Readers raise typed errors and use bounded memory for arbitrary bytes.
 
 `campaign.py` reads many more inputs.
 """

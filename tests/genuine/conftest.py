@@ -1,6 +1,6 @@
-"""Checks against genuine SDO files, which may not be copied into the project.
+"""Tests with genuine SDO files, which must not be copied into the project.
 
-``GENUINE_SDO_FILES`` names the folder that holds them; without it nothing here is collected.
+``GENUINE_SDO_FILES`` names their folder. If it is unset, these tests are not collected.
 """
 
 import os

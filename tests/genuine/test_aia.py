@@ -1,4 +1,4 @@
-"""Genuine AIA files: a near-real-time frame, a broken download, the V10 response table."""
+"""Genuine AIA files: a near-real-time frame, a truncated download, the V10 response table."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `make` and the tests do on a machine where something is missing."""
+"""The behavior of `make` and the tests on a machine where something is missing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The wheel with the extra ``loader``, in an empty environment: all that training needs."""
+"""The wheel with the extra ``loader`` suffices for training in an empty environment."""
 
 import subprocess
 import sys

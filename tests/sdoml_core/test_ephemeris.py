@@ -72,7 +72,7 @@ def test_naive_time_is_rejected() -> None:
 )
 def test_hmi_names_are_tai(name: datetime, utc: datetime) -> None:
     if name == datetime(2017, 1, 1, 0, 0, 36, tzinfo=UTC):
-        # inside the leap second: 23:59:60 UTC has no datetime, the second before stands for it
+        # within the leap second: 23:59:60 UTC has no datetime, so the second before is used
         assert abs(hmi_observed(name) - utc) <= timedelta(seconds=1)
     else:
         assert hmi_observed(name) == utc

@@ -1,4 +1,4 @@
-"""sunpy is the truth: its limb must lie on the limb of processed images."""
+"""World coordinates, compared with sunpy: its limb must match the limb of processed frames."""
 
 import warnings
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from sdoml_core.frames.hmi import process_hmi
 from sdoml_core.wcs import frame_header, heliographic_latitude
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what reproject imports deprecates parts of itself
+    warnings.simplefilter("ignore")  # reproject imports modules with deprecated parts
     import sunpy.map
 
 REAL = Path(__file__).parents[2] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
@@ -33,9 +33,9 @@ RADII = [975.3, 959.0, 943.9, 958.6]
 
 
 def disk(radius: float) -> NDArray[np.float32]:
-    """A uniform Sun with a limb one pixel wide.
+    """Return a uniform Sun with a limb that is one pixel wide.
 
-    The sky is not quite dark, since processing dims pixels next to such without light.
+    The sky is not completely dark, since processing dims pixels beside dark ones.
     """
     y, x = np.mgrid[:1024, :1024]
     distance = np.hypot(y - 511.5, x - 511.5)
@@ -43,7 +43,7 @@ def disk(radius: float) -> NDArray[np.float32]:
 
 
 def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Radius and center (column, row) of the half-brightness circle, in pixels."""
+    """Return radius and center (column, row) of the half-brightness circle, in pixels."""
     light = image.astype(np.float64) / np.median(image[image > image.max() / 2])
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     total = light.sum()
@@ -55,7 +55,7 @@ def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
 
 
 def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
-    """The same of the limb that sunpy computes from the header."""
+    """Return radius and center of the limb that sunpy computes from the header."""
     limb = get_limb_coordinates(solar_map.observer_coordinate, rsun=solar_map.rsun_meters)
     x, y = (axis.value for axis in solar_map.world_to_pixel(limb))
     center = float((x.max() + x.min()) / 2), float((y.max() + y.min()) / 2)
@@ -97,7 +97,7 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
 
 @pytest.mark.parametrize("resolution", [1024, 512, 64])
 def test_bunit_and_factor_restore_the_raw_brightness(resolution: int) -> None:
-    """In DN/s per camera pixel, of which a raw pixel is a mean, at every resolution."""
+    """The unit is DN/s per camera pixel at every resolution. A raw pixel is a mean of these."""
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=resolution, degradation=1.0)
     header = frame_header(
@@ -113,7 +113,7 @@ def test_bunit_and_factor_restore_the_raw_brightness(resolution: int) -> None:
 
 
 def test_north_and_west_match_the_sky() -> None:
-    """A spot in the solar north-west of the raw frame (row 0 south, column 0 east)."""
+    """A spot in the solar northwest of the raw frame (row 0 is south, column 0 east)."""
     raw = np.full((1024, 1024), 0.01, np.float32)
     raw[511 + 200, 511 + 100] = 100
     frame = AiaFrame(raw, DATES[0], 171, 1.0, 0, 976.0, 0)
@@ -137,7 +137,7 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
 
     with fits.open(REAL) as hdus:
         cards = hdus[1].header
-        # Where the original header puts each processed pixel, from its own scale and center.
+        # Position of each processed pixel in the original frame, from the original header.
         grid = np.mgrid[:512, :512]
         world = processed.pixel_to_world(grid[1] * u.pix, grid[0] * u.pix)
         column = world.Tx.to_value("arcsec") / cards["CDELT1"] + cards["CRPIX1"] - 1

@@ -14,7 +14,7 @@ from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder in which the first test that needs two built days keeps them for the others."""
+    """Folder that shares two built days between tests."""
     return tmp_path_factory.mktemp("template")
 
 

@@ -1,4 +1,4 @@
-"""What Dagster's command line says, to mistakes, on the way of a run and about failures."""
+"""Output of Dagster's command line: user errors, progress of a run, and failures."""
 
 import logging
 import re
@@ -22,10 +22,10 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines of a run without their times."""
+    """Return the lines of a run without their times."""
     lines = (done.stdout + done.stderr).splitlines()
     said = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (\w+) +", r"\1 - ", line) for line in lines]
-    return [line for line in said if "compiling" not in line]  # once on a machine
+    return [line for line in said if "compiling" not in line]  # printed once per machine
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_command_line_error_is_one_line_with_a_remedy(
 
 
 def ended_by(error: str) -> subprocess.CompletedProcess[str]:
-    """Dagster's command line, where an error ends it."""
+    """Run Dagster's command line with an error that ends it."""
     program = (
         "import sys, dagster as dg; sys.argv = ['dagster', 'asset', 'list'];"
         "from sdoml_dagster.dagster_cli import set_up;"
@@ -122,8 +122,8 @@ def test_unexpected_error_keeps_its_traceback(
     environment: dict[str, str],
 ) -> None:
     for error in (
-        "ZeroDivisionError('nobody foresaw this')",
-        "dg.DagsterInvalidSubsetError('trouble with a partition of its own')",
+        "ZeroDivisionError('unexpected')",
+        "dg.DagsterInvalidSubsetError('another problem with a partition')",
     ):
         done = ended_by(error)
         assert done.returncode == 1
@@ -188,7 +188,7 @@ def test_wrong_root_is_a_warning_in_the_run_log(
 
 @pytest.fixture
 def checked() -> dg.ExecuteInProcessResult:
-    """A run with checks that pass, warn and fail, and an error that nobody foresaw."""
+    """A run with checks that pass, warn and fail, and an unexpected error."""
 
     @dg.asset(check_specs=[dg.AssetCheckSpec(name, asset="thing") for name in ("a", "b", "c")])
     def thing() -> Iterator[object]:
@@ -196,12 +196,12 @@ def checked() -> dg.ExecuteInProcessResult:
         yield dg.AssetCheckResult(check_name="a", passed=True, description="fine")
         for name, severity in ("b", dg.AssetCheckSeverity.WARN), ("c", dg.AssetCheckSeverity.ERROR):
             yield dg.AssetCheckResult(
-                check_name=name, passed=False, severity=severity, description=f"{name} is amiss"
+                check_name=name, passed=False, severity=severity, description=f"{name} is wrong"
             )
 
     @dg.asset(deps=[thing])
     def broken() -> None:
-        raise ZeroDivisionError("nobody foresaw this")
+        raise ZeroDivisionError("unexpected")
 
     return dg.materialize([thing, broken], raise_on_error=False)
 
@@ -214,8 +214,8 @@ def test_failed_checks_have_one_line_each(checked: dg.ExecuteInProcessResult) ->
     ]
     assert told == [
         (logging.DEBUG, "thing: a: fine"),
-        (logging.WARNING, "thing: b: b is amiss"),
-        (logging.ERROR, "thing: c: c is amiss"),
+        (logging.WARNING, "thing: b: b is wrong"),
+        (logging.ERROR, "thing: c: c is wrong"),
     ]
 
 
@@ -225,8 +225,8 @@ def test_unexpected_error_prints_one_traceback(
     told = [tell(event) for event in checked.all_events]
     traces = [line for level, line in told if "Traceback" in line or "Stack Trace" in line]
     assert len(traces) == 1
-    assert "ZeroDivisionError: nobody foresaw this" in traces[0]
-    assert 'raise ZeroDivisionError("nobody foresaw this")' in traces[0]
+    assert "ZeroDivisionError: unexpected" in traces[0]
+    assert 'raise ZeroDivisionError("unexpected")' in traces[0]
 
 
 def test_failure_before_any_step_shows_its_cause() -> None:
@@ -236,7 +236,7 @@ def test_failure_before_any_step_shows_its_cause() -> None:
 
     @dg.asset(required_resource_keys={"broken"})
     def thing() -> None:
-        """Never made."""
+        """Never built."""
 
     result = dg.materialize([thing], resources={"broken": broken}, raise_on_error=False)
     lines = [line for event in result.all_events for level, line in [tell(event)] if level >= 30]

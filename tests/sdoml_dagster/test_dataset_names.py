@@ -1,4 +1,4 @@
-"""SDOML_NAME keeps the names of datasets in one instance apart; the default changes nothing."""
+"""SDOML_NAME separates the names of datasets in one instance; the default changes nothing."""
 
 import dagster as dg
 import pytest

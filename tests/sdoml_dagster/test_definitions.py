@@ -117,7 +117,7 @@ def test_resources_use_credentials_without_showing_them(environment: dict[str, s
 
     shown = ArchiveResource.of(Settings.load(aia_roots=CREDENTIALS))
     assert "secret" not in repr(shown._resolved_config_dict)
-    again = ArchiveResource(**shown._resolved_config_dict)  # as Dagster makes it in a run
+    again = ArchiveResource(**shown._resolved_config_dict)  # as Dagster creates it in a run
     with again.client("AIA") as client:
         assert [mirror.root for mirror in client.mirrors] == [CREDENTIALS]
 
@@ -216,7 +216,7 @@ def test_dg_commands_work(environment: dict[str, str]) -> None:
         )
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
-        assert "Warning" not in said, "nothing stands before the first line of a run"
+        assert "Warning" not in said, "the first line of a run comes first"
         assert "does not match" not in said
         return said
 

@@ -1,4 +1,4 @@
-"""The terminal's lines, apart from whole runs of the command line."""
+"""Lines of the run logger, tested without whole runs."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ def test_records_of_other_loggers_are_unchanged() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             seen.append(record.getMessage())
 
-    logger = RunLogger("of some library")
+    logger = RunLogger("of a library")
     logger.addHandler(Keeper())
     logger.warning("%d things", 3)
     assert seen == ["3 things"]

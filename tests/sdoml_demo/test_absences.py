@@ -14,7 +14,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def aia_states(start=START):
-    """States of 4,500 frames, none of them at a full hour."""
+    """Return the states of 4,500 frames, none of them at a full hour."""
     times = [start + timedelta(minutes=20 * k + 14) for k in range(500)]
     return [condition(channel, time) for time in times for channel in AIA]
 

@@ -22,7 +22,7 @@ NOON = datetime(2014, 2, 3, 12, 0, tzinfo=UTC)
 
 
 def opened(data):
-    """Header and image. Every such file warns because of its illegal cards."""
+    """Return header and image. astropy warns about the illegal cards of every such file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with fits.open(io.BytesIO(data)) as hdus:
@@ -30,7 +30,7 @@ def opened(data):
 
 
 def quiet_level(image):
-    """Median of the disk's inner half."""
+    """Return the median of the inner half of the disk."""
     return float(np.median(image[312:712, 312:712]))
 
 
@@ -40,7 +40,7 @@ def radii():
 
 
 def limb_radius(image):
-    """Radius at which the mean brightness of rings is half of that inside."""
+    """Return the radius at which the mean brightness of rings falls to half."""
     r = radii()
     near = (r > 370) & (r < 430)
     ring = np.floor(r[near] * 4).astype(int)
@@ -55,13 +55,13 @@ def limb_radius(image):
 
 
 def smooth(image):
-    """Square roots of the means of 4×4 pixels."""
+    """Return the square roots of the means of 4×4 pixels."""
     rows, columns = image.shape
     return np.sqrt(np.maximum(image.reshape(rows // 4, 4, columns // 4, 4).mean((1, 3)), 0))
 
 
 def noise(image):
-    """Difference from the mean of the four neighbors; 0 in a smooth image."""
+    """Return the difference from the mean of the four neighbors, which is 0 in a smooth image."""
     result = np.zeros_like(image)
     around = image[:-2, 1:-1] + image[2:, 1:-1] + image[1:-1, :-2] + image[1:-1, 2:]
     result[1:-1, 1:-1] = (image[1:-1, 1:-1] - around / 4) / np.sqrt(1.25)
@@ -69,7 +69,7 @@ def noise(image):
 
 
 def ones_sum(data):
-    """Sum of the FITS checksum, computed like in the standard: high and low halves."""
+    """Compute the FITS checksum as in the standard: high and low halves."""
     halves = np.frombuffer(data, ">u2").astype(np.int64)
     high, low = int(halves[::2].sum()), int(halves[1::2].sum())
     while high >> 16 or low >> 16:
@@ -155,7 +155,7 @@ def test_coronal_limb_lies_a_little_outside_and_follows_the_distance():
 
 @pytest.mark.parametrize("wavelength", [131, 171, 193, 304, 1600])
 def test_brightness_follows_degradation(wavelength):
-    # 134 rotations lie between the two times, so that both show the same side of the Sun
+    # the times are 134 rotations apart, so both show the same side of the Sun
     levels = []
     times = datetime(2010, 6, 1, 12, tzinfo=UTC), datetime(2020, 6, 3, 9, 20, tzinfo=UTC)
     for time in times:
@@ -214,9 +214,9 @@ def test_uv_shows_the_surface_and_euv_the_corona():
 
 @pytest.fixture(scope="module")
 def images():
-    """For each wavelength the real image and the one rendered for its time, in DN.
+    """Return the real image of each wavelength and the one rendered for its time, in DN.
 
-    Without the active regions that are rendered in addition to those of the real frame.
+    The rendered image has no additional active regions.
     """
     pairs = {}
     sun._tone_once.cache_clear()
@@ -233,7 +233,7 @@ def images():
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
 def test_structure_matches_the_real_frame_of_the_channel(images, wavelength):
-    # the middle of the disk, where neither neighboring tiles nor rendered regions show
+    # the middle of the disk, without neighboring tiles and rendered regions
     middle = np.s_[380:660, 400:600]
     rendered = smooth(images[wavelength][1][middle])
     alike = {

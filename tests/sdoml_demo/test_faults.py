@@ -1,4 +1,4 @@
-"""Each kind of fault as a client sees it over a real socket."""
+"""Each kind of fault, as seen by a client over a real socket."""
 
 import gzip
 import io

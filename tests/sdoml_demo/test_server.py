@@ -63,7 +63,7 @@ def test_head_returns_the_length_without_a_body(archive):
         "2014/02/30/H1200/AIA20140230_1214_0193.fits",
         "2009/02/03/H1200/AIA20090203_1214_0193.fits",
         "2999/02/03/H1200/AIA29990203_1214_0193.fits",
-        "2014/02/03/20140203_121500_M_1k.jpg",  # a path of the other tree
+        "2014/02/03/20140203_121500_M_1k.jpg",  # a path in the other tree
         "../../../../etc/passwd",
     ],
 )
@@ -189,7 +189,7 @@ def test_frames_are_cached_in_a_temporary_folder_without_a_usable_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made there
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be created there
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert default_cache().parent == tmp_path / "temporary"
     with Archive(cache=default_cache()) as archive:

@@ -1,4 +1,4 @@
-"""Real files, and the real 193 Å file with other cards."""
+"""Real files, and the real 193 Å file with changed cards."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _BARE = REAL.replace(b"CHECKSUM=", b"CHECKXXX=").replace(b"DATASUM =", b"DATAXXX
 
 
 def with_cards(**cards: str | None) -> bytes:
-    """The real file with other values of cards, or without them; its checksums are removed."""
+    """Return the real file with changed or removed cards, and without checksums."""
     data = _BARE
     for key, value in cards.items():
         start = data.index(f"{key:8}=".encode())

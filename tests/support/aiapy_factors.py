@@ -1,4 +1,4 @@
-"""aiapy judges the degradation factors of response tables."""
+"""Compare degradation factors of response tables with aiapy."""
 
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700)
 
 
 def assert_equal_to_aiapy(path: Path) -> DegradationTable:
-    """Compare all channels on some days; what is not above 0 must be refused.
+    """Compare all channels on some days. Factors that are not above 0 must be rejected.
 
     aiapy counts the leap seconds since the start of an epoch: up to 2.5e-8 of the factor.
     """

@@ -60,7 +60,7 @@ query($id: String!) {
 
 @dataclass(frozen=True)
 class Days(FaultPlan):
-    """Faults of whole days, which are named as in paths: 2024/03/05."""
+    """Faults that affect whole days, named as in paths: 2024/03/05."""
 
     empty: frozenset[str] = frozenset()
     half: frozenset[str] = frozenset()

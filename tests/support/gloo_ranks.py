@@ -21,7 +21,7 @@ from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset
 
 
 def loaders(dataset: SDOMLlite, *, spawn: bool) -> dict[str, tuple[Any, Any]]:
-    """Loader, and what sets its epoch, by style."""
+    """Return the loader of each style, and the object that sets its epoch."""
     styles: dict[str, tuple[Any, Any]] = {}
     batches = BatchLoader(dataset, 4, shuffle=True)
     styles["batches"] = (batches, batches)
@@ -41,7 +41,7 @@ def times_of(loader: Any) -> list[list[str]]:
 
 
 def accelerated(dataset: SDOMLlite) -> dict[str, list[list[str]]]:
-    """What Accelerate's ``prepare`` makes of a sampler that divides batches, or does not."""
+    """Return the result of Accelerate's ``prepare`` for two kinds of samplers."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)

@@ -1,4 +1,4 @@
-"""The real AIA frames of the project: tests read them from the simulated archive's data."""
+"""The real AIA frames of the project, from the data of the simulated archive."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ REAL_2014 = {
 """Six channels of one minute at solar maximum."""
 
 REAL_FRAMES = {"193 Å, 2018": _DATA / "AIA20180820_1248_0193.fits", **REAL_2014}
-"""Those, and a frame of a quiet day."""
+"""The same channels, and a frame of a quiet day."""
 
 
 def real_frame(name: str) -> AiaFrame:

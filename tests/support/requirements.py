@@ -1,4 +1,4 @@
-"""What some tests need beyond Python packages, and how to get it.
+"""Requirements of some tests beyond Python packages, and how to install them.
 
 A test names its needs with ``pytest.mark.needs("chromium")``. ``tests/conftest.py`` skips it if one
 is not met and lists at the end of the run what was not tested. With ``TESTS_MAY_NOT_SKIP=1`` such a
@@ -23,30 +23,30 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Something that a machine may lack."""
+    """A requirement that a machine may not meet."""
 
     missing: Callable[[], str | None]
-    """Returns why it is not available, or ``None``."""
+    """Returns why it is not met, or ``None``."""
 
     remedy: str
     """How to get it."""
 
     packages: Mapping[str, str] = field(default_factory=dict)
-    """Debian packages by the program that each brings."""
+    """Debian packages by the program that each one provides."""
 
 
 def browser() -> str | None:
-    """Path of a Chromium or Chrome."""
+    """Return the path of Chromium or Chrome."""
     return next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
 def obstacle(name: str) -> str | None:
-    """Why a requirement is not met, or ``None``."""
+    """Return why a requirement is not met, or ``None``."""
     return REQUIREMENTS[name].missing()
 
 
 def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
-    """Debian packages whose programs are not installed."""
+    """Return the Debian packages whose programs are not installed."""
     return [
         package
         for requirement in requirements
@@ -120,7 +120,7 @@ def _index() -> str | None:
 
 
 def _failure(command: list[str]) -> str | None:
-    """What a command says when it fails."""
+    """Return the error message of a failed command."""
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     return tried.stderr.strip() or f"{command[0]} failed" if tried.returncode else None
 

@@ -1,4 +1,4 @@
-"""An invented AIA response table in the layout of the AIA team's tables."""
+"""An invented AIA response table in the format of the AIA team."""
 
 # None of these numbers comes from the AIA team.
 HAND_MADE = """\

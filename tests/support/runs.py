@@ -20,14 +20,14 @@ SMALL = {
     "SDOML_RETRY_DELAY": "0",
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
-"""Four samples a day of three channels: a day takes a second from archive to shard."""
+"""Four samples a day of three channels. Such a day takes a second from archive to shard."""
 
 DAILY = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi", "shards")
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 FIRST, SECOND = "2024-03-08", "2024-03-09"
-"""The days of the fixture `built`."""
+"""Days of the fixture `built`."""
 
 
 def run_assets(

@@ -1,4 +1,4 @@
-"""An HTTP server whose answers a test scripts, for faults that the simulated archive lacks."""
+"""An HTTP server with scripted answers, for faults that the simulated archive does not support."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""Where a file has its image, whether it is whole, what its pixels are; astropy is the truth."""
+"""Position of the image, completeness and pixels of FITS files, compared with astropy."""
 
 import io
 import subprocess
@@ -36,7 +36,7 @@ def compressed(
     *,
     checksum: bool = False,
 ) -> bytes:
-    """A file with a compressed image in HDU 1, with cards that astropy may not know of."""
+    """Return a file with a compressed image in HDU 1, and cards that astropy may not accept."""
     hdu = astropy_fits.CompImageHDU(image, compression_type=kind)
     return _written([astropy_fits.PrimaryHDU(), hdu], cards, checksum=checksum)
 
@@ -44,7 +44,7 @@ def compressed(
 def plain(
     image: NDArray[np.generic], cards: dict[str, bytes] | None = None, *, checksum: bool = False
 ) -> bytes:
-    """A file with the image in HDU 0, as near-real-time files are."""
+    """Return a file with the image in HDU 0, as in near-real-time files."""
     return _written([astropy_fits.PrimaryHDU(image)], cards, checksum=checksum)
 
 
@@ -76,7 +76,7 @@ def read_by_astropy(data: bytes) -> NDArray[np.float32]:
 
 
 def replace_card(data: bytes, key: str, value: bytes) -> bytes:
-    """The same file with another value on the last card of that name."""
+    """Return the file with another value in the last card of that name."""
     start = data.rindex(f"{key:8}=".encode())
     return data[:start] + (f"{key:8}= ".encode() + value).ljust(80) + data[start + 80 :]
 
@@ -297,7 +297,7 @@ def test_optional_checksums_agree_with_astropy() -> None:
 def test_absurd_structure_is_rejected_before_allocation(
     key: str, value: bytes, error: type[FrameError]
 ) -> None:
-    free = "DATAXXX"  # a card that nobody needs any more makes room for a new one
+    free = "DATAXXX"  # a card that is no longer needed makes room for a new one
     known = f"{key:8}=".encode() in SMALL_BARE
     data = replace_card(SMALL_BARE, key if known else free, value)
     if not known:
@@ -336,7 +336,7 @@ def test_oversized_tiles_are_rejected_before_astropy_allocates_them(axis: int) -
     ("card", "shape"), [("Znaxis1", r"\(8, 4\)"), ("Znaxis2", r"\(4, 8\)"), ("Znaxis", r"\(8,\)")]
 )
 def test_lower_case_cards_cannot_change_the_shape(card: str, shape: str) -> None:
-    # To astropy, keywords in lower case are the same keywords.
+    # astropy ignores the case of keywords.
     value = b"1" if card == "Znaxis" else b"4"
     data = compressed(np.zeros((8, 8), np.int32), "GZIP_1", cards={card: value})
     with pytest.raises(WrongFrameError, match=rf"shape {shape}, but the header says \(8, 8\)"):

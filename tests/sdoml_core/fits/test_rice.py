@@ -1,4 +1,4 @@
-"""The RICE_1 decoder against astropy's compressor, bit for bit, and against damage."""
+"""The RICE_1 decoder compared with astropy's compressor, and with damaged streams."""
 
 import io
 import signal
@@ -18,7 +18,7 @@ Tiles = list[NDArray[np.uint8]]
 
 
 def compress(image: NDArray[np.integer]) -> Tiles:
-    """Each row's RICE_1 stream as astropy writes it."""
+    """Return the RICE_1 stream of each row as astropy writes it."""
     hdu = astropy_fits.CompImageHDU(
         image, compression_type="RICE_1", tile_shape=(1, image.shape[1])
     )
@@ -32,7 +32,7 @@ def compress(image: NDArray[np.integer]) -> Tiles:
 def decode(
     tile: NDArray[np.uint8], width: int, bytepix: int, *, following: int = 0, filler: int = 0xA5
 ) -> tuple[int, NDArray[np.int32]]:
-    """Status and row, from a buffer with other bytes after the tile, into one with sentinels."""
+    """Decode a tile that is followed by other bytes, into a row with sentinels. Returns both."""
     sentinel = np.int32(-559038737)
     room = np.full(width + 128, sentinel, np.int32)
     bounds = np.array([0, tile.size])
@@ -45,7 +45,7 @@ def decode(
 
 @st.composite
 def images(draw: st.DrawFn) -> NDArray[np.integer]:
-    """Rows of every kind that the format has a code for, and mixtures of them."""
+    """Return rows for every code of the format, and mixtures of them."""
     dtype = draw(st.sampled_from([np.int16, np.int32]))
     width = draw(st.integers(1, 200))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -151,7 +151,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 room = mmap.mmap(-1, 64 * mmap.PAGESIZE)
 start = ctypes.addressof(ctypes.c_char.from_buffer(room))
 last = ctypes.c_void_p(start + len(room) - mmap.PAGESIZE)
-assert libc.mprotect(last, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0  # PROT_NONE: a touch is death
+assert libc.mprotect(last, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0  # PROT_NONE: any access crashes
 everything = np.frombuffer(room, np.uint8)[: -mmap.PAGESIZE]
 random = np.random.default_rng(0)
 seen = set()
@@ -179,5 +179,5 @@ def test_reads_stay_within_the_buffer() -> None:
 
     done = run()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[0, 1, 2, 3]\n"  # each outcome that there is
-    assert run("touch it").returncode == -signal.SIGSEGV  # the guard works
+    assert done.stdout == "[0, 1, 2, 3]\n"  # every possible outcome
+    assert run("touch it").returncode == -signal.SIGSEGV  # the guard page works

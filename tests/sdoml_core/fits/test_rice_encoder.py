@@ -1,4 +1,4 @@
-"""The encoder against CFITSIO's own bytes and against astropy's decoder."""
+"""The encoder compared with the bytes of CFITSIO and with astropy's decoder."""
 
 import io
 from importlib.resources import files
@@ -14,7 +14,7 @@ KEPT = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "GCOUNT", "TFIELDS", "TTYPE1")
 
 
 def decoded(image):
-    """The image, compressed into a file and read by astropy."""
+    """Compress an image into a file and read it with astropy."""
     heap, descriptors = encode_rows(image)
     rows, columns = image.shape
     table = descriptors.astype(">i4").tobytes()

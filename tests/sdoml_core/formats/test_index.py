@@ -1,4 +1,4 @@
-"""Indexes: what a decoded one may be trusted to say."""
+"""Indexes round-trip, and inconsistent ones are rejected."""
 
 import io
 from datetime import UTC, datetime, timedelta

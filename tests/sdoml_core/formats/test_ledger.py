@@ -1,4 +1,4 @@
-"""The two tables of a day: exact round trips, stable bytes, and no nonsense on reading."""
+"""The two tables of a day: exact round trips, stable bytes, and rejection of invalid tables."""
 
 import io
 import re
@@ -54,7 +54,7 @@ def _with(**columns: list[object]) -> bytes:
     for name, values in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, pa.array(values))
-    # A checksum that fits, so that the content itself is judged.
+    # A valid checksum, so that the content itself is checked.
     checksum = ledger._checksum(table.to_pydict())
     table = table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: checksum})
     sink = io.BytesIO()
@@ -117,7 +117,7 @@ def test_missing_required_column_is_rejected() -> None:
 
 
 def _older(table: Any, row: RawRow | FrameRow) -> bytes:
-    """The bytes of a version of the package that did not have the optional columns yet."""
+    """Return the bytes of a table without the optional columns, as an earlier version wrote it."""
     older = replace(table, columns=tuple(c for c in table.columns if not c.optional))
     content = pq.read_table(io.BytesIO(table.encode([row]))).select([c.name for c in older.columns])
     checksum = ledger._checksum(content.to_pydict())
@@ -128,7 +128,7 @@ def _older(table: Any, row: RawRow | FrameRow) -> bytes:
 
 
 def test_day_of_version_0_1_0_is_read() -> None:
-    """Real bytes: written by version 0.1.0, before there were flags."""
+    """The bytes were written by version 0.1.0, before flags existed."""
     folder = Path(__file__).parents[2] / "data/0.1.0"
     raw = RAW_LEDGER.decode((folder / "raw/2024/03/08/aia.parquet").read_bytes())
     frames = FRAME_TABLE.decode((folder / "processed/2024/03/08/aia.parquet").read_bytes())

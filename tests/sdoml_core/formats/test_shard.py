@@ -1,4 +1,4 @@
-"""Shards: bytes that depend on the frames alone, and a suspicious reader."""
+"""Shards: bytes that depend only on the frames, and a reader that validates everything."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ NAMES = ("AIA_0193", "AIA_1600", "HMI_M")
 
 
 class OneWay:
-    """A file that can only be written to, in order."""
+    """A file that supports only sequential writes."""
 
     def __init__(self):
         self.parts = []
@@ -160,7 +160,7 @@ def test_scan_of_headers_agrees_with_the_index(case):
 
 
 def foreign(format_, names=NAMES, **facts):
-    """A shard as other writers make them."""
+    """Return a shard as other programs write it."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=format_) as archive:
         for slot in slots():
@@ -188,7 +188,7 @@ def test_shards_of_other_writers_are_read(format_):
 
 
 def block(kind, data, name="x", size=None):
-    """A header of some kind, and what follows it."""
+    """Return a header of some kind and its data."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, len(data) if size is None else size
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
@@ -215,7 +215,7 @@ NAME = "2024/03/08/0000.HMI_M.npy"
     ids=["folder", "global header", "GNU name", "pax name", "pax size"],
 )
 def test_extended_headers_are_read(before):
-    # What names the member counts; the name in its own header is then cut short.
+    # The extended name applies; the name in the member's own header is truncated.
     named = NAME.encode() in before
     size = 0 if b" size=" in before else None
     data = before + block(tarfile.REGTYPE, npy(), NAME[:12] if named else NAME, size) + bytes(1024)

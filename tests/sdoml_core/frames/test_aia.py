@@ -1,4 +1,4 @@
-"""AIA frames: what is read from the header, what is refused and why, what NaN pixels do."""
+"""AIA frames: values read from the header, rejected frames with reasons, NaN pixels."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ BARE = REAL.replace(b"CHECKSUM=", b"CHECKXXX=").replace(b"DATASUM =", b"DATAXXX 
 
 
 def with_card(key: str, value: str | None) -> bytes:
-    """The real file with another value of a card, or without it; checksums taken off."""
+    """Return the real file with another value of a card, or without it, and without checksums."""
     start = BARE.index(f"{key:8}=".encode())
     card = f"{key:8}= {value}" if value is not None else "COMMENT"
     return BARE[:start] + card.encode().ljust(80) + BARE[start + 80 :]
@@ -217,7 +217,7 @@ def test_dark_frame_is_blank() -> None:
 
 
 def test_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
-    """The hash was computed with version 0.1.0, which knew no pointing."""
+    """The hash was computed with version 0.1.0, which ignored the pointing."""
     processed = process_aia(decode_aia(REAL), resolution=512, degradation=0.632666)
     assert hashlib.sha256(processed.tobytes()).hexdigest() == (
         "ad8b5c0eb3e3ab8d8a711b7786b0de0d70821ba920045aafef2b085f6094ed3c"

@@ -1,7 +1,6 @@
-"""What the judgment of a single frame makes of each kind of corruption.
+"""The judgment of a single frame for each kind of corruption.
 
-``benchmarks/corrupted_frames.py`` runs the same kinds through whole days, where neighbors tell
-more.
+``benchmarks/corrupted_frames.py`` runs the same kinds through whole days, with neighbors.
 """
 
 from datetime import UTC, datetime
@@ -50,7 +49,7 @@ OUTCOMES = {
     "PERCENTD 60": {REFUSED},
     "QUALITY bit 30": {"provisional"},
 }
-"""Any of these outcomes, by kind; channels differ where there are several."""
+"""Allowed outcomes by kind. Several outcomes depend on the channel."""
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_bad_table_is_reported_in_one_line(text: str) -> None:
 
 
 def independent_factor(day: date, wavelength: str) -> float:
-    """The published formula, row by row, without a line in common with the package."""
+    """Evaluate the published formula row by row, without code of the package."""
     table = [line.split() for line in HAND_MADE.splitlines()[1:]]
     mine = [row for row in table if row[2] == wavelength and row[1] == "10"]
     reference = min(mine, key=lambda row: row[4])

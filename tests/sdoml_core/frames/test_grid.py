@@ -1,4 +1,4 @@
-"""Where things on the Sun end up: the limb, points of light, north, on every date."""
+"""Position of the limb, of point sources and of north in processed frames, on every date."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ YEAR = [datetime(2022, 1, 4, tzinfo=UTC) + timedelta(days=30.4 * month) for mont
 
 
 def disk(radius: float, center: float = 511.5) -> NDArray[np.float64]:
-    """A disk of brightness 1 whose edge pixels are covered in part."""
+    """Return a disk of brightness 1 with partly covered edge pixels."""
     y, x = np.mgrid[:1024, :1024] - center
     return np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
 
@@ -42,7 +42,7 @@ def aia_of(image: NDArray[np.float64], time: datetime) -> AiaFrame:
 
 
 def limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Radius and center (row, column) of a disk, from where rays cross half its brightness."""
+    """Return radius and center (row, column) of a disk, measured at half its brightness."""
     level = np.median(image[200:312, 200:312]) / 2
     size = image.shape[0]
     middle = (size - 1) / 2
@@ -68,7 +68,7 @@ def limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
 
 
 def aia_limb(time: datetime) -> tuple[float, float, float]:
-    # light beyond the limb, as the corona gives, keeps the mask out of the edge
+    # light beyond the limb, like the corona, keeps the mask away from the edge
     image = 100 * disk(solar_radius(time) / 2.4) + 0.01
     return limb(process_aia(aia_of(image, time), resolution=512, degradation=1.0))
 

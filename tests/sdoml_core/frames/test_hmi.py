@@ -1,4 +1,4 @@
-"""HMI frames: what is refused and why, the label, and gray levels that invert to gauss."""
+"""HMI frames: rejected files with reasons, the label, and conversion of gray levels to gauss."""
 
 import io
 from pathlib import Path
@@ -203,12 +203,12 @@ def test_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     assert median < 0.7
     assert high < 2.2
     assert rms < 1.5
-    # one gray level is 0.4 G near zero and 2.5 G near 200 G: rounding and JPEG, nothing else
+    # one gray level is 0.4 G near zero and 2.5 G near 200 G: only rounding and JPEG contribute
     assert abs((field - truth)[disk & (np.abs(truth) < 200)].mean()) < 0.1
 
 
 def field_free(sigma: float = 6.0) -> bytes:
-    """A rendered Sun without fields: noise of the instrument alone."""
+    """Return a rendered Sun without fields: only instrument noise."""
     row, column = np.mgrid[:1024, :1024] - 511.5
     gauss = np.random.default_rng(0).normal(0, sigma, (1024, 1024))
     levels = np.rint(255 * gauss_to_level(gauss))
@@ -230,7 +230,7 @@ def processed(data: bytes, resolution: int, values: Literal["level", "gauss"]) -
 
 
 def gauss_of(data: bytes, resolution: int, values: Literal["level", "gauss"]) -> Frame:
-    """As `units="gauss"` of the loader gives it."""
+    """Convert to gauss like the loader with `units="gauss"`."""
     pixels = processed(data, resolution, values)
     transform, constant = ("field", FIELD_RANGE) if values == "gauss" else ("linear", 1.0)
     convert(pixels, "HMI_M", "gauss", {"HMI_M": {"transform": transform, "constant": constant}})
@@ -264,7 +264,7 @@ def test_averaged_levels_have_a_ring() -> None:
 
 @pytest.mark.parametrize("resolution", [512, 256])
 def test_fields_are_averaged_instead_of_levels(resolution: int) -> None:
-    """The truth is resampled in gauss; levels fall short where opposite fields share a pixel."""
+    """The reference is resampled in gauss. Levels are too weak if opposite fields share a pixel."""
     with astropy_fits.open(MAGNETOGRAM) as hdus:
         truth = np.asarray(hdus[1].data, np.float32)[::-1]
     clipped = np.clip(np.nan_to_num(truth), -264.4, 270.9) + 300  # above 0, for the same kernel

@@ -1,4 +1,4 @@
-"""The structure of JPEG files: damage is found wherever the file contradicts itself."""
+"""The structure of JPEG files: damage is detected if the file contradicts itself."""
 
 import io
 from pathlib import Path
@@ -30,7 +30,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def assert_means(data: bytes) -> None:
-    """The means of the luminance blocks are those of the pixels that Pillow decodes."""
+    """The means of the luminance blocks equal those of the pixels that Pillow decodes."""
     with Image.open(io.BytesIO(data)) as picture:
         luma = np.asarray(picture.convert("L") if picture.mode == "L" else picture.convert("YCbCr"))
     luma = luma if luma.ndim == 2 else luma[..., 0]

@@ -1,4 +1,4 @@
-"""HMI pictures: what is refused, flagged and doubted, and the damage that gets through."""
+"""HMI pictures: rejected, flagged and doubted ones, and undetected damage."""
 
 import io
 from datetime import UTC, datetime
@@ -78,14 +78,14 @@ def test_longer_label_marks_a_provisional_picture() -> None:
 
 
 def continuum() -> NDArray[np.float64]:
-    """A white disk that is darker at the limb."""
+    """Return a white disk that is darker at the limb."""
     mu = np.sqrt(np.clip(1 - (distance() / RADIUS) ** 2, 0, None))
     picture = np.where(distance() < RADIUS, 230 * (0.4 + 0.6 * mu), 0)
     return np.asarray(picture + np.random.default_rng(0).normal(0, 2, picture.shape) * (mu > 0))
 
 
 def colored() -> NDArray[np.uint8]:
-    """Fields above zero in blue and below in red."""
+    """Color positive fields blue and negative fields red."""
     level = gray().astype(int)
     disk = level > 8
     red = np.where(disk, np.clip(127 - 4 * (level - 127), 0, 255), 0)
@@ -140,7 +140,7 @@ def test_eclipse_or_maneuver_is_flagged() -> None:
 
 def test_half_a_scan_is_rejected() -> None:
     half = RECONSTRUCTED[: len(RECONSTRUCTED) // 2].rstrip(b"\xff") + b"\xff\xd9"
-    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the rest and says nothing
+    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the rest without an error
         assert np.asarray(picture).shape == (1024, 1024, 3)
     with pytest.raises(CorruptFrameError):
         inspect(half)
@@ -160,7 +160,7 @@ def test_isolated_block_is_doubted() -> None:
 
 
 def test_flipped_bits_are_found_except_in_single_blocks() -> None:
-    """Of 200 flips, Pillow refuses 1 or 2; none that changes more than a block gets through."""
+    """Of 200 flips, Pillow rejects 1 or 2. Every flip that changes more than one block is found."""
     random = np.random.default_rng(5)
     truth = decode_hmi(RECONSTRUCTED)
     by_pillow = by_inspection = 0

@@ -1,4 +1,4 @@
-"""Kernels are compiled once, ahead of their use, and that is said."""
+"""Kernels are compiled once, before their first use, and this is reported."""
 
 import os
 import subprocess

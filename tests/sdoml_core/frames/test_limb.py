@@ -1,4 +1,4 @@
-"""The disk is found where it was drawn, and not found where there is none."""
+"""The disk is found where it was drawn, and not found in frames without a disk."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sdoml_core.frames.limb import measure_disk
 
 
 def drawn(side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
-    """A limb-darkened disk with noise and a bright region on the limb, edges anti-aliased."""
+    """Return a limb-darkened, anti-aliased disk with noise and a bright region on the limb."""
     fine = 4
     rows, columns = np.mgrid[: side * fine, : side * fine]
     middle = (side - 1) / 2

@@ -1,4 +1,4 @@
-"""A frame is compared with its neighbors; one bad frame does not flag the good ones beside it."""
+"""Frames are compared with their neighbors; a bad frame does not flag the good frames beside it."""
 
 from datetime import UTC, datetime, timedelta
 

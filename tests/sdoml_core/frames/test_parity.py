@@ -27,7 +27,7 @@ def real_rgb() -> NDArray[np.uint8]:
 
 
 def synthetic_frame(seed: int, rsun_obs: float, exposure: float) -> AiaFrame:
-    """Noise around zero with a bright disk and hot pixels: negatives and zeros everywhere."""
+    """Return noise around zero with a bright disk and hot pixels."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:1024, :1024] - 511.5
     disk = np.hypot(x, y) < rsun_obs / 2.4

@@ -1,4 +1,4 @@
-"""Pointing: small differences from a registered frame are corrected, large ones refused."""
+"""Pointing: small differences from a registered frame are corrected, large ones rejected."""
 
 import dataclasses
 import math
@@ -22,11 +22,11 @@ REGISTERED_FRAME = decode_aia(REAL)
 
 
 def displaced(pointing: Pointing) -> NDArray[np.float32]:
-    """The real frame as a telescope with another pointing would have seen it, smooth."""
+    """Return the smoothed real frame as a telescope with another pointing would see it."""
     image = gaussian_filter(REGISTERED_FRAME.image.astype(np.float64), 2)
     angle, zoom = math.radians(pointing.roll), pointing.pixel / 2.4
     cosine, sine = math.cos(angle), math.sin(angle)
-    # Pixel (row, column) of the new frame looks at this place of the registered one.
+    # Pixel (row, column) of the new frame shows this position of the registered one.
     matrix = zoom * np.array([[cosine, sine], [-sine, cosine]])
     offset = MIDDLE - matrix @ np.array([pointing.y, pointing.x])
     moved = affine_transform(image, matrix, offset, order=3, mode="nearest")
@@ -47,7 +47,7 @@ def test_unregistered_frame_is_corrected(pointing: Pointing) -> None:
     frame = dataclasses.replace(REGISTERED_FRAME, image=displaced(pointing), pointing=pointing)
     expected = process_aia(registered, resolution=512, degradation=1.0)
     corrected = process_aia(frame, resolution=512, degradation=1.0)
-    inner = np.s_[20:-20, 20:-20]  # the edge of the frame is not in both
+    inner = np.s_[20:-20, 20:-20]  # the edge of the frame is only in one of them
     assert np.median(np.abs(corrected / expected - 1)[inner]) < 0.003
     ignored = dataclasses.replace(frame, pointing=Pointing())
     wrong = process_aia(ignored, resolution=512, degradation=1.0)
@@ -141,7 +141,7 @@ def test_nonsquare_pixels_are_rejected() -> None:
 
 
 def test_crval_moves_the_center_along_the_roll() -> None:
-    """The Sun is where the world coordinates are 0, by the formula of the FITS standard."""
+    """The Sun is at world coordinates 0, by the formula of the FITS standard."""
     frame = decode_aia(with_cards(CRVAL1="-12.0", CRVAL2="7.2", CROTA2="0.9"))
     angle = math.radians(0.9)
     column, row = frame.pointing.x - 511.5, frame.pointing.y - 511.5

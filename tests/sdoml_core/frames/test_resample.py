@@ -1,4 +1,4 @@
-"""The kernels beyond parity: NaN pixels, bit-identity, flux, and who may run beside them."""
+"""The kernels: NaN pixels, bit-identical results, flux, and parallel threads."""
 
 import hashlib
 import subprocess
@@ -47,7 +47,7 @@ def test_nan_cells_do_not_change_a_flat_image(resolution: int) -> None:
     holed[0, 0] = holed[1023, 1023] = holed[1023, 17] = np.nan
     result = sums(holed, resolution)
     expected = sums(whole, resolution)
-    touched = result == 0  # blocks that lie wholly within the hole
+    touched = result == 0  # blocks that are entirely within the hole
     assert touched.sum() <= 16
     if resolution <= 256:
         assert not touched.any()
@@ -62,7 +62,7 @@ def test_nan_cell_does_not_spread() -> None:
     assert np.isfinite(result).all()
     differs = ~np.isclose(result, expected, rtol=1e-5)
     rows, columns = np.nonzero(differs)
-    # 4 input pixels are 2.06 output pixels and their neighbors' taps
+    # 4 input pixels cover 2.06 output pixels and the taps of their neighbors
     assert np.ptp(rows) <= 3
     assert np.ptp(columns) <= 3
     row = (1023 - (512 + (401.5 - 512) * 1.0291)) / 2
@@ -101,7 +101,7 @@ def test_flux_of_a_smooth_image_is_conserved(resolution: int, scale: float) -> N
 
 def test_row_0_is_north() -> None:
     image = np.zeros((1024, 1024), np.float32)
-    image[900:910, 200:210] = 100  # FITS row 0 is south: this lies in the north-east
+    image[900:910, 200:210] = 100  # FITS row 0 is south, so this is in the northeast
     row, column = np.unravel_index(sums(image).argmax(), (512, 512))
     assert row < 100
     assert column < 150
@@ -138,11 +138,11 @@ def test_results_are_bit_identical_between_threads_and_processes() -> None:
 
 
 def test_kernels_release_the_gil() -> None:
-    """A Python thread gets on with its work while frames are resampled."""
+    """A Python thread makes progress while frames are resampled."""
     image = image_of()
     sums(image, 1024)
     switch = sys.getswitchinterval()
-    sys.setswitchinterval(10)  # without a release of the lock nobody else runs for 10 s
+    sys.setswitchinterval(10)  # if the lock is not released, no other thread runs for 10 s
     try:
         ticks = []
         stop = threading.Event()

@@ -16,7 +16,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same days as the store keeps them: a folder a year, an index beside each shard."""
+    """The same days as in a store: one folder per year, and an index beside each shard."""
     folder = tmp_path_factory.mktemp("store") / "shards"
     for number in range(3):
         day = FIRST + timedelta(days=number)

@@ -1,4 +1,4 @@
-"""Memory of batches: given again only when nobody holds it, in huge pages where there are some."""
+"""Memory of batches is reused only when it is free, and uses huge pages if available."""
 
 import gc
 import mmap
@@ -13,7 +13,7 @@ from sdoml_core.loader.reading.buffers import HUGE_PAGE, MAX_IDLE, Buffers
 
 
 def flags(array):
-    """What the kernel was told of the memory of an array."""
+    """Return the flags that the kernel has for the memory of an array."""
     place = array.ctypes.data
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Indexes of releases: nothing that one says is believed where it cannot be."""
+"""Indexes of releases: inconsistent content is rejected."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ CHANNELS = ("AIA_0193", "HMI_M")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A release of one day, two channels and four samples."""
+    """Return the index of a release with one day, two channels and four samples."""
     return write_release(tmp_path_factory.mktemp("release"), 1, channels=CHANNELS, hours=1)
 
 
@@ -38,7 +38,7 @@ def with_column(table, name, values):
 
 
 def frames(**leaf):
-    """A channel's column with a leaf of one value."""
+    """Return a channel's column with one value in a field."""
     return pa.array([leaf] * 4)
 
 

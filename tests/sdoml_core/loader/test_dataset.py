@@ -1,4 +1,4 @@
-"""SDOMLlite: the right pixels for every way to ask, and plain words for what is not there."""
+"""SDOMLlite: correct pixels for every kind of access, and clear errors for missing data."""
 
 import contextlib
 import pickle
@@ -32,7 +32,7 @@ from tests.support.synthetic_shards import (
     write_release,
 )
 
-# More workers than cores are meant here.
+# These tests use more workers than cores on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 ORIGINAL = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 
@@ -134,7 +134,7 @@ def test_flat_folder_of_daily_shards_works(tmp_path):
 def test_tensor_in_use_is_never_overwritten(release):
     dataset = SDOMLlite(release)
     for number in range(5):
-        dataset[number]  # memory that comes back and is used again
+        dataset[number]  # memory that is freed and reused
     held = [dataset[number] for number in range(20)]
     view = dataset[20][0][2, 3:5]
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_adjacent_samples_are_collated_without_a_copy(release):
 @pytest.mark.slow
 def test_data_loader_works_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
-    dataset[0]  # handles are open before workers start
+    dataset[0]  # files are opened before workers start
     loader = DataLoader(
         dataset,
         batch_size=8,

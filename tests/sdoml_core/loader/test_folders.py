@@ -1,4 +1,4 @@
-"""Folders under a dataset: working directories, URLs, growth, links, limits of the process."""
+"""Folders of a dataset: working directories, URLs, growth, links, file limits."""
 
 import multiprocessing
 import resource
@@ -69,7 +69,7 @@ def test_dataset_respects_the_file_limit_of_the_process(tmp_path):
 def _grow(folder: Path, days: int) -> None:
     for day in range(1, days):
         write_day(folder / "2022", FIRST + timedelta(days=day), hours=1, side=8)
-        if day % 3 == 0:  # an earlier day is built again
+        if day % 3 == 0:  # an earlier day is rebuilt
             write_day(folder / "2022", FIRST + timedelta(days=day - 1), hours=1, side=8)
 
 
@@ -81,7 +81,7 @@ def test_folder_can_be_opened_while_days_are_added(tmp_path):
     lengths: list[int] = []
     deadline = time.monotonic() + 200
     with warnings.catch_warnings():
-        # A day whose index is not written yet is left out, and the loader says so.
+        # A day whose index is not written yet is left out with a warning.
         warnings.filterwarnings("ignore", message="left out")
         while writer.is_alive() or not lengths or lengths[-1] < 240:
             dataset = SDOMLlite(tmp_path, CHANNELS)

@@ -1,4 +1,4 @@
-"""Byte ranges of local files: all that was asked for, or an error."""
+"""Byte ranges of local files: complete, or an error."""
 
 import os
 from pathlib import Path

@@ -69,7 +69,7 @@ def test_drop_last_gives_full_batches(count, batch_size, world):
 )
 @settings(max_examples=200)
 def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
-    """Each leg: a batch size, a number of ranks, and how many batches it gets to."""
+    """Each stage has a batch size, a number of ranks, and the number of batches it delivers."""
     seen, state = [], None
     for batch_size, world, steps in legs:
         ranks = samplers(count, batch_size, world)
@@ -79,7 +79,9 @@ def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
         iterators = [iter(sampler) for sampler in ranks]
         for _ in range(steps):
             step = [next(iterator, None) for iterator in iterators]
-            assert len({batch is None for batch in step}) == 1  # no rank waits for another
+            assert (
+                len({batch is None for batch in step}) == 1
+            )  # all ranks have the same number of steps
             if step[0] is None:
                 break
             seen += [index for batch in step for index in batch]

@@ -1,4 +1,4 @@
-"""The cache of byte ranges: checked, bounded, and never required."""
+"""The cache of byte ranges is verified, bounded and optional."""
 
 import os
 

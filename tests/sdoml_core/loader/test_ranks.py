@@ -1,4 +1,4 @@
-"""All ranks read each sample once per epoch, in step, whatever one rank did before."""
+"""All ranks read each sample once per epoch, regardless of what one rank did before."""
 
 import random
 import warnings
@@ -35,7 +35,7 @@ def dataset(release):
 
 @dataclass
 class Rank:
-    """A loader of one rank, and what sets its epoch and loads its state."""
+    """The loader of one rank, and the object that has its epoch and state."""
 
     loader: Any
     source: Any
@@ -75,23 +75,23 @@ def counted(batches):
 
 
 def check(dataset, ranks):
-    """Each sample came once, in equally many batches of every rank."""
+    """Check that each sample was used once, in the same number of batches on every rank."""
     assert len({len(batches) for batches in ranks}) == 1
     total = sum((counted(batches) for batches in ranks), Counter())
     assert total == Counter(str(time) for time in dataset.times)
 
 
 def run(dataset, style, world, workers, events):
-    """Read an epoch for each event, and check each."""
+    """Read and check an epoch for each event."""
     ranks = [make(dataset, style, rank, world, workers=workers) for rank in range(world)]
     orders = []
     for epoch, (event, at, new_world, new_workers) in enumerate(events):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "epoch . starts again")
             interrupt(ranks, event, at)
-            # Workers do not know what was delivered, so with several ranks the epoch must be set.
+            # Workers do not know what was delivered, so several ranks must set the epoch.
             must_set = style.endswith("stream") and any(each.workers for each in ranks)
-            # One rank alone goes on to the next epoch after a pass that it left.
+            # A single rank advances to the next epoch after a pass that ended early.
             if event == "set_epoch" or must_set or len(ranks) == 1:
                 for each in ranks:
                     each.source.set_epoch(epoch)
@@ -114,7 +114,7 @@ def run(dataset, style, world, workers, events):
 
 
 def interrupt(ranks, event, at):
-    """Do something before an epoch, which must not change it."""
+    """Do something before an epoch that must not change it."""
     if event == "reseed":
         for seed in (torch.manual_seed, np.random.seed, random.seed):
             seed(0)
@@ -126,7 +126,7 @@ def interrupt(ranks, event, at):
 
 
 def crash(dataset, ranks, at, world, workers):
-    """End all ranks in mid-epoch, and read the rest with other ranks."""
+    """Stop all ranks within an epoch, and read the rest with another number of ranks."""
     iterators = [iter(each.loader) for each in ranks]
     before = [take(iterator, at) for iterator in iterators]
     states = [each.state() for each in ranks]

@@ -1,4 +1,4 @@
-"""Tools that know nothing of this package read the shards."""
+"""Other tools can read the shards without this package."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_tarfile_and_numpy_read_shards(folder):
 
 
 @pytest.mark.filterwarnings(
-    # webdataset leaves files to the garbage collector.
+    # webdataset leaves files open for the garbage collector.
     "ignore:unclosed file:ResourceWarning",
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
@@ -60,7 +60,7 @@ def test_webdataset_groups_the_channels_of_a_slot(folder):
 def test_hugging_face_datasets_reads_local_shards(tmp_path):
     import datasets
 
-    # Its webdataset builder takes the columns from the first samples: all need the same members.
+    # Its webdataset builder takes the columns from the first samples, which need the same members.
     write_day(tmp_path, FIRST, hours=2, channels=["AIA_0193", "HMI_M"])
     rows = datasets.load_dataset(
         "webdataset",

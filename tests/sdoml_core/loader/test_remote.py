@@ -1,4 +1,4 @@
-"""Shards behind HTTP and S3: byte ranges, retries, a cache, and clear words when it fails."""
+"""Shards over HTTP and S3: byte ranges, retries, a cache, and clear errors."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ from tests.support.synthetic_shards import FIRST, SIDE, at, frame, write_day, wr
 
 
 class Server(ThreadingHTTPServer):
-    """Files of a folder with byte ranges, and faults on request."""
+    """A server of a folder that supports byte ranges and injects faults on request."""
 
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -123,7 +123,7 @@ def test_permanent_error_names_the_file(server):
     server.faults = [403] * 5
     with pytest.raises(StoreError, match="403"):
         dataset[0]
-    assert len(server.faults) == 4  # asking again would not help
+    assert len(server.faults) == 4  # a retry would not help
 
 
 def test_missing_or_truncated_shard_is_named(server):
@@ -155,7 +155,7 @@ def test_cached_ranges_are_not_requested_again(server, tmp_path):
     assert server.sent["sdoml-lite-001.tar"] == 0
     for copy in cache.rglob("*-*"):
         if copy.is_file():
-            copy.write_bytes(b"cut")  # a damaged cache is no cache
+            copy.write_bytes(b"cut")  # a damaged cache entry is ignored
     check(again, 5)
     assert server.sent["sdoml-lite-001.tar"] > 0
 
@@ -188,7 +188,7 @@ def test_batches_and_workers_read_over_the_network(server):
 
 def test_remote_dataset_can_be_pickled(server):
     dataset = SDOMLlite(server.url)
-    check(dataset, 0)  # a connection is open, which stays behind
+    check(dataset, 0)  # an open connection is not pickled
     again = pickle.loads(pickle.dumps(dataset))
     assert again.reader.files._connected is None
     check(again, 7)
@@ -196,7 +196,7 @@ def test_remote_dataset_can_be_pickled(server):
 
 @pytest.fixture
 def memory(tmp_path):
-    """A folder that fsspec keeps in memory."""
+    """A folder in the memory file system of fsspec."""
     filesystem = fsspec.filesystem("memory")
     yield filesystem
     filesystem.store.clear()
@@ -221,7 +221,7 @@ def test_remote_folder_without_shards_is_reported(memory):
 
 @pytest.fixture(scope="module")
 def bucket(release):
-    """A bucket of a local S3 server that holds the release."""
+    """A bucket of a local S3 server that contains the release."""
     import moto.server as moto
     import s3fs
 

@@ -1,4 +1,4 @@
-"""Sequences: each frame is from its time, and gaps follow the policy."""
+"""Sequences: each frame has the right time, and gaps follow the policy."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ def dataset(release):
 
 
 def check(item, *, past, ahead=()):
-    """All frames of an item, where there is one, are those of their times."""
+    """Check that all existing frames of an item match their times."""
     frames = torch.cat([item["past"], item["future"]]) if "future" in item else item["past"]
     assert frames.shape == (past + len(ahead), 3, SIDE, SIDE)
     assert item["time"] == item["times"][past - 1]

@@ -1,4 +1,4 @@
-"""Folders without an index of their own: one is made, kept, and never believed too long."""
+"""Folders without an index: an index is generated, saved, and updated after changes."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def days(count):
 
 @pytest.fixture
 def read(monkeypatch):
-    """Names of the shards whose index or headers are read."""
+    """Records the names of the shards whose index or headers are read."""
     names = []
     original = sources._read_index
 
@@ -47,9 +47,9 @@ def test_generated_index_is_updated_incrementally(tmp_path, read, index):
     assert SDOMLlite(tmp_path).times.tolist() == first.times.tolist()
     assert read == []
 
-    write_day(tmp_path, FIRST + timedelta(days=3), index=index)  # the range grows
-    write_day(tmp_path, FIRST, index=index, hours=2)  # a day is made anew
-    (tmp_path / f"sdoml-lite-{FIRST + timedelta(days=1)}.tar").unlink()  # one is withdrawn
+    write_day(tmp_path, FIRST + timedelta(days=3), index=index)  # a day is added
+    write_day(tmp_path, FIRST, index=index, hours=2)  # a day is rebuilt
+    (tmp_path / f"sdoml-lite-{FIRST + timedelta(days=1)}.tar").unlink()  # a day is removed
     (tmp_path / f"sdoml-lite-{FIRST + timedelta(days=1)}.parquet").unlink(missing_ok=True)
     changed = SDOMLlite(tmp_path)
     assert sorted(read) == ["sdoml-lite-2022-11-01.tar", "sdoml-lite-2022-11-04.tar"]
@@ -98,7 +98,7 @@ def test_generated_index_with_damaged_metadata_is_rebuilt(tmp_path, read, key, v
 
 @pytest.fixture
 def unprivileged():
-    """An ordinary user: root may write everywhere."""
+    """Run as an ordinary user, because root may write everywhere."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)  # nobody

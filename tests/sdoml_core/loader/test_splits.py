@@ -1,4 +1,4 @@
-"""Splits: no sample in two parts, none closer than the guard gap, none lost beyond it."""
+"""Splits: no sample is in two parts, and samples are lost only within the guard gap."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -19,7 +19,7 @@ MINUTE = np.timedelta64(60, "s")
 
 @st.composite
 def parts(draw):
-    """Disjoint ranges, dealt to named parts."""
+    """Return disjoint ranges that are assigned to named parts."""
     cuts = sorted(draw(st.sets(st.integers(0, 400), min_size=2, max_size=12)))
     ranges = {name: [] for name in ("train", "val", "test")}
     for start, end in pairwise(cuts):
@@ -129,7 +129,7 @@ def test_months_define_parts(tmp_path):
     assert {str(t)[:7] for t in splits["train"].times} == {"2022-10", "2022-12"}
     assert {str(t)[:7] for t in splits["test"].times} == {"2022-11"}
     assert len(splits["test"]) == 8
-    assert len(splits["train"]) == 12  # 1 December lies within the gap
+    assert len(splits["train"]) == 12  # 1 December is within the gap
 
 
 def test_adjacent_months_form_one_range():

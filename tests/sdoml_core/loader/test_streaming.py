@@ -1,4 +1,4 @@
-"""Streams and batches: the pixels of each sample, once, with any ranks and workers."""
+"""Streams and batches give each sample once, with any number of ranks and workers."""
 
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ def dataset(release):
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_batches_have_the_pixels_of_their_times(dataset, threads):
     loader = BatchLoader(dataset, 8, shuffle=True, seed=1, threads=threads)
-    batches = list(loader)  # all held at once: none may be written over
+    batches = list(loader)  # all are kept at the same time, so none may be overwritten
     assert len(batches) == len(loader) == 8
     for tensors, times in batches:
         assert tensors.dtype == torch.float32
@@ -211,7 +211,7 @@ def test_stream_reads_shard_by_shard_within_its_buffer(dataset):
     in_order = ShardDataset(dataset, buffer=1)
     orders = [in_order.order(epoch) for epoch in range(6)]
     for order in orders:
-        # One shard after the other, each in its own order.
+        # One shard after another, each in its own order.
         assert (np.diff(shard[order]) != 0).sum() == 2
         assert all((np.diff(order[shard[order] == number]) > 0).all() for number in range(3))
     assert len({tuple(order) for order in orders}) > 1
@@ -319,7 +319,7 @@ def test_torchdata_loader_resumes(dataset, kind, workers, new_workers):
     other = make(new_workers, global_state(state))
     assert times_of(other) == rest
     assert len(set(flat(before)) | {t for times in rest for t in times}) == 60
-    assert len(times_of(other)) == 8  # the next epoch is whole
+    assert len(times_of(other)) == 8  # the next epoch is complete
 
 
 def test_pass_that_ended_early_is_followed_by_a_complete_one(dataset):

@@ -30,7 +30,7 @@ RANGE: dict[str, Any] = {
 
 
 def frame() -> NDArray[np.float32]:
-    """Integers, so that sums are the same on every machine."""
+    """Return integers, so that sums are the same on every machine."""
     return (np.arange(64 * 64, dtype=np.float32) % 1021).reshape(64, 64)
 
 
@@ -118,7 +118,7 @@ def test_quantile_of_zero_is_rejected() -> None:
 
 
 def test_version_is_frozen() -> None:
-    # Changing it makes every shard that was ever built refuse the new constants.
+    # A change makes all existing shards incompatible with new constants.
     assert fitted().version == "5b44bd29f3f70abc"
 
 
@@ -209,7 +209,7 @@ def test_constants_keep_the_quiet_sun_visible() -> None:
         assert constant == pytest.approx(np.quantile(pixels, 0.9999), rel=0.005)
         normalized = normalize(pixels, constant, np.empty_like(pixels))
         assert (normalized == 1).mean() == pytest.approx(1e-4, rel=0.5)
-        # an active region sets the constant; a quiet pixel of the disk has still 10 of 256 levels
+        # an active region determines the constant; a quiet disk pixel still has 10 of 256 levels
         assert np.median(normalized[150:362, 150:362]) > 10 / 256
         back = denormalize(normalized, constant, np.empty_like(pixels))
         assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6)

@@ -40,7 +40,7 @@ def encoded(sketch: Sketch) -> bytes:
 
 @pytest.fixture(scope="module")
 def real_frame() -> NDArray[np.float32]:
-    """The real 193 Å frame, in DN/s, negatives set to zero as processing does."""
+    """The real 193 Å frame in DN/s, with negative pixels set to zero as in processing."""
     from astropy.io import fits
 
     with fits.open(REAL_193) as file:
@@ -54,7 +54,7 @@ def heavy_tails() -> dict[str, NDArray[np.float32]]:
     return {
         "lognormal over twenty octaves": rng.lognormal(2, 4, shape),
         "Pareto with an infinite variance": rng.pareto(1.1, shape) + 1,
-        "half of it dark": np.where(rng.random(shape) < 0.5, 0, rng.gamma(2, 50, shape)),
+        "half of it zero": np.where(rng.random(shape) < 0.5, 0, rng.gamma(2, 50, shape)),
         "flat": np.full(shape, 1.0078),
         "two values": rng.choice([1.0, 1.007], shape),
         "uniform in [0, 1], as HMI": rng.random(shape),
@@ -265,7 +265,7 @@ def test_mutated_sketch_file_is_detected(stored: bytes) -> None:
             restored = decode_sketches(bytes(mutated))
         except DamagedFileError:
             refused += 1
-        else:  # padding, or a byte that Arrow does not look at
+        else:  # padding, or a byte that Arrow ignores
             assert encode_sketches(restored) == stored
     assert refused > 2_000
 
@@ -326,7 +326,7 @@ def test_value_rounded_up_to_the_maximum_is_below_it() -> None:
 
 
 def test_pixels_are_interpolated_within_a_bin() -> None:
-    # All in the bin from 1 to 1 + 2^-7, of which the sketch knows the ends.
+    # All are in the bin from 1 to 1 + 2^-7, whose edges the sketch knows.
     sketch = Sketch.of(np.linspace(1, 1.007, 101).astype(np.float32))
     assert sketch.fraction_above(1.0035) == pytest.approx(0.5, abs=0.01)
     assert sketch.fraction_above(1.00525) == pytest.approx(0.25, abs=0.01)

@@ -14,7 +14,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nfirst bytes"
 
 
 class Stalled:
-    """An archive that accepts requests and never finishes an answer."""
+    """A server that accepts requests and never finishes an answer."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""The client against servers that fail in every way that HTTP knows."""
+"""The client with servers that fail in many ways."""
 
 import gzip
 import itertools
@@ -40,7 +40,7 @@ def client(*servers: Server | str, **options: float) -> ArchiveClient:
 
 
 def in_turn(*answers: Callable[[Handler], None]) -> Callable[[Handler], None]:
-    """Each answer once, the last one forever."""
+    """Gives each answer once, and then the last one forever."""
     turn = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def behave(handler: Handler) -> None:
@@ -99,7 +99,7 @@ def chunked_and_cut(handler: Handler) -> None:
 
 @pytest.fixture
 def dead_root() -> Iterator[str]:
-    """An address where nobody listens."""
+    """Return an address where no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/tree"
@@ -127,7 +127,7 @@ def test_temporary_fault_loses_no_file(fault: Callable[[Handler], None]) -> None
     with serving(in_turn(fault, good)) as server, client(server) as archive:
         started = time.monotonic()
         fetched = archive.fetch("day/file", intact)
-        assert time.monotonic() - started < 3, "a trickle of five seconds is cut off"
+        assert time.monotonic() - started < 3, "a trickle of five seconds is aborted"
     assert (fetched.data, fetched.value) == (b"frame", "checked")
     assert [path for _, path in server.asked] == ["/tree/day/file"] * 2
 
@@ -256,7 +256,7 @@ def test_404_takes_precedence_over_a_page() -> None:
 
 
 def doubtful(data: bytes) -> str:
-    """Doubt everything that begins with d."""
+    """Doubt every file that begins with d."""
     if data.startswith(b"d"):
         raise DoubtfulFrameError("odd", data.decode())
     return intact(data)
@@ -436,7 +436,7 @@ def test_cancel_wakes_waiting_callers() -> None:
 
 
 class TestMirror:
-    """The breaker by itself, on a clock of its own."""
+    """The circuit breaker alone, with a simulated clock."""
 
     def failing(self, times: int, *, until: float = 0.0) -> Mirror:
         mirror = Mirror("http://host", probe_seconds=9)
@@ -462,7 +462,7 @@ class TestMirror:
         assert not mirror.admit(1.9)
         assert mirror.admit(2.1)
         assert not mirror.admit(2.2)
-        assert mirror.admit(11.2), "a probe that never ended holds nobody up"
+        assert mirror.admit(11.2), "a probe that never ended does not block other callers"
 
     def test_only_failed_probes_double_the_pause(self) -> None:
         mirror = self.failing(BREAKER_FAILURES + 5)
@@ -499,7 +499,7 @@ def test_requests_to_loopback_use_no_proxy(
     exempt: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server listens there
     if exempt:
         monkeypatch.setenv("NO_PROXY", exempt)
     with serving(good) as server, client(server) as archive:

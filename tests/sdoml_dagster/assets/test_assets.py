@@ -1,4 +1,4 @@
-"""Metadata of a materialized day: numbers, tables, a picture; and when constants are fitted."""
+"""Metadata of a materialized day: numbers, tables and pictures; and when constants are fitted."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ DAY, NEXT = "2024-03-08", "2024-03-09"
 
 @pytest.fixture
 def shown(materialize: Materialize) -> dict[str, dict[str, dg.MetadataValue]]:
-    """Metadata of each asset of a day."""
+    """Return the metadata of each asset of a day."""
     result = materialize(*DAILY, "normalization_stats", day=DAY)
     assert result.success
     return {

@@ -1,4 +1,4 @@
-"""Declarative automation: changed pixels rebuild their day, and nothing else is requested."""
+"""Declarative automation: only changed pixels rebuild their day."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ THIRD = "2024-03-10"
 def requested(
     built: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], dict[str, set[str]]]:
-    """Evaluate the conditions once more; returns the days that are requested by asset."""
+    """Evaluate the conditions again; return the requested days by asset."""
     monkeypatch.setenv("SDOML_AUTOMATION", "declarative")
     monkeypatch.setenv("SDOML_END", "2024-03-11")
     defs = build_defs(Settings.load())
@@ -25,7 +25,7 @@ def requested(
 
     def evaluate() -> dict[str, set[str]]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.BetaWarning)  # of Dagster's own sensor
+            warnings.simplefilter("ignore", dg.BetaWarning)  # of Dagster's default sensor
             found = dg.evaluate_automation_conditions(defs, instance=built, cursor=cursors[-1])
         cursors.append(found.cursor)
         return {

@@ -23,7 +23,7 @@ query($asset: AssetKeyInput!, $name: String!) {
 
 @pytest.fixture(scope="module")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """With a day that has nothing, one that has half, and one that it cannot answer for."""
+    """An archive with an empty day, a half day, and a day of errors."""
     outage = frozenset({OUTAGE.replace("-", "/")})
     days = Days(empty=EMPTY_DAYS, half=HALF_DAYS, outage=outage)
     with Archive(cache=frame_cache, absences=False, faults=days) as running:
@@ -49,7 +49,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def counts(outcome: Any) -> dict[str, tuple[int, int]]:
-    """Partitions done and failed of each daily asset."""
+    """Return the completed and failed partitions of each daily asset."""
     return {
         s["assetKey"]["path"][0]: (s["numPartitionsMaterialized"], s["numPartitionsFailed"])
         for s in outcome["assetBackfillData"]["assetBackfillStatuses"]
@@ -63,7 +63,7 @@ def test_backfills_over_good_empty_partial_and_bad_days(
 ) -> None:
     days = [GOOD, EMPTY, HALF, OUTAGE]
 
-    # ingest: the outage is the only one that fails.
+    # ingest: only the day with the outage fails.
     ingest = deployment.wait(deployment.launch(DAILY[:4], days))
     assert counts(ingest) == dict.fromkeys(DAILY[:4], (3, 1))
     failed = [run for run in ingest["runs"] if run["status"] == "FAILURE"]
@@ -72,12 +72,12 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     }
     assert partitions == {OUTAGE}
 
-    # The days without all frames are a success that warns.
+    # The incomplete days succeed with a warning.
     query = {"asset": {"path": ["processed_aia"]}, "name": "coverage"}
     found = {
         e["evaluation"]["partition"]: e["evaluation"]
         for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
-        if e["evaluation"] and e["evaluation"]["partition"]  # None: of a whole run
+        if e["evaluation"] and e["evaluation"]["partition"]  # None: the evaluation of a whole run
     }
     assert found.keys() == {GOOD, EMPTY, HALF}
     assert found[GOOD]["success"]
@@ -85,7 +85,7 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     assert not found[HALF]["success"]
     assert found[EMPTY]["severity"] == found[HALF]["severity"] == "WARN"
 
-    # Once the archive answers, that day alone is asked for again.
+    # Once the archive answers, only that day is requested again.
     archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
     again = deployment.wait(deployment.launch(DAILY[:4], [OUTAGE]))
     assert counts(again) == dict.fromkeys(DAILY[:4], (1, 0))
@@ -114,7 +114,7 @@ def test_backfill_of_all_assets_on_an_empty_store(
         found = fresh.wait(fresh.launch(names, [GOOD, EMPTY, HALF, OUTAGE]))
     assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
     assert counts(found) == dict.fromkeys(DAILY, (4, 0))
-    # Two days to a run, and one run each for the constants and the release.
+    # Two days per run, and one run each for the constants and the release.
     assert len(found["runs"]) == 2 + 1 + 2 + 1
     assert len(list((tmp_path / "store/normalization").glob("*.json"))) == 2
     assert (tmp_path / "store/releases/sdoml-lite/SHA256SUMS").is_file()

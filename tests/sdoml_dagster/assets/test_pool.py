@@ -1,4 +1,4 @@
-"""The pool bounds the requests of all runs together, counted at the archive."""
+"""The pool limits the requests of all runs together, as counted at the archive."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ ALL = (*DAILY, "normalization_stats")
 
 
 def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[str]:
-    """Days that the UI shows as stale: asset@day."""
+    """Return the days that the UI shows as stale: asset@day."""
     graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     keys = [(name, day) for name in DAILY for day in days] + [("normalization_stats", None)]
@@ -88,7 +88,7 @@ def test_changed_pixels_make_the_shard_stale(
 def range_changes(
     instance: dg.DagsterInstance, cursor: str | None, **settings: object
 ) -> str | None:
-    """Evaluate the sensor of the range and store its observations; returns its cursor."""
+    """Evaluate the sensor of the range and store its observations; return its cursor."""
     sensor = build_defs(Settings.load(**settings)).resolve_sensor_def("day_range_sensor")
     with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
         found = sensor.evaluate_tick(context)

@@ -22,7 +22,7 @@ PIXELS_AND_TABLES = ("processed/**/*.npy", "processed/**/*.parquet", "shards/**/
 
 
 def identities(store: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of every derived file."""
+    """Return inode and modification time of every derived file."""
     found = [path for pattern in PIXELS_AND_TABLES for path in store.glob(pattern)]
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 

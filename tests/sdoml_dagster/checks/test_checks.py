@@ -1,4 +1,4 @@
-"""Checks pass on sound days and say what is wrong with others, with the right severity."""
+"""Checks pass on good days and report problems of others with the right severity."""
 
 import gc
 import io
@@ -67,14 +67,14 @@ def test_good_day_passes_every_check(
     ]
     checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
     assert set(found) == {(name, str(DAY)) for name in checks} | {("shards.freshness", "None")}
-    del found["shards.freshness", "None"]  # of the dataset, which lacks newer days
+    del found["shards.freshness", "None"]  # this check covers the dataset, which lacks newer days
     assert all(e.passed for e in found.values()), [e.description for e in found.values()]
 
 
 def run_check(
     instance: dg.DagsterInstance, asset: str, name: str, day: date
 ) -> dg.ExecuteInProcessResult:
-    """One check by itself, as the UI runs it."""
+    """Run one check alone, as the UI does."""
     key = dg.AssetCheckKey(dg.AssetKey(asset), name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -104,7 +104,7 @@ def test_check_of_an_unbuilt_day_reports_it(
     built: dg.DagsterInstance, asset: str, name: str, said: str
 ) -> None:
     result = run_check(built, asset, name, date(2024, 3, 10))
-    assert result.success, "a check fails no run"
+    assert result.success, "a check never fails a run"
     (found,) = result.get_asset_check_evaluations()
     assert not found.passed
     assert found.severity == dg.AssetCheckSeverity.ERROR
@@ -178,7 +178,7 @@ def rewritten(
     change: Callable[[NDArray[np.float32]], Any],
     number: int | None = None,
 ) -> list[FrameRow]:
-    """Change one or all processed frames of a channel; the frame table, changed along with them."""
+    """Change one or all processed frames of a channel, together with the frame table."""
     instrument = CHANNELS[channel].instrument
     table = StoredDay(store, DAY).frame_table(instrument) or []
     path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
@@ -209,7 +209,7 @@ def test_disk_check_names_unreadable_frames_and_measures_the_others(
 
 
 def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """By a tenth, about the middle."""
+    """Scale the disk by a tenth, about the middle."""
     image = Image.fromarray(frame).resize((70, 70), Image.Resampling.BICUBIC)
     return np.asarray(image)[3:-3, 3:-3]
 
@@ -297,7 +297,7 @@ def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -
     assert finding.passed, finding.description
     path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
     samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
-    gc.collect()  # webdataset leaves its files to the garbage collector, which complains
+    gc.collect()  # webdataset leaves its files open, so the garbage collector warns
     assert finding.metadata["samples"] == len(samples) == 4
     channels = [key for sample in samples for key in sample if key.endswith(".npy")]
     assert finding.metadata["frames"] == len(channels) == 12
@@ -306,7 +306,7 @@ def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -
 def rewrite(
     path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes | None]]]
 ) -> None:
-    """Write the members of a tar again, edited; what has no bytes is a folder."""
+    """Rewrite a tar with edited members. A member without bytes is a folder."""
     with tarfile.open(path) as tar:
         members = [(i.name, tar.extractfile(i).read()) for i in tar]  # type: ignore[union-attr]
     with tarfile.open(path, "w") as tar:

@@ -1,4 +1,4 @@
-"""Evaluations of checks: which materialization and which day they are about."""
+"""Evaluations of checks: their target materialization and day."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ def evaluations(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluati
 
 
 def execute_all(instance: dg.DagsterInstance, asset: str) -> dg.ExecuteInProcessResult:
-    """What the button "Execute all" of the Checks tab launches: all checks, and no day."""
+    """Launch all checks without a day, like the button "Execute all" of the Checks tab."""
     job = build_defs(Settings.load()).resolve_implicit_global_asset_job_def()
     graph = build_defs(Settings.load()).resolve_asset_graph()
     keys = {key for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(asset)}
@@ -44,7 +44,7 @@ def test_execute_all_checks_the_latest_materialized_day(built: dg.DagsterInstanc
     dated = {e.check_name: e for e in found if e.partition == SECOND}
     assert dated.keys() == {"readable", "saturation", "drift"}
     assert all(e.passed for e in dated.values())
-    # The run planned checks without a day; these end too, and say which day they are about.
+    # The run planned checks without a day. They end as well, and name the day they checked.
     undated = {e.check_name: e.description for e in found if e.partition is None}
     assert undated.keys() == dated.keys()
     assert all(str(text).startswith(SECOND) for text in undated.values())

@@ -1,4 +1,4 @@
-"""`sdoml build` as a user runs it: a process of its own, on the simulated archive."""
+"""`sdoml build` as a user runs it: in a separate process, with the simulated archive."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def build(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def roots(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the archive is set in the environment; everything else is an option or a default."""
+    """Environment in which only the archive is set. Everything else is an option or a default."""
     for name in environment:
         if name not in {"SDOML_AIA_ROOTS", "SDOML_HMI_ROOTS"}:
             monkeypatch.delenv(name, raising=False)
@@ -164,7 +164,7 @@ def test_interrupted_build_is_resumed_by_the_same_command(
         assert len(slow.log.requests) - asked <= 24 - len(fetched)
     with dg.DagsterInstance.from_config(str(tmp_path / "data.dagster")) as instance:
         statuses = {run.status.value for run in instance.get_runs()}
-    assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run looks started for ever"
+    assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run stays in the state STARTED"
 
 
 def test_build_can_be_resumed_after_an_outage(
@@ -218,7 +218,7 @@ def test_workers_build_days_in_parallel(roots: None, tmp_path: Path) -> None:
         assert {record.dagster_run.status.value for record in records} == {"SUCCESS"}
         starts = [record.start_time or 0 for record in records]
         ends = [record.end_time or 0 for record in records]
-        assert max(starts) < min(ends), "the days overlapped in time"
+        assert max(starts) < min(ends), "the runs of the days overlapped"
         assert all("dagster/backfill" in record.dagster_run.tags for record in records)
     left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True, check=False)
     assert left.stdout == "", "the daemon has ended"

@@ -1,4 +1,4 @@
-"""adopt_store: an empty Dagster home learns what the store holds, as if it had built it."""
+"""adopt_store: an empty Dagster home gets the records of all days of a store."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ EVERYTHING = [
 
 
 def versions(instance: dg.DagsterInstance) -> dict[tuple[str, str | None], Any]:
-    """Data version and content of the latest materialization of each asset and day."""
+    """Return the data version and content of the latest materialization of each asset and day."""
     found = {}
     for name, day in EVERYTHING:
         record = instance.get_latest_data_version_record(dg.AssetKey(name), partition_key=day)

@@ -1,4 +1,4 @@
-"""A day that verify_store finds damaged is stale in Dagster, and no release leaves it out."""
+"""A damaged day becomes stale in Dagster, and no release silently leaves it out."""
 
 from pathlib import Path
 

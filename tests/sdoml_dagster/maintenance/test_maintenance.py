@@ -1,4 +1,4 @@
-"""What the owner's jobs find, mark and drop."""
+"""The maintenance jobs: verify and prune."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from tests.support.runs import DAILY, Materialize
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test leaves its store, for the others to copy."""
+    """Folder with the store of the first test, which others copy."""
     return tmp_path_factory.mktemp("maintenance") / "store"
 
 
@@ -49,7 +49,7 @@ def verify(deployment: Deployment) -> Verification:
 def flip(path: Path) -> None:
     """Change one bit of a file, or 256 bytes of a table.
 
-    One bit of a table can lie in column statistics, which no reader of the rows uses.
+    A single bit of a table may be in column statistics, which readers of the rows ignore.
     """
     data = bytearray(path.read_bytes())
     start = len(data) // 4
@@ -83,7 +83,7 @@ REMEDIES = {
 @pytest.mark.parametrize(
     ("name", "harm"),
     [(name, flip) for name in REMEDIES]
-    # A day without one of the small files was never made, as far as anyone can tell.
+    # Without one of the small files, a day counts as not built.
     + [(name, Path.unlink) for name in REMEDIES if not name.endswith((".parquet", ".json"))],
 )
 def test_damaged_file_is_found_marked_and_repaired(
@@ -168,7 +168,7 @@ def test_file_that_is_being_rewritten_is_checked_again(
     def look(store: Store, day_: date) -> Verification:
         looked.append(day_)
         found = verify_day(store, day_)
-        store.write(index, whole)  # another run publishes it meanwhile
+        store.write(index, whole)  # another run publishes it in the meantime
         return found
 
     monkeypatch.setattr("sdoml_dagster.maintenance.verify.verify_day", look)
@@ -237,7 +237,7 @@ def test_days_that_need_their_raw_frames_keep_them(
     assert reason(unpacked) == "1 frame must still be fetched"
     ledger.write_bytes(ledger.read_bytes()[:-9])
     assert reason(unpacked).endswith("materialize raw_hmi of 2024-03-08 again")
-    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "each time all were kept"
+    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "all files were kept each time"
 
 
 def test_maintenance_jobs_run_and_fail_on_damage(
@@ -261,11 +261,11 @@ def test_maintenance_jobs_run_and_fail_on_damage(
     store = Path(environment["SDOML_STORE"])
     assert run("verify_store").success
     assert run("prune_raw").success
-    assert list(store.rglob("*.fits")), "dry by default"
+    assert list(store.rglob("*.fits")), "a dry run by default"
     released = next(store.glob("releases/*/*.tar"))
     flip(released)
     assert not run("verify_store", mark=False).success
-    assert released.exists(), "looked at and left alone"
+    assert released.exists(), "checked and not changed"
     failed = run("verify_store")
     assert not failed.success
     assert not released.exists()

@@ -1,4 +1,4 @@
-"""What is lost of a store comes back with the same bytes, as docs/operations.md says."""
+"""Lost parts of a store are rebuilt with the same bytes, as docs/operations.md describes."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A day from raw frames to its shard, step by step, on frames of the simulated archive."""
+"""A day from raw frames to its shard, step by step, with the simulated archive."""
 
 import io
 import tarfile
@@ -164,7 +164,7 @@ def test_rejected_frames_shorten_the_file(settings: Settings, fetched: Store) ->
     strict = settings.model_copy(update={"max_missing_fraction": 0.0})
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
-    # A frame with a hole passes at the default and is rejected where none is tolerated.
+    # A frame with a hole is accepted by default, and rejected if no hole is tolerated.
     holed = _with_blank_cells(fetched, ledger[0].file or "")
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
@@ -215,7 +215,7 @@ def test_pixels_without_data_are_in_the_index_and_in_the_mask(
     assert facts[row.channel]["missing"] == row.missing
     assert facts[row.channel]["flags"] == ("missing_pixels",)
     valid = dataset.mask(0).numpy()
-    # Pixels that the hole covers in part are known from their other part.
+    # Pixels that are partly in the hole are computed from their other part.
     edge = 200 * 976 / (row.rsun_obs or 0) * settings.resolution / 1024
     assert (edge - 2) ** 2 <= (~valid).sum() <= edge**2
     assert not image.numpy()[~valid].any()
@@ -225,7 +225,7 @@ def test_pixels_without_data_are_in_the_index_and_in_the_mask(
 def _with_blank_cells(
     store: Store, name: str, *, rows: int = 0, block: tuple[slice, slice] = np.s_[:4, :4]
 ) -> str:
-    """Punch a hole into a raw frame and return the new file's SHA-256."""
+    """Remove the data of some pixels of a raw frame; return the SHA-256 of the new file."""
     from astropy.io import fits
 
     path = f"{layout.raw_folder(DAY)}/{name}"
@@ -298,7 +298,7 @@ def test_kill_leaves_no_index_of_another_shard(
     settings: Settings, fetched: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise StoreError("killed between the two")
+        raise StoreError("killed between the two writes")
 
     process(settings, fetched)
     fit(settings, fetched)

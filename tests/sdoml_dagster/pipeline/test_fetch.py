@@ -1,4 +1,4 @@
-"""What a day's fetch asks for, believes and puts on record."""
+"""Fetching a day: requests, trusted answers, and the ledger."""
 
 import os
 import time
@@ -31,7 +31,7 @@ ONE = {"channels": ("AIA_0171",), "cadence_minutes": 360}
 
 
 class Faulty(FaultPlan):
-    """A plan that can change its mind."""
+    """A fault plan that can be replaced."""
 
     faulty: Mapping[str, Fault] = MappingProxyType({})
 
@@ -126,7 +126,7 @@ def test_damaged_ledger_is_rebuilt_from_the_frames(faulty: Archive, deploy: Depl
 
 
 def test_frame_of_bad_quality_is_replaced_by_a_neighbor(frame_cache: Path, deploy: Deploy) -> None:
-    bad = "AIA20240404_1800_0171.fits"  # by the plan of the simulated archive
+    bad = "AIA20240404_1800_0171.fits"  # according to the simulated archive
     with Archive(cache=frame_cache) as life:
         alone = deploy(life, aia_tolerance_minutes=0, **ONE)
         alone.day = date(2024, 4, 4)
@@ -168,7 +168,7 @@ def test_missing_frame_is_requested_again_after_a_while(
     day.fetch()
     assert asked(faulty, count) == []
     ledger = day.folder / "raw/2024/03/08/aia.parquet"
-    assert time.time() - ledger.stat().st_mtime > 18 * 3600, "believing makes nothing younger"
+    assert time.time() - ledger.stat().st_mtime > 18 * 3600, "a trusted answer keeps its age"
     plan.lose()
     age(day, 21)
     day.fetch()
@@ -265,12 +265,12 @@ def test_published_day_without_frames_warns_about_the_roots(
     secret = wrong.replace("://", "://user:secret@")
     doubt = f"raw_aia {DAY}: nothing was found at {wrong}; is SDOML_AIA_ROOTS right?"
     assert warning(secret) == doubt
-    assert warning(secret) == doubt, "as long as the absences are believed"
+    assert warning(secret) == doubt, "while the 404s are trusted"
     assert statuses(day) == ["missing"] * 4
-    assert warning(wrong, publication_lag_days=10_000) is None, "it may yet be published"
+    assert warning(wrong, publication_lag_days=10_000) is None, "it may still be published"
     assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "nothing is expected"
     plan.lose(NAME)
-    assert warning(faulty.aia_root) is None, "some of it is there"
+    assert warning(faulty.aia_root) is None, "part of it exists"
     assert statuses(day).count("ok") == 4
 
 
@@ -328,7 +328,7 @@ def test_time_of_a_stand_in_is_in_the_index(faulty: Archive, plan: Faulty, deplo
 def test_original_raw_folder_is_adopted_without_a_download(
     archive: Archive, deploy: Deploy, tmp_path: Path
 ) -> None:
-    """The folder of the original project: year, month, day, and the archive's file names."""
+    """Create a folder like that of the original project."""
     original = tmp_path / "dataset_raw" / "2024" / "03" / "08"
     original.mkdir(parents=True)
     for channel in ("AIA_0171", "HMI_M"):
@@ -391,7 +391,7 @@ Change = Callable[[bytes], bytes]
 def altered(
     frame_cache: Path,
 ) -> Iterator[Callable[[Mapping[str, Callable[[bytes], bytes]]], Archive]]:
-    """An archive that serves some files changed, by their names."""
+    """An archive that serves some changed files."""
     with ExitStack() as stack:
 
         def start(changes: Mapping[str, Change]) -> Archive:

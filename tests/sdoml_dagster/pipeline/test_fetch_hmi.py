@@ -1,4 +1,4 @@
-"""HMI pictures and unclear answers: provisional and stale frames, pages, refusals, one kind."""
+"""HMI pictures and unclear answers: provisional and stale frames, pages, refusals, units."""
 
 import os
 import re
@@ -29,7 +29,7 @@ _GOOD: dict[tuple[str, bool], bytes] = {}
 
 
 def picture(path: str, *, quicklook: bool = False) -> bytes:
-    """The picture that belongs to a path, rendered once."""
+    """Return the picture of a path. It is rendered once."""
     name = path.rpartition("/")[2][:15]
     if (name, quicklook) not in _GOOD:
         minute = datetime.strptime(name, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
@@ -39,7 +39,7 @@ def picture(path: str, *, quicklook: bool = False) -> bytes:
 
 @dataclass
 class Script:
-    """What the archive answers; by hour, for those that are not good."""
+    """An archive with bad answers for some hours."""
 
     odd: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
     everything: Callable[[Handler], None] | None = None
@@ -87,7 +87,7 @@ def rows(day: Deployment) -> list[RawRow]:
 
 
 def expire(day: Deployment) -> None:
-    """Let the ledger be older than the time for which its absences are believed."""
+    """Make the ledger older than the time for which its 404s are trusted."""
     then = time.time() - 21 * 3600
     for ledger in day.folder.glob("raw/**/*.parquet"):
         os.utime(ledger, (then, then))
@@ -139,12 +139,12 @@ def test_provisional_picture_is_replaced_by_the_definitive_one(
     stored = StoredDay(day.store, DAY)
     assert not is_complete(day.settings, stored), "the definitive picture may come"
     count = len(server.asked)
-    assert fetched(day) == early, "believed for some hours"
+    assert fetched(day) == early, "trusted for some hours"
     assert len(server.asked) == count
 
     expire(day)
     script.odd["06"] = forbidden
-    assert fetched(day) == early, "kept as long as there is nothing better"
+    assert fetched(day) == early, "kept until a better one is available"
 
     expire(day)
     del script.odd["06"]
@@ -167,7 +167,7 @@ def test_picture_in_two_slots_is_used_for_the_earlier_slot(
     assert "stale" in (found[2].reason or "")
     expire(day)
     del script.odd["12"]
-    assert [row.status for row in fetched(day)] == ["ok"] * 4, "asked of the archive again"
+    assert [row.status for row in fetched(day)] == ["ok"] * 4, "requested from the archive again"
 
 
 def test_picture_in_all_slots_is_rejected(day: Deployment, script: Script) -> None:

@@ -12,7 +12,7 @@ hub = pytest.importorskip("huggingface_hub")
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of complete samples, as the recipe for the Hub makes it."""
+    """A release of complete samples, built as recommended for the Hub."""
     folder = tmp_path_factory.mktemp("published")
     make(folder, build(folder, [0, 1]), complete_only=True)
     return folder / "releases/sdoml-lite"
@@ -24,7 +24,7 @@ def test_the_card_is_a_valid_dataset_card(published: Path) -> None:
     assert card.data.size_categories == ["n<1K"]
     assert card.data.pretty_name.startswith("sdoml-lite: ")
     assert isinstance(card.data, hub.DatasetCardData)
-    # Written again by the library, the metadata block says the same.
+    # The library writes the same metadata block.
     again = hub.DatasetCard(str(card))
     assert again.data.to_dict() == card.data.to_dict()
 

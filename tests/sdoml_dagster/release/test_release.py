@@ -83,7 +83,7 @@ def pixels(slot: datetime, channel: str) -> NDArray[np.float32]:
 
 
 def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
-    """171 Å is missing at 06:00, 193 Å has bad quality at 09:00, HMI is blank at 21:00."""
+    """Return the status of a frame: 171 Å is missing at 06:00, 193 Å has bad quality at 09:00."""
     losses = {
         ("AIA_0171", 6): ("missing", "404"),
         ("AIA_0193", 9): ("quality", "eclipse"),
@@ -93,7 +93,7 @@ def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
 
 
 def write_processed(store: Store, day: date, settings: Settings, *, whole: bool = False) -> None:
-    """Write the files that processing leaves of a day."""
+    """Write the files of a processed day."""
     for instrument in INSTRUMENTS:
         rows: list[FrameRow] = []
         sketches: dict[str, Sketch] = {}
@@ -138,7 +138,7 @@ def build(folder: Path, days: Sequence[int], **changes: Any) -> Settings:
 
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with ten days of eleven: one was never built."""
+    """A store with ten of eleven days. One was not built."""
     folder = tmp_path_factory.mktemp("origin")
     build(folder, [0, 1, 2, 3, 5, 6, 7, 8, 9, 10])
     return folder
@@ -250,7 +250,7 @@ def test_plain_webdataset_reads_it(released: Path) -> None:
 
 
 def streamed(urls: str) -> list[dict[str, Any]]:
-    """Samples read by webdataset, which leaves its last file to the garbage collector."""
+    """Return samples read by webdataset, which leaves its last file to the garbage collector."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
@@ -259,7 +259,7 @@ def streamed(urls: str) -> list[dict[str, Any]]:
 
 
 def hf_dataset(*args: Any, **options: Any) -> Iterator[Any]:
-    """Samples by Hugging Face datasets, without its network and its warnings."""
+    """Return samples read by Hugging Face datasets, without network and warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import datasets
@@ -354,7 +354,7 @@ def test_card_states_the_facts(released: Path) -> None:
 
 
 def test_code_in_the_card_runs(released: Path) -> None:
-    # Among its first samples is one without 171 Å, on which Hugging Face's builder fails.
+    # One of its first samples lacks 171 Å, so Hugging Face's builder fails.
     assert run_snippets(released) == 3
     card = (released / "README.md").read_text()
     assert "Hugging Face's builder requires the same members" in card
@@ -377,7 +377,7 @@ def run_snippets(release: Path) -> int:
         code = block.split("```")[0].replace('"sdoml-lite', f'"{release}')
         scope: dict[str, Any] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of webdataset and datasets, as above
+            warnings.simplefilter("ignore")  # warnings of webdataset and datasets, as above
             exec(code, scope)
         value = scope.get("frame", scope.get("image", scope.get("sample")))
         assert value is not None
@@ -406,7 +406,7 @@ def test_shard_numbers_of_a_year_have_three_digits(tmp_path: Path) -> None:
 
 
 def write_shifted_day(folder: Path, shard: bytes, index: Any, day: date) -> None:
-    """The shard of the first day under another date, header checksum and all."""
+    """Return the shard of the first day with another date."""
     old, new = b"2024/03/01/0000", f"{day:%Y/%m/%d}/0000".encode()
     header = bytearray(shard[:512].replace(old, new))
     header[148:156] = b" " * 8
@@ -583,7 +583,7 @@ def test_mixed_constants_are_rejected_with_days_and_remedy(stored: Path) -> None
     assert f"{new}: 2024-03-03" in message
     assert f"{old}: 2024-03-01 … 2024-03-02, 2024-03-04, 2024-03-06 … 2024-03-11" in message
     assert "Materialize shards of 2024-03-01 … 2024-03-02, 2024-03-04" in message
-    # Refused before the existing release was changed.
+    # The error comes before the existing release is changed.
     assert (stored / "releases/sdoml-lite/index.parquet").exists()
 
 

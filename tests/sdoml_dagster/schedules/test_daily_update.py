@@ -1,7 +1,7 @@
-"""The daily schedule, ticked by the scheduler's own code over the real module.
+"""The daily schedule, evaluated by Dagster's scheduler on the real code location.
 
-What is simulated is the clock alone: the scheduler daemon's iteration runs at given times, its
-code location in a process of its own, and the runs that it queues are executed for real.
+Only the clock is simulated: the scheduler's iteration runs at given times. The code location is a
+separate process, and queued runs are really executed.
 """
 
 import logging
@@ -51,7 +51,7 @@ def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator["Clockwork
     with create_test_daemon_workspace_context(target, instance) as workspace:
         yield Clockwork(workspace, instance)
         registry = workspace._grpc_server_registry  # type: ignore[attr-defined]
-    registry.wait_for_processes()  # else their Popen objects complain
+    registry.wait_for_processes()  # otherwise their Popen objects warn
 
 
 class Clockwork:
@@ -68,7 +68,7 @@ class Clockwork:
             instance.start_schedule(self.schedule)
 
     def tick(self, time: datetime) -> list[str]:
-        """Days that are asked for at a tick."""
+        """Return the days that a tick requests."""
         known = {run.run_id for run in self.instance.get_runs()}
         with freeze_time(time + timedelta(seconds=5)):
             list(
@@ -88,7 +88,7 @@ class Clockwork:
         return sorted(run.tags["dagster/partition"] for run in runs)
 
     def work(self) -> dict[str, str]:
-        """Execute what is queued; outcomes by day."""
+        """Execute the queued runs; return their outcomes by day."""
         outcomes = {}
         for run in self.instance.get_runs(
             dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
@@ -107,7 +107,7 @@ class Clockwork:
 
 @pytest.fixture
 def constants(window: None, materialize: Materialize) -> None:
-    """Frozen, from a day outside the window."""
+    """Constants fitted to a day outside the window."""
     assert materialize(*DAILY[:4], "normalization_stats", day="2024-03-01").success
 
 
@@ -118,7 +118,7 @@ def test_tick_requests_every_incomplete_day(
     faults = Days(outage=frozenset({"2024/03/11"}), half=frozenset({"2024/03/12"}))
     monkeypatch.setattr(archive, "faults", faults)
     assert clockwork.tick(TICK) == WINDOW
-    # Queued still: each day once at a time.
+    # Still queued, so no day is requested twice.
     assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-13"]
     assert clockwork.work() == {
         "2024-03-10": "ok",
@@ -126,13 +126,13 @@ def test_tick_requests_every_incomplete_day(
         "2024-03-12": "ok",
         "2024-03-13": "ok",
     }
-    # A failed day again, and one whose frames may still appear; not those that are complete.
+    # A failed day, and one whose frames may still appear, but no complete days.
     assert clockwork.tick(TICK + timedelta(days=1, hours=24)) == [
         "2024-03-12",
         "2024-03-14",
     ]
     clockwork.work()
-    # All is well at last.
+    # Now all days are complete.
     monkeypatch.setattr(archive, "faults", FaultPlan())
     assert clockwork.tick(TICK + timedelta(days=3)) == ["2024-03-15"]
 
@@ -160,7 +160,7 @@ def test_day_whose_shard_is_older_than_its_ledger_is_requested(
     monkeypatch.setattr(archive, "faults", Days(half=frozenset({"2024/03/12"})))
     clockwork.tick(TICK)
     clockwork.work()
-    # The frames appear, and the run dies when it has fetched them.
+    # The frames appear, and the run is killed after fetching them.
     monkeypatch.setattr(archive, "faults", FaultPlan())
     assert materialize("raw_aia", "raw_hmi", day="2024-03-12").success
     assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]
@@ -199,7 +199,7 @@ def test_day_of_one_instrument_can_be_complete(window: None, materialize: Materi
     store, day = Store(alone.store), date(2024, 3, 8)
     steps = ("raw_hmi", "processed_hmi", "normalization_stats")
     assert materialize(*steps, day=str(day), channels=("HMI_M",)).success
-    assert not is_complete(alone, StoredDay(store, day)), "its shard is not there"
+    assert not is_complete(alone, StoredDay(store, day)), "it has no shard"
     assert materialize("shards", day=str(day), channels=("HMI_M",)).success
     assert is_complete(alone, StoredDay(store, day))
     assert not is_complete(Settings.load(), StoredDay(store, day))

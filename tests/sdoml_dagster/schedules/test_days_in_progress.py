@@ -1,4 +1,4 @@
-"""A day in progress is found in every kind of run, and only in runs of the same dataset."""
+"""Days in progress are found in every kind of run, but only in runs of the same dataset."""
 
 from datetime import date
 

@@ -16,7 +16,7 @@ DUE = date(2024, 3, 11)
 
 
 def build(store: Store, *days: int) -> None:
-    """Empty files with the names of shards and indexes of days in March 2024."""
+    """Create empty shards and indexes of days in March 2024."""
     for number in days:
         day = date(2024, 3, number)
         store.write(layout.shard(day), b"")

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and one clear line for each that is wrong."""
+"""Settings: their sources, and one clear line for each invalid value."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The store on a folder and on S3: whole files or none, and errors in one line."""
+"""The store in a folder and on S3: atomic writes, and errors in one line."""
 
 import errno
 import fcntl
@@ -31,7 +31,7 @@ AWS = {
 
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
-    """A server that speaks S3, in a process of its own."""
+    """An S3 server in a separate process."""
     program = (
         "from moto.server import ThreadedMotoServer;"
         "s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"
@@ -147,7 +147,7 @@ def test_days_are_found_by_folders_and_shards(store: Store) -> None:
         "raw/2024/03/08/aia.parquet",
         "raw/2024/03/notes/x",
         "raw/2024/02/30/x",
-        "raw/2024/W10/7/x",  # ISO 8601 knows weeks
+        "raw/2024/W10/7/x",  # ISO 8601 also has weeks
         "processed/2024/03/07/AIA_0171.npy",
         "shards/2024/sdoml-lite-2024-03-09.tar",
         "shards/2024/sdoml-lite-2024-03-08.parquet",
@@ -220,7 +220,7 @@ def test_long_write_is_flushed_while_in_progress(
 
 
 class TestFolder:
-    """What only a folder can do to us."""
+    """Failures that only a folder can have."""
 
     def test_link_shares_the_disk(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
@@ -331,7 +331,7 @@ class TestFolder:
 
 
 class TestS3:
-    """What only a bucket can do to us."""
+    """Failures that only a bucket can have."""
 
     @pytest.mark.slow
     def test_large_file_is_uploaded_in_parts(self, s3: Any) -> None:
@@ -341,7 +341,7 @@ class TestS3:
                 handle.write(bytes([number]) * (1 << 20))
         assert store.sizes("") == {"large": 120 << 20}
         assert store.read_range("large", (119 << 20) - 1, (119 << 20) + 1) == bytes([118, 119])
-        assert s3.info("data/large")["ETag"].endswith('-3"'), "so these were parts"
+        assert s3.info("data/large")["ETag"].endswith('-3"'), "so the file was uploaded in parts"
         assert not s3.list_multipart_uploads("data")
 
     def test_failed_part_leaves_no_object_and_no_upload(
@@ -367,7 +367,7 @@ class TestS3:
     def test_missing_extra_names_the_package_to_install(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # as if it were not there
+        monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # simulates a missing package
         with pytest.raises(SettingError, match=r"^SDOML_STORE=s3://data needs the extra 's3'"):
             Store("s3://data")
 

@@ -124,7 +124,7 @@ minutes = st.integers(0, 72 * 4).map(lambda quarter: timedelta(minutes=15 * quar
 def test_windows_contain_no_held_out_times(
     dataset, *, past, future, gaps, exclusions, split, shift, length, policy
 ):
-    """A training window touches neither exclusions nor the other part, by any of its ways."""
+    """A training window depends neither on exclusions nor on the other part."""
     start = FIRST.item()
     held_out = [(start + a, start + a + n * QUARTER) for a, n in exclusions]
     middle = start + split * HOUR
