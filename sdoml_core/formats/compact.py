@@ -252,7 +252,7 @@ def check_step(step: float) -> float:
 def _tiles(data: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Read the table of the tiles: the size of each, and its start and end in the data."""
     if len(data) <= TABLE_BYTES:
-        raise DamagedFileError(f"{len(data)} bytes do not hold a compact frame")
+        raise DamagedFileError(f"{len(data)} bytes is the wrong size for a compact frame")
     table = np.frombuffer(data, ">i4", 2 * TILES).reshape(TILES, 2).astype(np.int64)
     sizes = table[:, 0]
     ends = np.cumsum(sizes)
