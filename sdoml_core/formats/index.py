@@ -104,11 +104,6 @@ class Index:
     inputs: str | None = None
     """Fingerprint of the inputs of the shard. None if it was not recorded."""
 
-    def frames(self) -> set[tuple[datetime, str]]:
-        """Slot and channel of each frame in the shard."""
-        slots, channels = self.table["slot"].to_pylist(), self.table["channel"].to_pylist()
-        return set(zip(slots, channels, strict=True))
-
 
 def encode_index(
     table: pa.Table,
@@ -182,6 +177,40 @@ def decode_index(data: bytes) -> Index:
         raise DamagedFileError(f"index cannot be read: {error}") from error
     _check_rows(index)
     return index
+
+
+def read_footer(data: bytes) -> tuple[int, str, str | None]:
+    """Return size, SHA-256 and inputs of the shard of a daily index, without reading its rows.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not an index.
+    """
+    file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+    facts = index_metadata(file.schema_arrow, kind="shard")
+    try:
+        return (
+            int(facts["sdoml.shard_bytes"]),
+            facts["sdoml.shard_sha256"],
+            facts.get("sdoml.inputs"),
+        )
+    except (KeyError, ValueError) as error:
+        raise DamagedFileError(f"index cannot be read: {error}") from error
+
+
+def read_frames(data: bytes) -> set[tuple[datetime, str]]:
+    """Return slot and channel of each frame of a daily index, without reading other columns.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not an index.
+    """
+    file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+    index_metadata(file.schema_arrow, kind="shard")
+    table = read_columns(file, ["slot", "channel"])
+    return set(zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True))
 
 
 def with_optional(table: pa.Table) -> pa.Table:

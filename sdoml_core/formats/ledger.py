@@ -199,6 +199,23 @@ class TableFormat(Generic[Row]):
             for values in zip(*columns.values(), strict=True)
         ]
 
+    def read(self, data: bytes, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Read some columns by name, as lists. The checksum of the rows is not verified.
+
+        Raises
+        ------
+        DamagedFileError
+            If the bytes are not such a table.
+        """
+        from sdoml_core.formats.parquet import MAX_ROWS_OF_A_DAY, open_parquet, read_columns
+
+        file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
+        absent = set(names) - set(file.schema_arrow.names)
+        if absent:
+            raise DamagedFileError(f"no readable {self.name}: no column {', '.join(absent)}")
+        table = read_columns(file, list(names))
+        return {name: table.column(name).to_pylist() for name in names}
+
 
 _SHARED = (
     Column("slot", "timestamp", "Time of the slot (UTC): the HMI minute, key of the sample"),

@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -59,15 +59,16 @@ def check_shard_name(name: str) -> str:
 def write_parquet(table: pa.Table) -> bytes:
     """Encode a table with checksums. The bytes are the same in every run."""
     sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        use_dictionary=True,
-        row_group_size=1 << 20,
-        write_page_checksum=True,
-    )
+    with parquet_writer(sink, table.schema) as writer:
+        writer.write_table(table, row_group_size=1 << 20)
     return sink.getvalue()
+
+
+def parquet_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a writer of tables with checksums. Each table becomes a row group."""
+    return pq.ParquetWriter(
+        sink, schema, compression="zstd", use_dictionary=True, write_page_checksum=True
+    )
 
 
 def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:

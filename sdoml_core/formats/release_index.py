@@ -4,23 +4,34 @@ Each channel has a struct column, so readers load only the fields they need. Thi
 thousand shards open in a fraction of a second.
 """
 
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
-from sdoml_core.formats.index import ENCODING, FACTS, INDEX_SCHEMA, MEASURES, Index, with_optional
+from sdoml_core.formats.encoding import CompactEncoding
+from sdoml_core.formats.index import (
+    ENCODING,
+    FACTS,
+    INDEX_SCHEMA,
+    MEASURES,
+    Index,
+    with_optional,
+)
 from sdoml_core.formats.parquet import (
     FORMAT_VERSION,
     index_metadata,
     open_parquet,
+    parquet_writer,
     timestamps,
-    write_parquet,
 )
 
 FRAME_FIELDS: Final = [
@@ -29,7 +40,6 @@ FRAME_FIELDS: Final = [
     *MEASURES,
 ]
 """Fields of the struct column of each channel. Compact shards also have ``data_size``."""
-
 
 _DATA_SIZE: Final = next(field for field in ENCODING if field.name == "data_size")
 
@@ -60,8 +70,101 @@ def release_shards(data: bytes) -> dict[str, int]:
         raise DamagedFileError(f"index of a release without its shards: {error}") from error
 
 
+_CONSTANTS: Final = ["constant", "transform", "step"]
+"""Columns with one value per channel. The step occurs only in compact shards."""
+
+GROUP_SAMPLES: Final = 1 << 14
+"""Samples in one row group. Writing needs the memory of about two groups, for any range."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFacts:
+    """What the index of a release records of a whole shard."""
+
+    shard: str
+    """File name of the shard."""
+
+    bytes: int
+    sha256: str
+    normalization_version: str
+    frames: Mapping[str, int]
+    """Number of frames of each channel."""
+
+    constants: Mapping[str, Mapping[str, Any]]
+    """Constant, transform and step of each channel. The step is None for npy."""
+
+    dtype: str | None
+    """Pixel type; None for a shard without frames."""
+
+    resolution: int | None
+    encoding: CompactEncoding | None
+    """None for npy, and for a shard without frames."""
+
+    first: np.datetime64 | None
+    """Slot of the first sample."""
+
+    last: np.datetime64 | None
+
+
+def shard_facts(index: Index) -> ShardFacts:
+    """Summarize the index of a shard.
+
+    Raises
+    ------
+    DamagedFileError
+        If its frames differ in dtype or resolution, or the frames of a channel in their constants.
+    """
+    table = with_optional(index.table)
+    channels = table.column("channel").combine_chunks().dictionary_encode()
+    names = channels.dictionary.to_pylist()
+    codes = channels.indices.to_numpy()
+    constants = {}
+    for code, name in enumerate(names):
+        mine = table.select(_CONSTANTS).take(np.flatnonzero(codes == code))
+        constants[name] = {
+            key: _only(mine.column(key), f"{key} of {name}", index.shard) for key in _CONSTANTS
+        }
+    slots = timestamps(table.column("slot"))
+    return ShardFacts(
+        shard=index.shard,
+        bytes=index.shard_bytes,
+        sha256=index.shard_sha256,
+        normalization_version=index.normalization_version,
+        frames=dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True)),
+        constants=constants,
+        dtype=_only(table.column("dtype"), "dtype", index.shard),
+        resolution=_only(table.column("resolution"), "resolution", index.shard),
+        encoding=_only(table.column("encoding"), "encoding", index.shard),
+        first=slots.min() if slots.size else None,
+        last=slots.max() if slots.size else None,
+    )
+
+
 def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes:
-    """Merge the indexes of shards into the index of a release, one row per sample.
+    """Merge the indexes of shards into the index of a release. See `write_release_index`.
+
+    Parameters
+    ----------
+    indexes
+        Indexes whose `Index.shard` is the file name in the release. They may be empty.
+    inputs
+        Fingerprint of the inputs of the release, to record in the index.
+    """
+    by_name = {index.shard: index for index in indexes}
+    sink = io.BytesIO()
+    facts = [shard_facts(index) for index in by_name.values()]
+    write_release_index(sink, facts, by_name.__getitem__, inputs=inputs)
+    return sink.getvalue()
+
+
+def write_release_index(
+    sink: BinaryIO,
+    facts: Iterable[ShardFacts],
+    read: Callable[[str], Index],
+    *,
+    inputs: str | None = None,
+) -> None:
+    """Write the index of a release, one row per sample, shard by shard.
 
     Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
     `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata has the
@@ -71,8 +174,12 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
 
     Parameters
     ----------
-    indexes
-        Indexes whose `Index.shard` is the file name in the release. They may be empty.
+    sink
+        File to write to.
+    facts
+        Facts of each shard.
+    read
+        Returns the index of a shard by its name. Called once per shard, in order of the first slot.
     inputs
         Fingerprint of the inputs of the release, to record in the index.
 
@@ -83,64 +190,130 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     DamagedFileError
         If the shards differ in dtype or resolution, or contain a sample twice.
     """
-    indexes = sorted(indexes, key=lambda index: index.shard)
-    version = check_versions((index.normalization_version, index.shard) for index in indexes)
-    tables = [with_optional(index.table) for index in indexes] or [INDEX_SCHEMA.empty_table()]
-    table = pa.concat_tables(tables)
-    owner = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
-    shards = [index.shard for index in indexes]
+    facts = sorted(facts, key=lambda one: one.shard)
+    names = [one.shard for one in facts]
+    channels = [name for name in CHANNELS if any(name in one.frames for one in facts)]
+    compact = any(one.encoding for one in facts)
+    fields = [
+        field.with_nullable(True)  # noqa: FBT003
+        for field in (*FRAME_FIELDS, *([_DATA_SIZE] if compact else []))
+    ]
+    schema = pa.schema(
+        [
+            INDEX_SCHEMA.field("slot").with_nullable(True),  # noqa: FBT003
+            pa.field("shard", pa.dictionary(pa.int32(), pa.string())),
+            *(pa.field(name, pa.struct(fields)) for name in channels),
+        ],
+        metadata=_metadata(facts, channels, inputs),
+    )
+    filled = sorted(
+        (one for one in facts if one.first is not None), key=lambda one: (one.first, one.shard)
+    )
+    code = {name: number for number, name in enumerate(names)}
+    pending: list[tuple[pa.Table, int]] = []
+    with parquet_writer(sink, schema) as writer:
+        for number, one in enumerate(filled):
+            pending.append((with_optional(read(one.shard).table), code[one.shard]))
+            after = filled[number + 1].first if number + 1 < len(filled) else None
+            rows = sum(len(table) for table, _ in pending)
+            if after is not None and rows < GROUP_SAMPLES * len(channels):
+                continue
+            pending = _write_groups(writer, pending, names, schema, before=after)
+        if not filled:
+            writer.write_table(schema.empty_table())
+
+
+def _write_groups(
+    writer: pq.ParquetWriter,
+    pending: Sequence[tuple[pa.Table, int]],
+    names: Sequence[str],
+    schema: pa.Schema,
+    *,
+    before: np.datetime64 | None,
+) -> list[tuple[pa.Table, int]]:
+    """Write whole groups of samples, or all of them at the end; return the rows that are left.
+
+    Samples from ``before`` on are not written, because the next shards may have earlier ones.
+    """
+    table = pa.concat_tables([part for part, _ in pending])
+    owner = np.repeat([code for _, code in pending], [len(part) for part, _ in pending])
+    slots = timestamps(table.column("slot"))
+    # Shards are read by their first slot; samples must be sorted by time.
+    times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
+    if np.any(owner[first][rows] != owner):
+        at = int(np.argmax(owner[first][rows] != owner))
+        slot = times[rows[at]].astype("datetime64[s]")
+        one, other = sorted((names[owner[first][rows][at]], names[owner[at]]))
+        raise DamagedFileError(f"sample {slot} is in both {one} and {other}")
+    ready = len(times) if before is None else int(np.searchsorted(times, before))
+    ends = list(range(GROUP_SAMPLES, ready + 1, GROUP_SAMPLES))
+    if before is None and ready % GROUP_SAMPLES:
+        ends.append(ready)
+    channel = table.column("channel").combine_chunks().dictionary_encode()
+    codes = channel.indices.to_numpy()
+    code = {name: number for number, name in enumerate(channel.dictionary.to_pylist())}
+    start = 0
+    for end in ends:
+        columns: list[pa.Array] = [
+            pa.array(times[start:end]).cast(schema.field("slot").type),
+            pa.DictionaryArray.from_arrays(
+                owner[first[start:end]].astype(np.int32), pa.array(names, pa.string())
+            ),
+        ]
+        for name in schema.names[2:]:
+            mine = np.flatnonzero((codes == code.get(name, -1)) & (rows >= start) & (rows < end))
+            place = np.full(end - start, -1)
+            place[rows[mine] - start] = mine
+            columns.append(_struct(table, place, list(schema.field(name).type)))
+        writer.write_table(pa.table(columns, schema=schema))
+        start = end
+    left = []
+    position = 0
+    for part, number in pending:
+        keep = rows[position : position + len(part)] >= start
+        position += len(part)
+        if keep.any():
+            left.append((part.filter(pa.array(keep)), number))
+    return left
+
+
+def _metadata(
+    facts: Sequence[ShardFacts], channels: Sequence[str], inputs: str | None
+) -> dict[str, str]:
+    """Return the schema metadata, after checking that the shards belong together."""
+    version = check_versions((one.normalization_version, one.shard) for one in facts)
     pixels = {
-        name: only_value(_by_shard(table.column(name), owner, shards), name)
+        name: only_value(
+            _first_with((getattr(one, name), one.shard) for one in facts if one.frames), name
+        )
         for name in ("dtype", "resolution", "encoding")
     }
     compact = pixels["encoding"] is not None
     if not compact:
         del pixels["encoding"]  # npy: the same bytes as before
-    fields = [*FRAME_FIELDS, *([_DATA_SIZE] if compact else [])]
-
-    # Shards are sorted by name; samples must be sorted by time.
-    slots = timestamps(table.column("slot"))
-    times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
-    if np.any(owner[first][rows] != owner):
-        at = int(np.argmax(owner[first][rows] != owner))
-        slot = times[rows[at]].astype("datetime64[s]")
-        one, other = shards[owner[first][rows][at]], shards[owner[at]]
-        raise DamagedFileError(f"sample {slot} is in both {one} and {other}")
-    columns: dict[str, pa.Array] = {
-        "slot": pa.array(times).cast(INDEX_SCHEMA.field("slot").type),
-        "shard": pa.DictionaryArray.from_arrays(
-            owner[first].astype(np.int32), pa.array([index.shard for index in indexes], pa.string())
-        ),
-    }
-    channel = table.column("channel").combine_chunks().dictionary_encode()
-    codes = {name: code for code, name in enumerate(channel.dictionary.to_pylist())}
-    constants: dict[str, Any] = {}
-    for name in CHANNELS:
-        if name not in codes:
-            continue
-        mine = np.flatnonzero(channel.indices.to_numpy() == codes[name])
-        place = np.full(len(times), -1)
-        place[rows[mine]] = mine
-        columns[name] = _struct(table, place, fields)
-        constants[name] = {
+    constants = {
+        name: {
             key: only_value(
-                _by_shard(table.column(key).take(mine), owner[mine], shards), f"{key} of {name}"
+                _first_with(
+                    (one.constants[name][key], one.shard) for one in facts if name in one.frames
+                ),
+                f"{key} of {name}",
             )
-            for key in ("constant", "transform", *(["step"] if compact else []))
+            for key in (_CONSTANTS if compact else _CONSTANTS[:2])
         }
-    facts = {
+        for name in channels
+    }
+    metadata = {
         "sdoml.format": FORMAT_VERSION,
         "sdoml.kind": "release",
         "sdoml.normalization": version,
         "sdoml.pixels": json.dumps(pixels, sort_keys=True),
         "sdoml.channels": json.dumps(constants, sort_keys=True),
-        "sdoml.shards": json.dumps(
-            [[index.shard, index.shard_bytes, index.shard_sha256] for index in indexes]
-        ),
+        "sdoml.shards": json.dumps([[one.shard, one.bytes, one.sha256] for one in facts]),
     }
     if inputs is not None:
-        facts["sdoml.inputs"] = inputs
-    return write_parquet(pa.table(columns).replace_schema_metadata(facts))
+        metadata["sdoml.inputs"] = inputs
+    return metadata
 
 
 def _struct(
@@ -150,21 +323,21 @@ def _struct(
     missing = place < 0
     take = pa.array(place, mask=missing)
     leaves = [table.column(field.name).take(take).combine_chunks() for field in fields]
-    fields = [field.with_nullable(True) for field in fields]  # noqa: FBT003
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=pa.array(missing))
 
 
-def _by_shard(
-    column: pa.ChunkedArray, owner: NDArray[np.int64], shards: Sequence[str]
-) -> dict[Any, str]:
-    """Map each value of a column to the first shard that has it."""
-    codes = column.combine_chunks().dictionary_encode()
-    found, first = np.unique(codes.indices.to_numpy(zero_copy_only=False), return_index=True)
-    values = codes.dictionary.to_pylist()
-    return {
-        None if np.isnan(code) else values[int(code)]: shards[owner[row]]
-        for code, row in zip(found, first, strict=True)
-    }
+def _only(column: pa.ChunkedArray, what: str, shard: str) -> Any:
+    """Return the value that all rows of a shard share, or None without rows."""
+    values = column.combine_chunks().unique().to_pylist()
+    return only_value(dict.fromkeys(values, shard), what)
+
+
+def _first_with(values: Iterable[tuple[Any, str]]) -> dict[Any, str]:
+    """Map each value to the first shard that has it."""
+    first: dict[Any, str] = {}
+    for value, shard in values:
+        first.setdefault(value, shard)
+    return first
 
 
 def only_value(values: Mapping[Any, str], what: str) -> Any:

@@ -4,14 +4,19 @@ The old index is removed first and SHA256SUMS is written last, so an unfinished 
 complete. Building it again gives the same bytes. A release shard that equals a daily shard is a
 hard link, so a release of a year needs no extra disk. When a day is packed again with different
 bytes, it gets a new file and the release keeps the old one.
+
+Days are read one at a time, so memory does not grow with their number.
 """
 
 import hashlib
 import json
+import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
@@ -19,10 +24,9 @@ from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
 from sdoml_core.formats.encoding import ENCODINGS, Encoding
-from sdoml_core.formats.index import Index
-from sdoml_core.formats.parquet import SHARD_NAME
+from sdoml_core.formats.parquet import SHARD_NAME, timestamps
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
-from sdoml_core.formats.release_index import consolidate, release_inputs, release_shards
+from sdoml_core.formats.release_index import ShardFacts, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_dagster.archive.circuit_breaker import public
@@ -32,11 +36,12 @@ from sdoml_dagster.progress import Progress
 from sdoml_dagster.release.card import render_card
 from sdoml_dagster.release.coverage import ReleaseCoverage, count_frames
 from sdoml_dagster.release.description import ReleaseDescription, SplitDescription
+from sdoml_dagster.release.index import Samples, utc, write_index
 from sdoml_dagster.release.inputs import (
     BuiltDay,
     built_days,
     common_normalization,
-    complete_rows,
+    recorded_shards,
 )
 from sdoml_dagster.release.shards import ShardMaker, ShardPlan, number_shards
 from sdoml_dagster.release.splits import NO_SPLITS, SPLITS_FILE, Split, Splits
@@ -57,6 +62,9 @@ _SETTINGS_OF_A_RELEASE = (
     "hmi_scale",
 )
 """Settings that the card, the coverage or the shards of a release depend on, besides the roots."""
+
+PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
+"""Name of SHA256SUMS while a release is being rewritten."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
 """Prefixes of the index files that the original's loader leaves among shards. It never checks them
@@ -140,15 +148,15 @@ def publish(
     DamagedFileError
         If a shard does not match its index.
     """
-    built = _built(request, settings, store)
+    built = _built(request, settings, store, report)
     normalization, constants = common_normalization(store, built)
     fitted_to = _fitted_split(request, normalization)
-    released = _select(built, request, settings)
+    released = _select(built, settings)
     plans = _plan_shards(released, request)
 
     folder = layout.release_folder(request.name)
-    for name in (RELEASE_SUMS, RELEASE_INDEX):
-        store.delete(f"{folder}/{name}")
+    previous = _set_previous_aside(store, folder)
+    store.delete(f"{folder}/{RELEASE_INDEX}")
     store.sweep(folder)
     # Written before the shards: this marks a folder of shards without an index as unfinished.
     store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
@@ -158,71 +166,84 @@ def publish(
         if stale or name == SPLITS_FILE or name.startswith(FOREIGN_INDEXES):
             store.delete(f"{folder}/{name}")
 
-    encoder = None if request.encoding is None else FrameEncoder(request.encoding, normalization)
-    maker = ShardMaker(folder, store, case=settings.member_case, encoder=encoder)
-    indexes = _write_shards(plans, request, maker, threads=settings.threads, report=report)
-    coverage = _coverage(request, settings, store, built, released)
-    by_split = [
-        SplitDescription(
-            part.name,
-            request.splits.kept_ranges(part),
-            tuple(plan.name for plan in plans[part.name]),
-            len({slot for plan in plans[part.name] for slot in plan.slots()}),
+    every = [plan for group in plans.values() for plan in group]
+    with TemporaryDirectory() as temporary:
+        spool = Path(temporary)
+        maker = ShardMaker(
+            folder,
+            store,
+            every,
+            case=settings.member_case,
+            encoder=request.encoding and FrameEncoder(request.encoding, normalization),
+            previous=previous,
+            spool=spool,
         )
-        for part in request.splits.parts
-        if part.name in plans
-    ]
-    slots = Counter(slot for index in indexes for slot in index.table["slot"].to_pylist())
-    present = {name for index in indexes for name in index.table["channel"].unique().to_pylist()}
-    channels = tuple(name for name in CHANNELS if name in present)
-    first = indexes[0].table
-    description = ReleaseDescription(
-        name=request.name,
-        settings=settings,
-        normalization=normalization,
-        coverage=coverage,
-        channels=channels,
-        dtype=first["dtype"][0].as_py(),
-        encoding=first["encoding"][0].as_py(),
-        steps=_steps(indexes),
-        resolution=first["resolution"][0].as_py(),
-        member=first["member"][0].as_py(),
-        shards=tuple(index.shard for index in indexes),
-        bytes=sum(index.shard_bytes for index in indexes),
-        first=min(slots),
-        last=max(slots),
-        samples=len(slots),
-        complete=sum(count == len(channels) for count in slots.values()),
-        uniform_start=_uniform_start(first),
-        complete_only=request.complete_only,
-        days_per_shard=request.days_per_shard,
-        splits=tuple(by_split),
-        guard_days=request.splits.guard_days,
-        fitted_to=fitted_to,
-    )
-    card = render_card(description)
-    files = {
-        "coverage.parquet": coverage.to_parquet(),
-        "contact_sheet.png": _picture(store, folder, indexes, slots, description),
-        "README.md": card.encode(),
-        RELEASE_INDEX: consolidate(indexes, inputs=_inputs(request, settings, built)),
-    }
-    if by_split:
-        files[SPLITS_FILE] = _splits_file(description)
-    hashes = {index.shard: index.shard_sha256 for index in indexes}
-    hashes[RELEASE_CONSTANTS] = hashlib.sha256(constants).hexdigest()
-    for name, data in files.items():
-        store.write(f"{folder}/{name}", data)
-        hashes[name] = hashlib.sha256(data).hexdigest()
+        shards = _write_shards(every, maker, request, settings, report)
+        coverage = _coverage(request, settings, store, built, report)
+        inputs = _inputs(request, settings, [(d.day, d.facts.sha256, d.inputs) for d in built])
+        samples = write_index(
+            spool / RELEASE_INDEX,
+            maker=maker,
+            shards=shards,
+            inputs=inputs,
+            report=report,
+        )
+        first = maker.index(every[0].name).table
+        channels = tuple(n for n in CHANNELS if any(n in shard.frames for shard in shards))
+        description = ReleaseDescription(
+            name=request.name,
+            settings=settings,
+            normalization=normalization,
+            coverage=coverage,
+            channels=channels,
+            dtype=first["dtype"][0].as_py(),
+            encoding=first["encoding"][0].as_py(),
+            steps=_steps(shards),
+            resolution=first["resolution"][0].as_py(),
+            member=first["member"][0].as_py(),
+            shards=tuple(shard.shard for shard in shards),
+            bytes=sum(shard.bytes for shard in shards),
+            first=samples.first,
+            last=samples.last,
+            samples=samples.number,
+            complete=samples.number_with(len(channels)),
+            uniform_start=_uniform_start(first),
+            complete_only=request.complete_only,
+            days_per_shard=request.days_per_shard,
+            splits=_describe_splits(request, plans, samples),
+            guard_days=request.splits.guard_days,
+            fitted_to=fitted_to,
+        )
+        card = render_card(description)
+        files = {
+            "coverage.parquet": coverage.to_parquet(),
+            "contact_sheet.png": _picture(store, folder, maker, samples, description),
+            "README.md": card.encode(),
+        }
+        if description.splits:
+            files[SPLITS_FILE] = _splits_file(description)
+        hashes = {shard.shard: shard.sha256 for shard in shards}
+        hashes[RELEASE_CONSTANTS] = hashlib.sha256(constants).hexdigest()
+        for name, data in files.items():
+            store.write(f"{folder}/{name}", data)
+            hashes[name] = hashlib.sha256(data).hexdigest()
+        with (
+            (spool / RELEASE_INDEX).open("rb") as source,
+            store.writer(f"{folder}/{RELEASE_INDEX}") as target,
+        ):
+            hashes[RELEASE_INDEX] = hashlib.file_digest(source, "sha256").hexdigest()
+            source.seek(0)
+            shutil.copyfileobj(source, target, 1 << 20)
     sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
     store.write(f"{folder}/{RELEASE_SUMS}", sums)
+    store.delete(f"{folder}/{PREVIOUS_SUMS}")
     return Release(folder, description, card, sums)
 
 
 def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> bool:
     """Return whether a finished release matches this request and the current daily shards.
 
-    This reads only indexes and sizes. The hashes of the shards are not recomputed.
+    This reads only the footers of indexes, and sizes. The hashes of the shards are not recomputed.
     """
     folder = layout.release_folder(request.name)
     sizes = store.sizes(folder)
@@ -230,18 +251,28 @@ def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> 
         return False
     try:
         data = store.read(f"{folder}/{RELEASE_INDEX}")
-        built = _built(request, settings, store)
+        recorded = recorded_shards(store, days=request.days, threads=settings.threads)
+        if request.splits:
+            recorded = [shard for shard in recorded if request.splits.of(shard[0])]
         listed = release_shards(data)
-        if release_inputs(data) != _inputs(request, settings, built):
+        if release_inputs(data) != _inputs(request, settings, recorded):
             return False
     except (DamagedFileError, MissingInputError, FileNotFoundError):
         return False
     return all(sizes.get(name) == size for name, size in listed.items())
 
 
-def _built(request: ReleaseRequest, settings: Settings, store: Store) -> list[BuiltDay]:
+def _built(
+    request: ReleaseRequest, settings: Settings, store: Store, report: Callable[[str], None]
+) -> list[BuiltDay]:
     """Return the days of the request that have a shard."""
-    built = built_days(store, days=request.days, threads=settings.threads)
+    built = built_days(
+        store,
+        days=request.days,
+        threads=settings.threads,
+        report=report,
+        complete=settings.channels if request.complete_only else None,
+    )
     if not request.splits:
         return built
     inside = [day for day in built if request.splits.of(day.day)]
@@ -252,15 +283,38 @@ def _built(request: ReleaseRequest, settings: Settings, store: Store) -> list[Bu
     return inside
 
 
-def _inputs(request: ReleaseRequest, settings: Settings, built: Sequence[BuiltDay]) -> str:
-    """Return the fingerprint of everything that a release depends on."""
+def _inputs(
+    request: ReleaseRequest,
+    settings: Settings,
+    recorded: Iterable[tuple[date, str, str | None]],
+) -> str:
+    """Return the fingerprint of everything that a release depends on.
+
+    ``recorded`` has the day, SHA-256 and inputs of each daily shard.
+    """
     options = [str(getattr(settings, name)) for name in _SETTINGS_OF_A_RELEASE]
     options += [public(root) for root in (*settings.aia_roots, *settings.hmi_roots)]
-    shards = [(f"{day.day}", day.index.shard_sha256, day.index.inputs) for day in built]
+    shards = [(f"{day}", sha256, inputs) for day, sha256, inputs in recorded]
     parts: tuple[object, ...] = (repr(request), options, shards, __version__)
     if request.encoding is not None:
         parts += (request.encoding,)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _set_previous_aside(store: Store, folder: str) -> dict[str, str]:
+    """Mark the release as unfinished, and return the SHA-256 of its shards by name.
+
+    The sums keep another name until the new ones are written, so that a release that was killed
+    need not hash all shards again.
+    """
+    sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
+    if sums is not None:
+        store.write(f"{folder}/{PREVIOUS_SUMS}", sums)
+        store.delete(f"{folder}/{RELEASE_SUMS}")
+    else:
+        sums = store.read_if_exists(f"{folder}/{PREVIOUS_SUMS}") or b""
+    pairs = (line.partition("  ") for line in sums.decode(errors="replace").splitlines())
+    return {name: sha256 for sha256, _, name in pairs if name.endswith(".tar")}
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
@@ -303,33 +357,45 @@ def _plan_shards(
 
 
 def _write_shards(
-    plans: Mapping[str, Sequence[ShardPlan]],
-    request: ReleaseRequest,
+    plans: Sequence[ShardPlan],
     maker: ShardMaker,
-    *,
-    threads: int,
+    request: ReleaseRequest,
+    settings: Settings,
     report: Callable[[str], None],
-) -> list[Index]:
+) -> list[ShardFacts]:
     """Link or write all shards of the release."""
-    every = [plan for group in plans.values() for plan in group]
-    progress = Progress(f"release {request.name}", sum(plan.frames for plan in every), report)
-    indexes: list[Index] = []
-    for index in ordered_map(maker, every, threads=threads, name="release"):
-        indexes.append(index)
-        for _ in range(index.table.num_rows):
+    title = f"release {request.name}, linking and checking shards"
+    progress = Progress(title, sum(plan.frames for plan in plans), report)
+    shards: list[ShardFacts] = []
+    for shard in ordered_map(maker, plans, threads=settings.threads, name="release"):
+        shards.append(shard)
+        for _ in range(sum(shard.frames.values())):
             progress.step("ok")
-    return indexes
+    return shards
 
 
-def _steps(indexes: Sequence[Index]) -> dict[str, float]:
+def _describe_splits(
+    request: ReleaseRequest, plans: Mapping[str, Sequence[ShardPlan]], samples: Samples
+) -> tuple[SplitDescription, ...]:
+    return tuple(
+        SplitDescription(
+            part.name,
+            request.splits.kept_ranges(part),
+            tuple(plan.name for plan in plans[part.name]),
+            sum(len(samples.shards[plan.name][0]) for plan in plans[part.name]),
+        )
+        for part in request.splits.parts
+        if part.name in plans
+    )
+
+
+def _steps(shards: Sequence[ShardFacts]) -> dict[str, float]:
     """Return the quantization step of each channel of compact shards; nothing for npy."""
-    if indexes[0].table["encoding"][0].as_py() is None:
-        return {}
-    columns = ((index.table["channel"], index.table["step"]) for index in indexes)
     return {
-        name: step
-        for names, steps in columns
-        for name, step in zip(names.to_pylist(), steps.to_pylist(), strict=True)
+        name: constants["step"]
+        for shard in shards
+        for name, constants in shard.constants.items()
+        if constants["step"] is not None
     }
 
 
@@ -356,18 +422,15 @@ def _splits_file(release: ReleaseDescription) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def _select(
-    built: Sequence[BuiltDay], request: ReleaseRequest, settings: Settings
-) -> list[BuiltDay]:
-    """Select the rows of each day that go into the release. Days without rows get no shard."""
-    days = list(built)
-    if request.complete_only:
-        days = [day.with_rows(complete_rows(day.index.table, settings.channels)) for day in built]
-    released = [day for day in days if day.index.table.num_rows]
+def _select(built: Sequence[BuiltDay], settings: Settings) -> list[BuiltDay]:
+    """Select the days that have rows in the release. The others get no shard."""
+    released = [day for day in built if day.facts.frames]
     if not released:
-        counts = Counter(name for day in built for name in day.index.table["channel"].to_pylist())
+        counts: Counter[str] = Counter()
+        for day in built:
+            counts.update(day.frames)
         each = ", ".join(f"{name} {counts[name]}" for name in settings.channels)
-        which = "sample with every channel" if request.complete_only else "frame"
+        which = "sample with every channel" if built[0].complete else "frame"
         raise MissingInputError(
             f"the shards from {built[0].day} to {built[-1].day} have no {which}; frames: {each}"
         )
@@ -388,12 +451,10 @@ def _coverage(
     settings: Settings,
     store: Store,
     built: Sequence[BuiltDay],
-    released: Sequence[BuiltDay],
+    report: Callable[[str], None],
 ) -> ReleaseCoverage:
     """Count the frames of all days of the range, including days that were not built."""
-    there = {day.day: day.index.frames() for day in built}
-    kept = {day: set[tuple[datetime, str]]() for day in there}
-    kept |= {day.day: day.index.frames() for day in released}
+    there = {day.day: day for day in built}
     first = max(request.days.first or built[0].day, min(settings.start.date(), built[0].day))
     last = request.days.last or built[-1].day
     if settings.last_day is not None:
@@ -404,32 +465,29 @@ def _coverage(
         if (day in there or settings.expected_slots(day))
         and (not request.splits or request.splits.of(day))
     ]
-    occurring = {channel for frames in there.values() for _, channel in frames}
+    occurring = {channel for day in built for channel in day.frames}
     channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
-    return count_frames(store, settings, days=days, built=there, released=kept, channels=channels)
+    return count_frames(store, settings, days=days, built=there, channels=channels, report=report)
 
 
 def _picture(
     store: Store,
     folder: str,
-    indexes: Sequence[Index],
-    slots: Counter[datetime],
+    maker: ShardMaker,
+    samples: Samples,
     release: ReleaseDescription,
 ) -> bytes:
     """Draw a contact sheet of the middle sample among those with the most channels."""
-    most = max(slots.values())
-    candidates = sorted(slot for slot, count in slots.items() if count == most)
-    chosen = candidates[len(candidates) // 2]
+    shard, slot = samples.example()
+    table = maker.index(shard).table
+    mine = pa.array(timestamps(table.column("slot")) == slot)
     panels: dict[str, Panel] = {}
-    for index in indexes:
-        table = index.table
-        mine = pa.array([slot == chosen for slot in table["slot"].to_pylist()], pa.bool_())
-        for row in table.filter(mine).to_pylist():
-            image = read_shard_frame(store, f"{folder}/{index.shard}", row)
-            panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
+    for row in table.filter(mine).to_pylist():
+        image = read_shard_frame(store, f"{folder}/{shard}", row)
+        panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
     sheet = contact_sheet(
         [panels.get(name, Panel(name, None)) for name in release.channels],
-        title=f"{chosen:%Y-%m-%d %H:%M} UTC",
+        title=f"{utc(slot):%Y-%m-%d %H:%M} UTC",
         subtitle=release.name,
         normalized=True,
     )

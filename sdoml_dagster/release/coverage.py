@@ -1,20 +1,21 @@
 """Coverage of a release: the status of every expected frame, by day and channel."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime
+from datetime import date
+from functools import partial
 
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.formats.parquet import write_parquet
+from sdoml_dagster.progress import Progress
+from sdoml_dagster.release.inputs import BuiltDay, Frame
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
-
-Frames = set[tuple[datetime, str]]
-"""Frames by slot and channel."""
+from sdoml_dagster.threads import ordered_map
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,9 @@ def count_frames(
     settings: Settings,
     *,
     days: Sequence[date],
-    built: Mapping[date, Frames],
-    released: Mapping[date, Frames],
+    built: Mapping[date, BuiltDay],
     channels: Iterable[str],
+    report: Callable[[str], None],
 ) -> ReleaseCoverage:
     """Count the frames of a release by day, channel and status.
 
@@ -127,48 +128,78 @@ def count_frames(
         one.
     days
         Days of the release, built or not.
-    built, released
-        Frames in the daily shards, and the subset that is in the release.
+    built
+        Days that have a shard.
     channels
         Channels to count, in order.
+    report
+        Receives progress lines.
     """
+    count = partial(_count_day, store, settings, built, tuple(channels))
+    progress = Progress("release, counting frames", len(days), report, unit="days")
     counts: list[Count] = []
     tables: set[str] = set()
-    for day in days:
-        statuses, used = _statuses(store, day) if day in built else ({}, set())
+    for found, used in ordered_map(count, days, threads=settings.threads, name="coverage"):
+        counts += found
         tables |= used
-        slots = settings.expected_slots(day)
-        listed = {channel for _, channel in statuses}
-        for channel in channels:
-            expected = {slot for slot, name in statuses if name == channel}
-            expected |= set(slots) if channel in settings.channels else set()
-            expected |= {slot for slot, name in built.get(day, ()) if name == channel}
-            outcome: Counter[str] = Counter()
-            for slot in expected:
-                frame = (slot, channel)
-                if day not in built:
-                    outcome["not_built"] += 1
-                elif frame in built[day]:
-                    outcome["ok" if frame in released[day] else "incomplete"] += 1
-                else:
-                    # The day was built with a shorter range or a longer cadence.
-                    unlisted = "not_built" if channel in listed else "ok"
-                    status = statuses.get(frame, unlisted)
-                    # Good in the table but not in the shard: it was processed after packing.
-                    outcome["unexplained" if status == "ok" else status] += 1
-            counts.append(
-                Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
-            )
+        progress.step("ok")
     return ReleaseCoverage(tuple(counts), tuple(sorted(tables)))
 
 
-def _statuses(store: Store, day: date) -> tuple[dict[tuple[datetime, str], str], set[str]]:
+def _count_day(
+    store: Store,
+    settings: Settings,
+    built: Mapping[date, BuiltDay],
+    channels: Sequence[str],
+    day: date,
+) -> tuple[list[Count], set[str]]:
+    """Return the counts of each channel, and the degradation tables used."""
+    slots = settings.expected_slots(day)
+    statuses: dict[Frame, str] = {}
+    used: set[str] = set()
+    packed: set[Frame] = set()
+    released: set[Frame] = set()
+    if day in built:
+        statuses, used = _statuses(store, day)
+        packed, released = built[day].packed_and_released(store)
+    listed = {channel for _, channel in statuses}
+    counts = []
+    for channel in channels:
+        expected = {slot for slot, name in statuses if name == channel}
+        expected |= set(slots) if channel in settings.channels else set()
+        expected |= {slot for slot, name in packed if name == channel}
+        outcome: Counter[str] = Counter()
+        for slot in expected:
+            frame = (slot, channel)
+            if day not in built:
+                outcome["not_built"] += 1
+            elif frame in packed:
+                outcome["ok" if frame in released else "incomplete"] += 1
+            else:
+                # The day was built with a shorter range or a longer cadence.
+                unlisted = "not_built" if channel in listed else "ok"
+                status = statuses.get(frame, unlisted)
+                # Good in the table but not in the shard: it was processed after packing.
+                outcome["unexplained" if status == "ok" else status] += 1
+        counts.append(
+            Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
+        )
+    return counts, used
+
+
+def _statuses(store: Store, day: date) -> tuple[dict[Frame, str], set[str]]:
     """Return the status of each frame in a day's frame tables, and the degradation tables used."""
-    rows = [
-        row
-        for instrument in INSTRUMENTS
-        for row in StoredDay(store, day).frame_table(instrument) or ()
-        if row.channel in CHANNELS
-    ]
-    used = {row.degradation_table for row in rows if row.degradation_table is not None}
-    return {(row.slot, row.channel): row.status for row in rows}, used
+    statuses: dict[Frame, str] = {}
+    used: set[str] = set()
+    for instrument in INSTRUMENTS:
+        table = StoredDay(store, day).frame_columns(
+            instrument, ("slot", "channel", "status", "degradation_table")
+        )
+        if table is None:
+            continue
+        slots, names, states, tables = (table[name] for name in table)
+        for slot, name, state in zip(slots, names, states, strict=True):
+            if name in CHANNELS:
+                statuses[slot, name] = state
+        used |= set(tables) - {None}
+    return statuses, used

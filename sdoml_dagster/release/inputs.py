@@ -6,62 +6,108 @@ one pixel type.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
 from sdoml_core.formats.encoding import CompactEncoding
-from sdoml_core.formats.index import Index, decode_index
+from sdoml_core.formats.index import Index, decode_index, read_footer, read_frames
+from sdoml_core.formats.release_index import ShardFacts, shard_facts
 from sdoml_core.normalization.constants import Normalization, from_json
 from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
+from sdoml_dagster.progress import Progress
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+Frame = tuple[datetime, str]
+"""Slot and channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltDay:
-    """One day's shard, as described by its index."""
+    """One day's shard, as described by its index. The rows are read again when they are needed."""
 
     day: date
-    index: Index
-    whole: bool = True
-    """Whether `index` has all rows of the day's shard."""
+    facts: ShardFacts
+    """Facts of the released rows."""
 
-    def with_rows(self, table: pa.Table) -> "BuiltDay":
-        """Return the same day with some of its rows."""
-        whole = table.num_rows == self.index.table.num_rows
-        return replace(self, index=replace(self.index, table=table), whole=whole)
+    inputs: str | None
+    """Fingerprint of the inputs of the shard. None if it was not recorded."""
+
+    frames: Mapping[str, int]
+    """Number of frames of each channel in the daily shard."""
+
+    complete: tuple[str, ...] | None = None
+    """Channels that each released sample must have. None to release all rows."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows of the daily shard are released."""
+        return sum(self.facts.frames.values()) == sum(self.frames.values())
 
     @property
     def pixels(self) -> str | None:
         """Type and resolution of the frames; None for a day without frames."""
-        table = self.index.table
-        if not table.num_rows:
+        if not self.facts.frames:
             return None
-        kind = self.encoding or table["dtype"][0].as_py()
-        return f"{kind} at {table['resolution'][0].as_py()}×"
+        return f"{self.encoding or self.facts.dtype} at {self.facts.resolution}×"
 
     @property
     def encoding(self) -> CompactEncoding | None:
         """Compact encoding of the frames; None for npy and for a day without frames."""
-        table = self.index.table
-        if not table.num_rows:
-            return None
-        encoding: CompactEncoding | None = table["encoding"][0].as_py()
-        return encoding
+        return self.facts.encoding
+
+    def index(self, store: Store) -> Index:
+        """Read the index, with the released rows only."""
+        index = decode_index(store.read(layout.shard_index(self.day)))
+        if self.complete is None:
+            return index
+        return replace(index, table=complete_rows(index.table, self.complete))
+
+    def packed_and_released(self, store: Store) -> tuple[set[Frame], set[Frame]]:
+        """Return slot and channel of the frames in the daily shard, and of those released."""
+        packed = read_frames(store.read(layout.shard_index(self.day)))
+        if self.complete is None:
+            return packed, packed
+        found = Counter(slot for slot, channel in packed if channel in self.complete)
+        return packed, {
+            (slot, channel)
+            for slot, channel in packed
+            if channel in self.complete and found[slot] == len(self.complete)
+        }
 
 
-def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
+def built_days(
+    store: Store,
+    *,
+    days: DayRange,
+    threads: int,
+    report: Callable[[str], None],
+    complete: tuple[str, ...] | None = None,
+) -> list[BuiltDay]:
     """Return the days of a range that have a shard, in order.
+
+    Parameters
+    ----------
+    store, days
+        Store and range.
+    threads
+        Indexes read at a time.
+    report
+        Receives progress lines.
+    complete
+        Channels that each released sample must have. None to release all rows.
 
     Raises
     ------
@@ -70,6 +116,33 @@ def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
     DamagedFileError
         If an index cannot be read, or the size of a shard differs from its index.
     """
+    found, sizes = _shards_of(store, days)
+    progress = Progress("release, reading indexes", len(found), report, unit="days")
+    read = partial(_read_day, store, sizes, complete)
+    built = []
+    for day in ordered_map(read, found, threads=threads, name="index"):
+        built.append(day)
+        progress.step("ok")
+    return built
+
+
+def recorded_shards(
+    store: Store, *, days: DayRange, threads: int
+) -> list[tuple[date, str, str | None]]:
+    """Return day, SHA-256 and inputs of the shards of a range, from the footers of their indexes.
+
+    Raises
+    ------
+    MissingInputError, DamagedFileError
+        As `built_days`; but rows are not read, so damage to them is not noticed.
+    """
+    found, sizes = _shards_of(store, days)
+    read = partial(_read_footer, store, sizes)
+    return list(ordered_map(read, found, threads=threads, name="index"))
+
+
+def _shards_of(store: Store, days: DayRange) -> tuple[list[date], dict[int, dict[str, int]]]:
+    """Return the days that have a shard, and the sizes of all files of their years."""
     found = {day: parts for day, parts in layout.shard_files(store).items() if day in days}
     if not found:
         raise MissingInputError(f"{store.url} has no shard{days}: run build_shards first")
@@ -83,25 +156,48 @@ def built_days(store: Store, *, days: DayRange, threads: int) -> list[BuiltDay]:
         year: store.sizes(layout.year_of_shards(year))
         for year in sorted({day.year for day in found})
     }
-    read = partial(_read_day, store, sizes)
-    return list(ordered_map(read, sorted(found), threads=threads, name="index"))
+    return sorted(found), sizes
 
 
-def _read_day(store: Store, sizes: dict[int, dict[str, int]], day: date) -> BuiltDay:
-    path = layout.shard(day)
+def _read_day(
+    store: Store,
+    sizes: dict[int, dict[str, int]],
+    complete: tuple[str, ...] | None,
+    day: date,
+) -> BuiltDay:
+    index = _decoded(store, day, decode_index)
+    _check_size(store, sizes, day, index.shard_bytes)
+    facts = shard_facts(index)
+    built = BuiltDay(day, facts, index.inputs, facts.frames)
+    if complete is None:
+        return built
+    rows = complete_rows(index.table, complete)
+    return replace(built, complete=complete, facts=shard_facts(replace(index, table=rows)))
+
+
+def _read_footer(
+    store: Store, sizes: dict[int, dict[str, int]], day: date
+) -> tuple[date, str, str | None]:
+    size, sha256, inputs = _decoded(store, day, read_footer)
+    _check_size(store, sizes, day, size)
+    return day, sha256, inputs
+
+
+def _decoded(store: Store, day: date, decode: Callable[[bytes], T]) -> T:
+    path = layout.shard_index(day)
     try:
-        index = decode_index(store.read(layout.shard_index(day)))
+        return decode(store.read(path))
     except DamagedFileError as error:
-        raise DamagedFileError(
-            f"{_again(store.locate(layout.shard_index(day)), day)}: {error}"
-        ) from error
+        raise DamagedFileError(f"{_again(store.locate(path), day)}: {error}") from error
+
+
+def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expected: int) -> None:
+    path = layout.shard(day)
     size = sizes[day.year].get(path.rsplit("/", 1)[1])
-    if size != index.shard_bytes:
+    if size != expected:
         raise DamagedFileError(
-            f"{_again(store.locate(path), day)}: it has {size} bytes, its index says "
-            f"{index.shard_bytes}"
+            f"{_again(store.locate(path), day)}: it has {size} bytes, its index says {expected}"
         )
-    return BuiltDay(day, index)
 
 
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:
@@ -127,7 +223,7 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
     """
     current = current_normalization(store)
     in_force = None if current is None else current.version
-    versions = _groups(days, lambda day: day.index.normalization_version)
+    versions = _groups(days, lambda day: day.facts.normalization_version)
     if len(versions) > 1:
         keep = in_force if in_force in versions else next(iter(versions))
         stale = sorted(day for version in versions if version != keep for day in versions[version])
@@ -170,10 +266,8 @@ def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, l
 
 def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
     """Return the rows of the samples that have all of the channels, without other channels."""
-    wanted = set(channels)
-    rows = table.filter(
-        pa.array([name in wanted for name in table["channel"].to_pylist()], pa.bool_())
-    )
-    slots = rows["slot"].to_pylist()
-    counts = Counter(slots)
-    return rows.filter(pa.array([counts[slot] == len(wanted) for slot in slots], pa.bool_()))
+    wanted = pa.array([name in set(channels) for name in table["channel"].to_pylist()], pa.bool_())
+    rows = table.filter(wanted)
+    slots = rows["slot"].to_numpy()
+    _, place, counts = np.unique(slots, return_inverse=True, return_counts=True)
+    return rows.filter(pa.array((counts == len(channels))[place], pa.bool_()))

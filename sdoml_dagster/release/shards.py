@@ -3,9 +3,9 @@
 A shard is a hard link to a daily shard, or a new file with several days or in another encoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS, MemberCase
 from sdoml_core.errors import DamagedFileError
-from sdoml_core.formats.index import Index
+from sdoml_core.formats.index import Index, decode_index, encode_index
+from sdoml_core.formats.release_index import ShardFacts, shard_facts
 from sdoml_core.formats.shard import FrameFacts, ShardWriter, decode_data, read_data
 from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_dagster.release.inputs import BuiltDay, damaged
@@ -31,16 +32,12 @@ class ShardPlan:
     @property
     def frames(self) -> int:
         """Number of frames in the shard."""
-        return sum(day.index.table.num_rows for day in self.days)
+        return sum(sum(day.facts.frames.values()) for day in self.days)
 
     @property
     def is_daily_shard(self) -> bool:
         """Whether the shard has the same content as one daily shard."""
         return len(self.days) == 1 and self.days[0].whole
-
-    def slots(self) -> set[datetime]:
-        """Slots of the samples in the shard."""
-        return {slot for day in self.days for slot in day.index.table["slot"].to_pylist()}
 
 
 def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
@@ -62,64 +59,102 @@ class ShardMaker:
         Folder of the release.
     store
         Store that has the daily shards and receives the release.
+    plans
+        All shards of the release.
     case
         Case of the channel names in member names, for shards that are not links.
     encoder
         Encoding of the release. None keeps that of the daily shards.
+    previous
+        SHA-256 by shard name of the last finished release in this folder. Its shards are neither
+        written nor read again if they are still the same files.
+    spool
+        Empty local folder for the indexes of shards that are not links.
     """
 
     def __init__(
-        self, folder: str, store: Store, *, case: MemberCase, encoder: FrameEncoder | None = None
+        self,
+        folder: str,
+        store: Store,
+        plans: Iterable[ShardPlan],
+        *,
+        case: MemberCase,
+        encoder: FrameEncoder | None,
+        previous: Mapping[str, str],
+        spool: Path,
     ) -> None:
         self._folder = folder
         self._store = store
+        self._plans = {plan.name: plan for plan in plans}
         self._case = case
         self._encoder = encoder
+        self._previous = previous
+        self._spool = spool
 
-    def __call__(self, plan: ShardPlan) -> Index:
-        """Write a shard and return its index, with the shard's name in the release."""
+    def __call__(self, plan: ShardPlan) -> ShardFacts:
+        """Write a shard and return its facts, with the shard's name in the release."""
         path = f"{self._folder}/{plan.name}"
-        encoder = self._encoder
-        if encoder is not None and encoder.compact == plan.days[0].encoding:
-            encoder = None
-        if plan.is_daily_shard and encoder is None:
+        if self._is_link(plan):
             return self._link(path, plan.name, plan.days[0])
-        return self._rewrite(path, plan, encoder)
+        return self._rewrite(path, plan)
 
-    def _link(self, path: str, name: str, day: BuiltDay) -> Index:
-        self._store.link_or_copy(layout.shard(day.day), path)
-        found, _ = self._store.sha256_and_size(path)
-        if found != day.index.shard_sha256:
-            raise damaged(
-                self._store, day.day, f"SHA-256 {found}, its index says {day.index.shard_sha256}"
-            )
-        return replace(day.index, shard=name)
+    def index(self, name: str) -> Index:
+        """Return the index of a shard that was written, by the name of the shard."""
+        plan = self._plans[name]
+        if self._is_link(plan):
+            return replace(plan.days[0].index(self._store), shard=name)
+        return decode_index((self._spool / name).read_bytes())
 
-    def _rewrite(self, path: str, plan: ShardPlan, encoder: FrameEncoder | None) -> Index:
-        first = plan.days[0]
+    def _link(self, path: str, name: str, day: BuiltDay) -> ShardFacts:
+        source, expected = layout.shard(day.day), day.facts.sha256
+        kept = self._previous.get(name) == expected and self._store.is_same_file(source, path)
+        if not kept:
+            self._store.link_or_copy(source, path)
+            found, _ = self._store.sha256_and_size(path)
+            if found != expected:
+                raise damaged(self._store, day.day, f"SHA-256 {found}, its index says {expected}")
+        return replace(day.facts, shard=name)
+
+    def _encoder_of(self, plan: ShardPlan) -> FrameEncoder | None:
+        """Return the encoder for a shard; None if the daily shards already have the encoding."""
+        encoder = self._encoder
+        return None if encoder is None or encoder.compact == plan.days[0].encoding else encoder
+
+    def _is_link(self, plan: ShardPlan) -> bool:
+        return plan.is_daily_shard and self._encoder_of(plan) is None
+
+    def _rewrite(self, path: str, plan: ShardPlan) -> ShardFacts:
+        first, encoder = plan.days[0].facts, self._encoder_of(plan)
         with self._store.writer(path, keep_equal=True) as file:
             if encoder is None:
-                dtype = first.index.table["dtype"][0].as_py()
-                writer = ShardWriter(file, dtype=dtype, case=self._case, encoding=first.encoding)
+                writer = ShardWriter(
+                    file, dtype=str(first.dtype), case=self._case, encoding=first.encoding
+                )
             else:
                 writer = ShardWriter(file, case=self._case, encoding=encoder.compact)
             for day in plan.days:
                 with self._store.open(layout.shard(day.day)) as source:
+                    table = day.index(self._store).table
                     try:
                         if encoder is None:
-                            writer.copy(source, day.index.table)
+                            writer.copy(source, table)
                         else:
-                            _convert(source, day.index.table, writer, encoder)
+                            _convert(source, table, writer, encoder)
                     except DamagedFileError as error:
                         raise damaged(self._store, day.day, error) from error
             summary = writer.close()
-        return Index(
-            summary.table,
-            plan.name,
-            summary.bytes,
-            summary.sha256,
-            first.index.normalization_version,
+        index = Index(
+            summary.table, plan.name, summary.bytes, summary.sha256, first.normalization_version
         )
+        encoded = encode_index(
+            index.table,
+            shard=index.shard,
+            shard_bytes=index.shard_bytes,
+            shard_sha256=index.shard_sha256,
+            normalization_version=index.normalization_version,
+        )
+        (self._spool / plan.name).write_bytes(encoded)
+        return shard_facts(index)
 
 
 def _convert(source: BinaryIO, table: pa.Table, writer: ShardWriter, encode: FrameEncoder) -> None:

@@ -230,6 +230,20 @@ class Store:
             while chunk := reader.read(_CHUNK):
                 writer.write(chunk)
 
+    def is_same_file(self, one: str, other: str) -> bool:
+        """Return whether two names are hard links to one file.
+
+        In an object store, which has no links, return whether both objects have the same size.
+        """
+        first, second = self.local_path(one), self.local_path(other)
+        if first is not None and second is not None:
+            return second.exists() and first.samefile(second)
+        try:
+            sizes = {self.fs.info(self._full(path))["size"] for path in (one, other)}
+        except FileNotFoundError as error:
+            return self._absent(error)
+        return len(sizes) == 1
+
     def sweep(self, folder: str) -> None:
         """Remove temporary files of killed processes from a folder; live writers keep theirs."""
         local = self.local_path(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
-from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index, encode_index
+from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index, encode_index, read_frames
 from sdoml_core.formats.parquet import open_parquet, read_columns
 from sdoml_core.formats.release_index import consolidate
 from sdoml_core.formats.shard import FrameFacts, ShardWriter
@@ -154,9 +154,10 @@ def test_flipped_bit_in_a_page_is_rejected():
 
 
 def test_frames_of_an_index_are_slots_and_channels():
-    index = index_of(count=2)
     slots = [DAY, DAY + timedelta(minutes=15)]
-    assert index.frames() == {(slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")}
+    assert read_frames(encoded(count=2)) == {
+        (slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")
+    }
 
 
 def test_unknown_format_version_is_rejected():

@@ -509,12 +509,14 @@ def test_repeated_release_has_the_same_bytes(stored: Path, request_: dict[str, A
     assert contents(stored / "releases/sdoml-lite") == before
 
 
-@pytest.mark.parametrize("stop", range(1, 13, 2))
+@pytest.mark.parametrize("stop", range(1, 14, 2))
 def test_killed_release_is_incomplete_and_can_be_completed(
     stored: Path, released: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     make(stored)
     folder = stored / "releases/sdoml-lite"
+    for shard in folder.glob("*.tar"):  # so that they are linked again
+        shard.unlink()
     (folder / ".sdoml-lite-01.tar.0.partial").write_bytes(b"left by a killed run")
     left = stop
 
@@ -540,6 +542,31 @@ def test_killed_release_is_incomplete_and_can_be_completed(
     with pytest.raises(DatasetError, match=r"an incomplete release.* run make_release again"):
         SDOMLlite(folder, channels=NAMES)
     make(stored)
+    assert contents(folder) == contents(released)
+
+
+def test_unchanged_shards_are_not_read_again(
+    stored: Path, released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(stored)
+    hashed: list[str] = []
+    original = Store.sha256_and_size
+
+    def counted(self: Store, path: str) -> tuple[str, int]:
+        hashed.append(path)
+        return original(self, path)
+
+    monkeypatch.setattr(Store, "sha256_and_size", counted)
+    make(stored)
+    assert hashed == []
+    folder = stored / "releases/sdoml-lite"
+    replaced = folder / "sdoml-lite-03.tar"
+    data = replaced.read_bytes()
+    replaced.unlink()
+    replaced.write_bytes(data)  # equal, but no longer the daily shard
+    (folder / "sdoml-lite-05.tar").unlink()
+    make(stored)
+    assert hashed == [f"releases/sdoml-lite/sdoml-lite-0{number}.tar" for number in (3, 5)]
     assert contents(folder) == contents(released)
 
 

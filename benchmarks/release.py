@@ -1,0 +1,161 @@
+"""Memory and time of `make_release` for a long range.
+
+    python -m benchmarks.release [--days 1200] [--cadence 15]
+
+One day of 64×64 frames is built from the simulated archive and repeated: its indexes and frame
+tables are dated again, and its shard is linked under the name of each day. The members of these
+shards have the first day's names; a release reads no members except for its picture. Measured are
+a release of all days but the last, of all days, and one that is already current.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+
+from sdoml_core.channels import INSTRUMENTS
+from sdoml_core.formats.index import decode_index, encode_index
+from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_dagster.archive.client import ArchiveClient
+from sdoml_dagster.days import DayRange
+from sdoml_dagster.pipeline.fetch import fetch_day
+from sdoml_dagster.pipeline.fit import fit_store
+from sdoml_dagster.pipeline.frozen_constants import freeze
+from sdoml_dagster.pipeline.pack import pack_day
+from sdoml_dagster.pipeline.process import process_day
+from sdoml_dagster.release.build import ReleaseRequest, is_current, publish
+from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
+
+FIRST = date(2011, 1, 1)
+
+
+def build_first_day(folder: Path, cadence: int) -> None:
+    """Build one day through the pipeline."""
+    settings = _settings(folder, cadence, days=1)
+    store = Store(str(folder))
+    with Archive() as archive:
+        for instrument, root in (("AIA", archive.aia_root), ("HMI", archive.hmi_root)):
+            with ArchiveClient([root], connections=4) as client:
+                fetch_day(
+                    FIRST, instrument, settings=settings, store=store, client=client, report=_quiet
+                )
+            process_day(FIRST, instrument, settings=settings, store=store, report=_quiet)
+    freeze(store, fit_store(settings, store).normalization, replace=True)
+    pack_day(FIRST, settings=settings, store=store, report=_quiet)
+    shutil.rmtree(folder / "raw")
+
+
+def repeat_day(folder: Path, days: int) -> None:
+    """Date the indexes and tables of the first day again, for each further day."""
+    store = Store(str(folder))
+    index = decode_index(store.read(layout.shard_index(FIRST)))
+    tables = {i: FRAME_TABLE.decode(store.read(layout.frame_table(FIRST, i))) for i in INSTRUMENTS}
+    for number in range(1, days):
+        day = FIRST + timedelta(days=number)
+        later = timedelta(days=number)
+        members = [f"{day:%Y/%m/%d}{name[10:]}" for name in index.table["member"].to_pylist()]
+        slots = pa.array(
+            [slot + later for slot in index.table["slot"].to_pylist()],
+            index.table.schema.field("slot").type,
+        )
+        table = index.table.set_column(0, index.table.schema.field("slot"), slots)
+        table = table.set_column(2, table.schema.field("member"), pa.array(members))
+        store.write(
+            layout.shard_index(day),
+            encode_index(
+                table,
+                shard=layout.shard_name(day),
+                shard_bytes=index.shard_bytes,
+                shard_sha256=index.shard_sha256,
+                normalization_version=index.normalization_version,
+                inputs=f"{index.inputs}-{day}",
+            ),
+        )
+        target = folder / layout.shard(day)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(folder / layout.shard(FIRST), target)
+        for instrument, rows in tables.items():
+            dated = [_dated(row, later) for row in rows]
+            store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(dated))
+
+
+def release(folder: Path, days: int, cadence: int, last: int) -> None:
+    """Make a release of the first days and print its costs."""
+    settings = _settings(folder, cadence, days=days)
+    store = Store(str(folder))
+    request = ReleaseRequest(days=DayRange(FIRST, FIRST + timedelta(days=last - 1)))
+    before = psutil.Process().memory_info().rss
+    used, begin = time.process_time(), time.perf_counter()
+    if is_current(request, settings=settings, store=store):
+        what = "already current"
+    else:
+        publish(request, settings=settings, store=store, report=print)
+        what = "published"
+    peak = _peak_rss()
+    print(
+        f"{last} days {what}: {time.perf_counter() - begin:.1f} s, "
+        f"{time.process_time() - used:.1f} s CPU, peak {peak:.0f} MiB "
+        f"({peak - before / 2**20:.0f} MiB more than before)"
+    )
+
+
+def _dated(row: FrameRow, later: timedelta) -> FrameRow:
+    observed = None if row.observed is None else row.observed + later
+    return replace(row, slot=row.slot + later, observed=observed)
+
+
+def _peak_rss() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _settings(folder: Path, cadence: int, *, days: int) -> Settings:
+    return Settings.load(
+        store=str(folder),
+        start=f"{FIRST}",
+        end=f"{FIRST + timedelta(days=days)}",
+        cadence_minutes=cadence,
+        resolution=64,
+        threads=2,
+    )
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=1200)
+    parser.add_argument("--cadence", type=int, default=15)
+    parser.add_argument("--store", type=Path, help="folder to keep; built if it does not exist")
+    parser.add_argument("--turn", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.turn:
+        release(arguments.store, arguments.days, arguments.cadence, arguments.turn)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.store or Path(temporary) / "data"
+        if not folder.exists():
+            build_first_day(folder, arguments.cadence)
+            repeat_day(folder, arguments.days)
+        for last in (arguments.days - 1, arguments.days, arguments.days):
+            command = [sys.executable, "-m", "benchmarks.release", "--store", str(folder)]
+            command += ["--days", str(arguments.days), "--cadence", str(arguments.cadence)]
+            subprocess.run([*command, "--turn", str(last)], check=True)
+
+
+if __name__ == "__main__":
+    main()
