@@ -19,6 +19,7 @@ from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
 from sdoml_dagster.jobs.asset_jobs import build_asset_jobs
+from sdoml_dagster.jobs.live import build_live_job
 from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
@@ -45,10 +46,13 @@ def _definitions(settings: Settings) -> dg.Definitions:
         build_normalization_asset(settings),
         build_shards_asset(settings),
         build_release_asset(settings),
-        build_live_assets(settings),
     ]
     return dg.Definitions(
-        assets=[*build_archive_assets(settings), *dg.with_source_code_references(assets)],
+        assets=[
+            *build_archive_assets(settings),
+            *build_live_assets(settings),
+            *dg.with_source_code_references(assets),
+        ],
         asset_checks=[
             *build_processed_checks(settings),
             build_shard_checks(settings),
@@ -57,7 +61,11 @@ def _definitions(settings: Settings) -> dg.Definitions:
         ],
         # A day is a chain of short steps. Starting a process for each takes longer than the work.
         executor=dg.in_process_executor,
-        jobs=[*build_asset_jobs(settings), *build_maintenance_jobs(settings)],
+        jobs=[
+            *build_asset_jobs(settings),
+            *build_maintenance_jobs(settings),
+            build_live_job(settings),
+        ],
         schedules=[
             build_daily_update_schedule(settings),
             build_live_update_schedule(settings),

@@ -40,11 +40,6 @@ def hour_key(hour: datetime) -> str:
     return f"{hour:{_HOUR}}"
 
 
-def parse_hour(key: str) -> datetime:
-    """Return the hour of a partition key."""
-    return datetime.strptime(key, _HOUR).replace(tzinfo=UTC)
-
-
 def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     """Yield the days of a run in order: one day, or the range of a backfill run.
 

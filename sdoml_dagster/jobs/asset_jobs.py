@@ -12,7 +12,6 @@ from sdoml_dagster.settings.model import Settings
 INGEST = "ingest"
 DAILY_UPDATE = "daily_update"
 BUILD_SHARDS = "build_shards"
-LIVE_UPDATE = "live_update"
 DATASET_TAG = "sdoml/dataset"
 """Tag of the runs of these jobs: the name of the dataset."""
 
@@ -23,7 +22,7 @@ def daily_assets(settings: Settings) -> list[str]:
 
 
 def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """Build all jobs over assets, from ``ingest`` to ``make_release`` and ``live_update``."""
+    """``ingest``, ``fit_normalization``, ``build_shards``, ``daily_update``, ``make_release``."""
     return [
         _job(settings, INGEST, _ingested(settings), "Fetch and process days: the first step."),
         _job(
@@ -43,12 +42,6 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             DAILY_UPDATE,
             daily_assets(settings),
             "Build one day from the archive to its shard, with the frozen constants.",
-        ),
-        _job(
-            settings,
-            LIVE_UPDATE,
-            asset_names.LIVE,
-            "Bring the near-real-time window up to date.",
         ),
         _job(
             settings,

@@ -7,8 +7,8 @@ from typing import Final
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
-from sdoml_dagster.jobs.asset_jobs import DATASET_TAG, LIVE_UPDATE
-from sdoml_dagster.partitions import hour_key
+from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
+from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 from sdoml_dagster.settings.model import Settings
@@ -59,19 +59,14 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         except SdomlError as error:
             yield dg.SkipReason(str(error))
             return
-        hours = news.hours_to_run(settings, now=now)
-        if not hours:
+        if not news:
             outages = "; ".join(news.outages)
             yield dg.SkipReason(f"no answer: {outages}" if outages else "no new frames")
             return
         yield dg.RunRequest(
             run_key=f"live@{now:%Y-%m-%dT%H:%M}",
-            tags={
-                "dagster/asset_partition_range_start": hour_key(hours[0]),
-                "dagster/asset_partition_range_end": hour_key(hours[-1]),
-                # A forecast waits for these frames, but nobody for the backfill of an old day.
-                "dagster/priority": "10",
-            },
+            # A forecast waits for these frames, but nobody for the backfill of an old day.
+            tags={"dagster/priority": "10"},
         )
 
     return live_update_schedule

@@ -278,7 +278,7 @@ def test_glossary_names_exist() -> None:
     text = (ROOT / "docs/glossary.md").read_text()
     glossary = dict(re.findall(r"^\| (\w+) \| .*?: (`.*?`)\.", text, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", glossary["asset"])) == assets
-    assert external == {"jsoc_aia", "jsoc_hmi"}
+    assert external == {"jsoc_aia", "jsoc_hmi", "live_frames", "live_shards"}
     assert all(f"`{name}`" in text for name in external)
     named = set(re.findall(r"`(\w+)`", glossary["job"]))
     assert named <= jobs

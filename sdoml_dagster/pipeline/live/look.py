@@ -7,12 +7,11 @@ from typing import Final
 
 from sdoml_core.channels import CHANNELS, Instrument
 from sdoml_core.errors import FrameMissingError, FrameRefusedError, OutageError
-from sdoml_core.slots import MINUTE, midnight
+from sdoml_core.slots import MINUTE
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.listing import listed_names, newest_time
 from sdoml_dagster.archive.tree import archive_path, live_folder, newest_path
 from sdoml_dagster.pipeline.live.hours import (
-    HOUR,
     PATIENCE,
     WAIT,
     hour_of,
@@ -54,17 +53,6 @@ class News:
     def all_hours(self) -> list[datetime]:
         """All hours with frames to request, newest first."""
         return sorted(set().union(*self.hours.values()), reverse=True)
-
-    def hours_to_run(self, settings: Settings, *, now: datetime) -> list[datetime]:
-        """Return all hours of the window that an update works on, oldest first.
-
-        If there is only a day to compare, which the window has left, this is the current hour.
-        """
-        start = window_start(settings, now)
-        hours = {hour for hour in self.all_hours if start <= hour <= now}
-        for day in self.days:
-            hours |= {h for n in range(24) if start <= (h := midnight(day) + n * HOUR) <= now}
-        return sorted(hours) or ([hour_of(now)] if self.days else [])
 
     def __bool__(self) -> bool:
         return bool(self.all_hours or self.days)

@@ -1,6 +1,6 @@
-"""One update as Dagster runs it: load the state, work on the hours of the run, save the state."""
+"""One look or one update, with the state loaded before and saved after it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 
@@ -16,7 +16,7 @@ Clients = Mapping[Instrument, ArchiveClient]
 
 
 def find_news(settings: Settings, store: Store, clients: Clients, *, now: datetime) -> News:
-    """Look for news, and remember for the next run what was found.
+    """Look for news, and remember for the next update what was found.
 
     Parameters
     ----------
@@ -37,8 +37,7 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
     return news
 
 
-def update_hours(
-    hours: Sequence[datetime],
+def update_window(
     *,
     settings: Settings,
     store: Store,
@@ -46,12 +45,10 @@ def update_hours(
     now: datetime,
     report: Callable[[str], None],
 ) -> Updated:
-    """Update some hours: what the last look found in them, or else all that they may lack.
+    """Work on what the last look found, or look now if it found nothing.
 
     Parameters
     ----------
-    hours
-        The hours of the run.
     settings, store
         The dataset.
     clients
@@ -64,11 +61,9 @@ def update_hours(
     with ExitStack() as stack:
         opened = {name: stack.enter_context(client) for name, client in clients.items()}
         state = load_state(store)
-        wanted = set(hours)
-        found = {name: wanted & set(its) for name, its in state.news.items() if name in opened}
-        if not any(found.values()):
-            found = dict.fromkeys(opened, wanted)  # a run that somebody launched by hand
-        news = News(found, list(state.days))
+        news = News({i: set(hours) for i, hours in state.news.items() if i in opened}, state.days)
+        if not news:
+            news = look(settings, store, opened, state, now=now)
         done = update(
             news,
             settings=settings,

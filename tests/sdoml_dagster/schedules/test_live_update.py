@@ -19,8 +19,6 @@ from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.server import Archive
 from tests.support.live import constants_for
 
-ASSETS = ("live_frames", "live_shards")
-
 
 @pytest.fixture
 def now() -> datetime:
@@ -84,15 +82,11 @@ def test_schedule_is_off_by_default(ticks):
 
 def test_tick_requests_one_run_for_all_hours_with_news(ticks, now):
     request = ticks.tick(now)
-    result = ticks.run(request)
-    assert result.success
-    keys = {
-        (event.materialization.asset_key.to_user_string(), event.materialization.partition)
-        for event in (e.event_specific_data for e in result.get_asset_materialization_events())
-    }
-    first = request.tags["dagster/asset_partition_range_start"]
-    last = request.tags["dagster/asset_partition_range_end"]
-    assert keys == {(asset, hour) for asset in ASSETS for hour in {first, last}}
+    assert ticks.run(request).success
+    for asset in ("live_frames", "live_shards"):
+        hours = ticks.instance.get_materialized_partitions(dg.AssetKey(asset))
+        assert f"{now - timedelta(hours=1):%Y-%m-%d-%H:00}" in hours
+        assert len(hours) <= 2
     dataset = LiveDataset(f"{ticks.settings.store}/live", ticks.settings.channels, now=lambda: now)
     window = dataset.latest(past=1, max_age=timedelta(hours=2), gaps="mask")
     assert window.mask[0, 0]
