@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.event_api import EventLogRecord
 
 from sdoml_core.errors import (
     DamagedFileError,
@@ -153,12 +154,13 @@ def target(
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, asset_partitions=partitions), limit=1
     ).records
-    if not records:
-        return None
+    return as_target(records[0]) if records else None
+
+
+def as_target(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return a materialization as the target of evaluations."""
     return AssetCheckEvaluationTargetMaterializationData(
-        storage_id=records[0].storage_id,
-        run_id=records[0].run_id,
-        timestamp=records[0].timestamp,
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )
 
 

@@ -5,41 +5,50 @@ metadata, and the checks that need no pixels. It reads no pixels and does not us
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.event_api import EventLogRecord
 
 from sdoml_dagster import asset_names
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.archive import availability, observation
 from sdoml_dagster.assets.data_versions import CONTENT, content_hash
+from sdoml_dagster.assets.latest_events import latest_of_days
 from sdoml_dagster.assets.normalization import constants_metadata, normalization_code_version
 from sdoml_dagster.assets.processed import processed_code_version
 from sdoml_dagster.assets.raw import raw_code_version
 from sdoml_dagster.assets.release import RELEASE_CODE_VERSION
 from sdoml_dagster.assets.shards import shards_code_version
 from sdoml_dagster.assets.version_tags import Input, version_tags
-from sdoml_dagster.checks.days import DayChecks, evaluation, judged, target
+from sdoml_dagster.checks.days import DayChecks, Finding, as_target, evaluation, judged
 from sdoml_dagster.checks.processed import processed_checks
 from sdoml_dagster.checks.shards import SHARD_CHECKS
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
+from sdoml_dagster.jobs.asset_jobs import daily_assets
+from sdoml_dagster.jobs.runless_events import record_events
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
+from sdoml_dagster.store.recent_tables import RecentTables
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.ui_metadata import coverage_metadata, number, path
 
 if TYPE_CHECKING:
     from sdoml_core.normalization.constants import Normalization
-    from sdoml_dagster.maintenance.adopt import StoredFrames, StoredShard
+    from sdoml_dagster.maintenance.adopt import DayContents, StoredFrames, StoredShard
 
 OTHER_SETTINGS = "other settings"
 """Code version of a day that the settings would build differently. It makes the day stale."""
+
+BATCH_DAYS = 50
+"""Days that are reported together."""
 
 
 class AdoptConfig(DayRangeConfig):
@@ -54,20 +63,16 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
         from sdoml_dagster.maintenance.adopt import read_dataset, read_days, stored_days
 
         with failures_explained():
-            opened = store.open()
+            opened = RecentTables(store.url)
             days = stored_days(settings, opened, config_days(config))
             reporter = _Reporter(context.instance, settings, opened)
             progress = Progress("adopt_store", len(days), context.log.info, unit="days")
             for contents in read_days(settings, opened, days):
-                for part in contents.raw:
-                    reporter.raw(contents.day, part)
-                for part in contents.processed:
-                    reporter.processed(contents.day, part)
-                if contents.shard is not None:
-                    reporter.shard(contents.day, contents.shard)
+                reporter.add(contents)
                 for line in contents.damaged:
                     context.log.error(line)
                 progress.step("damaged" if contents.damaged else "ok")
+            reporter.flush()
             # Last, because Dagster compares the order of these events with that of the days.
             dataset = read_dataset(settings, opened)
             if dataset.constants is not None:
@@ -91,8 +96,27 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
     return adopt_store
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What to report of one asset and day."""
+
+    asset: str
+    day: date
+    version: str
+    code_version: str
+    inputs: Mapping[str, str | None]
+    """Versions of the inputs that were used, by asset; None if not recorded."""
+    metadata: Mapping[str, Any]
+    findings: Mapping[str, Finding]
+    observation: dg.AssetObservation | None = None
+    """Observation of the archive, which precedes raw frames."""
+
+
 class _Reporter:
-    """Reports materializations and checks without runs, each asset after its inputs."""
+    """Reports materializations and checks without runs, each asset after its inputs.
+
+    Days are collected and reported many at a time, because events are cheap only in batches.
+    """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings, store: Store) -> None:
         self._instance = instance
@@ -100,19 +124,89 @@ class _Reporter:
         self._store = store
         self._names = DatasetNames(settings.name)
         self._known: dict[str, set[str]] = {}
+        self._waiting: list[_Report] = []
+        self._days = 0
         self.reported: Counter[str] = Counter()
 
-    def raw(self, day: date, part: "StoredFrames") -> None:
-        """Report one instrument's raw frames of a day, and how many of them the archive had."""
+    def add(self, contents: "DayContents") -> None:
+        """Report a day, now or together with later days."""
+        day = contents.day
+        candidates = [
+            *(self._raw(day, part) for part in contents.raw),
+            *(self._processed(day, part) for part in contents.processed),
+            *([self._shard(day, contents.shard)] if contents.shard else []),
+        ]
+        self._waiting += [report for report in candidates if report is not None]
+        self._days += 1
+        if self._days == BATCH_DAYS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Report the collected days, in the order in which assets are built."""
+        record_events(
+            self._instance, [r.observation for r in self._waiting if r.observation is not None]
+        )
+        order = sorted({r.asset for r in self._waiting}, key=daily_assets(self._settings).index)
+        for asset in order:
+            reports = [r for r in self._waiting if r.asset == asset]
+            days = {r.day.isoformat() for r in reports}
+            inputs = {name: self._latest_of_days(name, days) for name in reports[0].inputs}
+            record_events(self._instance, [self._materialization(r, inputs) for r in reports])
+            self.reported[asset] += len(reports)
+            targets = self._latest_of_days(asset, days)
+            record_events(
+                self._instance,
+                [
+                    evaluation(
+                        self._key(asset),
+                        name,
+                        r.day,
+                        finding,
+                        as_target(targets[r.day.isoformat()]),
+                    )
+                    for r in reports
+                    for name, finding in r.findings.items()
+                ],
+            )
+        self._waiting = []
+        self._days = 0
+
+    def constants(self, constants: "Normalization") -> None:
+        """Report the current normalization constants."""
+        if self._latest(asset_names.NORMALIZATION) is not None:
+            return
+        self._report_once(
+            asset_names.NORMALIZATION,
+            version=constants.version,
+            code_version=normalization_code_version(self._settings)
+            if constants.method == self._settings.normalization
+            else OTHER_SETTINGS,
+            inputs=[asset_names.processed(i) for i in self._settings.instruments],
+            metadata=constants_metadata(constants)
+            | {"constants": path(self._store.locate(layout.normalization(constants.version)))},
+        )
+
+    def release(self, version: str) -> None:
+        """Report the release with the name of the dataset."""
+        if self._latest(asset_names.RELEASE) is not None:
+            return
+        folder = layout.release_folder(self._settings.name)
+        self._report_once(
+            asset_names.RELEASE,
+            version=version,
+            code_version=RELEASE_CODE_VERSION,
+            inputs=[asset_names.SHARDS],
+            metadata={"release": path(self._store.locate(folder))},
+        )
+
+    def _raw(self, day: date, part: "StoredFrames") -> _Report | None:
         asset = asset_names.raw(part.instrument)
         if self._is_known(asset, day):
-            return
+            return None
         metadata = self._coverage(part)
         available = availability(metadata["frames_expected"], metadata["frames_ok"])
-        self._instance.report_runless_asset_event(
-            observation(self._settings, part.instrument, day, available)
-        )
-        self._materialized(
+        ledger = path(self._store.locate(layout.raw_ledger(day, part.instrument)))
+        return _Report(
             asset,
             day,
             version=content_hash(part.content),
@@ -120,18 +214,17 @@ class _Reporter:
             if part.as_configured
             else OTHER_SETTINGS,
             inputs={asset_names.archive(part.instrument): None},
-            metadata=metadata
-            | {
-                "ledger": path(self._store.locate(layout.raw_ledger(day, part.instrument))),
-            },
+            metadata=metadata | {"ledger": ledger},
+            findings={},
+            observation=observation(self._settings, part.instrument, day, available),
         )
 
-    def processed(self, day: date, part: "StoredFrames") -> None:
-        """Report one instrument's processed frames of a day."""
+    def _processed(self, day: date, part: "StoredFrames") -> _Report | None:
         asset = asset_names.processed(part.instrument)
         if self._is_known(asset, day):
-            return
-        self._materialized(
+            return None
+        frames = path(self._store.locate(layout.processed_folder(day)))
+        return _Report(
             asset,
             day,
             version=content_hash(part.content),
@@ -139,20 +232,16 @@ class _Reporter:
             if part.as_configured
             else OTHER_SETTINGS,
             inputs={asset_names.raw(part.instrument): None},
-            metadata=self._coverage(part)
-            | {
-                "frames": path(self._store.locate(layout.processed_folder(day))),
-            },
+            metadata=self._coverage(part) | {"frames": frames},
+            findings=self._findings(day, processed_checks(part.instrument, self._settings)),
         )
-        self._checked(asset, day, processed_checks(part.instrument, self._settings))
 
-    def shard(self, day: date, shard: "StoredShard") -> None:
-        """Report the shard of a day."""
+    def _shard(self, day: date, shard: "StoredShard") -> _Report | None:
         if self._is_known(asset_names.SHARDS, day):
-            return
+            return None
         index = shard.index
         version = content_hash(index.shard_sha256.encode())
-        self._materialized(
+        return _Report(
             asset_names.SHARDS,
             day,
             version=version,
@@ -172,58 +261,38 @@ class _Reporter:
                 "shard": path(self._store.locate(layout.shard(day))),
                 "index": path(self._store.locate(layout.shard_index(day))),
             },
-        )
-        self._checked(asset_names.SHARDS, day, SHARD_CHECKS)
-
-    def constants(self, constants: "Normalization") -> None:
-        """Report the current normalization constants."""
-        if self._latest(asset_names.NORMALIZATION) is not None:
-            return
-        self._materialized(
-            asset_names.NORMALIZATION,
-            None,
-            version=constants.version,
-            code_version=normalization_code_version(self._settings)
-            if constants.method == self._settings.normalization
-            else OTHER_SETTINGS,
-            inputs={asset_names.processed(i): None for i in self._settings.instruments},
-            metadata=constants_metadata(constants)
-            | {"constants": path(self._store.locate(layout.normalization(constants.version)))},
+            findings=self._findings(day, SHARD_CHECKS),
         )
 
-    def release(self, version: str) -> None:
-        """Report the release with the name of the dataset."""
-        if self._latest(asset_names.RELEASE) is not None:
-            return
-        folder = layout.release_folder(self._settings.name)
-        self._materialized(
-            asset_names.RELEASE,
-            None,
-            version=version,
-            code_version=RELEASE_CODE_VERSION,
-            inputs={asset_names.SHARDS: None},
-            metadata={"release": path(self._store.locate(folder))},
+    def _materialization(
+        self, report: _Report, inputs: Mapping[str, Mapping[str | None, EventLogRecord]]
+    ) -> dg.AssetMaterialization:
+        day = report.day.isoformat()
+        used = {}
+        for name, known in report.inputs.items():
+            latest = Input.of(inputs[name].get(day) or inputs[name].get(None))
+            used[self._key(name)] = Input(known or latest.version, latest.storage_id)
+        return dg.AssetMaterialization(
+            self._key(report.asset),
+            partition=day,
+            metadata={"adopted": True, **report.metadata},
+            tags=version_tags(report.version, report.code_version, used),
         )
 
-    def _materialized(
+    def _report_once(
         self,
         asset: str,
-        day: date | None,
         *,
         version: str,
         code_version: str,
-        inputs: Mapping[str, str | None],
+        inputs: Sequence[str],
         metadata: Mapping[str, Any],
     ) -> None:
-        """Report a materialization. ``inputs`` has the versions used, if they are recorded."""
-        used = {}
-        for name, known in inputs.items():
-            latest = Input.of(self._latest(name))
-            used[self._key(name)] = Input(known or latest.version, latest.storage_id)
+        """Report an asset without partitions."""
+        used = {self._key(name): Input.of(self._latest(name)) for name in inputs}
         self._instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 self._key(asset),
-                partition=None if day is None else day.isoformat(),
                 metadata={"adopted": True, **metadata},
                 tags=version_tags(version, code_version, used),
             )
@@ -234,15 +303,12 @@ class _Reporter:
         names = [channel.name for channel in self._settings.channels_of(part.instrument)]
         return coverage_metadata(part.rows, names) | {CONTENT: content_hash(part.content)}
 
-    def _checked(self, asset: str, day: date, checks: DayChecks) -> None:
-        key = self._key(asset)
-        materialization = target(self._instance, key, day)
-        for name, check in checks.items():
-            if not check.reads_pixels:
-                finding = judged(check, self._store, day, self._settings)
-                self._instance.report_runless_asset_event(
-                    evaluation(key, name, day, finding, materialization)
-                )
+    def _findings(self, day: date, checks: DayChecks) -> dict[str, Finding]:
+        return {
+            name: judged(check, self._store, day, self._settings)
+            for name, check in checks.items()
+            if not check.reads_pixels
+        }
 
     def _is_known(self, asset: str, day: date) -> bool:
         """Return whether Dagster has a materialization of the day."""
@@ -250,9 +316,16 @@ class _Reporter:
             self._known[asset] = self._instance.get_materialized_partitions(self._key(asset))
         return day.isoformat() in self._known[asset]
 
-    def _latest(self, asset: str) -> Any:
-        external = asset.startswith(f"{asset_names.POOL}_")
-        return self._instance.get_latest_data_version_record(self._key(asset), external)
+    def _latest(self, asset: str) -> EventLogRecord | None:
+        return self._instance.get_latest_data_version_record(self._key(asset))
+
+    def _latest_of_days(self, asset: str, days: set[str]) -> Mapping[str | None, EventLogRecord]:
+        """Return the latest record of each day, or of an asset without days under None."""
+        if asset == asset_names.NORMALIZATION:
+            record = self._latest(asset)
+            return {} if record is None else {None: record}
+        observed = asset.startswith(f"{asset_names.POOL}_")
+        return dict(latest_of_days(self._instance, self._key(asset), days, observed=observed))
 
     def _key(self, asset: str) -> dg.AssetKey:
         return dg.AssetKey(self._names.key(asset))

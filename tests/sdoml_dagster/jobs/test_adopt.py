@@ -5,8 +5,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
 
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.jobs.runless_events import record_events
 from sdoml_dagster.settings.model import Settings
 from tests.sdoml_dagster.assets.test_staleness import stale
 from tests.support.runs import DAILY, FIRST, SECOND
@@ -96,3 +99,62 @@ def test_damaged_table_is_reported_and_the_rest_is_adopted(
         assert fresh.get_materialized_partitions(dg.AssetKey("raw_hmi")) == {FIRST, SECOND}
         said = [entry.user_message for entry in fresh.all_logs(result.run_id)]
         assert any("materialize raw_aia of 2024-03-08 again" in text for text in said)
+
+
+def test_more_days_take_no_more_transactions(
+    built: dg.DagsterInstance, offline: None, tmp_path: Path
+) -> None:
+    commits: list[int] = []
+
+    def count(_connection: Connection) -> None:
+        commits[-1] += 1
+
+    event.listen(Engine, "commit", count)
+    try:
+        for last in (FIRST, SECOND):
+            (tmp_path / last).mkdir()
+            commits.append(0)
+            with dg.DagsterInstance.local_temp(str(tmp_path / last)) as fresh:
+                job = build_defs(Settings.load()).resolve_job_def("adopt_store")
+                config = {"ops": {"adopt": {"config": {"last_day": last}}}}
+                assert job.execute_in_process(run_config=config, instance=fresh).success
+                assert len(fresh.get_materialized_partitions(dg.AssetKey("shards"))) == len(commits)
+    finally:
+        event.remove(Engine, "commit", count)
+    assert commits[0] == commits[1]
+
+
+def test_events_of_a_batch_are_recorded_as_single_ones_are(instance: dg.DagsterInstance) -> None:
+    one, many = dg.AssetKey("one"), dg.AssetKey("many")
+    for key in (one, many):
+        events = [
+            dg.AssetMaterialization(key, partition=FIRST, tags={"dagster/data_version": "a"}),
+            dg.AssetMaterialization(key, partition=SECOND, tags={"dagster/data_version": "b"}),
+            dg.AssetObservation(key, partition=FIRST),
+            dg.AssetCheckEvaluation(
+                asset_key=key, check_name="check", passed=False, partition=FIRST
+            ),
+        ]
+        if key == many:
+            record_events(instance, events)
+        else:
+            for single in events:
+                instance.report_runless_asset_event(single)
+    shown = []
+    for key in (one, many):
+        record = instance.get_latest_data_version_record(key, partition_key=SECOND)
+        assert record is not None
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key, "check"), limit=5
+        )
+        entry = record.event_log_entry
+        shown.append(
+            (
+                instance.get_materialized_partitions(key),
+                instance.get_latest_materialization_event(key).timestamp == entry.timestamp,
+                [(execution.status, execution.partition) for execution in history],
+                (entry.run_id, entry.level, entry.job_name, entry.user_message, entry.step_key),
+                len(instance.fetch_observations(key, limit=5).records),
+            )
+        )
+    assert shown[0] == shown[1]

@@ -1,0 +1,34 @@
+"""A store that remembers the tables it read last, for work that reads neighboring days."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from sdoml_dagster.store.store import Store
+
+T = TypeVar("T")
+
+TABLES = 64
+"""Number of remembered tables: those of a week, which the checks compare a day with."""
+
+
+class RecentTables(Store):
+    """A store that decodes each small table once while it is in use.
+
+    Only for work during which nothing else writes to the store. The tables are shared, so do not
+    change them.
+
+    Parameters
+    ----------
+    url
+        Folder or fsspec URL of the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._decoded = functools.lru_cache(maxsize=TABLES)(super().read_as)
+
+    def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
+        """Read and decode a file, or return what was decoded before."""
+        decoded = cast("Callable[..., Any]", self._decoded)
+        return cast("T | None", decoded(path, decode, made_by=made_by))
