@@ -12,7 +12,7 @@ LIVE = ("live_frames", "live_shards")
 
 POOL = "jsoc"
 DEFAULT_DATASET = "sdoml-lite"
-"""The dataset whose asset keys, groups and pool have no prefix."""
+"""The dataset whose asset keys and pool have no prefix."""
 
 
 def archive(instrument: Instrument) -> str:
@@ -44,7 +44,7 @@ class DatasetNames:
 
     @property
     def prefix(self) -> str | None:
-        """Prefix of asset keys, groups and pool; ``None`` for the default dataset."""
+        """Prefix of asset keys and pool; ``None`` for the default dataset."""
         return None if self.dataset == DEFAULT_DATASET else self.dataset.replace("-", "_")
 
     def key(self, asset: str) -> list[str]:
@@ -56,12 +56,13 @@ class DatasetNames:
         return "/".join(self.key(asset))
 
     def prefixed(self, name: str) -> str:
-        """Return a name of an op or a group, with the prefix of the dataset."""
+        """Return the name of an op or a schedule, with the prefix of the dataset."""
         return name if self.prefix is None else f"{self.prefix}_{name}"
 
-    def group(self, group: str) -> str:
-        """Return the name of a group of assets."""
-        return self.prefixed(group)
+    @property
+    def group(self) -> str:
+        """Group of all assets of the dataset. The UI shows several groups collapsed."""
+        return self.dataset.replace("-", "_")
 
     @property
     def pool(self) -> str:

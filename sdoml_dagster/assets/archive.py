@@ -45,7 +45,7 @@ def _archive_asset(instrument: Instrument, settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
         names.key(asset_names.archive(instrument)),
         description=DESCRIPTIONS[instrument],
-        group_name=names.group("raw"),
+        group_name=names.group,
         owners=OWNERS,
         kinds={"fits" if instrument == "AIA" else "image"},
         partitions_def=daily_partitions(settings),

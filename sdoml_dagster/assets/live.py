@@ -44,7 +44,7 @@ def build_live_assets(settings: Settings) -> list[dg.AssetSpec]:
     archive = [dg.AssetKey(names.key(asset_names.archive(i))) for i in settings.instruments]
     constants = dg.AssetKey(names.key(asset_names.NORMALIZATION))
     common: dict[str, Any] = {
-        "group_name": names.group("live"),
+        "group_name": names.group,
         "owners": OWNERS,
         "partitions_def": live_partitions(),
     }

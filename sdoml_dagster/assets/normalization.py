@@ -64,7 +64,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         code_version=normalization_code_version(settings),
         # `dagster asset materialize --partition-range` requires this of every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        **common(settings, asset_names.NORMALIZATION, group="normalization", deps=processed),
+        **common(settings, asset_names.NORMALIZATION, deps=processed),
     )
     def normalization_stats(
         context: dg.AssetExecutionContext, config: FitConfig, store: StoreResource

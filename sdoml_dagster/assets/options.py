@@ -29,15 +29,13 @@ class DailyOptions(CommonOptions):
     backfill_policy: dg.BackfillPolicy
 
 
-def common(
-    settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()
-) -> CommonOptions:
+def common(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> CommonOptions:
     """Return the options of an asset. Names are without the prefix of the dataset."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),
         "deps": [dg.AssetKey(names.key(dep)) for dep in deps],
-        "group_name": names.group(group),
+        "group_name": names.group,
         "owners": OWNERS,
         "retry_policy": dg.RetryPolicy(
             max_retries=settings.run_retries,
@@ -48,12 +46,12 @@ def common(
     }
 
 
-def daily(settings: Settings, asset: str, *, group: str, deps: Sequence[str] = ()) -> DailyOptions:
+def daily(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> DailyOptions:
     """Return the options of a daily asset."""
     days = settings.days_per_run
     policy = dg.BackfillPolicy.multi_run(days) if days else dg.BackfillPolicy.single_run()
     return {
-        **common(settings, asset, group=group, deps=deps),
+        **common(settings, asset, deps=deps),
         "partitions_def": daily_partitions(settings),
         "backfill_policy": policy,
     }

@@ -68,7 +68,6 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
         **daily(
             settings,
             asset_names.processed(instrument),
-            group="processed",
             deps=[asset_names.raw(instrument)],
         ),
     )

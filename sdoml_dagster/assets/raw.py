@@ -12,7 +12,7 @@ from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.archive import availability, observation
 from sdoml_dagster.assets.data_versions import DayResults
 from sdoml_dagster.assets.day_runs import build_days
-from sdoml_dagster.assets.options import code_version, daily
+from sdoml_dagster.assets.options import code_version, daily, is_last_attempt
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.settings.model import Settings
@@ -68,7 +68,6 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         **daily(
             settings,
             asset_names.raw(instrument),
-            group="raw",
             deps=[asset_names.archive(instrument)],
         ),
     )
@@ -77,7 +76,8 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
     ) -> dg.MaterializeResult[Any]:
         from sdoml_dagster.pipeline.fetch import fetch_day
 
-        with failures_explained(), archive.client(instrument) as client:
+        explained = failures_explained(last_attempt=is_last_attempt(context, settings))
+        with explained, archive.client(instrument) as client:
             opened = store.open()
 
             def build(day: date, results: DayResults) -> None:

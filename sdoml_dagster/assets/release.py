@@ -74,7 +74,7 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         # `dagster asset materialize --partition-range` requires this of every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=release_condition(settings),
-        **common(settings, asset_names.RELEASE, group="release", deps=[asset_names.SHARDS]),
+        **common(settings, asset_names.RELEASE, deps=[asset_names.SHARDS]),
     )
     def release(
         context: dg.AssetExecutionContext, config: ReleaseConfig, store: StoreResource

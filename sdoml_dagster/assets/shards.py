@@ -92,7 +92,6 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
         **daily(
             settings,
             asset_names.SHARDS,
-            group="shards",
             deps=[*processed, asset_names.NORMALIZATION],
         ),
     )

@@ -30,6 +30,7 @@ from sdoml_dagster.checks.shards import SHARD_CHECKS
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.asset_jobs import daily_assets
+from sdoml_dagster.jobs.launchpad import default_run_config
 from sdoml_dagster.jobs.runless_events import record_events
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.progress import Progress
@@ -88,7 +89,8 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         description="After the loss of Dagster's database, or for a store from elsewhere: report "
-        "all days that the store holds. Reads no pixels and fetches nothing."
+        "all days that the store holds. Reads no pixels and fetches nothing.",
+        config=default_run_config("adopt", AdoptConfig),
     )
     def adopt_store() -> None:
         adopt()
@@ -325,7 +327,8 @@ class _Reporter:
             record = self._latest(asset)
             return {} if record is None else {None: record}
         observed = asset.startswith(f"{asset_names.POOL}_")
-        return dict(latest_of_days(self._instance, self._key(asset), days, observed=observed))
+        found = latest_of_days(self._instance, self._key(asset), days, observed=observed)
+        return {**found}
 
     def _key(self, asset: str) -> dg.AssetKey:
         return dg.AssetKey(self._names.key(asset))

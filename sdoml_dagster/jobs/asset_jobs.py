@@ -1,12 +1,16 @@
 """Asset jobs, which can be backfilled, scheduled or launched manually."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from sdoml_dagster import asset_names
 from sdoml_dagster.asset_names import DatasetNames
+from sdoml_dagster.assets.normalization import FitConfig
+from sdoml_dagster.assets.release import ReleaseConfig
+from sdoml_dagster.jobs.launchpad import default_run_config
 from sdoml_dagster.settings.model import Settings
 
 INGEST = "ingest"
@@ -30,6 +34,7 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             "fit_normalization",
             [asset_names.NORMALIZATION],
             "Fit the normalization constants to the processed days and freeze them.",
+            config=default_run_config(_op(settings, asset_names.NORMALIZATION), FitConfig),
         ),
         _job(
             settings,
@@ -48,6 +53,7 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             "make_release",
             [asset_names.RELEASE],
             "Number, index and describe the shards for training.",
+            config=default_run_config(_op(settings, asset_names.RELEASE), ReleaseConfig),
         ),
     ]
 
@@ -57,8 +63,16 @@ def _ingested(settings: Settings) -> list[str]:
     return raw + [asset_names.processed(instrument) for instrument in settings.instruments]
 
 
+def _op(settings: Settings, asset: str) -> str:
+    return "__".join(DatasetNames(settings.name).key(asset))
+
+
 def _job(
-    settings: Settings, name: str, assets: Sequence[str], description: str
+    settings: Settings,
+    name: str,
+    assets: Sequence[str],
+    description: str,
+    config: dict[str, Any] | None = None,
 ) -> UnresolvedAssetJobDefinition:
     names = DatasetNames(settings.name)
     # Selection objects, because strings need the selection parser, which is slow to load.
@@ -67,5 +81,6 @@ def _job(
         name,
         selection=dg.AssetSelection.assets(*keys),
         description=description,
+        config=config,
         tags={DATASET_TAG: settings.name},
     )

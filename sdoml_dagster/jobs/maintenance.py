@@ -11,6 +11,7 @@ from sdoml_core.errors import MissingInputError
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.adopt import build_adopt_job
+from sdoml_dagster.jobs.launchpad import default_run_config
 from sdoml_dagster.jobs.report_damage import report_damage
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.resources import StoreResource
@@ -146,12 +147,16 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             }
         )
 
-    @dg.job(description="Read the whole store again; move damaged files aside and fail if any.")
+    @dg.job(
+        description="Read the whole store again; move damaged files aside and fail if any.",
+        config=default_run_config("verify", VerifyConfig),
+    )
     def verify_store() -> None:
         verify()
 
     @dg.job(
-        description="Delete raw frames that are packed in an intact shard. A dry run by default."
+        description="Delete raw frames that are packed in an intact shard. A dry run by default.",
+        config=default_run_config("prune", PruneConfig),
     )
     def prune_raw() -> None:
         prune()

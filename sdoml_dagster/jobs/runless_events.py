@@ -62,7 +62,7 @@ def _entry(event: AssetEvent) -> dg.EventLogEntry:
         kind, data = dg.DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event)
     elif isinstance(event, dg.AssetObservation):
         kind, data = dg.DagsterEventType.ASSET_OBSERVATION, AssetObservationData(event)
-    return dg.EventLogEntry(
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level=logging.INFO,
         user_message="",

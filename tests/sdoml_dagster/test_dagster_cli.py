@@ -1,6 +1,7 @@
 """Output of Dagster's command line: user errors, progress of a run, and failures."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -12,13 +13,20 @@ import pytest
 from sdoml_dagster.run_logger import tell
 
 UNKNOWN_CONFIG = '{"ops": {"normalization_stats": {"config": {"until": "2024-03-08"}}}}'
-CLI = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
+CLI = [sys.executable, "-m", "dagster", "asset", "materialize"]
 CLI += ["-m", "sdoml_dagster.definitions"]
 DAY = ("--partition", "2024-03-08")
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *options], capture_output=True, text=True, check=False)
+    """Run the command without Dagster's notice that `dg launch` supersedes it.
+
+    The notice precedes the import of any user code. All other warnings would be shown.
+    """
+    environment = os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
+    return subprocess.run(
+        [*CLI, *options], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:

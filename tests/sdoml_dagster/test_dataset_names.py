@@ -15,7 +15,7 @@ def test_named_dataset_has_a_prefix_everywhere(environment: dict[str, str]) -> N
     keys = graph.get_all_asset_keys()
     assert {key.path[0] for key in keys} == {"aia_only"}
     for key in graph.materializable_asset_keys:
-        assert graph.get(key).group_name.startswith("aia_only_")
+        assert graph.get(key).group_name == "aia_only"
     assert graph.get(dg.AssetKey(["aia_only", "raw_aia"])).assets_def.op.pool == "aia_only_jsoc"
     assert {check.asset_key.path[0] for check in graph.asset_check_keys} == {"aia_only"}
     ingest = defs.resolve_job_def("ingest")

@@ -44,7 +44,7 @@ def test_assets_are_described(graph: AssetGraph, name: str) -> None:
     node = graph.get(dg.AssetKey(name))
     spec = node.assets_def.specs_by_key[dg.AssetKey(name)]
     assert len(spec.description or "") > 200
-    assert spec.group_name == name.split("_", maxsplit=1)[0]
+    assert spec.group_name == "sdoml_lite"
     assert spec.owners == ["team:sdoml-lite"]
     assert spec.kinds
     assert spec.code_version
@@ -108,6 +108,17 @@ def test_run_config_fields_are_described(settings: Settings) -> None:
         }
         assert described
         assert all(described.values()), described
+
+
+def test_launchpads_open_with_every_field(environment: dict[str, str]) -> None:
+    defs = build_defs(Settings.load(name="hmi-only", channels="HMI_M"))
+    for name in ("fit_normalization", "make_release", *MAINTENANCE):
+        job = defs.resolve_job_def(name)
+        assert job.run_config is not None
+        ((op, options),) = job.run_config["ops"].items()
+        schema = job.graph.node_named(op).definition.config_schema
+        assert options["config"].keys() == schema.config_type.fields.keys()
+        dg.validate_run_config(job, job.run_config)
 
 
 CREDENTIALS = "http://ada:secret@127.0.0.1:9/aia"
