@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 OTHER_SETTINGS = "other settings"
 """Code version of a day that the settings would build differently. It makes the day stale."""
 
+NO_DAY = ""
+"""Key of the latest record of an asset without days."""
+
 BATCH_DAYS = 50
 """Days that are reported together."""
 
@@ -267,12 +270,12 @@ class _Reporter:
         )
 
     def _materialization(
-        self, report: _Report, inputs: Mapping[str, Mapping[str | None, EventLogRecord]]
+        self, report: _Report, inputs: Mapping[str, Mapping[str, EventLogRecord]]
     ) -> dg.AssetMaterialization:
         day = report.day.isoformat()
         used = {}
         for name, known in report.inputs.items():
-            latest = Input.of(inputs[name].get(day) or inputs[name].get(None))
+            latest = Input.of(inputs[name].get(day) or inputs[name].get(NO_DAY))
             used[self._key(name)] = Input(known or latest.version, latest.storage_id)
         return dg.AssetMaterialization(
             self._key(report.asset),
@@ -321,14 +324,13 @@ class _Reporter:
     def _latest(self, asset: str) -> EventLogRecord | None:
         return self._instance.get_latest_data_version_record(self._key(asset))
 
-    def _latest_of_days(self, asset: str, days: set[str]) -> Mapping[str | None, EventLogRecord]:
-        """Return the latest record of each day, or of an asset without days under None."""
+    def _latest_of_days(self, asset: str, days: set[str]) -> Mapping[str, EventLogRecord]:
+        """Return the latest record of each day, or that of an asset without days."""
         if asset == asset_names.NORMALIZATION:
             record = self._latest(asset)
-            return {} if record is None else {None: record}
+            return {} if record is None else {NO_DAY: record}
         observed = asset.startswith(f"{asset_names.POOL}_")
-        found = latest_of_days(self._instance, self._key(asset), days, observed=observed)
-        return {**found}
+        return latest_of_days(self._instance, self._key(asset), days, observed=observed)
 
     def _key(self, asset: str) -> dg.AssetKey:
         return dg.AssetKey(self._names.key(asset))
