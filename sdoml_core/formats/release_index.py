@@ -41,7 +41,11 @@ FRAME_FIELDS: Final = [
 ]
 """Fields of the struct column of each channel. Compact shards also have ``data_size``."""
 
-_DATA_SIZE: Final = next(field for field in ENCODING if field.name == "data_size")
+
+def frame_fields(*, compact: bool) -> list[pa.Field]:
+    """Return the fields of the struct column of each channel, all nullable."""
+    sizes = [field for field in ENCODING if field.name == "data_size"] if compact else []
+    return [field.with_nullable(True) for field in (*FRAME_FIELDS, *sizes)]  # noqa: FBT003
 
 
 def release_inputs(data: bytes) -> str | None:
@@ -194,10 +198,7 @@ def write_release_index(
     names = [one.shard for one in facts]
     channels = [name for name in CHANNELS if any(name in one.frames for one in facts)]
     compact = any(one.encoding for one in facts)
-    fields = [
-        field.with_nullable(True)  # noqa: FBT003
-        for field in (*FRAME_FIELDS, *([_DATA_SIZE] if compact else []))
-    ]
+    fields = frame_fields(compact=compact)
     schema = pa.schema(
         [
             INDEX_SCHEMA.field("slot").with_nullable(True),  # noqa: FBT003

@@ -41,6 +41,16 @@ class FrameEncoder:
             return encode_npy(pixels)
         return encode_compact(pixels, self._steps(channel), self.compact)
 
+    def step(self, channel: str) -> float | None:
+        """Return the quantization step of a channel; None for npy.
+
+        Raises
+        ------
+        NormalizationError
+            If the normalization has no constant for the channel.
+        """
+        return None if self.compact is None else 1 / self._steps(channel)
+
     def _steps_of(self, channel: str) -> int:
         assert self.compact is not None  # noqa: S101 for the type checker
         return steps_of(channel, self.compact, self._normalization)

@@ -19,6 +19,7 @@ from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, parse_channels
 from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.encoding import COMPACT_DTYPE
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.live import LiveRow
 from sdoml_core.formats.merge_indexes import merge_releases
@@ -29,9 +30,10 @@ from sdoml_core.formats.parquet import (
     timestamps,
     write_parquet,
 )
-from sdoml_core.formats.release_index import FRAME_FIELDS, consolidate
+from sdoml_core.formats.release_index import consolidate, frame_fields
 from sdoml_core.formats.shard import ShardSummary, ShardWriter
 from sdoml_core.normalization.constants import Normalization
+from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_dagster.pipeline.live.state import State
 from sdoml_dagster.pipeline.pack import write_frames
 from sdoml_dagster.settings.model import Settings
@@ -123,6 +125,7 @@ def copy_slot(slot: datetime, source: BinaryIO, index: Index, *, store: Store) -
         sink,
         dtype=rows.column("dtype")[0].as_py(),
         case="lower" if member == member.lower() else "upper",
+        encoding=rows.column("encoding")[0].as_py(),
     )
     writer.copy(source, rows)
     return _publish(slot, sink, writer.close(), store=store, version=index.normalization_version)
@@ -194,15 +197,20 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
     facts = dict(table.schema.metadata)
     known = json.loads(facts[b"sdoml.channels"])
     columns = {name: table.column(name) for name in table.schema.names}
-    kind = pa.struct([field.with_nullable(True) for field in FRAME_FIELDS])  # noqa: FBT003
+    encoder = FrameEncoder(settings.encoding, constants)
+    compact = encoder.compact is not None
+    kind = pa.struct(frame_fields(compact=compact))
     for channel in parse_channels(settings.channels):
         name = channel.name
         columns.setdefault(name, pa.nulls(len(table), kind))
         known[name] = {
             "constant": constants.constant(name),
             "transform": constants.transform(name),
+            **({"step": encoder.step(name)} if compact else {}),
         }
-    pixels = {"dtype": settings.dtype, "resolution": settings.resolution}
+    pixels: dict[str, object] = {"dtype": settings.dtype, "resolution": settings.resolution}
+    if compact:
+        pixels |= {"dtype": COMPACT_DTYPE, "encoding": encoder.compact}
     facts[b"sdoml.channels"] = json.dumps(known, sort_keys=True).encode()
     facts[b"sdoml.pixels"] = json.dumps(pixels, sort_keys=True).encode()
     facts[b"sdoml.normalization"] = constants.version.encode()

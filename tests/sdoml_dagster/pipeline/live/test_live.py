@@ -74,6 +74,21 @@ def test_live_frames_have_the_pixels_of_the_dataset(follow):
     np.testing.assert_array_equal(image[0].numpy(), expected)
 
 
+def test_compact_window_has_the_same_frames_within_half_a_step(follow):
+    whole = follow()
+    silent = {"AIA_0193": [(START - 4 * HOUR, START + 4 * HOUR)]}  # a channel without any frame
+    live = follow(LivePlan(silent=silent), encoding="compact")
+    whole.tick()
+    live.tick()
+    assert len(LiveDataset(live.folder, live.settings.channels, now=lambda: live.now))
+    dataset = SDOMLlite(live.folder, ["AIA_0171"])
+    assert dataset.reader.catalog.encoding == "compact"
+    step = dataset.reader.catalog.constants["AIA_0171"]["step"]
+    exact, _ = SDOMLlite(whole.folder, ["AIA_0171"])["2026-03-30T19:15"]
+    image, _ = dataset["2026-03-30T19:15"]
+    assert float((image - exact).abs().max()) <= step / 2 + 1e-7
+
+
 def test_update_without_news_makes_one_request_per_tree(follow):
     live = follow(LivePlan(silent={"AIA_0193": [(SLOT, SLOT + 4 * HOUR)]}))
     live.tick()
