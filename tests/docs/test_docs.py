@@ -36,6 +36,7 @@ NOT_RUN = {
     r"git ": "changes a checkout",
     r"hf ": "uploads to the Hugging Face Hub",
     r"curl ": "fetches from the network",
+    r"torchrun |python train_": "test_recipes.py runs these scripts",
 }
 """Patterns of shell commands that are not run here, and the reasons."""
 
@@ -45,6 +46,7 @@ NOT_RUN_PAGES = {
 
 NOT_RUN_PYTHON_PAGES = {
     "docs/example-xray-flux.md": "test_example.py runs it on a simulated release",
+    "docs/recipes.md": "test_recipes.py runs each recipe",
 }
 
 OF_A_STORE = {"docs/storage.md", "docs/exports.md"}
