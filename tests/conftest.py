@@ -17,7 +17,7 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy, Deployment
 from tests.support.requirements import REQUIREMENTS, obstacle
-from tests.support.runs import SMALL
+from tests.support.runs import small_environment
 
 # The servers of the tests run on this machine, where no proxy reaches them. pip needs HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -62,12 +62,7 @@ def environment(
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copy(INSTANCE, home / "dagster.yaml")
-    variables = SMALL | {
-        "SDOML_STORE": str(tmp_path / "store"),
-        "SDOML_AIA_ROOTS": archive.aia_root,
-        "SDOML_HMI_ROOTS": archive.hmi_root,
-        "DAGSTER_HOME": str(home),
-    }
+    variables = small_environment(tmp_path, archive)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)  # finds no sdoml.toml

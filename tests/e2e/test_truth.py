@@ -1,21 +1,18 @@
 """The UI shows the real state: checks of a backfill, freshness, two datasets, termination."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from sdoml_demo.server import Archive
-from tests.e2e.test_ui import OPTIONS
+from tests.support.chromium import open_page, save_screenshot
 from tests.support.deployment import Days, Deployment
-from tests.support.runs import SMALL
+from tests.support.runs import small_environment
 
-CHROMIUM = shutil.which("chromium")
-ARTIFACTS = Path("artifacts").resolve()
 PATIENCE = timedelta(minutes=3).total_seconds() * 1000
 DAYS = [f"2024-03-{day:02}" for day in range(5, 10)]
 BAD = "2024-03-07"
@@ -34,31 +31,14 @@ def archive(frame_cache: Path) -> Iterator[Archive]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
+    with open_page(PATIENCE) as page:
         yield page
-        browser.close()
-
-
-def shot(page: Page, name: str) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 def environment(folder: Path, archive: Archive) -> dict[str, str]:
-    return SMALL | {
-        "SDOML_START": DAYS[0],
-        "SDOML_END": "2024-03-12",
-        "SDOML_CHANNELS": "AIA_1700,HMI_M",
-        "SDOML_ATTEMPTS": "1",
-        "SDOML_STORE": str(folder / "store"),
-        "SDOML_AIA_ROOTS": archive.aia_root,
-        "SDOML_HMI_ROOTS": archive.hmi_root,
-        "DAGSTER_HOME": str(folder / "dagster"),
-    }
+    return small_environment(
+        folder, archive, start=DAYS[0], end="2024-03-12", channels="AIA_1700,HMI_M", attempts="1"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +60,11 @@ def test_backfill_checks_pass_except_on_the_bad_day(page: Page, deployment: Depl
     expect(tabs).to_have_count(2)  # of the asset, and of the check
     tabs.nth(1).click()
     page.wait_for_timeout(4000)
-    shot(page, "checks-partitions")
+    save_screenshot(page, "checks-partitions")
     expect(page.get_by_text("Passed (4)").or_(page.get_by_text("Succeeded (4)"))).to_be_visible()
     expect(page.get_by_text("Failed (1)")).to_be_visible()
     page.wait_for_timeout(1500)
-    shot(page, "checks-partitions")
+    save_screenshot(page, "checks-partitions")
 
 
 def test_execute_all_checks_the_latest_day(page: Page, deployment: Deployment) -> None:
@@ -101,14 +81,14 @@ def test_execute_all_checks_the_latest_day(page: Page, deployment: Deployment) -
         time.sleep(1)
     assert run["status"] == "SUCCESS"
     page.wait_for_timeout(3000)
-    shot(page, "execute-all")
+    save_screenshot(page, "execute-all")
 
 
 def test_freshness_fails_while_days_are_missing(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/shards?view=checks&checkDetail=freshness")
     expect(page.get_by_text("no shard of 2024-03-10 … 2024-03-11").first).to_be_visible()
     page.wait_for_timeout(1500)
-    shot(page, "freshness")
+    save_screenshot(page, "freshness")
 
 
 TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
@@ -137,7 +117,7 @@ def test_terminated_run_ends_at_once_despite_a_stalled_archive(
         time.sleep(0.05)
     took = time.monotonic() - clicked
     page.wait_for_timeout(1500)
-    shot(page, "terminated")
+    save_screenshot(page, "terminated")
     assert took < 2, f"{took:.1f} s"
     assert archive.log.in_flight.total() + len(archive.log.requests) - asked <= 4 + 1
     deployment.wait(backfill, timeout=60)
@@ -173,4 +153,4 @@ def test_two_datasets_share_an_instance(page: Page, archive: Archive, tmp_path: 
         expect(page.get_by_text("hmi_only").first).to_be_visible()
         page.goto(f"{both.url}/asset-groups")
         page.wait_for_timeout(5000)
-        shot(page, "two-datasets")
+        save_screenshot(page, "two-datasets")

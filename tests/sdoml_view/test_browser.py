@@ -8,13 +8,12 @@ from pathlib import Path
 import av
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from sdoml_core.loader import SDOMLlite
-from tests.support.requirements import browser as find_browser
+from tests.support.chromium import VIEWPORT, open_browser
 from tests.support.viewer import CHANNELS, make_release, serving
 
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 PATIENCE = 60_000
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(300)]
@@ -23,16 +22,14 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=find_browser(), args=OPTIONS)
+    with open_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails the test on errors of scripts and of the content policy."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     problems: list[str] = []

@@ -17,7 +17,7 @@ from sdoml_dagster.instance.home import prepare_instance
 from sdoml_demo.faults import Fault, FaultPlan
 from sdoml_demo.ui import MODULE, daemon_is_up
 
-LAUNCH = """
+LAUNCH_BACKFILL = """
 mutation($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
     __typename
@@ -136,7 +136,7 @@ class Deployment:
             "assetSelection": [{"path": name.split("/")} for name in assets],
             "partitionNames": list(days),
         }
-        answer = self.graphql(LAUNCH, params=params)["launchPartitionBackfill"]
+        answer = self.graphql(LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
 

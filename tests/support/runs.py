@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
+from sdoml_demo.server import Archive
 
 SMALL = {
     "SDOML_START": "2024-03-01",
@@ -28,6 +30,30 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 FIRST, SECOND = "2024-03-08", "2024-03-09"
 """Days of the fixture `built`."""
+
+
+def small_environment(folder: Path, archive: Archive, **settings: str) -> dict[str, str]:
+    """Return the environment of a small deployment in a folder.
+
+    Parameters
+    ----------
+    folder
+        Gets the store and the Dagster home.
+    archive
+        The archive that the deployment reads.
+    settings
+        Settings in lower case without the prefix. They replace those of `SMALL`.
+    """
+    return (
+        SMALL
+        | {
+            "SDOML_STORE": str(folder / "store"),
+            "SDOML_AIA_ROOTS": archive.aia_root,
+            "SDOML_HMI_ROOTS": archive.hmi_root,
+            "DAGSTER_HOME": str(folder / "dagster"),
+        }
+        | {f"SDOML_{name.upper()}": value for name, value in settings.items()}
+    )
 
 
 def run_assets(

@@ -9,7 +9,7 @@ import pytest
 
 from sdoml_demo.server import Archive
 from tests.support.deployment import Days, Deployment
-from tests.support.runs import DAILY, SMALL
+from tests.support.runs import DAILY, small_environment
 
 GOOD, EMPTY, HALF, OUTAGE = "2024-03-08", "2024-03-09", "2024-03-10", "2024-03-11"
 EMPTY_DAYS = frozenset({EMPTY.replace("-", "/")})
@@ -32,18 +32,15 @@ def archive(frame_cache: Path) -> Iterator[Archive]:
 
 @pytest.fixture(scope="module")
 def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("backfills")
-    environment = SMALL | {
-        "SDOML_START": GOOD,
-        "SDOML_END": "2024-03-12",
-        "SDOML_ATTEMPTS": "1",
-        "SDOML_RUN_RETRIES": "0",
-        "SDOML_CHANNELS": "AIA_1700,HMI_M",
-        "SDOML_STORE": str(folder / "store"),
-        "SDOML_AIA_ROOTS": archive.aia_root,
-        "SDOML_HMI_ROOTS": archive.hmi_root,
-        "DAGSTER_HOME": str(folder / "dagster"),
-    }
+    environment = small_environment(
+        tmp_path_factory.mktemp("backfills"),
+        archive,
+        start=GOOD,
+        end="2024-03-12",
+        attempts="1",
+        run_retries="0",
+        channels="AIA_1700,HMI_M",
+    )
     with Deployment(environment) as running:
         yield running
 
