@@ -88,7 +88,7 @@ def test_declared_dependencies_are_used() -> None:
     assert (CORE | EXTRAS["pipeline"]) - loaded_by_others <= used
 
 
-def test_what_the_viewer_declares_is_used() -> None:
+def test_dependencies_of_the_viewer_are_used() -> None:
     owners = packages_distributions()
     used = {owner.lower() for module in imported("sdoml_view") for owner in owners.get(module, ())}
     loaded_by_others = {"aiohttp"}  # by fsspec

@@ -77,7 +77,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return names
 
 
-def test_the_script_has_under_40_lines_and_no_private_name() -> None:
+def test_script_has_under_40_lines_and_no_private_names() -> None:
     lines = [line for line in SCRIPT.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) < 40
     assert not re.search(r"\b_\w|\._", SCRIPT)
@@ -94,7 +94,7 @@ def test_held_out_events_are_predicted_in_physical_units(outcome: dict[str, Any]
     assert (outcome["folder"] / "forecast.png").stat().st_size > 5000
 
 
-def test_training_uses_nothing_of_the_held_out_events(outcome: dict[str, Any]) -> None:
+def test_training_excludes_the_held_out_events(outcome: dict[str, Any]) -> None:
     training, validation = outcome["training"], outcome["validation"]
     hour, past = np.timedelta64(1, "h"), np.timedelta64(45, "m")
     for start, end in np.array(outcome["EVENTS"], "datetime64[s]"):

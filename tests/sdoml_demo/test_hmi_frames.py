@@ -40,7 +40,7 @@ def test_file_is_an_rgb_jpeg_of_the_real_size():
 
 
 @pytest.mark.parametrize(("month", "expected"), [(1, 483.7), (6, 468.6), (8, 470.1)])
-def test_disk_has_the_radius_of_the_date_and_a_black_background(month, expected):
+def test_disk_has_the_radius_of_its_date_on_black(month, expected):
     levels = gray_levels(datetime(2018, month, 20, 12, 0, tzinfo=UTC), PERFECT, seed=1)
     levels[988:] = 0  # the label
     area = np.count_nonzero(levels)

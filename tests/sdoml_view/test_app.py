@@ -21,7 +21,7 @@ def ask(viewer: str, path: str, **query: object) -> requests.Response:
     return requests.get(f"{viewer}api/{path}", params=query, timeout=60)
 
 
-def test_the_dataset_is_described(viewer: str) -> None:
+def test_dataset_is_described(viewer: str) -> None:
     facts = ask(viewer, "dataset").json()
     assert facts["name"] == "my sun"
     assert facts["resolution"] == SIDE
@@ -58,7 +58,7 @@ def test_missing_frames_are_left_out(viewer: str) -> None:
     assert len(reply.content) == 3 * SIDE * SIDE
 
 
-def test_the_difference_to_an_earlier_slot_is_gray_where_nothing_changed(viewer: str) -> None:
+def test_difference_of_equal_frames_is_gray(viewer: str) -> None:
     query = {"t": NOON, "channels": "HMI_M", "before": 2}
     levels = np.frombuffer(ask(viewer, "frames", **query).content, np.uint8).reshape(SIDE, SIDE)
     now, before = (
@@ -68,7 +68,7 @@ def test_the_difference_to_an_earlier_slot_is_gray_where_nothing_changed(viewer:
     np.testing.assert_allclose(levels, expected, atol=0.6)
 
 
-def test_the_difference_needs_both_frames(viewer: str) -> None:
+def test_difference_needs_both_frames(viewer: str) -> None:
     assert ask(viewer, "frames", t="2022-11-01T00:00:00", before=1).headers["X-Frames"] == ""
 
 
@@ -85,7 +85,7 @@ def test_slots_mark_gaps_stand_ins_and_flags(viewer: str) -> None:
     assert found["after"] == at("2022-11-02T02:00").timestamp()
 
 
-def test_a_pixel_has_its_value_in_both_units_and_its_place(viewer: str, release: Path) -> None:
+def test_pixel_has_values_in_both_units_and_coordinates(viewer: str, release: Path) -> None:
     found = ask(viewer, "pixel", t=NOON, x=40, y=20).json()
     normalized, _ = SDOMLlite(release, CHANNELS)[NOON]
     dn, _ = SDOMLlite(release, CHANNELS, units="dn")[NOON]
@@ -101,7 +101,7 @@ def test_a_pixel_has_its_value_in_both_units_and_its_place(viewer: str, release:
     assert ask(viewer, "pixel", t=NOON, x=0, y=0).json()["place"]["longitude"] is None
 
 
-def test_the_calendar_has_the_counts_and_reasons_of_the_release(viewer: str) -> None:
+def test_calendar_has_counts_and_reasons_of_the_release(viewer: str) -> None:
     table = ask(viewer, "calendar").json()
     assert table["first"] == day(0).isoformat()
     assert table["days"] == DAYS
@@ -109,7 +109,7 @@ def test_the_calendar_has_the_counts_and_reasons_of_the_release(viewer: str) -> 
     assert table["reasons"]["1"] == {"AIA_1700": {"quality": 6}, "AIA_0211": {"missing": 4}}
 
 
-def test_without_a_coverage_table_the_index_gives_the_counts(tmp_path: Path) -> None:
+def test_index_gives_the_counts_without_a_coverage_table(tmp_path: Path) -> None:
     write_day(tmp_path, day(0), channels=CHANNELS, hours=24)
     with serving(tmp_path) as viewer:
         table = ask(viewer, "calendar").json()
@@ -128,7 +128,7 @@ def test_light_curves_are_means_in_physical_units(viewer: str, release: Path) ->
     assert curve["mean"][:2] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_movie_has_a_frame_per_slot(viewer: str) -> None:
+def test_movie_has_one_frame_per_slot(viewer: str) -> None:
     query = {"start": "2022-11-02T01:00:00", "end": "2022-11-02T03:00:00", "size": 64}
     reply = ask(viewer, "movie", channels="AIA_0171,HMI_M", **query)
     assert reply.headers["Content-Type"] == "video/mp4"
@@ -165,7 +165,9 @@ def test_fits_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Path) -
         ("fits", {"t": "2022-11-02T01:00:00", "channels": "AIA_1700"}, "no frame"),
     ],
 )
-def test_wrong_requests_get_a_reason(viewer: str, path: str, query: dict, message: str) -> None:
+def test_wrong_requests_get_an_error_message(
+    viewer: str, path: str, query: dict, message: str
+) -> None:
     reply = ask(viewer, path, **query)
     assert reply.status_code == 400
     assert message in reply.json()["error"]

@@ -68,7 +68,7 @@ def brightness(page: Page, selector: str) -> float:
     )
 
 
-def test_the_first_view_shows_all_channels_with_times_and_marks(page: Page, viewer: str) -> None:
+def test_first_view_shows_all_channels_with_times_and_marks(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     expect(page.locator("#time")).to_have_text("2022-11-02 01:00 UTC")
     expect(page.locator("#panels .panel")).to_have_count(len(CHANNELS))
@@ -83,7 +83,7 @@ def test_the_first_view_shows_all_channels_with_times_and_marks(page: Page, view
     expect(panel(page, "AIA_1700").locator(".absent")).to_be_hidden()
 
 
-def test_the_keyboard_alone_steps_plays_zooms_and_enlarges(page: Page, viewer: str) -> None:
+def test_keyboard_steps_plays_zooms_and_enlarges(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     time = page.locator("#time")
     for key, shown in (
@@ -118,7 +118,7 @@ def test_the_keyboard_alone_steps_plays_zooms_and_enlarges(page: Page, viewer: s
         expect(page.locator(f"#view-{view}")).to_be_visible()
 
 
-def test_the_slider_goes_to_any_slot(page: Page, viewer: str) -> None:
+def test_slider_goes_to_any_slot(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     page.get_by_label("Time", exact=True).fill("0")
     expect(page.locator("#time")).to_have_text("2022-11-02 00:00 UTC")
@@ -169,7 +169,7 @@ def test_channels_can_be_hidden(page: Page, viewer: str) -> None:
     expect(panel(page, "AIA_1700")).to_have_count(0)
 
 
-def test_a_link_opens_the_same_view(page: Page, viewer: str) -> None:
+def test_link_opens_the_same_view(page: Page, viewer: str) -> None:
     address = "view=compare&t=2022-11-03T02:30&a=AIA_0211&b=AIA_0171&mode=blend&mix=20"
     open_at(page, viewer, address)
     expect(page.get_by_role("combobox", name="A", exact=True)).to_have_value("AIA_0211")
@@ -208,7 +208,7 @@ def test_compare_swipes_blends_and_subtracts(page: Page, viewer: str) -> None:
     expect(page.locator("#mix")).to_have_value("25")
 
 
-def test_the_calendar_explains_gaps_and_opens_a_day(page: Page, viewer: str) -> None:
+def test_calendar_explains_gaps_and_opens_a_day(page: Page, viewer: str) -> None:
     open_at(page, viewer, "view=calendar")
     expect(page.locator("#calendar-title")).to_contain_text("258 frames on 3 days")
     canvas = page.locator(".band canvas")
@@ -251,7 +251,9 @@ def test_light_curves_with_a_series_of_the_user(page: Page, viewer: str, tmp_pat
     expect(page.get_by_role("alert")).to_contain_text("no column of times")
 
 
-def test_taking_away(page: Page, viewer: str, release: Path, tmp_path: Path) -> None:
+def test_links_pictures_movies_and_code_can_be_exported(
+    page: Page, viewer: str, release: Path, tmp_path: Path
+) -> None:
     open_at(page, viewer, "t=2022-11-02T01:15&channels=AIA_0171,HMI_M")
     expect(panel(page, "AIA_0171")).to_contain_text("provisional")
     page.get_by_role("button", name="Take away").click()
@@ -280,7 +282,7 @@ def test_taking_away(page: Page, viewer: str, release: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("view", ["day", "compare", "curves", "calendar"])
-def test_it_fits_a_phone(page: Page, viewer: str, view: str) -> None:
+def test_page_fits_a_phone(page: Page, viewer: str, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     open_at(page, viewer, f"view={view}")
     expect(page.locator(f"#view-{view} canvas").first).to_be_visible()
@@ -294,7 +296,7 @@ def test_it_fits_a_phone(page: Page, viewer: str, view: str) -> None:
     assert overflow == []
 
 
-def test_dark_and_light(page: Page, viewer: str) -> None:
+def test_theme_can_be_dark_or_light(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     back = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(back)

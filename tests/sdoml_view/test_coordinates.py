@@ -16,7 +16,7 @@ N = 512
 
 
 @pytest.mark.parametrize("channel", ["AIA_0171", "HMI_M"])
-def test_places_agree_with_sunpy(channel: str) -> None:
+def test_coordinates_agree_with_sunpy(channel: str) -> None:
     view = View.of(channel, resolution=N, observed=OBSERVED, rsun_obs=966.4)
     header = frame_header(channel, resolution=N, observed=OBSERVED, rsun_obs=966.4)
     solar = sunpy.map.Map(np.zeros((N, N)), header)
@@ -30,14 +30,14 @@ def test_places_agree_with_sunpy(channel: str) -> None:
         assert place.latitude == pytest.approx(on_sun.lat.deg, abs=0.01)
 
 
-def test_off_the_disk_there_are_no_heliographic_coordinates() -> None:
+def test_pixels_off_the_disk_have_no_heliographic_coordinates() -> None:
     view = View.of("AIA_0171", resolution=N, observed=OBSERVED, rsun_obs=966.4)
     place = view.place(2, 2)
     assert place.longitude is None
     assert place.latitude is None
 
 
-def test_lines_of_the_grid_lie_on_the_disk_and_lead_back_to_their_coordinates() -> None:
+def test_grid_lines_match_their_coordinates() -> None:
     view = View.of("AIA_0171", resolution=N, observed=OBSERVED, rsun_obs=966.4)
     x, y, radius = view.limb()
     assert radius == pytest.approx(976 / 2.4 / 1024, abs=1e-4)
@@ -51,7 +51,7 @@ def test_lines_of_the_grid_lie_on_the_disk_and_lead_back_to_their_coordinates() 
     assert latitudes == pytest.approx([0] * len(latitudes), abs=0.05)
 
 
-def test_the_radius_is_computed_where_the_index_does_not_have_it() -> None:
+def test_radius_is_computed_if_the_index_lacks_it() -> None:
     known = View.of("HMI_M", resolution=N, observed=OBSERVED, rsun_obs=966.0)
     computed = View.of("HMI_M", resolution=N, observed=OBSERVED, rsun_obs=None)
     assert computed.distance == pytest.approx(known.distance, rel=2e-3)

@@ -21,7 +21,7 @@ def shown(channel: str, dn: float, constant: float) -> int:
 
 
 @pytest.mark.parametrize("channel", STRETCHES)
-def test_the_same_brightness_has_the_same_level_with_any_constant(channel: str) -> None:
+def test_equal_brightness_has_the_same_level_with_any_constant(channel: str) -> None:
     stretch = STRETCHES[channel]
     dn = 0.3 * stretch.white
     # A flare sets the second constant, as in the original dataset.
@@ -34,7 +34,7 @@ def test_every_aia_channel_has_a_range() -> None:
     assert set(STRETCHES) == {name for name in CHANNELS if name.startswith("AIA")}
 
 
-def test_magnetograms_look_alike_stored_as_levels_or_as_gauss() -> None:
+def test_levels_and_gauss_give_the_same_picture() -> None:
     gauss = np.array([[-200.0, -20.0, 0.0, 20.0, 200.0]])
     levels = to_levels(
         gauss_to_level(gauss).astype(np.float32),
@@ -52,6 +52,6 @@ def test_off_the_disk_is_black() -> None:
     assert to_levels(np.zeros((1, 1), np.float32), table)[0, 0] == 0
 
 
-def test_without_constants_the_level_is_the_normalized_value() -> None:
+def test_level_without_constants_is_the_normalized_value() -> None:
     table = level_table("AIA_0171", {"constant": None, "transform": None}, N)
     assert to_levels(np.full((1, 1), 0.5, np.float32), table)[0, 0] == 128

@@ -23,7 +23,7 @@ def raw(viewer: str, method: str, path: str, headers: dict[str, str] | None = No
         return reply.status, reply.read(), dict(reply.getheaders())
 
 
-def test_it_listens_on_loopback_only() -> None:
+def test_server_listens_on_loopback_only() -> None:
     with listen(0) as listener:
         host, port = listener.getsockname()
         assert host == "127.0.0.1"
@@ -31,7 +31,7 @@ def test_it_listens_on_loopback_only() -> None:
             listen(port)
 
 
-def test_it_is_not_reachable_at_other_addresses(viewer: str) -> None:
+def test_other_addresses_are_not_reachable(viewer: str) -> None:
     address = socket.gethostbyname(socket.gethostname())
     if address.startswith("127."):
         address = "127.0.0.2"  # another address of this machine
@@ -56,7 +56,7 @@ def test_it_is_not_reachable_at_other_addresses(viewer: str) -> None:
         "/api/../../index.parquet",
     ],
 )
-def test_paths_outside_the_static_files_are_refused(viewer: str, path: str) -> None:
+def test_paths_outside_the_static_files_are_rejected(viewer: str, path: str) -> None:
     status, body, _ = raw(viewer, "GET", path)
     assert status in {400, 404}
     assert b"root:" not in body
@@ -64,7 +64,7 @@ def test_paths_outside_the_static_files_are_refused(viewer: str, path: str) -> N
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost:evil", ""])
-def test_other_host_names_are_refused(viewer: str, host: str) -> None:
+def test_other_host_names_are_rejected(viewer: str, host: str) -> None:
     assert raw(viewer, "GET", "/api/dataset", {"Host": host})[0] == 421
     assert raw(viewer, "GET", "/", {"Host": host})[0] == 421
 
@@ -78,14 +78,14 @@ def test_other_host_names_are_refused(viewer: str, host: str) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_requests_of_other_sites_are_refused(viewer: str, headers: dict[str, str]) -> None:
+def test_requests_of_other_sites_are_rejected(viewer: str, headers: dict[str, str]) -> None:
     assert raw(viewer, "GET", "/api/dataset", headers)[0] == 403
     assert raw(viewer, "POST", "/api/series", headers)[0] == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/", "/api/frames", "/static/main.js"])
-def test_methods_that_write_are_refused(viewer: str, method: str, path: str) -> None:
+def test_write_methods_are_rejected(viewer: str, method: str, path: str) -> None:
     assert raw(viewer, method, path)[0] == 405
 
 
@@ -100,7 +100,7 @@ def test_every_answer_has_the_policy(viewer: str, path: str) -> None:
     assert "access-control-allow-origin" not in headers
 
 
-def test_the_page_needs_nothing_from_elsewhere(viewer: str) -> None:
+def test_page_loads_nothing_from_other_hosts(viewer: str) -> None:
     page = requests.get(viewer, timeout=60).text
     assert "http://" not in page
     assert "https://" not in page

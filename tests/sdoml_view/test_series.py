@@ -17,7 +17,7 @@ GOES = """time_tag,satellite,flux,energy
 """
 
 
-def test_a_goes_table_has_one_series_per_band() -> None:
+def test_goes_table_has_one_series_per_band() -> None:
     short, long = parse_series(GOES.encode(), "goes.csv")
     assert short.name == "flux 0.05-0.4nm · goes.csv"
     assert long.values.tolist() == [1e-6, 5e-5]
@@ -53,6 +53,6 @@ def test_long_series_keep_their_peaks() -> None:
         (b"", "cannot read x"),
     ],
 )
-def test_other_tables_get_a_reason(data: bytes, message: str) -> None:
+def test_invalid_tables_get_an_error_message(data: bytes, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         parse_series(data, "x")

@@ -106,7 +106,7 @@ def test_sdo_fm_reads_an_array_per_year_and_channel(release: Path, tmp_path: Pat
     assert first["BUNIT"] == "G"
 
 
-def test_a_second_export_replaces_the_arrays(release: Path, tmp_path: Path) -> None:
+def test_second_export_replaces_the_arrays(release: Path, tmp_path: Path) -> None:
     export_zarr(SDOMLlite(release, ["AIA_0193"]), tmp_path)
     export_zarr(SDOMLlite(release, ["AIA_0193"], *LAST_HOUR), tmp_path)
     export_zarr(SDOMLlite(release, ["AIA_0171"], *LAST_HOUR), tmp_path)
@@ -115,7 +115,7 @@ def test_a_second_export_replaces_the_arrays(release: Path, tmp_path: Path) -> N
     assert group["193A"].shape[0] == 4
 
 
-def test_what_cannot_be_exported_is_refused(release: Path, tmp_path: Path) -> None:
+def test_invalid_exports_are_rejected(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="one channel at a time as zarr, not AIA_0193, HMI_M"):
         export_zarr(SDOMLlite(release, CHANNELS), tmp_path / "zarr")
     write_day(tmp_path / "bare", FIRST, index=False, hours=1)
@@ -124,7 +124,7 @@ def test_what_cannot_be_exported_is_refused(release: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("transform", ["sqrt", "linear", "field"])
-def test_signum_log_statistics_of_a_sketch_are_those_of_the_pixels(transform: str) -> None:
+def test_signum_log_statistics_equal_those_of_the_pixels(transform: str) -> None:
     """Log-normal brightness, part of it above the constant; fields around 0 G; a tenth is zero."""
     random = np.random.default_rng(7)
     if transform == "sqrt":
@@ -151,6 +151,6 @@ def test_signum_log_statistics_of_a_sketch_are_those_of_the_pixels(transform: st
     assert found.maximum == pytest.approx(physical.max(), rel=1e-6)
 
 
-def test_a_channel_without_pixels_has_no_statistics() -> None:
+def test_channel_without_pixels_has_no_statistics() -> None:
     with pytest.raises(NormalizationError, match="need a channel with pixels"):
         signum_log_statistics(Sketch(), ChannelStatistics("sqrt", 1.0, 0), resolution=64)

@@ -105,7 +105,7 @@ def test_real_frame_equals_astropy() -> None:
     st.integers(0, 2**32 - 1),
     st.sampled_from([(b"1.0", b"0.0"), (b"0.0625", b"0."), (b"2.5E-1", b"-17.3"), (b"1.D1", b"3")]),
 )
-def test_scaled_rice_with_blanks_equals_astropys(
+def test_scaled_rice_with_blanks_equals_astropy(
     dtype: type[np.integer], columns: int, rows: int, seed: int, scaling: tuple[bytes, bytes]
 ) -> None:
     random = np.random.default_rng(seed)
@@ -127,7 +127,7 @@ def test_scaled_rice_with_blanks_equals_astropys(
 
 @pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
-def test_other_compressions_equal_astropys_despite_illegal_cards(
+def test_other_compressions_equal_astropy_despite_illegal_cards(
     kind: str, dtype: type[np.generic]
 ) -> None:
     image = np.random.default_rng(2).integers(0, 99, (32, 64)).astype(dtype)

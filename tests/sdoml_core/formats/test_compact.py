@@ -41,7 +41,7 @@ def decoded(frame: EncodedFrame) -> np.ndarray:
 
 @pytest.mark.parametrize("steps", [1, 7, 1023, 65_537, 1 << 22])
 @pytest.mark.parametrize("side", [16, 64, 512])
-def test_pixels_come_back_within_half_a_step(steps, side):
+def test_pixels_round_trip_within_half_a_step(steps, side):
     frame = pixels(side)
     again = decoded(encode_compact(frame, steps, "compact"))
     # float32 cannot hold step times an integer more exactly than half its own spacing
@@ -52,7 +52,7 @@ def test_pixels_come_back_within_half_a_step(steps, side):
     np.testing.assert_array_equal(again[frame == 1], 1)
 
 
-def test_encoding_again_changes_nothing():
+def test_encoding_is_idempotent():
     once = encode_compact(pixels(), 1000, "compact")
     assert member(encode_compact(decoded(once), 1000, "compact")) == member(once)
 
@@ -94,18 +94,18 @@ def test_astropy_reads_the_same_values(side):
         np.full((16, 16), 1.001, np.float32),
     ],
 )
-def test_other_frames_are_refused(wrong):
+def test_other_frames_are_rejected(wrong):
     with pytest.raises(ValueError, match="a compact frame"):
         encode_compact(wrong, 100, "compact")
 
 
 @pytest.mark.parametrize("steps", [0, 1 << 23])
-def test_other_numbers_of_steps_are_refused(steps):
+def test_invalid_numbers_of_steps_are_rejected(steps):
     with pytest.raises(ValueError, match="steps, not"):
         encode_compact(pixels(16), steps, "compact")
 
 
-def test_headers_tell_resolution_step_and_size():
+def test_headers_contain_resolution_step_and_size():
     frame = encode_compact(pixels(), 1023, "compact")
     found = parse_compact_header("x.fits", member(frame)[:HEADER_BYTES], frame.size)
     assert found == (64, 1 / 1023, len(frame.data))
@@ -126,7 +126,7 @@ def test_headers_tell_resolution_step_and_size():
         (b"1PB(", b"1PX("),
     ],
 )
-def test_other_headers_are_refused(old, new):
+def test_other_headers_are_rejected(old, new):
     frame = encode_compact(pixels(), 1023, "compact")
     changed = frame.header.replace(old, new)
     assert changed != frame.header
@@ -134,7 +134,7 @@ def test_other_headers_are_refused(old, new):
         parse_compact_header("x.fits", changed, frame.size)
 
 
-def test_a_size_that_does_not_match_is_refused():
+def test_wrong_size_is_rejected():
     frame = encode_compact(pixels(), 1023, "compact")
     with pytest.raises(DamagedFileError, match="does not match"):
         parse_compact_header("x.fits", frame.header, frame.size + RECORD)
@@ -142,7 +142,7 @@ def test_a_size_that_does_not_match_is_refused():
         parse_compact_header("x.fits", frame.header[:-1], frame.size)
 
 
-def test_damaged_data_raise_or_decode_but_never_crash():
+def test_damaged_data_never_crash_the_decoder():
     data = bytes(encode_compact(pixels(), 1023, "compact").data)
     random = np.random.default_rng(5)
     out = np.empty((64, 64), np.float32)
@@ -166,10 +166,10 @@ def test_damaged_data_raise_or_decode_but_never_crash():
         decode_compact(data, 1 / 1023, np.empty((8, 8), np.float32))
 
 
-def test_a_frame_of_damaged_data_is_refused():
+def test_frame_of_damaged_data_is_rejected():
     with pytest.raises(DamagedFileError, match="table of the compressed tiles"):
         frame_of_data(bytes(500), resolution=16, step=0.1, encoding="compact")
 
 
-def test_a_header_has_two_records():
+def test_header_has_two_records():
     assert len(compact_header(64, 1e-5, heap=1, longest=1)) == HEADER_BYTES

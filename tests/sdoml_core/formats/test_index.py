@@ -63,7 +63,7 @@ def test_index_round_trip():
     assert index.table["quality"][0].as_py() == 0x40000000
 
 
-def test_the_same_rows_give_the_same_bytes():
+def test_same_rows_give_the_same_bytes():
     assert encoded() == encoded()
 
 
@@ -214,7 +214,7 @@ def test_absurd_sizes_are_rejected_before_allocation(monkeypatch):
         index_of()
 
 
-def test_a_release_has_one_row_per_sample_and_one_struct_per_channel():
+def test_release_has_one_row_per_sample_and_one_struct_per_channel():
     days = [DAY, DAY + timedelta(days=1)]
     indexes = [
         index_of("sdoml-lite-1.tar", day=days[0]),

@@ -54,7 +54,7 @@ def write(count=4, *, dtype="float32", case="upper", side=16) -> tuple[bytes, Sh
     return b"".join(file.parts), summary
 
 
-def test_the_same_frames_give_the_same_bytes():
+def test_same_frames_give_the_same_bytes():
     assert write()[0] == write()[0]
 
 
@@ -99,7 +99,7 @@ def test_rows_point_at_the_pixels(dtype):
         np.testing.assert_array_equal(np.load(io.BytesIO(data[row["offset"] :])), expected)
 
 
-def test_a_day_without_frames_is_a_valid_empty_tar():
+def test_day_without_frames_is_a_valid_empty_tar():
     data, summary = write(0)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getmembers() == []

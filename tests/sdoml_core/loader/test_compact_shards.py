@@ -33,7 +33,7 @@ def pixels(compact):
     return torch.stack([dataset[number][0] for number in range(len(dataset))])
 
 
-def test_samples_are_those_of_npy_within_half_a_step(compact, npy, pixels):
+def test_samples_equal_those_of_npy_within_half_a_step(compact, npy, pixels):
     dataset, exact = SDOMLlite(compact, CHANNELS, verify=True), SDOMLlite(npy, CHANNELS)
     assert "32 × 32, compact in shards, normalized" in repr(dataset)
     assert [dataset[n][1] for n in range(8)] == [exact[n][1] for n in range(8)]
@@ -56,13 +56,13 @@ def test_batches_streams_sequences_and_workers_give_the_same_pixels(compact, pix
     torch.testing.assert_close(windows[3]["past"], pixels[3:5], rtol=0, atol=0)
 
 
-def test_a_folder_without_indexes_gives_the_same_pixels(tmp_path, pixels):
+def test_folder_without_indexes_gives_the_same_pixels(tmp_path, pixels):
     write_day(tmp_path / "2022", FIRST, encoding="compact-fine", hours=2, index=False)
     dataset = SDOMLlite(tmp_path, CHANNELS)
     torch.testing.assert_close(dataset[5][0], pixels[5], rtol=0, atol=0)
 
 
-def test_physical_units_come_back(compact, npy, pixels):
+def test_physical_units_round_trip(compact, npy, pixels):
     dn = SDOMLlite(compact, ["AIA_0193"], units="dn")[2][0][0]
     torch.testing.assert_close(dn, pixels[2, 1] ** 2 * (CONSTANT / (1024 / 32) ** 2))
     field = SDOMLlite(compact, ["HMI_M"], units="gauss")[2][0].numpy()
@@ -84,7 +84,7 @@ def damage(folder, tmp_path, member, place, value):
     return copy
 
 
-def test_damage_is_noticed(compact, tmp_path):
+def test_damage_is_detected(compact, tmp_path):
     # the size of a tile in the table: noticed always; a pixel: with verify
     copy = damage(compact, tmp_path, b"0015.AIA_0193.fits", 3, 255)
     with pytest.raises(DamagedFileError, match=r"AIA_0193 of 2022-11-01T00:15.*table of the"):
@@ -96,14 +96,14 @@ def test_damage_is_noticed(compact, tmp_path):
         SDOMLlite(copy, CHANNELS, verify=True)[2]
 
 
-def test_npy_and_compact_shards_do_not_mix(tmp_path):
+def test_npy_and_compact_shards_cannot_be_mixed(tmp_path):
     write_day(tmp_path, FIRST, hours=1)
     write_day(tmp_path, FIRST.replace(day=2), hours=1, encoding="compact")
     with pytest.raises(DamagedFileError, match="shards differ in"):
         SDOMLlite(tmp_path, CHANNELS)
 
 
-def test_without_numba_the_error_names_the_extra(compact, monkeypatch):
+def test_error_without_numba_names_the_extra(compact, monkeypatch):
     monkeypatch.setitem(sys.modules, "sdoml_core.fits.rice", None)
     with pytest.raises(ImportError, match=r"pip install 'sdoml-lite\[compact\]'"):
         SDOMLlite(compact, CHANNELS)[0]

@@ -27,7 +27,7 @@ LAST_SLOT = at("2022-11-03T05:45")
 STEP = timedelta(minutes=15)
 
 
-def test_the_default_channels_and_attributes_are_the_original_ones(release: Path) -> None:
+def test_default_channels_and_attributes_match_the_original(release: Path) -> None:
     dataset = SDOMLlite(release)
     assert dataset.channels == ["hmi_m", "aia_0131", "aia_0171", "aia_0193", "aia_0211", "aia_1600"]
     assert (dataset.date_start, dataset.date_end) == (FIRST_SLOT, LAST_SLOT)
@@ -37,7 +37,7 @@ def test_the_default_channels_and_attributes_are_the_original_ones(release: Path
     assert dataset.date_exclusions is None
 
 
-def test_the_last_slot_is_left_out(release: Path) -> None:
+def test_last_slot_is_left_out(release: Path) -> None:
     dataset = SDOMLlite(release, ["hmi_m"])
     assert len(dataset) == 3 * 24 - 1
     assert dataset.dates[0] == FIRST_SLOT
@@ -45,7 +45,7 @@ def test_the_last_slot_is_left_out(release: Path) -> None:
     assert dataset[LAST_SLOT] == (None, "2022-11-03T05:45:00")
 
 
-def test_a_sample_needs_every_channel(release: Path) -> None:
+def test_sample_needs_every_channel(release: Path) -> None:
     dataset = SDOMLlite(release, ["aia_0211", "hmi_m"])
     assert at("2022-11-01T03:30") not in dataset.dates_set
     assert dataset["2022-11-01T03:30:00"] == (None, "2022-11-01T03:30:00")
@@ -72,19 +72,19 @@ def test_dates_and_iso_strings_limit_a_half_open_range(release: Path) -> None:
     )
 
 
-def test_the_grid_begins_at_the_start(release: Path) -> None:
+def test_grid_begins_at_the_start(release: Path) -> None:
     with pytest.raises(RuntimeError, match="hmi_m: request fewer channels or another range"):
         SDOMLlite(release, ["hmi_m"], date_start="2022-11-01T00:07:00")
 
 
 @pytest.mark.parametrize("start", ["2022-10-01", "2022-11-03T05:45:00", "2024-01-01"])
-def test_a_start_outside_the_data_is_replaced(release: Path, start: str) -> None:
+def test_start_outside_the_data_is_replaced(release: Path, start: str) -> None:
     with pytest.warns(UserWarning, match="date_start .* 2022-11-01T00:00:00 is used"):
         assert SDOMLlite(release, ["hmi_m"], date_start=start).date_start == FIRST_SLOT
 
 
 @pytest.mark.parametrize("end", ["2022-11-02", "2022-11-01", "2024-01-01"])
-def test_an_end_outside_the_rest_of_the_data_is_replaced(release: Path, end: str) -> None:
+def test_end_outside_the_data_is_replaced(release: Path, end: str) -> None:
     with pytest.warns(UserWarning, match="date_end .* 2022-11-03T05:45:00 is used"):
         dataset = SDOMLlite(release, ["hmi_m"], date_start="2022-11-02", date_end=end)
     assert (dataset.date_start, dataset.date_end) == (at("2022-11-02"), LAST_SLOT)
@@ -99,7 +99,7 @@ def test_exclusions_are_half_open(release: Path) -> None:
     assert dataset.date_exclusions == [excluded]
 
 
-def test_no_frames_and_no_shards_raise_what_the_original_raises(
+def test_missing_frames_or_shards_raise_the_errors_of_the_original(
     release: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeError, match="AIA_0304"):
@@ -109,7 +109,7 @@ def test_no_frames_and_no_shards_raise_what_the_original_raises(
     assert not isinstance(raised.value, RuntimeError)
 
 
-def test_other_indices_are_refused(release: Path) -> None:
+def test_other_indices_are_rejected(release: Path) -> None:
     dataset = SDOMLlite(release, ["hmi_m"])
     with pytest.raises(ValueError, match="number, datetime or ISO string"):
         dataset[1.5]  # type: ignore[index]
@@ -117,7 +117,7 @@ def test_other_indices_are_refused(release: Path) -> None:
         dataset[len(dataset)]
 
 
-def test_a_data_loader_makes_batches(release: Path) -> None:
+def test_data_loader_batches_samples(release: Path) -> None:
     dataset = SDOMLlite(release, ["aia_0193", "hmi_m"])
     pixels, times = next(iter(DataLoader(dataset, batch_size=3)))
     assert pixels.shape == (3, 2, 32, 32)

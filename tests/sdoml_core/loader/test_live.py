@@ -93,7 +93,7 @@ def test_older_frames_stand_in_up_to_the_age(folder):
     assert folder.open(61).latest(past=1, max_age=30 * MINUTE).times == ["2026-03-30T20:45:00"]
 
 
-def test_complete_windows_only(folder):
+def test_only_complete_windows_are_returned(folder):
     folder.publish(0, 15)
     folder.publish(30, channels=("AIA_0171",))
     dataset = folder.open()

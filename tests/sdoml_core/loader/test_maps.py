@@ -21,7 +21,7 @@ TIME = "2022-11-01T01:15:00"
 OBSERVED = "2022-11-01T01:14:52.750"
 
 
-def test_an_aia_map_is_in_dn_with_row_0_in_the_south(release: Path) -> None:
+def test_aia_map_is_in_dn_with_row_0_in_the_south(release: Path) -> None:
     drawn = SDOMLlite(release, ["HMI_M", "AIA_0193"]).sunpy_map(TIME, "aia_0193")
     assert isinstance(drawn, sunpy.map.GenericMap)
     assert drawn.unit == u.Unit("DN / (pix s)")
@@ -34,9 +34,7 @@ def test_an_aia_map_is_in_dn_with_row_0_in_the_south(release: Path) -> None:
 
 
 @pytest.mark.parametrize("units", ["normalized", "gauss"])
-def test_an_hmi_map_is_in_gauss_whatever_the_units_of_the_dataset(
-    release: Path, units: str
-) -> None:
+def test_hmi_map_is_in_gauss_with_any_units(release: Path, units: str) -> None:
     drawn = SDOMLlite(release, ["HMI_M"], units=units).sunpy_map(5, "HMI_M")
     assert drawn.unit == u.G
     assert drawn.date.isot == OBSERVED
@@ -44,13 +42,13 @@ def test_an_hmi_map_is_in_gauss_whatever_the_units_of_the_dataset(
     assert drawn.data == pytest.approx(gauss, abs=0.02)
 
 
-def test_the_scale_of_hmi_frames_is_the_callers(release: Path) -> None:
+def test_caller_sets_the_scale_of_hmi_frames(release: Path) -> None:
     dataset = SDOMLlite(release, ["HMI_M"])
     ours, original = dataset.sunpy_map(0, "HMI_M"), dataset.sunpy_map(0, "HMI_M", hmi_scale=0.85)
     assert original.meta["cdelt1"] / ours.meta["cdelt1"] == pytest.approx(2.0168 / 2.4 / 0.85)
 
 
-def test_a_map_needs_a_channel_of_the_dataset_and_an_index(release: Path, tmp_path: Path) -> None:
+def test_map_needs_a_channel_of_the_dataset_and_an_index(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no channel AIA_0171"):
         SDOMLlite(release, ["AIA_0193"]).sunpy_map(0, "AIA_0171")
     write_day(tmp_path, FIRST, index=False, hours=1)

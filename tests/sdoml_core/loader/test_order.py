@@ -177,7 +177,7 @@ def test_exhausted_epoch_has_no_steps():
     assert step_bounds(10, 10, batch_size=4, world_size=2, drop_last=False) == [10]
 
 
-def test_remaining_samples_join_the_previous_step_if_a_rank_would_have_none():
+def test_remaining_samples_join_the_previous_step():
     assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
     assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
 

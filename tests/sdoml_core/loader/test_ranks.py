@@ -217,7 +217,7 @@ def test_inspection_of_a_resumed_epoch_keeps_its_state(dataset, style):
 @pytest.mark.parametrize("style", ["batches", "sampler", "stateful sampler", "stream"])
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_pass_whose_last_batch_was_taken_is_complete(dataset, style, world, kept):
+def test_pass_is_complete_after_its_last_batch(dataset, style, world, kept):
     """Trainers that know the number of batches do not wait for the end of the iterator."""
     rank = make(dataset, style, 0, world)
     iterators, passes = [], []
@@ -318,9 +318,7 @@ def test_state_of_a_sampler_counts_delivered_batches(dataset, kind, workers, tak
 
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize(("workers", "taken"), [(1, 1), (2, 5), (2, 13), (3, 14), (2, 15)])
-def test_the_state_of_a_stream_that_workers_read_is_what_was_delivered(
-    dataset, workers, taken, persistent
-):
+def test_state_of_a_stream_with_workers_counts_delivered_items(dataset, workers, taken, persistent):
     stream = ShardDataset(dataset, batch_size=4, seed=5)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
     for epoch in range(2):
@@ -335,7 +333,7 @@ def test_the_state_of_a_stream_that_workers_read_is_what_was_delivered(
         assert len(batches) + len(rest) == 15 + 15 * (taken == 15)
 
 
-def test_the_state_of_a_stream_is_refused_where_it_is_not_known(dataset):
+def test_unknown_state_of_a_stream_is_an_error(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     loader = DataLoader(stream, batch_size=None, num_workers=2)
     for batches in (times_of(loader), take(iter(loader), 14)):  # the workers have read all

@@ -102,7 +102,7 @@ def test_import_without_torch_names_the_extra():
     assert "pip install -e '.[loader]'" in run.stderr
 
 
-def test_a_frame_is_read_without_torch(tmp_path: Path):
+def test_frame_is_read_without_torch(tmp_path: Path):
     write_release(tmp_path, 1, dtype="float16")
     code = (
         "import sys; sys.modules['torch'] = None\n"

@@ -35,7 +35,7 @@ def added(steps: int, total: float) -> float:
 
 @pytest.mark.parametrize("resolution", [1024, 512, 256])
 @pytest.mark.parametrize("wavelength", [94, 193])
-def test_the_noise_is_that_of_simulated_photons(resolution, wavelength):
+def test_noise_matches_simulated_photons(resolution, wavelength):
     channel, exposure, k = (
         f"AIA_{wavelength:04d}",
         EXPOSURE.get(wavelength, 2.9),
@@ -72,13 +72,13 @@ def test_rounding_adds_at_most_the_given_fraction(encoding, fraction, channel, r
         assert added(steps - 1, total) > fraction * photon
 
 
-def test_the_photon_noise_of_193_is_the_one_computed_by_hand():
+def test_photon_noise_of_193_matches_a_manual_calculation():
     # half the root of p/(16·t·c), divided by 1.2 by the interpolation at 512 pixels
     photon, _ = pixel_noise("AIA_0193", constants(constant=20_000.0))
     assert photon == pytest.approx(0.000613 / 1.2, rel=0.01)
 
 
-def test_without_quantiles_the_read_noise_is_left_out():
+def test_read_noise_is_left_out_without_quantiles():
     known = constants()
     bare = Normalization(
         "max", 512, known.first_day, known.last_day, 1,
@@ -88,7 +88,7 @@ def test_without_quantiles_the_read_noise_is_left_out():
     assert photon == total == pixel_noise("AIA_0193", known)[0]
 
 
-def test_fields_of_hmi_keep_their_source_levels_apart():
+def test_hmi_fields_keep_source_levels_distinct():
     day = date(2018, 8, 20)
     sketch = Sketch.of(np.full((8, 8), 0.5, np.float32))
     known = fit(

@@ -75,7 +75,7 @@ def test_max_is_the_exact_maximum_and_saturates_nothing() -> None:
     assert statistics.saturated == 0
 
 
-def test_the_default_is_the_quantile_of_all_pixels() -> None:
+def test_default_is_the_quantile_of_all_pixels() -> None:
     statistics = fitted("quantile:0.99").channels["AIA_0193"]
     assert statistics.constant == pytest.approx(np.quantile(frame(), 0.99), rel=0.005)
     assert statistics.saturated == pytest.approx(0.01, abs=0.005)

@@ -29,7 +29,7 @@ def test_listing_gives_the_names_of_frames():
         (b"Time 20260330_204500_TAI\nsynoptic http://x/AIA20260330_204200_", 45),
     ],
 )
-def test_newest_time(text, minute):
+def test_newest_time_is_parsed(text, minute):
     assert newest_time(Page(text)) == datetime(2026, 3, 30, 20, minute, tzinfo=UTC)
 
 

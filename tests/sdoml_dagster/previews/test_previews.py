@@ -188,7 +188,7 @@ def test_histograms_of_constant_frames() -> None:
         (1.0, "complete"),
     ],
 )
-def test_only_a_complete_day_is_called_complete(fraction: float, name: str) -> None:
+def test_only_complete_days_are_shown_as_complete(fraction: float, name: str) -> None:
     assert coverage_class(fraction)[0] == name
 
 

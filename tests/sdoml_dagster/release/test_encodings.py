@@ -43,7 +43,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_compact_release_has_the_same_samples_within_half_a_step(stored: Path) -> None:
+def test_compact_release_has_the_same_samples_within_half_a_step(stored: Path) -> None:
     exact = SDOMLlite(stored / "releases/exact", NAMES, metadata=True)
     small = SDOMLlite(stored / "releases/small", NAMES, metadata=True, verify=True)
     assert len(small) == len(exact) > 30
@@ -57,7 +57,7 @@ def test_a_compact_release_has_the_same_samples_within_half_a_step(stored: Path)
         assert all(w <= limit for w, limit in zip(worst, limits, strict=True))
 
 
-def test_the_shards_are_those_that_packing_writes(stored: Path) -> None:
+def test_shards_equal_those_that_packing_writes(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored, cadence_minutes=60)
     settings = settings.model_copy(update={"encoding": "compact"})
     before = {path: store.read(path) for path in (layout.shard(FIRST), layout.shard_index(FIRST))}
@@ -69,7 +69,7 @@ def test_the_shards_are_those_that_packing_writes(stored: Path) -> None:
     assert decode_index(before[layout.shard_index(FIRST)]).shard_bytes > index.shard_bytes
 
 
-def test_a_compact_release_verifies_and_is_current(stored: Path) -> None:
+def test_compact_release_verifies_and_is_current(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored, cadence_minutes=60)
     assert not verify_store(store, days=ALL_DAYS, threads=2, report=print).damages
     for encoding, current in (("compact", True), ("compact-fine", False), (None, False)):
@@ -77,7 +77,7 @@ def test_a_compact_release_verifies_and_is_current(stored: Path) -> None:
         assert is_current(request, settings=settings, store=store) == current
 
 
-def test_making_it_again_gives_the_same_bytes(stored: Path) -> None:
+def test_repeated_compact_release_has_the_same_bytes(stored: Path) -> None:
     before = contents(stored / "releases/small")
     settings = settings_for(stored, cadence_minutes=60)
     make(stored, settings, name="small", encoding="compact")
@@ -96,7 +96,7 @@ def test_code_in_the_card_runs(stored: Path) -> None:
         (folder / "README.md").write_text(card)
 
 
-def test_compact_shards_make_npy_releases_and_are_linked_otherwise(tmp_path: Path) -> None:
+def test_compact_shards_can_be_released_as_npy_or_linked(tmp_path: Path) -> None:
     settings = build(tmp_path, [0, 1], encoding="compact")
     linked = make(tmp_path, settings, name="linked")
     assert linked.description.encoding == "compact"
@@ -116,6 +116,6 @@ def test_compact_shards_make_npy_releases_and_are_linked_otherwise(tmp_path: Pat
     assert again[FIRST + timedelta(days=1)][1] == "2024-03-02T00:00:00"
 
 
-def test_an_unknown_encoding_is_refused() -> None:
+def test_unknown_encoding_is_rejected() -> None:
     with pytest.raises(SettingError, match="must be one of npy, compact, compact-fine"):
         ReleaseRequest(encoding="png")  # type: ignore[arg-type]

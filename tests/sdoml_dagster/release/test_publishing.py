@@ -18,7 +18,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "releases/sdoml-lite"
 
 
-def test_the_card_is_a_valid_dataset_card(published: Path) -> None:
+def test_card_is_a_valid_dataset_card(published: Path) -> None:
     card = hub.DatasetCard.load(published / "README.md")
     assert card.data.license == "cc0-1.0"
     assert card.data.size_categories == ["n<1K"]
@@ -29,7 +29,7 @@ def test_the_card_is_a_valid_dataset_card(published: Path) -> None:
     assert again.data.to_dict() == card.data.to_dict()
 
 
-def test_the_builder_configuration_of_the_card_is_valid(published: Path) -> None:
+def test_builder_configuration_of_the_card_is_valid(published: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metadata = pytest.importorskip("datasets.utils.metadata")

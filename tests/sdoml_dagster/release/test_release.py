@@ -228,7 +228,7 @@ def test_metadata_describes_the_release(stored: Path) -> None:
     assert told["size_MiB"] > 0
 
 
-def test_sdomllite_reads_it(released: Path) -> None:
+def test_sdomllite_reads_the_release(released: Path) -> None:
     dataset = SDOMLlite(released, channels=NAMES, units="dn")
     assert len(dataset) == 50
     image, time = dataset["2024-03-06T12:00:00"]
@@ -240,7 +240,7 @@ def test_sdomllite_reads_it(released: Path) -> None:
         np.testing.assert_allclose(image[number], expected, rtol=1e-5, atol=1e-4)
 
 
-def test_plain_webdataset_reads_it(released: Path) -> None:
+def test_webdataset_reads_the_release(released: Path) -> None:
     urls = f"{released}/sdoml-lite-{{01..10}}.tar"
     samples = streamed(urls)
     assert len(samples) == 80
@@ -278,7 +278,7 @@ def test_hugging_face_reads_a_release_of_complete_samples(stored: Path) -> None:
         assert np.asarray(samples[0]["HMI_M.npy"]).shape == (SIDE, SIDE)
 
 
-def test_tarfile_and_numpy_read_it(released: Path) -> None:
+def test_tarfile_and_numpy_read_the_release(released: Path) -> None:
     with tarfile.open(released / "sdoml-lite-01.tar") as tar:
         member = tar.extractfile("2024/03/01/1200.AIA_0193.npy")
         assert member is not None
@@ -360,7 +360,7 @@ def test_code_in_the_card_runs(released: Path) -> None:
     assert "Hugging Face's builder requires the same members" in card
 
 
-def test_code_in_the_card_runs_where_samples_lack_channels_later_on(tmp_path: Path) -> None:
+def test_code_in_the_card_runs_with_incomplete_samples(tmp_path: Path) -> None:
     settings = build(tmp_path, [0], cadence_minutes=60)
     make(tmp_path, settings)
     folder = tmp_path / "releases/sdoml-lite"

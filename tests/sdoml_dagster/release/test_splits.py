@@ -87,7 +87,7 @@ def test_guard_must_be_whole_days() -> None:
         parse_guard("12h")
 
 
-def test_the_split_named_first_loses_the_guard_days() -> None:
+def test_first_split_loses_the_guard_days() -> None:
     splits = parse_splits(SPLITS, guard="2d")
     names = [
         (part.name if (part := splits.of(date(2024, 3, day))) else None) for day in range(1, 12)

@@ -259,7 +259,7 @@ def test_days_outside_the_dataset_are_not_requested(settings: Settings) -> None:
     assert list(days_due(settings, store, today=settings.start.date())) == []
 
 
-def test_without_a_publication_lag_the_newest_day_is_yesterday(settings: Settings) -> None:
+def test_newest_day_without_a_publication_lag_is_yesterday(settings: Settings) -> None:
     eager = Settings.load(publication_lag_days=0, lookback_days=2)
     due = list(days_due(eager, Store(settings.store), today=TICK.date()))
     assert [str(day) for day in due] == ["2024-03-18", "2024-03-19"]

@@ -114,7 +114,7 @@ def test_failed_run_is_requested_again(ticks, live, now):
     assert again.run_key != request.run_key
 
 
-def test_archive_that_is_down_is_named_and_left_alone(ticks, live, now):
+def test_archive_that_is_down_is_reported_and_not_requested(ticks, live, now):
     live.live.plan = LivePlan(down=[(now, now + timedelta(days=1))])
     assert "HTTP 503" in ticks.tick(now)
     before = len(live.log.requests)

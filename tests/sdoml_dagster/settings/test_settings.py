@@ -176,7 +176,7 @@ def test_dagster_command_line_shows_that_line_and_fails(
 
 
 @pytest.mark.parametrize("cadence", [2, 4, 8, 12, 36, 60, 90, 720])
-def test_aia_alone_may_have_any_even_divisor_of_a_day(cadence: int) -> None:
+def test_cadence_of_aia_alone_is_any_even_divisor_of_a_day(cadence: int) -> None:
     assert Settings.load(channels=("AIA_0171",), cadence_minutes=cadence).cadence_minutes == cadence
 
 

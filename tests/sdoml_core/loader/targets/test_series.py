@@ -82,7 +82,7 @@ def test_windows_are_reduced_like_a_direct_computation(
     assert values_at(series, *asked) == pytest.approx(expected)
 
 
-def test_the_default_window_is_the_step_before() -> None:
+def test_default_window_is_the_previous_step() -> None:
     series = TimeSeries(minutes(0, 5, 15), [1.0, 3.0, 100.0], reduce="mean")
     assert values_at(series, 0, 14, 15, 30) == [1, 2, 51.5, None]
 

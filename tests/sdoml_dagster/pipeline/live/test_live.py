@@ -121,7 +121,7 @@ def test_slot_grows_as_channels_arrive(follow):
     assert len(seen) > 1
 
 
-def test_partial_file_is_read_again_when_it_is_whole(follow):
+def test_partial_file_is_read_again_when_complete(follow):
     live = follow()
     channel = CHANNELS["AIA_0171"]
     whole = live.archive.live.appears(channel, SLOT)
@@ -181,7 +181,7 @@ def test_stale_frame_is_rejected(follow):
     assert row_at(live, SLOT, "AIA_0171").status == "ok"
 
 
-def test_outage_is_waited_out_and_nothing_is_lost(follow):
+def test_no_frame_is_lost_in_an_outage(follow):
     plan = LivePlan(down=[(START + 6 * MINUTE, START + 100 * MINUTE)])
     live, undisturbed = follow(plan), follow()
     for deployment in (live, undisturbed):
@@ -194,7 +194,7 @@ def test_outage_is_waited_out_and_nothing_is_lost(follow):
     assert live.files() == undisturbed.files()
 
 
-def test_archive_without_listings_is_followed_too(follow):
+def test_archive_without_listings_works(follow):
     live, other = follow(LivePlan(listings=False)), follow()
     for deployment in (live, other):
         deployment.tick()
@@ -278,7 +278,7 @@ def test_window_rolls_and_leaves_nothing_behind(follow):
     assert len(left) <= len(dataset) + 2  # replaced in the last minutes
 
 
-def test_other_constants_publish_the_window_again_without_downloads(follow):
+def test_new_constants_republish_the_window_without_downloads(follow):
     live = follow()
     live.tick()
     old = LiveDataset(live.folder, live.settings.channels, now=lambda: live.now)
