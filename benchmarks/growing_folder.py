@@ -95,7 +95,7 @@ def check(sample: tuple) -> None:
 
 
 def content(dataset: SDOMLlite) -> tuple[str, str, int, list[str]]:
-    """Everything that a dataset says about itself."""
+    """Return the properties of a dataset that must not change."""
     facts = [str(dataset.facts(number)) for number in range(0, len(dataset), 3)]
     return repr(dataset), str(dataset.coverage()), len(dataset), facts
 

@@ -27,7 +27,7 @@ LIVE_CADENCE = timedelta(minutes=3)
 
 _MINUTE = timedelta(minutes=1)
 _AIA_DELAY = (15, 25)
-"""Minutes from the exposure to the appearance of an AIA frame; those of real clients."""
+"""Minutes from the exposure to the appearance of an AIA frame, as real clients observed them."""
 _HMI_DELAY = (55, 70)
 _WRITING = timedelta(seconds=45)
 """Time for which a new AIA file is readable only in part."""
@@ -46,7 +46,7 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True)
 class LivePlan:
-    """What goes wrong in the near-real-time tree, and when."""
+    """Simulated faults of the near-real-time tree."""
 
     seed: int = 0
 

@@ -28,7 +28,7 @@ def commands() -> None:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port on 127.0.0.1; 0 takes a free one. Default: 8420, or a free one.",
+    help="Port on 127.0.0.1; 0 selects a free one. Default: 8420, or a free one.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 def view(

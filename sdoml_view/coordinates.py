@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Geometry of one frame: where the Sun is in it, and how it is tilted."""
+    """Geometry of one frame: position and tilt of the Sun."""
 
     resolution: int
     center_x: float
@@ -76,7 +76,7 @@ class View:
         )
 
     def place(self, column: float, row: float) -> Place:
-        """Return where a pixel is, by column and row counted from 0 in the north-east corner."""
+        """Return the position of a pixel, by column and row, counted from the northeast corner."""
         xi, eta = (column - self.center_x) * self.pixel, (self.center_y - row) * self.pixel
         solar_x = math.atan2(xi, 1)
         solar_y = math.atan2(eta, math.hypot(1, xi))
@@ -102,7 +102,7 @@ class View:
     def grid(self, step: int = GRID_STEP) -> list[list[tuple[float, float]]]:
         """Return the visible parts of the heliographic grid as lines.
 
-        Points are fractions of the frame's edge from the north-east corner: (x, y).
+        Points are fractions of the frame's edge from the northeast corner: (x, y).
         """
         fine = np.radians(np.arange(-90, 90.1, 3))
         around = np.radians(np.arange(-90, 90.1, 3))

@@ -15,7 +15,7 @@ from sdoml_core.frames.grid import samples_per_pixel
 from sdoml_core.frames.magnetogram import gauss_to_level
 
 STEPS: Final = 1 << 16
-"""Number of normalized values that are told apart. Constants that are set by a flare put the disk
+"""Number of distinguished normalized values. Constants that are set by a flare put the disk
 below 0.01, where 8 bits would show bands."""
 
 DIFFERENCE_GAIN: Final = 3.0

@@ -28,7 +28,7 @@ _TEXT, _MUTED = (240, 242, 246), (150, 156, 168)
 
 @dataclass(frozen=True, slots=True)
 class MovieOptions:
-    """How a movie looks."""
+    """Options of a movie."""
 
     channels: tuple[str, ...]
     format: str = "mp4"

@@ -1,4 +1,4 @@
-"""An open dataset: which frames there are, their metadata, and their pixels by byte ranges."""
+"""An open dataset: its frames, their metadata, and their pixels by byte ranges."""
 
 import os
 import tempfile

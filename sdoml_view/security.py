@@ -1,4 +1,4 @@
-"""What the server refuses, and what the page may do.
+"""Security: the requests that the server rejects, and the permissions of the page.
 
 The viewer shows local data in a browser that also opens other sites. Another site must not read
 that data, and names in a dataset must not become code.
@@ -16,7 +16,7 @@ HOSTS: Final = (LOOPBACK, "localhost")
 
 READ_METHODS: Final = ("GET", "HEAD")
 PARSER: Final = "/api/series"
-"""The only path that takes a body: a table to parse. Nothing of it is kept."""
+"""The only path that accepts a body: a table to parse. It is not stored."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -69,5 +69,5 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
         return PlainTextResponse("requests from other sites are refused\n", 403)
     method, path = scope["method"], scope["path"]
     if method not in READ_METHODS and not (method == "POST" and path == PARSER):
-        return PlainTextResponse("the viewer only reads\n", 405, {"Allow": "GET, HEAD"})
+        return PlainTextResponse("the viewer is read-only\n", 405, {"Allow": "GET, HEAD"})
     return None

@@ -16,7 +16,7 @@ from sdoml_core.loader.targets.series import TimeSeries
 
 MAX_SERIES: Final = 12
 MAX_GROUPS: Final = 8
-"""Most values that a text column may have to tell series apart, such as two energy bands."""
+"""Maximum number of values of a text column that distinguishes series, such as energy bands."""
 
 MAX_POINTS: Final = 50_000
 """Longer series are thinned: each step keeps its lowest and highest value."""
@@ -112,7 +112,7 @@ def _time_column(table: pa.Table, name: str) -> str:
 
 
 def _groups(table: pa.Table, time: str) -> list[dict[str, Any]]:
-    """Return the values of a text column that tell series apart, or one empty condition."""
+    """Return the values of a text column that distinguishes series, or one empty condition."""
     for field in table.schema:
         if field.name == time or not pa.types.is_string(field.type):
             continue

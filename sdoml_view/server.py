@@ -21,7 +21,7 @@ def listen(port: int | None) -> socket.socket:
     Parameters
     ----------
     port
-        Port; 0 takes a free one. None: `DEFAULT_PORT`, or a free one if it is in use.
+        Port; 0 selects a free one. None: `DEFAULT_PORT`, or a free one if it is in use.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class SignumLogStatistics:
     """Mean of sign(x)·log(1 + abs(x))."""
 
     std: float
-    """Population standard deviation of the same."""
+    """Population standard deviation of sign(x)·log(1 + abs(x))."""
 
     minimum: float
     """Smallest x, in the unit of the export."""
@@ -53,8 +53,8 @@ def signum_log_statistics(
 
     Notes
     -----
-    Within a bin, values count as spread evenly. A sketch does not know where a pixel is, so the
-    outermost pixels of the HMI disk, which an export sets to 0, count with the field that their
+    Values are assumed to be spread evenly within a bin. A sketch does not know where a pixel is, so
+    the outermost pixels of the HMI disk, which an export sets to 0, count with the field that their
     level stands for: with ``SDOML_HMI_VALUES=level``, the mean comes out lower by about 0.05.
 
     Raises

@@ -46,7 +46,7 @@ class LiveDataset:
     """The near-real-time dataset: a rolling window that other processes keep up to date.
 
     Samples have the same pixels, constants and channels as those of a release. A slot appears with
-    its first frame and grows as further channels arrive. Reading never sees half of a slot: shards
+    its first frame and grows as further channels arrive. Readers never see half of a slot: shards
     do not change, and their index is replaced as a whole.
 
     Parameters

@@ -22,7 +22,7 @@ def listed_names(page: Page) -> frozenset[str]:
     """
     names = frozenset(name.decode("ascii") for name in _NAME.findall(page.data))
     if not names:
-        raise OutageError("a page without frames in place of the listing of a folder")
+        raise OutageError("a page without frames instead of the listing of a folder")
     return names
 
 
@@ -43,5 +43,5 @@ def newest_time(page: Page) -> datetime:
         except ValueError:
             continue
     if not times:
-        raise OutageError("a page without a time in place of image_times")
+        raise OutageError("a page without a time instead of image_times")
     return max(times)

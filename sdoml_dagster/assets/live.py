@@ -32,7 +32,7 @@ are kept for `SDOML_LIVE_HOURS`. The job `live_update` records them."""
 SHARDS = """Near-real-time shards with the frozen constants of the dataset, for `LiveDataset`.
 
 One shard per slot and one index for the rolling window of `SDOML_LIVE_HOURS`. Shards never change:
-a slot of which another channel arrives gets a new shard, and the index is replaced as a whole.
+if another channel of a slot arrives, the slot gets a new shard. The index is replaced as a whole.
 Definitive days replace their provisional frames as they are published. The job `live_update`
 records them."""
 

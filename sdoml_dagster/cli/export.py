@@ -109,7 +109,7 @@ def _open(store: Store, release: str, channels: Sequence[str], days: DayRange) -
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Report a package of the extra that is not installed as one line, which says what to do."""
+    """Report a missing package of the extra in one line with a remedy."""
     try:
         yield
     except ImportError as error:

@@ -65,7 +65,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return
         yield dg.RunRequest(
             run_key=f"live@{now:%Y-%m-%dT%H:%M}",
-            # A forecast waits for these frames, but nobody for the backfill of an old day.
+            # A forecast waits for these frames, so they have priority over backfills of old days.
             tags={"dagster/priority": "10"},
         )
 
@@ -75,7 +75,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
 def _delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:
     """Delete finished live runs that are older than the window, so that the database stays small.
 
-    There are hundreds a day, and their events describe frames that are gone.
+    There are hundreds a day, and their events describe frames that were deleted.
     """
     limit = before - timedelta(hours=settings.live_hours)
     finished = [

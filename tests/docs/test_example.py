@@ -24,7 +24,7 @@ START = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
 
 
 def simulated_flux() -> NDArray[np.float64]:
-    """A value per minute in W m⁻²: a background with flares that decay in an hour."""
+    """Return a value per minute in W m⁻²: a background with flares that decay in an hour."""
     random = np.random.default_rng(5)
     minutes = np.arange(DAYS * 1440)
     flux = np.full(len(minutes), 5e-7)
@@ -41,7 +41,7 @@ def iso(minute: int) -> str:
 def bright_with(
     flux: NDArray[np.float64], slot: datetime, channel: str, side: int
 ) -> NDArray[np.float32]:
-    """A disk whose middle is brighter in AIA the larger the flux is."""
+    """Return a disk whose middle is brighter in AIA if the flux is larger."""
     pixels = 0.4 * frame(slot, channel, side)
     if channel.startswith("AIA"):
         minute = (slot - START) // timedelta(minutes=1)
@@ -51,7 +51,7 @@ def bright_with(
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Names of the script after it ran."""
+    """The namespace of the script after its run."""
     folder = tmp_path_factory.mktemp("example")
     flux = simulated_flux()
     (folder / "data/releases").mkdir(parents=True)

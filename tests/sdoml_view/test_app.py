@@ -1,4 +1,4 @@
-"""What the viewer answers is what the loader reads."""
+"""The viewer returns what the loader reads."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every feature by what a person clicks or types, in a real Chromium."""
+"""Every feature, by clicks and keys in a real Chromium."""
 
 import io
 import re
@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test on errors of scripts and of the content policy."""
+    """A page that fails the test if a script or the content policy reports an error."""
     context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
@@ -195,7 +195,7 @@ def test_compare_swipes_blends_and_subtracts(page: Page, viewer: str) -> None:
         expect(page.locator("#stage figcaption")).to_have_text(caption)
         pictures.add(page.locator("#stage canvas").screenshot())
     assert len(pictures) == 3
-    # Off the disk nothing is expected to change, apart from noise: the mean is the middle gray.
+    # Off the disk, only noise changes, so the mean is the middle gray.
     assert 100 < brightness(page, "#stage canvas") < 156
     page.get_by_role("radio", name="Swipe").click()
     box = page.locator("#stage canvas").bounding_box()

@@ -1,4 +1,4 @@
-"""Places of pixels against sunpy."""
+"""Coordinates of pixels, compared with sunpy."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Display levels: one scale per channel, whatever the constants."""
+"""Display levels: one scale per channel with any constants."""
 
 import numpy as np
 import pytest

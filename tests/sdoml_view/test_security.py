@@ -1,4 +1,4 @@
-"""Other sites and hostile datasets get nothing out of the viewer, and nothing into it."""
+"""Other sites and hostile datasets can neither read from the viewer nor inject code."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""The user's own series: any common table."""
+"""The user's own series, from common tables."""
 
 import io
 

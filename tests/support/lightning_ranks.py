@@ -1,7 +1,7 @@
-"""One rank of a training run with Lightning, for the tests of the loader.
+"""One rank of a training run with Lightning, for tests of the loader.
 
 ``python -m tests.support.lightning_ranks FOLDER`` trains with DDP on CPUs, for two epochs with each
-kind of loader. Its place comes from the environment, as Lightning reads it: LOCAL_RANK,
+kind of loader. Its rank comes from the environment, as Lightning reads it: LOCAL_RANK,
 MASTER_ADDR, MASTER_PORT and WORLD_SIZE. It prints as JSON the times of each batch, by loader and
 epoch.
 """
@@ -63,7 +63,7 @@ def fit(loader: Any) -> list[list[list[str]]]:
 def main(folder: str) -> None:
     warnings.simplefilter("ignore")  # Lightning's own, such as the number of workers
     dataset = SDOMLlite(folder, ["AIA_0211"])
-    # All are made before Lightning starts the process group.
+    # All are created before Lightning starts the process group.
     loaders = {
         "batches": BatchLoader(dataset, 4, shuffle=True),
         "sampler": DataLoader(dataset, batch_sampler=BatchSampler(dataset, 4)),

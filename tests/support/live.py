@@ -76,7 +76,7 @@ class LiveDeployment:
         return self.archive.clock.now()
 
     def look(self) -> News:
-        """Only look, and remember what was seen."""
+        """Look for news without an update, and save the state."""
         state = load_state(self.store)
         news = look(self.settings, self.store, self.clients, state, now=self.now)
         save_state(self.store, state)

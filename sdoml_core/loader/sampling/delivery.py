@@ -1,6 +1,6 @@
-"""What a ``DataLoader`` with workers has delivered to the training loop.
+"""Number of items that a ``DataLoader`` with workers has delivered to the training loop.
 
-A ``DataLoader`` tells neither its dataset nor its sampler what it delivered. Its iterator counts
+A ``DataLoader`` does not tell its dataset or its sampler what it delivered. Its iterator counts
 it, so the iterator is looked up in memory, once per saved state.
 """
 

@@ -57,7 +57,7 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process the frames of an hour that are new, or better than what is there.
+    """Fetch and process the frames of an hour that are new, or better than the current ones.
 
     The listing of the hour says which AIA frames exist. HMI frames are requested directly, since a
     listing of the catalog is larger than a frame. Frames are written to the store; the caller
@@ -66,7 +66,7 @@ def collect_hour(
     Parameters
     ----------
     hour, instrument
-        What to collect.
+        Frames to collect.
     rows
         Rows of the hour and instrument whose slots are not in the future.
     settings, store, client
@@ -254,5 +254,5 @@ class _Collector:
 
 
 def _rejecting(row: LiveRow, name: str) -> LiveRow:
-    """Return the row such that a file is never requested again."""
+    """Return the row with a file marked so that it is never requested again."""
     return replace(row, rejected=",".join(sorted({*row.rejects, name})))

@@ -38,7 +38,7 @@ _USUAL_DELAY: Mapping[Instrument, timedelta] = {
 
 @dataclass
 class News:
-    """What there is to do."""
+    """The work that was found."""
 
     hours: dict[Instrument, set[datetime]] = field(default_factory=dict)
     """Hours with frames to request, by instrument."""
@@ -69,7 +69,7 @@ def look(
     """Find out whether the archive has new frames, or the store new definitive days.
 
     Each tree gets at most one request: for its newest time, only if that has changed, or for one
-    hour in which frames are late. Hours in which nothing appears are looked at less and less often,
+    hour in which frames are late. Hours in which nothing appears are checked less and less often,
     and so is a tree that does not answer.
 
     Parameters
@@ -79,7 +79,7 @@ def look(
     clients
         A client for each instrument.
     state
-        What earlier updates found out. It is changed; the caller saves it.
+        Results of earlier updates. They are changed; the caller saves them.
     now
         The current time (UTC).
     """

@@ -1,6 +1,6 @@
-"""What one update remembers for the next: a hint, never the truth.
+"""State that one update saves for the next one. It is only a hint.
 
-The tables and the index of the window say what there is. If the state is lost, the next update
+The tables and the index of the window define the content. If the state is lost, the next update
 looks at the whole window once.
 """
 
@@ -17,7 +17,7 @@ _FIRST_PAUSE = timedelta(minutes=3)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
 _YOUNG_TRIES = 8
-"""Looks without a result after which even a young hour is looked at less often."""
+"""Checks without a result after which even a recent hour is checked less often."""
 
 
 class Pause(BaseModel):
@@ -65,7 +65,7 @@ class Tree(BaseModel):
     modified: str | None = None
     outage: Pause = Field(default_factory=Pause)
     looked_at_hour: bool = False
-    """Whether the last request was for an hour, in vain. The next one is for the newest time."""
+    """The last request was for an hour and found nothing, so the next is for the newest time."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
@@ -80,7 +80,7 @@ class Tree(BaseModel):
 
 
 class State(BaseModel):
-    """Everything that is remembered."""
+    """The complete state."""
 
     trees: dict[Instrument, Tree] = Field(default_factory=dict)
     news: dict[Instrument, list[datetime]] = Field(default_factory=dict)

@@ -94,7 +94,7 @@ def update(
     clients
         A client for each instrument.
     state
-        What earlier updates found out. It is changed; the caller saves it.
+        Results of earlier updates. They are changed; the caller saves them.
     now
         The current time (UTC).
     report

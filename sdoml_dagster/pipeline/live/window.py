@@ -58,7 +58,7 @@ class Window:
 
 
 def read_window(store: Store, constants: Normalization) -> Window:
-    """Read the published index. One of other constants, or a damaged one, counts as empty."""
+    """Read the published index. A damaged one, or one of other constants, counts as empty."""
     data = store.read_if_exists(layout.LIVE_INDEX)
     try:
         if data is None:
@@ -192,7 +192,7 @@ def publish(
 def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
     """Add the channels of the dataset that have no frame in the window, as missing frames.
 
-    A model needs all of its channels, and a silent one is a gap like any other.
+    A model needs all of its channels, and a channel without frames is a gap like any other.
     """
     facts = dict(table.schema.metadata)
     known = json.loads(facts[b"sdoml.channels"])

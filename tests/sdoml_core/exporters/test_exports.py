@@ -1,6 +1,6 @@
-"""Exports, read by the calls of the clients: Surya's with xarray and YAML, SDO-FM's with zarr.
+"""Exports are read with the calls of the clients: xarray and YAML for Surya, zarr for SDO-FM.
 
-The clients themselves ran on such files by hand: docs/exports.md.
+The clients themselves were run by hand on such files; see docs/exports.md.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The noise of a processed pixel, against simulated photons, and the steps that follow from it."""
+"""The noise of a processed pixel, compared with simulated photons, and the derived steps."""
 
 import math
 from datetime import date
@@ -46,7 +46,7 @@ def test_noise_matches_simulated_photons(resolution, wavelength):
     photons = random.poisson(16 * counts / DN_PER_PHOTON[wavelength], (1024, 1024))
     read = random.normal(0, READ_NOISE[wavelength] / 4, (1024, 1024))
     image = (photons * DN_PER_PHOTON[wavelength] / 16 + read).astype(np.float32)
-    # the scale makes all phases of the interpolation occur
+    # the scale covers all phases of the interpolation
     frame = sum_blocks(
         image, resolution=resolution, warp=Warp(1.02), divisor=exposure, complete=True
     )

@@ -55,7 +55,7 @@ class Ticks:
             self.job = self.defs.resolve_job_def("live_update")
 
     def tick(self, now: datetime) -> dg.RunRequest | str:
-        """Return the requested run, or why none was."""
+        """Return the requested run, or the reason why none was requested."""
         context = dg.build_schedule_context(
             instance=self.instance,
             scheduled_execution_time=now,
