@@ -1,6 +1,6 @@
-# One-line targets; each does its own set-up in $(VENV). `make help` lists them.
+# Each target sets up what it needs in $(VENV). `make help` lists the targets.
 VENV ?= .venv
-# A Python of 3.11 or newer; empty: the first suitable one on the PATH.
+# Python 3.11 or newer. If empty, the first suitable one on the PATH.
 PYTHON ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
@@ -10,35 +10,35 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/.base ## two days from the simulated archive to shards, and a picture of the Sun
+demo: $(VENV)/.base ## build two days from the simulated archive, and draw the Sun
 	$(BIN)/python -m sdoml_demo.tour
 
-ui: $(VENV)/.base ## Dagster's web UI and daemon on the simulated archive
+ui: $(VENV)/.base ## run Dagster's web UI and daemon on the simulated archive
 	$(BIN)/python -m sdoml_demo.ui
 
-test: $(VENV)/.dev ## all tests
+test: $(VENV)/.dev ## run all tests
 	@$(BIN)/python -m tests.support.requirements
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.dev ## the tests without whole runs and services: an answer in 90 seconds
+test-fast: $(VENV)/.dev ## run the tests without whole runs and services, in about 90 seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-check: $(VENV)/.dev ## lint, format, types and import rules
+check: $(VENV)/.dev ## check lint, format, types and import rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-docs: $(VENV)/.docs ## the documentation, strictly, into site/
+docs: $(VENV)/.docs ## build the documentation into site/; warnings are errors
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## the benchmark of the pipeline against the original's way of working
+bench: $(VENV)/.dev ## compare the pipeline with the method of the original
 	$(BIN)/python -m benchmarks.pipeline
 
-cluster-demo: $(VENV)/.dev ## a cluster of network namespaces, with a killed worker and a cut link (as root)
+cluster-demo: $(VENV)/.dev ## run a simulated cluster, kill a worker and cut a link (as root)
 	$(BIN)/python -m tests.cluster.demo
 
-constraints: $(VENV)/.dev $(VENV)/.docs ## pin what is installed now
+constraints: $(VENV)/.dev $(VENV)/.docs ## pin the installed versions
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
-clean: ## remove what the targets made, but not ./data
+clean: ## remove what the targets created, but not ./data
 	rm -rf $(VENV) .demo site build dist *.egg-info
 
 $(BIN)/python:
