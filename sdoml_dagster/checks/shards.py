@@ -158,11 +158,11 @@ def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
         passed=not far,
         description=listed(
             [
-                f"the median of {name} is {drift:.2g} times that of the fit"
+                f"the disk of {name} is {drift:.2g} times as bright as in the fit"
                 for name, drift in far.items()
             ]
         )
-        or "as bright as on the days of the fit",
+        or "the disks are about as bright as in the fit",
         metadata={f"drift_{name}": drift for name, drift in drifts.items()},
     )
 
@@ -179,7 +179,7 @@ SHARD_CHECKS: DayChecks = {
         reads_pixels=False,
     ),
     "drift": DayCheck(
-        f"No channel's median differs by more than a factor of {DRIFT:g} from that of the fit.",
+        f"The median of no channel's disk differs by more than a factor of {DRIFT:g} from the fit.",
         judge_drift,
         reads_pixels=False,
     ),

@@ -12,9 +12,15 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 
+DISK_MEDIAN = "0.75"
+"""Quantile of all pixels that is the median of the disk. The disk covers half of the frame
+(π · 0.397² of its area), and nearly all of it is brighter than the sky. The median of all pixels
+would lie at the limb, where it depends on the size of the disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelDay:
-    """Saturation and median of one channel on one day, and those of the fit."""
+    """Saturation and disk median of one channel on one day, and those of the fit."""
 
     saturated: float
     """Fraction of the pixels above the constant, which are all mapped to 1."""
@@ -23,14 +29,14 @@ class ChannelDay:
     """The same over all pixels of the fit."""
 
     median: float
-    """Median of the pixels, in the unit of processed frames."""
+    """Median of the disk, in the unit of processed frames."""
 
     fitted_median: float
     """The same over all pixels of the fit."""
 
     @property
     def drift(self) -> float:
-        """Ratio of the day's median to that of the fit."""
+        """Ratio of the disk's median to that of the fit."""
         return self.median / self.fitted_median if self.fitted_median > 0 else 1.0
 
 
@@ -47,17 +53,18 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
         for instrument in INSTRUMENTS
         if settings.channels_of(instrument)
         for name, sketch in StoredDay(store, day).sketches(instrument).items()
-        if name in settings.channels and (compared := _compare(sketch, constants, name)) is not None
+        if name in settings.channels and (compared := compare_sketch(sketch, constants, name)) is not None
     }
 
 
-def _compare(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
+def compare_sketch(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
+    """Compare one channel's day with the constants; None without a constant or frames."""
     fitted = constants.channels.get(name)
     if fitted is None or fitted.constant is None or not sketch.pixels:
         return None
     return ChannelDay(
         saturated=sketch.fraction_above(fitted.constant),
         fitted_saturated=fitted.saturated or 0.0,
-        median=sketch.quantile(0.5),
-        fitted_median=(fitted.quantiles or {}).get("0.5", 0.0),
+        median=sketch.quantile(float(DISK_MEDIAN)),
+        fitted_median=(fitted.quantiles or {}).get(DISK_MEDIAN, 0.0),
     )

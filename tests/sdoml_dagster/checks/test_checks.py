@@ -386,6 +386,25 @@ def test_saturation_and_drift_are_compared_with_the_constants(
     assert saturation.severity == dg.AssetCheckSeverity.WARN
 
 
+def test_drift_does_not_depend_on_the_size_of_the_disk() -> None:
+    from sdoml_core.normalization.fit import fit
+    from sdoml_core.normalization.sketch import Sketch
+    from sdoml_dagster.pipeline.compare_to_fit import compare_sketch
+
+    def disk(radius: float) -> Sketch:
+        rows, columns = np.mgrid[:128, :128] - 63.5
+        return Sketch.of(np.where(np.hypot(rows, columns) < radius * 128, 0.5, 0).astype("f4"))
+
+    other = fit(
+        {"HMI_M": disk(0.41)}, method="max", resolution=128, first_day=DAY, last_day=DAY, days=1
+    )
+    small = disk(0.39)
+    assert small.quantile(0.5) == 0  # the median of all pixels is sky
+    compared = compare_sketch(small, other, "HMI_M")
+    assert compared is not None
+    assert compared.drift == pytest.approx(1, rel=0.01)
+
+
 @pytest.mark.parametrize("judge", [judge_saturation, judge_drift])
 def test_checks_fail_without_constants(
     store: Store, settings: Settings, judge: Callable[..., Any]
