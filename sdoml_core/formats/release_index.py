@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ from sdoml_core.formats.parquet import (
     index_metadata,
     open_parquet,
     parquet_writer,
+    read_columns,
     timestamps,
 )
 
@@ -108,6 +110,24 @@ class ShardFacts:
     """Slot of the first sample."""
 
     last: np.datetime64 | None
+
+
+def release_days(data: bytes) -> dict[str, set[date]]:
+    """Return the days of the samples of each shard, from the index of a release.
+
+    Raises
+    ------
+    DamagedFileError
+        If the bytes are not the index of a release.
+    """
+    file = open_parquet(data)
+    index_metadata(file.schema_arrow, kind="release")
+    table = read_columns(file, ["slot", "shard"])
+    days = timestamps(table.column("slot")).astype("datetime64[D]").tolist()
+    found: dict[str, set[date]] = {}
+    for shard, day in zip(table.column("shard").to_pylist(), days, strict=True):
+        found.setdefault(shard, set()).add(day)
+    return found
 
 
 def shard_facts(index: Index) -> ShardFacts:

@@ -11,7 +11,7 @@ damaged raw frame may still be better than the current file of the archive.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from sdoml_core.errors import DamagedFileError, NormalizationError, StoreError
 from sdoml_core.formats.index import Index, decode_index
 from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
+from sdoml_core.formats.release_index import release_days
 from sdoml_core.formats.sketch_file import decode_sketches
 from sdoml_core.normalization.constants import from_json
 from sdoml_dagster import asset_names
@@ -57,12 +58,15 @@ class Verification:
     files: int = 0
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
+    hashes: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
+    """SHA-256 and size of local shards by identity, because releases have links to them."""
 
     def include(self, other: "Verification") -> None:
         """Add the result of another part of the store."""
         self.files += other.files
         self.bytes += other.bytes
         self.damages += other.damages
+        self.hashes |= other.hashes
 
 
 def verify_store(
@@ -72,7 +76,11 @@ def verify_store(
     threads: int,
     report: Callable[[str], None],
 ) -> Verification:
-    """Read all files of the days of a range, the constants and the releases."""
+    """Read all files of the days of a range, the constants and the releases.
+
+    Of a release, only the shards that have a sample of these days are read. A shard that is a hard
+    link to a shard that was read is not read again.
+    """
     found = [day for day in layout.days_in(store) if day in days]
     outcome = Verification()
     progress = Progress("verify_store", len(found), report, unit="days")
@@ -84,7 +92,7 @@ def verify_store(
     outcome.include(_verify_constants(store))
     for path in store.find(layout.RELEASES):
         if path.endswith(f"/{RELEASE_SUMS}"):
-            outcome.include(_confirmed(_verify_release, store, path))
+            outcome.include(_confirmed(_verify_release, store, path, days, outcome.hashes))
     return outcome
 
 
@@ -196,8 +204,13 @@ def _verify_constants(store: Store) -> Verification:
     return outcome
 
 
-def _verify_release(store: Store, sums: str) -> Verification:
-    outcome = Verification()
+def _verify_release(
+    store: Store,
+    sums: str,
+    days: DayRange,
+    hashes: Mapping[tuple[int, int], tuple[str, int]],
+) -> Verification:
+    outcome = Verification(hashes=dict(hashes))
     folder = sums.rpartition("/")[0]
     remedy = f"release {folder.removeprefix(f'{layout.RELEASES}/')}"
     listed = store.read_if_exists(sums)
@@ -205,16 +218,29 @@ def _verify_release(store: Store, sums: str) -> Verification:
         return outcome
     needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
     needed |= {RELEASE_INDEX, RELEASE_CONSTANTS}
+    others = _shards_of_other_days(store, f"{folder}/{RELEASE_INDEX}", days)
     for line in listed.decode(errors="replace").splitlines():
         sha256, _, name = line.partition("  ")
         if "/" in name or not name:
             outcome.damages.append(Damage(sums, f"has an invalid line {line!r}", remedy))
             continue
         needed.discard(name)
-        _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
+        if name not in others:
+            _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
     if needed:
         outcome.damages.append(Damage(sums, f"lacks {', '.join(sorted(needed))}", remedy))
     return outcome
+
+
+def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
+    """Return the shards of a release without a sample of the days; none if that is unknown."""
+    if days == ALL_DAYS:
+        return set()
+    try:
+        samples = release_days(store.read(index))
+    except (DamagedFileError, FileNotFoundError):
+        return set()  # the index itself is reported as damaged
+    return {name for name, found in samples.items() if not any(day in days for day in found)}
 
 
 def _verify_sha256(
@@ -228,12 +254,16 @@ def _verify_sha256(
 ) -> None:
     """Hash a file, and record damage if the hash differs from the expected one."""
     try:
-        sha256, size = store.sha256_and_size(path)
+        identity = store.file_identity(path)
+        known = None if identity is None else outcome.hashes.get(identity)
+        sha256, size = store.sha256_and_size(path) if known is None else known
     except (FileNotFoundError, StoreError) as error:
         outcome.damages.append(Damage(path, _why(error), remedy, marker))
         return
     outcome.files += 1
-    outcome.bytes += size
+    outcome.bytes += 0 if known else size
+    if identity is not None and path.endswith(".tar"):
+        outcome.hashes[identity] = sha256, size
     if sha256 != expected:
         outcome.damages.append(Damage(path, "its SHA-256 differs", remedy, marker))
 

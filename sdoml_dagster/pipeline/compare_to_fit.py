@@ -11,7 +11,6 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
-
 DISK_MEDIAN = "0.75"
 """Quantile of all pixels that is the median of the disk. The disk covers half of the frame
 (π · 0.397² of its area), and nearly all of it is brighter than the sky. The median of all pixels
@@ -53,7 +52,8 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
         for instrument in INSTRUMENTS
         if settings.channels_of(instrument)
         for name, sketch in StoredDay(store, day).sketches(instrument).items()
-        if name in settings.channels and (compared := compare_sketch(sketch, constants, name)) is not None
+        if name in settings.channels
+        and (compared := compare_sketch(sketch, constants, name)) is not None
     }
 
 

@@ -230,6 +230,15 @@ class Store:
             while chunk := reader.read(_CHUNK):
                 writer.write(chunk)
 
+    def file_identity(self, path: str) -> tuple[int, int] | None:
+        """Return what hard links to one file have in common; None in an object store."""
+        local = self.local_path(path)
+        if local is None:
+            return None
+        with self._explained("look up", path):
+            status = local.stat()
+        return status.st_dev, status.st_ino
+
     def is_same_file(self, one: str, other: str) -> bool:
         """Return whether two names are hard links to one file.
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,28 @@ def test_incomplete_or_unsafe_checksum_files_are_damaged(
     (damage,) = verify(released).damages
     assert (damage.path, damage.reason) == ("releases/sdoml-lite/SHA256SUMS", said)
     assert damage.remedy == "release sdoml-lite"
+
+
+def test_linked_shards_are_read_once(released: Deployment) -> None:
+    files = [path for path in released.folder.rglob("*.*") if path.is_file()]
+    inodes = {path.stat().st_ino: path.stat().st_size for path in files}
+    outcome = verify(released)
+    assert outcome.bytes == sum(inodes.values())
+    assert outcome.files == len(files)
+
+
+@pytest.mark.parametrize(("other_day", "found"), [(0, 1), (1, 0)])
+def test_release_shards_of_other_days_are_not_read(
+    released: Deployment, other_day: int, found: int
+) -> None:
+    shard = released.folder / "releases/sdoml-lite/sdoml-lite-1.tar"
+    data = shard.read_bytes()
+    shard.unlink()  # it is a hard link, which flip would change too
+    shard.write_bytes(data)
+    flip(shard)
+    day = DAY + timedelta(days=other_day)
+    outcome = verify_store(released.store, days=DayRange(day, day), threads=1, report=print)
+    assert len(outcome.damages) == found
 
 
 def test_file_marked_twice_is_kept_twice(day: Deployment) -> None:
