@@ -1,12 +1,15 @@
 """`BatchLoader`: batches without worker processes, resumable to the sample."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset, IterableDataset
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.reading.prefetch import BatchSource, check_counts, read_ahead
+from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
+from sdoml_core.loader.reading.sources import pending
 from sdoml_core.loader.sampling.batch_sampler import BatchSampler
 from sdoml_core.loader.sampling.cursor import in_order
 
@@ -21,8 +24,9 @@ class BatchLoader:
     Parameters
     ----------
     dataset
-        `SDOMLlite`, one of its splits, or `SDOMLliteSequences`.
-    batch_size, shuffle, seed, drop_last, rank, world_size
+        `SDOMLlite`, one of its splits, `SDOMLliteSequences`, a ``Subset`` or ``ConcatDataset`` of
+        these, or another map-style dataset whose samples can be read by several threads.
+    batch_size, shuffle, seed, weights, length, drop_last, rank, world_size
         As for `BatchSampler`.
     threads
         Number of threads that read batches. With 0, each batch is read when it is requested.
@@ -47,11 +51,13 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: BatchSource,
+        dataset: Any,
         batch_size: int = 1,
         *,
         shuffle: bool = False,
         seed: int = 0,
+        weights: Sequence[float] | None = None,
+        length: int | None = None,
         drop_last: bool = False,
         threads: int = 2,
         prefetch: int = 2,
@@ -59,10 +65,10 @@ class BatchLoader:
         rank: int | None = None,
         world_size: int | None = None,
     ):
-        if not hasattr(dataset, "pending"):
+        if not isinstance(dataset, Dataset) or isinstance(dataset, IterableDataset):
             raise DatasetError(
-                "a BatchLoader reads an SDOMLlite, one of its splits, or SDOMLliteSequences, not "
-                f"{dataset!r}"
+                "a BatchLoader reads an SDOMLlite, one of its splits, SDOMLliteSequences, or "
+                f"another map-style dataset, not {dataset!r}"
             )
         check_counts(threads=threads, prefetch=prefetch)
         self.dataset = dataset
@@ -75,6 +81,8 @@ class BatchLoader:
             batch_size,
             shuffle=shuffle,
             seed=seed,
+            weights=weights,
+            length=length,
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
@@ -88,7 +96,10 @@ class BatchLoader:
         current = self._cursor.begin()
         pin = self.pin_memory and _can_pin()
         ahead = read_ahead(
-            self.dataset, in_order(current), threads=self.threads, prefetch=self.prefetch
+            partial(pending, self.dataset),
+            in_order(current),
+            threads=self.threads,
+            prefetch=self.prefetch,
         )
         try:
             for batch, step in ahead:

@@ -106,7 +106,15 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
             f"  channels  {', '.join(reader.channels)}",
             f"  pixels    {catalog.resolution} × {catalog.resolution}, "
             f"{catalog.encoding or catalog.dtype} in shards, "
-            f"{reader.units}",
+            f"{_units(reader)}",
             f"  constants version {catalog.normalization_version or 'not known'}",
         )
     )
+
+
+def _units(reader: FrameReader) -> str:
+    """Return the unit of all channels, or the unit of each."""
+    if len(set(reader.units)) == 1:
+        return reader.units[0]
+    pairs = zip(reader.channels, reader.units, strict=True)
+    return ", ".join(f"{name} {unit}" for name, unit in pairs)

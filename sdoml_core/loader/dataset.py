@@ -12,27 +12,36 @@ from typing import Any, Final, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset, Subset, get_worker_info
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.formats.holes import decode_holes
 from sdoml_core.frames.flags import flag_mask, flag_names
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
-from sdoml_core.loader.coverage import Coverage, count_coverage, describe
+from sdoml_core.loader.coverage import Coverage, cadence_of, count_coverage, describe
+from sdoml_core.loader.physical import Conversion, Statistics, convert_tensor, measure
 from sdoml_core.loader.reading.buffers import Buffers
-from sdoml_core.loader.reading.collate import Sample, Samples, collate
+from sdoml_core.loader.reading.collate import Sample, Samples, TargetValues, collate
 from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.reading.reader import FrameReader
+from sdoml_core.loader.reading.units import Units, check_units, convert, restore
 from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
 from sdoml_core.loader.storage.catalog import Catalog
+from sdoml_core.loader.storage.local import RangeFiles
 from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
+from sdoml_core.loader.storage.several import merge
 from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
+from sdoml_core.loader.targets.matching import Targets, one_sample
+from sdoml_core.loader.targets.series import TimeSeries
 from sdoml_core.loader.times import Time, iso, parse_time
+from sdoml_core.loader.transforms import TimedTransform
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Default channels of the original's loader, in its order."""
 
+NO_OFFSET: Final = np.zeros(1, "timedelta64[s]")
+"""A sample without a sequence has one frame, at its own time."""
 
 MISSING_SHARDS: Final = ("raise", "skip")
 
@@ -42,13 +51,15 @@ class SDOMLlite(Dataset[Sample]):
 
     Samples are ``(tensor, time)``: float32 of shape (C, H, W), north up, in the order of
     `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True`` a third item
-    contains the metadata of each frame, by channel.
+    contains the metadata of each frame, by channel. With `targets` the last item is a dictionary
+    with ``targets`` and ``target_mask``.
 
     Parameters
     ----------
     data_dir
         A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tar
-        files without an index. Member names can be in upper or lower case.
+        files without an index. Member names can be in upper or lower case. Or a list of these with
+        the same normalization and no common sample, which are merged.
     channels
         Channels in the order of the tensors. Case is ignored.
     date_start, date_end
@@ -60,9 +71,15 @@ class SDOMLlite(Dataset[Sample]):
         counts as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
         ``normalized``; ``dn`` (AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
-        constant c of the normalization); ``gauss`` (HMI).
+        constant c of the normalization); ``gauss`` (HMI); ``physical`` (both); or units by
+        channel, such as ``{"AIA_0193": "dn", "HMI_M": "gauss"}``. Other channels are normalized.
     transform
-        Called with each tensor.
+        Called with each tensor. A transform with a parameter ``time`` also gets the time of the
+        sample, as an ISO string.
+    targets
+        Series beside the images, by name. Samples then have float32 scalars, and bool scalars as
+        masks. A sample is left out if a series that does not mask its gaps has one. No value
+        depends on times outside the range of its sample or within exclusions, also after a split.
     metadata
         Whether samples have metadata as a third item.
     verify
@@ -94,15 +111,16 @@ class SDOMLlite(Dataset[Sample]):
 
     def __init__(
         self,
-        data_dir: str | os.PathLike[str],
+        data_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         channels: Sequence[str] = DEFAULT_CHANNELS,
         date_start: Time | None = None,
         date_end: Time | None = None,
         date_exclusions: Iterable[tuple[Time, Time]] | None = None,
         *,
         exclude_flags: Iterable[str] = (),
-        units: str = "normalized",
-        transform: Callable[[torch.Tensor], Any] | None = None,
+        units: Units = "normalized",
+        transform: Callable[..., Any] | None = None,
+        targets: Mapping[str, TimeSeries] | None = None,
         metadata: bool = False,
         verify: bool = False,
         missing_shards: str = "raise",
@@ -112,24 +130,33 @@ class SDOMLlite(Dataset[Sample]):
         storage_options: dict[str, Any] | None = None,
     ):
         check_counts(threads=threads, cache_bytes=cache_bytes)
-        files = open_files(
-            data_dir,
-            storage_options=storage_options,
-            cache_dir=cache_dir,
-            cache_bytes=cache_bytes,
-        )
         if missing_shards not in MISSING_SHARDS:
             raise DatasetError(
                 f"missing_shards={missing_shards!r} must be one of {', '.join(MISSING_SHARDS)}"
             )
-        catalog = without_missing_shards(
-            files, open_catalog(files, cache_dir=cache_dir), skip=missing_shards == "skip"
-        )
-        self.channels = check_channels(channels, catalog.channels, files.root)
-        self.reader = FrameReader(files, catalog, self.channels, units=units, verify=verify)
+        sources = [data_dir] if isinstance(data_dir, str | os.PathLike) else list(data_dir)
+        if not sources:
+            raise DatasetError("data_dir is an empty list: pass at least one folder of shards")
+        folders = []
+        for source in sources:
+            files = open_files(
+                source,
+                storage_options=storage_options,
+                cache_dir=cache_dir,
+                cache_bytes=cache_bytes,
+            )
+            catalog = without_missing_shards(
+                files, open_catalog(files, cache_dir=cache_dir), skip=missing_shards == "skip"
+            )
+            folders.append((files, catalog))
+        ranges: RangeFiles
+        ranges, catalog = folders[0] if len(folders) == 1 else merge(folders)
+        self.channels = check_channels(channels, catalog.channels, ranges.root)
+        self.reader = FrameReader(ranges, catalog, self.channels, units=units, verify=verify)
         self.reader.offsets = _without(catalog, self.channels, self.reader.offsets, exclude_flags)
-        self.data_dir = os.fspath(data_dir)
+        self.data_dir = ", ".join([os.fspath(source) for source in sources])
         self.transform = transform
+        self._timed: TimedTransform | None = None
         self.metadata = metadata
         self.threads = threads
         self._facts = catalog.facts(self.channels) if metadata else None
@@ -143,6 +170,21 @@ class SDOMLlite(Dataset[Sample]):
             exclusions=() if date_exclusions is None else date_exclusions,
             source=self.data_dir,
         )
+        self.targets = None if targets is None else dict(targets)
+        self._keep_complete()
+
+    def _keep_complete(self) -> None:
+        """Leave out samples that lack a required target."""
+        if self.targets is None:
+            return
+        matching = Targets(self.targets, cadence_of(self.reader.catalog.slots))
+        complete = matching.complete(self.times, NO_OFFSET, self.selection)
+        if not complete.any():
+            raise DatasetError(
+                f"none of {len(self)} samples has all targets: the series do not cover the range "
+                "of the dataset, or have gaps (gaps='mask' keeps these)"
+            )
+        self.selection = self.selection.keep(complete)
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
         """Return the part of the dataset in half-open ranges, without copying data.
@@ -154,7 +196,88 @@ class SDOMLlite(Dataset[Sample]):
         """
         part = copy.copy(self)
         part.selection = self.selection.within(ranges)
+        part._keep_complete()  # noqa: SLF001 a target must not depend on times outside the part
         return part
+
+    def at(self, times: Iterable[Time]) -> "Subset[Sample]":
+        """Return the samples at some times, in this order, as a map-style dataset.
+
+        Raises
+        ------
+        DatasetError
+            If there is no sample at one of the times.
+        """
+        rows = [self.selection.row_at(parse_time(time)) for time in times]
+        return Subset(self, np.searchsorted(self.rows, rows).tolist())
+
+    @property
+    def constants(self) -> dict[str, dict[str, Any]]:
+        """Normalization of each channel: its ``constant`` and ``transform``, None if unknown."""
+        known = self.reader.catalog.constants
+        absent = {"constant": None, "transform": None}
+        return {name: dict(known.get(name, absent)) for name in self.channels}
+
+    def statistics(self, samples: int = 64) -> dict[str, Statistics]:
+        """Return the mean and standard deviation of the pixels of each channel.
+
+        They are those of the values that samples have, in the units of the dataset and before the
+        transform: for normalized units, of y. Use the training part of a split.
+
+        Parameters
+        ----------
+        samples
+            Maximum number of samples to read, evenly spaced.
+        """
+        check_counts(1, samples=samples)
+        numbers = np.unique(np.linspace(0, len(self) - 1, min(samples, len(self))).round())
+        rows = self.rows[numbers.astype(np.int64)].tolist()
+        return measure(self.reader.read, rows, self.channels, self.reader.shape)
+
+    def to_physical(
+        self, tensor: torch.Tensor, channels: Sequence[str] | None = None
+    ) -> torch.Tensor:
+        """Convert normalized values, such as predictions, to physical units.
+
+        Parameters
+        ----------
+        tensor
+            Normalized values, shape (..., C, H, W). Values outside [0, 1] become 0 or 1.
+        channels
+            Names of the C channels. Defaults to those of the dataset.
+
+        Returns
+        -------
+        float32 on the same device: AIA in DN/s per camera pixel, HMI in gauss, NaN off the disk.
+
+        Raises
+        ------
+        DatasetError
+            If the tensor does not have these channels.
+        NormalizationError
+            If the constants are unknown.
+        """
+        return self._converted(tensor.clamp(0, 1), channels, convert)
+
+    def to_normalized(
+        self, tensor: torch.Tensor, channels: Sequence[str] | None = None
+    ) -> torch.Tensor:
+        """Convert physical values to normalized ones: the inverse of `to_physical`.
+
+        Values beyond the constant, or beyond the range of fields, become the limit. NaN becomes 0.
+        """
+        return self._converted(tensor, channels, restore)
+
+    def _converted(
+        self, tensor: torch.Tensor, channels: Sequence[str] | None, conversion: Conversion
+    ) -> torch.Tensor:
+        catalog = self.reader.catalog
+        names = (
+            self.channels
+            if channels is None
+            else check_channels(channels, catalog.channels, self.data_dir)
+        )
+        check_units("physical", names, catalog.constants)
+        return convert_tensor(tensor, names, catalog.constants, conversion, side=catalog.resolution)
 
     def split(
         self, ranges: Mapping[str, Iterable[tuple[Time, Time]]], *, guard: timedelta = NO_GUARD
@@ -229,19 +352,46 @@ class SDOMLlite(Dataset[Sample]):
         return torch.from_numpy(pixels), reads
 
     def _samples(self, indices: Sequence[int], batch: torch.Tensor) -> Samples:
+        rows = [self.row_of(index) for index in indices]
+        targets = self._targets_of(rows)
         samples = Samples(
-            self.finish(self.row_of(index), tensor)
-            for index, tensor in zip(indices, batch, strict=True)
+            self._sample(row, tensor, one_sample(targets, number))
+            for number, (row, tensor) in enumerate(zip(rows, batch, strict=True))
         )
         samples.batch = batch if self.transform is None else None
-        samples.items = 3 if self.metadata else 2
+        samples.items = 2 + self.metadata + bool(self.targets)
         return samples
 
     def finish(self, row: int, tensor: torch.Tensor) -> Sample:
         """Build the sample of a catalog row from its pixels."""
-        value = tensor if self.transform is None else self.transform(tensor)
+        return self._sample(row, tensor, one_sample(self._targets_of([row]), 0))
+
+    def _sample(self, row: int, tensor: torch.Tensor, targets: dict[str, Any]) -> Sample:
         time = iso(self.reader.catalog.slots[row])
-        return Sample((value, time, self._facts_of(row)) if self.metadata else (value, time))
+        if self.transform is not None:
+            if self._timed is None or self._timed.transform is not self.transform:
+                self._timed = TimedTransform(self.transform)
+            value = self._timed(tensor, time)
+        else:
+            value = tensor
+        items = [value, time]
+        if self.metadata:
+            items.append(self._facts_of(row))
+        if targets:
+            items.append(TargetValues(targets))
+        return Sample(items)
+
+    def _targets_of(self, rows: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
+        """Return the targets of some rows, one value per row. Empty without targets."""
+        if not self.targets:
+            return {}
+        slots = self.reader.catalog.slots
+        matching = Targets(self.targets, cadence_of(slots))
+        found = matching.of(slots[list(rows)], NO_OFFSET, self.selection)
+        return {
+            kind: {name: values.reshape(len(rows)) for name, values in series.items()}
+            for kind, series in found.items()
+        }
 
     def row_of(self, index: int | Time) -> int:
         """Return the catalog row of a sample by number or time.
@@ -280,7 +430,10 @@ class SDOMLlite(Dataset[Sample]):
         return self._facts_of(self.row_of(index))
 
     def _facts_of(self, row: int) -> dict[str, dict[str, Any]]:
-        """Return the metadata of each frame of a sample, by channel.
+        return {name: self.frame_facts(row, name) for name in self.channels}
+
+    def frame_facts(self, row: int, channel: str) -> dict[str, Any]:
+        """Return the metadata of a frame of a catalog row.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
         ``degradation``, ``flags`` (tuple of names), ``missing`` (pixels of the raw frame without
@@ -290,19 +443,18 @@ class SDOMLlite(Dataset[Sample]):
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)
-        result = {}
-        for name, table in self._facts.items():
-            result[name] = {
-                column: table.column(column)[row].as_py()
-                for column in table.schema.names
-                if column != "holes"
-            }
-            result[name]["flags"] = flag_names(result[name]["flags"])
-            observed = result[name]["observed"]
-            if observed is not None:
-                observed = observed.astimezone(UTC).replace(tzinfo=None)
-                result[name]["observed"] = observed.isoformat(timespec="milliseconds")
-        return result
+        table = self._facts[channel]
+        facts = {
+            column: table.column(column)[row].as_py()
+            for column in table.schema.names
+            if column != "holes"
+        }
+        facts["flags"] = flag_names(facts["flags"])
+        observed = facts["observed"]
+        if observed is not None:
+            observed = observed.astimezone(UTC).replace(tzinfo=None)
+            facts["observed"] = observed.isoformat(timespec="milliseconds")
+        return facts
 
     def mask(self, index: int | Time) -> torch.Tensor:
         """Return which pixels of a sample have data.
@@ -340,7 +492,7 @@ class SDOMLlite(Dataset[Sample]):
         return plot_images(
             dict(zip(self.channels, pixels, strict=True)),
             title=f"{self.reader.catalog.slots[row]} UTC",
-            normalized=self.reader.units == "normalized",
+            normalized="gauss" not in self.reader.units,
             path=path,
         )
 

@@ -15,11 +15,12 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.buffers import Buffers
-from sdoml_core.loader.reading.collate import Times
+from sdoml_core.loader.reading.collate import Metadata, Times
 from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.targets.matching import Targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
 from sdoml_core.loader.times import iso, parse_duration
+from sdoml_core.loader.transforms import TimedTransform
 
 GAPS: Final = ("drop", "mask", "hold", "raise")
 
@@ -33,14 +34,16 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
 
     Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future``
     (future, C, H, W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of
-    all frames); and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). A
-    batch has ``times`` as a list of such lists, [sample][frame], with `BatchLoader` and with
-    PyTorch's ``DataLoader``.
+    all frames); and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). If
+    the dataset has ``metadata=True``, ``metadata`` is a list with a dictionary for each frame: the
+    metadata by channel, None for missing frames and those of the earlier frame for held ones. A
+    batch has ``times`` and ``metadata`` as a list of such lists, [sample][frame], with
+    `BatchLoader` and with PyTorch's ``DataLoader``.
 
     Parameters
     ----------
     dataset
-        The dataset. Its transform is not applied.
+        The dataset. Its transform is applied to each frame (C, H, W), missing frames included.
     past
         Number of frames up to and including t.
     stride
@@ -62,7 +65,8 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         Series beside the frames, by name. Items then have ``targets`` and ``target_mask``:
         dictionaries of float32 and bool tensors of shape (past + future,), or scalars for series
         with ``per="sample"``. A sequence is left out if a series that does not mask its gaps has
-        one, and no value depends on times outside the range of t or within exclusions.
+        one, and no value depends on times outside the range of t or within exclusions. Defaults to
+        the targets of the dataset.
     transform
         Called with each item.
 
@@ -108,6 +112,11 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
         self._max_age = zero if max_age is None else parse_duration(max_age, "max_age")
         self._buffers = Buffers()
+        # A live window is read from less than a whole dataset.
+        frame_transform = getattr(dataset, "transform", None)
+        self._frame_transform = None if frame_transform is None else TimedTransform(frame_transform)
+        self._with_metadata = bool(getattr(dataset, "metadata", False))
+        targets = getattr(dataset, "targets", None) if targets is None else targets
         self._targets = None if targets is None else Targets(targets, step)
         self._find()
 
@@ -196,18 +205,23 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         self, indices: Sequence[int]
     ) -> tuple[torch.Tensor, NDArray[np.timedelta64], list[Callable[[], None]]]:
         """Return memory for a batch, the ages of its frames (B, frames, C), and the reads."""
-        reader = self.dataset.reader
-        times = self.times[list(indices)][:, None] + self._offsets
-        latest, ages = self._ages(times.ravel())
-        pixels = self._buffers.take((len(indices), len(self._offsets), *reader.shape))
-        frames = pixels.reshape(-1, *reader.shape)
-        limit = np.timedelta64(0, "s") if self.gaps == "mask" else self._max_age
-        sources = np.where(ages <= limit, latest, -1)
+        ages, sources = self._sources(indices)
+        shape = self.dataset.reader.shape
+        pixels = self._buffers.take((*ages.shape[:2], *shape))
+        frames = pixels.reshape(-1, *shape)
         reads: list[Callable[[], None]] = [
             partial(self._fill, out, source)
-            for out, source in zip(frames, sources.tolist(), strict=True)
+            for out, source in zip(frames, sources.reshape(len(frames), -1).tolist(), strict=True)
         ]
-        return torch.from_numpy(pixels), ages.reshape(*times.shape, -1), reads
+        return torch.from_numpy(pixels), ages, reads
+
+    def _sources(self, indices: Sequence[int]) -> tuple[NDArray[np.timedelta64], NDArray[np.int64]]:
+        """Return age and catalog row of each frame, −1 for missing ones; (B, frames, C) each."""
+        times = self.times[list(indices)][:, None] + self._offsets
+        latest, ages = self._ages(times.ravel())
+        limit = np.timedelta64(0, "s") if self.gaps == "mask" else self._max_age
+        sources = np.where(ages <= limit, latest, -1)
+        return ages.reshape(*times.shape, -1), sources.reshape(*times.shape, -1)
 
     def _fill(self, out: NDArray[np.float32], source: list[int]) -> None:
         """Read each channel of a frame from its row. Missing frames are zero."""
@@ -223,16 +237,44 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     ) -> list[dict[str, Any]]:
         items = []
         targets = self._targets_of(indices)
+        metadata = self._metadata_of(indices)
         for number, (anchor, frames, age) in enumerate(
             zip(self.times[list(indices)], pixels, ages, strict=True)
         ):
-            item: dict[str, Any] = {"past": frames[: self.past]}
+            times = Times(iso(anchor + offset) for offset in self._offsets)
+            values = self._transformed(frames, times)
+            item: dict[str, Any] = {"past": values[: self.past]}
             if self.future:
-                item["future"] = frames[self.past :]
+                item["future"] = values[self.past :]
             item["time"] = iso(anchor)
-            item["times"] = Times(iso(anchor + offset) for offset in self._offsets)
+            item["times"] = times
+            if metadata:
+                item["metadata"] = metadata[number]
             items.append(item | self._marks(age) | one_sample(targets, number))
         return items
+
+    def _transformed(self, frames: torch.Tensor, times: Times) -> Any:
+        """Apply the transform of the dataset to each frame of a sequence."""
+        if self._frame_transform is None:
+            return frames
+        pairs = zip(frames, times, strict=True)
+        return default_collate([self._frame_transform(frame, time) for frame, time in pairs])
+
+    def _metadata_of(self, indices: Sequence[int]) -> list[Metadata]:
+        """Return the metadata of the frames of each sequence, or nothing if not requested."""
+        if not self._with_metadata:
+            return []
+        facts, channels = self.dataset.frame_facts, self.dataset.channels
+        return [
+            Metadata(
+                {
+                    name: None if row < 0 else facts(row, name)
+                    for name, row in zip(channels, rows, strict=True)
+                }
+                for rows in sequence
+            )
+            for sequence in self._sources(indices)[1].tolist()
+        ]
 
     def _targets_of(self, indices: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
         """Return the targets of a batch, or nothing if there are no series."""
@@ -257,8 +299,11 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         items = self._items(indices, pixels, ages)
         if self.transform is not None:
             return default_collate([self.transform(item) for item in items])
+        if self._frame_transform is not None:
+            return default_collate(items)
         batch: dict[str, Any] = {"past": pixels[:, : self.past]}
         if self.future:
             batch["future"] = pixels[:, self.past :]
-        batch |= {key: [item[key] for item in items] for key in ("time", "times")}
+        lists = ("time", "times", *(["metadata"] if self._with_metadata else []))
+        batch |= {key: [item[key] for item in items] for key in lists}
         return batch | self._marks(ages) | self._targets_of(indices)

@@ -158,7 +158,9 @@ class ShardDataset(IterableDataset[Any]):
 
     def _read(self, current: Pass, steps: Iterator[tuple[list[int], int]]) -> Iterator[Any]:
         prefetch = self.prefetch if self.batch_size else self.prefetch * self.threads
-        for batch, step in read_ahead(self.dataset, steps, threads=self.threads, prefetch=prefetch):
+        for batch, step in read_ahead(
+            self.dataset.pending, steps, threads=self.threads, prefetch=prefetch
+        ):
             current.deliver(step)
             if self.batch_size:
                 yield batch

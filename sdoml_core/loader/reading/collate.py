@@ -14,6 +14,14 @@ class Sample(tuple[Any, ...]):
     __slots__ = ()
 
 
+class TargetValues(dict[str, dict[str, torch.Tensor]]):
+    """``targets`` and ``target_mask`` of a sample, each a dictionary by the name of the series."""
+
+
+class Metadata(list[dict[str, Any]]):
+    """Metadata of the frames of one item. A batch of them is a list of lists, [sample][frame]."""
+
+
 class Times(list[str]):
     """Times of the frames of one item. A batch of them is a list of lists, [sample][frame].
 
@@ -32,29 +40,42 @@ class Samples(list[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
-    """Make a batch: tensor (B, C, H, W), list of times and, if requested, list of metadata.
+    """Make a batch: tensor (B, C, H, W), list of times, and lists of metadata and targets, if any.
+
+    Targets are stacked: a dictionary of tensors with first dimension B.
 
     Samples that were read together are not copied. Every ``DataLoader`` collates these samples in
     this way by default.
     """
     if not isinstance(samples, Samples):
         tensors, *rest = zip(*samples, strict=True)
-        return (default_collate(list(tensors)), *map(list, rest))
-    others = [[sample[item] for sample in samples] for item in range(1, samples.items)]
+        return (default_collate(list(tensors)), *(_together(list(items)) for items in rest))
+    others = [_together([sample[item] for sample in samples]) for item in range(1, samples.items)]
     batch = samples.batch
     if batch is None:
         batch = default_collate([sample[0] for sample in samples])
     return (batch, *others)
 
 
+def _together(items: list[Any]) -> Any:
+    """Return the same item of several samples: stacked targets, or a list."""
+    if items and isinstance(items[0], TargetValues):
+        return {
+            kind: {name: torch.stack([item[kind][name] for item in items]) for name in values}
+            for kind, values in items[0].items()
+        }
+    return items
+
+
 def _collate_by_default(samples: Sequence[Sample], *, collate_fn_map: Any = None) -> Any:  # noqa: ARG001
     return collate(samples)
 
 
-def _collate_times(items: Sequence[Times], *, collate_fn_map: Any = None) -> list[Times]:  # noqa: ARG001
+def _collate_lists(items: Sequence[Any], *, collate_fn_map: Any = None) -> list[Any]:  # noqa: ARG001
     return list(items)
 
 
 # The extension that the documentation of default_collate describes.
 default_collate_fn_map[Sample] = _collate_by_default
-default_collate_fn_map[Times] = _collate_times
+default_collate_fn_map[Times] = _collate_lists
+default_collate_fn_map[Metadata] = _collate_lists

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any
 
 from sdoml_core.errors import DatasetError
 
@@ -28,15 +28,6 @@ class Pending:
         return self.finish()
 
 
-class BatchSource(Protocol):
-    """A dataset that can prepare a batch for parallel reading."""
-
-    def __len__(self) -> int: ...
-
-    def pending(self, indices: Sequence[int]) -> Pending:
-        """Return a batch of samples by number."""
-
-
 def check_counts(least: int = 0, /, **counts: int) -> None:
     """Refuse invalid numbers of threads, batches or frames.
 
@@ -51,14 +42,18 @@ def check_counts(least: int = 0, /, **counts: int) -> None:
 
 
 def read_ahead(
-    source: BatchSource, batches: Iterable[tuple[list[int], int]], *, threads: int, prefetch: int
+    prepare: Callable[[list[int]], Pending],
+    batches: Iterable[tuple[list[int], int]],
+    *,
+    threads: int,
+    prefetch: int,
 ) -> Iterator[tuple[Any, int]]:
     """Yield batches in order, while reading the following ones.
 
     Parameters
     ----------
-    source
-        The dataset.
+    prepare
+        Returns a batch of samples by number.
     batches
         Numbers of the samples of each batch, and the number of steps after it.
     threads
@@ -68,13 +63,13 @@ def read_ahead(
     """
     if threads == 0:
         for indices, position in batches:
-            yield source.pending(indices).run(), position
+            yield prepare(indices).run(), position
         return
     ahead: deque[tuple[list[Future[None]], Pending, int]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="sdoml-read")
     try:
         for indices, position in batches:
-            pending = source.pending(indices)
+            pending = prepare(indices)
             ahead.append(([pool.submit(read) for read in pending.reads], pending, position))
             if len(ahead) > prefetch:
                 yield _finished(*ahead.popleft())

@@ -13,9 +13,9 @@ from zlib_ng.zlib_ng import crc32
 from sdoml_core.errors import DamagedFileError, DatasetError
 from sdoml_core.formats.compact import decode_compact
 from sdoml_core.formats.members import npy_header
-from sdoml_core.loader.reading.units import check_units, convert
+from sdoml_core.loader.reading.units import Units, check_units, convert
 from sdoml_core.loader.storage.catalog import Catalog
-from sdoml_core.loader.storage.local import Files
+from sdoml_core.loader.storage.local import RangeFiles
 
 MAX_GAP: Final = 8192
 """Frames with at most this many bytes between them are read by one call. The bytes are tar and npy
@@ -41,14 +41,19 @@ class FrameReader:
     """
 
     def __init__(
-        self, files: Files, catalog: Catalog, channels: Sequence[str], *, units: str, verify: bool
+        self,
+        files: RangeFiles,
+        catalog: Catalog,
+        channels: Sequence[str],
+        *,
+        units: Units,
+        verify: bool,
     ):
         self.files = files
         self.catalog = catalog
         self.channels = tuple(channels)
-        self.units = units
         self.offsets = catalog.offsets(channels)
-        check_units(units, channels, catalog.constants)
+        self.units = check_units(units, channels, catalog.constants)
         self._checksums = catalog.checksums(channels) if verify else None
         if self._checksums is not None and np.any((self._checksums < 0) & (self.offsets >= 0)):
             raise DatasetError("verify=True needs indexes, but these shards have none")
@@ -107,8 +112,7 @@ class FrameReader:
                 self._verify(row, channel, target[channel].data)
             if target is not out:
                 _widen(target[channel], out[channel])
-            if self.units != "normalized":
-                convert(out[channel], self.channels[channel], self.units, catalog.constants)
+            convert(out[channel], self.channels[channel], self.units[channel], catalog.constants)
 
     def _read_compact(
         self, row: int, shard: int, order: list[tuple[int, int]], out: NDArray[np.float32]
@@ -136,8 +140,7 @@ class FrameReader:
                     decode_compact(data, catalog.constants[name]["step"], out[channel])
                 except DamagedFileError as error:
                     raise self._damaged(row, channel, str(error)) from error
-                if self.units != "normalized":
-                    convert(out[channel], name, self.units, catalog.constants)
+                convert(out[channel], name, self.units[channel], catalog.constants)
 
     def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
         """Read adjacent frames, each with the header before it."""

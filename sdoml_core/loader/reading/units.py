@@ -1,4 +1,4 @@
-"""Convert normalized values back to physical units, in place."""
+"""Convert normalized values to physical units and back, in place."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,39 +9,97 @@ from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError, NormalizationError
 from sdoml_core.frames.grid import samples_per_pixel
-from sdoml_core.frames.magnetogram import level_to_gauss, mixed_limb
-from sdoml_core.normalization.transform import denormalize
+from sdoml_core.frames.magnetogram import (
+    gauss_to_level,
+    gauss_to_stored,
+    level_to_gauss,
+    mixed_limb,
+)
+from sdoml_core.normalization.transform import denormalize, normalize
 
-UNITS: Final = ("normalized", "dn", "gauss")
+UNITS: Final = ("normalized", "dn", "gauss", "physical")
+Units = str | Mapping[str, str]
 
 
-def check_units(units: str, channels: Sequence[str], constants: Mapping[str, Any]) -> None:
-    """Refuse units that do not exist or that the dataset cannot provide.
+def check_units(
+    units: Units, channels: Sequence[str], constants: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return the unit of each channel: ``normalized``, ``dn`` or ``gauss``.
+
+    Parameters
+    ----------
+    units
+        A unit for all channels to which it applies, ``physical`` for the physical unit of each,
+        or units by channel. Other channels are normalized.
+    channels
+        Names of the channels.
+    constants
+        ``constant`` and ``transform`` of each channel.
 
     Raises
     ------
     DatasetError
-        If the unit is unknown or does not apply to any of the channels.
+        If a unit is unknown or does not apply to its channel, or to any of the channels.
     NormalizationError
         If the constants of the normalization are unknown.
     """
-    if units not in UNITS:
-        raise DatasetError(f"unknown units {units!r}; choose from {', '.join(UNITS)}")
-    if units == "gauss" and "HMI_M" not in channels:
-        raise DatasetError(f"units='gauss' is for HMI_M; the channels are {', '.join(channels)}")
-    if units == "dn" and not any(name.startswith("AIA") for name in channels):
-        raise DatasetError(f"units='dn' is for AIA; the channels are {', '.join(channels)}")
-    for name in channels if units == "dn" else ():
+    if isinstance(units, str):
+        _check_known(units)
+        if units == "gauss" and "HMI_M" not in channels:
+            raise DatasetError(
+                f"units='gauss' is for HMI_M; the channels are {', '.join(channels)}"
+            )
+        if units == "dn" and not any(name.startswith("AIA") for name in channels):
+            raise DatasetError(f"units='dn' is for AIA; the channels are {', '.join(channels)}")
+        wanted = {name: physical_unit(name) for name in channels}
+        found = tuple(
+            unit if units in {unit, "physical"} else "normalized" for unit in wanted.values()
+        )
+    else:
+        found = _by_channel(units, channels)
+    for name, unit in zip(channels, found, strict=True):
         facts = constants.get(name, {})
-        if name.startswith("AIA") and (facts.get("constant") is None or not facts.get("transform")):
+        if unit == "dn" and (facts.get("constant") is None or not facts.get("transform")):
             raise NormalizationError(
-                f"units='dn' needs the constant of {name}, which is unknown: "
+                f"unit 'dn' needs the constant of {name}, which is unknown: "
                 "the shards have no index"
             )
+    return found
+
+
+def physical_unit(channel: str) -> str:
+    """Return ``dn`` for AIA and ``gauss`` for HMI."""
+    return "dn" if channel.startswith("AIA") else "gauss"
+
+
+def _check_known(unit: str) -> None:
+    if unit not in UNITS:
+        raise DatasetError(f"unknown units {unit!r}; choose from {', '.join(UNITS)}")
+
+
+def _by_channel(units: Mapping[str, str], channels: Sequence[str]) -> tuple[str, ...]:
+    given = {name.upper(): unit for name, unit in units.items()}
+    for name, unit in given.items():
+        _check_known(unit)
+        if name not in channels:
+            raise DatasetError(
+                f"units for {name}, which is not requested; the channels are {', '.join(channels)}"
+            )
+        if unit not in {"normalized", "physical", physical_unit(name)}:
+            raise DatasetError(
+                f"{name} cannot be in {unit!r}: its physical unit is {physical_unit(name)!r}"
+            )
+    found = ((name, given.get(name, "normalized")) for name in channels)
+    return tuple(physical_unit(name) if unit == "physical" else unit for name, unit in found)
 
 
 def convert(
-    pixels: NDArray[np.float32], channel: str, units: str, constants: Mapping[str, Any]
+    pixels: NDArray[np.float32],
+    channel: str,
+    units: str,
+    constants: Mapping[str, Any],
+    *,
+    side: int | None = None,
 ) -> None:
     """Change the units of a frame in place.
 
@@ -59,10 +117,12 @@ def convert(
         means over disk and sky. A channel to which the unit does not apply is not changed.
     constants
         ``constant`` (c) and ``transform`` of each channel.
+    side
+        Resolution n of the dataset, if the pixels are a part of a frame.
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]
-        constant = facts["constant"] / samples_per_pixel(pixels.shape[0])
+        constant = facts["constant"] / samples_per_pixel(side or pixels.shape[0])
         denormalize(pixels, constant, pixels, transform=facts["transform"])
     elif units == "gauss" and channel == "HMI_M":
         facts = constants.get(channel, {})
@@ -72,6 +132,32 @@ def convert(
         limb = mixed_limb(pixels)
         pixels[...] = np.interp(pixels, *_gauss_table())
         pixels[limb] = np.nan
+
+
+def restore(
+    pixels: NDArray[np.float32],
+    channel: str,
+    units: str,
+    constants: Mapping[str, Any],
+    *,
+    side: int,
+) -> None:
+    """Change physical values to normalized ones, in place: the inverse of `convert`.
+
+    Values above the constant, or beyond the range of fields, become the limit. NaN becomes 0, as
+    pixels without data are stored. Parameters as for `convert`.
+    """
+    if units == "dn" and channel.startswith("AIA"):
+        facts = constants[channel]
+        constant = facts["constant"] / samples_per_pixel(side)
+        normalize(np.nan_to_num(pixels, nan=0.0), constant, pixels, transform=facts["transform"])
+    elif units == "gauss" and channel == "HMI_M":
+        facts = constants.get(channel, {})
+        if facts.get("transform") == "field":
+            stored = gauss_to_stored(pixels, field_range=facts["constant"])
+            pixels[...] = np.clip(stored, 0, 1)
+        else:
+            pixels[...] = np.where(np.isnan(pixels), 0, gauss_to_level(np.nan_to_num(pixels)))
 
 
 @cache

@@ -1,7 +1,7 @@
 """`BatchSampler`: a resumable order for PyTorch's own data loaders."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, Self
@@ -12,8 +12,10 @@ from torch.utils.data import Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.reading.prefetch import check_counts
 from sdoml_core.loader.sampling.cursor import Cursor, Pass
-from sdoml_core.loader.sampling.order import permutation
+from sdoml_core.loader.sampling.order import Order, permutation
+from sdoml_core.loader.sampling.weighted import WeightedOrder
 
 MAX_DEPTH = 12
 """Maximum number of calls between a data loader and this sampler. Wrappers of trainers add some."""
@@ -34,6 +36,12 @@ class BatchSampler(Sampler[list[int]]):
         Samples per batch on each rank.
     shuffle, seed
         Whether and how to permute the samples. Each epoch has its own order.
+    weights
+        Draw samples with replacement, in proportion to these numbers: one per sample, or, for a
+        ``ConcatDataset``, one per dataset, the share of samples from each. Needs ``shuffle=True``.
+        A sample may come several times in an epoch, or not at all.
+    length
+        Samples per epoch over all ranks, with `weights`. Defaults to the length of the dataset.
     drop_last
         Leave out the samples that do not fill a batch on every rank. Otherwise each sample comes
         exactly once per epoch, and all ranks have the same number of batches.
@@ -53,21 +61,34 @@ class BatchSampler(Sampler[list[int]]):
         *,
         shuffle: bool = True,
         seed: int = 0,
+        weights: Sequence[float] | None = None,
+        length: int | None = None,
         drop_last: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
     ):
         count = len(dataset)
+        identity: dict[str, Any] = {"shuffle": shuffle, "seed": seed}
+        order: Order = partial(_shuffled if shuffle else _sorted, count, seed)
+        if weights is not None:
+            if not shuffle:
+                raise DatasetError("weights need shuffle=True")
+            count = count if length is None else length
+            check_counts(1, length=count)
+            order = weighted = WeightedOrder(dataset, weights, length=count, seed=seed)
+            identity["weights"] = weighted.fingerprint
+        elif length is not None:
+            raise DatasetError("length needs weights")
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.cursor = Cursor(
             count,
-            partial(_shuffled if shuffle else _sorted, count, seed),
+            order,
             batch_size=batch_size,
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
-            identity={"shuffle": shuffle, "seed": seed},
+            identity=identity,
         )
 
     def __len__(self) -> int:

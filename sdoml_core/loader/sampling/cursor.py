@@ -287,10 +287,10 @@ class Cursor:
         absent = [key for key in self.state_dict() if key not in state]
         if absent:
             raise DatasetError(f"this is not a state of this loader: it has no {', '.join(absent)}")
-        for key, value in self._identity.items():
-            if state[key] != value:
+        for key, value in ({"weights": None} | self._identity).items():
+            if state.get(key) != value:
                 raise DatasetError(
-                    f"this state has {key}={state[key]!r}, but the loader has {key}={value!r}: "
+                    f"this state has {key}={state.get(key)!r}, but the loader has {key}={value!r}: "
                     "make the loader with the same arguments and data as before"
                 )
         epoch, position = state["epoch"], state["position"]

@@ -167,6 +167,13 @@ class Catalog:
             raise DamagedFileError("the index has been overwritten since the dataset was opened")
         return file
 
+    def table(self) -> pa.Table:
+        """Return the whole index, without the samples of shards that count as missing."""
+        table = read_columns(self._reopen())
+        if len(self.absent):
+            table = table.filter(pa.array(~np.isin(self.shard, self.absent)))
+        return table
+
     def without(self, shards: Collection[str]) -> Self:
         """Return the catalog with all frames of some shards marked as missing."""
         part = copy.copy(self)

@@ -32,10 +32,23 @@ class FileFacts:
     changed: str
 
 
-class Files(Protocol):
-    """A folder of shards."""
+class RangeFiles(Protocol):
+    """Files whose byte ranges can be read."""
 
     root: str
+    """Where they are, for messages."""
+
+    def read_into(
+        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
+    ) -> None:
+        """Fill buffers in order with the bytes of a file from `start` on.
+
+        `size` is the expected size of the file, if known. `tag` identifies its content in a cache.
+        """
+
+
+class Files(RangeFiles, Protocol):
+    """A folder of shards."""
 
     def list(self) -> list[FileFacts]:
         """List all shards and indexes of the folder, sorted by name."""
@@ -51,14 +64,6 @@ class Files(Protocol):
 
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file without read-ahead."""
-
-    def read_into(
-        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
-    ) -> None:
-        """Fill buffers in order with the bytes of a file from `start` on.
-
-        `size` is the expected size of the file, if known. `tag` identifies its content in a cache.
-        """
 
 
 class _Handle:

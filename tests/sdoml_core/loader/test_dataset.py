@@ -462,6 +462,29 @@ def test_range_is_clipped_to_the_data(release):
     assert repr(wide) == repr(SDOMLlite(release))
 
 
+class Scaled(torch.nn.Module):
+    """A module as a transform that wants the time."""
+
+    def forward(self, tensor, time):
+        return tensor.mean() + float(time[14:16])
+
+
+@pytest.mark.parametrize(
+    "transform", [Scaled(), lambda tensor, *, time="": tensor.mean() + float(time[14:16])]
+)
+def test_a_transform_with_a_time_gets_that_of_the_sample(release, transform):
+    plain, dataset = SDOMLlite(release), SDOMLlite(release, transform=transform)
+    images, times = collate(dataset.__getitems__([1, 2]))
+    for number, time in zip((1, 2), times, strict=True):
+        expected = plain[number][0].mean() + float(time[14:16])
+        assert images[number - 1] == dataset[number][0] == expected
+
+
+def test_transforms_without_a_time_are_called_with_the_tensor(release):
+    for transform in (torch.sum, torch.nn.Flatten(0), lambda tensor, scale=2: scale * tensor):
+        assert torch.is_tensor(SDOMLlite(release, transform=transform)[0][0])
+
+
 def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monkeypatch):
     monkeypatch.setattr(
         synthetic_shards, "missing", lambda slot, channel: slot.day < 6 and slot.minute

@@ -153,6 +153,47 @@ def test_times_of_a_batch_are_by_sample_and_frame(dataset, make, transform):
     assert [len(times) for times in batch["times"]] == [2] * 5
 
 
+def halved(tensor, time):
+    """A transform that is told the time: half the pixels, and the minute as a second value."""
+    return torch.stack([tensor.mean() / 2, torch.tensor(float(time[14:16]))])
+
+
+@pytest.mark.parametrize("make", [BatchLoader, DataLoader])
+def test_frames_get_the_transform_of_the_dataset_and_their_times(release, make):
+    plain = SDOMLliteSequences(SDOMLlite(release, CHANNELS), past=2, horizon=QUARTER)
+    source = SDOMLlite(release, CHANNELS, transform=halved)
+    sequences = SDOMLliteSequences(source, past=2, horizon=QUARTER)
+    batch = next(iter(make(sequences, batch_size=3)))
+    assert batch["past"].shape == (3, 2, 2)
+    for number in range(3):
+        item = plain[number]
+        frames = [*item["past"], *item["future"]]
+        expected = [halved(frame, time) for frame, time in zip(frames, item["times"], strict=True)]
+        found = torch.cat([batch["past"][number], batch["future"][number]])
+        torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("make", [BatchLoader, DataLoader])
+@pytest.mark.parametrize("gaps", ["mask", "hold"])
+def test_sequences_have_the_metadata_of_their_frames(release, make, gaps):
+    source = SDOMLlite(release, CHANNELS, metadata=True)
+    options = {"max_age": QUARTER} if gaps == "hold" else {}
+    sequences = SDOMLliteSequences(source, past=2, gaps=gaps, **options)
+    batch = next(iter(make(sequences, batch_size=8)))
+    assert len(batch["metadata"]) == 8
+    for sample, (times, sequence) in enumerate(zip(batch["times"], batch["metadata"], strict=True)):
+        for number, (time, facts) in enumerate(zip(times, sequence, strict=True)):
+            assert list(facts) == list(CHANNELS)
+            slot = at(time)
+            for c, channel in enumerate(CHANNELS):
+                if gaps == "mask" and missing(slot, channel):
+                    assert facts[channel] is None
+                    continue
+                age = float(batch["age"][sample, number, c]) if gaps == "hold" else 0
+                seen = slot - timedelta(minutes=age, seconds=7.25)
+                assert at(facts[channel]["observed"]) == seen
+
+
 def test_transform_is_applied_to_each_item(dataset):
     sequences = SDOMLliteSequences(dataset, past=2, transform=lambda item: item["past"].shape)
     assert sequences[0] == (2, 3, SIDE, SIDE)

@@ -1,0 +1,72 @@
+"""Prepare batches of any map-style dataset for parallel reading."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, Subset, default_collate
+
+from sdoml_core.loader.reading.prefetch import Pending
+
+
+def pending(dataset: Any, indices: Sequence[int]) -> Pending:
+    """Return a batch that has not been read yet.
+
+    Parameters
+    ----------
+    dataset
+        A dataset with a method ``pending``; a ``Subset`` or ``ConcatDataset`` of such datasets; or
+        any other map-style dataset, which is read sample by sample and collated as by PyTorch's
+        ``DataLoader``.
+    indices
+        Numbers of the samples.
+    """
+    if hasattr(dataset, "pending"):
+        found: Pending = dataset.pending(indices)
+        return found
+    if isinstance(dataset, Subset):
+        return pending(dataset.dataset, [dataset.indices[index] for index in indices])
+    if isinstance(dataset, ConcatDataset):
+        return _of_several(dataset, indices)
+    items: list[Any] = [None] * len(indices)
+
+    def read(place: int, index: int) -> None:
+        items[place] = dataset[index]
+
+    reads: list[Callable[[], None]] = [
+        partial(read, place, index) for place, index in enumerate(indices)
+    ]
+    return Pending(reads, lambda: default_collate(items))
+
+
+def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
+    """Return a batch with samples of several datasets, in the order of the numbers."""
+    starts = [0, *dataset.cumulative_sizes]
+    places: dict[int, list[int]] = {}
+    for place, index in enumerate(indices):
+        owner = next(n for n, end in enumerate(dataset.cumulative_sizes) if index < end)
+        places.setdefault(owner, []).append(place)
+    parts = [
+        pending(dataset.datasets[owner], [indices[place] - starts[owner] for place in its])
+        for owner, its in places.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    order = [place for its in places.values() for place in its]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    reads = [read for part in parts for read in part.reads]
+    return Pending(reads, lambda: joined([part.finish() for part in parts], back))
+
+
+def joined(batches: Sequence[Any], order: Sequence[int]) -> Any:
+    """Join batches of equal structure, and put their samples in an order."""
+    first = batches[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(list(batches))[list(order)]
+    if isinstance(first, dict):
+        return {key: joined([batch[key] for batch in batches], order) for key in first}
+    if isinstance(first, tuple):
+        return tuple(joined(parts, order) for parts in zip(*batches, strict=True))
+    together = [item for batch in batches for item in batch]
+    return [together[place] for place in order]

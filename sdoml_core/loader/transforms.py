@@ -1,0 +1,31 @@
+"""Call the transforms of users, with the time of the frames if they want it."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class TimedTransform:
+    """A transform that is called with a tensor, and with its time if it has a parameter ``time``.
+
+    Parameters
+    ----------
+    transform
+        ``transform(tensor)`` or ``transform(tensor, time=...)``, with the time as an ISO string.
+    """
+
+    def __init__(self, transform: Callable[..., Any]):
+        self.transform = transform
+        # Modules are called through `__call__(*args, **kwargs)`.
+        called = transform.forward if isinstance(transform, torch.nn.Module) else transform
+        try:
+            parameters = inspect.signature(called).parameters
+        except (TypeError, ValueError):  # built-in functions may have no signature
+            parameters = {}  # type: ignore[assignment]
+        self._with_time = "time" in parameters
+
+    def __call__(self, tensor: torch.Tensor, time: str) -> Any:
+        """Return the transformed tensor."""
+        return self.transform(tensor, time=time) if self._with_time else self.transform(tensor)
