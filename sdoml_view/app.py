@@ -23,7 +23,7 @@ from sdoml_core.errors import DatasetError, SdomlError
 from sdoml_core.frames.flags import VOCABULARY
 from sdoml_core.loader.times import iso, parse_time
 from sdoml_view.coverage import Calendar, read_calendar
-from sdoml_view.curves import from_pixels
+from sdoml_view.curves import from_index, from_pixels
 from sdoml_view.display import difference_levels, to_levels
 from sdoml_view.fits_map import fits_map
 from sdoml_view.movie import FORMATS, MovieOptions, label, movie_bytes
@@ -243,8 +243,17 @@ class Application:
         """Return the light curves of a range."""
         rows = self._rows(request, MAX_CURVE)
         channels = self._channels(request)
-        curves = from_pixels(self._release, rows, channels)
-        return JSONResponse({"curves": [curve.to_json() for curve in curves], "source": "pixels"})
+        curves = from_index(self._release, rows, channels)
+        source = "index" if curves is not None else "pixels"
+        if curves is None:
+            curves = from_pixels(self._release, rows, channels)
+        return JSONResponse(
+            {
+                "curves": [curve.to_json() for curve in curves],
+                "source": source,
+                "samples": len(rows),
+            }
+        )
 
     async def series(self, request: Request) -> Response:
         """Return the series of the command line, or (POST) those of a table in the body."""

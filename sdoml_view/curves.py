@@ -6,7 +6,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sdoml_core.frames.grid import samples_per_pixel
 from sdoml_view.release import Release
+
+MAX_POINTS: Final = 2000
+"""Maximum number of points of a curve. Longer ranges are averaged."""
 
 MAX_SAMPLED: Final = 64
 """Maximum number of samples that are read where the index has no brightness."""
@@ -46,6 +50,39 @@ def sampled_rows(rows: range, limit: int = MAX_SAMPLED) -> list[int]:
     if len(rows) <= limit:
         return list(rows)
     return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, limit)]
+
+
+def from_index(release: Release, rows: range, channels: tuple[str, ...]) -> list[Curve] | None:
+    """Read the curves from the index, or return None if it has no brightness in the range."""
+    times = release.catalog.slots[rows.start : rows.stop].astype("datetime64[s]").astype(np.int64)
+    edges = np.unique(np.linspace(0, len(rows), MAX_POINTS + 1).astype(int)[:-1])
+    if not len(rows):
+        edges = edges[:0]
+    curves = []
+    for name in channels:
+        mean, saturated = release.brightness(name, rows)
+        if name.startswith("AIA"):
+            mean = mean / samples_per_pixel(release.resolution)
+        curves.append(
+            Curve(
+                channel=name,
+                unit=unit_of(name),
+                times=times[edges],
+                mean=_averages(mean, edges),
+                saturated=_averages(saturated, edges),
+            )
+        )
+    return curves if any(np.isfinite(curve.mean).any() for curve in curves) else None
+
+
+def _averages(values: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average the known values from each edge to the next. NaN where there is none."""
+    if not len(edges):
+        return np.zeros(0)
+    known = np.isfinite(values)
+    counts = np.add.reduceat(known.astype(np.int64), edges)
+    sums = np.add.reduceat(np.where(known, values, 0.0), edges)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def measure(

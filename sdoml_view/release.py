@@ -84,6 +84,7 @@ class Release:
         self._lock = threading.Lock()
         self._facts_lock = threading.Lock()
         self._facts: dict[str, pa.Table] | None = None
+        self._brightness: dict[str, pa.Table] | None = None
 
     @property
     def name(self) -> str:
@@ -238,6 +239,25 @@ class Release:
             observed=info.observed or self.slot(row),
             rsun_obs=info.rsun_obs,
         )
+
+    def brightness(
+        self, channel: str, rows: range
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean pixel and saturated fraction of frames, from the index.
+
+        Returns
+        -------
+        float64 of shape (len(rows),) each; NaN where there is no frame or the index is of an
+        earlier version. The mean is in the unit of processed frames.
+        """
+        with self._facts_lock:
+            if self._brightness is None:
+                self._brightness = self.catalog.facts(self.channels, ("mean", "saturated"))
+        table = self._brightness[channel].slice(rows.start, len(rows))
+        mean, saturated = (
+            table.column(name).cast(pa.float64()).to_numpy() for name in ("mean", "saturated")
+        )
+        return mean, saturated
 
     def _read_facts(self) -> dict[str, pa.Table]:
         with self._facts_lock:

@@ -55,6 +55,13 @@ MEASURES: Final = [
 """Measures of a frame, in both kinds of indexes. Indexes of earlier versions do not have these
 columns; they are read as null."""
 
+BRIGHTNESS: Final = [
+    pa.field("mean", pa.float32()),  # mean pixel of the processed frame
+    pa.field("saturated", pa.float32()),  # fraction of pixels that are 1 after normalization
+]
+"""Brightness of a frame, in both kinds of indexes, for light curves. Indexes of earlier versions do
+not have these columns; they are read as null."""
+
 ENCODING: Final = [
     pa.field("encoding", pa.string()),  # compact or compact-fine; null for npy
     pa.field("step", pa.float64()),  # quantization step: y = step times the stored integer
@@ -78,13 +85,15 @@ INDEX_SCHEMA: Final = pa.schema(
         pa.field("constant", pa.float64()),  # c of the transform
         pa.field("transform", pa.string()),  # sqrt: y = √(min(x, c)/c); linear: y = x/c
         *MEASURES,
+        *BRIGHTNESS,
         *ENCODING,
     ]
 )
 """Columns of a daily index. The data of a frame are its pixels (npy), or the table of the tiles and
 the compressed tiles (compact)."""
 
-_REQUIRED = [field for field in INDEX_SCHEMA if field not in (*MEASURES, *ENCODING)]
+_OPTIONAL: Final = (*MEASURES, *BRIGHTNESS, *ENCODING)
+_REQUIRED = [field for field in INDEX_SCHEMA if field not in _OPTIONAL]
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,8 @@ def encode_index(
     table = with_optional(table).cast(INDEX_SCHEMA)
     if table["encoding"].null_count == len(table):  # npy: the same bytes as before
         table = table.drop_columns([field.name for field in ENCODING])
+    if all(table[field.name].null_count == len(table) for field in BRIGHTNESS):
+        table = table.drop_columns([field.name for field in BRIGHTNESS])
     return write_parquet(table.replace_schema_metadata(facts))
 
 
@@ -215,7 +226,7 @@ def read_frames(data: bytes) -> set[tuple[datetime, str]]:
 
 def with_optional(table: pa.Table) -> pa.Table:
     """Add the columns that earlier versions and npy shards do not have, as null."""
-    for field in (*MEASURES, *ENCODING):
+    for field in _OPTIONAL:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     return table.select(INDEX_SCHEMA.names)

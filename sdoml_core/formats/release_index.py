@@ -20,6 +20,7 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
 from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.formats.index import (
+    BRIGHTNESS,
     ENCODING,
     FACTS,
     INDEX_SCHEMA,
@@ -41,13 +42,24 @@ FRAME_FIELDS: Final = [
     *FACTS,
     *MEASURES,
 ]
-"""Fields of the struct column of each channel. Compact shards also have ``data_size``."""
+"""Fields of the struct column of each channel. Shards whose indexes have them also have
+`BRIGHTNESS`, and compact shards have ``data_size``."""
 
 
-def frame_fields(*, compact: bool) -> list[pa.Field]:
-    """Return the fields of the struct column of each channel, all nullable."""
+def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
+    """Return the fields of the struct column of each channel, all nullable.
+
+    Parameters
+    ----------
+    compact
+        Whether the shards are compact.
+    bright
+        Whether any shard has the `BRIGHTNESS` of its frames.
+    """
+    optional = BRIGHTNESS if bright else []
     sizes = [field for field in ENCODING if field.name == "data_size"] if compact else []
-    return [field.with_nullable(True) for field in (*FRAME_FIELDS, *sizes)]  # noqa: FBT003
+    fields = (*FRAME_FIELDS, *optional, *sizes)
+    return [field.with_nullable(True) for field in fields]  # noqa: FBT003
 
 
 def release_inputs(data: bytes) -> str | None:
@@ -106,6 +118,9 @@ class ShardFacts:
     encoding: CompactEncoding | None
     """None for npy, and for a shard without frames."""
 
+    bright: bool
+    """Whether the index has the `BRIGHTNESS` of frames."""
+
     first: np.datetime64 | None
     """Slot of the first sample."""
 
@@ -159,6 +174,7 @@ def shard_facts(index: Index) -> ShardFacts:
         dtype=_only(table.column("dtype"), "dtype", index.shard),
         resolution=_only(table.column("resolution"), "resolution", index.shard),
         encoding=_only(table.column("encoding"), "encoding", index.shard),
+        bright=any(table.column(field.name).null_count < len(table) for field in BRIGHTNESS),
         first=slots.min() if slots.size else None,
         last=slots.max() if slots.size else None,
     )
@@ -218,7 +234,7 @@ def write_release_index(
     names = [one.shard for one in facts]
     channels = [name for name in CHANNELS if any(name in one.frames for one in facts)]
     compact = any(one.encoding for one in facts)
-    fields = frame_fields(compact=compact)
+    fields = frame_fields(compact=compact, bright=any(one.bright for one in facts))
     schema = pa.schema(
         [
             INDEX_SCHEMA.field("slot").with_nullable(True),  # noqa: FBT003

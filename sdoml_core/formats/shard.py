@@ -67,6 +67,10 @@ class FrameFacts:
     """Ratio of the sky to the bright quarter of the disk."""
     holes: bytes | None = None
     """Pixels without data; see `sdoml_core.formats.holes`."""
+    mean: float | None = None
+    """Mean pixel of the processed frame."""
+    saturated: float | None = None
+    """Fraction of pixels that are 1 after normalization."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ INDEX_COLUMNS = {
     "brightness": "Brightness relative to the neighboring frames.",
     "similarity": "Correlation with the neighboring frames.",
     "holes": "Positions of the pixels without data.",
+    "mean": "Mean pixel of the processed frame.",
+    "saturated": "Fraction of pixels that are 1 after normalization.",
     "encoding": "Compact encoding; empty for npy.",
     "step": "Quantization step of a compact frame: y is step times the stored integer.",
     "data_size": "Bytes of the data of a compact frame.",
@@ -75,7 +77,7 @@ def index_columns(index: "Index") -> dg.TableSchema:
 def shards_code_version(settings: Settings) -> str:
     """Return the code version of ``shards``."""
     encoding = {} if settings.encoding == "npy" else {"encoding": settings.encoding}
-    return code_version("1", dtype=settings.dtype, case=settings.member_case, **encoding)
+    return code_version("2", dtype=settings.dtype, case=settings.member_case, **encoding)
 
 
 def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:

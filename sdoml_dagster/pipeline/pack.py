@@ -161,7 +161,7 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
         )
 
 
-def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
+def _facts(row: FrameRow, constants: Normalization, *, saturated: float) -> FrameFacts:
     return FrameFacts(
         observed=row.observed,
         exposure=row.exposure,
@@ -171,6 +171,8 @@ def _facts(row: FrameRow, constants: Normalization) -> FrameFacts:
         constant=constants.constant(row.channel),
         transform=constants.transform(row.channel),
         **{field.name: getattr(row, field.name) for field in MEASURES},
+        mean=row.mean,
+        saturated=saturated,
     )
 
 
@@ -202,16 +204,18 @@ def write_frames(
 
     encode = FrameEncoder(settings.encoding, constants)
 
-    def prepare(row: Row) -> tuple[Row, EncodedFrame]:
+    def prepare(row: Row) -> tuple[Row, EncodedFrame, float]:
         out = np.empty((side, side), settings.dtype)
         constant, transform = constants.constant(row.channel), constants.transform(row.channel)
         normalize(read(row, resolution=side), constant, out, transform=transform)
-        return row, encode(row.channel, out)
+        saturated = np.count_nonzero(out == 1) / out.size
+        return row, encode(row.channel, out), saturated
 
     writer = ShardWriter(
         file, dtype=settings.dtype, case=settings.member_case, encoding=encode.compact
     )
-    for row, frame in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
-        writer.add_encoded(row.slot, CHANNELS[row.channel], frame, _facts(row, constants))
+    for row, frame, saturated in ordered_map(prepare, rows, threads=settings.threads, name="pack"):
+        facts = _facts(row, constants, saturated=saturated)
+        writer.add_encoded(row.slot, CHANNELS[row.channel], frame, facts)
         step("ok")
     return writer.close()

@@ -31,8 +31,9 @@ async function load() {
     curves = found.curves;
     source = found.source;
     const points = Math.max(0, ...curves.map((curve) => curve.times.length));
+    const each = Math.round(found.samples / Math.max(points, 1));
     $("curve-note").textContent = source === "index"
-      ? `Mean of every frame, from the index. Thin line: share of saturated pixels.`
+      ? `From the index: mean of ${each > 1 ? `each ${each} frames` : "every frame"}. Thin line: share of saturated pixels.`
       : `The index has no brightness: measured from ${points} sample${points === 1 ? "" : "s"}, evenly spaced. Thin line: share of saturated pixels.`;
     draw();
   } catch (error) { if (mine === wish) { $("curve-note").textContent = ""; toast(error.message); } }

@@ -11,6 +11,7 @@ import sunpy.map
 from PIL import Image
 
 from sdoml_core.loader import SDOMLlite
+from sdoml_view import curves
 from tests.support.synthetic_shards import at, frame, write_day
 from tests.support.viewer import CHANNELS, CONSTANT, DAYS, SIDE, day, serving
 
@@ -119,13 +120,31 @@ def test_index_gives_the_counts_without_a_coverage_table(tmp_path: Path) -> None
     assert not list(tmp_path.glob(".*")), "the viewer wrote into the dataset"
 
 
-def test_light_curves_are_means_in_physical_units(viewer: str, release: Path) -> None:
-    query = {"start": "2022-11-02T01:00:00", "end": "2022-11-02T02:00:00", "channels": "AIA_0211"}
-    (curve,) = ask(viewer, "curves", **query).json()["curves"]
+@pytest.mark.parametrize(("date", "source"), [("2022-11-01", "pixels"), ("2022-11-02", "index")])
+def test_light_curves_are_means_in_physical_units(
+    viewer: str, release: Path, date: str, source: str
+) -> None:
+    slots = [f"{date}T01:00:00", f"{date}T01:15:00"]
+    query = {"start": slots[0], "end": f"{date}T02:00:00", "channels": "AIA_0211"}
+    found = ask(viewer, "curves", **query).json()
+    (curve,) = found["curves"]
     dataset = SDOMLlite(release, ["AIA_0211"], units="dn")
-    expected = [float(dataset[slot][0].double().mean()) for slot in ("2022-11-02T01:00", NOON)]
+    expected = [float(dataset[slot][0].double().mean()) for slot in slots]
+    assert found["source"] == source
     assert curve["unit"] == "DN/s"
+    assert curve["times"][0] == at(slots[0]).timestamp()
     assert curve["mean"][:2] == pytest.approx(expected, rel=1e-5)
+    assert curve["saturated"] == [0.0] * 4
+
+
+def test_curves_of_long_ranges_are_averages(viewer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = {"start": "2022-11-02", "end": "2022-11-04", "channels": "HMI_M"}
+    (full,) = ask(viewer, "curves", **query).json()["curves"]
+    monkeypatch.setattr(curves, "MAX_POINTS", 12)
+    (short,) = ask(viewer, "curves", **query).json()["curves"]
+    assert len(full["mean"]) == 48
+    assert short["mean"] == pytest.approx(np.reshape(full["mean"], (12, 4)).mean(axis=1), rel=1e-4)
+    assert short["times"] == full["times"][::4]
 
 
 def test_movie_has_one_frame_per_slot(viewer: str) -> None:

@@ -229,9 +229,10 @@ def test_calendar_explains_gaps_and_opens_a_day(page: Page, viewer: str) -> None
 
 def test_light_curves_with_a_series_of_the_user(page: Page, viewer: str, tmp_path: Path) -> None:
     open_at(page, viewer, "view=curves")
+    expect(page.locator("#curve-note")).to_contain_text("From the index")
     page.get_by_role("button", name="All").click()
     expect(page.locator(".curve canvas").first).to_have_attribute(
-        "aria-label", re.compile(r"AIA 171 Å: 6\d values from .* DN/s")
+        "aria-label", re.compile("AIA 171 Å: 48 values from .* DN/s")
     )
     table = tmp_path / "goes.csv"
     table.write_text("time,flux\n2022-11-01,1e-7\n2022-11-02,1e-5\n2022-11-03,2e-6\n")

@@ -18,7 +18,7 @@ from sdoml_view.app import Application
 from sdoml_view.release import Release
 from sdoml_view.series import UserSeries
 from sdoml_view.server import listen, make_server, url_of
-from tests.support.synthetic_shards import FIRST, facts, write_release
+from tests.support.synthetic_shards import FIRST, facts, frame, write_release
 
 SIDE = 64
 CHANNELS = ("AIA_0171", "AIA_0211", "AIA_1700", "HMI_M")
@@ -32,6 +32,11 @@ def viewer_facts(slot: datetime, channel: str) -> FrameFacts:
     known = facts(slot, channel)
     if channel.startswith("AIA"):
         known = dataclasses.replace(known, constant=CONSTANT)
+    if day(0) < slot.date():  # the first day has the index of an earlier version
+        pixels = frame(slot, channel, SIDE).astype(np.float64)
+        processed = pixels**2 * CONSTANT if channel.startswith("AIA") else pixels
+        saturated = float((pixels == 1).mean())
+        known = dataclasses.replace(known, mean=float(processed.mean()), saturated=saturated)
     if channel != "AIA_0171" or slot.hour != 1:
         return known
     if slot.minute == 0:

@@ -18,7 +18,7 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.compact import HEADER_BYTES, TABLE_BYTES, check_step
 from sdoml_core.formats.encoding import COMPACT, COMPACT_DTYPE, DTYPES
-from sdoml_core.formats.index import FACTS, MEASURES
+from sdoml_core.formats.index import BRIGHTNESS, FACTS, MEASURES
 from sdoml_core.formats.parquet import (
     check_shard_name,
     index_metadata,
@@ -261,7 +261,7 @@ class Catalog:
                     fact.name: _chunks(file, channel, fact.name)
                     if fact in FACTS or _has_leaf(file, channel, fact.name)
                     else pa.nulls(len(self), fact.type)
-                    for fact in (*FACTS, *MEASURES)
+                    for fact in (*FACTS, *MEASURES, *BRIGHTNESS)
                     if names is None or fact.name in names
                 }
             )

@@ -199,7 +199,7 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
     columns = {name: table.column(name) for name in table.schema.names}
     encoder = FrameEncoder(settings.encoding, constants)
     compact = encoder.compact is not None
-    kind = pa.struct(frame_fields(compact=compact))
+    kind = pa.struct(frame_fields(compact=compact, bright=True))
     for channel in parse_channels(settings.channels):
         name = channel.name
         columns.setdefault(name, pa.nulls(len(table), kind))

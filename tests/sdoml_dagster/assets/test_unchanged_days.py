@@ -115,7 +115,7 @@ def test_day_is_finished_until_inputs_or_code_change(
         )
 
     assert finished()
-    assert not finished(code_versions=versions | {"shards": "2"})
+    assert not finished(code_versions=versions | {"shards": "another"})
     assert not finished(code_versions=versions | {"processed_hmi": "2"})
     assert not finished(degradation="another table")
     assert not finished(settings=settings.model_copy(update={"dtype": "float16"}))

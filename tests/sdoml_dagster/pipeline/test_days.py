@@ -346,6 +346,8 @@ def test_shard_contains_the_normalized_frames_at_indexed_positions(
             assert 0 <= pixels.min() <= pixels.max() <= 1
             assert entry["observed"] == row.observed
             assert entry["constant"] == constants.constant(entry["channel"])
+            assert entry["mean"] == pytest.approx(frame.mean(dtype="float64"), rel=1e-6)
+            assert entry["saturated"] == pytest.approx((pixels == 1).mean(), rel=1e-6)
     assert len(index.table) == 12
 
 
