@@ -18,6 +18,7 @@ from sdoml_dagster.checks.freshness import build_freshness_check
 from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
+from sdoml_dagster.executor import recording_executor
 from sdoml_dagster.jobs.asset_jobs import build_asset_jobs
 from sdoml_dagster.jobs.live import build_live_job
 from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
@@ -26,6 +27,7 @@ from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
 from sdoml_dagster.schedules.live_update import build_live_update_schedule
 from sdoml_dagster.sensors.automation import build_automation_sensors
 from sdoml_dagster.sensors.day_range import build_day_range_sensor
+from sdoml_dagster.sensors.dead_runs import build_dead_runs_sensor
 from sdoml_dagster.sensors.failures import build_failure_sensors
 from sdoml_dagster.sensors.freshness import build_freshness_sensor
 from sdoml_dagster.settings.model import Settings
@@ -59,8 +61,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_freshness_check(settings),
             build_release_check(settings),
         ],
-        # A day is a chain of short steps. Starting a process for each takes longer than the work.
-        executor=dg.in_process_executor,
+        executor=recording_executor,
         jobs=[
             *build_asset_jobs(settings),
             *build_maintenance_jobs(settings),
@@ -73,6 +74,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
         sensors=[
             build_freshness_sensor(settings),
             build_day_range_sensor(settings),
+            build_dead_runs_sensor(),
             *build_automation_sensors(settings),
             *build_failure_sensors(settings),
         ],

@@ -157,6 +157,11 @@ def build(
     from sdoml_dagster.release.build import is_current
 
     with _one_line_errors():
+        if submit and (options := [k for k, value in given.items() if value is not None]):
+            raise click.UsageError(
+                f"--submit builds with the settings of the deployment: leave out --"
+                f"{options[0].replace('_', '-')}, or set it there"
+            )
         settings, store = _open(given)
         name = name or settings.name
         ours = own_home(settings.store)

@@ -28,9 +28,13 @@ import dagster as dg
 
 from sdoml_dagster.cli.display import Line, LineHandler
 from sdoml_dagster.cli.errors import CommandError, DaemonError
+from sdoml_dagster.dead_runs import ANY_RUN, process_tag
 from sdoml_dagster.run_logger import RunLogger, tell
 
 MODULE = "sdoml_dagster.definitions"
+WORKSPACE = "workspace.yaml"
+"""File in the current folder that names the code locations of a deployment."""
+
 BUILD_TAG = "sdoml/build"
 """Marks the runs that one `sdoml build` queued."""
 
@@ -102,7 +106,7 @@ class InProcess:
             result = self._definitions.resolve_job_def(job).execute_in_process(
                 instance=self._instance,
                 raise_on_error=False,
-                tags={BUILD_TAG: str(os.getpid())},
+                tags={BUILD_TAG: str(os.getpid()), **process_tag(ANY_RUN)},
                 **options,
             )
         if any(map(_is_interrupt, result.all_events)):
@@ -169,6 +173,7 @@ class Queue:
         Instance that has the queue.
     daemon
         The daemon that was started for this build; None on a deployment that has its own.
+        A deployment also has its own code location, of the same name as in ``workspace.yaml``.
     """
 
     def __init__(self, instance: dg.DagsterInstance, daemon: "Daemon | None") -> None:
@@ -187,7 +192,9 @@ class Queue:
         if left:
             label = uuid.uuid4().hex
             tags = json.dumps({BUILD_TAG: label})
-            _dagster("backfill", job, "--noprompt", "--partitions", ",".join(left), "--tags", tags)
+            self._dagster(
+                "backfill", job, "--noprompt", "--partitions", ",".join(left), "--tags", tags
+            )
             found = self._instance.get_runs(dg.RunsFilter(tags={BUILD_TAG: label}))
             runs |= {run.tags[PARTITION]: run.run_id for run in found}
         return self._follow(runs, line)
@@ -195,8 +202,13 @@ class Queue:
     def run_job(self, job: str, config: Mapping[str, Any], line: Line) -> Outcome:
         """Queue one run of a job and wait for it."""
         run_id = str(uuid.uuid4())
-        _dagster("launch", job, "--run-id", run_id, "--config-json", json.dumps(config))
+        self._dagster("launch", job, "--run-id", run_id, "--config-json", json.dumps(config))
         return self._follow({job: run_id}, line)
+
+    def _dagster(self, command: str, job: str, *options: str) -> None:
+        deployed = self._daemon is None and Path(WORKSPACE).is_file()
+        target = ["-w", WORKSPACE] if deployed else ["-m", MODULE]
+        _dagster(command, target, job, *options)
 
     def _follow(self, runs: Mapping[str, str], line: Line) -> Outcome:
         """Show the log lines of runs until all have ended."""
@@ -325,7 +337,7 @@ def daemon_is_alive(instance: dg.DagsterInstance) -> bool:
 _DAGSTER_JOB = ("-W", "ignore", "-m", "dagster", "job")
 
 
-def _dagster(command: str, job: str, *options: str) -> None:
+def _dagster(command: str, target: Sequence[str], job: str, *options: str) -> None:
     """Run ``dagster job``, the public interface to the queue.
 
     Raises
@@ -334,7 +346,7 @@ def _dagster(command: str, job: str, *options: str) -> None:
         If it fails. The message contains the end of its output.
     """
     done = subprocess.run(  # noqa: S603 our own interpreter and arguments
-        [sys.executable, *_DAGSTER_JOB, command, "-m", MODULE, "-j", job, *options],
+        [sys.executable, *_DAGSTER_JOB, command, *target, "-j", job, *options],
         capture_output=True,
         text=True,
         check=False,

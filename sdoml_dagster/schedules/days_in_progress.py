@@ -12,6 +12,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from sdoml_dagster.asset_names import DEFAULT_DATASET, DatasetNames
 from sdoml_dagster.days import days_between, parse_day
+from sdoml_dagster.dead_runs import is_dead
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG, build_asset_jobs, daily_assets
 from sdoml_dagster.settings.model import Settings
 
@@ -25,12 +26,17 @@ IN_PROGRESS = [
 
 
 def days_in_progress(instance: dg.DagsterInstance, settings: Settings) -> set[date]:
-    """Return the days that active runs and backfills of the dataset build. Others are ignored."""
+    """Return the days that active runs and backfills of the dataset build.
+
+    Runs whose process was killed are ignored.
+    """
     names = DatasetNames(settings.name)
     keys = {dg.AssetKey(names.key(asset)) for asset in daily_assets(settings)}
     jobs = {job.name for job in build_asset_jobs(settings)}
     days: set[date] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
+        if is_dead(run):
+            continue
         if run.asset_selection is not None:
             ours = not keys.isdisjoint(run.asset_selection)
         else:

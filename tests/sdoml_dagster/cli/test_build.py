@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
+from tests.support.deployment import Deployment
 
 SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
 SMALL = ["--channels", "AIA_0171,HMI_M", "--resolution", "64", "--cadence", "360"]
@@ -245,3 +246,32 @@ def test_second_build_of_a_store_is_rejected(roots: None, tmp_path: Path) -> Non
         done = build()
     assert done.returncode == 1
     assert f"another sdoml build is using {home}" in done.stderr
+
+
+@pytest.mark.slow
+def test_submitted_build_is_run_by_the_deployment(
+    environment: dict[str, str], archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDOML_START", "2024-03-08")
+    monkeypatch.setenv("SDOML_END", "2024-03-10")
+    monkeypatch.setenv("SDOML_CHANNELS", "HMI_M")
+    # The deployment names its code location, so the build must name it as well.
+    (tmp_path / "workspace.yaml").write_text(
+        "load_from:\n"
+        "  - python_module: {module_name: sdoml_dagster.definitions, location_name: sun}\n"
+    )
+    stopped = sdoml("build", "--submit")
+    assert stopped.returncode == 2
+    assert "no daemon processes the queue" in stopped.stderr
+    here = {name: os.environ[name] for name in os.environ if name.startswith("SDOML_")}
+    with Deployment(environment | here, tmp_path / "workspace.yaml"):
+        done = sdoml("build", "--submit", "--name", "submitted")
+        assert done.returncode == 0, done.stderr
+        again = sdoml("build", "--submit", "--name", "submitted")
+    assert "release submitted is up to date" in again.stdout
+    assert len(SDOMLlite(tmp_path / "store/releases/submitted", channels=["HMI_M"])) == 8
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        runs = instance.get_runs()
+    assert [run.status.value for run in runs] == ["SUCCESS"] * (2 + 1 + 2 + 1)
+    assert sum("dagster/backfill" in run.tags for run in runs) == 4
+    assert not (tmp_path / "store.dagster").exists()

@@ -1,0 +1,55 @@
+"""Find and end runs whose process was killed, for example by a crash of the machine.
+
+Such a run stays STARTED in Dagster for ever. It occupies a place in the queue and a slot of the
+pool, and its days look as if they were in progress. Each run records the identity of its process
+when it starts. Runs of other machines and containers are left alone.
+"""
+
+import dagster as dg
+
+from sdoml_dagster.process_identity import ProcessIdentity, has_ended, this_process
+
+PROCESS_TAG = ".dagster/sdoml_process"
+"""Tag of a run with the ID of the run and the identity of its process. Hidden in the UI."""
+
+_WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+ANY_RUN = "-"
+"""Stands for the ID of a run that has none yet. Only for runs that are never retried."""
+
+
+def process_tag(run_id: str) -> dict[str, str]:
+    """Return the tag of a run that this process executes."""
+    identity = this_process()
+    return {} if identity is None else {PROCESS_TAG: f"{run_id} {identity}"}
+
+
+def is_dead(run: dg.DagsterRun) -> bool:
+    """Return whether a run is in progress for Dagster, but its process has ended."""
+    if run.status not in _WITH_PROCESS:
+        return False
+    # A retried run has the tags of the run before it until it records its own process.
+    run_id, _, text = run.tags.get(PROCESS_TAG, "").partition(" ")
+    identity = ProcessIdentity.parse(text)
+    return run_id in (run.run_id, ANY_RUN) and identity is not None and has_ended(identity)
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the dead runs, so that Dagster retries them, and free their slots. Returns their IDs."""
+    ended = []
+    for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
+        if not is_dead(found):
+            continue
+        run = instance.get_run_by_id(found.run_id)  # it may have ended properly in the meantime
+        if run is None or not is_dead(run):
+            continue
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message="the process of this run has ended")
+        else:
+            instance.report_run_failed(
+                run, message="The process of this run was killed. Its finished frames are kept."
+            )
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        ended.append(run.run_id)
+    return ended

@@ -1,0 +1,41 @@
+"""Executor of all jobs: Dagster's in-process executor, which also records its process.
+
+A day is a chain of short steps. Starting a process for each takes longer than the work.
+"""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import dagster as dg
+from dagster._core.executor.in_process import InProcessExecutor
+
+from sdoml_dagster.dead_runs import end_dead_runs, process_tag
+
+
+class RecordingExecutor(InProcessExecutor):
+    """Executes all steps in this process, and makes its death detectable."""
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        """Execute the steps. Dead runs are ended first, because they may occupy the pool."""
+        instance, run_id = plan_context.instance, plan_context.run_id
+        if tag := process_tag(run_id):
+            instance.add_run_tags(run_id, tag)
+        end_dead_runs(instance)
+        yield from super().execute(plan_context, execution_plan)
+
+
+def _create(context: dg.InitExecutorContext) -> RecordingExecutor:
+    create = dg.in_process_executor.executor_creation_fn
+    if create is None:
+        raise AssertionError
+    plain = cast("InProcessExecutor", create(context))
+    return RecordingExecutor(plain.retries, step_dependency_config=plain.step_dependency_config)
+
+
+recording_executor = dg.ExecutorDefinition(
+    name=dg.in_process_executor.name,
+    config_schema=dg.in_process_executor.config_schema.as_field(),
+    executor_creation_fn=_create,
+    description=dg.in_process_executor.description,
+)
+"""Takes the config of Dagster's in-process executor."""

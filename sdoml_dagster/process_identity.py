@@ -1,0 +1,97 @@
+"""Identify a process beyond its ID, to find out later whether it still runs.
+
+IDs of processes are reused after they end and after a restart of the machine, and each container
+has its own. Linux only: other systems have no ``/proc``, and their processes are not judged.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_INITIAL_NAMESPACE = "pid:[4026531836]"
+"""Namespace of processes that are in no container. Linux gives it this fixed number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process, and where it runs."""
+
+    pid: int
+    started: str
+    """Start time in clock ticks since the machine booted."""
+
+    boot: str
+    """Random ID of the machine's current boot."""
+
+    namespace: str
+    """Namespace of process IDs: differs between containers."""
+
+    machine: str
+    """Name and ID of the machine, which stay the same when it boots again."""
+
+    def __str__(self) -> str:
+        return " ".join(
+            [str(self.pid), self.started, self.boot, self.namespace, self.machine or "-"]
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> "ProcessIdentity | None":
+        """Parse the text form; None if it is not one."""
+        parts = text.split(" ")
+        if len(parts) != 5 or not parts[0].isdigit():
+            return None
+        return cls(int(parts[0]), *parts[1:])
+
+
+def this_process() -> ProcessIdentity | None:
+    """Return the identity of this process, or None on a system without ``/proc``."""
+    return _identity(os.getpid())
+
+
+def has_ended(process: ProcessIdentity) -> bool:
+    """Return whether a process has certainly ended.
+
+    Nothing is certain about processes of other machines and containers.
+    """
+    here = this_process()
+    if here is None:
+        return False
+    if process.boot != here.boot:
+        # After a restart of this machine. Containers can share names and IDs with others.
+        outside = process.namespace == here.namespace == _INITIAL_NAMESPACE
+        return outside and process.machine == here.machine
+    if process.namespace != here.namespace:
+        return False
+    found = _start_time(process.pid)
+    return found != process.started
+
+
+def _identity(pid: int) -> ProcessIdentity | None:
+    started = _start_time(pid)
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        namespace = str((PROC / str(pid) / "ns/pid").readlink())
+    except OSError:
+        return None
+    return None if started is None else ProcessIdentity(pid, started, boot, namespace, _machine())
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a process started, or None if it does not run (any more)."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    # The second field is the name in parentheses, which may contain spaces and parentheses.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _machine() -> str:
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    return f"{socket.gethostname()}/{machine}"
