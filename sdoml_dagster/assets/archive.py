@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.event_api import EventLogRecord
 
 from sdoml_core.channels import Instrument
 from sdoml_dagster import asset_names
@@ -72,6 +73,16 @@ def observation(
         partition=day.isoformat(),
         metadata={"slots": slots_version(settings, day), **(metadata or {})},
         tags={"dagster/data_version": slots_version(settings, day)},
+    )
+
+
+def repeats(last: EventLogRecord | None, new: dg.AssetObservation) -> bool:
+    """Return whether an observation says nothing new about its day."""
+    if last is None or last.asset_observation is None:
+        return False
+    return (last.asset_observation.metadata, last.asset_observation.tags) == (
+        new.metadata,
+        new.tags,
     )
 
 

@@ -6,8 +6,10 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from sdoml_dagster.assets.version_tags import Input, version_tags
+from sdoml_dagster.latest_events import LatestOfRun
 
 CONTENT = "content"
 """Metadata entry with the hash of a day's content."""
@@ -39,6 +41,8 @@ class DayResults:
     def __init__(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         self._context = context
         self._range = len(days) > 1
+        keys = [day.isoformat() for day in days]
+        self._last = LatestOfRun(context.instance, context.asset_key, keys)
         self._hashes: dict[str, str] = {}
         self._kept: set[str | None] = set()
 
@@ -55,7 +59,8 @@ class DayResults:
         kept = self._version_of_same_content(key, digest)
         self._hashes[key] = digest
         self._kept.add(kept)
-        if self._range:
+        # At the end of the run, Dagster records each day again, with all inputs.
+        if self._range and not (kept and self._has_this_code(key)):
             lean = {name: value for name, value in entries.items() if name not in _LEFT_OUT}
             self._context.log_event(
                 dg.AssetMaterialization(
@@ -76,16 +81,26 @@ class DayResults:
 
     def _version_of_same_content(self, key: str, digest: str) -> str | None:
         """Return the data version of the last materialization if it had the same content."""
-        records = self._context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=self._context.asset_key, asset_partitions=[key]),
-            limit=1,
-        ).records
-        last = records[0].asset_materialization if records else None
+        last = self._last_materialization(key)
         recorded = last.metadata.get(CONTENT) if last else None
         if last is None or recorded is None or recorded.value != digest:
             return None
         former = last.metadata.get(FORMER_VERSION)
         return str(former.value) if former else (last.tags or {}).get("dagster/data_version")
+
+    def _has_this_code(self, key: str) -> bool:
+        """Return whether the last materialization was made by the current code version."""
+        last = self._last_materialization(key)
+        return last is not None and (last.tags or {}).get(CODE_VERSION_TAG) == self._code_version
+
+    @property
+    def _code_version(self) -> str:
+        graph = self._context.job_def.asset_layer.asset_graph
+        return str(graph.get(self._context.asset_key).code_version)
+
+    def _last_materialization(self, key: str) -> dg.AssetMaterialization | None:
+        record = self._last.get(key)
+        return record.asset_materialization if record else None
 
     def _tags(self, key: str, version: str) -> dict[str, str]:
         context, asset = self._context, self._context.asset_key
@@ -97,4 +112,4 @@ class DayResults:
                 dep, node.is_external, key if node.is_partitioned else None
             )
             inputs[dep] = Input.of(record)
-        return version_tags(version, str(graph.get(asset).code_version), inputs)
+        return version_tags(version, self._code_version, inputs)

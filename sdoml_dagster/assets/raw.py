@@ -9,11 +9,13 @@ from sdoml_core.channels import Instrument
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster import asset_names
 from sdoml_dagster.asset_names import DatasetNames
-from sdoml_dagster.assets.archive import availability, observation
+from sdoml_dagster.assets.archive import availability, observation, repeats
 from sdoml_dagster.assets.data_versions import DayResults
 from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily, is_last_attempt
 from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.latest_events import LatestOfRun
+from sdoml_dagster.partitions import run_days
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -79,6 +81,13 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
         explained = failures_explained(last_attempt=is_last_attempt(context, settings))
         with explained, archive.client(instrument) as client:
             opened = store.open()
+            source = dg.AssetKey(DatasetNames(settings.name).key(asset_names.archive(instrument)))
+            last_observed = LatestOfRun(
+                context.instance,
+                source,
+                [day.isoformat() for day in run_days(context)],
+                observed=True,
+            )
 
             def build(day: date, results: DayResults) -> None:
                 outcome = fetch_day(
@@ -93,7 +102,9 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                     context.log.warning(outcome.warning)
                 metadata = coverage_metadata(outcome.rows, channels)
                 available = availability(metadata["frames_expected"], metadata["frames_ok"])
-                context.log_event(observation(settings, instrument, day, available))
+                observed = observation(settings, instrument, day, available)
+                if not repeats(last_observed.get(day.isoformat()), observed):
+                    context.log_event(observed)
                 metadata |= {
                     "fetched_files": outcome.fetched_files,
                     "fetched_MiB": number(outcome.fetched_bytes / 2**20),

@@ -1,5 +1,6 @@
 """Checks of days: declaration, selection of the days to check, and recording of findings."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,8 +11,10 @@ import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
-from dagster._core.event_api import EventLogRecord
+from dagster._core.event_api import EventLogRecord, PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from sdoml_core import __version__
 from sdoml_core.errors import (
     DamagedFileError,
     MissingInputError,
@@ -20,9 +23,11 @@ from sdoml_core.errors import (
 )
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.latest_events import LatestOfRun
 from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store.recent_tables import RecentTables
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.ui_metadata import number
 
@@ -35,7 +40,7 @@ class Finding:
     description: str
     severe: bool = False
     """A failed check is an error rather than a warning."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
@@ -57,6 +62,9 @@ class DayCheck:
     """Whether it reads frames. The other checks need only tables and sketches."""
 
 
+JUDGED = "judged"
+"""Metadata of checks that read pixels: the hash of what they judged."""
+
 DayChecks = Mapping[str, DayCheck]
 """Checks of one asset by name."""
 
@@ -66,6 +74,9 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
 
     A check never fails the run. Its finding is its result. A run without a day, which is what
     "Execute all" launches, checks the latest materialized day.
+
+    A run that materialized a day again with the same result does not read its pixels again. A run
+    of checks alone does.
     """
     names = DatasetNames(settings.name)
     key = dg.AssetKey(names.key(asset))
@@ -88,7 +99,8 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
     def run_checks(
         context: dg.AssetCheckExecutionContext, store: StoreResource
     ) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
-        selected = {key.name for key in context.selected_asset_check_keys}
+        asked = {key.name for key in context.selected_asset_check_keys}
+        selected = [name for name in checks if name in asked]
         dated = context.has_partition_key or context.has_partition_key_range
         with failures_explained():
             days = (
@@ -96,19 +108,28 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                 if dated
                 else [_latest_day(context.instance, key, settings)]
             )
-            opened = store.open()
-            targets = {day: target(context.instance, key, day) for day in days}
-            for name, check in checks.items():
-                if name not in selected:
-                    continue
-                for day in days:
-                    finding = judged(check, opened, day, settings)
-                    yield evaluation(key, name, day, finding, targets[day])
-                if not dated:
-                    # Completes the check that the run planned, which names no day.
-                    text = replace(finding, description=f"{days[0]}: {finding.description}")
-                    last = target(context.instance, key, None)
-                    yield evaluation(key, name, None, text, last)
+            # Several checks read the same tables, and those of the days before.
+            opened = RecentTables(store.url)
+            latest = LatestOfRun(context.instance, key, [day.isoformat() for day in days])
+            for day in days:
+                record = latest.get(day.isoformat())
+                for name in selected:
+                    finding = None
+                    if record and checks[name].reads_pixels and record.run_id == context.run.run_id:
+                        finding = passed_before(context.instance, key, name, record)
+                    if finding is None:
+                        finding = judged(checks[name], opened, day, settings)
+                    if record and checks[name].reads_pixels:
+                        finding = replace(
+                            finding, metadata=finding.metadata | {JUDGED: subject(record)}
+                        )
+                    yield evaluation(key, name, day, finding, as_target(record) if record else None)
+                    if not dated:
+                        # Completes the check that the run planned, which names no day.
+                        text = replace(finding, description=f"{day}: {finding.description}")
+                        last = target(context.instance, key, None)
+                        yield evaluation(key, name, None, text, last)
+            for name in selected:
                 yield dg.Output(None, outputs[name])
 
     return run_checks
@@ -120,6 +141,36 @@ def judged(check: DayCheck, store: Store, day: date, settings: Settings) -> Find
         return check.judge(store, day, settings)
     except (DamagedFileError, MissingInputError, NormalizationError) as error:
         return Finding(passed=False, severe=True, description=str(error))
+
+
+def subject(materialization: EventLogRecord) -> str:
+    """Return a hash of what a check of pixels judges: content, recipe, and version of the check."""
+    recorded = materialization.asset_materialization
+    if recorded is None:
+        return ""
+    content = recorded.metadata.get("content")
+    recipe = (recorded.tags or {}).get("dagster/code_version")
+    text = f"{content.value if content else None} {recipe} {__version__}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def passed_before(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, name: str, materialization: EventLogRecord
+) -> Finding | None:
+    """Return the last finding for a day if the check passed and the day has the same content."""
+    executions = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(asset, name),
+        limit=1,
+        status={AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED},
+        partition_filter=PartitionKeyFilter(key=materialization.partition_key),
+    )
+    last = executions[0].evaluation if executions else None
+    if last is None or not last.passed:
+        return None
+    judged_before = last.metadata.get(JUDGED)
+    if judged_before is None or judged_before.value != subject(materialization):
+        return None
+    return Finding(passed=True, description=last.description or "", metadata={**last.metadata})
 
 
 def evaluation(

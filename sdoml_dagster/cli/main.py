@@ -17,7 +17,12 @@ from sdoml_core import __version__
 from sdoml_core.errors import SdomlError, SettingError
 from sdoml_core.formats.encoding import ENCODINGS
 from sdoml_dagster.asset_names import DatasetNames
-from sdoml_dagster.cli.options import load_settings, settings_options, use_saved_settings
+from sdoml_dagster.cli.options import (
+    load_settings,
+    option_name,
+    settings_options,
+    use_saved_settings,
+)
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -157,16 +162,16 @@ def build(
     from sdoml_dagster.release.build import is_current
 
     with _one_line_errors():
-        if submit and (options := [k for k, value in given.items() if value is not None]):
-            raise click.UsageError(
-                f"--submit builds with the settings of the deployment: leave out --"
-                f"{options[0].replace('_', '-')}, or set it there"
-            )
         settings, store = _open(given)
         name = name or settings.name
         ours = own_home(settings.store)
         if submit and ours is not None:
             raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
+        if submit and (options := [k for k, value in given.items() if value is not None]):
+            raise click.UsageError(
+                "--submit builds with the settings of the deployment: leave out "
+                f"{option_name(options[0])}, or set it there"
+            )
         fit_days = _fit_days(fit, splits, guard, any_constants=any_constants)
         release = ReleaseOptions(
             name=name,

@@ -17,7 +17,6 @@ from sdoml_dagster import asset_names
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.archive import availability, observation
 from sdoml_dagster.assets.data_versions import CONTENT, content_hash
-from sdoml_dagster.assets.latest_events import latest_of_days
 from sdoml_dagster.assets.normalization import constants_metadata, normalization_code_version
 from sdoml_dagster.assets.processed import processed_code_version
 from sdoml_dagster.assets.raw import raw_code_version
@@ -32,6 +31,7 @@ from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.asset_jobs import daily_assets
 from sdoml_dagster.jobs.launchpad import default_run_config
 from sdoml_dagster.jobs.runless_events import record_events
+from sdoml_dagster.latest_events import latest_of_days
 from sdoml_dagster.partitions import DayRangeConfig, config_days
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.resources import StoreResource

@@ -1,7 +1,12 @@
 """Evaluations of checks: their target materialization and day."""
 
-import dagster as dg
+from collections.abc import Callable
+from typing import Any
 
+import dagster as dg
+import pytest
+
+from sdoml_dagster.checks.days import Finding
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
 from tests.support.runs import FIRST, SECOND, Materialize
@@ -57,3 +62,24 @@ def test_execute_all_without_a_day_explains_what_to_do(instance: dg.DagsterInsta
     error = failed.step_failure_data.error
     assert error is not None
     assert "processed_aia has no materialized day to check: launch a backfill" in error.message
+
+
+def test_unchanged_day_is_not_read_again_unless_its_checks_are_run(
+    built: dg.DagsterInstance,
+    materialize: Materialize,
+    findings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = findings(materialize("processed_hmi", day=FIRST))
+    judged = Finding(passed=False, description="judged again")
+    monkeypatch.setattr("sdoml_dagster.checks.processed.judge_values", lambda *_: judged)
+    repeated = findings(materialize("processed_hmi", day=FIRST))
+    for found in (before, repeated):
+        assert found["processed_hmi.values", FIRST].passed
+    old, new = (found["processed_hmi.values", FIRST] for found in (before, repeated))
+    assert (old.description, old.metadata) == (new.description, new.metadata)
+    alone = evaluations(execute_all(built, "processed_hmi"))
+    assert any("judged again" in (found.description or "") for found in alone)
+    monkeypatch.setattr("sdoml_dagster.checks.days.__version__", "next")
+    upgraded = findings(materialize("processed_hmi", day=FIRST))
+    assert upgraded["processed_hmi.values", FIRST].description == "judged again"

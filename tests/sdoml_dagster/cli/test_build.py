@@ -260,6 +260,9 @@ def test_submitted_build_is_run_by_the_deployment(
         "load_from:\n"
         "  - python_module: {module_name: sdoml_dagster.definitions, location_name: sun}\n"
     )
+    refused = sdoml("build", "--submit", "--cadence", "60")
+    assert refused.returncode == 2
+    assert "leave out --cadence" in refused.stderr
     stopped = sdoml("build", "--submit")
     assert stopped.returncode == 2
     assert "no daemon processes the queue" in stopped.stderr
