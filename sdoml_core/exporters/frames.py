@@ -6,16 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.loader.dataset import SDOMLlite
-from sdoml_core.loader.reading.units import check_units, convert
+from sdoml_core.loader.reading.reader import FrameReader
 
 
 def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a dataset in order of time, one at a time.
-
-    Parameters
-    ----------
-    dataset
-        Dataset with ``units="normalized"``.
+    """Yield the samples of a dataset in order of time, whatever its units and transform.
 
     Yields
     ------
@@ -27,13 +22,11 @@ def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
     NormalizationError
         If the constants are unknown, because the shards have no index of this project.
     """
-    constants = dataset.reader.catalog.constants
-    units = {name: "dn" if name.startswith("AIA") else "gauss" for name in dataset.channels}
-    for unit in set(units.values()):
-        check_units(unit, dataset.channels, constants)
+    stored = dataset.reader
+    reader = FrameReader(
+        stored.files, stored.catalog, dataset.channels, units="physical", verify=False
+    )
     for row in dataset.rows.tolist():
-        pixels = np.empty(dataset.reader.shape, np.float32)
-        dataset.reader.read(row, pixels)
-        for frame, (name, unit) in zip(pixels, units.items(), strict=True):
-            convert(frame, name, unit, constants)
+        pixels = np.empty(reader.shape, np.float32)
+        reader.read(row, pixels)
         yield np.ascontiguousarray(np.nan_to_num(pixels, copy=False, nan=0.0)[:, ::-1])

@@ -43,7 +43,7 @@ def export_zarr(
     Parameters
     ----------
     dataset
-        Dataset of one channel, with ``units="normalized"``.
+        Dataset of one channel. Its frames are written in physical units.
     folder
         Target. Gets ``aia.zarr`` or ``hmi.zarr``, in zarr's format 2, which clients with zarr 2
         and 3 can read. Arrays of an earlier export are replaced.

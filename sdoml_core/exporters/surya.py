@@ -41,7 +41,7 @@ def export_surya(
     Parameters
     ----------
     dataset
-        Dataset with ``units="normalized"``. Only samples with all its channels are written.
+        Its samples, which have all its channels, are written in physical units.
     folder
         Target. Gets ``YYYY/MM/YYYYMMDD_HHMM.nc``, and at the end ``scalers.yaml`` and
         ``index.csv``. Files of an earlier export are replaced.

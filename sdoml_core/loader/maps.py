@@ -35,7 +35,7 @@ def sunpy_map(
         dataset.reader.files,
         dataset.reader.catalog,
         [name],
-        units="dn" if name.startswith("AIA") else "gauss",
+        units="physical",
         verify=False,
     )
     pixels = np.empty(reader.shape, np.float32)
