@@ -44,6 +44,7 @@ class DayResults:
         keys = [day.isoformat() for day in days]
         self._last = LatestOfRun(context.instance, context.asset_key, keys)
         self._hashes: dict[str, str] = {}
+        self._unchanged: set[date] = set()
         self._kept: set[str | None] = set()
 
     @property
@@ -51,8 +52,21 @@ class DayResults:
         """Return whether no day is finished yet."""
         return not self._hashes
 
-    def add(self, day: date, content: bytes, metadata: Mapping[str, Any]) -> None:
+    def report(self, line: str) -> None:
+        """Log a line about one day. In a range, only the progress of the whole range is logged."""
+        if not self._range:
+            self._context.log.info(line)
+
+    def is_unchanged(self, day: date) -> bool:
+        """Return whether a finished day was kept as it was."""
+        return day in self._unchanged
+
+    def add(
+        self, day: date, content: bytes, metadata: Mapping[str, Any], *, unchanged: bool = False
+    ) -> None:
         """Record a finished day and the metadata that the UI shows."""
+        if unchanged:
+            self._unchanged.add(day)
         key, digest = day.isoformat(), content_hash(content)
         entries = {**metadata, CONTENT: digest}
         self._context.add_asset_metadata(entries, partition_key=key)

@@ -12,6 +12,7 @@ from sdoml_dagster.assets.options import is_last_attempt
 from sdoml_dagster.days import list_days
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.partitions import run_days
+from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 
 MOST_FAILURES = 3
@@ -52,6 +53,10 @@ def build_days(
     with failures_explained(last_attempt=is_last_attempt(context, settings)):
         days = list(run_days(context))
         results = DayResults(context, days)
+        progress = None
+        if len(days) > 1:
+            title = f"{context.asset_key.path[-1]} {days[0]} to {days[-1]}"
+            progress = Progress(title, len(days), context.log.info, unit="days")
         failed: dict[date, SdomlError] = {}
         not_started: Sequence[date] = ()
         in_a_row = 0
@@ -59,11 +64,15 @@ def build_days(
             try:
                 build(day, results)
                 in_a_row = 0
+                if progress:
+                    progress.step("unchanged" if results.is_unchanged(day) else "ok")
             except SdomlError as error:
                 if len(days) == 1:
                     raise
                 context.log.error(f"{day}: {error}")  # noqa: TRY400 the line says all
                 failed[day] = error
+                if progress:
+                    progress.step("failed")
                 in_a_row += 1
                 if in_a_row == MOST_FAILURES:
                     not_started = days[number:]

@@ -86,7 +86,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
                 instrument,
                 settings=settings,
                 store=opened,
-                report=context.log.info,
+                report=results.report,
                 code_version=version,
             )
             brightness = {
@@ -103,7 +103,7 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
                 **brightness,
                 "frames": path(opened.locate(layout.processed_folder(day))),
             }
-            results.add(day, outcome.content, metadata)
+            results.add(day, outcome.content, metadata, unchanged=outcome.unchanged)
 
         return build_days(context, settings, build)
 

@@ -96,7 +96,7 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                     settings=settings,
                     store=opened,
                     client=client,
-                    report=context.log.info,
+                    report=results.report,
                 )
                 if outcome.warning:
                     context.log.warning(outcome.warning)

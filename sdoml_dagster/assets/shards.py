@@ -120,7 +120,7 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
                 day,
                 settings=settings,
                 store=opened,
-                report=context.log.info,
+                report=results.report,
                 code_version=version,
             )
             index = outcome.index
@@ -138,7 +138,7 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
                 "index": path(opened.locate(layout.shard_index(day))),
                 "dagster/column_schema": index_columns(index),
             }
-            results.add(day, index.shard_sha256.encode(), metadata)
+            results.add(day, index.shard_sha256.encode(), metadata, unchanged=outcome.unchanged)
 
         return build_days(context, settings, build)
 

@@ -104,7 +104,8 @@ def test_all_assets_accept_a_range_and_keep_the_constants(
     said = second.stdout + second.stderr
     version = json.loads(constants)["version"]
     assert f"using constants {version}, fitted to 2 days from {DAYS[0]} to {DAYS[1]}" in said
-    assert f"shards {DAYS[1]}: unchanged" in said
+    assert f"shards {DAYS[0]} to {DAYS[2]}: 3/3 days, 2 unchanged, " in said
+    assert f"{DAYS[1]}: " not in said, "no lines about single days"
 
 
 def test_inverted_partition_range_is_rejected(
