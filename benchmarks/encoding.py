@@ -5,7 +5,7 @@
     python -m benchmarks.encoding noise       computed noise against that of real frames
     python -m benchmarks.encoding rounding    errors of rounding, and means over regions
     python -m benchmarks.encoding loading     samples per second from a warm page cache
-    python -m benchmarks.encoding crossing    samples per second from slow stores; --picture FILE
+    python -m benchmarks.encoding crossing    samples per second from slow stores
     python -m benchmarks.encoding training    a small model on both encodings, five seeds each
     python -m benchmarks.encoding mission     gigabytes per year and for the mission
 
@@ -47,6 +47,7 @@ from sdoml_core.frames.degradation import DegradationTable
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
 from sdoml_core.loader import BatchLoader, SDOMLlite
+from sdoml_core.loader.storage.local import LocalFiles
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.encode import FrameEncoder
 from sdoml_core.normalization.fit import fit
@@ -475,30 +476,79 @@ def from_server(folder: Path, rate: float, samples: int) -> float:
         process.join()
 
 
-RATES = (10, 30, 100, 300, 1000, 3000)  # MB/s
+class SlowFiles(LocalFiles):
+    """Local shards that give at most `rate` bytes per second to all threads together."""
+
+    def __init__(self, root: str, rate: float):
+        super().__init__(root)
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def read_into(
+        self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
+    ) -> None:
+        """Wait as long as the bytes take at this rate, and read them."""
+        with self._lock:
+            now = time.perf_counter()
+            self._free_at = max(now, self._free_at) + sum(map(len, buffers)) / self._rate
+            wait = self._free_at - now
+        time.sleep(wait)
+        super().read_into(name, start, buffers, size=size, tag=tag)
 
 
-def crossing(picture: Path | None, passes: int) -> None:
-    """Print rates from a throttled server, and draw them."""
-    rates: dict[Encoding, list[float]] = {"npy": [], "compact": [], "compact-fine": []}
+def from_disk(folder: Path, rate: float, samples: int) -> float:
+    """Return samples per second from shards that are read at most at `rate` bytes per second."""
+    dataset = SDOMLlite(folder, SIX)
+    dataset.reader.files = SlowFiles(str(folder), rate)
+    loader = BatchLoader(dataset, batch_size=4, threads=3, prefetch=3)
+    begin, count = time.perf_counter(), 0
+    for batch, _ in loader:
+        count += len(batch)
+        if count >= samples:
+            break
+    return count / (time.perf_counter() - begin)
+
+
+SERVER_RATES = (10, 30, 100, 300, 1000, 3000)  # MB/s
+DISK_RATES = (10, 30, 100, 300, 600, 1000, 2000, 4000, 8000)  # MB/s
+
+
+def crossing(picture: Path | None, passes: int, *, server: bool) -> None:
+    """Print rates from a throttled disk, which are drawn, and from a throttled server."""
     with tempfile.TemporaryDirectory() as folder:
         releases = write_releases(Path(folder))
-        for limit in RATES:
-            samples = min(96, max(8, 2 * limit // 6))
-            best = dict.fromkeys(releases, 0.0)
-            for _ in range(passes):
-                for encoding, path in releases.items():
-                    rate = from_server(path, limit * 1e6, samples)
-                    best[encoding] = max(best[encoding], rate)
-            for encoding, rate in best.items():
-                rates[encoding].append(rate)
-    print("| store (MB/s) | " + " | ".join(rates) + " | compact / npy |\n" + "|---" * 5 + "|")
-    for number, limit in enumerate(RATES):
+        print("Disk:\n")
+        rates = throttled(releases, DISK_RATES, from_disk, passes)
+        if picture is not None:
+            draw(rates, picture)
+        if server:
+            print("\nHTTP server on loopback:\n")
+            throttled(releases, SERVER_RATES, from_server, passes)
+
+
+def throttled(
+    releases: Mapping[Encoding, Path],
+    limits: Sequence[int],
+    read: Callable[[Path, float, int], float],
+    passes: int,
+) -> dict[Encoding, list[float]]:
+    """Print and return the samples per second of each encoding at each limit."""
+    rates: dict[Encoding, list[float]] = {encoding: [] for encoding in releases}
+    for limit in limits:
+        samples = min(96, max(8, 2 * limit // 6))
+        best = dict.fromkeys(releases, 0.0)
+        for _ in range(passes):
+            for encoding, path in releases.items():
+                best[encoding] = max(best[encoding], read(path, limit * 1e6, samples))
+        for encoding, rate in best.items():
+            rates[encoding].append(rate)
+    print("| store (MB/s) | " + " | ".join(rates) + " | compact / npy |\n" + "|---:" * 5 + "|")
+    for number, limit in enumerate(limits):
         cells = [f"{rates[encoding][number]:.1f}" for encoding in rates]
         factor = rates["compact"][number] / rates["npy"][number]
         print(f"| {limit} | {' | '.join(cells)} | {factor:.1f}× |")
-    if picture is not None:
-        draw(rates, picture)
+    return rates
 
 
 def draw(rates: dict[Encoding, list[float]], picture: Path) -> None:
@@ -509,10 +559,10 @@ def draw(rates: dict[Encoding, list[float]], picture: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for encoding, line in rates.items():
-        axes.loglog(RATES, line, marker="o", label=encoding)
+        axes.loglog(DISK_RATES, line, marker="o", label=encoding)
     axes.axvline(300, color="gray", linestyle=":", label="300 MB/s")
     axes.set(xlabel="rate of the store (MB/s)", ylabel="samples of six 512×512 channels per second",
-             title="BatchLoader, throttled HTTP server on loopback")  # fmt: skip
+             title="BatchLoader from a throttled disk, two cores")  # fmt: skip
     axes.legend()
     figure.savefig(picture, dpi=110, metadata={"Software": None})
 
@@ -583,7 +633,9 @@ def main() -> None:
         "noise": lambda _: noise(),
         "rounding": lambda _: rounding(),
         "loading": lambda options: loading(options.passes),
-        "crossing": lambda options: crossing(options.picture, options.passes),
+        "crossing": lambda options: crossing(
+            options.picture, options.passes, server=options.server
+        ),
         "training": lambda options: training(options.seeds),
         "mission": lambda options: mission(options.resolutions),
     }
@@ -592,6 +644,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--resolutions", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--server", action="store_true", help="also read from an HTTP server")
     options = parser.parse_args()
     for name in options.what:
         print(f"\n## {name}\n", flush=True)
