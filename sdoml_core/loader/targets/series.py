@@ -185,7 +185,9 @@ class TimeSeries:
         index = series.index
         if getattr(index, "tz", None) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
-        return cls(np.asarray(index), np.asarray(series, np.float64), **options)
+        numbers = getattr(series.dtype, "kind", "O") in "biuf"  # or names, such as flare classes
+        values = np.asarray(series, np.float64) if numbers else np.asarray(series)
+        return cls(np.asarray(index), values, **options)
 
     def fitted(self, dataset: HasRanges) -> Self:
         """Return a copy whose transform is fitted to the values within a (training) dataset.

@@ -148,6 +148,21 @@ def test_pandas_series_with_time_zones_are_read() -> None:
     assert series.times.tolist() == minutes(-60, -50).astype("M8[ms]").tolist()
 
 
+def test_events_with_classes_are_read_from_pandas_and_csv(tmp_path) -> None:
+    import pandas as pd
+
+    peaks = ["2022-11-01T01:10:00", "2022-11-02T04:00:00"]
+    window = (timedelta(0), timedelta(hours=24))
+    series = pd.Series(["M1.2", "X2"], index=pd.to_datetime(peaks))
+    pd.DataFrame({"peak": peaks, "class": series.to_numpy()}).to_csv(tmp_path / "f.csv")
+    for events in (
+        Events.from_pandas(series, window=window),
+        Events.from_csv(tmp_path / "f.csv", time="peak", value="class", window=window),
+    ):
+        assert events.values.tolist() == pytest.approx([1.2e-5, 2e-4])
+        assert events.times.astype("datetime64[s]").astype(str).tolist() == peaks
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
