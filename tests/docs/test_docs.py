@@ -49,7 +49,7 @@ NOT_RUN_PYTHON_PAGES = {
     "docs/recipes.md": "test_recipes.py runs each recipe",
 }
 
-OF_A_STORE = {"docs/storage.md", "docs/exports.md"}
+OF_A_STORE = {"docs/storage.md", "docs/exports.md", "docs/encoding.md"}
 """Pages for readers who already have a store."""
 
 NOT_RUN_PYTHON = {
