@@ -73,6 +73,7 @@ class Application:
             "dataset": self.dataset,
             "slots": self.slots,
             "calendar": self.calendar,
+            "refresh": self.refresh,
             "frames": self.frames,
             "pixel": self.pixel,
             "overlay": self.overlay,
@@ -118,6 +119,16 @@ class Application:
                     for name in release.channels
                 ],
             }
+        )
+
+    def refresh(self, request: Request) -> Response:  # noqa: ARG002 the same for all requests
+        """Open the dataset again if it changed, as a live one does; report its last slot."""
+        renewed = self._release.renewed()
+        if renewed is not None:
+            self._release, self._calendar = renewed, None
+        slots = self._release.catalog.slots
+        return JSONResponse(
+            {"changed": renewed is not None, "last": iso(slots[-1]), "samples": len(slots)}
         )
 
     def slots(self, request: Request) -> Response:

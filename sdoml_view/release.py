@@ -16,10 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.errors import DatasetError
+from sdoml_core.errors import DatasetError, SdomlError
+from sdoml_core.formats.release_files import RELEASE_INDEX
 from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.reading.units import convert
+from sdoml_core.loader.storage.local import LocalFiles
 from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
 from sdoml_core.slots import paired_minute
 from sdoml_view.coordinates import View
@@ -79,12 +81,34 @@ class Release:
         self.reader = FrameReader(
             self.files, self.catalog, self.channels, units="normalized", verify=False
         )
+        self._fingerprint = self._files_now()
         self._tables: dict[str, NDArray[np.float32]] = {}
         self._frames: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
         self._facts_lock = threading.Lock()
         self._facts: dict[str, pa.Table] | None = None
         self._brightness: dict[str, pa.Table] | None = None
+
+    def renewed(self) -> "Release | None":
+        """Return the dataset as it is now, or None if its files did not change since it was opened.
+
+        A live dataset replaces its index as a whole, so a reader sees the old or the new one.
+        """
+        if self._files_now() == self._fingerprint:
+            return None
+        return Release(self.source)
+
+    def _files_now(self) -> list[str]:
+        """Return a fingerprint of the index, or of all files of a folder without one."""
+        if isinstance(self.files, LocalFiles) and self.files.has(RELEASE_INDEX):
+            facts = Path(self.files.root, RELEASE_INDEX).stat()
+            return [f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"]
+        try:
+            listing = self.files.list()
+        except (SdomlError, OSError, NotImplementedError):
+            return []  # a server without listings: the dataset counts as unchanged
+        index = [file for file in listing if file.name == RELEASE_INDEX]
+        return [f"{file.name} {file.size} {file.changed}" for file in index or listing]
 
     @property
     def name(self) -> str:

@@ -26,6 +26,9 @@ export function frames(t, channels, size, before = 0) {
   return loading;
 }
 
+// Forget all frames: a slot of a live dataset gains channels.
+export function forget() { cache.clear(); sizes.clear(); total = 0; }
+
 function evict() {
   for (const key of cache.keys()) {
     if (total <= LIMIT) break;

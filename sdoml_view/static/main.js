@@ -9,6 +9,7 @@ import { layout, loadOverlay, refreshCaptions, render, shownChannels, sizeNow, s
 import { frames, sizeFor } from "./frames.js";
 import { dataset, onChange, restore, set, state } from "./state.js";
 import { goTo, onPlay, play, redrawTimeline, startTimeline, step, stepDay } from "./timeline.js";
+import { startFollow } from "./follow.js";
 import { openTake } from "./take.js";
 
 const VIEWS = ["day", "compare", "curves", "calendar"];
@@ -16,7 +17,7 @@ const KEYS = [
   ["space", "play or pause"], ["← →", "previous or next slot"], ["Shift ← →", "previous or next day"], ["< >", "slower or faster"],
   ["+ −", "zoom in or out"], ["w a s d", "pan"], ["0", "whole Sun"], ["g", "limb and grid"], ["1 … 9", "enlarge a channel; Esc: all"],
   ["i j k l", "move the cursor in a focused picture; Shift: faster"], ["Enter", "enlarge the focused picture"],
-  ["d c v m", "day, compare, light curves, calendar"], ["t", "take away"], ["?", "these keys"],
+  ["d c v m", "day, compare, light curves, calendar"], ["f", "follow the newest slot"], ["e", "export"], ["?", "these keys"],
 ];
 
 function showView() {
@@ -65,13 +66,13 @@ function onKey(event) {
   const number = Number(event.key);
   const pan = 0.1 / state.zoom;
   const actions = {
-    " ": () => play(), ArrowLeft: () => (event.shiftKey ? stepDay(-1) : (play(false), step(-1))), ArrowRight: () => (event.shiftKey ? stepDay(1) : (play(false), step(1))),
+    " ": () => play(), ArrowLeft: () => { set({ follow: false }); if (event.shiftKey) stepDay(-1); else { play(false); step(-1); } }, ArrowRight: () => (event.shiftKey ? stepDay(1) : (play(false), step(1))),
     "<": () => faster(-1), ">": () => faster(1), "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: fit,
     w: () => panBy(0, -pan), s: () => panBy(0, pan), a: () => panBy(-pan, 0), d: () => panBy(pan, 0),
-    g: () => set({ grid: !state.grid }), Escape: () => set({ single: null }),
+    g: () => set({ grid: !state.grid }), f: () => set({ follow: !state.follow }), Escape: () => set({ single: null }),
   };
   const everywhere = {
-    c: () => set({ view: "compare" }), v: () => set({ view: "curves" }), m: () => set({ view: "calendar" }), t: openTake, "?": openHelp,
+    c: () => set({ view: "compare" }), v: () => set({ view: "curves" }), m: () => set({ view: "calendar" }), e: openTake, "?": openHelp,
     ...(pictures && state.zoom > 1 ? {} : { d: () => set({ view: "day" }) }),
   };
   let action = everywhere[event.key] ?? (pictures ? actions[event.key] : undefined);
@@ -97,7 +98,7 @@ async function start() {
   onChange((changed) => { if (changed.has("view")) { play(false); showView(); } });
   layout();
   render(); // before the metadata, which takes longer
-  goTo(state.t).then(() => { refreshCaptions(); loadOverlay(); });
+  goTo(state.t).then(() => { refreshCaptions(); loadOverlay(); startFollow(); });
   onPlay(
     (t) => (state.view === "compare" ? renderReady(t) : frames(t, shownChannels(), sizeNow())),
     (slots) => { if (state.view === "day") slots.slice(0, state.fps).forEach((t) => frames(t, shownChannels(), sizeNow()).catch(() => {})); },

@@ -5,6 +5,7 @@ import { isoOf, secondsOf } from "./dom.js";
 export const state = {
   view: "day", t: 0, channels: [], single: null, zoom: 1, x: 0.5, y: 0.5, grid: false,
   a: "", b: "", mode: "swipe", mix: 50, before: 1, span: 1, fps: 12, start: 0, end: 0, log: false,
+  follow: false,
 };
 export let dataset = null;
 const listeners = new Set();
@@ -31,6 +32,7 @@ export function address() {
   if (state.single) query.set("single", state.single);
   if (state.zoom !== 1) for (const key of ["zoom", "x", "y"]) query.set(key, +state[key].toFixed(4));
   if (state.grid) query.set("grid", 1);
+  if (state.follow) query.set("follow", 1);
   if (state.span !== 1) query.set("span", state.span);
   if (state.view === "compare") for (const key of ["a", "b", "mode", "mix", "before"]) query.set(key, state[key]);
   if (state.view === "curves" && state.start) { query.set("start", isoOf(state.start)); query.set("end", isoOf(state.end)); }
@@ -57,6 +59,8 @@ export function restore(facts) {
   state.x = query.has("x") ? number(query.get("x"), 0, 1) : 0.5;
   state.y = query.has("y") ? number(query.get("y"), 0, 1) : 0.5;
   state.grid = query.get("grid") === "1";
+  // The folder of the near-real-time dataset is called live.
+  state.follow = query.has("follow") ? query.get("follow") === "1" : facts.name === "live" && !query.has("t");
   state.span = [1, 3, 7, 27].includes(Number(query.get("span"))) ? Number(query.get("span")) : 1;
   state.a = known("a") ?? (names.includes("AIA_0171") ? "AIA_0171" : names[0]);
   state.b = known("b") ?? (names.includes("HMI_M") && names.length > 1 ? "HMI_M" : names[names.length - 1]);

@@ -1,4 +1,4 @@
-// Take away: a link, a picture, a movie, Python and FITS of what is on the screen.
+// Export: a link, a picture, a movie, Python and FITS of what is on the screen.
 
 import { $, ask, h, isoOf, secondsOf, toast } from "./dom.js";
 import { comparePicture } from "./compare.js";
@@ -100,7 +100,7 @@ export function openTake() {
   const pictured = state.view === "day" || state.view === "compare";
   dialog.replaceChildren(
     h("button", { className: "close icon", onclick: () => dialog.close(), "aria-label": "Close" }, "×"),
-    h("h2", { id: "take-title" }, `Take away: ${minute(state.t).replace("T", " ")} UTC`),
+    h("h2", { id: "take-title" }, `Export: ${minute(state.t).replace("T", " ")} UTC`),
     h("h3", {}, "Link to this view, while the viewer runs"), box(link),
     h("h3", {}, "Command that opens this time"), box(command()),
     h("h3", {}, "Python that loads exactly this sample"), box(pythonLines()),

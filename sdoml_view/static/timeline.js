@@ -20,6 +20,9 @@ export function frameInfo(name, t = state.t) {
   };
 }
 
+// Load the window again, because the dataset changed.
+export function reload() { range = { ...range, start: 0, end: 0 }; }
+
 export const slotsLoaded = () => range.slots.length > 0;
 
 // Load the window around a time, if it is not the current one.
@@ -53,7 +56,9 @@ export async function goTo(t) {
       found = await windowAround(t);
     }
     if (mine !== wish) return;
-    set({ t: found.slots.reduce((best, slot) => (Math.abs(slot - t) < Math.abs(best - t) ? slot : best)) });
+    const nearest = found.slots.reduce((best, slot) => (Math.abs(slot - t) < Math.abs(best - t) ? slot : best));
+    if (nearest === state.t && drawn !== null && drawn !== found) set({ played: (state.played ?? 0) + 1 }); // its frames may be new
+    set({ t: nearest });
     show();
   } catch (error) { toast(error.message); }
 }
@@ -153,7 +158,7 @@ function drawTicks() {
 export function redrawTimeline() { drawn = null; if (slotsLoaded()) show(); }
 
 export function startTimeline() {
-  $("slot").addEventListener("input", (event) => { play(false); set({ t: range.slots[event.target.value] }); show(); });
+  $("slot").addEventListener("input", (event) => { set({ follow: false }); play(false); set({ t: range.slots[event.target.value] }); show(); });
   $("previous").addEventListener("click", () => { play(false); step(-1); });
   $("next").addEventListener("click", () => { play(false); step(1); });
   $("play").addEventListener("click", () => play());
