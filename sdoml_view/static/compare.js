@@ -1,4 +1,4 @@
-// Compare: two channels swiped or blended, or the difference to an earlier slot.
+// Compare: two channels swiped or blended, or the difference from an earlier slot.
 
 import { $, context2d, h, isoOf, toast } from "./dom.js";
 import { control } from "./camera.js";

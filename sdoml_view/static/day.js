@@ -64,7 +64,7 @@ export function layout() {
   for (const element of elements) element.firstChild.style.touchAction = narrow && state.zoom === 1 && !state.single ? "pan-y" : "none";
 }
 
-// Draw the current slot. Only the latest wish is drawn when several come while frames load.
+// Draw the current slot. If several requests come while frames load, only the latest is drawn.
 let busy = false;
 let again = false;
 export async function render() {
