@@ -370,7 +370,7 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
     adjacent = each(SDOMLlite(eight, ["AIA_0171", "AIA_0193"]))
     apart = each(SDOMLlite(eight, ["AIA_0094", "HMI_M"]))
     whole = each(SDOMLlite(eight, DEFAULT_CHANNELS))
-    print("\nTwo channels of eight (time relative to all eight; of the bytes it is 0.25)")
+    print("\nTwo channels of eight (time relative to all eight; the bytes are 0.25 of all)")
     print(f"  adjacent {whole / adjacent:.2f}, apart {whole / apart:.2f}")
 
 

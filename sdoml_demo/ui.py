@@ -87,7 +87,7 @@ def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
 
 
 def _show(environment: dict[str, str]) -> None:
-    print("Settings for using the command line beside the UI:")
+    print("Settings for the command line while the UI runs:")
     for name in sorted(environment):
         if name.startswith("SDOML_") or name == "DAGSTER_HOME":
             print(f"  export {name}={shlex.quote(environment[name])}")

@@ -30,7 +30,7 @@ def commands() -> None:
     type=click.IntRange(0, 65535),
     help="Port on 127.0.0.1; 0 selects a free one. Default: 8420, or a free one.",
 )
-@click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
+@click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 def view(
     *, source: str, at: str | None, series_files: tuple[Path, ...], port: int | None,
     no_browser: bool,

@@ -90,7 +90,7 @@ def write_movie(
     if len(rows) > MAX_FRAMES[options.format]:
         raise DatasetError(
             f"{len(rows)} frames are too many for {options.format}: "
-            f"at most {MAX_FRAMES[options.format]}; take a shorter range"
+            f"at most {MAX_FRAMES[options.format]}; choose a shorter range"
         )
     images = _images(release, rows, options, progress)
     if options.format == "mp4":

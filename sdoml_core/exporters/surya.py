@@ -103,7 +103,7 @@ def export_surya(
 
 
 def _scaler(statistics: SignumLogStatistics) -> dict[str, Any]:
-    """Return the dictionary of Surya's ``StandardScaler``, whose numbers are text."""
+    """Return the dictionary of Surya's ``StandardScaler``, whose numbers are strings."""
     return {
         "base": "surya.datasets.transformations",
         "class": "StandardScaler",

@@ -140,7 +140,7 @@ def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32],
         with np.errstate(over="ignore"):
             image = np.ascontiguousarray(pixels, dtype=np.float32)
     except Exception as error:  # astropy fails on damaged files in more ways than can be listed
-        raise CorruptFrameError(f"astropy cannot decode it: {error}") from error
+        raise CorruptFrameError(f"astropy cannot decode the image: {error}") from error
     if image.shape != hdu.shape:
         raise WrongFrameError(f"shape {image.shape}, but the header says {hdu.shape}")
     absent = ~np.isfinite(image)

@@ -101,7 +101,7 @@ class Column:
     type: str
     description: str
     optional: bool = False
-    """Whether tables of earlier versions may not have the column. It is read as null then."""
+    """Whether tables of earlier versions may not have the column. Such a column is read as null."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,13 @@ class TableFormat(Generic[Row]):
             schema = pa.schema([self.schema().field(name) for name in names])
             columns: Mapping[str, Sequence[Any]] = table.cast(schema).to_pydict()
         except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
-            raise DamagedFileError(f"no readable {self.name}: {error}") from error
+            raise DamagedFileError(f"unreadable {self.name}: {error}") from error
         # Parquet's own checksums do not cover the footer, where a flipped bit can drop rows.
         if (table.schema.metadata or {}).get(_CHECKSUM) != _checksum(columns):
-            raise DamagedFileError(f"no readable {self.name}: its checksum is wrong")
+            raise DamagedFileError(f"unreadable {self.name}: its checksum is wrong")
         bad = set(columns["status"]) - set(STATUSES)
         if bad or None in columns["slot"] or None in columns["channel"]:
-            raise DamagedFileError(f"no readable {self.name}: bad status, slot or channel {bad}")
+            raise DamagedFileError(f"unreadable {self.name}: bad status, slot or channel {bad}")
         make = cast("type[Any]", self.row)
         return [
             make(**dict(zip(names, values, strict=True)))
@@ -212,7 +212,7 @@ class TableFormat(Generic[Row]):
         file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
         absent = set(names) - set(file.schema_arrow.names)
         if absent:
-            raise DamagedFileError(f"no readable {self.name}: no column {', '.join(absent)}")
+            raise DamagedFileError(f"unreadable {self.name}: no column {', '.join(absent)}")
         table = read_columns(file, list(names))
         return {name: table.column(name).to_pylist() for name in names}
 

@@ -104,7 +104,7 @@ class DegradationTable:
         if factors.shape != (len(days), len(wavelengths)) or not days or not wavelengths:
             raise SettingError("degradation table: needs a date and every wavelength in each row")
         if days != list(range(days[0], days[0] + len(days))):
-            raise SettingError("degradation table: needs every day once, in order")
+            raise SettingError("degradation table: needs every day exactly once, in order")
         changes = np.flatnonzero((factors[1:] != factors[:-1]).any(axis=1))
         frozen = days[int(changes[-1]) + 1 if changes.size else 0]
         return cls(
@@ -232,7 +232,7 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
     lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
     heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
     if not heads:
-        raise SettingError("degradation table: no line names a column WAVE_STR")
+        raise SettingError("degradation table: no line has a column WAVE_STR")
     names = lines[heads[0]]
     rows: list[tuple[int, int, dict[str, str]]] = []
     for words in lines[heads[0] + 1 :]:

@@ -86,7 +86,7 @@ def decode_checked(
     except (OSError, SyntaxError, ValueError) as error:
         raise CorruptFrameError(f"the JPEG cannot be decoded: {error}") from error
     if not pixels.any():
-        raise BlankFrameError("black all over")
+        raise BlankFrameError("the image is completely black")
     if pixels.ndim == 2:
         pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
     return pixels, structure, blocks

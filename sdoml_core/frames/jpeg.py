@@ -110,7 +110,7 @@ def read_structure(data: bytes) -> Structure:
             break
         _read_segment(marker, body, parts)
     if "width" not in parts:
-        raise CorruptFrameError("the scan begins before the frame is described")
+        raise CorruptFrameError("the scan begins before the frame header")
     start = position
     baseline = parts["baseline"]
     if baseline:
@@ -196,7 +196,7 @@ def _read_segment(marker: int, body: bytes, parts: dict[str, Any]) -> None:
     try:
         if marker in _BASELINE or marker in _OTHER_FRAMES:
             if "width" in parts:
-                raise CorruptFrameError("the image is described twice")
+                raise CorruptFrameError("the JPEG has two frame headers")
             parts |= _frame(body) | {"baseline": marker in _BASELINE}
         elif marker == _TABLES:
             _read_quantization(body, parts["quantization"])
@@ -207,7 +207,7 @@ def _read_segment(marker: int, body: bytes, parts: dict[str, Any]) -> None:
             if len(body) != 2:
                 raise CorruptFrameError("the restart interval is damaged")
     except IndexError as error:
-        raise CorruptFrameError(f"the JPEG segment 0x{marker:02X} is cut short") from error
+        raise CorruptFrameError(f"the JPEG segment 0x{marker:02X} is truncated") from error
 
 
 def _read_quantization(body: bytes, tables: dict[int, NDArray[np.int32]]) -> None:

@@ -24,7 +24,7 @@ from sdoml_core.frames.pointing import pointing_reason, radius_reason
 from sdoml_core.frames.quality import QUICKLOOK, exposure_reason, is_short, quality_reason
 
 LEAST_VISIBLE: Final = 0.25
-"""Fraction of the disk; a frame that shows less is blank. A deep eclipse leaves nothing to use."""
+"""Fraction of the disk; a frame that shows less is blank, as in a deep eclipse."""
 
 WHOLE_DISK: Final = 0.98
 """Fraction of the disk; a frame that shows less is flagged. All real frames show 1.000."""
@@ -137,7 +137,7 @@ def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | N
     fraction = frame.missing / frame.image.size
     if fraction > max_missing_fraction:
         return BlankFrameError(
-            f"{fraction:.1%} of the pixels hold no data, more than {max_missing_fraction:.1%}"
+            f"{fraction:.1%} of the pixels have no data, more than {max_missing_fraction:.1%}"
         )
     lost = 1 - frame.percent / 100
     if not lost <= max_missing_fraction:
@@ -154,7 +154,7 @@ def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
         return BlankFrameError("no pixel is above 0")
     whole = content.visible >= LIMB_VISIBLE
     if not content.sky <= BRIGHTEST_SKY["whole" if whole else "part"]:
-        return BlankFrameError("no solar disk: the sky is about as bright")
+        return BlankFrameError("no solar disk: the sky is about as bright as the disk")
     if content.visible < LEAST_VISIBLE:
         return BlankFrameError(
             f"{content.visible:.0%} of the disk is visible, less than {LEAST_VISIBLE:.0%}"

@@ -156,7 +156,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             raise DatasetError(
                 f"no sequence of {len(self._offsets)} frames over "
                 f"{(self._offsets[-1] - self._offsets[0]).item()} can be filled; "
-                f"{len(candidates)} times lie far enough from the ends of the range, and samples "
+                f"{len(candidates)} times are far enough from the ends of the range, and samples "
                 f"are {cadence_of(slots).item()} apart"
             )
 

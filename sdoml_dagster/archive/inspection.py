@@ -49,7 +49,9 @@ def inspect_frame(
         return _inspect_hmi(data, minute)
     frame = decode_aia(data)
     if frame.wavelength != channel.wavelength:
-        raise WrongFrameError(f"holds {frame.wavelength} Å, not {channel.wavelength} Å")
+        raise WrongFrameError(
+            f"contains a frame of {frame.wavelength} Å, not {channel.wavelength} Å"
+        )
     if abs(frame.observed - minute) > FARTHEST_FROM_NAME:
         raise WrongFrameError(f"was taken at {frame.observed:%Y-%m-%d %H:%M:%S}")
     judgment = judge_aia(frame, max_missing_fraction=max_missing_fraction)

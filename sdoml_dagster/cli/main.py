@@ -127,7 +127,7 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
 @click.option(
     "--submit",
     is_flag=True,
-    help="Queue the runs on the deployment of DAGSTER_HOME, whose daemon runs them; follow them.",
+    help="Queue the runs on the deployment at DAGSTER_HOME, and follow their progress.",
 )
 @click.option("--keep-going", is_flag=True, help="Finish without the days that failed.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show the plan and stop.")

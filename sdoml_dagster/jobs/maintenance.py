@@ -39,7 +39,7 @@ class PruneConfig(DayRangeConfig):
     )
 
     dry_run: bool = Field(
-        default=True, description="Only report what would be deleted; false deletes it."
+        default=True, description="Only report the files that would be deleted; false deletes them."
     )
 
 

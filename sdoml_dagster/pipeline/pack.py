@@ -156,7 +156,7 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
     fitted = constants.channels.get("HMI_M")
     if fitted and fitted.transform != transform_of("HMI_M", settings.hmi_values):
         raise NormalizationError(
-            f"normalization {constants.version} is for another SDOML_HMI_VALUES than "
+            f"constants {constants.version} were fitted with another SDOML_HMI_VALUES than "
             f"{settings.hmi_values}: run fit_normalization again, then build_shards"
         )
 

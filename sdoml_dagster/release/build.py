@@ -107,7 +107,7 @@ class ReleaseRequest:
         for name in (self.name, self.shard_prefix):
             if "/" in name or not SHARD_NAME.fullmatch(f"{name}-1.tar"):
                 raise SettingError(
-                    f"{name!r} cannot name a release: use letters, digits, . _ and -"
+                    f"{name!r} is not a valid release name: use letters, digits, . _ and -"
                 )
         if self.days_per_shard < 1:
             raise SettingError(f"run config days_per_shard={self.days_per_shard} must be 1 or more")

@@ -149,7 +149,7 @@ def _shards_of(store: Store, days: DayRange) -> tuple[list[date], dict[int, dict
     halves = sorted(day for day, parts in found.items() if len(parts) < 2)
     if halves:
         raise MissingInputError(
-            f"{store.url} has only one of shard and index for {list_days(halves)}: "
+            f"{store.url} has a shard or an index, but not both, for {list_days(halves)}: "
             "run build_shards for these days again"
         )
     sizes = {
@@ -252,7 +252,7 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
         )
     normalization = from_json(data)
     if normalization.version != version:
-        raise DamagedFileError(f"{store.locate(path)} holds version {normalization.version}")
+        raise DamagedFileError(f"{store.locate(path)} contains version {normalization.version}")
     return normalization, data
 
 

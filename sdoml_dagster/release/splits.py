@@ -126,7 +126,7 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
             )
         found.setdefault(name, []).append(parse_days(days))
     if not found:
-        raise SettingError(f"{text!r} names no split; an example is train=2010..2018,val=2019")
+        raise SettingError(f"{text!r} contains no split; an example is train=2010..2018,val=2019")
     parts = tuple(Split(name, tuple(ranges)) for name, ranges in found.items())
     _check_apart(parts)
     return Splits(parts, parse_guard(guard))
@@ -159,7 +159,7 @@ def _period(text: str) -> Period:
         last = date(year, end_month, calendar.monthrange(year, end_month)[1])
     except ValueError:
         raise SettingError(
-            f"{text!r} is no year, month or day such as 2019, 2019-05 or 2019-05-01"
+            f"{text!r} is not a year, month or day such as 2019, 2019-05 or 2019-05-01"
         ) from None
     return Period(first, last)
 

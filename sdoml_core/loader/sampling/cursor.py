@@ -312,7 +312,7 @@ def in_order(run: Pass) -> Iterator[tuple[list[int], int]]:
 def warn_of_repeated_epoch(epoch: int) -> None:
     """Warn that samples come in the same order again."""
     warnings.warn(
-        f"epoch {epoch} starts again: with several ranks, a pass that was left early does not "
+        f"epoch {epoch} starts again: with several ranks, a pass that ended early does not "
         "change the epoch. Call set_epoch(epoch) before each pass",
         UserWarning,
         stacklevel=2,

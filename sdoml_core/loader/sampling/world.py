@@ -61,7 +61,7 @@ class World:
         return Place(rank, world_size)
 
     def is_distributed(self) -> bool:
-        """Return whether this process is a rank of torch.distributed, and none was given."""
+        """Return whether the rank comes from torch.distributed, because none was given."""
         given = self._rank is not None or self._world_size is not None
         group = torch.distributed.is_available() and torch.distributed.is_initialized()
         return group and not given

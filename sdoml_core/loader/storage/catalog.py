@@ -222,7 +222,7 @@ class Catalog:
         sizes = np.stack(columns, axis=1)
         # RICE_1 never needs much more than the pixels themselves.
         if np.any(sizes <= TABLE_BYTES) or np.any(sizes > 2 * self.frame_bytes + HEADER_BYTES):
-            raise DamagedFileError("index of a release has impossible sizes of frames")
+            raise DamagedFileError("index of a release has impossible frame sizes")
         return sizes
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:

@@ -212,7 +212,7 @@ def _warn_of(names: list[str], why: str) -> None:
     """Warn about shards that are left out."""
     if names:
         more = " …" if len(names) > 5 else ""
-        warnings.warn(f"left out, since {why}: {', '.join(names[:5])}{more}", stacklevel=5)
+        warnings.warn(f"left out, because {why}: {', '.join(names[:5])}{more}", stacklevel=5)
 
 
 def _holds_shards(folder: Path) -> bool:

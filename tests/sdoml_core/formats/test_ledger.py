@@ -97,7 +97,7 @@ def _with_another_checksum() -> bytes:
     ],
 )
 def test_invalid_ledgers_are_rejected(data: bytes, reason: str) -> None:
-    with pytest.raises(DamagedFileError, match=f"no readable raw ledger: .*{re.escape(reason)}"):
+    with pytest.raises(DamagedFileError, match=f"unreadable raw ledger: .*{re.escape(reason)}"):
         RAW_LEDGER.decode(data)
 
 

@@ -185,7 +185,7 @@ def test_build_can_be_resumed_after_an_outage(
     ("arguments", "message"),
     [
         (["--resolution", "300"], "--resolution 300: 300 is not one of 64, 128"),
-        (["--fit", "soon"], "'soon' is no year, month or day"),
+        (["--fit", "soon"], "'soon' is not a year, month or day"),
         (["--splits", "train"], "must look like train=2010..2018"),
         (["--submit"], "--submit needs DAGSTER_HOME"),
         (["--workers", "0"], "0 is not in the range x>=1"),

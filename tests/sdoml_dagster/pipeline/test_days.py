@@ -173,7 +173,7 @@ def test_rejected_frames_shorten_the_file(settings: Settings, fetched: Store) ->
     assert rows
     (rejected,) = [row for row in rows if row.status != "ok"]
     assert rejected.status == "blank"
-    assert "hold no data" in (rejected.reason or "")
+    assert "have no data" in (rejected.reason or "")
     frames = np.load(
         io.BytesIO(fetched.read(layout.processed_frames(DAY, CHANNELS[rejected.channel])))
     )

@@ -359,7 +359,7 @@ def test_frame_of_another_time_or_channel_is_rejected(archive: Archive) -> None:
     for other in (minute - timedelta(minutes=2), minute + timedelta(minutes=2)):
         with pytest.raises(WrongFrameError, match="was taken at 2024-03-08 06:00"):
             inspect_frame(data, CHANNELS["AIA_0171"], other, max_missing_fraction=0.05)
-    with pytest.raises(WrongFrameError, match="holds 171 Å, not 193 Å"):
+    with pytest.raises(WrongFrameError, match="contains a frame of 171 Å, not 193 Å"):
         inspect_frame(data, CHANNELS["AIA_0193"], minute, max_missing_fraction=0.05)
 
 

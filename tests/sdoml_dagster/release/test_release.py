@@ -624,7 +624,8 @@ def test_mixed_pixel_types_are_rejected(stored: Path) -> None:
 def test_shard_without_its_index_is_rejected(stored: Path) -> None:
     (stored / "shards/2024/sdoml-lite-2024-03-02.parquet").unlink()
     with pytest.raises(
-        MissingInputError, match=r"only one of shard and index for 2024-03-02: run build_shards"
+        MissingInputError,
+        match=r"a shard or an index, but not both, for 2024-03-02: run build_shards",
     ):
         make(stored)
 
@@ -700,16 +701,16 @@ def test_constants_of_the_wrong_version_are_rejected(stored: Path) -> None:
     other = fit_store(settings_for(stored, normalization="max"), Store(str(stored))).normalization
     path = stored / f"normalization/{version}.json"
     path.write_bytes(other.to_json())
-    with pytest.raises(DamagedFileError, match=rf"^{path} holds version {other.version}$"):
+    with pytest.raises(DamagedFileError, match=rf"^{path} contains version {other.version}$"):
         make(stored)
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"name": "../elsewhere"}, "'../elsewhere' cannot name a release"),
-        ({"name": "2024/a"}, "cannot name a release"),
-        ({"prefix": "a b"}, "'a b' cannot name a release"),
+        ({"name": "../elsewhere"}, "'../elsewhere' is not a valid release name"),
+        ({"name": "2024/a"}, "is not a valid release name"),
+        ({"prefix": "a b"}, "'a b' is not a valid release name"),
         ({"days_per_shard": 0}, "days_per_shard=0 must be 1 or more"),
         (
             {"days": DayRange(date(2024, 3, 2), date(2024, 3, 1))},

@@ -71,9 +71,9 @@ def test_periods_are_years_months_or_days(text: str, first: str, last: str) -> N
         ("Train=2010", "lower-case name"),
         ("train=2010..2019,val=2019", r"train \(2010-01-01..2019-12-31\) and val .* overlap"),
         ("train=2019..2018", "ends before it starts"),
-        ("train=2019-13", "no year, month or day"),
-        ("train=soon", "no year, month or day"),
-        ("", "names no split"),
+        ("train=2019-13", "not a year, month or day"),
+        ("train=soon", "not a year, month or day"),
+        ("", "contains no split"),
     ],
 )
 def test_bad_splits_are_reported_in_one_line(text: str, message: str) -> None:
