@@ -218,9 +218,9 @@ class ShardDataset(IterableDataset[Any]):
         steps = delivered_by_workers(self, lambda seed: seed % KEY == last.key)
         if steps is None or last.start < 0:
             raise DatasetError(
-                "worker processes read this stream, and which batches their data loader delivered "
-                "is known only while it iterates: call set_epoch before state_dict to save the "
-                "start of an epoch, or use torchdata's StatefulDataLoader and "
+                "worker processes read this stream, so its progress is known only while their "
+                "data loader iterates: call set_epoch before state_dict to save the start of an "
+                "epoch, or use torchdata's StatefulDataLoader and "
                 "global_state(loader.state_dict())"
             )
         bounds = self._cursor.bounds(last.start)

@@ -345,7 +345,7 @@ def test_unknown_state_of_a_stream_is_an_error(dataset):
     singles = ShardDataset(dataset)
     iterator = iter(DataLoader(singles, batch_size=4, num_workers=2))
     next(iterator)
-    with pytest.raises(DatasetError, match="is known only while it iterates"):
+    with pytest.raises(DatasetError, match="is known only while their"):
         singles.state_dict()
 
 
