@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.OK, body, self._content_type())
             else:
                 with contextlib.suppress(OSError):  # clients may disconnect after a bad answer
-                    self._misbehave(fault, body)
+                    self._misbehave(fault, body, _validators(live) if live else {})
 
     do_HEAD = do_GET  # noqa: N815
 
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _content_type(self) -> str:
         return "image/jpeg" if self.path.endswith(".jpg") else "application/fits"
 
-    def _misbehave(self, fault: Fault, body: bytes) -> None:
+    def _misbehave(self, fault: Fault, body: bytes, validators: dict[str, str]) -> None:
         part = body[: len(body) * 3 // 5]
         match fault:
             case Fault.NOT_FOUND | Fault.FORBIDDEN | Fault.SERVER_ERROR:
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
             case Fault.GZIP:
                 packed = gzip.compress(body, 1, mtime=0)
-                headers = {"Content-Encoding": "gzip"}
+                headers = {"Content-Encoding": "gzip"} | validators
                 self._answer(HTTPStatus.OK, packed, self._content_type(), fault, headers)
             case Fault.EMPTY:
                 self._answer(HTTPStatus.OK, b"", self._content_type(), fault)

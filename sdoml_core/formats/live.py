@@ -49,7 +49,11 @@ LIVE_TABLE = TableFormat(
         Column("size", "int64", "Size of the file"),
         Column("sha256", "string", "SHA-256 of the file, in hex"),
         Column("data_crc32", "int64", "CRC-32 of the pixels as the file has them"),
-        Column("published", "timestamp", "When the file was first readable: its Last-Modified"),
+        Column(
+            "published",
+            "timestamp",
+            "First readable: Last-Modified, else when it was seen",
+        ),
         Column("rejected", "string", "Files that must not be used, separated by commas"),
         Column("thumbnail", "binary", "Means of the provisional frame, 32×32 float32"),
     ),

@@ -9,7 +9,7 @@ from sdoml_dagster.archive.client import Page
 _NAME = re.compile(
     rb"""href=["']?(?:[^"'>]*/)?([A-Za-z0-9_.]+\.(?:fits|jpg))["'> ]""", re.IGNORECASE
 )
-_TIME = re.compile(rb"\b(\d{8}_\d{6})")
+_TIME = re.compile(rb"(?<!\d)(\d{8}_\d{6})(?!\d)")
 
 
 def listed_names(page: Page) -> frozenset[str]:
@@ -27,7 +27,7 @@ def listed_names(page: Page) -> frozenset[str]:
 
 
 def newest_time(page: Page) -> datetime:
-    """Return the newest time that a file ``image_times`` names.
+    """Return the newest time that a listing or a file ``image_times`` names.
 
     TAI times are taken at face value, as in file names.
 

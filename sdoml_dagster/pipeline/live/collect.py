@@ -247,7 +247,7 @@ class _Collector:
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
             data_crc32=facts.data_crc32,
-            published=fetched.published,
+            published=fetched.published or self.now,
             rejected=row.rejected,
             thumbnail=thumbnail(frame.pixels),
         )

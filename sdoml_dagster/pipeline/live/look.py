@@ -29,6 +29,12 @@ _SEARCH_PAUSE: Final = timedelta(hours=1)
 KEPT_TABLES: Final = timedelta(days=15)
 """Age up to which the tables of hours are kept, for the comparison with definitive days."""
 
+_EARLIEST: Mapping[Instrument, timedelta] = {
+    "AIA": timedelta(minutes=12),
+    "HMI": timedelta(minutes=30),
+}
+"""Age before which no frame is expected."""
+
 _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),
     "HMI": timedelta(minutes=65),
@@ -119,13 +125,14 @@ def _ask(
 ) -> set[datetime]:
     """Make the one request of a tree, and return the hours with news."""
     late = _latest_due(tree, now)
-    if late is not None and not tree.looked_at_hour:
+    if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
-        if _has_appeared(instrument, client, hour, its):
-            return {hour}
-        tree.looked_at_hour = True
-        its.failed(now, young=now - max(its.slots) < PATIENCE)
-        return set()
+        found = {hour} if _has_appeared(instrument, client, tree, hour, its) else set()
+        found |= due_hours(settings, tree, now)
+        tree.looked_at_hour = not found
+        if not found:
+            its.failed(now, young=now - max(its.slots) < PATIENCE)
+        return found
     tree.looked_at_hour = False
     try:
         page = client.poll(newest_path(instrument), tree.page)
@@ -135,6 +142,17 @@ def _ask(
         tree.newest = newest_time(page)
         tree.remember(page)
     return due_hours(settings, tree, now)
+
+
+def _must_ask_for_newest(
+    settings: Settings, instrument: Instrument, tree: Tree, hour: datetime, now: datetime
+) -> bool:
+    """Return whether the request of a tree is not for an hour: a new slot may be in another one."""
+    if not tree.looked_at_hour or tree.newest is None:
+        return False
+    after = tree.collected or tree.newest
+    new = slots_between(settings, after, now - _EARLIEST[instrument])
+    return any(instrument == "HMI" or hour_of(slot) != hour for slot in new)
 
 
 def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
@@ -148,12 +166,14 @@ def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
 
 
 def _has_appeared(
-    instrument: Instrument, client: ArchiveClient, hour: datetime, late: OpenHour
+    instrument: Instrument, client: ArchiveClient, tree: Tree, hour: datetime, late: OpenHour
 ) -> bool:
     """Return whether a late frame of an hour is in the archive now."""
     try:
         if instrument == "AIA":
-            names = listed_names(client.poll(live_folder(hour)))
+            page = client.poll(live_folder(hour))
+            names = listed_names(page)
+            tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
         # The folder of a day lists every product of HMI. A request for one frame is smaller.
         client.poll(archive_path(CHANNELS["HMI_M"], late.slots[0]))
