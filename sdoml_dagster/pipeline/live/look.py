@@ -26,6 +26,11 @@ from sdoml_dagster.store.store import Store
 _SEARCH_PAUSE: Final = timedelta(hours=1)
 """Time between two searches of the store for definitive days."""
 
+_APPEARING: Final = timedelta(minutes=60)
+"""Age of the newest open slot of an hour up to which its frames may be just appearing."""
+
+_OLD_PAUSE: Final = timedelta(minutes=15)
+
 KEPT_TABLES: Final = timedelta(days=15)
 """Age up to which the tables of hours are kept, for the comparison with definitive days."""
 
@@ -156,13 +161,24 @@ def _must_ask_for_newest(
 
 
 def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
-    """Return the open hour that has waited longest for its next look."""
-    due = [
-        (late.pause.until or hour, hour)
+    """Return the open hour whose next look is due.
+
+    Hours whose frames are just appearing come first. The others share one request in 15 minutes.
+    """
+    due = {
+        hour: late
         for hour, late in tree.open.items()
         if late.wanted and late.pause.over(now) and now - max(late.slots) < WAIT
-    ]
-    return (min(due)[1], tree.open[min(due)[1]]) if due else None
+    }
+    young = [hour for hour, late in due.items() if now - max(late.slots) < _APPEARING]
+    if young:
+        hour = min(young, key=lambda hour: due[hour].pause.until or hour)
+        return hour, due[hour]
+    if not due or (tree.next_old is not None and now < tree.next_old):
+        return None
+    tree.next_old = now + _OLD_PAUSE
+    hour = min(due, key=lambda hour: due[hour].pause.until or hour)
+    return hour, due[hour]
 
 
 def _has_appeared(

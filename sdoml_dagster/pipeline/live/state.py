@@ -66,6 +66,8 @@ class Tree(BaseModel):
     outage: Pause = Field(default_factory=Pause)
     looked_at_hour: bool = False
     """The last request was for an hour and found nothing, so the next is for the newest time."""
+    next_old: datetime | None = None
+    """When an hour may be looked at whose frames are long due."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
