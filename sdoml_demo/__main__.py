@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 from sdoml_core.errors import SettingError
+from sdoml_demo.clock import Clock
 from sdoml_demo.faults import Fault, FaultPlan
 from sdoml_demo.files import default_cache
+from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.server import Archive
 
 
@@ -56,6 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
         + ", ".join(fault.value for fault in Fault)
         + ", or all",
     )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="serve the near-real-time tree too, in which frames appear minutes after the exposure",
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="simulated seconds per second, from the real time on (%(default)s)",
+    )
     options = parser.parse_args(arguments)
     try:
         archive = Archive(
@@ -66,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             lag_days=options.lag_days,
             absences=not options.complete,
             faults=FaultPlan.parse(options.faults),
+            clock=Clock(speed=options.speed),
+            live=LivePlan(absences=not options.complete) if options.live else None,
         )
     except SettingError as error:
         parser.error(str(error))

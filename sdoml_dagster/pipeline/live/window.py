@@ -59,25 +59,32 @@ class Window:
 
 def read_window(store: Store, constants: Normalization) -> Window:
     """Read the published index. A damaged one, or one of other constants, counts as empty."""
-    data = store.read_if_exists(layout.LIVE_INDEX)
-    try:
-        if data is None:
-            return Window(None, {}, {})
-        table = read_columns(open_parquet(data))
-        facts = index_metadata(table.schema, kind="release")
-        slots = [slot.replace(tzinfo=None) for slot in timestamps(table.column("slot")).tolist()]
-    except DamagedFileError:
+    table = _read_table(store, constants)
+    if table is None:
         return Window(None, {}, {})
-    if facts.get("sdoml.normalization") != constants.version:
-        return Window(None, {}, {})
-    times = [_utc(slot) for slot in slots]
-    frames: dict[datetime, dict[str, tuple[datetime | None, int]]] = {t: {} for t in times}
+    shards = _shards(table)
+    frames: dict[datetime, dict[str, tuple[datetime | None, int]]] = {t: {} for t in shards}
     for channel in table.schema.names[2:]:
-        for time, frame in zip(times, table.column(channel).to_pylist(), strict=True):
+        for time, frame in zip(shards, table.column(channel).to_pylist(), strict=True):
             if frame is not None:
                 frames[time][channel] = (frame["observed"], frame["flags"] or 0)
-    shards = dict(zip(times, table.column("shard").to_pylist(), strict=True))
     return Window(table, frames, shards)
+
+
+def _read_table(store: Store, constants: Normalization) -> pa.Table | None:
+    data = store.read_if_exists(layout.LIVE_INDEX)
+    try:
+        table = None if data is None else read_columns(open_parquet(data))
+        facts = {} if table is None else index_metadata(table.schema, kind="release")
+    except DamagedFileError:
+        return None
+    return table if facts.get("sdoml.normalization") == constants.version else None
+
+
+def _shards(table: pa.Table) -> dict[datetime, str]:
+    """Return the name of the shard of each slot."""
+    times = [_utc(slot) for slot in timestamps(table.column("slot")).tolist()]
+    return dict(zip(times, table.column("shard").to_pylist(), strict=True))
 
 
 def _utc(time: datetime) -> datetime:
@@ -174,7 +181,11 @@ def publish(
     -------
     The window as it is now, without the frames of the changed slots.
     """
-    kept = {s: name for s, name in window.shards.items() if s >= start and s not in changed}
+    # Read again: an update that somebody launched by hand may have published meanwhile.
+    table = _read_table(store, constants)
+    shards = {} if table is None else _shards(table)
+    window = Window(table, window.frames, shards)
+    kept = {s: name for s, name in shards.items() if s >= start and s not in changed}
     keep = set(kept.values())
     added = [index for index in changed.values() if index is not None]
     if window.table is not None and not added and len(keep) == len(window.shards):

@@ -1,6 +1,8 @@
 """The near-real-time window: frames from a simulated archive, published minutes after exposure."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -251,6 +253,39 @@ def test_killed_and_started_again_gives_the_same_window(follow, monkeypatch, wri
     live.archive.clock.advance(other.now - live.now)
     live.tick()
     assert live.files() == other.files()
+
+
+def test_ten_readers_never_see_half_a_slot(follow):
+    live = follow()
+    live.tick()
+    stop = threading.Event()
+    now = live.now + 2 * HOUR
+
+    def read():
+        dataset = LiveDataset(live.folder, live.settings.channels, now=lambda: now)
+        seen = {}
+        while not stop.is_set():
+            window = dataset.latest(past=4)
+            for time, frames, mask in zip(window.times, window.frames, window.mask, strict=True):
+                for channel, frame, present in zip(dataset.channels, frames, mask, strict=True):
+                    if present:
+                        seen.setdefault((time, channel), set()).add(frame.numpy().tobytes())
+        return seen
+
+    with ThreadPoolExecutor(10) as pool:
+        readers = [pool.submit(read) for _ in range(10)]
+        try:
+            live.run(36 * MINUTE)
+        finally:
+            stop.set()
+        seen = [reader.result() for reader in readers]
+    final = SDOMLlite(live.folder, ["AIA_0171"])
+    assert all(len(pixels) == 1 for frames in seen for pixels in frames.values())
+    last = seen[0]["2026-03-30T20:00:00", "AIA_0171"]
+    expected = LiveDataset(live.folder, ["AIA_0171"], now=lambda: now).latest(past=2)
+    place = expected.times.index("2026-03-30T20:00:00")
+    assert last == {expected.frames[place, 0].numpy().tobytes()}
+    assert len(final) > 4
 
 
 def test_lost_state_changes_nothing(follow):
