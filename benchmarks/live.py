@@ -165,7 +165,7 @@ def hours48(options):
         stop, results = multiprocessing.Event(), multiprocessing.Queue()
         readers = [
             multiprocessing.Process(
-                target=read_on, args=(folder / "store/live", FEW, stop, results)
+                target=read_on, args=(folder / "store/live", FEW, stop, results), daemon=True
             )
             for _ in range(options.readers)
         ]
