@@ -28,6 +28,8 @@ from sdoml_core.errors import SdomlError
 from sdoml_core.formats.live import LIVE_TABLE
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import DegradationTable
+from sdoml_core.loader import LiveDataset, SDOMLlite
+from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.tree import live_path
@@ -117,8 +119,6 @@ def workspace():
 
 def read_on(folder, channels, stop, results):
     """Read the newest windows until told to stop; check that no frame is half or changes."""
-    from sdoml_core.loader import LiveDataset
-
     seen, windows, errors = {}, 0, []
     dataset = None
     while not stop.is_set():
@@ -220,8 +220,6 @@ def hours48(options):
 
 def wrong_frames(settings, archive):
     """Compare published AIA frames with an independent path from the archive's files."""
-    from sdoml_core.loader import SDOMLlite
-
     constants = constants_for(settings)
     table = DegradationTable.default()
     archive.faults = FaultPlan()
@@ -381,8 +379,6 @@ def kills(options):
 
 def published(store):
     """Return the index of a window and the shards that it names."""
-    from sdoml_core.loader.storage.catalog import Catalog
-
     index = (store / "live/index.parquet").read_bytes()
     shards = {name: (store / "live" / name).read_bytes() for name in Catalog(index).shards}
     return {"index.parquet": index} | shards
