@@ -245,7 +245,7 @@ def noise() -> None:
     The computed noise is that of the frame: its degradation factor d increases the photon noise by
     1/√d and the read noise by 1/d. The measure is the median absolute value of mixed second
     differences in the blocks of the disk with the least structure, divided by its value for white
-    noise after the same interpolation. What structure is left makes it larger.
+    noise after the same interpolation. Remaining structure makes it larger.
     """
     print("| real frame | photon noise at launch | total at launch | total of the frame "
           "| measured |\n|---|---|---|---|---|")  # fmt: skip
@@ -306,7 +306,7 @@ def write_release(
     folder: Path, encoding: Encoding, channels: Sequence[str], *, samples: int, distinct: int,
     resolution: int,
 ) -> Path:  # fmt: skip
-    """Write a release of rendered frames; after `distinct` samples they repeat."""
+    """Write a release of rendered frames, which repeat after `distinct` samples."""
     folder.mkdir(parents=True)
     start = at_noon(MAXIMUM)
     times = [start + timedelta(hours=7 * number) for number in range(distinct)]
@@ -477,7 +477,7 @@ def from_server(folder: Path, rate: float, samples: int) -> float:
 
 
 class SlowFiles(LocalFiles):
-    """Local shards that give at most `rate` bytes per second to all threads together."""
+    """Local shards that are read with at most `rate` bytes per second in total."""
 
     def __init__(self, root: str, rate: float):
         super().__init__(root)
@@ -515,7 +515,7 @@ DISK_RATES = (10, 30, 100, 300, 600, 1000, 2000, 4000, 8000)  # MB/s
 
 
 def crossing(picture: Path | None, passes: int, *, server: bool) -> None:
-    """Print rates from a throttled disk, which are drawn, and from a throttled server."""
+    """Print and plot rates from a throttled disk, and print those from a throttled server."""
     with tempfile.TemporaryDirectory() as folder:
         releases = write_releases(Path(folder))
         print("Disk:\n")
@@ -577,7 +577,7 @@ def training(seeds: int) -> None:
                 Path(folder, encoding), encoding, channels, samples=64, distinct=64, resolution=128
             )
             losses[encoding] = [train(path, channels, seed) for seed in range(seeds)]
-    print("| encoding | validation loss, mean | scatter between seeds | difference to npy |\n"
+    print("| encoding | validation loss, mean | scatter between seeds | difference from npy |\n"
           "|---|---|---|---|")  # fmt: skip
     base = statistics.mean(losses["npy"])
     for encoding, each in losses.items():

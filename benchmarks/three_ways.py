@@ -1,4 +1,4 @@
-"""The same small dataset by the original's scripts, by Dagster's commands and by `sdoml build`.
+"""Build the same small dataset with the original's scripts, Dagster's commands and `sdoml build`.
 
     python -m benchmarks.three_ways PATH_OF_THE_ORIGINAL [--rounds 3]
 

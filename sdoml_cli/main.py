@@ -7,7 +7,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and end the process.
 
-    ``sdoml view`` and ``sdoml movie`` start without the pipeline: it need not be installed, and its
+    ``sdoml view`` and ``sdoml movie`` start without the pipeline: it may not be installed, and its
     import would delay the first picture.
     """
     try:

@@ -1,6 +1,6 @@
 """Find and end runs whose process was killed, for example by a crash of the machine.
 
-Such a run stays STARTED in Dagster for ever. It occupies a place in the queue and a slot of the
+Such a run stays STARTED in Dagster forever. It occupies a place in the queue and a slot of the
 pool, and its days look as if they were in progress. Each run records the identity of its process
 when it starts. Runs of other machines and containers are left alone.
 """
@@ -16,7 +16,7 @@ _WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 ANY_RUN = "-"
-"""Stands for the ID of a run that has none yet. Only for runs that are never retried."""
+"""Placeholder for the ID of a run that has none yet. Only for runs that are never retried."""
 
 
 def process_tag(run_id: str) -> dict[str, str]:
@@ -26,7 +26,7 @@ def process_tag(run_id: str) -> dict[str, str]:
 
 
 def is_dead(run: dg.DagsterRun) -> bool:
-    """Return whether a run is in progress for Dagster, but its process has ended."""
+    """Return whether a run is in progress according to Dagster, but its process has ended."""
     if run.status not in _WITH_PROCESS:
         return False
     # A retried run has the tags of the run before it until it records its own process.
@@ -41,7 +41,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         if not is_dead(found):
             continue
-        run = instance.get_run_by_id(found.run_id)  # it may have ended properly in the meantime
+        run = instance.get_run_by_id(found.run_id)  # it may have ended normally in the meantime
         if run is None or not is_dead(run):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:

@@ -13,7 +13,7 @@ from sdoml_dagster.dead_runs import end_dead_runs, process_tag
 
 
 class RecordingExecutor(InProcessExecutor):
-    """Executes all steps in this process, and makes its death detectable."""
+    """Executes all steps in this process, and records it so that its death can be detected."""
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the steps. Dead runs are ended first, because they may occupy the pool."""
@@ -38,4 +38,4 @@ recording_executor = dg.ExecutorDefinition(
     executor_creation_fn=_create,
     description=dg.in_process_executor.description,
 )
-"""Takes the config of Dagster's in-process executor."""
+"""Accepts the config of Dagster's in-process executor."""

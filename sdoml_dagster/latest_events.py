@@ -34,7 +34,7 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """The latest events before a run, of the days of the run. Read many days at a time.
+    """The latest events of the days of a run, from before the run. Reads many days at a time.
 
     Parameters
     ----------

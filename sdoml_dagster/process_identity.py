@@ -1,7 +1,7 @@
-"""Identify a process beyond its ID, to find out later whether it still runs.
+"""Identify a process by more than its ID, to find out later whether it still runs.
 
 IDs of processes are reused after they end and after a restart of the machine, and each container
-has its own. Linux only: other systems have no ``/proc``, and their processes are not judged.
+has its own. This works only on Linux: other systems have no ``/proc``, so nothing is known there.
 """
 
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _INITIAL_NAMESPACE = "pid:[4026531836]"
-"""Namespace of processes that are in no container. Linux gives it this fixed number."""
+"""Namespace of processes outside containers. Linux gives it this fixed number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process, and where it runs."""
+    """A process, and the place where it runs."""
 
     pid: int
     started: str
@@ -79,7 +79,7 @@ def _identity(pid: int) -> ProcessIdentity | None:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process started, or None if it does not run (any more)."""
+    """Return when a process started, or None if it is not running."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:

@@ -108,7 +108,7 @@ class Frames:
         return plain_file.uncompressed(data) if uncompressed else data
 
     def _kept(self, name: str, render: Callable[[], bytes]) -> bytes:
-        """Return a file of the cache, rendered if it is not there yet."""
+        """Return a file from the cache. Render it if necessary."""
         file = self._folder / name
         with self._turn(name):
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Call the transforms of users, with the time of the frames if they want it."""
+"""Call the transforms of users, with the time of the frames if they accept it."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Fill the launchpad of a job: without this it opens empty, and no field can be seen."""
+"""Fill the launchpad of a job. Otherwise it opens empty and shows no fields."""
 
 from typing import Any
 

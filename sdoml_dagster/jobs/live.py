@@ -1,4 +1,4 @@
-"""The job ``live_update``: one run brings all hours that have news up to date."""
+"""The job ``live_update``: one run updates all hours that have new frames."""
 
 from datetime import UTC, datetime
 

@@ -1,7 +1,7 @@
 """Record many asset events that belong to no run, in few transactions.
 
 Dagster's ``report_runless_asset_event`` opens its SQLite databases several times for each event,
-and SQLAlchemy compiles every statement each time. Thousands of events take an hour that way.
+and SQLAlchemy compiles every statement each time. Thousands of events would take an hour.
 """
 
 import contextlib
@@ -43,7 +43,9 @@ def record_events(instance: dg.DagsterInstance, events: Iterable[AssetEvent]) ->
 
 def _store(storage: Any, entries: Iterable[dg.EventLogEntry]) -> None:
     for (kind, _), group in itertools.groupby(entries, key=_kind_and_asset):
-        if kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:  # no batches of these in Dagster
+        if (
+            kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ):  # Dagster cannot record these in batches
             for entry in group:
                 storage.store_event(entry)
         else:

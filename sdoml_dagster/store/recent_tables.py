@@ -1,4 +1,4 @@
-"""A store that remembers the tables it read last, for work that reads neighboring days."""
+"""A store that caches the tables it read last, for work that reads neighboring days."""
 
 import functools
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from sdoml_dagster.store.store import Store
 T = TypeVar("T")
 
 TABLES = 64
-"""Number of remembered tables: those of a week, which the checks compare a day with."""
+"""Number of cached tables: those of a week, with which the checks compare a day."""
 
 
 class RecentTables(Store):
     """A store that decodes each small table once while it is in use.
 
-    Only for work during which nothing else writes to the store. The tables are shared, so do not
+    Use it only while nothing else writes to the store. The tables are shared, so do not
     change them.
 
     Parameters
@@ -29,6 +29,6 @@ class RecentTables(Store):
         self._decoded = functools.lru_cache(maxsize=TABLES)(super().read_as)
 
     def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
-        """Read and decode a file, or return what was decoded before."""
+        """Read and decode a file, or return the cached result."""
         decoded = cast("Callable[..., Any]", self._decoded)
         return cast("T | None", decoded(path, decode, made_by=made_by))

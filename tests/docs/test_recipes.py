@@ -24,7 +24,7 @@ CHANNELS = ["AIA_0171", "HMI_M"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a release of 24 samples, as the recipes expect it."""
+    """A folder with a release of 24 samples, as the recipes require."""
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "data/releases").mkdir(parents=True)
     write_release(folder / "data/releases/sdoml-lite", 1, channels=CHANNELS)
@@ -85,7 +85,7 @@ def seen(folder: Path, *, epoch: int) -> Counter[str]:
     return Counter(time for number, *times in lines if int(number) == epoch for time in times)
 
 
-def test_the_plain_loop_trains_and_can_be_resumed(
+def test_plain_loop_trains_and_can_be_resumed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = run_here("train_plain.py", folder, monkeypatch)
@@ -135,7 +135,7 @@ def test_accelerate_trains_in_one_process(folder: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
-def test_a_stateful_data_loader_resumes_after_a_batch(
+def test_stateful_data_loader_resumes_after_a_batch(
     folder: Path, expected: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = run_here("train_stateful.py", folder, monkeypatch)

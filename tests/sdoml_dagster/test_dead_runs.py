@@ -46,7 +46,7 @@ def test_live_process_has_not_ended() -> None:
     assert ProcessIdentity.parse(str(here())) == here()
 
 
-def test_killed_process_has_ended_although_its_id_is_in_use_again(ended: ProcessIdentity) -> None:
+def test_killed_process_has_ended_even_if_its_id_is_reused(ended: ProcessIdentity) -> None:
     assert has_ended(ended)
     assert has_ended(replace(here(), started="1"))
 
@@ -136,9 +136,7 @@ def test_next_command_ends_a_killed_one_and_takes_its_slot(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_backfill_finishes_by_itself_after_everything_was_killed(
-    frame_cache: Path, tmp_path: Path
-) -> None:
+def test_backfill_finishes_after_everything_was_killed(frame_cache: Path, tmp_path: Path) -> None:
     days = [f"2024-03-{day:02}" for day in range(1, 5)]
     with Archive(cache=frame_cache, absences=False, latency=60) as archive:
         environment = SMALL | {

@@ -1,6 +1,6 @@
 """Weighted sampling and mixing: the order of an epoch drawn with replacement.
 
-The order follows from weights, seed and epoch alone. So ranks share it and it can be resumed, like
+The order depends only on weights, seed and epoch. So ranks share it and it can be resumed, like
 the order of a permutation.
 """
 
@@ -59,7 +59,7 @@ class WeightedOrder:
         """Return the numbers of the samples of an epoch, in order."""
         fraction = random_keys(self._length, self._seed, epoch, 2) / 2.0**64
         found = np.searchsorted(self._cumulative, fraction * self._cumulative[-1], side="right")
-        # Rounding may give the end; the last sample with a weight is before it.
+        # Rounding may give the end, but the last sample with a weight is before it.
         last = np.searchsorted(self._cumulative, self._cumulative[-1])
         order: NDArray[np.int64] = np.minimum(found, last)
         return order

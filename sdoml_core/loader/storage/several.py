@@ -21,7 +21,7 @@ class SeveralFiles:
     parts
         The folders.
     places
-        Folder and name there of each shard, by its name in the merged catalog.
+        Folder of each shard and its name there, by its name in the merged catalog.
     """
 
     def __init__(self, parts: Sequence[RangeFiles], places: dict[str, tuple[int, str]]):
@@ -55,7 +55,7 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
     places: dict[str, tuple[int, str]] = {}
     tables = []
     for number, (_, catalog) in enumerate(folders):
-        # Releases have equal names of shards.
+        # Shards of different releases may have the same names.
         names = {name: f"{number}-{name.replace('/', '-')}" for name in catalog.shards}
         places |= {new: (number, name) for name, new in names.items()}
         tables.append(_renamed(catalog.table(), names))
@@ -68,7 +68,7 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
 
 
 def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
-    """Return the table of a release with other names of shards."""
+    """Return the table of a release with renamed shards."""
     facts: dict[Any, Any] = dict(table.schema.metadata)
     shards = json.loads(facts[b"sdoml.shards"])
     facts[b"sdoml.shards"] = json.dumps([[names[name], *rest] for name, *rest in shards])

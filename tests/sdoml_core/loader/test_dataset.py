@@ -472,7 +472,7 @@ class Scaled(torch.nn.Module):
 @pytest.mark.parametrize(
     "transform", [Scaled(), lambda tensor, *, time="": tensor.mean() + float(time[14:16])]
 )
-def test_a_transform_with_a_time_gets_that_of_the_sample(release, transform):
+def test_transform_gets_the_time_of_the_sample(release, transform):
     plain, dataset = SDOMLlite(release), SDOMLlite(release, transform=transform)
     images, times = collate(dataset.__getitems__([1, 2]))
     for number, time in zip((1, 2), times, strict=True):

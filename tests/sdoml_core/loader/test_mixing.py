@@ -43,7 +43,7 @@ def test_folders_are_merged(days):
     assert item["times"] == ["2022-11-01T00:00:00", "2022-11-02T00:00:00"]
 
 
-def test_folders_that_do_not_fit_together_are_refused(days, tmp_path):
+def test_incompatible_folders_are_rejected(days, tmp_path):
     write_day(tmp_path / "other", FIRST + timedelta(days=2), version="ffff")
     with pytest.raises(NormalizationError, match="different constants"):
         SDOMLlite([days / "a", tmp_path / "other"], CHANNELS)
@@ -53,7 +53,7 @@ def test_folders_that_do_not_fit_together_are_refused(days, tmp_path):
         SDOMLlite([], CHANNELS)
 
 
-def test_a_list_of_times_is_a_dataset_in_that_order(release):
+def test_list_of_times_defines_the_order(release):
     dataset = SDOMLlite(release, CHANNELS)
     times = ["2022-11-03T00:15:00", "2022-11-01T00:00:00", "2022-11-03T00:15:00"]
     chosen = dataset.at(times)
@@ -66,7 +66,7 @@ def test_a_list_of_times_is_a_dataset_in_that_order(release):
 
 
 class Wrapped(Dataset):
-    """A map-style dataset of someone else."""
+    """A map-style dataset of another project."""
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -103,7 +103,7 @@ def test_batches_of_any_map_style_dataset_equal_those_of_a_data_loader(release, 
 
 
 def _comparable(batch):
-    """Tensors and strings of a batch, in its order."""
+    """Return the tensors and strings of a batch, in order."""
     values = batch.items() if isinstance(batch, dict) else enumerate(batch)
     return {str(key): value if torch.is_tensor(value) else str(value) for key, value in values}
 
@@ -112,7 +112,7 @@ def times_of(batches):
     return [tuple(times) for _, times in batches]
 
 
-def test_a_mixture_has_its_shares_over_ranks_and_resumes(release):
+def test_mixture_keeps_its_shares_over_ranks_and_resumes(release):
     dataset = SDOMLlite(release, CHANNELS)
     parts = dataset.split(
         {"a": [("2022-11-01", "2022-11-02")], "b": [("2022-11-02", "2022-11-04")]}
@@ -148,7 +148,7 @@ def test_a_mixture_has_its_shares_over_ranks_and_resumes(release):
     assert seen == Counter(time for each in epochs[0] for batch in each for time in batch)
 
 
-def test_weights_of_samples_are_their_frequencies():
+def test_samples_have_the_frequency_of_their_weights():
     count = 12_000
     weights = [0, 1, 2, 0, 3, 0]
     sampler = BatchSampler(range(6), 100, weights=weights, length=count)
@@ -162,12 +162,12 @@ def test_weights_of_samples_are_their_frequencies():
 
 
 @pytest.mark.parametrize("weights", [[1, 2], [1, 1, -1], [0, 0, 0], [1, 1, float("nan")]])
-def test_weights_that_cannot_be_drawn_from_are_refused(weights):
+def test_invalid_weights_are_rejected(weights):
     with pytest.raises(DatasetError, match="weights must be 3 numbers, one per sample"):
         BatchSampler(range(3), 1, weights=weights)
 
 
-def test_states_of_other_weights_are_refused():
+def test_states_of_other_weights_are_rejected():
     plain, weighted = BatchSampler(range(3), 1), BatchSampler(range(3), 1, weights=[1, 2, 3])
     with pytest.raises(DatasetError, match=r"this state has weights='\w+', but the loader has"):
         plain.load_state_dict(weighted.state_dict())

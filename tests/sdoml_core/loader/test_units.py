@@ -39,12 +39,12 @@ def test_each_channel_can_have_its_unit(release, plain):
         ({"AIA_0335": "dn"}, "units for AIA_0335, which is not requested"),
     ],
 )
-def test_units_that_do_not_apply_are_refused(release, units, message):
+def test_inapplicable_units_are_rejected(release, units, message):
     with pytest.raises(DatasetError, match=message):
         SDOMLlite(release, CHANNELS, units=units)
 
 
-def test_tensors_are_converted_as_samples_are_and_back(release, plain):
+def test_tensors_convert_like_samples_and_back(release, plain):
     batch = torch.stack([plain[number][0] for number in (0, 7)])[:, None]
     physical = plain.to_physical(batch)
     expected = SDOMLlite(release, CHANNELS, units="physical")

@@ -64,7 +64,7 @@ def test_errors_are_at_most_half_a_step_and_means_of_regions_are_unbiased(encodi
         assert abs(means.mean()) < 5 * expected / math.sqrt(len(means)), name
 
 
-def test_channels_without_a_constant_are_refused():
+def test_channels_without_a_constant_are_rejected():
     constants = fit({}, method="max", resolution=SIDE, first_day=date(2014, 1, 1),
                     last_day=date(2014, 1, 1), days=1)  # fmt: skip
     with pytest.raises(NormalizationError, match="AIA_0171 was not fitted"):

@@ -68,7 +68,7 @@ def test_changed_settings_rebuild_dependent_files(
     assert result.success
     changed = {path for path, identity in identities(store).items() if before[path] != identity}
     assert {path.rpartition(".")[2] for path in changed if "/shards/" in path} == rebuilt
-    assert not any(path.endswith(".npy") for path in changed)  # equal bytes keep their file
+    assert not any(path.endswith(".npy") for path in changed)  # a file with equal bytes is kept
     unchanged_aia = f"processed_aia {FIRST}: unchanged"
     processed_again = not any(line.startswith(unchanged_aia) for line in lines(result, built))
     assert processed_again == ("max_missing_fraction" in change)

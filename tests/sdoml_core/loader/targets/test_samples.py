@@ -48,7 +48,7 @@ def test_targets_come_with_samples_and_batches(release, dataset):
     assert [list(item) for item in both[2:]] == [list(CHANNELS), ["targets", "target_mask"]]
 
 
-def test_no_target_of_a_part_comes_from_another(release, dataset):
+def test_targets_of_a_part_come_only_from_that_part(release, dataset):
     middle = "2022-11-02T03:00"
     parts = dataset.split({"train": [("2022-11-01", middle)], "test": [(middle, "2022-11-04")]})
     last = dataset.find("2022-11-02T02:45:00")
