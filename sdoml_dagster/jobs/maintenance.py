@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from sdoml_core.errors import MissingInputError
+from sdoml_dagster.days import list_days
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.adopt import build_adopt_job
@@ -107,7 +108,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         name="prune", description="Deletes raw frames of days whose shards are complete and intact."
     )
     def prune(context: dg.OpExecutionContext, config: PruneConfig, store: StoreResource) -> None:
-        from sdoml_dagster.maintenance.prune import prune_raw
+        from sdoml_dagster.maintenance.prune import kept_days, prune_raw
 
         window = timedelta(days=settings.publication_lag_days + settings.lookback_days)
         with failures_explained():
@@ -129,19 +130,15 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                 "dry_run": config.dry_run,
                 "files": files,
                 "size_MiB": number(size),
-                "days": table_metadata(
+                "kept": table_metadata(
                     [
-                        {
-                            "day": outcome.day.isoformat(),
-                            "files": outcome.files,
-                            "kept_because": outcome.kept_because or "",
-                        }
-                        for outcome in outcomes
+                        {"days": list_days(days), "number": len(days), "reason": reason}
+                        for reason, days in kept_days(outcomes).items()
                     ],
                     [
-                        column("day", "string", "Day (UTC)."),
-                        column("files", "int", "Raw frames deleted, or to be deleted."),
-                        column("kept_because", "string", "Why the day keeps its raw frames."),
+                        column("days", "string", "Days (UTC) that keep their raw frames."),
+                        column("number", "int", "Number of these days."),
+                        column("reason", "string", "Why they keep their raw frames."),
                     ],
                 ),
             }

@@ -5,17 +5,18 @@ of a pruned day fetches the same files again.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import RawRow
-from sdoml_dagster.days import DayRange
+from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.maintenance.verify import verify_shard
 from sdoml_dagster.pipeline.completeness import frames_not_packed
+from sdoml_dagster.progress import Progress
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
@@ -45,19 +46,27 @@ def prune_raw(
     if a good raw frame is neither in the shard nor rejected in processing. Files that are not in a
     ledger are kept.
     """
+    found = [day for day in layout.days_in(store) if day in days]
+    progress = Progress("prune_raw", len(found), report, unit="days")
     outcomes = []
-    for day in layout.days_in(store):
-        if day not in days:
-            continue
+    for day in found:
         outcome = _prune_day(store, day, dry_run=dry_run)
-        if outcome is None:
-            continue
-        outcomes.append(outcome)
-        what = f"{outcome.files} raw files, {outcome.bytes / 2**20:,.1f} MiB"
-        verb = "would delete" if dry_run else "deleted"
-        kept = outcome.kept_because
-        report(f"{day}: {f'kept, because {kept}' if kept else f'{verb} {what}'}")
+        kept = outcome is not None and outcome.kept_because is not None
+        progress.step("kept" if kept else "ok")
+        if outcome is not None:
+            outcomes.append(outcome)
+    for reason, group in kept_days(outcomes).items():
+        report(f"prune_raw: kept the raw frames of {list_days(group)}, because {reason}")
     return outcomes
+
+
+def kept_days(outcomes: Iterable[PrunedDay]) -> dict[str, list[date]]:
+    """Group the days that keep their raw frames by the reason."""
+    groups: dict[str, list[date]] = {}
+    for outcome in outcomes:
+        if outcome.kept_because is not None:
+            groups.setdefault(outcome.kept_because, []).append(outcome.day)
+    return groups
 
 
 def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
@@ -91,11 +100,11 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
         damage = verification.damages[0]
         return f"{store.locate(damage.path)} {damage.reason}"
     if index is None:
-        return "it has no shard"
+        return "there is no shard"
     left = frames_not_packed(StoredDay(store, day), rows, index)
     if left:
         return (
-            f"its shard lacks {counted(len(left), 'frame')} (first: {left[0].channel} at "
+            f"the shard lacks {counted(len(left), 'frame')} (first: {left[0].channel} at "
             f"{left[0].slot:%H:%M})"
         )
     return None

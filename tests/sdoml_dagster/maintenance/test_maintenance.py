@@ -204,7 +204,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     before = day.files()
     dry = prune_raw(day.store, days=DayRange(last=DAY), dry_run=True, report=day.lines.append)
     assert day.files() == before
-    assert day.lines[-1].startswith("2024-03-08: would delete 12 raw files, ")
+    assert [(outcome.day, outcome.files) for outcome in dry] == [(DAY, 12)]
     real = prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append)
     assert real == dry
     assert {name for name in before if name not in day.files()} == {
@@ -222,6 +222,18 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     day.build()
     assert len(archive.log.requests) - asked == 12
     assert day.files() == before
+
+
+def test_pruning_many_days_takes_few_lines(day: Deployment) -> None:
+    for number in range(1, 30):  # days that were only fetched
+        later = layout.raw_folder(DAY + timedelta(days=number))
+        shutil.copytree(day.folder / RAW, day.folder / later)
+    lines: list[str] = []
+    prune_raw(day.store, days=DayRange(), dry_run=True, report=lines.append)
+    assert len(lines) <= 5
+    assert lines[-1] == (
+        "prune_raw: kept the raw frames of 2024-03-09 … 2024-04-06, because there is no shard"
+    )
 
 
 def test_days_that_need_their_raw_frames_keep_them(
@@ -247,12 +259,12 @@ def test_days_that_need_their_raw_frames_keep_them(
     fewer = day.settings.model_copy(update={"channels": ("AIA_0171", "HMI_M")})
     whole, day.settings = day.settings, fewer
     day.pack()
-    assert "its shard lacks 4 frames (first: AIA_1700 at 00:00)" in reason(day)
+    assert "the shard lacks 4 frames (first: AIA_1700 at 00:00)" in reason(day)
     assert len(list((day.folder / "raw").rglob("*.fits"))) == before
     day.settings = whole
     unpacked = deploy(archive)
     unpacked.fetch()
-    assert reason(unpacked) == "it has no shard"
+    assert reason(unpacked) == "there is no shard"
     ledger = unpacked.folder / RAW / "hmi.parquet"
     first, *others = RAW_LEDGER.decode(ledger.read_bytes())
     ledger.write_bytes(RAW_LEDGER.encode([replace(first, status="outage", file=None), *others]))
