@@ -10,7 +10,7 @@ a release of all days but the last, of all days, and one that is already current
 
 import argparse
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -118,7 +118,9 @@ def _dated(row: FrameRow, later: timedelta) -> FrameRow:
 
 
 def _peak_rss() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak memory of this process in MiB. `ru_maxrss` includes that of the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 def _settings(folder: Path, cadence: int, *, days: int) -> Settings:
