@@ -53,7 +53,7 @@ def processed_aia() -> NDArray[np.float32]:
 
 
 def rendered_1700() -> NDArray[np.float32]:
-    """Return a processed frame of the simulated archive, of the time of the magnetogram."""
+    """Return a processed frame of the simulated archive, at the time of the magnetogram."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = Frames(default_cache(), absences=False).get(
