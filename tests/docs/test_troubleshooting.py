@@ -427,6 +427,7 @@ def with_file(text: str) -> None:
         Path("sdoml.toml").unlink()
 
 
+@pytest.mark.filterwarnings("ignore:the 2 shards in .* have no index")
 def test_documented_messages_occur_as_documented(
     environment: dict[str, str], archive: Archive, tmp_path: Path
 ) -> None:
