@@ -3,8 +3,9 @@
 ``python3 tools/bare_machine/prove.py`` makes a minimal Debian with only Python and make in a
 folder, copies the project into it, and runs ``make demo`` and ``make test`` there: as root and as
 an ordinary user, in a path with spaces, with a read-only home, and offline behind a dead proxy
-once everything is installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk.
-The names of scenarios select some of them.
+once everything is installed. Root gets python3-venv from make; an ordinary user is told to have it
+installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk. The names of
+scenarios select some of them.
 """
 
 import argparse
@@ -26,6 +27,9 @@ ABSENT = ("cc", "gcc", "git", "chromium", "postgres", "redis-server", "valkey-se
 
 PIP_CACHE = "/var/cache/pip"
 """Shared by the scenarios, so that each package is downloaded once."""
+
+PYTHON = "/opt/python"
+"""Where a scenario sees the Python of ``--python``."""
 
 DEAD_PROXY = {
     name: "http://127.0.0.1:9"
@@ -74,6 +78,10 @@ def main() -> int:
         "--share", type=Path, action="append", default=[], metavar="FOLDER",
         help="folder of this machine to show inside, such as a local package index",
     )  # fmt: skip
+    parser.add_argument(
+        "--python", type=Path, metavar="PREFIX",
+        help="installation of another Python to use instead of Debian's, such as a pyenv version",
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="keep the file systems")
     options = parser.parse_args()
     unknown = set(options.scenarios) - set(SCENARIOS)
@@ -84,15 +92,48 @@ def main() -> int:
     failed = []
     for name in options.scenarios or SCENARIOS:
         started = time.monotonic()
-        problem = play(name, options.folder, options.share, keep=options.keep)
+        problem = play(name, options)
         outcome = f"FAILED: {problem}" if problem else "passed"
         print(f"{name:<22} {time.monotonic() - started:5.0f} s  {outcome}", flush=True)
         failed += [name] if problem else []
     return 1 if failed else 0
 
 
-def play(name: str, folder: Path, shared: list[Path], *, keep: bool) -> str | None:
+def play(name: str, options: argparse.Namespace) -> str | None:
     """Run one scenario and return what failed, or ``None``."""
+    scenario = SCENARIOS[name]
+    machine = install(name, options.folder)
+    for program in ABSENT:
+        if machine.run("sh", "-c", f"command -v {program}") == 0:
+            return f"{program} is present, so this proves nothing"
+    mounts = visible(machine, scenario, options)
+    machine.run("chown", f"{scenario.user}:", PIP_CACHE, mounts=mounts)
+    command = ["make", scenario.target]
+    if options.python is not None:
+        command.append(f"PYTHON={PYTHON}/bin/python3")
+    variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
+    path = options.folder / f"{name}.log"
+    with path.open("wb") as log:
+        run = partial(machine.run, *command, user=scenario.user, mounts=mounts, log=log)
+        if scenario.user != "root" and options.python is None:
+            if run(variables=variables) == 0:
+                return f"{command} ended with 0 without Debian's python3-venv; see {path}"
+            if b"apt-get install python3" not in path.read_bytes():
+                return f"{command} does not say that python3-venv is missing; see {path}"
+            machine.add("python3-venv")
+        if status := run(variables=variables):
+            return f"{command} ended with {status}; see {path}"
+        if scenario.again_offline and (
+            status := run(variables=variables | DEAD_PROXY, offline=True)
+        ):
+            return f"the second run, offline, ended with {status}; see {path}"
+    if not options.keep:
+        shutil.rmtree(machine.root)
+    return None
+
+
+def install(name: str, folder: Path) -> BareMachine:
+    """Make the file system of a scenario, with the project in it."""
     scenario = SCENARIOS[name]
     template = folder / scenario.suite
     if not template.exists():
@@ -101,33 +142,23 @@ def play(name: str, folder: Path, shared: list[Path], *, keep: bool) -> str | No
     if root.exists():
         shutil.rmtree(root)
     subprocess.run(["cp", "-a", str(template), str(root)], check=True)
-    cache = folder / f"pip-cache-{scenario.user}"
-    cache.mkdir(exist_ok=True)
     machine = BareMachine(root, scenario.project)
     machine.prepare(ROOT, owner=scenario.user)
-    mounts = [Mount(path, str(path)) for path in shared]
+    return machine
+
+
+def visible(machine: BareMachine, scenario: Scenario, options: argparse.Namespace) -> list[Mount]:
+    """Folders of this machine that the scenario sees."""
+    cache = options.folder / f"pip-cache-{scenario.user}"
+    cache.mkdir(exist_ok=True)
+    mounts = [Mount(path, str(path)) for path in options.share]
     mounts.append(Mount(cache, PIP_CACHE, writable=True))
+    if options.python is not None:
+        mounts.append(Mount(options.python, PYTHON))
     if scenario.read_only_home:
-        home = machine.root / machine.home(scenario.user).lstrip("/")
-        mounts.append(Mount(home, machine.home(scenario.user)))
-    for program in ABSENT:
-        if machine.run("sh", "-c", f"command -v {program}") == 0:
-            return f"{program} is present, so this proves nothing"
-    machine.run("chown", f"{scenario.user}:", PIP_CACHE, mounts=mounts)
-    variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
-    path = folder / f"{name}.log"
-    with path.open("wb") as log:
-        run = partial(machine.run, user=scenario.user, mounts=mounts, log=log)
-        status = run("make", scenario.target, variables=variables)
-        if status:
-            return f"make {scenario.target} ended with {status}; see {path}"
-        if scenario.again_offline:
-            status = run("make", scenario.target, variables=variables | DEAD_PROXY, offline=True)
-            if status:
-                return f"the second run, offline, ended with {status}; see {path}"
-    if not keep:
-        shutil.rmtree(root)
-    return None
+        home = machine.home(scenario.user)
+        mounts.append(Mount(machine.root / home.lstrip("/"), home))
+    return mounts
 
 
 if __name__ == "__main__":

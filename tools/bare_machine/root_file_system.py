@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-PACKAGES = ("ca-certificates", "make", "python3", "python3-venv")
+PACKAGES = ("ca-certificates", "make", "python3")
 """What a machine must have. They bring no compiler, no git and no server."""
 
 USER = "someone"
@@ -131,6 +131,12 @@ class BareMachine:
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT if log else None,
             check=False,
         ).returncode  # fmt: skip
+
+    def add(self, package: str) -> None:
+        """Install a Debian package, as the administrator of the machine would."""
+        for arguments in (["update", "-qq"], ["install", "-qq", "-y", package]):
+            if status := self.run("apt-get", *arguments):
+                sys.exit(f"apt-get {arguments[0]} ended with {status} in {self.root}")
 
     @staticmethod
     def home(user: str) -> str:
