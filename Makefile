@@ -3,6 +3,8 @@ VENV ?= .venv
 # Python 3.11 or newer. If empty, the first suitable one on the PATH.
 PYTHON ?=
 BIN := $(VENV)/bin
+# Processes of ours start faster with compiled bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
 .PHONY: help demo ui test test-fast check docs bench cluster-demo constraints clean

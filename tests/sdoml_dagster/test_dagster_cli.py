@@ -11,10 +11,9 @@ import dagster as dg
 import pytest
 
 from sdoml_dagster.run_logger import tell
+from tests.support.commands import run_module
 
 UNKNOWN_CONFIG = '{"ops": {"normalization_stats": {"config": {"until": "2024-03-08"}}}}'
-CLI = [sys.executable, "-m", "dagster", "asset", "materialize"]
-CLI += ["-m", "sdoml_dagster.definitions"]
 DAY = ("--partition", "2024-03-08")
 
 
@@ -24,9 +23,8 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     The notice precedes the import of any user code. All other warnings would be shown.
     """
     environment = os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
-    return subprocess.run(
-        [*CLI, *options], env=environment, capture_output=True, text=True, check=False
-    )
+    command = ("asset", "materialize", "-m", "sdoml_dagster.definitions", *options)
+    return run_module("dagster", *command, env=environment)
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:

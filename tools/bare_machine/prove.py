@@ -109,9 +109,10 @@ def play(name: str, options: argparse.Namespace) -> str | None:
     mounts = visible(machine, scenario, options)
     machine.run("chown", f"{scenario.user}:", PIP_CACHE, mounts=mounts)
     command = ["make", scenario.target]
+    variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
     if options.python is not None:
         command.append(f"PYTHON={PYTHON}/bin/python3")
-    variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
+        variables["LD_LIBRARY_PATH"] = f"{PYTHON}/lib"  # it may have been built for another folder
     path = options.folder / f"{name}.log"
     with path.open("wb") as log:
         run = partial(machine.run, *command, user=scenario.user, mounts=mounts, log=log)

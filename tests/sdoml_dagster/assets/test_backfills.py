@@ -11,10 +11,10 @@ from sdoml_demo.server import Archive
 from tests.support.deployment import Days, Deployment
 from tests.support.runs import DAILY, small_environment
 
-GOOD, EMPTY, HALF, OUTAGE = "2024-03-08", "2024-03-09", "2024-03-10", "2024-03-11"
-EMPTY_DAYS = frozenset({EMPTY.replace("-", "/")})
-HALF_DAYS = frozenset({HALF.replace("-", "/")})
-PARTITION = "dagster/partition"
+FIRST_DAYS = ["2024-03-08", "2024-03-09", "2024-03-10"]
+GOOD, EMPTY, HALF, OUTAGE = "2024-03-12", "2024-03-14", "2024-03-15", "2024-03-17"
+EMPTY_DAYS = frozenset({"2024/03/09", EMPTY.replace("-", "/")})
+HALF_DAYS = frozenset({"2024/03/10", HALF.replace("-", "/")})
 CHECKS = """
 query($asset: AssetKeyInput!, $name: String!) {
   assetCheckExecutions(assetKey: $asset, checkName: $name, limit: 20) {
@@ -23,9 +23,8 @@ query($asset: AssetKeyInput!, $name: String!) {
 
 @pytest.fixture(scope="module")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """An archive with an empty day, a half day, and a day of errors."""
-    outage = frozenset({OUTAGE.replace("-", "/")})
-    days = Days(empty=EMPTY_DAYS, half=HALF_DAYS, outage=outage)
+    """Days without frames, and days without an afternoon."""
+    days = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
     with Archive(cache=frame_cache, absences=False, faults=days) as running:
         yield running
 
@@ -35,8 +34,9 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
     environment = small_environment(
         tmp_path_factory.mktemp("backfills"),
         archive,
-        start=GOOD,
-        end="2024-03-12",
+        start=FIRST_DAYS[0],
+        end="2024-03-18",
+        days_per_run="2",
         attempts="1",
         run_retries="0",
         channels="AIA_1700,HMI_M",
@@ -55,10 +55,28 @@ def counts(outcome: Any) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.timeout(900)
+def test_backfill_of_all_assets_on_an_empty_store(deployment: Deployment) -> None:
+    store = Path(deployment.environment["SDOML_STORE"])
+    assert not store.exists()
+    names = [*DAILY, "normalization_stats", "release"]
+    found = deployment.wait(deployment.launch(names, FIRST_DAYS))
+    assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
+    assert counts(found) == dict.fromkeys(DAILY, (3, 0))
+    # At most two days per run, and one run each for the constants and the release.
+    assert len(found["runs"]) == 2 + 1 + 2 + 1
+    assert len(list(store.glob("normalization/*.json"))) == 2
+    assert (store / "releases/sdoml-lite/SHA256SUMS").is_file()
+
+
+@pytest.mark.timeout(900)
 def test_backfills_over_good_empty_partial_and_bad_days(
     deployment: Deployment, archive: Archive
 ) -> None:
     days = [GOOD, EMPTY, HALF, OUTAGE]
+
+    archive.faults = Days(
+        empty=EMPTY_DAYS, half=HALF_DAYS, outage=frozenset({OUTAGE.replace("-", "/")})
+    )
 
     # ingest: only the day with the outage fails.
     ingest = deployment.wait(deployment.launch(DAILY[:4], days))
@@ -74,7 +92,7 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     found = {
         e["evaluation"]["partition"]: e["evaluation"]
         for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
-        if e["evaluation"] and e["evaluation"]["partition"]  # None: the evaluation of a whole run
+        if e["evaluation"] and e["evaluation"]["partition"] in days  # None: of a whole run
     }
     assert found.keys() == {GOOD, EMPTY, HALF}
     assert found[GOOD]["success"]
@@ -93,25 +111,3 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     build = deployment.wait(deployment.launch(["shards"], [EMPTY, HALF]))
     assert build["status"] == "COMPLETED_SUCCESS"
     assert counts(build) == {"shards": (2, 0)}
-
-
-@pytest.mark.timeout(900)
-def test_backfill_of_all_assets_on_an_empty_store(
-    archive: Archive, tmp_path: Path, deployment: Deployment
-) -> None:
-    archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
-    environment = {
-        **{k: v for k, v in deployment.environment.items() if k.startswith("SDOML_")},
-        "SDOML_STORE": str(tmp_path / "store"),
-        "DAGSTER_HOME": str(tmp_path / "dagster"),
-        "SDOML_DAYS_PER_RUN": "2",
-    }
-    names = [*DAILY, "normalization_stats", "release"]
-    with Deployment(environment) as fresh:
-        found = fresh.wait(fresh.launch(names, [GOOD, EMPTY, HALF, OUTAGE]))
-    assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
-    assert counts(found) == dict.fromkeys(DAILY, (4, 0))
-    # Two days per run, and one run each for the constants and the release.
-    assert len(found["runs"]) == 2 + 1 + 2 + 1
-    assert len(list((tmp_path / "store/normalization").glob("*.json"))) == 2
-    assert (tmp_path / "store/releases/sdoml-lite/SHA256SUMS").is_file()

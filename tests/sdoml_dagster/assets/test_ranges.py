@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import dagster as dg
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
 from sdoml_demo.server import Archive
+from tests.support.commands import run_module
 from tests.support.deployment import Days
 from tests.support.runs import DAILY, Materialize
 
@@ -20,13 +20,7 @@ BASE = ["dagster", "asset", "materialize", "-m", "sdoml_dagster.definitions"]
 
 
 def cli(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", *BASE, *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_module(*BASE, *options)
 
 
 def test_partition_range_builds_all_days_in_one_run(
@@ -118,9 +112,8 @@ def test_inverted_partition_range_is_rejected(
 
 
 def test_job_without_a_day_explains_how_to_choose_one(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "job", "execute"]
-    command += ["-m", "sdoml_dagster.definitions", "-j", "build_shards"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    module = ("-m", "sdoml_dagster.definitions")
+    done = run_module("dagster", "job", "execute", *module, "-j", "build_shards")
     assert done.returncode != 0
     assert "this run has no day: launch a backfill" in done.stdout + done.stderr
     assert "trying again" not in done.stdout + done.stderr

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
+from tests.support.commands import run_module
 from tests.support.deployment import Deployment
 
 SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
@@ -23,7 +24,7 @@ DAYS = ["--start", "2024-03-08", "--end", "2024-03-11"]
 
 
 def sdoml(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SDOML, *arguments], capture_output=True, text=True, check=False)
+    return run_module("sdoml_dagster.cli", *arguments)
 
 
 def build(*arguments: str) -> subprocess.CompletedProcess[str]:
