@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdoml_demo.server import Archive
+from tests.support.commands import run_module
 from tests.support.deployment import STATUS, Deployment
 
 COMMAND = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
@@ -40,7 +41,7 @@ def test_ctrl_c_ends_a_run_and_the_next_run_completes_the_day(
     assert "trying again" not in after
     assert "raw_hmi 2024-03-08" not in after
     monkeypatch.setenv("SDOML_AIA_ROOTS", environment["SDOML_AIA_ROOTS"])
-    done = subprocess.run(COMMAND, capture_output=True, text=True, check=False)
+    done = run_module(*COMMAND[4:])
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(Path(environment["SDOML_STORE"]).rglob("*.fits"))) == 8
 

@@ -64,6 +64,7 @@ def test_loader_extra_suffices_for_training(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "light", cwd=tmp_path)
     python = str(tmp_path / "light/bin/python")
     constraints = str(ROOT / "constraints.txt")
-    run(python, *pip, "install", "-c", constraints, f"{wheel}[loader]", cwd=tmp_path)
+    install = (*pip, "install", "--no-compile")  # compiling torch takes longer than this test
+    run(python, *install, "-c", constraints, f"{wheel}[loader]", cwd=tmp_path)
     release = write_release(tmp_path / "release", 1)
     assert "trained" in run(python, "-c", TRAIN, str(release), cwd=tmp_path)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import astropy.units as u
 import pytest
-from aiapy.calibrate import degradation
-from aiapy.calibrate.util import get_correction_table
 from astropy.time import Time
 
 from sdoml_core.errors import SettingError
@@ -21,6 +19,9 @@ def assert_equal_to_aiapy(path: Path) -> DegradationTable:
 
     aiapy counts the leap seconds since the start of an epoch: up to 2.5e-8 of the factor.
     """
+    from aiapy.calibrate import degradation  # imports for seconds, in each process that runs tests
+    from aiapy.calibrate.util import get_correction_table
+
     ours = DegradationTable.from_response_table(path.read_bytes())
     theirs = get_correction_table(path)
     for wavelength in CHANNELS:

@@ -159,6 +159,7 @@ def test_isolated_block_is_doubted() -> None:
     assert inspect(jpeg(np.clip(picture, 0, 253))).doubt == "a block is unlike those around it"
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_found_except_in_single_blocks() -> None:
     """Of 200 flips, Pillow rejects 1 or 2. Every flip that changes more than one block is found."""
     random = np.random.default_rng(5)

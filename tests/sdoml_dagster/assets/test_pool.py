@@ -12,6 +12,7 @@ DAYS = [f"2024-03-{day:02}" for day in range(1, 9)]
 CONNECTIONS = 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_pool_limit_is_never_exceeded(frame_cache: Path, tmp_path: Path) -> None:
     with Archive(cache=frame_cache, absences=False, latency=0.05) as archive:

@@ -102,6 +102,7 @@ def test_first_split_loses_the_guard_days() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_reader_finds_the_same_splits(stored: Path) -> None:
     result = materialize(stored, name="split", splits=SPLITS, guard="1d")
     assert result.success
