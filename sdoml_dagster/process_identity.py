@@ -56,12 +56,11 @@ def has_ended(process: ProcessIdentity) -> bool:
     Nothing is certain about processes of other machines and containers.
     """
     here = this_process()
-    if here is None:
+    if here is None or process.machine != here.machine:
         return False
     if process.boot != here.boot:
-        # After a restart of this machine. Containers can share names and IDs with others.
-        outside = process.namespace == here.namespace == _INITIAL_NAMESPACE
-        return outside and process.machine == here.machine
+        # This machine was restarted. Containers can share names and IDs with those of other hosts.
+        return process.namespace == here.namespace == _INITIAL_NAMESPACE
     if process.namespace != here.namespace:
         return False
     found = _start_time(process.pid)

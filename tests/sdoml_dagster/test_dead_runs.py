@@ -71,6 +71,7 @@ def test_zombie_has_ended() -> None:
 
 def test_processes_of_other_containers_and_machines_are_not_judged(ended: ProcessIdentity) -> None:
     assert not has_ended(replace(ended, namespace="pid:[1]"))
+    assert not has_ended(replace(ended, machine="other/1"))
     assert not has_ended(replace(ended, boot="other", machine="other/1"))
     assert not has_ended(replace(ended, boot="other", namespace="pid:[1]"))
 
