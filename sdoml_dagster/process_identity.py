@@ -64,7 +64,7 @@ def has_ended(process: ProcessIdentity) -> bool:
     if process.namespace != here.namespace:
         return False
     found = _start_time(process.pid)
-    return found != process.started
+    return not _exists(process.pid) if found is None else found != process.started
 
 
 def _identity(pid: int) -> ProcessIdentity | None:
@@ -74,18 +74,29 @@ def _identity(pid: int) -> ProcessIdentity | None:
         namespace = str((PROC / str(pid) / "ns/pid").readlink())
     except OSError:
         return None
-    return None if started is None else ProcessIdentity(pid, started, boot, namespace, _machine())
+    return ProcessIdentity(pid, started, boot, namespace, _machine()) if started else None
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process started, or None if it is not running."""
+    """Return when a process started, "" if it is a zombie, or None if it cannot be seen."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
     # The second field is the name in parentheses, which may contain spaces and parentheses.
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Return whether a process exists, even if ``/proc`` hides those of other users."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _machine() -> str:
