@@ -6,13 +6,11 @@ quantization step (`sdoml_core.normalization.noise`).
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from zlib_ng import zlib_ng
-
-from sdoml_core.formats.members import npy_header
+if TYPE_CHECKING:  # slow to import, and settings need only the names
+    import numpy as np
+    from numpy.typing import NDArray
 
 CompactEncoding = Literal["compact", "compact-fine"]
 Encoding = Literal["npy", "compact", "compact-fine"]
@@ -51,8 +49,13 @@ class EncodedFrame:
         return len(self.header) + len(self.data) + self.padding
 
 
-def encode_npy(pixels: NDArray[np.float32] | NDArray[np.float16]) -> EncodedFrame:
+def encode_npy(pixels: "NDArray[np.float32] | NDArray[np.float16]") -> EncodedFrame:
     """Return a square frame, shape (n, n), as an npy file in little-endian order."""
+    import numpy as np
+    from zlib_ng import zlib_ng
+
+    from sdoml_core.formats.members import npy_header
+
     little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     data = little.data.cast("B")
     name = pixels.dtype.name

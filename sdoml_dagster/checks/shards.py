@@ -6,10 +6,9 @@ import itertools
 import tarfile
 from collections.abc import Iterator
 from datetime import date
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import dagster as dg
-from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.errors import DamagedFileError, MissingInputError
@@ -18,6 +17,9 @@ from sdoml_dagster.checks.days import DayCheck, DayChecks, Finding, build_day_ch
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
+
+if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
+    from numpy.typing import NDArray
 
 SATURATED = 0.01
 """Maximum fraction of a channel's pixels above its constant on one day. Flares stay below it."""
