@@ -127,14 +127,14 @@ def constants() -> bytes:
 
 
 KINDS = {
-    "FITS": Kind(fits_seeds, decode_aia, 0.1),
+    "FITS": Kind(fits_seeds, decode_aia, 0.15),
     "JPG": Kind(lambda: [render_hmi(NOON, PERFECT)], decode_hmi, 0.1),
-    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.1),
+    "tar with npy": Kind(lambda: [shard()[0]], lambda data: scan_shard(io.BytesIO(data)), 0.2),
     "tar with FITS": Kind(
         lambda: [shard("compact")[0]], lambda data: scan_shard(io.BytesIO(data)), 0.1
     ),
     "compact frame": Kind(lambda: [compact_data()], read_compact_data, 0.1),
-    "index": Kind(lambda: [shard()[1], shard("compact")[1]], decode_index, 0.1),
+    "index": Kind(lambda: [shard()[1], shard("compact")[1]], decode_index, 0.15),
     "ledger": Kind(ledgers, read_ledger, 0.15),
     "sketch": Kind(lambda: [encode_sketches(sketches())], decode_sketches, 0.15),
     "normalization": Kind(lambda: [constants()], from_json, 0.1),

@@ -12,6 +12,7 @@ from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.noise import steps_of
 from sdoml_dagster.days import ALL_DAYS
+from sdoml_dagster.maintenance.adopt import read_day
 from sdoml_dagster.maintenance.verify import verify_store
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.release.build import ReleaseRequest, is_current
@@ -111,9 +112,13 @@ def test_compact_shards_can_be_released_as_npy_or_linked(tmp_path: Path) -> None
         first, *others = (dataset[number][0].numpy() for dataset in datasets)
         for other in others:
             np.testing.assert_array_equal(other, first)
-    # and compact again: the same bytes as the daily shard
-    again = SDOMLlite(tmp_path / "shards", NAMES)
-    assert again[FIRST + timedelta(days=1)][1] == "2024-03-02T00:00:00"
+    daily = SDOMLlite(tmp_path / "shards", NAMES)
+    assert daily[FIRST + timedelta(days=1)][1] == "2024-03-02T00:00:00"
+    for encoding, adopted in (("compact", True), ("compact-fine", False), ("npy", False)):
+        other = settings.model_copy(update={"encoding": encoding})
+        shard = read_day(other, Store(str(tmp_path)), FIRST).shard
+        assert shard is not None
+        assert shard.as_configured == adopted
 
 
 def test_unknown_encoding_is_rejected() -> None:
