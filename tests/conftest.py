@@ -142,7 +142,7 @@ _MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose needs are not met; where skips are not allowed, it fails."""
+    """Skip a test whose needs are not met, or fail it if skips are not allowed."""
     for marker in item.iter_markers("needs"):
         for name in marker.args:
             if missing := obstacle(name):

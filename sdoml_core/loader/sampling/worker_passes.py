@@ -83,8 +83,8 @@ class WorkerPasses:
         if self._inherited is not None and pid == self._inherited[1]:
             return self._inherited[0]
         raise DatasetError(
-            "this stream was made in another process than the one that starts the workers, so "
-            "they cannot agree on an epoch: make it in this process, or call its set_epoch"
+            "this stream was made in a different process from the one that starts the workers, "
+            "so they cannot agree on an epoch: make it in this process, or call its set_epoch"
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:

@@ -44,7 +44,7 @@ _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),
     "HMI": timedelta(minutes=65),
 }
-"""Age of the newest frame of a tree that does not say what its newest time is."""
+"""Assumed age of the newest frame of a tree that does not state its newest time."""
 
 
 @dataclass
