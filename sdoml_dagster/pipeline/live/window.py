@@ -49,6 +49,9 @@ GRACE: Final = timedelta(minutes=15)
 class Window:
     """The index of the window as it is in the store."""
 
+    data: bytes
+    """Bytes of the index. Empty if there is none."""
+
     table: pa.Table | None
     frames: Mapping[datetime, Mapping[str, tuple[datetime | None, int]]]
     """Observed time and flags of each frame, by slot and channel."""
@@ -59,22 +62,22 @@ class Window:
 
 def read_window(store: Store, constants: Normalization) -> Window:
     """Read the published index. A damaged one, or one of other constants, counts as empty."""
-    table = _read_table(store, constants)
+    data = store.read_if_exists(layout.LIVE_INDEX) or b""
+    table = _decode(data, constants)
     if table is None:
-        return Window(None, {}, {})
+        return Window(data, None, {}, {})
     shards = _shards(table)
     frames: dict[datetime, dict[str, tuple[datetime | None, int]]] = {t: {} for t in shards}
     for channel in table.schema.names[2:]:
         for time, frame in zip(shards, table.column(channel).to_pylist(), strict=True):
             if frame is not None:
                 frames[time][channel] = (frame["observed"], frame["flags"] or 0)
-    return Window(table, frames, shards)
+    return Window(data, table, frames, shards)
 
 
-def _read_table(store: Store, constants: Normalization) -> pa.Table | None:
-    data = store.read_if_exists(layout.LIVE_INDEX)
+def _decode(data: bytes, constants: Normalization) -> pa.Table | None:
     try:
-        table = None if data is None else read_columns(open_parquet(data))
+        table = read_columns(open_parquet(data)) if data else None
         facts = {} if table is None else index_metadata(table.schema, kind="release")
     except DamagedFileError:
         return None
@@ -181,11 +184,14 @@ def publish(
     -------
     The window as it is now, without the frames of the changed slots.
     """
+    if window.table is not None and not changed and min(window.shards, default=start) >= start:
+        return window
     # Read again: an update that somebody launched by hand may have published meanwhile.
-    table = _read_table(store, constants)
-    shards = {} if table is None else _shards(table)
-    window = Window(table, window.frames, shards)
-    kept = {s: name for s, name in shards.items() if s >= start and s not in changed}
+    data = store.read_if_exists(layout.LIVE_INDEX) or b""
+    if data != window.data:
+        table = _decode(data, constants)
+        window = Window(data, table, window.frames, {} if table is None else _shards(table))
+    kept = {s: name for s, name in window.shards.items() if s >= start and s not in changed}
     keep = set(kept.values())
     added = [index for index in changed.values() if index is not None]
     if window.table is not None and not added and len(keep) == len(window.shards):
@@ -194,10 +200,11 @@ def publish(
     if window.table is not None and keep:
         table = merge_releases(window.table, keep, table)
     table = _canonical(_with_all_channels(table, settings, constants))
-    store.write(layout.LIVE_INDEX, write_parquet(table))
+    data = write_parquet(table)
+    store.write(layout.LIVE_INDEX, data)
     new = {slot: index.shard for slot, index in changed.items() if index is not None}
     frames = {slot: own for slot, own in window.frames.items() if slot in kept}
-    return Window(table, frames, kept | new)
+    return Window(data, table, frames, kept | new)
 
 
 def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
