@@ -31,9 +31,15 @@ def commands() -> None:
     help="Port on 127.0.0.1; 0 selects a free one. Default: 8420, or a free one.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
+@click.option(
+    "--write-page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a static page with calendar, samples and light curves, and stop.",
+)
 def view(
     *, source: str, at: str | None, series_files: tuple[Path, ...], port: int | None,
-    no_browser: bool,
+    no_browser: bool, write_page: Path | None,
 ) -> None:  # fmt: skip
     """Show a release or a folder of shards in the browser.
 
@@ -47,6 +53,13 @@ def view(
         from sdoml_view.series import read_series_file
         from sdoml_view.server import listen, serve, url_of
 
+        if write_page is not None:
+            from sdoml_core.loader.storage.local import write_atomically
+            from sdoml_view.page import static_page
+
+            write_atomically(write_page, static_page(Release(source)).encode())
+            click.echo(f"{write_page}: {write_page.stat().st_size / 1e6:.1f} MB")
+            return
         series = [found for path in series_files for found in read_series_file(path)]
         listener = listen(port)
         release = Release(source)

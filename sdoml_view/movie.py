@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sdoml_core.channels import CHANNELS
@@ -124,17 +123,14 @@ def _images(
     options: MovieOptions,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Image.Image]:
-    palettes = {name: np.ascontiguousarray(colormap(name)) for name in options.channels}
     for done, row in enumerate(rows, start=1):
-        yield _compose(release, row, options, palettes)
+        yield compose(release, row, options)
         if progress is not None:
             progress(done)
 
 
-def _compose(
-    release: Release, row: int, options: MovieOptions, palettes: dict[str, NDArray[np.uint8]]
-) -> Image.Image:
-    """Draw one frame of the movie: channels in a grid, with their names and the time."""
+def compose(release: Release, row: int, options: MovieOptions) -> Image.Image:
+    """Draw a sample: channels in a grid, with their names and the time."""
     tile, count = options.tile, len(options.channels)
     columns = _columns(count)
     lines = -(-count // columns)
@@ -150,7 +146,7 @@ def _compose(
         if name in frames:
             levels = Image.fromarray(to_levels(frames[name], release.level_table(name)))
             fitted = np.asarray(levels.resize((tile, tile), Image.Resampling.LANCZOS))
-            canvas.paste(Image.fromarray(palettes[name][fitted]), (left, top))
+            canvas.paste(Image.fromarray(colormap(name)[fitted]), (left, top))
         else:
             edge = tile * 0.103
             draw.ellipse((left + edge, top + edge, left + tile - edge, top + tile - edge),

@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import requests
 
+from tests.support.viewer import CHANNELS, make_release
+
 ABSENT = ("dagster", "torch", "numba", "pydantic", "pydantic_settings", "requests", "matplotlib")
 LIGHT = f"""
 import sys
@@ -47,6 +49,21 @@ def test_movie_errors_are_one_line(release: Path, tmp_path: Path) -> None:
         assert done.returncode == 1
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_static_page_needs_no_other_files_and_escapes_names(tmp_path: Path) -> None:
+    hostile = make_release(tmp_path / '<img src=x onerror="alert(1)">')
+    page = tmp_path / "index.html"
+    done = sdoml("view", str(hostile), "--write-page", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "<img src=x" not in text
+    assert "<script" not in text
+    sources = re.findall(r'(?:src|href)="([^"]{12})', text)
+    assert len(sources) == 1 + 4  # a year and the samples
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "2022: 258 of 288 frames" in text
+    assert text.count("<polyline") == len(CHANNELS)
 
 
 def test_view_prints_its_address_and_serves(release: Path) -> None:
