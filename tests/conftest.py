@@ -133,7 +133,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests as slow that fetch from the archive, start services or run programs."""
     for item in items:
         folder = item.path.relative_to(item.config.rootpath).parts[1]
-        if folder in _SLOW_FOLDERS or "archive" in getattr(item, "fixturenames", ()):
+        fetches = "archive" in getattr(item, "fixturenames", ())
+        if fetches or folder in _SLOW_FOLDERS or item.get_closest_marker("needs"):
             item.add_marker(pytest.mark.slow)
 
 

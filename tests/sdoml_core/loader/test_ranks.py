@@ -165,6 +165,7 @@ def test_each_sample_is_used_once_despite_interruptions(dataset, style, world, e
     run(dataset, style, world, 0, events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @given(st.integers(1, 3), st.integers(1, 2), events([0, 1, 2]))
 @settings(max_examples=5, **relaxed)

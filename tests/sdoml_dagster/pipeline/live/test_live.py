@@ -31,6 +31,8 @@ from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.render.fits_file import read_file, write_file
 from tests.support.live import MINUTE, START, constants_for
 
+pytestmark = pytest.mark.slow  # each test fetches from a simulated archive
+
 HOUR = timedelta(hours=1)
 SLOT = datetime(2026, 3, 30, 19, 15, tzinfo=UTC)
 
