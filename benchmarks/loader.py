@@ -1,8 +1,12 @@
 """Speed of the loader compared with other readers.
 
-``python benchmarks/loader.py`` writes synthetic shards to a temporary folder, reads them with
+``python -m benchmarks.loader`` writes synthetic shards to a temporary folder, reads them with
 each reader in one run and prints a table. The page cache is warm. litdata and Mosaic Streaming
-are included if they are installed; they read their own formats, written from the same frames.
+are included if they are installed; they read their own formats, written from the same frames. They
+are no dependencies of the project. Install them in a copy of the environment, one after the other:
+``pip install litdata==0.2.76 torch==2.13.0``, ``pip install mosaicml-streaming==0.13.0
+torch==2.13.0``. Mosaic imports torchvision: where none fits the build of torch, an empty module of
+that name on the path is enough.
 
 The reference loader works like the original: it has an index of members, opens the tar for each
 member, and decodes all channels of a sample.
