@@ -152,7 +152,8 @@ def compose(release: Release, row: int, options: MovieOptions) -> Image.Image:
             draw.ellipse((left + edge, top + edge, left + tile - edge, top + tile - edge),
                          outline=(60, 64, 74))  # fmt: skip
             draw.text((left + tile / 2, top + tile / 2), "no frame", _MUTED, font, anchor="mm")
-        draw.text((left + band * 0.4, top + band * 0.3), label(name), _TEXT, font)
+        caption = label(name).removesuffix(" Å")  # the font of Pillow has no Å
+        draw.text((left + band * 0.4, top + band * 0.3), caption, _TEXT, font)
     slot = release.slot(row)
     middle = lines * tile + band / 2
     draw.text((band * 0.4, middle), f"{slot:%Y-%m-%d %H:%M} UTC", _TEXT, font, anchor="lm")

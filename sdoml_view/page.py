@@ -31,7 +31,7 @@ _STYLE = """
 @media(prefers-color-scheme:light){:root{--back:#f5f6f9;--text:#161b26;--muted:#566076;--line:#cfd5e0}}
 body{font:15px/1.5 system-ui,sans-serif;background:var(--back);color:var(--text);
 max-width:1120px;margin:0 auto;padding:24px 16px}
-h1{margin:0}h2{margin:32px 0 8px}p,figcaption,td,th,text{color:var(--muted)}
+h1{margin:0}h2{margin:32px 0 8px}p,figcaption,td,th{color:var(--muted)}text{fill:var(--muted)}
 img{max-width:100%;height:auto;display:block;border-radius:6px}
 .year{display:grid;grid-template-columns:3.5em 1fr;align-items:center;gap:2px 8px;margin:6px 0}
 .year img{width:100%;image-rendering:pixelated;border-radius:2px}
@@ -145,10 +145,11 @@ def _curve(curve: Curve, known: NDArray[np.bool_]) -> str:
     y = 78 - 66 * (values - low) / ((high - low) or 1)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     red, green, blue = colormap(curve.channel)[150].tolist()
+    short = label(curve.channel).removesuffix(" magnetogram")
     name = f"{label(curve.channel)}: mean from {low:.4g} to {high:.4g} {curve.unit}"
     return (
         f'<svg viewBox="0 0 1000 90" role="img" aria-label="{escape(name)}" font-size="12">'
-        f'<text x="0" y="24" font-size="14">{escape(label(curve.channel))}</text>'
+        f'<text x="0" y="24" font-size="14">{escape(short)}</text>'
         f'<text x="124" y="18" text-anchor="end">{high:.4g}</text>'
         f'<text x="124" y="80" text-anchor="end">{low:.4g}</text>'
         f'<text x="124" y="50" text-anchor="end">{escape(curve.unit)}</text>'
