@@ -99,7 +99,7 @@ def frame_header(
         "HGLN_OBS": 0.0,
         "HGLT_OBS": heliographic_latitude(time),
         "DATE-OBS": time.replace(tzinfo=None).isoformat("T", "milliseconds"),
-        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # astropy warns if it has to add it
+        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # else astropy warns
         "TIMESYS": "UTC",
         "TELESCOP": f"SDO/{known.instrument}",
         "INSTRUME": f"AIA_{_TELESCOPES[known.wavelength]}" if aia else "HMI",

@@ -1,4 +1,4 @@
-"""The near-real-time tree: frames that appear minutes after the exposure, by a clock.
+"""The near-real-time tree, in which each frame appears minutes after its exposure.
 
 AIA frames of every third minute lie below ``…/synoptic/nrt``. HMI images appear in the ordinary
 catalog with the quick-look label and are rendered again a day later. When a frame appears depends

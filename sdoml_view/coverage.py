@@ -84,7 +84,7 @@ def _count(release: Release) -> Calendar:
     ).astype(np.int32)
     per_day = max(86400 // max(release.cadence, 1), 1)
     start = first.astype("datetime64[s]") + np.arange(length) * np.timedelta64(86400, "s")
-    # The range may start and end within a day.
+    # The range may start or end partway through a day.
     low = np.maximum(start, slots[0])
     high = np.minimum(start + np.timedelta64(86400, "s"), slots[-1] + 1)
     spans = np.ceil((high - low).astype(np.int64) / max(release.cadence, 1))

@@ -99,7 +99,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
     position = 0
     for row in range(rows):
         start = position
-        accumulator = np.uint64(np.uint32(image[row, 0]))  # the first pixel is stored as it is
+        accumulator = np.uint64(np.uint32(image[row, 0]))  # the first pixel is stored as is
         position, held = _flush(heap, position, accumulator, 32)
         last = np.int64(image[row, 0])
         for block in range(0, columns, BLOCK):

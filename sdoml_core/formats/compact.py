@@ -3,8 +3,8 @@
 A pixel y is stored as the nearest integer to y/step, so that step times the integer is within half
 a step of y. BSCALE is the step: astropy, sunpy, DS9 and CFITSIO read the normalized values without
 knowing this package. The file follows the convention for tiled images (FITS standard 4.0,
-section 10) with 16 tiles of whole rows, which costs less than a tile for each row. Like npy
-members, the first row is the north.
+section 10) with 16 tiles of whole rows, which costs less than a tile for each row. As in npy
+members, the first row is the northernmost.
 
 The layout is fixed: two headers of 2,880 bytes, the table of the tiles, the tiles, and zeros up to
 a multiple of 2,880 bytes. Pixels are rounded, not dithered: their own noise is larger than half a

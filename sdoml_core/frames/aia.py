@@ -219,7 +219,7 @@ def _time(header: Header) -> datetime:
         if time is not None:
             return time
     found = [header.text(key) or "missing" for key in ("DATE-OBS", "T_OBS")]
-    raise CorruptFrameError(f"DATE-OBS is {found[0]}, T_OBS is {found[1]}")
+    raise CorruptFrameError(f"no valid time: DATE-OBS is {found[0]}, T_OBS is {found[1]}")
 
 
 def parse_utc(text: str) -> datetime | None:

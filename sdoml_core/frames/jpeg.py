@@ -277,7 +277,7 @@ def _end_of_image(data: bytes, position: int) -> int:
             return match.start()
         if match.start() >= len(data) - 2 and marker == 0xFF:
             break
-        raise CorruptFrameError(f"a marker 0x{marker:02X} within the compressed pixels")
+        raise CorruptFrameError(f"a marker 0x{marker:02X} in the compressed pixels")
     raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
 
 

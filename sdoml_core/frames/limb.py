@@ -180,7 +180,7 @@ def _search_limb(
             upper = frame[j, i] * (1.0 - f) + frame[j, i + one] * f
             lower = frame[j + one, i] * (1.0 - f) + frame[j + one, i + one] * f
             profile[n] = upper * (1.0 - g) + lower * g
-        for n in range(falls.size):  # vectorized, unlike the search for the largest
+        for n in range(falls.size):  # the compiler vectorizes this loop, but not the next
             inside = outside = 0.0
             for k in range(_STEPS_PER_PIXEL):
                 inside += profile[n + k]

@@ -59,7 +59,7 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     stretched = np.clip(level * 255 / _STEPS * (2 * _CLIP) - _CLIP, -_CLIP, _CLIP)
     target = np.abs(stretched)
     root = np.interp(target, _TARGETS, _ROOTS)
-    for _ in range(2):  # Newton; from the table, one step comes within 1e-9 G
+    for _ in range(2):  # Newton's method: one step is accurate to 1e-9 G, two to the last digits
         square = root * root
         cube = square * root
         slope = 4 * _STRENGTH * cube - 3 * target * square
@@ -113,7 +113,7 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     Returns
     -------
-    bool (n, n); False everywhere if there is no disk of about the common size.
+    bool (n, n). All False if no disk of roughly the common size is found.
     """
     side = levels.shape[0]
     bright = levels > 0.25

@@ -54,8 +54,8 @@ def convert_tensor(
     """
     if tensor.ndim < 3 or tensor.shape[-3] != len(channels):
         raise DatasetError(
-            f"a tensor of shape {tuple(tensor.shape)} must have shape (..., {len(channels)}, H, W) "
-            f"for the channels {', '.join(channels)}"
+            f"expected a tensor of shape (..., {len(channels)}, H, W) for the channels "
+            f"{', '.join(channels)}, but got {tuple(tensor.shape)}"
         )
     pixels = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
     frames = pixels.numpy().reshape(-1, *tensor.shape[-3:])

@@ -184,7 +184,9 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> Any:
         number = operator.index(index)
         if not -len(self) <= number < len(self):
-            raise IndexError(f"sequence {number} of {len(self)}")
+            raise IndexError(
+                f"sequence index {number} is out of range: there are {len(self)} sequences"
+            )
         pixels, ages, reads = self._reads([number])
         for read in reads:
             read()

@@ -89,7 +89,7 @@ class ShardDataset(IterableDataset[Any]):
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
         self._passes = WorkerPasses()
-        # In a worker: whether its state was loaded there, and the pass that it is in.
+        # Used only in workers: whether this worker loaded a state, and its current pass.
         self._loaded = False
         self._pass: Pass | None = None
         self._passes_begun = 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 def count(
     bits: NDArray[np.uint32], values: NDArray[np.float32], counts: NDArray[np.int64]
 ) -> tuple[int, int, np.uint32, np.uint32, float, float]:
-    """Count pixels by the upper 16 bits of their pattern.
+    """Count pixels by the upper 16 bits of their float32 bit pattern.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ class Sketch:
             If there are no pixels.
         """
         self._require_pixels()
-        # Integers do not cancel, so the difference below is exact, however small.
+        # Integer arithmetic is exact, so the difference below loses no precision.
         spread = max(self.squares * self.pixels - self.total**2, 0)
         return math.sqrt(spread / (self.pixels**2 << 2 * TOTAL_BITS))
 

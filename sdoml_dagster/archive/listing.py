@@ -43,5 +43,5 @@ def newest_time(page: Page) -> datetime:
         except ValueError:
             continue
     if not times:
-        raise OutageError("a page without a time instead of image_times")
+        raise OutageError("image_times contains no time; the server may have returned another page")
     return max(times)

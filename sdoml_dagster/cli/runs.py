@@ -147,7 +147,7 @@ def end_leftover_runs(instance: dg.DagsterInstance) -> None:
 
 @contextlib.contextmanager
 def only_build(home: Path) -> Iterator[None]:
-    """Hold the lock of a home, so that only one build uses it.
+    """Hold the lock on a Dagster home, so that only one build uses it.
 
     Raises
     ------

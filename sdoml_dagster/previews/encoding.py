@@ -1,4 +1,4 @@
-"""Encode images: as PNG for files, or as small inline Markdown for Dagster's UI."""
+"""Encode images as PNG files, or as small inline Markdown images for Dagster's UI."""
 
 import base64
 import io

@@ -15,8 +15,8 @@ def build_dead_runs_sensor() -> dg.SensorDefinition:
         name="dead_runs_sensor",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Fails runs of this machine whose process was killed, so that they free their "
-        "place in the queue and Dagster retries them. Runs of other machines are not changed.",
+        description="Fails runs on this machine whose process was killed. This frees their queue "
+        "slots, and Dagster retries them. Runs on other machines are not changed.",
     )
     def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = end_dead_runs(context.instance)

@@ -256,7 +256,9 @@ class Settings(BaseSettings):
     @classmethod
     def _usable_name(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", value):
-            raise ValueError("must be letters and digits, with single hyphens between them")
+            raise ValueError(
+                "must contain only letters and digits, optionally separated by single hyphens"
+            )
         return value
 
     @field_validator("failure_webhook")

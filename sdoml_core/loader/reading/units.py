@@ -47,7 +47,7 @@ def check_units(
         _check_known(units)
         if units == "gauss" and "HMI_M" not in channels:
             raise DatasetError(
-                f"units='gauss' is for HMI_M; the channels are {', '.join(channels)}"
+                f"units='gauss' applies only to HMI_M; the channels are {', '.join(channels)}"
             )
         if units == "dn" and not any(name.startswith("AIA") for name in channels):
             raise DatasetError(f"units='dn' is for AIA; the channels are {', '.join(channels)}")

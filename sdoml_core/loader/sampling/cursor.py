@@ -251,7 +251,7 @@ class Cursor:
         self._lone_ranks = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass, and keep the position of a loaded state of that epoch."""
         check_counts(epoch=epoch)
         if epoch != self.epoch:
             self._go_to(epoch)

@@ -22,8 +22,8 @@ KEY: Final = 1 << 32
 
 # Columns. A worker's row: number of its pass · KEY + key of the DataLoader iterator, epoch,
 # start position (−1 if only the worker knows it), and whether it has anything to read. The last row
-# is the main process's: number of the latest pass at that time, epoch, position, and how they were
-# given.
+# belongs to the main process: number of the latest pass when the row was written, epoch, position,
+# and how epoch and position were set.
 NUMBER, EPOCH, START, STATE = range(4)
 READING, EMPTY = range(2)
 COUNTED, SET, LOADED = range(3)

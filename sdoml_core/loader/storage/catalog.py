@@ -297,5 +297,5 @@ def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDA
     """Convert an integer field to NumPy, with a replacement for null."""
     leaf = _chunks(file, channel, name)
     if leaf.type not in {pa.int64(), pa.uint32()}:
-        raise DamagedFileError(f"index of a release has a {name} of type {leaf.type}")
+        raise DamagedFileError(f"release index: {name} has type {leaf.type}, not int64 or uint32")
     return integers(leaf, np.int64 if leaf.type == pa.int64() else np.uint32, missing)

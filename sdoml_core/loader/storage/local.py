@@ -60,7 +60,7 @@ class Files(RangeFiles, Protocol):
         """A whole file."""
 
     def version(self, name: str) -> str:
-        """Return a text that changes when the file is replaced. Raise if it does not exist."""
+        """Return a string that changes when the file is replaced. Raise if it does not exist."""
 
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file without read-ahead."""

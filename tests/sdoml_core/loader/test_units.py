@@ -65,7 +65,7 @@ def test_predictions_beyond_the_range_become_the_limit(plain):
     assert plain.to_physical(-prediction, ["AIA_0171"]).abs().max() == 0
     assert plain.to_normalized(10 * top, ["AIA_0171"]).unique().tolist() == [1.0]
     assert plain.to_normalized(torch.full((1, 2, 2), torch.nan), ["HMI_M"]).abs().max() == 0
-    with pytest.raises(DatasetError, match=r"must have shape \(..., 3, H, W\) for the channels"):
+    with pytest.raises(DatasetError, match=r"of shape \(..., 3, H, W\) for the channels"):
         plain.to_physical(prediction)
 
 
