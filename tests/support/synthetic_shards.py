@@ -66,7 +66,7 @@ def write_day(
     hours: int = 6,
     side: int = SIDE,
     facts_of: Callable[[datetime, str], FrameFacts] = facts,
-    frame_of: Callable[[datetime, str, int], NDArray[np.float32]] = frame,
+    frame_of: Callable[[datetime, str, int], NDArray[np.float32]] | None = None,
 ) -> Index:
     """Write a daily shard and its index as the pipeline does."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def write_day(
         for slot in day_slots(day, cadence_minutes=15):
             for channel in channels:
                 if slot.hour < hours and not missing(slot, channel):
-                    pixels = frame_of(slot, channel, side).astype(dtype)
+                    pixels = (frame_of or frame)(slot, channel, side).astype(dtype)
                     about = facts_of(slot, channel)
                     if encoding is None:
                         writer.add(slot, CHANNELS[channel], pixels, about)

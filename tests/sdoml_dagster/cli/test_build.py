@@ -209,7 +209,10 @@ def test_build_that_does_not_fit_the_disk_is_rejected(roots: None, tmp_path: Pat
     assert not (tmp_path / "data").exists()
 
 
-def test_workers_build_days_in_parallel(roots: None, tmp_path: Path) -> None:
+def test_workers_build_days_in_parallel(
+    roots: None, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "latency", 4)  # a run takes longer than the start of the next
     done = build("--workers", "3")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "data.dagster"

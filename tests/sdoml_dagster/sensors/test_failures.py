@@ -14,7 +14,7 @@ from tests.support.runs import Materialize
 
 def test_no_sensor_without_a_webhook(settings: Settings) -> None:
     names = {sensor.name for sensor in build_defs(settings).sensors or ()}
-    assert names == {"freshness_sensor", "day_range_sensor"}
+    assert names == {"freshness_sensor", "day_range_sensor", "dead_runs_sensor"}
 
 
 def test_failed_run_is_posted_with_day_and_reason(
