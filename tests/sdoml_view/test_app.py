@@ -12,6 +12,7 @@ from PIL import Image
 
 from sdoml_core.loader import SDOMLlite
 from sdoml_view import curves
+from tests.support.range_server import serving_ranges
 from tests.support.synthetic_shards import at, frame, write_day
 from tests.support.viewer import CHANNELS, CONSTANT, DAYS, SIDE, day, serving
 
@@ -43,6 +44,16 @@ def test_frames_are_display_levels_on_a_fixed_scale(viewer: str) -> None:
     dn = np.clip(normalized**2 * CONSTANT / (1024 / SIDE) ** 2, 2, 1200)
     expected = (np.sqrt(dn) - np.sqrt(2)) / (np.sqrt(1200) - np.sqrt(2)) * 255
     np.testing.assert_allclose(levels[0], expected, atol=0.51)
+
+
+def test_remote_release_is_read_by_byte_ranges(release: Path, viewer: str) -> None:
+    query = {"t": NOON, "channels": "AIA_0171,HMI_M"}
+    local = ask(viewer, "frames", **query)
+    with serving_ranges(release) as server, serving(server.url) as remote:
+        assert ask(remote, "dataset").json()["samples"] == DAYS * 24
+        assert ask(remote, "frames", **query).content == local.content
+        sent = {name: number for name, number in server.sent.items() if name.endswith(".tar")}
+    assert sum(sent.values()) == 2 * (SIDE * SIDE * 4 + 128), "two frames with their headers"
 
 
 def test_smaller_frames_are_means_of_blocks(viewer: str) -> None:

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import sys
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,22 @@ def test_batches_streams_sequences_and_workers_give_the_same_pixels(compact, pix
         torch.testing.assert_close(got, pixels, rtol=0, atol=0)
     windows = SDOMLliteSequences(dataset, past=2)
     torch.testing.assert_close(windows[3]["past"], pixels[3:5], rtol=0, atol=0)
+
+
+def test_remote_frames_and_maps_have_the_same_pixels(compact, pixels):
+    filesystem = fsspec.filesystem("memory")
+    filesystem.put(str(compact), "/compact", recursive=True)
+    try:
+        dataset = SDOMLlite("memory://compact", CHANNELS)
+        remote = torch.stack([dataset[number][0] for number in range(len(dataset))])
+        torch.testing.assert_close(remote, pixels, rtol=0, atol=0)
+        drawn = dataset.sunpy_map(3, "AIA_0193")
+    finally:
+        filesystem.rm("/compact", recursive=True)
+    local = SDOMLlite(compact, CHANNELS).sunpy_map(3, "AIA_0193")
+    np.testing.assert_array_equal(drawn.data, local.data)
+    dn = pixels[3, 1].numpy()[::-1] ** 2 * np.float32(CONSTANT / (1024 / 32) ** 2)
+    np.testing.assert_allclose(drawn.data, dn, rtol=1e-5)
 
 
 def test_folder_without_indexes_gives_the_same_pixels(tmp_path, pixels):

@@ -2,12 +2,7 @@
 
 import os
 import pickle
-import re
 import shutil
-import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -19,77 +14,16 @@ from sdoml_core.loader import BatchLoader, SDOMLlite
 from sdoml_core.loader.storage import remote
 from sdoml_core.loader.storage.local import LocalFiles
 from tests.support import synthetic_shards
+from tests.support.range_server import serving_ranges
 from tests.support.synthetic_shards import FIRST, SIDE, at, frame, write_day, write_release
-
-
-class Server(ThreadingHTTPServer):
-    """A server of a folder that supports byte ranges and injects faults on request."""
-
-    def __init__(self, folder: Path):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
-        self.sent: Counter[str] = Counter()
-        self.faults: list[object] = []
-        self.ranges = True
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self):
-        self.answer(body=False)
-
-    def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, *, body):
-        server = self.server
-        if body and server.faults:
-            fault = server.faults.pop(0)
-            if fault == "reset":
-                self.close_connection = True
-                return
-            self.send_response(fault)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        path = server.folder / self.path.lstrip("/")
-        if not path.is_file():
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        data = path.read_bytes()
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if wanted and server.ranges:
-            start, stop = int(wanted[1]), int(wanted[2]) + 1
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
-            data = data[start:stop]
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-            server.sent[path.name] += len(data)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def server(release, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
     shutil.copytree(release, tmp_path / "served")
-    server = Server(tmp_path / "served")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_ranges(tmp_path / "served") as server:
+        yield server
 
 
 def check(dataset, index):
