@@ -457,6 +457,16 @@ def _serve(folder: Path, rate: float, ready: object) -> None:
     server.serve_forever()
 
 
+def _rate(loader: BatchLoader, samples: int) -> float:
+    """Return samples per second over the first `samples` of a loader."""
+    begin, count = time.perf_counter(), 0
+    for batch, _ in loader:
+        count += len(batch)
+        if count >= samples:
+            break
+    return count / (time.perf_counter() - begin)
+
+
 def from_server(folder: Path, rate: float, samples: int) -> float:
     """Return samples per second from a server that sends at most `rate` bytes per second."""
     here, there = get_context("spawn").Pipe()
@@ -465,12 +475,7 @@ def from_server(folder: Path, rate: float, samples: int) -> float:
     try:
         dataset = SDOMLlite(f"http://127.0.0.1:{here.recv()}", SIX)
         loader = BatchLoader(dataset, batch_size=2, threads=4, prefetch=4)
-        begin, count = time.perf_counter(), 0
-        for batch, _ in loader:
-            count += len(batch)
-            if count >= samples:
-                break
-        return count / (time.perf_counter() - begin)
+        return _rate(loader, samples)
     finally:
         process.terminate()
         process.join()
@@ -502,12 +507,7 @@ def from_disk(folder: Path, rate: float, samples: int) -> float:
     dataset = SDOMLlite(folder, SIX)
     dataset.reader.files = SlowFiles(str(folder), rate)
     loader = BatchLoader(dataset, batch_size=4, threads=3, prefetch=3)
-    begin, count = time.perf_counter(), 0
-    for batch, _ in loader:
-        count += len(batch)
-        if count >= samples:
-            break
-    return count / (time.perf_counter() - begin)
+    return _rate(loader, samples)
 
 
 SERVER_RATES = (10, 30, 100, 300, 1000, 3000)  # MB/s
