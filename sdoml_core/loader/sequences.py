@@ -37,7 +37,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     all frames); and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). If
     the dataset has ``metadata=True``, ``metadata`` is a list with a dictionary for each frame: the
     metadata by channel, None for missing frames and those of the earlier frame for held ones. A
-    batch has ``times`` and ``metadata`` as a list of such lists, [sample][frame], with
+    batch has ``times`` and ``metadata`` as a list of such lists, ``[sample][frame]``, with
     `BatchLoader` and with PyTorch's ``DataLoader``.
 
     Parameters

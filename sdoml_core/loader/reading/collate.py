@@ -19,13 +19,13 @@ class TargetValues(dict[str, dict[str, torch.Tensor]]):
 
 
 class Metadata(list[dict[str, Any]]):
-    """Metadata of the frames of one item. A batch of them is a list of lists, [sample][frame]."""
+    """Metadata of the frames of one item. A batch of them is a list of ``[sample][frame]``."""
 
 
 class Times(list[str]):
-    """Times of the frames of one item. A batch of them is a list of lists, [sample][frame].
+    """Times of the frames of one item. A batch of them is a list of lists, ``[sample][frame]``.
 
-    PyTorch transposes plain lists, which gives [frame][sample].
+    PyTorch transposes plain lists, which gives ``[frame][sample]``.
     """
 
 
