@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdoml_core.errors import SdomlError
+from sdoml_core.formats.parquet import arrow_file
 from sdoml_view.release import Release
 
 COVERAGE_TABLE: Final = "coverage.parquet"
@@ -63,7 +64,7 @@ def read_calendar(release: Release) -> Calendar:
     try:
         if not release.files.has(COVERAGE_TABLE):
             return counted
-        table = pq.read_table(pa.BufferReader(release.files.read(COVERAGE_TABLE)))
+        table = pq.read_table(arrow_file(release.files.read(COVERAGE_TABLE)))
         return _with_reasons(release, table)
     except (SdomlError, OSError, pa.ArrowException, KeyError, ValueError, TypeError):
         return counted  # a damaged table: the index alone gives the counts

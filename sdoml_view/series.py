@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.formats.parquet import arrow_file
 from sdoml_core.loader.targets.series import TimeSeries
 
 MAX_SERIES: Final = 12
@@ -69,7 +70,7 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
         If the table cannot be read, or has no times or no numbers.
     """
     try:
-        source = pa.BufferReader(data)
+        source = arrow_file(data)
         table = pq.read_table(source) if data[:4] == b"PAR1" else csv.read_csv(source)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"cannot read {name} as CSV or Parquet: {error}") from error

@@ -71,10 +71,21 @@ def parquet_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
+def arrow_file(data: bytes) -> pa.BufferReader:
+    """Copy bytes into memory of Arrow, and open them as a file.
+
+    Arrow's threads may still hold a buffer for a moment after the table is read. If Python owns
+    the buffer and exits then, the process aborts.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return pa.BufferReader(sink.getvalue())
+
+
 def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
     """Open a Parquet file, and reject it if its footer states an absurd size."""
     try:
-        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        source = arrow_file(data) if isinstance(data, bytes) else data
         file = pq.ParquetFile(source, page_checksum_verification=True)
         groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
         volume = sum(group.total_byte_size for group in groups)

@@ -1,0 +1,34 @@
+"""Reading of Parquet bytes with Arrow's threads."""
+
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.parquet import arrow_file, open_parquet, read_columns, write_parquet
+
+TABLE = pa.table({"slot": range(1000), "name": [f"{i:04d}.tar" for i in range(1000)]})
+
+
+def test_threads_of_arrow_hold_no_memory_of_python() -> None:
+    """A thread that releases a Python buffer while Python exits aborts the process."""
+    data = write_parquet(TABLE)
+    before = sys.getrefcount(data)
+    file = arrow_file(data)
+    views = [file.read_buffer(100), pq.ParquetFile(file)]
+    assert sys.getrefcount(data) == before
+    assert len(views[0]) == 100
+
+
+def test_a_table_is_read_from_bytes() -> None:
+    data = write_parquet(TABLE)
+    assert read_columns(open_parquet(data)).equals(TABLE)
+    assert read_columns(open_parquet(data), ["name"]).equals(TABLE.select(["name"]))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 100])
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(DamagedFileError, match="not a Parquet file"):
+        open_parquet(data)
