@@ -95,7 +95,7 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
     catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)
-    shards = len(np.unique(catalog.shard[selection.rows]))
+    shards = len(reader.shards_of(selection.rows))
     return "\n".join(
         (
             f"SDOMLlite({source})",

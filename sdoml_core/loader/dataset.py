@@ -58,8 +58,10 @@ class SDOMLlite(Dataset[Sample]):
     ----------
     data_dir
         A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tar
-        files without an index. Member names can be in upper or lower case. Or a list of these with
-        the same normalization and no common sample, which are merged.
+        files without an index. Member names can be in upper or lower case. Or a list of these: a
+        sample has the frames of all folders at its time, so folders of other times are
+        concatenated and folders of other channels are joined. They must have no frame in common,
+        the same pixels (dtype, encoding, resolution) and the same constants for common channels.
     channels
         Channels in the order of the tensors. Case is ignored.
     date_start, date_end
@@ -102,9 +104,10 @@ class SDOMLlite(Dataset[Sample]):
     Raises
     ------
     DatasetError
-        If a channel is unknown, a range is empty, or the requested data do not exist.
+        If a channel is unknown, a range is empty, the requested data do not exist, or folders do
+        not fit together.
     NormalizationError
-        If the shards were normalized with different constants.
+        If a channel was normalized with different constants.
     DamagedFileError
         If an index or a shard is damaged.
     """

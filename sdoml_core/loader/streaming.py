@@ -271,7 +271,7 @@ class ShardDataset(IterableDataset[Any]):
 
 
 def shard_dataset(
-    data_dir: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     channels: Sequence[str] = DEFAULT_CHANNELS,
     date_start: Time | None = None,
     date_end: Time | None = None,

@@ -53,6 +53,7 @@ class FrameReader:
         self.catalog = catalog
         self.channels = tuple(channels)
         self.offsets = catalog.offsets(channels)
+        self._owners = catalog.owners(channels)
         self.units = check_units(units, channels, catalog.constants)
         self._checksums = catalog.checksums(channels) if verify else None
         if self._checksums is not None and np.any((self._checksums < 0) & (self.offsets >= 0)):
@@ -97,22 +98,41 @@ class FrameReader:
             for channel, place in enumerate(places)
             if place >= 0 and (only is None or channel in only)
         )
-        shard = int(catalog.shard[row])
         if self._sizes is not None:
-            self._read_compact(row, shard, order, out)
+            for shard, mine in self._by_shard(row, order):
+                self._read_compact(row, shard, mine, out)
             return
         target: NDArray[Any] = out
         if catalog.dtype != np.float32:
             target = np.empty(out.shape, catalog.dtype)
         sizes = [catalog.frame_bytes] * len(self.channels)
-        for run in _runs(order, sizes, MAX_GAP):
-            self._read_run(shard, run, target)
+        for shard, mine in self._by_shard(row, order):
+            for run in _runs(mine, sizes, MAX_GAP):
+                self._read_run(shard, run, target)
         for _, channel in order:
             if self._checksums is not None:
                 self._verify(row, channel, target[channel].data)
             if target is not out:
                 _widen(target[channel], out[channel])
             convert(out[channel], self.channels[channel], self.units[channel], catalog.constants)
+
+    def shards_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the numbers of the shards that have frames of some rows."""
+        if self._owners is None:
+            return np.unique(self.catalog.shard[rows])
+        return np.unique(self._owners[rows][self.offsets[rows] >= 0])
+
+    def _by_shard(
+        self, row: int, order: list[tuple[int, int]]
+    ) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Group the frames (offset, channel) of a row by the number of their shard."""
+        if self._owners is None:
+            return [(int(self.catalog.shard[row]), order)]
+        owners = self._owners[row].tolist()
+        return [
+            (shard, [(place, channel) for place, channel in order if owners[channel] == shard])
+            for shard in sorted(set(owners))
+        ]
 
     def _read_compact(
         self, row: int, shard: int, order: list[tuple[int, int]], out: NDArray[np.float32]
@@ -180,9 +200,10 @@ class FrameReader:
 
     def _damaged(self, row: int, channel: int, why: str) -> DamagedFileError:
         catalog = self.catalog
+        shard = catalog.shard[row] if self._owners is None else self._owners[row, channel]
         return DamagedFileError(
-            f"{self.channels[channel]} of {catalog.slots[row]} in "
-            f"{catalog.shards[catalog.shard[row]]} is damaged: {why}"
+            f"{self.channels[channel]} of {catalog.slots[row]} in {catalog.shards[shard]} "
+            f"is damaged: {why}"
         )
 
 

@@ -31,6 +31,10 @@ from sdoml_core.formats.parquet import (
 SOURCES: Final = "sdoml.sources"
 """Metadata key of generated indexes: names, sizes and modification times by shard."""
 
+OWNER: Final = "shard"
+"""Field of each frame in merged indexes: the number of its shard. Without it, all frames of a
+sample are in one shard."""
+
 
 class Catalog:
     """Samples of a folder of shards, in order of time.
@@ -57,7 +61,8 @@ class Catalog:
     slots: NDArray[np.datetime64]
     """Time of each sample, datetime64[s], UTC; shape (samples,)."""
     shard: NDArray[np.int32]
-    """Number of the shard of each sample; shape (samples,)."""
+    """Number of the shard of each sample; shape (samples,). The frames of a sample may be in
+    several shards if folders were merged: see `owners`."""
     channels: tuple[str, ...]
     """All channels that occur."""
     dtype: np.dtype[Any]
@@ -203,10 +208,31 @@ class Catalog:
             offsets[:, column] = _leaf(file, name, "data_offset", missing=-1)
         offsets[np.isin(self.shard, self.absent)] = -1
         sizes = self.frame_bytes if self.encoding is None else self.data_sizes(channels)
-        last = self.shard_bytes[self.shard][:, None] - sizes
+        owners = self.owners(channels)
+        last = self.shard_bytes[self.shard[:, None] if owners is None else owners] - sizes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
             raise DamagedFileError("index of a release points outside its shards")
         return offsets
+
+    def owners(self, channels: Sequence[str]) -> NDArray[np.int32] | None:
+        """Return the number of the shard of each frame; shape as `offsets`.
+
+        None if all frames of each sample are in the shard of the sample.
+
+        Raises
+        ------
+        DamagedFileError
+            If a number is not that of a shard.
+        """
+        file = open_parquet(self._source)
+        if not any(_has_leaf(file, name, OWNER) for name in channels):
+            return None
+        owners = np.empty((len(self), len(channels)), np.int32)
+        for column, name in enumerate(channels):
+            owners[:, column] = _leaf(file, name, OWNER, missing=0)
+        if np.any((owners < 0) | (owners >= len(self.shards))):
+            raise DamagedFileError("index refers to a shard that it does not describe")
+        return owners
 
     def data_sizes(self, channels: Sequence[str]) -> NDArray[np.int64]:
         """Return the size of the data of each frame of compact shards; shape as `offsets`.

@@ -1,16 +1,21 @@
-"""Several folders of shards as one, such as releases of different years."""
+"""Several folders of shards as one: releases of other years, or of other channels."""
 
 import json
-from collections.abc import Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from sdoml_core.formats.merge_indexes import merge_releases
-from sdoml_core.formats.parquet import write_parquet
-from sdoml_core.loader.storage.catalog import SOURCES, Catalog
+from sdoml_core.channels import CHANNELS
+from sdoml_core.errors import DatasetError, NormalizationError
+from sdoml_core.formats.parquet import FORMAT_VERSION, timestamps, write_parquet
+from sdoml_core.loader.storage.catalog import OWNER, Catalog
 from sdoml_core.loader.storage.local import Files, RangeFiles
+
+_REMEDY: Final = "open them as separate datasets, or build them again with equal settings"
 
 
 class SeveralFiles:
@@ -24,10 +29,10 @@ class SeveralFiles:
         Folder of each shard and its name there, by its name in the merged catalog.
     """
 
-    def __init__(self, parts: Sequence[RangeFiles], places: dict[str, tuple[int, str]]):
+    def __init__(self, parts: Sequence[RangeFiles], places: Mapping[str, tuple[int, str]]):
         self.root = ", ".join(part.root for part in parts)
         self._parts = list(parts)
-        self._places = places
+        self._places = dict(places)
 
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
@@ -37,8 +42,28 @@ class SeveralFiles:
         self._parts[part].read_into(there, start, buffers, size=size, tag=tag)
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder with samples."""
+
+    files: Files
+    catalog: Catalog
+    table: pa.Table
+    """The index, without missing shards."""
+
+    owner: NDArray[np.int64]
+    """Number of the shard of each row of the table, counted over all folders."""
+
+    names: tuple[str, ...]
+    """Unique name of each shard: those of different releases may be equal."""
+
+
 def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catalog]:
-    """Merge folders that share resolution, dtype and normalization, and no sample.
+    """Merge folders into one catalog.
+
+    A sample has the frames of all folders at its time. So folders of other times are concatenated,
+    and folders of other channels are joined. Where only one folder has a sample, the channels of
+    the others are missing.
 
     Parameters
     ----------
@@ -47,34 +72,117 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
 
     Raises
     ------
+    DatasetError
+        If a frame is in two folders, or the folders differ in dtype, encoding or resolution.
     NormalizationError
-        If the shards were normalized with different constants.
-    DamagedFileError
-        If they differ in dtype or resolution, or a sample is in two folders.
+        If a channel was normalized with different constants.
     """
+    parts = []
     places: dict[str, tuple[int, str]] = {}
-    tables = []
-    for number, (_, catalog) in enumerate(folders):
-        # Shards of different releases may have the same names.
-        names = {name: f"{number}-{name.replace('/', '-')}" for name in catalog.shards}
-        places |= {new: (number, name) for name, new in names.items()}
-        tables.append(_renamed(catalog.table(), names))
-
-    def both(one: pa.Table, other: pa.Table) -> pa.Table:
-        return merge_releases(one, set(one.column("shard").unique().to_pylist()), other)
-
-    merged = Catalog(write_parquet(reduce(both, tables)))
+    for number, (files, catalog) in enumerate(folders):
+        names = tuple(f"{number}-{name.replace('/', '-')}" for name in catalog.shards)
+        present = ~np.isin(catalog.shard, catalog.absent)
+        owner = catalog.shard[present].astype(np.int64) + len(places)
+        parts.append(_Folder(files, catalog, catalog.table(), owner, names))
+        places |= {name: (number, there) for name, there in zip(names, catalog.shards, strict=True)}
+    used = [part for part in parts if len(part.table)] or parts[:1]
+    metadata = _check_compatible(used)
+    metadata["sdoml.shards"] = json.dumps(
+        [
+            [name, int(size), tag]
+            for part in parts
+            for name, size, tag in zip(
+                part.names, part.catalog.shard_bytes, part.catalog.shard_tags, strict=True
+            )
+        ]
+    )
+    names = tuple(name for part in parts for name in part.names)
+    table = _join(used, names, places).replace_schema_metadata(metadata)
+    merged = Catalog(write_parquet(table))
     return SeveralFiles([files for files, _ in folders], places), merged
 
 
-def _renamed(table: pa.Table, names: dict[str, str]) -> pa.Table:
-    """Return the table of a release with renamed shards."""
-    facts: dict[Any, Any] = dict(table.schema.metadata)
-    shards = json.loads(facts[b"sdoml.shards"])
-    facts[b"sdoml.shards"] = json.dumps([[names[name], *rest] for name, *rest in shards])
-    listed = json.loads(facts.get(SOURCES.encode(), b"{}"))
-    facts[SOURCES.encode()] = json.dumps({names[name]: mark for name, mark in listed.items()})
-    owners = [names[name] for name in table.column("shard").to_pylist()]
-    column = pa.array(owners, pa.string()).dictionary_encode()
-    place = table.schema.get_field_index("shard")
-    return table.set_column(place, "shard", column).replace_schema_metadata(facts)
+def _check_compatible(parts: Sequence[_Folder]) -> dict[str, str]:
+    """Check that folders belong together, and return the metadata of the merged index."""
+    first, root = parts[0].catalog, parts[0].files.root
+    for part in parts[1:]:
+        for what in ("encoding", "dtype", "resolution"):
+            one, other = getattr(first, what), getattr(part.catalog, what)
+            if one != other:
+                raise DatasetError(
+                    f"folders differ in {what}: {one or 'npy'} in {root}, {other or 'npy'} in "
+                    f"{part.files.root}; {_REMEDY}"
+                )
+    constants: dict[str, Any] = {}
+    for channel in CHANNELS:
+        having = [part for part in parts if channel in part.catalog.channels]
+        for part in having[1:]:
+            # Each dataset has a version of its own, so folders of other channels may differ.
+            for what in ("normalization_version", "constants"):
+                one, other = (getattr(each.catalog, what) for each in (having[0], part))
+                if what == "constants":
+                    one, other = one[channel], other[channel]
+                if one != other:
+                    raise NormalizationError(
+                        f"{channel} was normalized with different constants: "
+                        f"{one or 'unknown'} in {having[0].files.root}, {other or 'unknown'} in "
+                        f"{part.files.root}; build one of them again with the constants of the "
+                        "other"
+                    )
+        if having:
+            constants[channel] = having[0].catalog.constants[channel]
+    pixels = {"dtype": first.dtype.name, "resolution": first.resolution}
+    versions = dict.fromkeys(part.catalog.normalization_version for part in parts)
+    return {
+        "sdoml.format": FORMAT_VERSION,
+        "sdoml.kind": "release",
+        "sdoml.normalization": ", ".join(filter(None, versions)),
+        "sdoml.pixels": json.dumps(
+            pixels if first.encoding is None else pixels | {"encoding": first.encoding}
+        ),
+        "sdoml.channels": json.dumps(constants, sort_keys=True),
+    }
+
+
+def _join(
+    parts: Sequence[_Folder], names: Sequence[str], places: Mapping[str, tuple[int, str]]
+) -> pa.Table:
+    """Return one row per time with the frames of all folders."""
+    rows = pa.concat_tables(
+        [part.table.drop_columns(["shard"]) for part in parts], promote_options="permissive"
+    )
+    owner = np.concatenate([part.owner for part in parts])
+    times = timestamps(rows.column("slot"))
+    slots, first, slot_of = np.unique(times, return_index=True, return_inverse=True)
+    shard = owner[first]
+    columns: dict[str, pa.Array] = {}
+    owners: dict[str, NDArray[np.int64]] = {}
+    for channel in (name for name in CHANNELS if name in rows.column_names):
+        column = rows.column(channel)
+        present = np.flatnonzero(column.is_valid().to_numpy())
+        counts = np.bincount(slot_of[present], minlength=len(slots))
+        if counts.max(initial=0) > 1:
+            twice = present[slot_of[present] == np.argmax(counts > 1)]
+            found = [places[names[owner[row]]] for row in twice[:2]]
+            roots = [part.files.root for part in parts]
+            listed = " and ".join(f"{name} in {roots[number]}" for number, name in found)
+            raise DatasetError(
+                f"{channel} of {slots[np.argmax(counts > 1)]} is in both {listed}; "
+                "pass folders that have no frame in common"
+            )
+        source = np.full(len(slots), -1)
+        source[slot_of[present]] = present
+        columns[channel] = column.take(pa.array(source, mask=source < 0)).combine_chunks()
+        owners[channel] = np.where(source < 0, shard, owner[source])
+    if any(np.any(each != shard) for each in owners.values()):
+        columns = {name: _with_owner(column, owners[name]) for name, column in columns.items()}
+    codes = pa.DictionaryArray.from_arrays(shard.astype(np.int32), pa.array(names, pa.string()))
+    slot = rows.column("slot").take(pa.array(first)).combine_chunks()
+    return pa.table({"slot": slot, "shard": codes} | columns)
+
+
+def _with_owner(column: pa.StructArray, owner: NDArray[np.int64]) -> pa.StructArray:
+    """Return a channel column with the number of the shard of each frame."""
+    fields = [*column.type, pa.field(OWNER, pa.int64())]
+    leaves = [*column.flatten(), pa.array(owner)]
+    return pa.StructArray.from_arrays(leaves, fields=fields, mask=column.is_null())
