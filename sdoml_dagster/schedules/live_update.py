@@ -1,7 +1,6 @@
 """The near-real-time schedule: looks for new frames and requests one run for all of them."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -11,13 +10,12 @@ from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
+from sdoml_dagster.schedules.live_retention import delete_old_runs
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 
 MINUTES: Final = 3
 """Minutes between ticks: the cadence of the near-real-time tree."""
-
-_DELETED_PER_TICK = 50
 
 
 def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
@@ -40,7 +38,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         opened = store.open()
         now = context.scheduled_execution_time
         ours = {DATASET_TAG: settings.name}
-        _delete_old_runs(context.instance, settings, before=now)
+        delete_old_runs(context.instance, settings, before=now)
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
                 f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and live frames use "
@@ -70,24 +68,3 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         )
 
     return live_update_schedule
-
-
-def _delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:
-    """Delete finished live runs that are older than the window, so that the database stays small.
-
-    There are hundreds a day, and their events describe frames that were deleted.
-    """
-    limit = before - timedelta(hours=settings.live_hours)
-    finished = [
-        dg.DagsterRunStatus.SUCCESS,
-        dg.DagsterRunStatus.FAILURE,
-        dg.DagsterRunStatus.CANCELED,
-    ]
-    old = dg.RunsFilter(
-        job_name=LIVE_UPDATE,
-        tags={DATASET_TAG: settings.name},
-        statuses=finished,
-        created_before=limit,
-    )
-    for run in instance.get_runs(old, limit=_DELETED_PER_TICK):
-        instance.delete_run(run.run_id)

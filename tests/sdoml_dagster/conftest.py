@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
+from tests.support.s3 import AWS, serving_s3
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +69,25 @@ def findings() -> Callable[[dg.ExecuteInProcessResult], dict[tuple[str, str], An
         }
 
     return of
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a local S3 server."""
+    with serving_s3() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The file system of a bucket ``data``, emptied afterwards."""
+    import s3fs
+
+    for name, value in (AWS | {"AWS_ENDPOINT_URL": s3_endpoint}).items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem(use_listings_cache=False)
+    fs.mkdir("data")
+    yield fs
+    fs.rm("data", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()

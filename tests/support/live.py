@@ -13,6 +13,7 @@ from sdoml_dagster.pipeline.live.look import News, look
 from sdoml_dagster.pipeline.live.state import load_state, save_state
 from sdoml_dagster.pipeline.live.update import Updated, update
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 
@@ -68,8 +69,13 @@ class LiveDeployment:
 
     @property
     def folder(self) -> Path:
-        """The folder for `LiveDataset`."""
+        """The folder for `LiveDataset`, of a local store."""
         return Path(self.settings.store) / "live"
+
+    @property
+    def url(self) -> str:
+        """The folder or URL for `LiveDataset`."""
+        return f"{self.settings.store}/live"
 
     @property
     def now(self) -> datetime:
@@ -111,9 +117,10 @@ class LiveDeployment:
         """Return the published window: the index and the shards that it names."""
         from sdoml_core.loader.storage.catalog import Catalog
 
-        index = (self.folder / "index.parquet").read_bytes()
+        index = self.store.read(layout.LIVE_INDEX)
         names = Catalog(index).shards
-        return {"index.parquet": index} | {n: (self.folder / n).read_bytes() for n in names}
+        shards = {name: self.store.read(f"{layout.LIVE}/{name}") for name in names}
+        return {"index.parquet": index} | shards
 
     def close(self) -> None:
         for client in self.clients.values():

@@ -3,14 +3,15 @@
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from sdoml_core.loader import LiveDataset
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.pipeline.frozen_constants import freeze
-from sdoml_dagster.schedules import live_update
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
@@ -122,9 +123,22 @@ def test_archive_that_is_down_is_reported_and_not_requested(ticks, live, now):
     assert len(live.log.requests) == before
 
 
-def test_old_runs_are_deleted(ticks, instance, now, monkeypatch):
-    result = ticks.run(ticks.tick(now))
-    assert instance.get_run_by_id(result.run_id)
-    monkeypatch.setattr(live_update, "timedelta", lambda hours: timedelta(0))
-    ticks.tick(datetime.now(UTC) + timedelta(minutes=3))
-    assert instance.get_run_by_id(result.run_id) is None
+def test_records_of_runs_older_than_the_window_are_deleted(ticks, instance, now):
+    old = ticks.run(ticks.tick(now))
+    assert "no new frames" in ticks.tick(now + timedelta(hours=1))
+    assert instance.get_run_by_id(old.run_id)
+    ticks.tick(now + timedelta(hours=2, minutes=5))
+    assert instance.get_run_by_id(old.run_id) is None
+    files = Path(instance.root_directory).rglob("*")
+    assert not [path for path in files if old.run_id in path.name]
+    assert not instance.get_materialized_partitions(dg.AssetKey("live_shards"))
+
+
+def test_runs_of_other_datasets_and_jobs_are_kept(ticks, instance, now):
+    other = instance.create_run_for_job(ticks.job, tags={DATASET_TAG: "other"})
+    daily = instance.create_run_for_job(ticks.defs.resolve_job_def("make_release"))
+    for run in (other, daily):
+        instance.report_run_failed(run)
+    ticks.tick(now + timedelta(days=30))
+    assert instance.get_run_by_id(other.run_id)
+    assert instance.get_run_by_id(daily.run_id)

@@ -3,11 +3,9 @@
 import errno
 import fcntl
 import os
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,51 +15,8 @@ import pytest
 from sdoml_core.errors import DamagedFileError, SettingError, StoreError
 from sdoml_dagster.store.layout import days_in, shard_files
 from sdoml_dagster.store.store import Store
+from tests.support.s3 import AWS
 from tests.support.scripted_server import Handler, serving
-
-AWS = {
-    "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """An S3 server in a separate process."""
-    program = (
-        "from moto.server import ThreadedMotoServer;"
-        "s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"
-        "print(s.get_host_and_port()[1], flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.kill()
-
-
-@pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of a bucket ``data``, emptied afterwards."""
-    import s3fs
-
-    for name, value in (AWS | {"AWS_ENDPOINT_URL": s3_endpoint}).items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = s3fs.S3FileSystem(use_listings_cache=False)
-    fs.mkdir("data")
-    yield fs
-    fs.rm("data", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(params=["folder", "s3"])
