@@ -3,27 +3,31 @@
 ``python -m benchmarks.viewer`` writes a release whose shards are hard links to one, opens it with
 ``sdoml view`` as a person would, and measures in Chromium:
 
-- from the start of the command to the first picture, all channels drawn,
-- a step of the slider at 512² for eight channels: from the input to the last channel drawn,
+- from the start of the command to the first picture, all channels drawn; the browser runs already,
+- a step of the slider at 512² for eight channels, each to a slot that was not shown before: from
+  the input to the frame of the browser that shows the last channel,
 - frames per second of playback at 256² for four channels, with 24 wanted.
 
-The page cache is warm.
+The page cache is warm. CPU times are those of the server. Every wait has a limit.
 """
 
 import argparse
 import os
+import select
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS
 from sdoml_core.formats.index import Index
@@ -35,15 +39,21 @@ SLOTS = 96
 CONSTANT = 4e4
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
+LIMIT = 60.0
+"""Seconds that anything may take."""
+
 WATCH = """() => {
   window.drawn = [];
-  document.addEventListener("drawn", () => window.drawn.push(performance.now()));
+  document.addEventListener("drawn", ({ detail }) => window.drawn.push(
+    { at: performance.timeOrigin + performance.now(), size: detail.size }));
 }"""
-STEP = """index => new Promise(resolve => {
+STEP = """([index, limit]) => new Promise((resolve, reject) => {
   const slider = document.getElementById("slot");
   const began = performance.now();
-  document.addEventListener("drawn", () => requestAnimationFrame(
-    () => resolve(performance.now() - began)), {once: true});
+  setTimeout(() => reject(new Error(`slot ${index} was not drawn: `
+    + document.getElementById("toast").textContent)), limit);
+  document.addEventListener("drawn", ({ detail }) => requestAnimationFrame(
+    () => resolve({ ms: performance.now() - began, size: detail.size })), { once: true });
   slider.value = index;
   slider.dispatchEvent(new Event("input"));
 })"""
@@ -92,33 +102,104 @@ def write_release(folder: Path, days: int, side: int) -> None:
         write_release_index(file, facts, lambda name: index(int(name[4:8]) - 1))
 
 
-def open_viewer(folder: Path, page: Page) -> tuple[subprocess.Popen[str], float]:
-    """Start the command, open its page, and return the seconds to the first picture."""
-    began = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "sdoml_cli",
-        "view",
-        str(folder),
-        "--no-browser",
-        "--port",
-        "0",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[-1]
+@contextmanager
+def running_viewer(folder: Path) -> Iterator[tuple[str, int, float]]:
+    """Start the command, and yield its address, its process id and the time of its start."""
+    command = (sys.executable, "-m", "sdoml_cli", "view", str(folder), "--no-browser")
+    began = time.time()
+    process = subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], LIMIT)
+        if not ready:
+            raise TimeoutError(f"sdoml view printed nothing in {LIMIT:.0f} s")
+        yield process.stdout.readline().split()[-1], process.pid, began
+    finally:
+        process.terminate()
+        process.wait(LIMIT)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def open_page(browser: Browser, address: str, scale: float = 1, **size: int) -> Iterator[Page]:
+    """Open an address in a new context, and wait for the first picture."""
+    context = browser.new_context(viewport=ViewportSize(**size), device_scale_factor=scale)
+    context.set_default_timeout(LIMIT * 1000)
+    page = context.new_page()
     page.add_init_script(f"({WATCH})()")
     page.goto(address, wait_until="commit")
-    page.wait_for_selector("canvas[aria-label]", state="attached")
-    while not page.evaluate("window.drawn.length"):
-        pass
-    return process, time.perf_counter() - began
+    page.wait_for_function("() => window.drawn?.length")
+    yield page
+    context.close()
 
 
-def stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.wait(30)
+def measure_start(folder: Path, browser: Browser) -> tuple[float, float]:
+    """Return the seconds from the command to the first picture, and the CPU time of the server."""
+    with (
+        running_viewer(folder) as (address, pid, began),
+        open_page(browser, address, width=1440, height=900) as page,
+    ):
+        first = page.evaluate("window.drawn[0].at") / 1000
+        return first - began, cpu_seconds(pid)
+
+
+def measure_steps(folder: Path, browser: Browser, side: int) -> None:
+    # On a screen of 1.5 device pixels per CSS pixel, eight panels of 340 pixels need 512².
+    with (
+        running_viewer(folder) as (address, pid, _),
+        open_page(browser, address, 1.5, width=1440, height=900) as page,
+    ):
+        page.wait_for_function("() => Number(document.getElementById('slot').max) > 90")
+        page.wait_for_load_state("networkidle")
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        used = cpu_seconds(pid)
+        found = [page.evaluate(STEP, [number, LIMIT * 1000]) for number in range(5, 65)]
+        used = cpu_seconds(pid) - used
+    sizes = {step["size"] for step in found}
+    assert sizes == {side}, f"frames of {sizes} instead of {side}"
+    steps = sorted(step["ms"] for step in found)
+    report(
+        f"step at {side}², 8",
+        f"{statistics.median(steps):.0f} ms, 95 % {steps[int(0.95 * len(steps))]:.0f} ms; "
+        f"{used / len(steps) * 1000:.0f} ms CPU and {len(requests) / len(steps):.1f} requests "
+        "per step",
+    )
+
+
+def measure_playback(folder: Path, browser: Browser) -> None:
+    names = ",".join(DEFAULT_CHANNELS[:4])
+    day = (START + timedelta(days=1)).date()
+    with (
+        running_viewer(folder) as (address, pid, _),
+        open_page(
+            browser, f"{address}#t={day}T00:00&channels={names}", width=700, height=780
+        ) as page,
+    ):
+        page.wait_for_function("() => Number(document.getElementById('slot').max) > 90")
+        page.select_option("#speed", "24")
+        used, before = cpu_seconds(pid), page.evaluate("window.drawn.length")
+        page.click("#play")
+        page.wait_for_function(f"() => window.drawn.length > {before + 90}")
+        frames = page.evaluate("window.drawn")[before + 10 : before + 90]
+        used = cpu_seconds(pid) - used
+    sizes = {frame["size"] for frame in frames}
+    assert sizes == {256}, f"frames of {sizes} instead of 256"
+    gaps = np.diff([frame["at"] for frame in frames])
+    report(
+        "playback at 256², 4",
+        f"{1000 / gaps.mean():.1f} frames/s of 24, longest gap {gaps.max():.0f} ms; "
+        f"{used / 90 * 1000:.0f} ms CPU per frame",
+    )
+
+
+def report(name: str, text: str) -> None:
+    print(f"{name:20}  {text}", flush=True)
 
 
 def main() -> None:
@@ -132,43 +213,17 @@ def main() -> None:
         folder = Path(temporary, "release")
         write_release(folder, options.shards, options.side)
         size = (folder / "index.parquet").stat().st_size / 1e6
-        print(f"{options.shards} shards, index of {size:.0f} MB")
+        report(f"{options.shards} shards", f"index of {size:.0f} MB")
+        report("load", " ".join(f"{load:.1f}" for load in os.getloadavg()))
         browser = playwright.chromium.launch(executable_path=browser_path, args=OPTIONS)
-        starts = []
-        for _ in range(options.repeat):
-            page = browser.new_page(viewport={"width": 1440, "height": 900})
-            process, seconds = open_viewer(folder, page)
-            starts.append(seconds)
-            page.close()
-            stop(process)
-        print(f"first picture     {statistics.median(starts):.2f} s after the command")
-        # On a screen of 1.5 device pixels per CSS pixel, eight panels of 340 pixels need 512².
-        context = browser.new_context(
-            viewport={"width": 1440, "height": 900}, device_scale_factor=1.5
-        )
-        page = context.new_page()
-        process, _ = open_viewer(folder, page)
-        page.wait_for_function("() => Number(document.getElementById('slot').max) > 90")
-        steps = [page.evaluate(STEP, number) for number in range(5, 65)]
-        steps.sort()
-        print(f"step at {options.side}², 8   {statistics.median(steps):.0f} ms, "
-              f"95 % {steps[int(0.95 * len(steps))]:.0f} ms")  # fmt: skip
-        context.close()
-        page = browser.new_page(viewport={"width": 700, "height": 780})
-        page.add_init_script(f"({WATCH})()")
-        names = ",".join(DEFAULT_CHANNELS[:4])
-        day = (START + timedelta(days=1)).date()
-        stop(process)
-        process, _ = open_viewer(folder, page)
-        page.goto(f"{page.url.partition('#')[0]}#t={day}T00:00&channels={names}")
-        page.reload()
-        page.wait_for_function("() => Number(document.getElementById('slot').max) > 90")
-        page.select_option("#speed", "24")
-        page.click("#play")
-        page.wait_for_function("() => window.drawn.length > 90", timeout=120_000)
-        times = np.array(page.evaluate("window.drawn"))[10:90]
-        print(f"playback at 256², 4   {1000 / np.diff(times).mean():.1f} frames/s of 24")
-        stop(process)
+        starts = [measure_start(folder, browser) for _ in range(options.repeat)]
+        seconds, used = (statistics.median(values) for values in zip(*starts, strict=True))
+        fastest = min(start for start, _ in starts)
+        report("first picture", f"{seconds:.2f} s after the command, fastest {fastest:.2f} s; "
+               f"{used:.2f} s CPU")  # fmt: skip
+        measure_steps(folder, browser, options.side)
+        measure_playback(folder, browser)
+        report("load", " ".join(f"{load:.1f}" for load in os.getloadavg()))
         browser.close()
 
 
