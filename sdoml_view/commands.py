@@ -1,13 +1,19 @@
 """The commands ``sdoml view`` and ``sdoml movie``. They need no Dagster."""
 
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sdoml_core.errors import SdomlError, SettingError
+
+if TYPE_CHECKING:
+    from sdoml_view.release import Release
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,22 +53,22 @@ def view(
     read by byte ranges: nothing is downloaded in advance, and nothing is written.
     """
     with _one_line_errors():
-        from sdoml_core.loader.times import parse_time
-        from sdoml_view.app import Application
-        from sdoml_view.release import Release
-        from sdoml_view.series import read_series_file
-        from sdoml_view.server import listen, serve, url_of
-
+        opened = _opening(source)  # while the server is imported
         if write_page is not None:
             from sdoml_core.loader.storage.local import write_atomically
             from sdoml_view.page import static_page
 
-            write_atomically(write_page, static_page(Release(source)).encode())
+            write_atomically(write_page, static_page(opened()).encode())
             click.echo(f"{write_page}: {write_page.stat().st_size / 1e6:.1f} MB")
             return
+        from sdoml_core.loader.times import parse_time
+        from sdoml_view.app import Application
+        from sdoml_view.series import read_series_file
+        from sdoml_view.server import listen, serve, url_of
+
         series = [found for path in series_files for found in read_series_file(path)]
         listener = listen(port)
-        release = Release(source)
+        release = opened()
         application = Application(
             release, at=None if at is None else parse_time(at, "--at"), series=series
         )
@@ -122,6 +128,23 @@ def movie(
         finally:
             partial.unlink(missing_ok=True)
         click.echo(f"{target}: {len(rows)} frames, {target.stat().st_size / 1e6:.1f} MB")
+
+
+def _opening(source: str) -> "Callable[[], Release]":
+    """Start to open a dataset in a thread, and return a function that waits for it."""
+    from sdoml_view.release import Release
+
+    future: Future[Release] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(Release(source))
+        except BaseException as error:  # noqa: BLE001 result() raises it
+            future.set_exception(error)
+
+    # A daemon, so that Ctrl-C does not wait for a slow server.
+    threading.Thread(target=run, daemon=True).start()
+    return future.result
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class Release:
         self._frames: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
         self._facts_lock = threading.Lock()
-        self._facts: dict[str, pa.Table] | None = None
+        self._groups: tuple[range, ...] = ()
+        self._facts: dict[int, dict[str, pa.Table]] = {}
         self._brightness: dict[str, pa.Table] | None = None
 
     def renewed(self) -> "Release | None":
@@ -238,9 +240,12 @@ class Release:
 
     def info(self, row: int, channel: str) -> FrameInfo:
         """Return the metadata of a frame."""
-        table = self._read_facts()[channel]
-        values = {name: table.column(name)[row].as_py() for name in FACTS}
-        observed = values["observed"]
+        tables, first = self._facts_of(row)
+        scalars = {name: tables[channel].column(name)[row - first] for name in FACTS}
+        # Milliseconds: the conversion to a datetime would import pandas, which takes long.
+        time = scalars.pop("observed")
+        observed = datetime.fromtimestamp(time.value / 1000, UTC) if time.is_valid else None
+        values = {name: scalar.as_py() for name, scalar in scalars.items()}
         stand_in = False
         if observed is not None:
             nominal = paired_minute(CHANNELS[channel], self.slot(row))
@@ -283,11 +288,15 @@ class Release:
         )
         return mean, saturated
 
-    def _read_facts(self) -> dict[str, pa.Table]:
+    def _facts_of(self, row: int) -> tuple[dict[str, pa.Table], int]:
+        """Return the metadata of the row group of a row by channel, and the group's first row."""
         with self._facts_lock:
-            if self._facts is None:
-                self._facts = self.catalog.facts(self.channels, FACTS)
-            return self._facts
+            if not self._groups:
+                self._groups = self.catalog.row_groups()
+            group = bisect_right(self._groups, row, key=lambda rows: rows.start) - 1
+            if group not in self._facts:
+                self._facts[group] = self.catalog.facts(self.channels, FACTS, group=group)
+            return self._facts[group], self._groups[group].start
 
 
 def _cache_folder() -> Path:

@@ -6,14 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import csv
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.formats.parquet import arrow_file
-from sdoml_core.loader.targets.series import TimeSeries
 
 MAX_SERIES: Final = 12
 MAX_GROUPS: Final = 8
@@ -69,6 +66,12 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
     DatasetError
         If the table cannot be read, or has no times or no numbers.
     """
+    # These imports would delay the first picture.
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    from sdoml_core.loader.targets.series import TimeSeries
+
     try:
         source = arrow_file(data)
         table = pq.read_table(source) if data[:4] == b"PAR1" else csv.read_csv(source)

@@ -98,9 +98,13 @@ def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS)
     return file
 
 
-def read_columns(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Read some or all columns of a Parquet file."""
+def read_columns(
+    file: pq.ParquetFile, columns: list[str] | None = None, group: int | None = None
+) -> pa.Table:
+    """Read some or all columns of a Parquet file, of one row group or of all."""
     try:
+        if group is not None:
+            return file.read_row_group(group, columns=columns, use_threads=True)
         return file.read(columns=columns, use_threads=True)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise DamagedFileError(f"the table cannot be read: {error}") from error

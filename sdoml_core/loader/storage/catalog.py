@@ -7,6 +7,7 @@ by one release index. Only the columns in use are read.
 import copy
 import json
 from collections.abc import Collection, Sequence
+from itertools import accumulate, pairwise, starmap
 from typing import Any, Final, Self
 
 import numpy as np
@@ -268,8 +269,18 @@ class Catalog:
         ]
         return np.stack(columns, axis=1)
 
+    def row_groups(self) -> tuple[range, ...]:
+        """Return the samples of each row group of the index, as ranges of their numbers."""
+        facts = open_parquet(self._source).metadata
+        sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
+        return tuple(starmap(range, pairwise(accumulate(sizes, initial=0))))
+
     def facts(
-        self, channels: Sequence[str], names: Collection[str] | None = None
+        self,
+        channels: Sequence[str],
+        names: Collection[str] | None = None,
+        *,
+        group: int | None = None,
     ) -> dict[str, pa.Table]:
         """Return the metadata of each frame by channel. Null if the index does not have it.
 
@@ -279,14 +290,17 @@ class Catalog:
             Names from `channels`.
         names
             Columns to read. By default all of them, which takes long for a large index.
+        group
+            Number of the row group to read; see `row_groups`. By default all of them.
         """
         file = self._reopen()
+        rows = len(self) if group is None else file.metadata.row_group(group).num_rows
         return {
             channel: pa.table(
                 {
-                    fact.name: _chunks(file, channel, fact.name)
+                    fact.name: _chunks(file, channel, fact.name, group)
                     if fact in FACTS or _has_leaf(file, channel, fact.name)
-                    else pa.nulls(len(self), fact.type)
+                    else pa.nulls(rows, fact.type)
                     for fact in (*FACTS, *MEASURES, *BRIGHTNESS)
                     if names is None or fact.name in names
                 }
@@ -309,9 +323,11 @@ def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
     return bool(pa.types.is_struct(kind)) and kind.get_field_index(name) >= 0
 
 
-def _chunks(file: pq.ParquetFile, channel: str, name: str) -> pa.ChunkedArray:
+def _chunks(
+    file: pq.ParquetFile, channel: str, name: str, group: int | None = None
+) -> pa.ChunkedArray:
     """Return one field of a channel. Null for missing frames."""
-    column = read_columns(file, [f"{channel}.{name}"])
+    column = read_columns(file, [f"{channel}.{name}"], group)
     try:
         chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
         return pa.chunked_array(chunks, column.schema.field(channel).type.field(0).type)
