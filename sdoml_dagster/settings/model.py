@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     """Size of an HMI JPG pixel in AIA pixels: `geometric` (2.0168/2.4) or a number such as 0.85."""
 
     hmi_values: Literal["level", "gauss"] = "level"
-    """What HMI frames hold: gray levels, as the original, or fields in gauss."""
+    """Values of HMI frames: `level` (gray, as in the original) or `gauss` (magnetic field)."""
 
     max_missing_fraction: float = Field(0.05, ge=0, le=1)
     """A frame with a larger fraction of pixels without data is rejected."""
