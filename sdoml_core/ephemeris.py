@@ -1,4 +1,4 @@
-"""Solar radius and true observing time computed from the date, without files or network access."""
+"""Compute the solar radius and the true observing time from a date, without files or network."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ ASTRONOMICAL_UNIT_KM = 149_597_870.7
 
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _J2000_JD = 2451545.0
-_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; an error of 3 s changes the radius by 1e-8
+_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; 3 s change the radius by 1e-8
 
 
 @overload
@@ -60,7 +60,7 @@ def hmi_observed(minute: datetime) -> datetime:
         observed = minute - timedelta(seconds=seconds)
         if observed >= since:
             return observed
-    raise ValueError(f"{minute} is before UTC had leap seconds")
+    raise ValueError(f"{minute} is before 1972, when leap seconds were introduced")
 
 
 def earth_from_sun(*times: datetime) -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ class CorruptFrameError(FrameError):
 
 
 class WrongFrameError(FrameError):
-    """The image is intact, but its size, channel or time is not the requested one."""
+    """The image is intact, but has the wrong size, channel or time."""
 
 
 class BadQualityError(FrameError):
@@ -98,13 +98,13 @@ class FrameMissingError(SdomlError, LookupError):
 class FrameRefusedError(FrameMissingError):
     """Every mirror refuses the file, for example with 403. The message contains the response.
 
-    A refusal of a single file is a valid answer. If most files of a day are refused, it is an
-    outage.
+    If only a single file is refused, it is recorded as missing. If most files of a day are refused,
+    it is an outage.
     """
 
 
 class OutageError(SdomlError, ConnectionError):
-    """The archive did not answer after all retries. Trying again later can help."""
+    """The archive did not respond, even after all retries. Retrying later can help."""
 
     may_pass = True
 

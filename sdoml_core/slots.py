@@ -1,11 +1,11 @@
-"""Slots: the sample times of a dataset, and the file-name minutes that belong to them.
+"""Slots: the sample times of a dataset, and the minutes in the names of their files.
 
 This module does no I/O. A slot is named by its HMI minute. AIA observes at even minutes only, so an
 odd slot uses the AIA frame of the minute before: (HH:15, HH:14), (HH:45, HH:44). The grid restarts
 at each midnight (UTC), regardless of the requested range.
 
-File names contain UTC for AIA and TAI for HMI. Like the original dataset, a slot takes both names
-at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
+File names contain UTC for AIA and TAI for HMI. Like the original dataset, slots take the times in
+both names at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -70,8 +70,8 @@ def live_minutes(
 ) -> tuple[datetime, ...]:
     """Return the minutes of near-real-time frames to try for a slot, best first.
 
-    The near-real-time AIA tree has every third minute. The nearest one comes first, which is the
-    slot itself for cadences of 15 minutes. A minute that is as near to another slot is not a
+    The near-real-time AIA tree has a frame every three minutes. The nearest one comes first, which
+    is the slot itself for cadences of 15 minutes. A minute that is as near to another slot is not a
     candidate. HMI has no substitutes.
     """
     if channel.instrument == "HMI":

@@ -1,12 +1,12 @@
-"""World coordinates of processed frames: the position of each pixel on the sky, as FITS cards.
+"""World coordinates of processed frames: FITS cards that give each pixel's position on the sky.
 
 Processing scales the Sun to one size: the photosphere has a radius of 976″ in pixels of 2.4″ at
 1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
 spans 2.4″ · RSUN_OBS/976.
 
 FITS and sunpy have row 0 in the south; processed frames have it in the north. A negative CDELT2
-would also be correct, but every plot would be upside down. So the header describes the vertically
-flipped frame::
+would also be correct, but every plot would be upside down. The header therefore describes the
+vertically flipped frame::
 
     sunpy.map.Map(frame[::-1], frame_header("AIA_0193", resolution=512, ...))
 """
@@ -53,7 +53,7 @@ def frame_header(
     rsun_obs
         Apparent radius of the Sun in arcseconds, from the index of the frame.
     hmi_scale
-        Scale that HMI frames were processed with, as a number.
+        Scale with which HMI frames were processed, as a number.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def frame_header(
         "HGLN_OBS": 0.0,
         "HGLT_OBS": heliographic_latitude(time),
         "DATE-OBS": time.replace(tzinfo=None).isoformat("T", "milliseconds"),
-        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # else astropy warns
+        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # otherwise astropy warns
         "TIMESYS": "UTC",
         "TELESCOP": f"SDO/{known.instrument}",
         "INSTRUME": f"AIA_{_TELESCOPES[known.wavelength]}" if aia else "HMI",

@@ -1,4 +1,4 @@
-"""Frames of a dataset as other projects store them: in physical units, first row in the south."""
+"""Read frames in the form that other projects use: physical units, first row in the south."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from sdoml_core.loader.reading.reader import FrameReader
 
 
 def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a dataset in order of time, whatever its units and transform.
+    """Yield a dataset's samples in order of time. Its units and transform are ignored.
 
     Yields
     ------
@@ -20,7 +20,7 @@ def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
     Raises
     ------
     NormalizationError
-        If the constants are unknown, because the shards have no index of this project.
+        If the constants are unknown, because the shards have no index from this project.
     """
     stored = dataset.reader
     reader = FrameReader(

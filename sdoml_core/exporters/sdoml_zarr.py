@@ -43,12 +43,12 @@ def export_zarr(
     Parameters
     ----------
     dataset
-        Dataset of one channel. Its frames are written in physical units.
+        Dataset with one channel. Its frames are written in physical units.
     folder
-        Target. Gets ``aia.zarr`` or ``hmi.zarr``, in zarr's format 2, which clients with zarr 2
-        and 3 can read. Arrays of an earlier export are replaced.
+        Folder that receives ``aia.zarr`` or ``hmi.zarr``, in zarr format 2, which zarr 2 and zarr 3
+        can read. Arrays of an earlier export are replaced.
     hmi_scale
-        Scale that HMI frames were processed with, if ``SDOML_HMI_SCALE`` is a number.
+        Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
     progress
         Called with a line of text per year.
 
@@ -59,12 +59,12 @@ def export_zarr(
     Raises
     ------
     DatasetError
-        If the dataset has several channels. Times with a frame differ from channel to channel.
+        If the dataset has several channels, because channels have frames at different times.
 
     Notes
     -----
     Row 0 is in the south. AIA is in DN/s per camera pixel (0.6″) and HMI in gauss, 0 off the disk.
-    SDOML v2 itself has the three components of the field; the line-of-sight field is ``M`` here.
+    SDOML v2 itself has the three components of the field; here, ``M`` is the line-of-sight field.
     """
     if len(dataset.channels) != 1:
         raise DatasetError(
@@ -98,13 +98,13 @@ def export_zarr(
 
 
 def _header(dataset: SDOMLlite, time: datetime, hmi_scale: float) -> dict[str, Any]:
-    """Return the cards of one frame."""
+    """Return the FITS cards of one frame."""
     (channel,) = dataset.channels
     facts = dataset.facts(time)[channel]
     if facts["observed"] is None or facts["rsun_obs"] is None:
         raise DatasetError(
-            f"{channel} at {time.isoformat()} has no observation time, because its shards have no "
-            "index of this project"
+            f"{channel} at {time.isoformat()} has no observation time, because its shards have "
+            "no index from this project"
         )
     observed = datetime.fromisoformat(facts["observed"])
     header: dict[str, Any] = frame_header(
@@ -125,6 +125,6 @@ def _header(dataset: SDOMLlite, time: datetime, hmi_scale: float) -> dict[str, A
 
 
 def _tai(time: datetime) -> str:
-    """Return a time (UTC) as JSOC writes ``T_OBS`` of HMI: ``2024.03.08_12:00:00_TAI``."""
+    """Format a UTC time like ``T_OBS`` of JSOC's HMI files: ``2024.03.08_12:00:00_TAI``."""
     offset = float(erfa.dat(time.year, time.month, time.day, 0.0))
     return f"{time + timedelta(seconds=offset):%Y.%m.%d_%H:%M:%S}_TAI"

@@ -1,4 +1,4 @@
-"""Statistics of the signum-log transform of a channel, from its sketch and no pixels.
+"""Compute a channel's signum-log statistics from its sketch, without reading pixels.
 
 Surya standardizes sign(x)·log(1 + abs(x)) of each pixel x, and needs its mean and standard
 deviation over the training data.
@@ -53,9 +53,10 @@ def signum_log_statistics(
 
     Notes
     -----
-    Values are assumed to be spread evenly within a bin. A sketch does not know where a pixel is, so
-    the outermost pixels of the HMI disk, which an export sets to 0, count with the field that their
-    level stands for: with ``SDOML_HMI_VALUES=level``, the mean comes out lower by about 0.05.
+    Values are assumed to be spread evenly within a bin. A sketch does not record pixel positions,
+    so the outermost pixels of the HMI disk are included with the field that their level represents,
+    although an export sets them to 0. With ``SDOML_HMI_VALUES=level``, the mean is therefore about
+    0.05 too low.
 
     Raises
     ------

@@ -41,12 +41,12 @@ def export_surya(
     Parameters
     ----------
     dataset
-        Its samples, which have all its channels, are written in physical units.
+        Dataset whose samples are written, in physical units. Each sample has all its channels.
     folder
-        Target. Gets ``YYYY/MM/YYYYMMDD_HHMM.nc``, and at the end ``scalers.yaml`` and
+        Folder that receives ``YYYY/MM/YYYYMMDD_HHMM.nc``, and at the end ``scalers.yaml`` and
         ``index.csv``. Files of an earlier export are replaced.
     statistics
-        Statistics of each channel, of the training days; see `signum_log_statistics`.
+        Statistics of each channel over the training days; see `signum_log_statistics`.
     progress
         Called with a line of text per day.
 
@@ -61,13 +61,13 @@ def export_surya(
 
     Notes
     -----
-    Variables have the names of `surya_name`, float32 (y, x), row 0 in the south, in DN/s per
-    camera pixel and gauss. ``path`` in the index is relative to the folder: give the folder as
+    Variables have the names of `surya_name`, float32 (y, x), row 0 in the south, in DN/s per camera
+    pixel and gauss. ``path`` in the index is relative to the folder: pass the folder as
     ``sdo_data_root_path``.
     """
     missing = [name for name in dataset.channels if name not in statistics]
     if missing:
-        raise DatasetError(f"no statistics of {', '.join(missing)} for {SCALERS}")
+        raise DatasetError(f"{SCALERS} needs statistics of {', '.join(missing)}, which are missing")
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     rows = []

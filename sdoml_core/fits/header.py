@@ -33,7 +33,7 @@ CARD = 80
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The cards of one HDU, interpreted on request."""
+    """The cards of one HDU, parsed when a value is read."""
 
     cards: dict[str, bytes]
     """Text after the ``=`` of each card. For repeated keywords, the first card is used."""
@@ -122,7 +122,7 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
     Raises
     ------
     CorruptFrameError
-        If one differs.
+        If DATASUM or CHECKSUM does not match.
     """
     stream = np.frombuffer(data, np.uint8)
     promised = hdu.header.integer("DATASUM")

@@ -112,10 +112,10 @@ def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[i
 def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
     """Decode any other layout with astropy, from a file with only structural cards and data.
 
-    Without the other cards astropy has no reason to warn. Its warning filters are shared by all
-    threads, so they are not changed.
+    Without the other cards, astropy does not warn. Its warnings cannot be filtered here, because
+    warning filters are shared by all threads.
     """
-    from astropy.io import fits  # slow to import and rarely needed
+    from astropy.io import fits  # astropy is slow to import and rarely needed
 
     if any((hdu.header.integer(f"ZTILE{axis}") or 1) > max(hdu.shape) for axis in (1, 2)):
         raise CorruptFrameError("compressed tiles larger than the image")

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 _ONE = np.uint64(1)
 _WORD = np.uint64(64)  # bits of the window
-_SURE = np.uint64(56)  # bits that it holds after a refill
+_SURE = np.uint64(56)  # bits in the window after a refill
 
 OK = 0
 STREAM_ENDS_EARLY = 1
@@ -103,7 +103,7 @@ def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) ->
         held = _SURE
         leading = _leading_zeros(window)
     if leading >= held:
-        return window, held, end + _WORD, zeros  # past the end, which the caller detects
+        return window, held, end + _WORD, zeros  # reading past the end, which the caller detects
     window, held, position = _refill(stream, window << leading, held - leading, position)
     return window, held, position, zeros + leading
 

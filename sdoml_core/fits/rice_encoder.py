@@ -1,7 +1,7 @@
 """RICE_1 compression of images of 32-bit integers, in blocks of 32 pixels, without the GIL.
 
-astropy's compressor takes many times longer. The decoder, `sdoml_core.fits.rice`, is separate code,
-so that neither hides a bug of the other.
+astropy's compressor is many times slower. The decoder, `sdoml_core.fits.rice`, is separate code, so
+that neither can hide a bug in the other.
 
 Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1. The
 same image gives the same bytes on every machine.
@@ -116,7 +116,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
             if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:
-                # nearly every block of an image: two numbers fit into 32 bits
+                # true for nearly every block of an image: two numbers fit into 32 bits
                 for k in range(0, BLOCK, 2):
                     first, second = np.uint64(zigzag[k]), np.uint64(zigzag[k + 1])
                     bits = low_bits + np.int64(second >> np.uint64(split))

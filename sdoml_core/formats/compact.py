@@ -1,14 +1,14 @@
 """Compact frames: FITS files of integers on the normalized scale, compressed with RICE_1.
 
 A pixel y is stored as the nearest integer to y/step, so that step times the integer is within half
-a step of y. BSCALE is the step: astropy, sunpy, DS9 and CFITSIO read the normalized values without
-knowing this package. The file follows the convention for tiled images (FITS standard 4.0,
-section 10) with 16 tiles of whole rows, which costs less than a tile for each row. As in npy
-members, the first row is the northernmost.
+a step of y. BSCALE is the step, so astropy, sunpy, DS9 and CFITSIO read the normalized values
+without this package. The file follows the convention for tiled images (FITS standard 4.0, section
+10) with 16 tiles of whole rows, which costs less than a tile for each row. As in npy members, the
+first row is the northernmost.
 
 The layout is fixed: two headers of 2,880 bytes, the table of the tiles, the tiles, and zeros up to
-a multiple of 2,880 bytes. Pixels are rounded, not dithered: their own noise is larger than half a
-step, so means over regions are not biased.
+a multiple of 2,880 bytes. Pixels are rounded, not dithered: their noise is larger than half a step,
+so means over regions are not biased.
 """
 
 import re
@@ -26,7 +26,7 @@ HEADER_BYTES: Final = 2 * RECORD
 TILES: Final = 16
 TABLE_BYTES: Final = 8 * TILES
 BLOCK: Final = 32
-_NO_BLANK: Final = 1 << 40  # beyond the range of the pixels
+_NO_BLANK: Final = 1 << 40  # outside the range of the pixels, so no pixel is BLANK
 
 MAX_STEPS: Final = 1 << 22
 """More steps would be finer than float32 near 1."""
@@ -105,11 +105,11 @@ def encode_compact(
     """
     side = len(pixels)
     if pixels.shape != (side, side) or side == 0 or side % TILES:
-        raise ValueError(f"a compact frame is square with sides divisible by {TILES}")
+        raise ValueError(f"a compact frame must be square, with sides divisible by {TILES}")
     if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"a compact frame has 1 to {MAX_STEPS} steps, not {steps}")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN fails too
-        raise ValueError("a compact frame has values in [0, 1]")
+        raise ValueError(f"a compact frame must have 1 to {MAX_STEPS} steps, not {steps}")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # this comparison also rejects NaN
+        raise ValueError("the values of a compact frame must be in [0, 1]")
     scaled = np.multiply(pixels, float(steps), dtype=np.float64)
     integers = np.rint(scaled, out=scaled).astype(np.int32)
     try:
@@ -130,7 +130,7 @@ def frame_of_data(
     encoding: CompactEncoding,
     crc32: int | None = None,
 ) -> EncodedFrame:
-    """Return a compact frame from its compressed data.
+    """Create a compact frame from its compressed data.
 
     Parameters
     ----------
@@ -165,9 +165,9 @@ def frame_of_data(
 def decode_compact(
     data: bytes | memoryview, step: float, out: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Write the normalized pixels of a compact frame, and return them. Releases the GIL.
+    """Decode a compact frame into `out`, and return it. Releases the GIL.
 
-    The data are untrusted: invalid data give an error or wrong pixels, but no access outside the
+    The data are untrusted: invalid data cause an error or wrong pixels, but no access outside the
     arrays.
 
     Parameters
@@ -194,7 +194,7 @@ def decode_compact(
         raise DamagedFileError(f"a compact frame cannot have {out.shape[0]} rows")
     _, tiles = _tiles(data)
     stream = np.frombuffer(data, np.uint8)
-    stream.flags.writeable = False  # one type of array, for which the kernel is compiled
+    stream.flags.writeable = False  # the kernel is compiled for this array type only
     status, tile, _ = decode_image(
         stream, tiles, (BLOCK, 4), (step, 0.0, _NO_BLANK), out.reshape(TILES, -1)
     )

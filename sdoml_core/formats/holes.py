@@ -53,9 +53,11 @@ def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
     if holes is None:
         return valid.reshape(resolution, resolution)
     if len(holes) % 8:
-        raise DamagedFileError(f"holes of {len(holes)} bytes are not pairs of numbers")
+        raise DamagedFileError(
+            f"the holes of a frame have {len(holes)} bytes, which is not a multiple of 8"
+        )
     for start, length in np.frombuffer(holes, "<u4").reshape(-1, 2).tolist():
         if start + length > valid.size:
-            raise DamagedFileError(f"a hole ends beyond the {valid.size} pixels of the frame")
+            raise DamagedFileError(f"a hole ends beyond the frame's {valid.size} pixels")
         valid[start : start + length] = False
     return valid.reshape(resolution, resolution)

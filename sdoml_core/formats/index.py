@@ -1,4 +1,4 @@
-"""Indexes: the position of each frame in its shard, and the metadata of the frame.
+"""Shard indexes: each frame's position in the shard, and its metadata.
 
 A daily index has one row per member and is stored next to its shard. It is Parquet, so pandas,
 polars and duckdb can read it. The index of a release is `sdoml_core.formats.release_index`.
@@ -41,7 +41,7 @@ FACTS: Final = [
 """Recorded metadata of a frame, in both kinds of indexes. Null if unknown."""
 
 MEASURES: Final = [
-    pa.field("flags", pa.uint32()),  # see sdoml_core.frames.flags
+    pa.field("flags", pa.uint32()),  # bits of sdoml_core.frames.flags
     pa.field("missing", pa.int64()),  # pixels of the raw frame without data
     pa.field("center_x", pa.float64()),  # measured, pixels right of the middle
     pa.field("center_y", pa.float64()),  # measured, pixels below the middle
@@ -98,7 +98,7 @@ _REQUIRED = [field for field in INDEX_SCHEMA if field not in _OPTIONAL]
 
 @dataclass(frozen=True)
 class Index:
-    """A daily index: the table and the shard that it describes."""
+    """A daily index: its table, and facts about the shard that it describes."""
 
     table: pa.Table
     """Columns as in `INDEX_SCHEMA`, sorted by slot and channel."""
@@ -149,7 +149,7 @@ def encode_index(
     if inputs is not None:
         facts["sdoml.inputs"] = inputs
     table = with_optional(table).cast(INDEX_SCHEMA)
-    if table["encoding"].null_count == len(table):  # npy: the same bytes as before
+    if table["encoding"].null_count == len(table):  # npy: keep the schema of earlier versions
         table = table.drop_columns([field.name for field in ENCODING])
     if all(table[field.name].null_count == len(table) for field in BRIGHTNESS):
         table = table.drop_columns([field.name for field in BRIGHTNESS])
@@ -191,7 +191,7 @@ def decode_index(data: bytes) -> Index:
 
 
 def read_footer(data: bytes) -> tuple[int, str, str | None]:
-    """Return size, SHA-256 and inputs of the shard of a daily index, without reading its rows.
+    """Return the shard's size, SHA-256 and inputs from a daily index, without reading its rows.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def read_footer(data: bytes) -> tuple[int, str, str | None]:
 
 
 def read_frames(data: bytes) -> set[tuple[datetime, str]]:
-    """Return slot and channel of each frame of a daily index, without reading other columns.
+    """Return the slot and channel of each frame in a daily index, without reading other columns.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def read_frames(data: bytes) -> set[tuple[datetime, str]]:
 
 
 def with_optional(table: pa.Table) -> pa.Table:
-    """Add the columns that earlier versions and npy shards do not have, as null."""
+    """Add the columns that indexes of earlier versions or npy shards lack, filled with null."""
     for field in _OPTIONAL:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -252,7 +252,9 @@ def _check_rows(index: Index) -> None:
         if not MEMBER_NAME.fullmatch(member) or channel not in CHANNELS:
             raise DamagedFileError(f"index of {index.shard} has an invalid member name {member!r}")
         if member.upper() != expected.upper():
-            raise DamagedFileError(f"index of {index.shard} has {member!r} instead of {expected}")
+            raise DamagedFileError(
+                f"index of {index.shard} has the member {member!r} instead of {expected}"
+            )
     if len(set(zip(slots.tolist(), channels, strict=True))) != len(channels):
         raise DamagedFileError(f"index of {index.shard} lists a frame twice")
     if table.num_rows == 0:

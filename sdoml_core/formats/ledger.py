@@ -95,7 +95,7 @@ Row = TypeVar("Row", bound=RawRow | FrameRow)
 
 @dataclass(frozen=True)
 class Column:
-    """One column, with its description in the Parquet schema, the docs and Dagster's UI."""
+    """One column. Its description appears in the Parquet schema, the docs and Dagster's UI."""
 
     name: str
     type: str
@@ -106,7 +106,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableFormat(Generic[Row]):
-    """Format of one of the two tables."""
+    """Format of a raw ledger or a frame table."""
 
     name: str
     row: type[Row]

@@ -1,7 +1,7 @@
 """The table of near-real-time frames: one hour, with one row per expected frame.
 
-It has the columns of the frame table, and beside them the source of each frame and the time at
-which it was first readable.
+It has the columns of the frame table, and also each frame's source and the time at which the file
+was first readable.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class LiveRow(FrameRow):
 
     @property
     def rejects(self) -> frozenset[str]:
-        """Names of the files that must not be used."""
+        """Names of files that must not be used again."""
         return frozenset(filter(None, (self.rejected or "").split(",")))
 
 

@@ -35,12 +35,12 @@ def member_name(
 
 
 def parse_member_name(name: str) -> tuple[datetime, Channel]:
-    """Parse slot and channel from a member name in either case.
+    """Parse the slot and channel from a member name, in upper or lower case.
 
     Raises
     ------
     DamagedFileError
-        If `member_name` cannot have produced the name.
+        If the name is not one that `member_name` returns.
     """
     match = MEMBER_NAME.fullmatch(name)
     channel = CHANNELS.get(match["channel"].upper()) if match else None
@@ -63,7 +63,7 @@ def npy_header(dtype: str, resolution: int) -> bytes:
 
 
 def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]:
-    """Parse an npy header: its length, and dtype and resolution of the frame that follows."""
+    """Parse an npy header. Returns its length, and the dtype and resolution of the frame."""
     if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
         raise DamagedFileError(f"{name} is not an npy array of format 1.0")
     length = 10 + int.from_bytes(start[8:10], "little")

@@ -34,7 +34,8 @@ def integers(
 ) -> NDArray[np.int64]:
     """Convert an integer column to NumPy, with a replacement for null.
 
-    pyarrow's conversion imports pandas or pyarrow.compute, which takes half a second.
+    This avoids pyarrow's own conversion, which takes half a second to import pandas or
+    pyarrow.compute.
     """
     parts = [np.empty(0, np.int64)]
     for chunk in column.chunks:
@@ -72,7 +73,7 @@ def parquet_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def arrow_file(data: bytes) -> pa.BufferReader:
-    """Copy bytes into memory of Arrow, and open them as a file.
+    """Copy bytes into memory that Arrow owns, and open them as a file.
 
     Arrow's threads may still hold a buffer for a moment after the table is read. If Python owns
     the buffer and exits then, the process aborts.

@@ -1,4 +1,4 @@
-"""Names of the files of a release.
+"""File names in a release.
 
 Building a release writes the constants first, the index near the end and the checksums last.
 """

@@ -47,14 +47,14 @@ FRAME_FIELDS: Final = [
 
 
 def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
-    """Return the fields of the struct column of each channel, all nullable.
+    """Return the fields of a channel's struct column, all nullable.
 
     Parameters
     ----------
     compact
         Whether the shards are compact.
     bright
-        Whether any shard has the `BRIGHTNESS` of its frames.
+        Whether any shard has the `BRIGHTNESS` fields.
     """
     optional = BRIGHTNESS if bright else []
     sizes = [field for field in ENCODING if field.name == "data_size"] if compact else []
@@ -85,7 +85,9 @@ def release_shards(data: bytes) -> dict[str, int]:
     try:
         return {str(name): int(size) for name, size, _ in json.loads(facts["sdoml.shards"])}
     except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"index of a release without its shards: {error}") from error
+        raise DamagedFileError(
+            f"index of a release has no valid list of shards: {error}"
+        ) from error
 
 
 _CONSTANTS: Final = ["constant", "transform", "step"]
@@ -97,7 +99,7 @@ GROUP_SAMPLES: Final = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What the index of a release records of a whole shard."""
+    """What the index of a release records about a whole shard."""
 
     shard: str
     """File name of the shard."""
@@ -151,7 +153,8 @@ def shard_facts(index: Index) -> ShardFacts:
     Raises
     ------
     DamagedFileError
-        If its frames differ in dtype or resolution, or the frames of a channel in their constants.
+        If the frames differ in dtype or resolution, or if frames of one channel have different
+        constants.
     """
     table = with_optional(index.table)
     channels = table.column("channel").combine_chunks().dictionary_encode()
@@ -207,9 +210,9 @@ def write_release_index(
     """Write the index of a release, one row per sample, shard by shard.
 
     Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
-    `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata has the
-    normalization version and, as JSON, dtype and resolution, the constants of each channel and
-    the size and hash of each shard. For compact shards it also has the encoding, and the step of
+    `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata contains the
+    normalization version and, as JSON, dtype and resolution, the constants of each channel and the
+    size and hash of each shard. For compact shards, it also contains the encoding and the step of
     each channel.
 
     Parameters
@@ -217,9 +220,10 @@ def write_release_index(
     sink
         File to write to.
     facts
-        Facts of each shard.
+        Facts about each shard.
     read
-        Returns the index of a shard by its name. Called once per shard, in order of the first slot.
+        Called with the name of a shard, once per shard in order of the first slot. Returns its
+        index.
     inputs
         Fingerprint of the inputs of the release, to record in the index.
 
@@ -270,12 +274,12 @@ def _write_groups(
 ) -> list[tuple[pa.Table, int]]:
     """Write whole groups of samples, or all of them at the end; return the rows that are left.
 
-    Samples from ``before`` on are not written, because the next shards may have earlier ones.
+    Samples from ``before`` on are not written, because the next shards may contain earlier samples.
     """
     table = pa.concat_tables([part for part, _ in pending])
     owner = np.repeat([code for _, code in pending], [len(part) for part, _ in pending])
     slots = timestamps(table.column("slot"))
-    # Shards are read by their first slot; samples must be sorted by time.
+    # Shards are read in order of their first slot, so that samples can be sorted by time.
     times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
     if np.any(owner[first][rows] != owner):
         at = int(np.argmax(owner[first][rows] != owner))
@@ -364,13 +368,13 @@ def _struct(
 
 
 def _only(column: pa.ChunkedArray, what: str, shard: str) -> Any:
-    """Return the value that all rows of a shard share, or None without rows."""
+    """Return the value that all rows of a shard share, or None if it has no rows."""
     values = column.combine_chunks().unique().to_pylist()
     return only_value(dict.fromkeys(values, shard), what)
 
 
 def _first_with(values: Iterable[tuple[Any, str]]) -> dict[Any, str]:
-    """Map each value to the first shard that has it."""
+    """Map each value to the first shard in which it occurs."""
     first: dict[Any, str] = {}
     for value, shard in values:
         first.setdefault(value, shard)
@@ -378,19 +382,19 @@ def _first_with(values: Iterable[tuple[Any, str]]) -> dict[Any, str]:
 
 
 def only_value(values: Mapping[Any, str], what: str) -> Any:
-    """Return the value that all rows share, or None without rows.
+    """Return the value that all rows share, or None if there are no rows.
 
     Parameters
     ----------
     values
-        Values, each with a shard that has it.
+        Values, each with a shard in which it occurs.
     what
         Name of the value, for the message.
 
     Raises
     ------
     DamagedFileError
-        If there are several values. The message names a shard for each.
+        If there are several values. The message names a shard for each value.
     """
     if len(values) > 1:
         listed = ", ".join(f"{value} ({shard})" for value, shard in values.items())
@@ -399,7 +403,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:
-    """Return the common version of all shards, given as (version, name). Empty without shards."""
+    """Return the version that all shards, given as (version, name), share; "" without shards."""
     first: dict[str, str] = {}
     for version, shard in versions:
         first.setdefault(version, shard)

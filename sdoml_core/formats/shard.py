@@ -34,7 +34,7 @@ BLOCK: Final = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """Metadata of a frame in the index, besides its position. None if unknown."""
+    """A frame's metadata in the index, except for its position. Unknown values are None."""
 
     observed: datetime | None = None
     exposure: float | None = None
@@ -124,7 +124,7 @@ class ShardWriter:
         pixels: NDArray[np.float32] | NDArray[np.float16],
         facts: FrameFacts,
     ) -> None:
-        """Append a frame as npy.
+        """Append a frame as an npy member.
 
         Parameters
         ----------
@@ -205,8 +205,10 @@ class ShardWriter:
             slot,
             channel.name,
         ):
-            raise ValueError(f"{name} must come before {self._rows[-1]['member']}")
-        info = tarfile.TarInfo(name)  # its defaults are mode 0644, no owner, time 0
+            raise ValueError(
+                f"members must be added in order: {name} belongs before {self._rows[-1]['member']}"
+            )
+        info = tarfile.TarInfo(name)  # default values: mode 0644, no owner, time 0
         info.size = frame.size
         offset = self._position + BLOCK
         self._rows.append(
@@ -231,7 +233,7 @@ class ShardWriter:
         self._write(bytes(frame.padding + -info.size % BLOCK))
 
     def close(self) -> ShardSummary:
-        """Finish the archive and describe it. The file stays open."""
+        """Finish the tar and return its description. The file stays open."""
         end = self._position + 2 * BLOCK
         self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
@@ -251,7 +253,7 @@ def read_data(source: BinaryIO, row: Mapping[str, Any]) -> bytes:
     source
         The shard. It must be seekable.
     row
-        Index row of the frame.
+        The frame's row in the index.
 
     Raises
     ------

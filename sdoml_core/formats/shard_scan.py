@@ -21,7 +21,7 @@ _DECIMAL: Final = re.compile(rb"[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame found by its headers."""
+    """A frame that was found by reading headers."""
 
     slot: datetime
     channel: Channel
@@ -56,8 +56,8 @@ def scan_shard(file: BinaryIO) -> list[Member]:
     ------
     DamagedFileError
         If the file is not a complete tar; if it contains a link, a device or an invalid member
-        name; if a member is not a square float32 or float16 frame or a compact frame, or occurs
-        twice.
+        name; if a member is neither a square float32 or float16 frame nor a compact frame; or if a
+        member occurs twice.
     """
     end = file.seek(0, io.SEEK_END)
     members: list[Member] = []
@@ -99,13 +99,13 @@ def scan_shard(file: BinaryIO) -> list[Member]:
 
 
 def _npy(member: Member, start: bytes) -> Member:
-    """Return the member with the facts of its npy header."""
+    """Create a member from its npy header."""
     lead, dtype, side = parse_npy_header(member.name, start, member.size)
     return replace(member, data_offset=member.offset + lead, dtype=dtype, resolution=side)
 
 
 def _compact(member: Member, start: bytes) -> Member:
-    """Return the member with the facts of its FITS headers."""
+    """Create a member from its FITS headers."""
     side, step, used = parse_compact_header(member.name, start, member.size)
     return replace(
         member,
@@ -124,7 +124,7 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
-    """Read the header at a position (None at the end of the archive) and some bytes after it."""
+    """Read the tar header at a position (None at the end of the tar), and some bytes after it."""
     blocks = _read(file, position, 2 * BLOCK)
     if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
         return None, blocks
@@ -136,7 +136,7 @@ def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | 
 
 
 def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
-    """Read name and size from a pax or GNU header before a member."""
+    """Read a member's name and size from the pax or GNU header before it."""
     if len(data) > MAX_EXTENDED_HEADER:
         raise DamagedFileError(f"tar header of {len(data)} bytes is too large")
     if info.type == tarfile.GNUTYPE_LONGNAME:

@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
         pa.field("zeros", pa.int64(), nullable=False),
         pa.field("minimum", pa.float32(), nullable=False),
         pa.field("maximum", pa.float32(), nullable=False),
-        # Decimal digits: the integers are longer than any integer type of Arrow.
+        # Stored as decimal digits, because the integers exceed Arrow's integer types.
         pa.field("total", pa.string(), nullable=False),
         pa.field("squares", pa.string(), nullable=False),
         pa.field("bins", pa.list_(pa.field("item", pa.uint16(), nullable=False)), nullable=False),
@@ -92,7 +92,7 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
 
 
 class _Rows(NamedTuple):
-    """All rows of a sketch file. They are validated together: a fit decodes tens of thousands."""
+    """All rows of a sketch file. Validating them together is fast: a fit decodes many files."""
 
     facts: list[list[Any]]
     """The columns without lists."""
@@ -166,4 +166,4 @@ def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
     return values, (offsets[1:] - offsets[0]).tolist()
 
 
-_DIGITS = re.compile(r"[0-9]{1,200}")  # longer than the sums of 2^63 of the largest float32
+_DIGITS = re.compile(r"[0-9]{1,200}")  # more digits than the sum of 2^63 times the largest float32

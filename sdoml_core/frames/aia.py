@@ -22,7 +22,7 @@ _LEAP_SECOND = re.compile(r"(.*[T ][0-9]{2}:[0-9]{2}:)60(\.[0-9]+)?Z?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AiaFrame:
-    """One synoptic frame as the archive serves it."""
+    """One synoptic frame, decoded but not processed."""
 
     image: NDArray[np.float32]
     """(1024, 1024) DN per original 0.6″ pixel, not divided by exposure; row 0 is south; NaN where
@@ -63,8 +63,8 @@ class AiaFrame:
 def decode_aia(data: bytes) -> AiaFrame:
     """Decode a synoptic FITS file.
 
-    Quality, exposure and pointing from the header are recorded but not judged.
-    `sdoml_core.frames.judge` does that.
+    Quality, exposure and pointing are read from the header but not judged;
+    `sdoml_core.frames.judge` judges them.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def decode_aia(data: bytes) -> AiaFrame:
     quality = _integer(header, "QUALITY")
     exposure = _number(header, "EXPTIME")
     rsun_obs = _number(header, "RSUN_OBS")
-    if not 900 < rsun_obs < 1050:  # 944″ to 976″ from the Earth's orbit
+    if not 900 < rsun_obs < 1050:  # the Earth's orbit gives 944″ to 976″
         raise CorruptFrameError(
             f"RSUN_OBS is {rsun_obs}, not a plausible solar radius in arcseconds"
         )
@@ -146,8 +146,8 @@ def process_aia(
 
     Returns
     -------
-    float32 (n, n), never below 0, finite; row 0 is north. Each pixel is the sum of (1024/n)²
-    samples in DN/s per pixel of 0.6″: divide by (1024/n)² for that unit.
+    float32 (n, n), finite and nonnegative; row 0 is north. Each pixel is the sum of (1024/n)²
+    samples in DN/s per camera pixel (0.6″). Divide by (1024/n)² to get DN/s per camera pixel.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def process_aia(
 
 
 def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
-    """Return the warp that moves the Sun of a frame to its common position and size.
+    """Return the warp that moves the Sun to the common position and size.
 
     A registered frame is scaled about N/2, half a pixel off the center of the Sun, as in
     SDOML-lite. Other frames are warped so that the Sun ends up in the same position.
@@ -188,7 +188,7 @@ def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
     if pointing.registered:
         return Warp(scale)
     zoom = scale * pointing.pixel / PIXEL
-    # Position of the center of a registered Sun on the fine grid, relative to N/2.
+    # Where the warp puts the Sun's center of a registered frame, relative to N/2 on the fine grid.
     target = (MIDDLE - SIZE / 2) * scale
     roll = math.radians(pointing.roll)
     column = target * (math.cos(roll) + math.sin(roll)) / zoom
@@ -225,7 +225,7 @@ def _time(header: Header) -> datetime:
 def parse_utc(text: str) -> datetime | None:
     """Parse ISO text as a UTC time. Returns None for other text.
 
-    A leap second (``23:59:60.3``) has no datetime of its own and becomes the second after it.
+    A leap second (``23:59:60.3``) cannot be a datetime, so it becomes the second after it.
     """
     leap = _LEAP_SECOND.fullmatch(text)
     try:

@@ -56,7 +56,7 @@ class Content:
 
     @property
     def offset(self) -> float:
-        """Distance between the centers of header and limb; infinite without a limb."""
+        """Distance between the header's center and the limb's center; infinite without a limb."""
         return float("inf") if self.center is None else float(np.hypot(*self.center))
 
 
@@ -74,7 +74,7 @@ def measure_content(
     rsun_obs
         Angular radius of the Sun in arcseconds.
     wavelength
-        In ångström; decides how sharp the limb is.
+        In ångström. It determines how sharp the limb is.
     """
     radius = rsun_obs / pointing.pixel
     fine = reduce_blocks(image, 4)
@@ -108,13 +108,13 @@ def measure_content(
 
 @lru_cache(maxsize=64)
 def _regions(x: float, y: float, radius: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the cells inside 0.95 solar radii and those outside 1.15."""
+    """Return the cells inside 0.95 solar radii, and the cells outside 1.15 solar radii."""
     step = SIZE // _CELLS
     row, column = np.mgrid[:_CELLS, :_CELLS] * step + (step - 1) / 2
     distance = np.hypot(column - x, row - y) / radius
     on, off = distance < 0.95, distance > 1.15
     for region in (on, off):
-        region.flags.writeable = False  # shared by threads
+        region.flags.writeable = False  # threads share the array
     return on, off
 
 
@@ -141,7 +141,7 @@ def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Deviations of the logarithms from their mean. Values are at least 1 % of the median."""
+    """Return the logarithms minus their mean, of values raised to at least 1 % of the median."""
     floor = max(0.01 * float(np.median(values)), 1e-6)
     logs = np.log(np.maximum(values, floor).astype(np.float64))
     return np.asarray(logs - logs.mean())

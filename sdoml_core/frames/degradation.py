@@ -1,8 +1,8 @@
 """Degradation of the AIA channels: the remaining sensitivity on each UTC day.
 
-The factors come as the package's table (version 9, one row a day, the values that SDOML-lite
-used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at
-the start of each UTC day with the published formula. Values are validated only when they are used,
+The factors come from the packaged table (version 9, one row per day, the values that SDOML-lite
+used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at the
+start of each UTC day with the published formula. Values are validated only when they are used,
 because tables contain channels and dates with zero or negative values that may never be requested.
 """
 
@@ -60,7 +60,7 @@ class _Epoch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DegradationTable:
-    """Degradation factors per UTC day and wavelength. Divide pixel values by them."""
+    """Degradation factors per UTC day and wavelength, by which to divide pixel values."""
 
     version: str
     """Version of the table, such as ``V9``."""
@@ -102,9 +102,9 @@ class DegradationTable:
         except (IndexError, ValueError) as error:
             raise SettingError(f"degradation table: {error}") from error
         if factors.shape != (len(days), len(wavelengths)) or not days or not wavelengths:
-            raise SettingError("degradation table: needs a date and every wavelength in each row")
+            raise SettingError("degradation table: a row lacks the date or a wavelength")
         if days != list(range(days[0], days[0] + len(days))):
-            raise SettingError("degradation table: needs every day exactly once, in order")
+            raise SettingError("degradation table: days must be complete, unique and in order")
         changes = np.flatnonzero((factors[1:] != factors[:-1]).any(axis=1))
         frozen = days[int(changes[-1]) + 1 if changes.size else 0]
         return cls(
@@ -149,7 +149,7 @@ class DegradationTable:
 
     @classmethod
     def from_v10(cls, data: bytes) -> Self:
-        """Read the AIA team's response table of version 10 and verify that it is this file.
+        """Read the AIA team's response table of version 10, and verify the SHA-256 of the file.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class DegradationTable:
         return factor
 
     def extrapolated(self, day: date) -> bool:
-        """Return whether a day is after the last calibration, so that its factor is frozen."""
+        """Return whether a day is after the last calibration, so that the factor is constant."""
         return day.toordinal() > self.calibrated_until.toordinal()
 
 
@@ -290,6 +290,7 @@ def _evaluate(epochs: list[_Epoch]) -> _Series:
         elapsed = midnights[inside] - start
         one, two, three = epoch.polynomial
         polynomial = 1 + one * elapsed + two * elapsed**2 + three * elapsed**3
-        with np.errstate(divide="ignore", invalid="ignore"):  # validated when used
+        # Values are validated when they are used.
+        with np.errstate(divide="ignore", invalid="ignore"):
             factors[inside] = np.divide(epoch.area, epochs[0].area) * polynomial
     return _Series(first, factors)

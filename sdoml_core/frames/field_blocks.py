@@ -1,8 +1,8 @@
-"""Block means of the quantity encoded by gray levels, over the disk only.
+"""Compute block means of the magnetic field that gray levels encode, over the disk only.
 
-Gray levels of a magnetogram are not linear in the field, and off the disk they are black. So each
-pixel is decoded first, and pixels off the disk have no weight. Averaging the levels would give
-strong negative fields along the limb, where gray and black are mixed.
+Gray levels of a magnetogram are not linear in the field, and off the disk they are black. Each
+pixel is therefore decoded first, and pixels off the disk have no weight. Averaging the levels would
+give strong negative fields along the limb, where gray and black are mixed.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ def mean_field_blocks(
 
     Returns
     -------
-    float32 (n, n), not flipped. 0 where a block has fewer values.
+    float32 (n, n), not flipped. 0 if a smaller fraction has values.
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
@@ -55,7 +55,7 @@ def mean_field_blocks(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _read_row(row: Any, table: Any, span: tuple[int, int], into: Any) -> None:
-    """Read the values of a row within a span of columns, and whether each exists."""
+    """Read the values of a row within a range of columns, and whether each pixel has a value."""
     into[:] = 0.0
     gray = row.size == into.shape[1]
     for c in range(span[0], span[1]):

@@ -1,4 +1,4 @@
-"""Flags of frames: unusual properties of frames that are nevertheless in the dataset.
+"""Flags: unusual properties of frames that are in the dataset.
 
 A frame that cannot be a good observation is rejected and gets a status in the ledger. A frame that
 a flare, a short exposure, an eclipse or a maneuver can explain is kept and flagged, so that users
@@ -15,7 +15,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag of the vocabulary."""
+    """One flag that a frame can have."""
 
     name: str
 
@@ -33,13 +33,14 @@ VOCABULARY: Final = (
         "provisional",
         0,
         ("quality",),
-        "Near-real-time or quick-look version; the definitive one was not published yet",
+        "The frame is a near-real-time or quick-look version; no definitive version was "
+        "available yet",
     ),
     Flag(
         "pointing_corrected",
         1,
         ("shift_x", "shift_y", "roll"),
-        "The header states another center, scale or roll than usual; processing corrected it",
+        "The header states an unusual center, scale or roll, which processing corrected",
     ),
     Flag(
         "off_center",
@@ -47,17 +48,30 @@ VOCABULARY: Final = (
         ("center_x", "center_y"),
         "The measured center of the disk is not in the middle of the frame",
     ),
-    Flag("odd_radius", 3, ("radius",), "The measured radius of the disk is not the common one"),
+    Flag(
+        "odd_radius",
+        3,
+        ("radius",),
+        "The measured radius of the disk differs from the standard radius",
+    ),
     Flag("partial_disk", 4, ("visible",), "Part of the disk is dark: an eclipse or a transit"),
-    Flag("bright", 5, ("brightness",), "Brighter than the neighboring frames of the channel"),
-    Flag("dim", 6, ("brightness",), "Darker than the neighboring frames of the channel"),
+    Flag(
+        "bright",
+        5,
+        ("brightness",),
+        "The frame is brighter than the neighboring frames of the channel",
+    ),
+    Flag(
+        "dim", 6, ("brightness",), "The frame is darker than the neighboring frames of the channel"
+    ),
     Flag(
         "short_exposure",
         7,
         ("exposure",),
-        "Shorter than half the usual exposure, as the camera takes during flares: more noise",
+        "The exposure is shorter than half the usual one, as during flares, so the frame has "
+        "more noise",
     ),
-    Flag("missing_pixels", 8, ("missing",), "Some pixels of the raw frame hold no data"),
+    Flag("missing_pixels", 8, ("missing",), "Some pixels of the raw frame have no data"),
     Flag(
         "unlike_neighbors",
         9,
@@ -88,7 +102,7 @@ def flag_mask(names: Iterable[str]) -> int:
     Raises
     ------
     ValueError
-        If a name is not in the vocabulary. The message lists it.
+        If a name is not in `FLAGS`. The message names it.
     """
     mask = 0
     for name in names:
@@ -110,5 +124,5 @@ def flag_names(mask: int | None) -> tuple[str, ...]:
 
 
 def is_provisional(mask: int | None) -> bool:
-    """Return whether a frame was fetched before its definitive version was published."""
+    """Return whether a frame is a provisional (near-real-time or quick-look) version."""
     return "provisional" in flag_names(mask)

@@ -1,8 +1,8 @@
-"""The grid that processed frames share: one field of view, one size of the Sun on every date.
+"""The common grid of processed frames: the same field of view and size of the Sun on every date.
 
-A pixel of AIA's synoptic frames is the **mean** of 4×4 pixels of the camera, in DN per camera
-pixel (0.6″). A processed pixel is the **sum** of k×k synoptic ones, k = 1024/n. So it is k² times
-DN/s per camera pixel, and 16·k² camera pixels (before scaling) contribute to it.
+A pixel of AIA's synoptic frames is the **mean** of 4×4 pixels of the camera, in DN per camera pixel
+(0.6″). A processed pixel is the **sum** of k×k synoptic pixels, k = 1024/n. Its value is therefore
+k² times DN/s per camera pixel, and 16·k² camera pixels (before scaling) contribute to it.
 """
 
 SIZE = 1024
@@ -28,7 +28,7 @@ GEOMETRIC_SCALE = 2.0168 / PIXEL
 
 
 def samples_per_pixel(resolution: int) -> float:
-    """Return k² = (1024/n)². A processed AIA frame divided by it is in DN/s per camera pixel.
+    """Return k² = (1024/n)², by which to divide a processed AIA frame to get DN/s per camera pixel.
 
     Parameters
     ----------

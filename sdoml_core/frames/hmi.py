@@ -53,7 +53,7 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
     TruncatedFrameError
         If the bytes end before the image does.
     CorruptFrameError
-        If the file contradicts itself; see `sdoml_core.frames.jpeg`.
+        If the file is inconsistent; see `sdoml_core.frames.jpeg`.
     WrongFrameError
         If the image is not 1024×1024.
     BlankFrameError
@@ -123,7 +123,7 @@ def process_hmi(
     rsun_obs
         Angular radius of the Sun in arcseconds.
     scale
-        `GEOMETRIC_SCALE`; 0.85 is what SDOML-lite uses.
+        Size of an HMI JPG pixel in AIA pixels: `GEOMETRIC_SCALE`, or 0.85 as in SDOML-lite.
     values
         ``level`` or ``gauss``.
     center

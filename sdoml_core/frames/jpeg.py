@@ -52,7 +52,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """Structure of a file according to its markers."""
+    """Structure of a JPEG file, read from its markers."""
 
     width: int
     height: int
@@ -75,7 +75,7 @@ class Structure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """Statistics of the 8×8 blocks of one component."""
+    """Statistics of one component's 8×8 blocks."""
 
     mean: NDArray[np.int32]
     """DC coefficient of each block times its quantization step: 8 times the mean of the block,
@@ -115,7 +115,7 @@ def read_structure(data: bytes) -> Structure:
     baseline = parts["baseline"]
     if baseline:
         parts["selected"] = _selected(body, parts["components"])
-        # Files with one scan per component are legal but have another block order.
+        # Files with one scan per component are legal, but their blocks have a different order.
         baseline = len(parts["selected"]) == len(parts["components"])
     end = _end_of_image(data, start) if baseline else _last_marker(data, start)
     return Structure(**parts | {"baseline": baseline, "data_start": start, "data_end": end})
@@ -192,7 +192,7 @@ def _segment(data: bytes, position: int) -> tuple[int, bytes, int]:
 
 
 def _read_segment(marker: int, body: bytes, parts: dict[str, Any]) -> None:
-    """Add the content of one segment to the parts."""
+    """Store the content of one segment in `parts`."""
     try:
         if marker in _BASELINE or marker in _OTHER_FRAMES:
             if "width" in parts:
@@ -321,7 +321,7 @@ def _lookups(tables: tuple[bytes, ...]) -> tuple[NDArray[np.int32], NDArray[np.u
     """Return the small and the whole lookup table of each Huffman table, stacked."""
     stacks = np.stack([_fast_lookup(t) for t in tables]), np.stack([_lookup(t) for t in tables])
     for stack in stacks:
-        stack.flags.writeable = False  # they are cached, and shared by threads
+        stack.flags.writeable = False  # threads share the cached arrays
     return stacks
 
 
@@ -389,7 +389,7 @@ def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop: state of the bit
                 while k < 64:
                     if bits < 32:  # a coefficient takes at most 27 bits
                         word = np.uint64(0)
-                        for n in range(at, at + 4):  # past the end, read ones, as in the padding
+                        for n in range(at, at + 4):  # past the end, read 1 bits, as in the padding
                             byte = np.uint64(stream[n]) if n < size else np.uint64(255)
                             word = (word << np.uint64(8)) | byte
                         held = (held << np.uint64(32)) | word

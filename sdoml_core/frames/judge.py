@@ -1,10 +1,11 @@
-"""Judge whether an AIA frame goes into the dataset: rejected, flagged or good.
+"""Judge whether an AIA frame is good, flagged or rejected.
 
-Fetching and processing apply the same judgment to the raw frame, so every frame that processing
-would reject already has a stand-in. Problems that show only in comparison with neighboring frames
-are flagged in processing, see `compare_with_neighbors`.
+Fetching and processing apply the same judgment to the raw frame, so fetching already tries a
+stand-in for every frame that processing would reject. Processing also flags problems that only a
+comparison with neighboring frames can show; see `compare_with_neighbors`.
 
-A frame is rejected only if it cannot be a good frame. `docs/calibration.md` derives each limit.
+A frame is rejected only if it cannot be a good observation. `docs/calibration.md` derives each
+limit.
 """
 
 import math
@@ -87,7 +88,7 @@ by 0.7° in this time."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgment:
-    """The judgment of one frame."""
+    """Result of judging one frame."""
 
     flaw: FrameError | None
     """Reason why the frame must not go into the dataset; None if it may."""
@@ -149,7 +150,7 @@ def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | N
 
 
 def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
-    # A level above 0 implies this, so the million pixels need not be checked again.
+    # A level above 0 implies that some pixel is above 0, so the pixels need not be checked.
     if not content.level > 0 and not bool((frame.image > 0).any()):
         return BlankFrameError("no pixel is above 0")
     whole = content.visible >= LIMB_VISIBLE
@@ -195,7 +196,7 @@ def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
     found = {
         "provisional": bool(frame.quality & QUICKLOOK),
         "pointing_corrected": not frame.pointing.registered,
-        # a flare at the limb scatters its points and shifts the circle
+        # a flare at the limb scatters the limb points and shifts the circle
         "off_center": limb and content.offset > max(FLAG_OFFSET, content.scatter / 2),
         "odd_radius": limb and content.radius is not None and not low <= content.radius <= high,
         "partial_disk": content.visible < WHOLE_DISK,
@@ -219,7 +220,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Comparison of a frame with its neighbors. Values are None without neighbors."""
+    """Result of comparing a frame with its neighbors. Values are None if there are no neighbors."""
 
     brightness: float | None
     """Ratio of the level to the median level of the neighbors. Of two middle values the closer one

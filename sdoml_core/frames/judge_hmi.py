@@ -1,4 +1,4 @@
-"""Judge whether an HMI picture is a full-disk magnetogram: rejected, flagged, doubtful or good.
+"""Judge whether an HMI picture is a full-disk magnetogram: good, flagged, doubtful or rejected.
 
 JPEG has no checksum and the catalog has no header, so only the picture itself can be checked. A
 picture is rejected only if it cannot be a magnetogram of the catalog. Signs of damage that a good
@@ -83,7 +83,7 @@ _SKY, _NONE = _SECTORS, _SECTORS + 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HmiFrame:
-    """A catalog picture that can go into the dataset, and its measures."""
+    """A usable catalog picture and its measures."""
 
     rgb: NDArray[np.uint8]
     """(1024, 1024, 3); row 0 is north."""
@@ -108,7 +108,7 @@ class HmiFrame:
 
     @property
     def center(self) -> tuple[float, float]:
-        """Columns and rows of the disk from the middle of the picture; 0 if not measured."""
+        """Offset of the disk center from the middle, in columns and rows; 0 if not measured."""
         return (0.0, 0.0) if self.disk is None else (self.disk.x, self.disk.y)
 
     def measures(self, *, resolution: int, rsun_obs: float, scale: float) -> dict[str, float]:
@@ -123,7 +123,7 @@ class HmiFrame:
         if self.disk is not None:
             factor = scale * TARGET_RADIUS / rsun_obs
             block = SIZE // resolution
-            # The warp scales about pixel 512, half a pixel off the middle.
+            # The warp scales about pixel 512, which is half a pixel off the center.
             found |= {
                 "center_x": (factor * (self.disk.x - 0.5) + 0.5) / block,
                 "center_y": (factor * (self.disk.y - 0.5) + 0.5) / block,
@@ -222,7 +222,7 @@ def _check_field(sectors: NDArray[np.intp]) -> None:
     Raises
     ------
     WrongFrameError
-        If it is another kind of picture.
+        If the picture is not a magnetogram.
     """
     for counts in sectors:
         median = _quantile(counts, 0.5)
@@ -299,7 +299,7 @@ def _regions(radius: float) -> NDArray[np.intp]:
     regions = np.where(distance < _RINGS[-1], 4 * ring + quadrant, _NONE)
     regions[(distance > 1.03) & ~label] = _SKY
     regions *= 256
-    regions.flags.writeable = False  # shared by threads
+    regions.flags.writeable = False  # threads share the array
     return regions
 
 

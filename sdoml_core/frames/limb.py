@@ -63,7 +63,7 @@ def measure_disk(
     finest
         A finer frame is averaged down to this many pixels. Photosphere and chromosphere (1600 Å,
         1700 Å, magnetograms) need no averaging and give the radius to 0.5 %. The corona has no
-        edge: at 128 pixels its loops merge, and brightness falls 2.5 % to 6 % above the limb.
+        sharp edge: at 128 pixels its loops merge, and brightness drops 2.5 % to 6 % above the limb.
     center
         Expected center (column, row), 0-based; the middle of the frame by default.
     radius
@@ -115,7 +115,8 @@ def _measure(frame: NDArray[np.float64], x: float, y: float, expected: float) ->
 def _reduce(frame: Any, step: int, means: Any) -> None:
     """Compute block means; NaN for every block with a NaN."""
     rows, columns = means.shape
-    total = np.empty_like(frame[0])  # in the dtype of the frame: few rows, and twice as fast
+    # The sum of a few rows is precise enough in the frame's dtype, and twice as fast.
+    total = np.empty_like(frame[0])
     for p in range(rows):
         total[:] = frame[p * step]
         for r in range(p * step + 1, (p + 1) * step):
@@ -131,7 +132,7 @@ def _reduce(frame: Any, step: int, means: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reduce_known(frame: Any, step: int, means: Any) -> None:
-    """Compute block means that ignore NaN; a third slower."""
+    """Compute block means that ignore NaN. This is a third slower than `_reduce`."""
     rows, columns = means.shape
     total = np.empty(columns)
     count = np.empty(columns, np.int64)
@@ -159,8 +160,8 @@ def _search_limb(
 ) -> None:
     """Find the steepest fall of brightness along each ray: its distance and its depth.
 
-    The fall at a step is between the mean of one pixel inside and that of one outside. NaN is
-    skipped; the depth of a ray without a fall is -inf.
+    The fall at a step is the difference between the mean over one pixel inside and the mean over
+    one pixel outside. NaN is skipped. The depth of a ray without a fall is -inf.
     """
     cosines, sines = directions
     limb, depth = found
@@ -214,5 +215,5 @@ def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool
         kept &= use
         if kept.sum() == use.sum():
             return Disk(a, b, radius, float(residuals[use].std()), int(use.sum()))
-        use = kept  # fewer rays each time, so the loop ends
+        use = kept  # each round has fewer rays, so the loop ends
     return None

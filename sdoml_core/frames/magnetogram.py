@@ -25,7 +25,7 @@ _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 
 
 def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Convert a field to its level in the catalog, in [0, 1] (gray/255, before rounding).
+    """Convert a field in gauss to the catalog's level in [0, 1] (gray/255, before rounding).
 
     s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, gray = 253·(s + 1500)/3000: the JSOC's
     rendering rule, before it rounds. No field gets less than gray 1: 0 is off the disk.
@@ -42,7 +42,7 @@ def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Convert a level in [0, 1] to the field; the inverse of `gauss_to_level`.
+    """Convert a level in [0, 1] to a field in gauss: the inverse of `gauss_to_level`.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     stretched = np.clip(level * 255 / _STEPS * (2 * _CLIP) - _CLIP, -_CLIP, _CLIP)
     target = np.abs(stretched)
     root = np.interp(target, _TARGETS, _ROOTS)
-    for _ in range(2):  # Newton's method: one step is accurate to 1e-9 G, two to the last digits
+    # Newton's method: one step is accurate to 1e-9 G, two steps to the last digits.
+    for _ in range(2):
         square = root * root
         cube = square * root
         slope = 4 * _STRENGTH * cube - 3 * target * square
@@ -82,7 +83,7 @@ def stored_to_gauss(
     *,
     field_range: float = FIELD_RANGE,
 ) -> None:
-    """Write the inverse of `gauss_to_stored`: gauss, NaN where the stored value is 0.
+    """Convert stored values to gauss (NaN for 0), into `out`: the inverse of `gauss_to_stored`.
 
     Parameters
     ----------
@@ -100,11 +101,11 @@ def stored_to_gauss(
 
 
 def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the pixels whose level is a mean over disk and black sky, and all pixels outside.
+    """Return the pixels off the disk, and those whose level averages disk and black sky.
 
-    Such a level is not a mean of fields: it would convert to −30 to −264 G. The limb is measured
-    from the levels themselves: along each row and column, the disk ends where they fall below half
-    the level of zero field.
+    Such a level does not represent a mean field: it would convert to −30 to −264 G. The limb is
+    measured from the levels: along each row and column, the disk ends where the level falls below
+    half the level of zero field.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
     radius = math.sqrt(area / math.pi)
     if not 0.36 * side < radius < 0.45 * side:
         return np.zeros(levels.shape, np.bool_)
-    # Half the diagonal of a pixel, plus one JPG pixel for the bilinear interpolation of the warp.
+    # Half a pixel's diagonal, plus one JPG pixel for the warp's bilinear interpolation.
     inside = radius - 0.75 - 1.2 * side / 1024
     x = np.square(np.arange(side, dtype=np.float32) - np.float32(row[0]))
     y = np.square(np.arange(side, dtype=np.float32) - np.float32(column[0]))

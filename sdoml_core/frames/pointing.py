@@ -1,9 +1,9 @@
-"""Pointing of an AIA frame: the position of the Sun in its header, and the limits for it.
+"""Pointing of an AIA frame: the Sun's position according to the header, and limits for it.
 
-The archive serves level 1.5 frames, which are registered: the Sun is in the middle, a pixel is
-2.4″ and solar north is up. Such frames take the fast path. A frame whose header differs slightly
-was not registered. Its center, scale and roll are those of the telescope, and the warp corrects
-them. A header that differs more describes a maneuver or is wrong, and the frame is rejected.
+The archive serves level 1.5 frames, which are registered: the Sun is in the middle, a pixel is 2.4″
+and solar north is up. Such frames take the fast path. If a header differs slightly, the frame was
+not registered: its center, scale and roll come from the telescope, and the warp corrects them. If a
+header differs more, it describes a maneuver or is wrong, and the frame is rejected.
 
 The limits leave a margin around the master pointing in level 1 headers, which registration
 corrects. In the genuine frames of 2014, 2018 and 2026 that were used to set the limits, ``X0_MP``
@@ -36,7 +36,7 @@ MAX_RSUN: Final = 1.0
 radius (695,700 km instead of 696,000 km) explains 0.42″. 1″ moves the limb by 0.4 pixels of
 1024."""
 
-_SAME_PLACE: Final = 0.01  # pixels, including the limb: a tenth of the blur of bilinear sampling
+_SAME_PLACE: Final = 0.01  # pixels, up to the limb: a tenth of the blur of bilinear sampling
 _SAME_SCALE: Final = _SAME_PLACE / (SIZE / 2)
 _SAME_ROLL: Final = math.degrees(_SAME_PLACE / (SIZE / 2))
 
@@ -87,7 +87,7 @@ def read_pointing(header: Header) -> Pointing:
     if cdelt[0] <= 0 or abs(cdelt[0] - cdelt[1]) > _SAME_SCALE * cdelt[0]:
         raise CorruptFrameError(f"pixels of {cdelt[0]:g}″ × {cdelt[1]:g}″ are not square")
     cosine, sine = math.cos(math.radians(roll)), math.sin(math.radians(roll))
-    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]  # from reference pixel to Sun
+    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]  # from the reference pixel to the Sun
     return Pointing(
         crpix[0] - 1 + cosine * east + sine * north,
         crpix[1] - 1 - sine * east + cosine * north,

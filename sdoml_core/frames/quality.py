@@ -68,13 +68,13 @@ def quality_reason(quality: int) -> str | None:
     Parameters
     ----------
     quality
-        The 32-bit word of the header, signed or not. The bits are those of the SDO user guide,
-        section 7.7.6.
+        The 32-bit word of the header, signed or unsigned. The SDO user guide, section 7.7.6,
+        defines the bits.
 
     Returns
     -------
-    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. Bit 30 alone is
-    good. It only means that the file was made in near-real time.
+    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. A frame with only
+    bit 30 set is good: the bit means that the file was made in near-real time.
     """
     word = quality & 0xFFFFFFFF
     if not word & ~QUICKLOOK:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Sampling of an N×N input image by the fine grid.
+    """How the fine grid samples an N×N input image.
 
     Fine pixel (r, c) samples the input at (x, y) = N/2 + R(c − N/2, r − N/2)/scale + shift, with
     R(u, v) = (u·cos roll + v·sin roll, −u·sin roll + v·cos roll).
@@ -55,9 +55,9 @@ def sum_blocks(
     X is the image where it is positive, else 0; M is 1 where it is positive, else 0.
 
     A NaN pixel has weight 0. A sample is interpolated from those of its four neighbors that have
-    data, with their weights renormalized to a sum of 1. A sample without such a neighbor is left
-    out, and the sum of the remaining samples of its block is scaled up to compensate. A block
-    without any sample is 0.
+    data, with weights renormalized to a sum of 1. If no neighbor has data, the sample is left out,
+    and the sum of the remaining samples of its block is scaled up to compensate. A block without
+    any sample is 0.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def sum_blocks(
     divisor
         Number that all values are divided by.
     complete
-        Whether the image is known to have no NaN. The result is the same in half the time.
+        Whether the image is known to have no NaN. This halves the time and does not change the
+        result.
     holes
         bool (n, n) to fill: True where a block has no sample.
 
@@ -124,7 +125,7 @@ def mean_gray_blocks(
 
 
 def pack_rows(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the bytes of each row: three per pixel, or one if red, green and blue are one array.
+    """Return each row's bytes: three per pixel, or one if red, green and blue share one array.
 
     Parameters
     ----------
@@ -137,7 +138,9 @@ def pack_rows(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     gray = rgb.strides[2] == 0
     rows = np.ascontiguousarray(rgb[..., 0] if gray else rgb).reshape(rgb.shape[0], -1).view()
-    rows.flags.writeable = False  # one type of argument, so that the kernels are compiled once
+    rows.flags.writeable = (
+        False  # arguments always have the same type, so the kernels are compiled once
+    )
     return rows
 
 
@@ -156,7 +159,7 @@ def sample_taps(
     weight = position - index
     runs = np.concatenate([[0], np.flatnonzero(np.diff(index) != 1) + 1, [size]])
     for array in (index, weight, runs):
-        array.flags.writeable = False  # they are cached, and shared by threads
+        array.flags.writeable = False  # threads share the cached arrays
     return index, weight, runs
 
 
@@ -184,8 +187,8 @@ def block_taps(
 def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> bool:
     """Interpolate one input row at all column samples: the positive part, and where it is positive.
 
-    Returns whether all of the row is positive. The second result is then not computed: it is 1,
-    exactly, because (1 − f) + f is rounded to 1.
+    Returns whether the whole row is positive. In this case the second result is not computed: it
+    would be exactly 1, because (1 − f) + f is rounded to 1.
 
     Column samples come in runs with consecutive input indices, so the inner loop reads memory in
     order and can be vectorized, unlike a gather through `index`.
@@ -231,9 +234,9 @@ def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> bool:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_groups(line: Any, divisor: float, row: Any) -> None:
-    """Sum the numbers of a line that belong to each pixel of the row, and divide."""
+    """Sum the samples of a line that belong to each output pixel, and divide."""
     group = line.size // row.size
-    if group == 2:  # the default resolution; a sum of fixed length is vectorized
+    if group == 2:  # the default resolution: a sum with a fixed length is vectorized
         for q in range(row.size):
             row[q] = (line[2 * q] + line[2 * q + 1]) / divisor
         return
@@ -251,7 +254,7 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
-    even, odd = np.empty((2, size)), np.empty((2, size))  # interpolated rows of either parity
+    even, odd = np.empty((2, size)), np.empty((2, size))  # interpolated even and odd rows
     held_even = held_odd = -1
     whole_even = whole_odd = False
     scratch = np.empty((2, size))

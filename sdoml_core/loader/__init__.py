@@ -1,12 +1,12 @@
 """PyTorch datasets over shards of SDOML-lite, local or remote.
 
 ``SDOMLlite`` is a map-style dataset. ``BatchLoader`` reads batches with threads instead of worker
-processes. ``SDOMLliteSequences`` gives windows of time. ``shard_dataset`` streams shard by shard.
+processes. ``SDOMLliteSequences`` returns windows of time. ``shard_dataset`` streams shard by shard.
 ``compat.SDOMLlite`` follows the rules of the original loader, for code that was written for it.
 Only this part of the package needs torch.
 
-The names are imported on first use. So the storage and the reader of frames below this package work
-without torch, which takes a second to import and hundreds of megabytes to install.
+Names are imported on first use, so the storage and frame reader below this package work without
+torch, which takes a second to import and hundreds of megabytes to install.
 """
 
 from importlib import import_module

@@ -37,13 +37,13 @@ class BatchLoader:
 
     Notes
     -----
-    A complete pass is followed by the next epoch. With several ranks, a pass that ended early is
-    not: a single rank may have inspected some batches, and all ranks must read the same epoch. Call
-    `set_epoch` before each pass if your loop ends passes early. With one rank, the next pass always
-    has the next epoch.
+    A complete pass advances to the next epoch. With one rank, a pass that ends early also advances.
+    With several ranks it does not, because one rank may only have inspected some batches, and all
+    ranks must read the same epoch. Call `set_epoch` before each pass if your loop ends passes
+    early.
 
-    Rank and world size are those that torch.distributed reports when a pass begins. So a loader
-    may be made before ``init_process_group``. A change within a pass is an error.
+    The loader asks torch.distributed for rank and world size when a pass begins, so it may be
+    created before ``init_process_group``. A change during a pass is an error.
 
     `state_dict` after any batch describes how to continue with the next batch, with any number of
     ranks and threads.
@@ -75,7 +75,7 @@ class BatchLoader:
         self.threads = threads
         self.prefetch = prefetch
         self.pin_memory = pin_memory
-        # Trainers call `set_epoch` on `batch_sampler.sampler`.
+        # Trainers call `batch_sampler.sampler.set_epoch`.
         self.batch_sampler = BatchSampler(
             dataset,
             batch_size,
@@ -119,7 +119,7 @@ class BatchLoader:
         return self._cursor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state, also with another number of ranks or threads.
+        """Continue from a state. The number of ranks and threads may differ.
 
         Raises
         ------

@@ -4,8 +4,8 @@ Change the import and nothing else::
 
     from sdoml_core.loader.compat import SDOMLlite
 
-New code should use `sdoml_core.loader.SDOMLlite`, which refuses what this class tolerates: ranges
-outside the data and times without a sample.
+New code should use `sdoml_core.loader.SDOMLlite`, which raises errors where this class is lenient:
+for ranges outside the data and for times without a sample.
 """
 
 import operator
@@ -29,7 +29,7 @@ DEFAULT_CHANNELS: Final = ("hmi_m", "aia_0131", "aia_0171", "aia_0193", "aia_021
 
 
 class NoFramesError(DatasetError, RuntimeError):
-    """The range has no sample with every channel. The original raises ``RuntimeError``."""
+    """The range has no sample with every channel. A ``RuntimeError``, as in the original."""
 
 
 class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
@@ -77,8 +77,8 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     Notes
     -----
     Three things differ from the original: tensors of float16 shards are float32, messages are
-    warnings instead of output on the terminal, and no caches are left in the folder that go out of
-    date when shards change.
+    warnings instead of output on the terminal, and no caches that can go stale are left in the
+    folder.
     """
 
     name: Final = "SDOML-lite"
@@ -98,7 +98,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         try:
             self._samples = ours.SDOMLlite(data_dir, self.channels)
         except DatasetError as error:
-            open_catalog(open_files(data_dir))  # its error, if there are no shards at all
+            open_catalog(open_files(data_dir))  # raises an error if there are no shards at all
             raise NoFramesError(str(error)) from error
         slots = self._samples.reader.catalog.slots
         start, end = _range(date_start, date_end, slots[0], slots[-1])
@@ -112,7 +112,8 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         if not self.dates:
             raise NoFramesError(
                 f"no sample between {iso(start)} and {iso(end)} in {os.fspath(data_dir)} has all "
-                f"of {', '.join(self.channels)}: request fewer channels or another range"
+                f"requested channels ({', '.join(self.channels)}): request fewer channels or "
+                "another range"
             )
         self.dates_set = set(self.dates)
 
@@ -155,7 +156,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
 def _range(
     start: Time | None, end: Time | None, first: np.datetime64, last: np.datetime64
 ) -> tuple[np.datetime64, np.datetime64]:
-    """Return the range, with the limits of the data where a requested limit is outside them."""
+    """Return the range, with each limit that is outside the data replaced by the data's limit."""
     low, high = first, last
     if start is not None:
         wanted = parse_time(start, "date_start")

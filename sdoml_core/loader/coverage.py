@@ -14,7 +14,7 @@ from sdoml_core.loader.times import inside, iso
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts by month. Prints as a table."""
+    """Number of frames by month and channel. Prints as a table."""
 
     months: tuple[str, ...]
     """Month, such as ``2024-03``."""
@@ -63,10 +63,10 @@ def count_coverage(
     ranges: list[tuple[np.datetime64, np.datetime64]],
     rows: NDArray[np.int64],
 ) -> Coverage:
-    """Count the coverage of some ranges for all channels of the shards."""
+    """Count the frames of all channels in some ranges, by month."""
     step = cadence_of(catalog.slots)
     within = inside(catalog.slots, ranges)
-    # Samples off the grid count too: the cadence may have changed within the range.
+    # Samples off the grid are counted too, because the cadence may have changed within the range.
     grid = [np.arange(start, end, step) for start, end in ranges]
     expected = np.unique(np.concatenate([*grid, catalog.slots[within]]))
     months = np.union1d(
@@ -91,7 +91,7 @@ def count_coverage(
 
 
 def describe(source: str, reader: FrameReader, selection: Selection) -> str:
-    """Return the ``repr`` of a dataset: its content in a few lines."""
+    """Return the ``repr`` of a dataset, which summarizes its content in a few lines."""
     catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)

@@ -57,11 +57,11 @@ class SDOMLlite(Dataset[Sample]):
     Parameters
     ----------
     data_dir
-        A folder or URL (``s3://…``, ``https://…``) of shards: a release, daily shards, or tar
-        files without an index. Member names can be in upper or lower case. Or a list of these: a
-        sample has the frames of all folders at its time, so folders of other times are
-        concatenated and folders of other channels are joined. They must have no frame in common,
-        the same pixels (dtype, encoding, resolution) and the same constants for common channels.
+        Folder or URL (``s3://…``, ``https://…``) of a release, of daily shards, or of tar files
+        without an index. Member names can be in upper or lower case. A list of these is merged:
+        folders with different times are concatenated, and folders with different channels are
+        joined. They must have no frame in common, the same dtype, encoding and resolution, and the
+        same constants for common channels.
     channels
         Channels in the order of the tensors. Case is ignored.
     date_start, date_end
@@ -76,14 +76,15 @@ class SDOMLlite(Dataset[Sample]):
         constant c of the normalization); ``gauss`` (HMI); ``physical`` (both); or units by
         channel, such as ``{"AIA_0193": "dn", "HMI_M": "gauss"}``. Other channels are normalized.
     transform
-        Called with each tensor. A transform with a parameter ``time`` also gets the time of the
-        sample, as an ISO string.
+        Called with each tensor. If the transform has a parameter ``time``, it also receives the
+        sample's time as an ISO string.
     targets
-        Series beside the images, by name. Samples then have float32 scalars, and bool scalars as
-        masks. A sample is left out if a series that does not mask its gaps has one. No value
-        depends on times outside the range of its sample or within exclusions, also after a split.
+        Series to return with the images, by name. Samples then have float32 scalars as values and
+        bool scalars as masks. A sample is left out if a series has a gap there, unless the series
+        masks its gaps. No value depends on times outside the sample's range or within exclusions,
+        even after a split.
     metadata
-        Whether samples have metadata as a third item.
+        Whether samples include metadata as a third item.
     verify
         Check every frame against the CRC-32 in the index. Shard sizes and frame headers are
         always checked.
@@ -97,7 +98,7 @@ class SDOMLlite(Dataset[Sample]):
         Folder that caches downloaded bytes and generated indexes.
     cache_bytes
         Maximum size of the downloaded bytes in `cache_dir`, by default 100 GiB. The least recently
-        used ones are deleted.
+        used bytes are deleted.
     storage_options
         Options for fsspec if `data_dir` is a URL.
 
@@ -139,7 +140,7 @@ class SDOMLlite(Dataset[Sample]):
             )
         sources = [data_dir] if isinstance(data_dir, str | os.PathLike) else list(data_dir)
         if not sources:
-            raise DatasetError("data_dir is an empty list: pass at least one folder of shards")
+            raise DatasetError("data_dir is an empty list: pass at least one shard folder")
         folders = []
         for source in sources:
             files = open_files(
@@ -184,8 +185,8 @@ class SDOMLlite(Dataset[Sample]):
         complete = matching.complete(self.times, NO_OFFSET, self.selection)
         if not complete.any():
             raise DatasetError(
-                f"none of {len(self)} samples has all targets: the series do not cover the range "
-                "of the dataset, or have gaps (gaps='mask' keeps these)"
+                f"none of the {len(self)} samples has all targets: the series do not cover the "
+                "range of the dataset, or have gaps (gaps='mask' keeps samples with gaps)"
             )
         self.selection = self.selection.keep(complete)
 
@@ -195,7 +196,7 @@ class SDOMLlite(Dataset[Sample]):
         Raises
         ------
         DatasetError
-            If they contain no samples.
+            If the ranges contain no samples.
         """
         part = copy.copy(self)
         part.selection = self.selection.within(ranges)
@@ -203,7 +204,7 @@ class SDOMLlite(Dataset[Sample]):
         return part
 
     def at(self, times: Iterable[Time]) -> "Subset[Sample]":
-        """Return the samples at some times, in this order, as a map-style dataset.
+        """Return the samples at the given times, in the given order, as a map-style dataset.
 
         Raises
         ------
@@ -215,16 +216,16 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def constants(self) -> dict[str, dict[str, Any]]:
-        """Normalization of each channel: its ``constant`` and ``transform``, None if unknown."""
+        """``constant`` and ``transform`` of each channel's normalization; None if unknown."""
         known = self.reader.catalog.constants
         absent = {"constant": None, "transform": None}
         return {name: dict(known.get(name, absent)) for name in self.channels}
 
     def statistics(self, samples: int = 64) -> dict[str, Statistics]:
-        """Return the mean and standard deviation of the pixels of each channel.
+        """Return each channel's mean and standard deviation.
 
-        They are those of the values that samples have, in the units of the dataset and before the
-        transform: for normalized units, of y. Use the training part of a split.
+        They describe the pixels of the samples, in the dataset's units (for normalized units: y)
+        and before the transform. Use the training part of a split.
 
         Parameters
         ----------
@@ -266,7 +267,7 @@ class SDOMLlite(Dataset[Sample]):
     ) -> torch.Tensor:
         """Convert physical values to normalized ones: the inverse of `to_physical`.
 
-        Values beyond the constant, or beyond the range of fields, become the limit. NaN becomes 0.
+        Values beyond the constant or the field range are clipped. NaN becomes 0.
         """
         return self._converted(tensor, channels, restore)
 
@@ -315,7 +316,7 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def dates(self) -> list[datetime]:
-        """Times of all samples as naive datetimes (UTC), like the original dataset."""
+        """Times of all samples as naive datetimes (UTC), as in the original dataset."""
         return [time.item() for time in self.times]
 
     def __len__(self) -> int:
@@ -385,7 +386,7 @@ class SDOMLlite(Dataset[Sample]):
         return Sample(items)
 
     def _targets_of(self, rows: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the targets of some rows, one value per row. Empty without targets."""
+        """Return the targets of some rows, one value per row; empty if there are no targets."""
         if not self.targets:
             return {}
         slots = self.reader.catalog.slots
@@ -439,10 +440,9 @@ class SDOMLlite(Dataset[Sample]):
         """Return the metadata of a frame of a catalog row.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
-        ``degradation``, ``flags`` (tuple of names), ``missing`` (pixels of the raw frame without
-        data; `mask` says which of the frame) and the measures of the disk: ``center_x``,
-        ``center_y``, ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``.
-        Unknown values are None.
+        ``degradation``, ``flags`` (tuple of names), ``missing`` (number of raw-frame pixels without
+        data; see `mask`) and the measures of the disk: ``center_x``, ``center_y``, ``radius``
+        (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``. Unknown values are None.
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)
@@ -464,7 +464,7 @@ class SDOMLlite(Dataset[Sample]):
 
         Returns
         -------
-        bool tensor of shape (C, H, W). False for pixels that are 0 because there is no data.
+        bool tensor of shape (C, H, W). False for pixels that are 0 because they have no data.
         """
         row = self.row_of(index)
         if self._facts is None:
@@ -515,12 +515,12 @@ class SDOMLlite(Dataset[Sample]):
         channel
             One of the channels of the dataset.
         hmi_scale
-            Scale that HMI frames were processed with, if ``SDOML_HMI_SCALE`` is a number.
+            Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
 
         Raises
         ------
         DatasetError
-            If there is no such sample or channel, or the shards have no index of this project.
+            If there is no such sample or channel, or the shards have no index from this project.
         ImportError
             If sunpy is not installed.
         """
@@ -532,7 +532,7 @@ class SDOMLlite(Dataset[Sample]):
 def _without(
     catalog: Catalog, channels: Sequence[str], offsets: NDArray[np.int64], flags: Iterable[str]
 ) -> NDArray[np.int64]:
-    """Return the offsets of frames, −1 for missing frames and for frames with one of the flags."""
+    """Return frame offsets, with −1 for missing frames and frames that have one of the flags."""
     if isinstance(flags, str):
         flags = (flags,)
     try:

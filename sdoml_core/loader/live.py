@@ -43,11 +43,11 @@ class LiveWindow(NamedTuple):
 
 
 class LiveDataset:
-    """The near-real-time dataset: a rolling window that other processes keep up to date.
+    """Reader of the near-real-time dataset, a rolling window that another process keeps up to date.
 
-    Samples have the same pixels, constants and channels as those of a release. A slot appears with
-    its first frame and grows as further channels arrive. Readers never see half of a slot: shards
-    do not change, and their index is replaced as a whole.
+    Samples have the same pixel values, constants and channels as those of a release. A slot appears
+    with its first frame, and more channels are added as they arrive. Readers never see half of a
+    slot, because shards never change and their index is replaced atomically.
 
     Parameters
     ----------
@@ -100,19 +100,19 @@ class LiveDataset:
 
     @property
     def normalization_version(self) -> str:
-        """Version of the constants. A model must have been trained with the same."""
+        """Version of the constants. It must match the version that a model was trained with."""
         return self._reader.catalog.normalization_version
 
     def __len__(self) -> int:
         return int(self._present.sum())
 
     def refresh(self) -> bool:
-        """Read the index again if it was replaced. Returns whether it was."""
+        """Read the index again if it was replaced. Returns whether it was replaced."""
         version = self._files.version(RELEASE_INDEX)
         if version == self._version:
             return False
         catalog = Catalog(self._files.read(RELEASE_INDEX))
-        # New handles: those of shards that left the window would keep their space in use.
+        # Open new handles, because handles of removed shards would keep their disk space in use.
         self._files = open_files(self.data_dir, storage_options=self._options)
         channels = check_channels(self._requested, catalog.channels, self._files.root)
         self._reader = FrameReader(self._files, catalog, channels, units=self._units, verify=True)
@@ -137,17 +137,18 @@ class LiveDataset:
         stride
             Time between slots.
         max_age
-            The newest slot is at most this old, and no frame stands in for a slot that is more
-            than this later. None: the window may be of any age, and nothing stands in.
+            Maximum age of the newest slot, and of frames that replace missing ones. None: the
+            window may have any age, and missing frames are not replaced.
         gaps
-            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold`` or ``raise``, which is an
+            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold`` or ``raise``, which raises an
             error if the newest slot lacks frames. Defaults to ``hold`` with a `max_age`, else to
             ``mask``.
 
         Raises
         ------
         DatasetError
-            If no window is new and complete enough. The message says how old the newest slot is.
+            If no window is new and complete enough. The message contains the age of the newest
+            slot.
         """
         self.refresh()
         return self._read(lambda: self._windows(past, stride, max_age, gaps), -1, max_age)
@@ -164,17 +165,17 @@ class LiveDataset:
     ) -> Iterator[LiveWindow]:
         """Yield the newest window, then the window of each new slot as it appears.
 
-        A slot is yielded once, as soon as the gap policy allows it. With ``drop`` this is when all
-        of its channels have arrived.
+        Each slot is yielded once, as soon as the gap policy allows it: with ``drop``, when all of
+        its channels have arrived.
 
         Parameters
         ----------
         past, stride, max_age, gaps
             As for `latest`.
         poll
-            Seconds between two looks at the index.
+            Seconds between two checks of the index.
         timeout
-            Seconds without a new slot after which the iteration ends. None: never.
+            Seconds without a new slot after which the iteration ends. None: it never ends.
         """
         last: np.datetime64 | None = None
         waited_since = time.monotonic()
@@ -192,7 +193,7 @@ class LiveDataset:
                         lambda: self._windows(past, stride, max_age, gaps), slot, max_age
                     )
                 except DatasetError:
-                    continue  # older than allowed by now
+                    continue  # too old by now
                 yield window
                 waited_since = time.monotonic()
             if timeout is not None and time.monotonic() - waited_since >= timeout:
@@ -229,7 +230,7 @@ class LiveDataset:
         which: int | np.datetime64,
         max_age: timedelta | None,
     ) -> LiveWindow:
-        """Read a window, again if its shards were removed meanwhile."""
+        """Read a window. Retry if its shards were removed in the meantime."""
         for attempt in range(ATTEMPTS):
             windows = find()
             number = (
@@ -241,11 +242,13 @@ class LiveDataset:
             if number >= len(windows) or (
                 not isinstance(which, int) and windows.times[number] != which
             ):
-                raise DatasetError(f"the window of {which} has left {self.data_dir}")
+                raise DatasetError(
+                    f"the window of {which} was removed from {self.data_dir}, because it is too old"
+                )
             try:
                 return self._window(windows, number)
             except (StoreError, DamagedFileError):
-                # This process was asleep for longer than removed shards are kept.
+                # This process was asleep for longer than old shards are kept.
                 if attempt + 1 == ATTEMPTS or not self.refresh():
                     raise
         raise AssertionError
@@ -272,7 +275,7 @@ class LiveDataset:
 
 
 class _Slots:
-    """All slots of the window, whichever channels they have, as sequences need them."""
+    """A selection of all slots in the window, whichever channels they have, for sequences."""
 
     def __init__(self, reader: FrameReader):
         slots = reader.catalog.slots
@@ -283,5 +286,5 @@ class _Slots:
         self._rows = len(slots)
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Mark all slots."""
+        """Return True for all slots."""
         return np.ones(self._rows, bool)

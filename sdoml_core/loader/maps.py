@@ -1,4 +1,4 @@
-"""Frames as maps of sunpy, in physical units and world coordinates. Only this module uses sunpy."""
+"""Convert frames to sunpy maps with physical units. Only this module uses sunpy."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def sunpy_map(
     dataset: "SDOMLlite", index: int | Time, channel: str, *, hmi_scale: float = GEOMETRIC_SCALE
 ) -> Any:
-    """Return one frame as a map; see `SDOMLlite.sunpy_map`."""
+    """Return one frame as a sunpy map; see `SDOMLlite.sunpy_map`."""
     try:
         from sunpy.map import Map
     except ImportError as error:

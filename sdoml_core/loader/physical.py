@@ -1,4 +1,4 @@
-"""Values of a dataset in physical units and back, and their mean and standard deviation."""
+"""Convert values of a dataset to physical units and back; compute mean and standard deviation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def measure(
         Names of the channels, and shape of a sample (C, H, W).
     """
     pixels = np.empty(shape, np.float32)
-    sums = np.zeros((3, len(channels)))  # of ones, values and squares
+    sums = np.zeros((3, len(channels)))  # sums of ones, values and squares
     for row in rows:
         read(row, pixels)
         for channel, frame in enumerate(pixels.astype(np.float64)):

@@ -26,9 +26,9 @@ def plot_images(
     title
         Title of the figure.
     normalized
-        Whether HMI is in gray levels, which are shown from 0 to 1.
+        Whether HMI is in gray levels, which are drawn on a scale from 0 to 1.
     path
-        File to save the figure to. None to not save it.
+        File to save the figure to. None: do not save it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Select the samples of a dataset: those in its ranges that have every channel."""
+"""Select the samples in the dataset's ranges that have every channel."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ class Selection:
     ranges
         Half-open pairs that contain the samples.
     limits
-        Like the ranges, but unbounded where no start or end was given. Everything that a sample
+        Like the ranges, but unbounded if no start or end was given. Everything that a sample
         depends on, such as the value of a target, must be within these limits.
     exclusions
         Half-open pairs without samples.
@@ -93,11 +93,11 @@ class Selection:
         if start is not None and end is not None and a >= b:
             raise DatasetError(f"empty range: {iso(a)} is not before {iso(b)}; {found}")
         if b <= first or a >= beyond:
-            raise DatasetError(f"nothing between {iso(a)} and {iso(b)}; {found}")
+            raise DatasetError(f"no samples between {iso(a)} and {iso(b)}; {found}")
         return max(a, first), min(b, beyond)
 
     def _why_none(self, wanted: NDArray[np.bool_]) -> str:
-        """Explain why no allowed row has every channel."""
+        """Return the error message if no row in the ranges has every channel."""
         first, beyond = self.ranges[0]
         where = f"no sample between {iso(first)} and {iso(beyond - INSTANT)}"
         left = int(wanted.sum())
@@ -119,7 +119,7 @@ class Selection:
         first: NDArray[np.datetime64],
         last: NDArray[np.datetime64],
     ) -> NDArray[np.bool_]:
-        """Check that intervals stay within the limits of their samples and touch no exclusion.
+        """Return whether each sample's interval stays within the limits and touches no exclusion.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Selection:
         return covered
 
     def keep(self, wanted: NDArray[np.bool_]) -> Self:
-        """Keep only some of the samples."""
+        """Return a selection of some of the samples."""
         part = copy.copy(self)
         part.rows, part.times = self.rows[wanted], self.times[wanted]
         return part

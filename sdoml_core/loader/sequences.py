@@ -32,13 +32,13 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All
     frames lie in one range of the dataset. Excluded frames count as missing.
 
-    Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future``
-    (future, C, H, W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of
-    all frames); and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). If
-    the dataset has ``metadata=True``, ``metadata`` is a list with a dictionary for each frame: the
-    metadata by channel, None for missing frames and those of the earlier frame for held ones. A
-    batch has ``times`` and ``metadata`` as a list of such lists, ``[sample][frame]``, with
-    `BatchLoader` and with PyTorch's ``DataLoader``.
+    Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future`` (future, C, H,
+    W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of all frames);
+    and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). If the dataset
+    has ``metadata=True``, ``metadata`` is a list with a dictionary for each frame: the metadata by
+    channel, None for missing frames. A held frame has the metadata of the earlier frame that
+    replaces it. A batch has ``times`` and ``metadata`` as a list of such lists,
+    ``[sample][frame]``, with `BatchLoader` and with PyTorch's ``DataLoader``.
 
     Parameters
     ----------
@@ -53,20 +53,20 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     future
         Number of frames to forecast.
     gaps
-        ``drop``: only sequences without missing frames. ``mask``: all sequences; missing frames
-        are zero, and ``mask`` (bool) is True for present frames. ``hold``: a missing past frame
-        is replaced by the last earlier frame of its channel, at most `max_age` older; ``age``
-        (float32, minutes) is how much older each frame is. Sequences that cannot be filled in
-        this way are left out, as are those with a missing future frame. ``raise``: a missing
-        frame is an error at construction.
+        ``drop``: only sequences without missing frames. ``mask``: all sequences; missing frames are
+        zero, and ``mask`` (bool) is True for present frames. ``hold``: a missing past frame is
+        replaced by the last earlier frame of its channel, at most `max_age` older; ``age``
+        (float32, minutes) is how much older each frame is. Sequences that cannot be filled in this
+        way, or lack a future frame, are left out. ``raise``: a missing frame raises an error at
+        construction.
     max_age
         Limit for ``hold``.
     targets
-        Series beside the frames, by name. Items then have ``targets`` and ``target_mask``:
+        Series to return with the frames, by name. Items then have ``targets`` and ``target_mask``:
         dictionaries of float32 and bool tensors of shape (past + future,), or scalars for series
-        with ``per="sample"``. A sequence is left out if a series that does not mask its gaps has
-        one, and no value depends on times outside the range of t or within exclusions. Defaults to
-        the targets of the dataset.
+        with ``per="sample"``. A sequence is left out if a series has a gap there, unless the series
+        masks its gaps. No value depends on times outside the range of t or within exclusions.
+        Defaults to the dataset's targets.
     transform
         Called with each item.
 
@@ -92,7 +92,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         if gaps not in GAPS:
             raise DatasetError(f"unknown gap policy {gaps!r}; use one of {', '.join(GAPS)}")
         if (gaps == "hold") != (max_age is not None):
-            raise DatasetError("max_age and gaps='hold' need each other: give both or neither")
+            raise DatasetError("max_age requires gaps='hold', and gaps='hold' requires max_age")
         check_counts(past=past, future=future)
         if past < 1 or (horizon is not None and future < 1):
             raise DatasetError(f"past and future must be at least 1, not {past} and {future}")
@@ -112,7 +112,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
         self._max_age = zero if max_age is None else parse_duration(max_age, "max_age")
         self._buffers = Buffers()
-        # A live window is read from less than a whole dataset.
+        # A live window has a reader and a selection, but no whole dataset.
         frame_transform = getattr(dataset, "transform", None)
         self._frame_transform = None if frame_transform is None else TimedTransform(frame_transform)
         self._with_metadata = bool(getattr(dataset, "metadata", False))
@@ -148,8 +148,9 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             complete = self._targets.complete(slots[self.anchors], self._offsets, dataset.selection)
             if not complete.any():
                 raise DatasetError(
-                    f"none of {len(self.anchors)} sequences has all targets: the series do not "
-                    "cover the range of the dataset, or have gaps (gaps='mask' keeps these)"
+                    f"none of the {len(self.anchors)} sequences has all targets: the series do "
+                    "not cover the range of the dataset, or have gaps (gaps='mask' keeps "
+                    "sequences with gaps)"
                 )
             self.anchors = self.anchors[complete]
         if not len(self.anchors):
@@ -163,7 +164,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _ages(
         self, times: NDArray[np.datetime64]
     ) -> tuple[NDArray[np.int64], NDArray[np.timedelta64]]:
-        """Return row and age of the latest frame of each channel at some times: (times, C) each.
+        """Return the row and age of each channel's latest frame at some times; each (times, C).
 
         The age is 0 if there is a frame at the time itself. It exceeds any limit if there is no
         frame, or only one from another range.
@@ -218,7 +219,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return torch.from_numpy(pixels), ages, reads
 
     def _sources(self, indices: Sequence[int]) -> tuple[NDArray[np.timedelta64], NDArray[np.int64]]:
-        """Return age and catalog row of each frame, −1 for missing ones; (B, frames, C) each."""
+        """Return each frame's age and catalog row (−1 if missing); each (B, frames, C)."""
         times = self.times[list(indices)][:, None] + self._offsets
         latest, ages = self._ages(times.ravel())
         limit = np.timedelta64(0, "s") if self.gaps == "mask" else self._max_age
@@ -256,14 +257,14 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return items
 
     def _transformed(self, frames: torch.Tensor, times: Times) -> Any:
-        """Apply the transform of the dataset to each frame of a sequence."""
+        """Apply the dataset's transform to each frame of a sequence."""
         if self._frame_transform is None:
             return frames
         pairs = zip(frames, times, strict=True)
         return default_collate([self._frame_transform(frame, time) for frame, time in pairs])
 
     def _metadata_of(self, indices: Sequence[int]) -> list[Metadata]:
-        """Return the metadata of the frames of each sequence, or nothing if not requested."""
+        """Return each sequence's frame metadata; empty if not requested."""
         if not self._with_metadata:
             return []
         facts, channels = self.dataset.frame_facts, self.dataset.channels
@@ -279,7 +280,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         ]
 
     def _targets_of(self, indices: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the targets of a batch, or nothing if there are no series."""
+        """Return the targets of a batch; empty if there are no series."""
         if self._targets is None:
             return {}
         anchors = self.times[list(indices)]

@@ -90,7 +90,7 @@ class Splits(Mapping[str, D]):
 def apart(
     ranges: Mapping[str, list[Range]], *, guard: timedelta, step: np.timedelta64
 ) -> dict[str, list[Range]]:
-    """Shorten ranges so that the samples of different parts are a gap apart.
+    """Shorten ranges so that a gap separates the samples of different parts.
 
     Parameters
     ----------
@@ -147,13 +147,13 @@ def month_ranges(
     Raises
     ------
     DatasetError
-        If a month does not exist, or is in two parts.
+        If a number is not a month, or a month is in two parts.
     """
     owner: dict[int, str] = {}
     for name, numbers in months.items():
         for number in numbers:
             if not 1 <= number <= 12:
-                raise DatasetError(f"{name}: month {number} does not exist")
+                raise DatasetError(f"{name}: {number} is not a month from 1 to 12")
             if number in owner:
                 raise DatasetError(f"month {number} is in both {owner[number]} and {name}")
             owner[number] = name

@@ -1,9 +1,9 @@
 """`shard_dataset`: samples shard by shard, for disks and object stores that read in sequence.
 
-The order of an epoch follows from the index alone: shards are in random order, and within them each
-sample moves by less than the length of a shuffle buffer. So shuffling keeps no samples in memory,
-ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch can be
-resumed from a single number.
+The order of an epoch is computed from the index only: shards are in random order, and within them
+each sample moves by less than the length of a shuffle buffer. Shuffling therefore keeps no samples
+in memory, ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch
+can be resumed from a single number.
 """
 
 import os
@@ -35,10 +35,10 @@ class ShardDataset(IterableDataset[Any]):
     dataset
         The dataset to stream, or one of its splits.
     batch_size
-        Give batches of this many samples, for ``DataLoader(…, batch_size=None)``. None gives
-        samples.
+        Yield batches of this many samples, for ``DataLoader(…, batch_size=None)``. None: yield
+        single samples.
     shuffle, seed
-        Whether and how to shuffle shards and samples. Each epoch has its own order.
+        Whether to shuffle shards and samples, and the seed. Each epoch has a different order.
     buffer
         How far a sample can move within the order of its shards.
     drop_last, rank, world_size
@@ -49,10 +49,10 @@ class ShardDataset(IterableDataset[Any]):
 
     Notes
     -----
-    Without worker processes, `sdoml_core.loader.BatchLoader` explains which epoch a pass has.
-    With worker processes and one rank, each pass has the next epoch. With worker processes and
-    several ranks, call `set_epoch` before each pass. Otherwise the same epoch is repeated, with a
-    warning, since a worker cannot know whether the last pass was complete.
+    Without worker processes, the epoch changes as for `sdoml_core.loader.BatchLoader`. With worker
+    processes and one rank, each pass advances to the next epoch. With worker processes and several
+    ranks, call `set_epoch` before each pass. Otherwise the same epoch is repeated, with a warning,
+    because a worker cannot know whether the last pass was complete.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ShardDataset(IterableDataset[Any]):
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
         self._passes = WorkerPasses()
-        # Used only in workers: whether this worker loaded a state, and its current pass.
+        # These are used only in workers: whether this worker loaded a state, and its current pass.
         self._loaded = False
         self._pass: Pass | None = None
         self._passes_begun = 0
@@ -169,7 +169,7 @@ class ShardDataset(IterableDataset[Any]):
                     yield Sample(part[item] for part in batch)
 
     def _follow_workers(self) -> None:
-        """Count the passes that workers made. Called in the main process."""
+        """Update the cursor after passes of workers. Called in the main process."""
         last = self._passes.last()
         if last is not None:
             self._cursor.set_epoch(last.epoch + (self._cursor.world.place().world_size == 1))
@@ -196,14 +196,14 @@ class ShardDataset(IterableDataset[Any]):
         In a worker this is the progress of that worker. `global_state` combines the states of all
         workers into one that fits any number of workers.
 
-        While a plain ``DataLoader`` with workers iterates, the state in the main process is what
-        the data loader delivered.
+        While a plain ``DataLoader`` with workers iterates, the state in the main process describes
+        which samples the data loader delivered.
 
         Raises
         ------
         DatasetError
-            In the main process, if that is not known: after a ``DataLoader`` with workers has
-            ended or was left, or if it makes batches of single samples.
+            In the main process, if this is unknown: after the iteration of a ``DataLoader`` with
+            workers ended or was abandoned, or if it batches single samples.
         """
         if get_worker_info() is not None:
             return self._state_of_worker()
@@ -214,7 +214,7 @@ class ShardDataset(IterableDataset[Any]):
         return state | {"step": 0} | self._deal()
 
     def _delivered(self, last: LastPass) -> dict[str, int]:
-        """Return epoch and position after the last batch that workers read and that was used."""
+        """Return epoch and position after the last batch that was delivered from workers."""
         steps = delivered_by_workers(self, lambda seed: seed % KEY == last.key)
         if steps is None or last.start < 0:
             raise DatasetError(
@@ -242,7 +242,7 @@ class ShardDataset(IterableDataset[Any]):
         Raises
         ------
         DatasetError
-            If it belongs to another set of samples, seed or order.
+            If the state belongs to another set of samples, seed or order.
         """
         step = int(state.get("step", 0))
         if step and {key: state.get(key) for key in self._deal()} != self._deal():
@@ -290,9 +290,9 @@ def shard_dataset(
 ) -> ShardDataset:
     """Stream samples shard by shard.
 
-    ``DataLoader(shard_dataset(folder, batch_size=8), batch_size=None, num_workers=2)`` gives
-    each sample exactly once per epoch over all ranks and workers, the same number of batches on
-    every rank, and the same batches with any number of workers.
+    ``DataLoader(shard_dataset(folder, batch_size=8), batch_size=None, num_workers=2)`` yields each
+    sample exactly once per epoch over all ranks and workers, the same number of batches on every
+    rank, and the same batches with any number of workers.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def shard_dataset(
         As for `SDOMLlite`.
     batch_size, shuffle, seed, buffer, drop_last, rank, world_size, threads, prefetch
         As for `ShardDataset`. With ``batch_size=None``, items are single samples, and some ranks
-        have one more than others if the world size does not divide their number.
+        get one sample more than others if the world size does not divide the number of samples.
     """
     dataset = SDOMLlite(data_dir, channels, date_start, date_end, date_exclusions, **options)
     return ShardDataset(

@@ -1,4 +1,4 @@
-"""Convert times from and to the types that users work with."""
+"""Convert between times, durations and ranges in the types that users pass, and NumPy types."""
 
 import contextlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Call the transforms of users, with the time of the frames if they accept it."""
+"""Call user-defined transforms, and pass them the frame's time if they accept it."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 
 class TimedTransform:
-    """A transform that is called with a tensor, and with its time if it has a parameter ``time``.
+    """A transform that is called with a tensor, and with the time if it has a parameter ``time``.
 
     Parameters
     ----------

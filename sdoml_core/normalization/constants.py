@@ -1,7 +1,7 @@
 """Normalization constants: one per channel, fitted once to a whole dataset and then frozen.
 
 One small JSON document records the method, the days and the result of the fit. Its version is the
-hash of its content; shards name the version that they used.
+hash of its content, and each shard records the version with which it was normalized.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """The frozen constants of a dataset. Equal content has an equal version."""
+    """The frozen constants of a dataset. The version depends only on the content."""
 
     method: str
     """``quantile:0.9999`` or ``max``."""
@@ -72,7 +72,7 @@ class Normalization:
         return _version(self._content())
 
     def constant(self, channel: str) -> float:
-        """Return the value of a channel that is mapped to 1.
+        """Return the channel's constant: the pixel value that is mapped to 1.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Normalization:
             why = "was not fitted" if statistics is None else "had no pixels above zero"
             raise NormalizationError(
                 f"{channel} {why} when normalization {self.version} was fitted to "
-                f"{self.first_day} … {self.last_day}; refit it to days that have this channel"
+                f"{self.first_day} … {self.last_day}; refit to days that have this channel"
             )
         return statistics.constant
 
@@ -116,7 +116,7 @@ def from_json(data: bytes) -> Normalization:
     Raises
     ------
     DamagedFileError
-        If it is another document, or its content does not have the version that it states.
+        If the document is invalid, or its content does not match the version that it states.
     """
     try:
         content = json.loads(data)

@@ -35,7 +35,7 @@ def count(
     for i in range(bits.size):
         pattern = bits[i]
         if pattern >= 0x7F800000:
-            if pattern != 0x80000000:  # minus zero is zero
+            if pattern != 0x80000000:  # count −0.0 as zero
                 bad += 1
                 continue
             pattern = np.uint32(0)

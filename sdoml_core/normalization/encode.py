@@ -1,4 +1,4 @@
-"""Encode normalized frames for shards, with the quantization steps of the constants."""
+"""Encode normalized frames for shards, with the quantization steps that the constants define."""
 
 from functools import cache
 
@@ -19,7 +19,7 @@ class FrameEncoder:
     encoding
         ``npy``, ``compact`` or ``compact-fine``.
     normalization
-        Constants that the frames are normalized with.
+        Constants with which the frames are normalized.
     """
 
     def __init__(self, encoding: Encoding, normalization: Normalization) -> None:

@@ -1,4 +1,4 @@
-"""Fitting: constants and statistics from merged sketches, never from pixels.
+"""Compute constants and statistics from merged sketches, without reading pixels.
 
 A fit over the whole mission takes seconds.
 """
@@ -39,7 +39,7 @@ def fit(
     sketches
         Sketch of each channel over all days. A channel without pixels gets no constant.
     method
-        A `Method`, or the text of one.
+        A `Method`, or its name.
     resolution
         Pixels along each side of the frames.
     first_day, last_day, days
@@ -50,7 +50,7 @@ def fit(
     Raises
     ------
     NormalizationError
-        If the quantile of a channel is zero: most of its pixels are dark.
+        If the quantile of a channel is zero, because most of its pixels are dark.
     SettingError
         If the text is not the name of a method.
     """

@@ -1,4 +1,4 @@
-"""The method that determines the normalization constants, as named by a setting.
+"""The method that determines the normalization constants, and the parser of its setting.
 
 This is a separate module because settings need it, and reading settings must not import NumPy.
 """

@@ -17,9 +17,9 @@ the photon noise the same at any brightness.
 p in DN per photon is the column DNPERPHT of AIA's error table, version 3 (SolarSoft,
 ``aia_V3_error_table.txt``). r is the read noise of each camera from Boerner et al. (2012), Solar
 Physics 275, 41, table 6. D is taken at the 0.75 quantile of the fit, about the median of the disk,
-which covers half of the frame. Exposure times are the nominal ones of the synoptic program. The
-degradation factor is that of launch, 1: later the same brightness has fewer photons and more noise,
-so the step is never too large.
+which covers half of the frame. Exposure times are the nominal values of the synoptic program. The
+degradation factor is 1, the value at launch: later, the same brightness has fewer photons and more
+noise, so the step is never too large.
 
 **HMI.** The catalog rounds to 8 bits. The rounding error of a level, 1/(255·√12), takes the place
 of the photon noise, averaged over the samples of a pixel in the same way. If frames hold levels,
@@ -71,7 +71,7 @@ def steps_of(channel: str, encoding: CompactEncoding, normalization: Normalizati
     encoding
         ``compact`` or ``compact-fine``.
     normalization
-        Constants that the pixels are normalized with.
+        Constants with which the pixels are normalized.
 
     Raises
     ------

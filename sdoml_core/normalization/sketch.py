@@ -40,7 +40,7 @@ def _no_counts() -> NDArray[np.int64]:
 
 @dataclass(slots=True, eq=False)
 class Sketch:
-    """Counts, extremes and sums of pixel values. ``Sketch()`` has no frames."""
+    """Counts, extremes and sums of pixel values. ``Sketch()`` is empty."""
 
     frames: int = 0
     """Frames counted. Together with ``pixels``, it gives their resolution."""
@@ -88,7 +88,7 @@ class Sketch:
         from sdoml_core.normalization.count_pixels import count
 
         if frame.dtype != np.float32:
-            raise TypeError(f"a sketch counts float32 pixels, not {frame.dtype}")
+            raise TypeError(f"a sketch needs float32 pixels, not {frame.dtype}")
         values = np.ascontiguousarray(frame).reshape(-1)
         if values.size == 0:
             return cls()
@@ -191,7 +191,7 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            # If the bin contains a single value, the requested value was rounded up to it.
+            # If the bin contains a single value, the requested value was rounded up to this value.
             share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
             return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
@@ -221,7 +221,7 @@ class Sketch:
 def merge(sketches: Iterable[Sketch]) -> Sketch:
     """Merge sketches. Any order or grouping gives the same bytes.
 
-    The argument can be an iterator, so thousands of sketches need the memory of one.
+    The argument can be an iterator, so that merging thousands of sketches needs little memory.
     """
     accumulator = _Accumulator()
     for sketch in sketches:
@@ -242,7 +242,7 @@ def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
 
 
 class _Accumulator:
-    """Accumulator of sketches with one cell per bin, so that adding is cheap."""
+    """Adds up sketches in an array with one cell per bin, which is fast."""
 
     def __init__(self) -> None:
         self._sum = Sketch()
@@ -270,6 +270,6 @@ def _edge(bin_number: int) -> float:
 
 
 def _fixed_point(value: float, bits: int) -> int:
-    """Convert a float to an integer count of 2^-bits. Smaller parts are cut off."""
+    """Convert a float to an integer multiple of 2^-bits, rounding toward zero."""
     numerator, denominator = value.as_integer_ratio()
     return (numerator << bits) // denominator

@@ -41,7 +41,7 @@ Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
 def normalize(
     frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
 ) -> Pixels:
-    """Write normalized pixels, in [0, 1], and return them. Releases the GIL while computing.
+    """Write normalized pixels in [0, 1] to `out`, and return it. Releases the GIL while computing.
 
     Division and square root of float32 are correctly rounded, so the result is the same on every
     machine; it never exceeds 1. NaN stays NaN.
@@ -75,7 +75,7 @@ def denormalize(
     *,
     transform: Transform = "sqrt",
 ) -> NDArray[np.float32]:
-    """Write the inverse of `normalize`, in the unit of ``constant``, and return it.
+    """Write physical values to `out`, and return it: the inverse of `normalize`.
 
     Saturated pixels are returned as the constant.
 

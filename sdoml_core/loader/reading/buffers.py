@@ -1,8 +1,8 @@
 """Memory for batches that is reused when it is free.
 
-A new tensor of several megabytes costs a page fault for every 4 KiB, which takes longer than
-copying the pixels. Here memory returns to a pool when the last tensor that uses it is deleted, so
-that data in use is never overwritten.
+A new tensor of several megabytes causes a page fault for every 4 KiB, which takes longer than
+copying the pixels. This pool gets memory back only when the last tensor that uses it is deleted, so
+data in use is never overwritten.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Buffers:
         return Buffers, ()
 
     def take(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return a float32 array with arbitrary values."""
+        """Return an uninitialized float32 array."""
         size = prod(shape) * 4
         if size == 0:
             return np.empty(shape, np.float32)
@@ -39,7 +39,7 @@ class Buffers:
         except IndexError:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-                with contextlib.suppress(OSError):  # a kernel without them
+                with contextlib.suppress(OSError):  # the kernel does not support huge pages
                     memory.madvise(mmap.MADV_HUGEPAGE)
         # Views and tensors keep this array alive as their base, and nothing else does.
         array = np.frombuffer(memory, np.float32).reshape(shape)

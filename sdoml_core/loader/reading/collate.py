@@ -15,7 +15,7 @@ class Sample(tuple[Any, ...]):
 
 
 class TargetValues(dict[str, dict[str, torch.Tensor]]):
-    """``targets`` and ``target_mask`` of a sample, each a dictionary by the name of the series."""
+    """``targets`` and ``target_mask`` of a sample, each a dictionary by series name."""
 
 
 class Metadata(list[dict[str, Any]]):
@@ -30,7 +30,7 @@ class Times(list[str]):
 
 
 class Samples(list[Sample]):
-    """Samples that were read together."""
+    """Samples that were read into one block of memory."""
 
     batch: torch.Tensor | None = None
     """All their tensors as one. None after a transform."""
@@ -40,12 +40,11 @@ class Samples(list[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
-    """Make a batch: tensor (B, C, H, W), list of times, and lists of metadata and targets, if any.
+    """Combine samples: tensor (B, C, H, W), list of times, and any metadata and targets.
 
     Targets are stacked: a dictionary of tensors with first dimension B.
 
-    Samples that were read together are not copied. Every ``DataLoader`` collates these samples in
-    this way by default.
+    Samples that were read together are not copied. ``DataLoader`` uses this function by default.
     """
     if not isinstance(samples, Samples):
         tensors, *rest = zip(*samples, strict=True)
@@ -75,7 +74,7 @@ def _collate_lists(items: Sequence[Any], *, collate_fn_map: Any = None) -> list[
     return list(items)
 
 
-# The extension that the documentation of default_collate describes.
+# PyTorch documents this dictionary as the way to extend default_collate.
 default_collate_fn_map[Sample] = _collate_by_default
 default_collate_fn_map[Times] = _collate_lists
 default_collate_fn_map[Metadata] = _collate_lists

@@ -13,7 +13,7 @@ from sdoml_core.errors import DatasetError
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch whose memory is allocated and whose pixels are not read yet."""
+    """A batch with allocated memory, whose pixels have not been read yet."""
 
     reads: Sequence[Callable[[], None]]
     """Each fills a part of the memory. They can run in parallel."""
@@ -29,7 +29,7 @@ class Pending:
 
 
 def check_counts(least: int = 0, /, **counts: int) -> None:
-    """Refuse invalid numbers of threads, batches or frames.
+    """Raise an error for invalid numbers of threads, batches or frames.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_ahead(
     prepare
         Returns a batch of samples by number.
     batches
-        Numbers of the samples of each batch, and the number of steps after it.
+        Sample numbers of each batch, with the number of steps taken after the batch.
     threads
         Number of threads that read. With 0, the caller's thread reads each batch on request.
     prefetch

@@ -31,9 +31,9 @@ class FrameReader:
     Parameters
     ----------
     files, catalog
-        The folder of the shards, and its table of samples.
+        The shard folder, and its table of samples.
     channels
-        Names, in the order of the samples.
+        Channel names, in the order of the tensors.
     units
         See `sdoml_core.loader.reading.units`.
     verify
@@ -178,7 +178,7 @@ class FrameReader:
         tag = self.catalog.shard_tags[shard]
         self.files.read_into(name, run[0][0] - lead, buffers, size=size, tag=tag)
         for header, (offset, _) in zip(buffers[::2], run, strict=True):
-            # Old versions of NumPy wrote shorter headers, which start within the gap.
+            # Old NumPy versions wrote shorter headers, which start within the gap.
             if header[-lead:] != self._header and b"\x93NUMPY\x01\x00" not in bytes(header):
                 raise DamagedFileError(
                     f"{name} in {self.files.root} does not match its index: "
@@ -219,7 +219,7 @@ def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
 def _runs(
     order: list[tuple[int, int]], sizes: Sequence[int], max_gap: int
 ) -> list[list[tuple[int, int]]]:
-    """Group frames (offset, channel) by position, split where other data lie between them.
+    """Group frames (offset, channel) that are adjacent in the shard.
 
     `sizes` has the size of each channel's frame in the shard.
     """

@@ -41,7 +41,7 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
 
 
 def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
-    """Return a batch with samples of several datasets, in the order of the numbers."""
+    """Return a batch of samples from several datasets, in the order of the numbers."""
     starts = [0, *dataset.cumulative_sizes]
     places: dict[int, list[int]] = {}
     for place, index in enumerate(indices):
@@ -60,7 +60,7 @@ def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
 
 
 def joined(batches: Sequence[Any], order: Sequence[int]) -> Any:
-    """Join batches of equal structure, and put their samples in an order."""
+    """Join batches with the same structure, and reorder their samples."""
     first = batches[0]
     if isinstance(first, torch.Tensor):
         return torch.cat(list(batches))[list(order)]

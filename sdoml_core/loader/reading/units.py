@@ -39,7 +39,7 @@ def check_units(
     Raises
     ------
     DatasetError
-        If a unit is unknown or does not apply to its channel, or to any of the channels.
+        If a unit is unknown, or does not apply to its channel or to any channel.
     NormalizationError
         If the constants of the normalization are unknown.
     """
@@ -83,7 +83,8 @@ def _by_channel(units: Mapping[str, str], channels: Sequence[str]) -> tuple[str,
         _check_known(unit)
         if name not in channels:
             raise DatasetError(
-                f"units for {name}, which is not requested; the channels are {', '.join(channels)}"
+                f"units contains {name}, which is not a requested channel; the channels are "
+                f"{', '.join(channels)}"
             )
         if unit not in {"normalized", "physical", physical_unit(name)}:
             raise DatasetError(
@@ -110,15 +111,15 @@ def convert(
     channel
         Its name.
     units
-        ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of
-        y = √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of that many means.
-        Values above c are returned as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the
-        shards hold levels, it is NaN also in the outermost pixels of the disk, whose levels are
-        means over disk and sky. A channel to which the unit does not apply is not changed.
+        ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of y =
+        √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of that many means. Values
+        above c are returned as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the shards
+        contain levels, the outermost pixels of the disk are NaN too, because their levels average
+        disk and sky. A channel to which the unit does not apply is not changed.
     constants
         ``constant`` (c) and ``transform`` of each channel.
     side
-        Resolution n of the dataset, if the pixels are a part of a frame.
+        Resolution n of the dataset, if the pixels are only part of a frame.
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]
@@ -144,8 +145,8 @@ def restore(
 ) -> None:
     """Change physical values to normalized ones, in place: the inverse of `convert`.
 
-    Values above the constant, or beyond the range of fields, become the limit. NaN becomes 0, as
-    pixels without data are stored. Parameters as for `convert`.
+    Values beyond the constant or the field range are clipped. NaN becomes 0, the stored value of
+    pixels without data. The parameters are those of `convert`.
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]

@@ -35,23 +35,23 @@ class BatchSampler(Sampler[list[int]]):
     batch_size
         Samples per batch on each rank.
     shuffle, seed
-        Whether and how to permute the samples. Each epoch has its own order.
+        Whether to shuffle the samples, and the seed. Each epoch has a different order.
     weights
         Draw samples with replacement, in proportion to these numbers: one per sample, or, for a
         ``ConcatDataset``, one per dataset, the share of samples from each. Needs ``shuffle=True``.
-        A sample may come several times in an epoch, or not at all.
+        A sample may occur several times in an epoch, or not at all.
     length
         Samples per epoch over all ranks, with `weights`. Defaults to the length of the dataset.
     drop_last
-        Leave out the samples that do not fill a batch on every rank. Otherwise each sample comes
+        Leave out the samples that do not fill a batch on every rank. Otherwise each sample occurs
         exactly once per epoch, and all ranks have the same number of batches.
     rank, world_size
-        By default as torch.distributed reports them when a pass begins. With Accelerate's
-        ``prepare``, which divides batches itself, give ``rank=0, world_size=1``.
+        By default, the values that torch.distributed reports when a pass begins. With Accelerate's
+        ``prepare``, which divides batches itself, pass ``rank=0, world_size=1``.
 
     Notes
     -----
-    `sdoml_core.loader.BatchLoader` explains which epoch a pass has.
+    `sdoml_core.loader.BatchLoader` explains when the epoch changes.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class BatchSampler(Sampler[list[int]]):
         order: Order = partial(_shuffled if shuffle else _sorted, count, seed)
         if weights is not None:
             if not shuffle:
-                raise DatasetError("weights need shuffle=True")
+                raise DatasetError("weights require shuffle=True")
             count = count if length is None else length
             check_counts(1, length=count)
             order = weighted = WeightedOrder(dataset, weights, length=count, seed=seed)
             identity["weights"] = weighted.fingerprint
         elif length is not None:
-            raise DatasetError("length needs weights")
+            raise DatasetError("length requires weights")
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.cursor = Cursor(
@@ -130,11 +130,11 @@ def _sorted(count: int, _seed: int, _epoch: int) -> NDArray[np.int64]:
 
 
 class Batches:
-    """Batches of one pass. Keeps track of how many the data loader has delivered.
+    """The batches of one pass. Counts how many of them the data loader has delivered.
 
     A data loader with workers takes ``prefetch_factor × workers`` batches before it delivers the
-    first one, and then one more before it delivers each further one, even if none is left. So the
-    number of calls shows what was delivered.
+    first one. It then asks for one more batch before each delivery, even if none is left. The
+    number of calls therefore shows how many batches were delivered.
 
     `state_dict` and `load_state_dict` are for torchdata, which stores a state with each batch that
     it takes.
@@ -191,12 +191,12 @@ class Batches:
 
 
 def taken_ahead(cursor: Cursor) -> int:
-    """Return how many batches the data loader takes before it delivers the first one.
+    """Return how many batches the data loader takes before it delivers the first batch.
 
     Raises
     ------
     DatasetError
-        If Accelerate divides batches among ranks that were divided here already.
+        If Accelerate divides batches that this sampler has already divided among ranks.
     """
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 a sampler is not told who reads it
     for _ in range(MAX_DEPTH):
@@ -212,9 +212,9 @@ def taken_ahead(cursor: Cursor) -> int:
             and cursor.world.place().world_size > 1
         ):
             raise DatasetError(
-                "Accelerate divides the batches of this BatchSampler among the ranks, which "
-                "divided them already, so that samples would be lost: make it with rank=0 and "
-                "world_size=1, or use a BatchLoader, which needs no prepare()"
+                "Accelerate divides the batches of this BatchSampler among the ranks, but the "
+                "sampler divides them already, so samples would be lost: create the sampler with "
+                "rank=0 and world_size=1, or use a BatchLoader, which needs no prepare()"
             )
         frame = frame.f_back
     return 0

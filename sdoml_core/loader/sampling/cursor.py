@@ -1,9 +1,9 @@
 """The cursor of an epoch: the epoch and start position of the next pass.
 
-All ranks must read the same epoch. So with several ranks, the epoch changes only by `set_epoch`, a
-loaded state, or a complete pass, never by an action of a single rank. With one rank, a pass that
-ended early is followed by the next epoch, so that a loop that always stops early still gets new
-samples.
+All ranks must read the same epoch. With several ranks, the epoch therefore changes only by
+`set_epoch`, a loaded state, or a complete pass, never by an action of a single rank. With one rank,
+a pass that ends early also advances to the next epoch, so that a loop that always stops early still
+gets new samples.
 """
 
 import warnings
@@ -37,7 +37,7 @@ class Pass:
     first
         First step of this pass.
     step
-        Steps that have been delivered, those before `first` included.
+        Steps that have been delivered, including those before `first`.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Pass:
 
     @property
     def steps(self) -> int:
-        """Number of steps, those before `first` included."""
+        """Number of steps, including those before `first`."""
         return len(self.bounds) - 1
 
     @property
     def all_taken(self) -> bool:
-        """Whether every batch was delivered. Trainers that know their number do not wait for more.
+        """Whether every batch was delivered. Trainers that know the number of batches stop there.
 
-        A single batch may have been an inspection, so it does not count.
+        A pass with a single batch does not count, because it may have been an inspection.
         """
         return self.step >= self.steps and self.step - self.first > LOOK
 
@@ -99,7 +99,7 @@ class Pass:
         self._cursor.current = self
 
     def finish(self) -> None:
-        """Record that the pass is complete: the next one has the next epoch."""
+        """Record that the pass is complete, so the next pass reads the next epoch."""
         if self.open:
             self.open = False
             self._cursor.finished(self)
@@ -114,7 +114,7 @@ class Pass:
 
 
 class Cursor:
-    """Epoch and position of the next pass, and the pass that is current.
+    """Epoch and position of the next pass, and the current pass.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class Cursor:
         return self.__dict__ | {"current": None}
 
     def bounds(self, position: int = 0, place: Place | None = None) -> list[int]:
-        """Return where steps begin, from a position on, and the end of the last step."""
+        """Return where the steps from a position on begin, and where the last step ends."""
         return step_bounds(
             self._count,
             position,
@@ -176,7 +176,7 @@ class Cursor:
         )
 
     def check(self, place: Place) -> None:
-        """Refuse a change of rank or world size within a pass.
+        """Raise an error if the rank or world size has changed during a pass.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Cursor:
             left = None
         self.current = None
         if self._last_place not in {None, place}:
-            # Passes with another world size do not count, because not all ranks may have made them.
+            # Ignore passes with another world size, because not all ranks may have made them.
             self.epoch, self.position, self.step = self._given
         elif left is not None and left.generation == self.generation and left.step > left.first:
             self._after_a_pass_that_was_left(left, place)
@@ -208,7 +208,7 @@ class Cursor:
         started = self.position + self.step > 0
         if started and not self._epoch_is_set:
             steps = len(self.bounds(self.position, place)) - 1
-            if self.step >= steps:  # the state of an epoch that is complete
+            if self.step >= steps:  # the loaded state is at the end of its epoch
                 self.epoch, self.position, self.step = self.epoch + 1, 0, 0
         if self._shared():
             if self._lone_ranks is not None:
@@ -222,7 +222,7 @@ class Cursor:
         if place.world_size == 1:
             look = left.step - left.first <= LOOK and left.start + left.first > 0
             if look and not self._looked:
-                self._looked = True  # inspecting a resumed epoch does not discard its state
+                self._looked = True  # keep the loaded state if a resumed epoch is only inspected
             else:
                 self.epoch, self.position, self.step = left.epoch + 1, 0, 0
             return
@@ -231,7 +231,7 @@ class Cursor:
             warn_of_repeated_epoch(self.epoch)
 
     def finished(self, done: Pass) -> None:
-        """Advance to the next epoch, unless another one was set during the pass."""
+        """Advance to the next epoch, unless an epoch was set during the pass."""
         self.current = None
         if done.generation == self.generation:
             self._go_to(done.epoch + 1)
@@ -241,7 +241,7 @@ class Cursor:
                     self._lone_ranks = ranks
 
     def _shared(self) -> bool:
-        """Return whether ranks that differ in the epoch would read different samples."""
+        """Return whether ranks at different epochs would read different samples."""
         return bool(self._identity.get("shuffle")) and self.world.is_distributed()
 
     def _go_to(self, epoch: int) -> None:
@@ -251,7 +251,7 @@ class Cursor:
         self._lone_ranks = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass, and keep the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. A position that was loaded for this epoch is kept."""
         check_counts(epoch=epoch)
         if epoch != self.epoch:
             self._go_to(epoch)
@@ -261,7 +261,7 @@ class Cursor:
         self._give()
 
     def _give(self) -> None:
-        """Apply a set or loaded epoch. It takes precedence over passes that began before."""
+        """Apply an epoch that was set or loaded, which takes precedence over earlier passes."""
         self.current = None
         self.generation += 1
         self._given = (self.epoch, self.position, self.step)
@@ -282,22 +282,28 @@ class Cursor:
         Raises
         ------
         DatasetError
-            If it is not a valid state, or belongs to other samples or another order.
+            If the state is invalid, or belongs to other samples or another order.
         """
         absent = [key for key in self.state_dict() if key not in state]
         if absent:
-            raise DatasetError(f"this is not a state of this loader: it has no {', '.join(absent)}")
+            raise DatasetError(
+                f"this state is not from this kind of loader: it lacks {', '.join(absent)}"
+            )
         for key, value in ({"weights": None} | self._identity).items():
             if state.get(key) != value:
                 raise DatasetError(
-                    f"this state has {key}={state.get(key)!r}, but the loader has {key}={value!r}: "
-                    "make the loader with the same arguments and data as before"
+                    f"this state has {key}={state.get(key)!r}, but the loader has "
+                    f"{key}={value!r}: create the loader with the same arguments and data as before"
                 )
         epoch, position = state["epoch"], state["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
-            raise DatasetError(f"this state is at sample {position!r} of epoch {epoch!r}")
+            raise DatasetError(
+                f"this state is invalid: it is at sample {position!r} of epoch {epoch!r}"
+            )
         if epoch < 0 or not 0 <= position <= self._count:
-            raise DatasetError(f"this state is at sample {position} of {self._count}")
+            raise DatasetError(
+                f"this state is invalid: it is at sample {position} of {self._count}"
+            )
         self._go_to(epoch)
         self.position, self.step = position, step
         self._give()
@@ -310,7 +316,7 @@ def in_order(run: Pass) -> Iterator[tuple[list[int], int]]:
 
 
 def warn_of_repeated_epoch(epoch: int) -> None:
-    """Warn that samples come in the same order again."""
+    """Warn that an epoch is repeated in the same order."""
     warnings.warn(
         f"epoch {epoch} starts again: with several ranks, a pass that ended early does not "
         "change the epoch. Call set_epoch(epoch) before each pass",

@@ -1,7 +1,7 @@
 """Number of items that a ``DataLoader`` with workers has delivered to the training loop.
 
-A ``DataLoader`` does not tell its dataset or its sampler what it delivered. Its iterator counts
-it, so the iterator is looked up in memory, once per saved state.
+A ``DataLoader`` does not tell its dataset or sampler how many items it delivered. Its iterator
+counts them, so we look the iterator up in memory, once per saved state.
 """
 
 import gc
@@ -15,17 +15,18 @@ def delivered_by_workers(dataset: Any, belongs: Callable[[int], bool]) -> int | 
     Parameters
     ----------
     dataset
-        The dataset of the data loader. Its workers yield every n-th item each.
+        The dataset of the data loader. Each worker yields every n-th item.
     belongs
-        Whether an iterator with this base seed is that of the pass.
+        Returns whether an iterator with this base seed belongs to the pass.
 
     Returns
     -------
-    None if no iterator of the pass is in memory, there are several, or items are not delivered one
-    by one in order. After the last item, the number may be larger than that of the items.
+    None if there is no iterator of the pass in memory, or several, or if items are not delivered
+    one by one in order. After the last item, the result may exceed the number of items.
     """
     found = {}
-    for each in gc.get_referrers(dataset):  # the iterator, or the dictionary of its attributes
+    # A referrer is the iterator, or its attribute dictionary.
+    for each in gc.get_referrers(dataset):
         known = each if isinstance(each, dict) else getattr(each, "__dict__", {})
         if (
             known.get("_dataset") is dataset

@@ -1,8 +1,8 @@
 """The order of an epoch, and how ranks share its steps.
 
-The seed and the epoch alone determine the permutation of all samples. In each step every rank
-takes its part of the next ``batch_size × world_size`` samples. So one number describes the
-progress of a whole job: how many samples of the permutation have been used. A job can continue
+The seed and the epoch alone determine the permutation of all samples. In each step, every rank
+takes its part of the next ``batch_size × world_size`` samples. A single number therefore describes
+the progress of a whole job: how many samples of the permutation have been used. A job can continue
 from this number with any number of ranks, workers or threads.
 """
 
@@ -45,7 +45,8 @@ def step_bounds(
     remaining samples. If there are fewer of these than ranks, they join the previous step, whose
     batches then have up to one sample more. Some ranks get an empty batch only if fewer samples
     than ranks remain in the whole epoch. With `drop_last` the remaining samples are not used.
-    Without a batch size a step is one sample for each rank, and some ranks have no last sample.
+    Without a batch size, a step is one sample for each rank, and in the last step some ranks may
+    have none.
     """
     whole = (batch_size or 1) * world_size
     bounds = list(range(position, count + 1, whole))

@@ -11,25 +11,25 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the progress of a whole job from the ``StatefulDataLoader`` state of one rank.
 
     The data loader itself accepts its state only with the same number of workers. Pass the result
-    of this function to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and make
+    of this function to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and create
     a new data loader with any number of ranks and workers.
 
     Parameters
     ----------
     loader_state
-        State from ``StatefulDataLoader.state_dict()``. It is equal on all ranks after the same
+        State from ``StatefulDataLoader.state_dict()``. All ranks have the same state after the same
         batch.
 
     Raises
     ------
     DatasetError
-        If it contains no state of this package, or if it is a state of single samples from several
-        workers, whose progress is not a single number.
+        If the state is not from this package, or if several workers read single samples (no
+        ``batch_size``), whose progress is not a single number.
     """
     states = list(_states(loader_state))
     if not states:
-        raise DatasetError("this state contains no state of a BatchSampler or ShardDataset")
-    # The sampler's own state counts delivered batches; its iterator's state belongs to the batch.
+        raise DatasetError("this state does not come from a BatchSampler or ShardDataset")
+    # The sampler's own state counts delivered batches. The iterator's state belongs to a batch.
     states = [state for state in states if state.get("taken")] or states
     epoch = min(state["epoch"] for state in states)
     states = [state for state in states if state["epoch"] == epoch]
@@ -37,8 +37,8 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in states[-1].items() if key != "taken"}
     if states[0]["batch_size"] is None and len(states) > 1:
         raise DatasetError(
-            "a state of single samples from several workers needs the same number of workers to "
-            "continue; with shard_dataset(…, batch_size=…) any number can continue"
+            "this state of single samples can only be resumed with the same number of workers; "
+            "use shard_dataset(…, batch_size=…) to resume with any number"
         )
     last = max(states, key=lambda state: int(state["step"]))
     return dict(last) | {"position": position_of(last), "step": 0}

@@ -1,7 +1,7 @@
 """Weighted sampling and mixing: the order of an epoch drawn with replacement.
 
-The order depends only on weights, seed and epoch. So ranks share it and it can be resumed, like
-the order of a permutation.
+The order depends only on weights, seed and epoch. Like a permutation, it can be divided among ranks
+and resumed.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class WeightedOrder:
         if not known or not np.all(np.isfinite(each) & (each >= 0)) or not each.sum() > 0:
             also = f", or {len(parts)}, one per dataset" if parts else ""
             raise DatasetError(
-                f"weights must be {count} numbers, one per sample{also}; none negative, not all 0"
+                f"weights must be {count} numbers, one per sample{also}, not negative and not all 0"
             )
         if len(each) != count:
             sizes = np.diff(dataset.cumulative_sizes, prepend=0)

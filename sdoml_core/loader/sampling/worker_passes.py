@@ -1,8 +1,8 @@
 """Coordination of ``DataLoader`` workers, so that all use the same epoch in a pass.
 
-The main process is not told when a ``DataLoader`` starts a pass, so the workers count passes
-themselves, in memory that they share with it. Each worker writes only its own row, so that no
-lock is needed: the first worker of a pass takes the next number, and the others join it.
+A ``DataLoader`` does not tell the main process when it starts a pass, so the workers count passes
+themselves, in memory that they share with the main process. Each worker writes only its own row, so
+that no lock is needed: the first worker of a pass takes the next number, and the others join it.
 
 A worker does not know what the main process has delivered, so it cannot distinguish a complete pass
 from one that ended early. With several ranks, only the main process sets the epoch.
@@ -31,7 +31,7 @@ COUNTED, SET, LOADED = range(3)
 
 @dataclass(frozen=True)
 class Joined:
-    """A pass that a worker takes part in."""
+    """A pass that a worker has joined."""
 
     epoch: int
     position: int
@@ -44,7 +44,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class LastPass:
-    """The pass that workers began last."""
+    """The last pass that workers began."""
 
     epoch: int
     start: int
@@ -75,7 +75,7 @@ class WorkerPasses:
         self._inherited = state["inherited"]
 
     def _shared(self) -> torch.Tensor:
-        """Return the rows of the process that started this worker."""
+        """Return the shared rows of the process that started this worker."""
         parent = multiprocessing.parent_process()
         pid = None if parent is None else parent.pid
         if pid == self._owner:
@@ -83,8 +83,9 @@ class WorkerPasses:
         if self._inherited is not None and pid == self._inherited[1]:
             return self._inherited[0]
         raise DatasetError(
-            "this stream was made in a different process from the one that starts the workers, "
-            "so they cannot agree on an epoch: make it in this process, or call its set_epoch"
+            "this stream was created in a different process from the one that starts the "
+            "workers, so they cannot agree on an epoch: create it in this process, or call its "
+            "set_epoch"
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:
@@ -109,7 +110,7 @@ class WorkerPasses:
         epoch, loaded
             Epoch of the worker's own state, and whether the state was loaded in the worker.
         counts
-            Whether each pass has the next epoch by itself.
+            Whether each pass advances to the next epoch automatically.
         """
         if worker >= MAX_WORKERS:
             raise DatasetError(f"a stream can have at most {MAX_WORKERS} workers")
@@ -151,9 +152,9 @@ class WorkerPasses:
         epoch
             Epoch of the pass.
         start
-            Start position; −1 if the worker continues from a state of its own.
+            Start position; −1 if the worker continues from its own state.
         empty
-            Whether there is nothing to read for this worker.
+            Whether this worker has nothing to read.
         """
         row = self._shared()[worker]
         row[EPOCH], row[START] = epoch, start
@@ -162,7 +163,7 @@ class WorkerPasses:
     def last(self) -> LastPass | None:
         """Return the last pass of workers. Called in the main process.
 
-        None if workers began no pass since the main process set what to read.
+        Returns None if no worker began a pass since the main process set what to read.
         """
         latest = self._latest(self._own)
         if os.getpid() != self._owner or latest <= int(self._own[-1, NUMBER]):

@@ -13,7 +13,7 @@ from sdoml_core.loader.reading.prefetch import check_counts
 
 @dataclass(frozen=True)
 class Place:
-    """Place of this process among those that share an epoch."""
+    """Rank of this process among the processes that share an epoch."""
 
     rank: int
     world_size: int
@@ -22,8 +22,8 @@ class Place:
 class World:
     """Rank and world size as given, or as torch.distributed currently reports them.
 
-    A loader is often made before ``init_process_group``, for example when it is passed to a
-    trainer. So nothing is resolved before it is needed.
+    A loader is often created before ``init_process_group``, for example when it is passed to a
+    trainer. Values are therefore looked up only when they are needed.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class World:
         return group and not given
 
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker has no process group, so it needs the values of its parent.
+        # A spawned worker has no process group, so it needs its parent's values.
         parent = None
         with contextlib.suppress(DatasetError):  # no process group yet
             parent = self.place()

@@ -1,4 +1,4 @@
-"""The catalog: the samples of a folder of shards, as a table in memory.
+"""The catalog: a table in memory of the samples in a shard folder.
 
 Every kind of folder (a release, daily shards with their indexes, or tar files only) is represented
 by one release index. Only the columns in use are read.
@@ -38,12 +38,12 @@ sample are in one shard."""
 
 
 class Catalog:
-    """Samples of a folder of shards, in order of time.
+    """The samples in a shard folder, in order of time.
 
     Parameters
     ----------
     source
-        Path or bytes of an index as `sdoml_core.formats.release_index.consolidate` writes it. The
+        Path or bytes of an index that `sdoml_core.formats.release_index.consolidate` wrote. The
         file is kept open, so the catalog does not change if the file is replaced.
 
     Raises
@@ -80,7 +80,7 @@ class Catalog:
         self._source = _hold(source) if isinstance(source, str) else source
         self.absent = np.zeros(0, np.int64)
         file = open_parquet(self._source)
-        schema = file.schema_arrow  # parsed again at each access
+        schema = file.schema_arrow  # avoids parsing it at each access
         facts = index_metadata(schema, kind="release")
         self.channels = tuple(name for name in CHANNELS if name in schema.names)
         try:
@@ -117,7 +117,9 @@ class Catalog:
             else dtype == COMPACT_DTYPE and self.encoding in COMPACT
         )
         if not known or not 0 <= self.resolution <= 65535:
-            raise DamagedFileError(f"index has pixels of {dtype} × {self.resolution}²")
+            raise DamagedFileError(
+                f"index has an invalid dtype or resolution: {dtype}, {self.resolution}"
+            )
         self.dtype = np.dtype(dtype)
         self._read_samples(file)
 
@@ -128,7 +130,7 @@ class Catalog:
             owners = table.column("shard").unify_dictionaries()
             names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
             number = {name: i for i, name in enumerate(self.shards)}
-            # The last entry is for null. Names without samples may be unknown.
+            # The last entry stands for null. Shards without samples may have unknown names.
             lookup = np.array([number.get(name, -1) for name in [*names, None]], np.int32)
             indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
             self.shard = lookup[integers(indices, np.int32, missing=-1)]
@@ -188,7 +190,7 @@ class Catalog:
 
     @property
     def frame_bytes(self) -> int:
-        """Size of the pixels of one frame in memory, in bytes. For npy, also that in a shard."""
+        """Size of one frame's pixels in memory, in bytes; for npy, also its size in a shard."""
         return self.resolution**2 * self.dtype.itemsize
 
     def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
@@ -289,7 +291,7 @@ class Catalog:
         channels
             Names from `channels`.
         names
-            Columns to read. By default all of them, which takes long for a large index.
+            Columns to read. By default all columns, which takes long for a large index.
         group
             Number of the row group to read; see `row_groups`. By default all of them.
         """
@@ -326,13 +328,13 @@ def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
 def _chunks(
     file: pq.ParquetFile, channel: str, name: str, group: int | None = None
 ) -> pa.ChunkedArray:
-    """Return one field of a channel. Null for missing frames."""
+    """Return one field of a channel, null for missing frames."""
     column = read_columns(file, [f"{channel}.{name}"], group)
     try:
         chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
         return pa.chunked_array(chunks, column.schema.field(channel).type.field(0).type)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedFileError(f"index of a release has no {name} of {channel}") from error
+        raise DamagedFileError(f"index of a release lacks {name} for {channel}") from error
 
 
 def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:

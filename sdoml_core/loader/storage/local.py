@@ -25,7 +25,7 @@ this."""
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """A file in a listing, with enough information to detect changes."""
+    """A listed file, with enough information to detect changes."""
 
     name: str
     size: int
@@ -48,7 +48,7 @@ class RangeFiles(Protocol):
 
 
 class Files(RangeFiles, Protocol):
-    """A folder of shards."""
+    """The files of a shard folder, local or remote."""
 
     def list(self) -> list[FileFacts]:
         """List all shards and indexes of the folder, sorted by name."""
@@ -156,7 +156,7 @@ class LocalFiles:
             )
         wanted = sum(map(len, buffers))
         done = os.preadv(handle.descriptor, buffers, start)
-        while done < wanted:  # end of file, or the limit of one call
+        while done < wanted:  # the end of the file, or the maximum of one call, is reached
             rest = _after(buffers, done)
             more = os.preadv(handle.descriptor, rest, start + done)
             if more == 0:
@@ -187,7 +187,7 @@ class LocalFiles:
         except OSError as error:
             if error.errno != errno.EMFILE:
                 raise
-        self._handles.clear()  # other parts of the program hold many files too
+        self._handles.clear()  # other parts of the program also open many files
         return _Handle(path)
 
 
@@ -207,7 +207,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:  # with the usual permissions of the user's files
+        with temporary.open(
+            "xb"
+        ) as file:  # temporary files are private; use the user's default permissions
             file.write(data)
         temporary.replace(path)
     except BaseException:
@@ -231,7 +233,7 @@ def _stat(path: Path) -> os.stat_result | None:
         facts = path.stat()
     except FileNotFoundError:
         if path.is_symlink():
-            warnings.warn(f"left out: {path} is a broken link", stacklevel=6)
+            warnings.warn(f"{path} is skipped, because it is a broken link", stacklevel=6)
         return None
     return facts if stat.S_ISREG(facts.st_mode) else None
 

@@ -23,8 +23,8 @@ class RangeCache:
     """Byte ranges as files in a folder.
 
     Each file ends with a checksum of its bytes: a damaged file counts as missing and is written
-    again. A folder that is full or cannot be written is not used. If the ranges take more than the
-    limit, the least recently used ones are deleted.
+    again. A folder that is full or not writable is not used. If the ranges exceed the limit, the
+    least recently used ones are deleted.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class RangeCache:
         return data[:size]
 
     def write(self, name: str, data: bytes) -> None:
-        """Store a range if possible. Evict others if the limit is exceeded."""
+        """Store a range if possible. Delete old ranges if the limit is exceeded."""
         if not self._usable:
             return
         try:
@@ -86,11 +86,11 @@ class RangeCache:
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 if name.startswith("."):
-                    continue  # an index, or a file that is being written
+                    continue  # skip the index and files that are being written
                 path = Path(folder, name)
                 try:
                     facts = path.stat()
-                except FileNotFoundError:  # another process evicted it
+                except FileNotFoundError:  # another process deleted the file
                     continue
                 found.append((path, facts.st_size, facts.st_mtime))
         return found

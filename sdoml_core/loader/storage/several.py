@@ -1,4 +1,4 @@
-"""Several folders of shards as one: releases of other years, or of other channels."""
+"""Combine several shard folders: releases of different years, or of different channels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class SeveralFiles:
     parts
         The folders.
     places
-        Folder of each shard and its name there, by its name in the merged catalog.
+        For each shard name in the merged catalog: the shard's folder, and its name in that folder.
     """
 
     def __init__(self, parts: Sequence[RangeFiles], places: Mapping[str, tuple[int, str]]):

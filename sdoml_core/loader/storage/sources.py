@@ -1,8 +1,8 @@
-"""Open a folder as a catalog, from its index or from a generated and saved one.
+"""Open the catalog of a shard folder, from its index or from an index that is generated and saved.
 
-A folder without an index gets one in a hidden file next to its shards. The generated index records
-the names, sizes and modification times of its files. When they change, only the changed files are
-read again.
+If a folder has no index, one is generated and saved in a hidden file next to its shards. The
+generated index records the names, sizes and modification times of the files. When these change,
+only the changed files are read again.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ ATTEMPTS: Final = 5
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard in a listing, with its index if it has one."""
+    """A listed shard, with its index if it has one."""
 
     tar: FileFacts
     index: FileFacts | None
@@ -64,7 +64,7 @@ def open_files(
     cache_dir: str | os.PathLike[str] | None = None,
     cache_bytes: int = DEFAULT_BYTES,
 ) -> Files:
-    """Return the folder at a path or URL. Later changes of the working directory do not matter."""
+    """Return the folder at a path or URL. Relative paths are resolved immediately."""
     path = os.fspath(data_dir)
     parts = urlsplit(path)
     if parts.scheme == "file":
@@ -116,7 +116,7 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         except SdomlError:
             if _shards(files) == shards:
                 raise
-            # A writer changed the folder meanwhile: read it again.
+            # A writer changed the folder in the meantime: read it again.
     return _made_catalog(files, _shards(files), _place(files, cache_dir))
 
 
@@ -137,7 +137,8 @@ def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> C
     facts = table.schema.metadata | {SOURCES: json.dumps(fingerprints)}
     data = write_parquet(table.replace_schema_metadata(facts))
     if kept_at:
-        with contextlib.suppress(OSError):  # folder read-only or full: in memory only
+        # If the folder is read-only or full, the index is kept in memory only.
+        with contextlib.suppress(OSError):
             write_atomically(kept_at, data)
     return Catalog(data)
 
@@ -150,7 +151,8 @@ def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Cat
     files, catalog
         The folder and the catalog of its index.
     skip
-        Whether frames of missing shards count as missing. Otherwise they are an error.
+        Whether to treat frames of missing shards as missing. Otherwise missing shards raise an
+        error.
 
     Raises
     ------
@@ -212,7 +214,9 @@ def _warn_of(names: list[str], why: str) -> None:
     """Warn about shards that are left out."""
     if names:
         more = " …" if len(names) > 5 else ""
-        warnings.warn(f"left out, because {why}: {', '.join(names[:5])}{more}", stacklevel=5)
+        warnings.warn(
+            f"these shards are skipped, because {why}: {', '.join(names[:5])}{more}", stacklevel=5
+        )
 
 
 def _holds_shards(folder: Path) -> bool:
@@ -261,7 +265,7 @@ def _read_index(files: Files, shard: _Shard) -> Index:
 
 
 def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Return the path of the generated index."""
+    """Return where the generated index is saved."""
     if cache_dir is not None:
         return cache_folder(cache_dir, files.root) / KEPT_INDEX
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
@@ -270,7 +274,7 @@ def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | Non
 def _kept(
     path: Path | None,
 ) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
-    """Read a kept index and its list of files. Empty if it is missing or damaged."""
+    """Read a saved index and its list of files; empty if the index is missing or damaged."""
     nothing = None, None, dict[str, list[str]]()
     try:
         data = None if path is None else path.read_bytes()

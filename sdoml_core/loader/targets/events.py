@@ -20,8 +20,8 @@ _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
 class Events(TimeSeries):
     """Events with a time and a size, as a target: the largest size or the number in a window.
 
-    A window without events that lies within `covers` has the value 0, because the absence of events
-    is information.
+    A window within `covers` that has no events has the value 0, because the absence of events is
+    information.
 
     Parameters
     ----------

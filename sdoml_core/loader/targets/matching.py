@@ -1,4 +1,4 @@
-"""Match targets to samples: the values of several series at the times of frames, with masks."""
+"""Match targets to samples: look up several series at the times of frames, with masks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,8 @@ class Targets:
     """Several series that are matched to the frames of samples.
 
     A value is used only if everything that it depends on lies in the same range of the dataset as
-    the sample and outside its exclusions. So no target uses data from another part of a split.
+    the sample and outside its exclusions. No target therefore uses data from another part of a
+    split.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class Targets:
         anchors
             Times of the samples, (samples,).
         offsets
-            Times of their frames relative to them, (frames,).
+            Times of the frames relative to the sample's time, (frames,).
         selection
             Ranges and exclusions of the dataset.
         """

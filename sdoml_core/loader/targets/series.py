@@ -71,19 +71,20 @@ class TimeSeries:
     Parameters
     ----------
     times
-        Times of the values (UTC): datetimes, ISO strings or ``datetime64``. They are sorted;
-        of equal times the last value is used.
+        Times of the values (UTC): datetimes, ISO strings or ``datetime64``. The times are sorted.
+        If a time occurs several times, its last value is used.
     values
         Numbers, one per time. NaN counts as missing.
     reduce
-        How a value at a time t is found. ``nearest``: the value nearest to t, at most `tolerance`
-        away. ``last``: the last value at or before t, at most `tolerance` older. ``mean``,
-        ``max``, ``min``, ``sum`` and ``count`` reduce the values in a window around t.
+        How the value at a time t is computed. ``nearest``: the value nearest to t, at most
+        `tolerance` away. ``last``: the last value at or before t, at most `tolerance` older.
+        ``mean``, ``max``, ``min``, ``sum`` and ``count`` reduce the values in a window around t.
     window
         For the five reductions: pair of offsets (start, end) relative to t. The window is
-        half-open, (t + start, t + end]. By default the step before t: (−stride, 0].
+        half-open, (t + start, t + end]. By default, the stride before t: (−stride, 0].
     tolerance
-        For ``nearest`` and ``last``; by default half a stride, and one stride.
+        Maximum distance for ``nearest`` (by default half a stride) and ``last`` (by default one
+        stride).
     per
         ``frame``: one value per frame of a window, at the time of each. ``sample``: one value per
         sample, at the time of the sample.
@@ -93,7 +94,7 @@ class TimeSeries:
     max_age
         Maximum age for ``hold``.
     transform
-        Applied to the values that samples get, such as ``Log10()``; see `fitted`.
+        Applied to the values in samples, such as ``Log10()``; see `fitted`.
 
     Raises
     ------
@@ -185,7 +186,8 @@ class TimeSeries:
         index = series.index
         if getattr(index, "tz", None) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
-        numbers = getattr(series.dtype, "kind", "O") in "biuf"  # or names, such as flare classes
+        # Values may also be class names, such as flare classes.
+        numbers = getattr(series.dtype, "kind", "O") in "biuf"
         values = np.asarray(series, np.float64) if numbers else np.asarray(series)
         return cls(np.asarray(index), values, **options)
 
@@ -197,14 +199,14 @@ class TimeSeries:
         Raises
         ------
         DatasetError
-            If the series has no transform, or no value within the dataset.
+            If the series has no transform, or no value within the range of the dataset.
         """
         if self.transform is None:
             raise DatasetError("this series has no transform to fit")
         selection = dataset.selection
         used = inside(self.times, selection.ranges) & ~inside(self.times, selection.exclusions)
         if not used.any():
-            raise DatasetError("the series has no value within the dataset")
+            raise DatasetError("the series has no value within the range of the dataset")
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy.transform = self.transform.fit(self.values[used])
@@ -227,15 +229,15 @@ class TimeSeries:
         stride
             Step between frames, for the defaults of window and tolerance.
         allowed
-            Function that gets the first and last times of the intervals that the values depend on,
-            and returns which of them may be used. By default all of them.
+            Called with the first and last times of the intervals that the values depend on. Returns
+            which intervals may be used. By default all of them.
 
         Returns
         -------
         values
             float64, NaN where there is no value.
         present
-            Whether there is one.
+            Whether each value exists.
         """
         flat = times.astype("datetime64[ms]")
         found = self._reduced(flat, stride).only(allowed)

@@ -1,4 +1,4 @@
-"""Read columns of tables with targets: CSV, Parquet or Arrow, in wide or long form."""
+"""Read target columns from CSV, Parquet or Arrow tables, in wide or long form."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Transforms of target values, each with its inverse.
 
-A transform that has to be fitted is fitted to the training part only: see
+A transform with parameters is fitted to the training part only; see
 :meth:`sdoml_core.loader.targets.TimeSeries.fitted`.
 """
 
@@ -16,7 +16,7 @@ Values = NDArray[np.float64]
 
 
 class Transform(Protocol):
-    """An invertible function of values, elementwise."""
+    """An invertible elementwise function."""
 
     def fit(self, values: Values) -> Self:
         """Return a copy fitted to values. A transform without parameters returns itself."""

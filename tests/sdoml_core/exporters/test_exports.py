@@ -77,7 +77,7 @@ def test_every_channel_of_an_export_for_surya_needs_statistics(
     release: Path, tmp_path: Path
 ) -> None:
     dataset = SDOMLlite(release, CHANNELS, *LAST_HOUR)
-    with pytest.raises(DatasetError, match="no statistics of HMI_M"):
+    with pytest.raises(DatasetError, match="needs statistics of HMI_M"):
         export_surya(dataset, tmp_path, {"AIA_0193": STATISTICS})
 
 

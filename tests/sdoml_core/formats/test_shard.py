@@ -111,7 +111,7 @@ def test_frames_out_of_order_or_of_another_shape_are_rejected():
     writer = ShardWriter(OneWay())
     writer.add(MIDNIGHT, CHANNELS["HMI_M"], np.zeros((4, 4), np.float32), FrameFacts())
     for name in ("HMI_M", "AIA_0094"):
-        with pytest.raises(ValueError, match="must come before"):
+        with pytest.raises(ValueError, match="members must be added in order"):
             writer.add(MIDNIGHT, CHANNELS[name], np.zeros((4, 4), np.float32), FrameFacts())
     for wrong in (np.zeros((4, 4)), np.zeros((4, 5), np.float32), np.zeros(4, np.float32)):
         with pytest.raises(ValueError, match="square float32"):

@@ -47,7 +47,7 @@ def test_broken_link_is_skipped_with_a_warning(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     link = tmp_path / "sdoml-lite-2022-11-09.tar"
     link.symlink_to(tmp_path / "gone.tar")
-    with pytest.warns(UserWarning, match=rf"left out: {link} is a broken link"):
+    with pytest.warns(UserWarning, match=rf"{link} is skipped, because it is a broken link"):
         assert len(SDOMLlite(tmp_path, CHANNELS)) == 24
 
 

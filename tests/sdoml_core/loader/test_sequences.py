@@ -203,8 +203,8 @@ def test_transform_is_applied_to_each_item(dataset):
     ("options", "message"),
     [
         ({"past": 2, "gaps": "interpolate"}, "'interpolate'; use one of drop, mask, hold, raise"),
-        ({"past": 2, "gaps": "hold"}, "max_age and gaps='hold' need each other"),
-        ({"past": 2, "max_age": QUARTER}, "max_age and gaps='hold' need each other"),
+        ({"past": 2, "gaps": "hold"}, "max_age requires gaps='hold'"),
+        ({"past": 2, "max_age": QUARTER}, "max_age requires gaps='hold'"),
         ({"past": 0}, "at least 1, not 0"),
         ({"past": 1, "horizon": QUARTER, "future": 0}, "at least 1"),
         ({"past": 1, "stride": timedelta(0)}, "must be positive"),

@@ -36,7 +36,7 @@ def test_each_channel_can_have_its_unit(release, plain):
     [
         ({"AIA_0193": "gauss"}, "AIA_0193 cannot be in 'gauss': its physical unit is 'dn'"),
         ({"HMI_M": "kelvin"}, "unknown units 'kelvin'"),
-        ({"AIA_0335": "dn"}, "units for AIA_0335, which is not requested"),
+        ({"AIA_0335": "dn"}, "units contains AIA_0335, which is not a requested channel"),
     ],
 )
 def test_inapplicable_units_are_rejected(release, units, message):

@@ -69,7 +69,7 @@ def test_samples_without_a_target_are_left_out_or_masked(release):
     masked = SDOMLlite(release, CHANNELS, targets={"x": short})
     assert len(masked) == len(everything)
     assert masked[-1][2]["targets"]["x"].isnan()
-    with pytest.raises(DatasetError, match=r"none of \d+ samples has all targets"):
+    with pytest.raises(DatasetError, match=r"none of the \d+ samples has all targets"):
         SDOMLlite(release, CHANNELS, targets={"x": TimeSeries(["2010-05-01"], [1.0])})
 
 

@@ -86,7 +86,7 @@ def test_windows_without_a_target_are_left_out_or_masked(dataset):
 
 def test_series_outside_the_range_is_an_error(dataset):
     old = TimeSeries(["2010-05-01", "2010-05-02"], [1.0, 2.0])
-    with pytest.raises(DatasetError, match=r"none of \d+ sequences has all targets"):
+    with pytest.raises(DatasetError, match=r"none of the \d+ sequences has all targets"):
         SDOMLliteSequences(dataset, past=2, targets={"old": old})
     with pytest.raises(DatasetError, match="target 'x' must be a TimeSeries or Events"):
         SDOMLliteSequences(dataset, past=2, targets={"x": [1, 2]})
