@@ -44,13 +44,11 @@ def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
     return dg.TableSchema([column(c.name, c.type, c.description) for c in table.columns])
 
 
-def picture_metadata(sheet: "Image | None", alt: str) -> dict[str, Any]:
-    """Return a contact sheet as metadata; empty if there is none."""
+def picture(sheet: "Image | None", alt: str) -> dg.MetadataValue | None:
+    """Return a contact sheet as metadata; None if there is none."""
     from sdoml_dagster.previews import inline_markdown
 
-    return (
-        {} if sheet is None else {"contact_sheet": dg.MetadataValue.md(inline_markdown(sheet, alt))}
-    )
+    return None if sheet is None else dg.MetadataValue.md(inline_markdown(sheet, alt))
 
 
 def coverage_metadata(

@@ -183,7 +183,8 @@ class TableFormat(Generic[Row]):
             present = set(file.schema_arrow.names)
             names = [c.name for c in self.columns if c.name in present or not c.optional]
             table = read_columns(file).select(names)
-            schema = pa.schema([self.schema().field(name) for name in names])
+            known = self.schema()
+            schema = pa.schema([known.field(name) for name in names])
             columns: Mapping[str, Sequence[Any]] = table.cast(schema).to_pydict()
         except (DamagedFileError, pa.ArrowException, KeyError, ValueError, OverflowError) as error:
             raise DamagedFileError(f"unreadable {self.name}: {error}") from error

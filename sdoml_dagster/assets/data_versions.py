@@ -1,7 +1,7 @@
 """Content-based data versions: rebuilding a day with the same result makes nothing stale."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -17,9 +17,9 @@ CONTENT = "content"
 FORMER_VERSION = "former_data_version"
 """Metadata entry of a damaged day: the data version that it had."""
 
-_LEFT_OUT = ("contact_sheet",)
-"""Metadata that only the last event of a range has, because a picture makes up most of an event's
-size."""
+PICTURE = "contact_sheet"
+"""Metadata entry with the picture of a day. In a range, only the last event of a day has it,
+because it makes up most of an event's size."""
 
 
 def content_hash(content: bytes) -> str:
@@ -62,20 +62,42 @@ class DayResults:
         return day in self._unchanged
 
     def add(
-        self, day: date, content: bytes, metadata: Mapping[str, Any], *, unchanged: bool = False
+        self,
+        day: date,
+        content: bytes,
+        metadata: Mapping[str, Any],
+        *,
+        picture: Callable[[], dg.MetadataValue | None] | None = None,
+        unchanged: bool = False,
     ) -> None:
-        """Record a finished day and the metadata that the UI shows."""
+        """Record a finished day and the metadata that the UI shows.
+
+        Parameters
+        ----------
+        day
+            The finished day.
+        content
+            Identifies what was made. Equal contents get the same data version.
+        metadata
+            Entries for the UI, except the picture.
+        picture
+            Draws the picture of the day. An unchanged day keeps its last picture.
+        unchanged
+            Whether the files of an earlier run were kept.
+        """
         if unchanged:
             self._unchanged.add(day)
         key, digest = day.isoformat(), content_hash(content)
-        entries = {**metadata, CONTENT: digest}
+        last = self._last_of_same_content(key, digest)
+        shown = self._picture(last if unchanged else None, picture)
+        entries = {**shown, **metadata, CONTENT: digest}
         self._context.add_asset_metadata(entries, partition_key=key)
-        kept = self._version_of_same_content(key, digest)
+        kept = None if last is None else _data_version(last)
         self._hashes[key] = digest
         self._kept.add(kept)
         # At the end of the run, Dagster records each day again, with all inputs.
         if self._range and not (kept and self._has_this_code(key)):
-            lean = {name: value for name, value in entries.items() if name not in _LEFT_OUT}
+            lean = {name: value for name, value in entries.items() if name != PICTURE}
             self._context.log_event(
                 dg.AssetMaterialization(
                     self._context.asset_key,
@@ -93,14 +115,22 @@ class DayResults:
             kept = hashes[0] if len(hashes) == 1 else content_hash("".join(hashes).encode())
         return dg.MaterializeResult(data_version=dg.DataVersion(kept))
 
-    def _version_of_same_content(self, key: str, digest: str) -> str | None:
-        """Return the data version of the last materialization if it had the same content."""
+    def _picture(
+        self,
+        last: dg.AssetMaterialization | None,
+        draw: Callable[[], dg.MetadataValue | None] | None,
+    ) -> dict[str, dg.MetadataValue]:
+        """Return the picture of the last materialization, or draw one."""
+        picture = last.metadata.get(PICTURE) if last else None
+        if picture is None and draw is not None:
+            picture = draw()
+        return {} if picture is None else {PICTURE: picture}
+
+    def _last_of_same_content(self, key: str, digest: str) -> dg.AssetMaterialization | None:
+        """Return the last materialization if it had the same content."""
         last = self._last_materialization(key)
         recorded = last.metadata.get(CONTENT) if last else None
-        if last is None or recorded is None or recorded.value != digest:
-            return None
-        former = last.metadata.get(FORMER_VERSION)
-        return str(former.value) if former else (last.tags or {}).get("dagster/data_version")
+        return last if recorded is not None and recorded.value == digest else None
 
     def _has_this_code(self, key: str) -> bool:
         """Return whether the last materialization was made by the current code version."""
@@ -127,3 +157,8 @@ class DayResults:
             )
             inputs[dep] = Input.of(record)
         return version_tags(version, self._code_version, inputs)
+
+
+def _data_version(last: dg.AssetMaterialization) -> str | None:
+    former = last.metadata.get(FORMER_VERSION)
+    return str(former.value) if former else (last.tags or {}).get("dagster/data_version")

@@ -19,7 +19,7 @@ from sdoml_dagster.ui_metadata import (
     coverage_metadata,
     number,
     path,
-    picture_metadata,
+    picture,
 )
 
 DESCRIPTIONS: dict[Instrument, str] = {
@@ -94,16 +94,19 @@ def _processed_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDef
                 for name, sketch in outcome.sketches.items()
                 if sketch.pixels
             }
-            sheet = processed_contact_sheet(
-                StoredDay(opened, day), channels, settings=settings, tile=INLINE_TILE
-            )
+
+            def draw() -> dg.MetadataValue | None:
+                sheet = processed_contact_sheet(
+                    StoredDay(opened, day), channels, settings=settings, tile=INLINE_TILE
+                )
+                return picture(sheet, f"{instrument} on {day}")
+
             metadata = {
-                **picture_metadata(sheet, f"{instrument} on {day}"),
                 **coverage_metadata(outcome.rows, [channel.name for channel in channels]),
                 **brightness,
                 "frames": path(opened.locate(layout.processed_folder(day))),
             }
-            results.add(day, outcome.content, metadata, unchanged=outcome.unchanged)
+            results.add(day, outcome.content, metadata, picture=draw, unchanged=outcome.unchanged)
 
         return build_days(context, settings, build)
 

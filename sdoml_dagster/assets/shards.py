@@ -22,7 +22,7 @@ from sdoml_dagster.formatting import counted
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
-from sdoml_dagster.ui_metadata import column, number, path, picture_metadata
+from sdoml_dagster.ui_metadata import column, number, path, picture
 
 if TYPE_CHECKING:
     from sdoml_core.formats.index import Index
@@ -124,10 +124,14 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
                 code_version=version,
             )
             index = outcome.index
-            sheet = shard_contact_sheet(StoredDay(opened, day), index, channels, tile=INLINE_TILE)
+
+            def draw() -> dg.MetadataValue | None:
+                stored = StoredDay(opened, day)
+                sheet = shard_contact_sheet(stored, index, channels, tile=INLINE_TILE)
+                return picture(sheet, f"Shard of {day}")
+
             saturated = saturated_fractions(opened, day, settings)
             metadata = {
-                **picture_metadata(sheet, f"Shard of {day}"),
                 "frames": sum(outcome.frames.values()),
                 "complete_samples": outcome.complete,
                 **{f"saturated_{name}": number(value) for name, value in saturated.items()},
@@ -138,7 +142,13 @@ def build_shards_asset(settings: Settings) -> dg.AssetsDefinition:
                 "index": path(opened.locate(layout.shard_index(day))),
                 "dagster/column_schema": index_columns(index),
             }
-            results.add(day, index.shard_sha256.encode(), metadata, unchanged=outcome.unchanged)
+            results.add(
+                day,
+                index.shard_sha256.encode(),
+                metadata,
+                picture=draw,
+                unchanged=outcome.unchanged,
+            )
 
         return build_days(context, settings, build)
 

@@ -101,7 +101,8 @@ def fetch_day(
         for slot in settings.expected_slots(day)
         for channel in settings.channels_of(instrument)
     ]
-    prepare_kernels(report)  # before threads need the kernels, and before the clock starts
+    if any((slot, channel.name) not in earlier.rows for slot, channel in wanted):
+        prepare_kernels(report)  # before threads need the kernels, and before the clock starts
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
@@ -122,7 +123,8 @@ def fetch_day(
     rows, received_again = _replace_stale(rows, collector)
     fetched += received_again
     rows = _with_outages(rows, collector.unclear)
-    content = RAW_LEDGER.encode(rows)
+    same = earlier.content and rows == list(earlier.rows.values())
+    content = earlier.content if same else RAW_LEDGER.encode(rows)
     # If nothing is new, the file keeps its modification time, which shows how old the absences are.
     if not believed or content != earlier.content:
         store.write(path, content)

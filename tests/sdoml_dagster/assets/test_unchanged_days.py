@@ -9,6 +9,7 @@ import pytest
 
 from sdoml_core.channels import CHANNELS
 from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.latest_events import latest_of_days
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
 from sdoml_dagster.pipeline.process import load_degradation
 from sdoml_dagster.pipeline.unchanged import is_finished
@@ -47,6 +48,21 @@ def test_second_run_keeps_and_reports_every_file(
     said = lines(result, built)
     for asset in ("processed_aia", "processed_hmi", "shards"):
         assert any(line.startswith(f"{asset} {FIRST}: unchanged") for line in said), asset
+
+
+def test_second_run_keeps_the_picture_of_each_day(
+    built: dg.DagsterInstance, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picture(asset: str) -> Any:
+        event = latest_of_days(built, dg.AssetKey(asset), [str(FIRST)])[str(FIRST)]
+        assert event.asset_materialization is not None
+        return event.asset_materialization.metadata["contact_sheet"]
+
+    assets = ("processed_aia", "processed_hmi", "shards")
+    before = [picture(asset) for asset in assets]
+    monkeypatch.setattr("sdoml_dagster.previews.inline_markdown", None)  # drawing would fail
+    assert materialize(*DAILY, day=FIRST).success
+    assert [picture(asset) for asset in assets] == before
 
 
 @pytest.mark.parametrize(
