@@ -165,6 +165,7 @@ class SDOMLlite(Dataset[Sample]):
         self.threads = threads
         self._facts = catalog.facts(self.channels) if metadata else None
         self._buffers = Buffers()
+        self._moments: tuple[torch.Tensor, torch.Tensor] | None = None
         self.selection = Selection(
             catalog.slots,
             self.reader.offsets,
@@ -199,6 +200,7 @@ class SDOMLlite(Dataset[Sample]):
             If the ranges contain no samples.
         """
         part = copy.copy(self)
+        part._moments = None  # noqa: SLF001 a part has statistics of its own
         part.selection = self.selection.within(ranges)
         part._keep_complete()  # noqa: SLF001 a target must not depend on times outside the part
         return part
@@ -220,6 +222,28 @@ class SDOMLlite(Dataset[Sample]):
         known = self.reader.catalog.constants
         absent = {"constant": None, "transform": None}
         return {name: dict(known.get(name, absent)) for name in self.channels}
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Mean of the pixels of each channel: float32, shape (C, 1, 1); see `statistics`.
+
+        Reads up to 64 samples on first use. ``(image - train.mean) / train.std`` standardizes an
+        image with the values of the training part.
+        """
+        return self._standardization()[0]
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Standard deviation of the pixels of each channel, like `mean`."""
+        return self._standardization()[1]
+
+    def _standardization(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._moments is None:
+            found = self.statistics().values()
+            mean, std = ([getattr(one, name) for one in found] for name in ("mean", "std"))
+            shape = (-1, 1, 1)
+            self._moments = torch.tensor(mean).reshape(shape), torch.tensor(std).reshape(shape)
+        return self._moments
 
     def statistics(self, samples: int = 64) -> dict[str, Statistics]:
         """Return each channel's mean and standard deviation.

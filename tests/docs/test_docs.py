@@ -35,7 +35,6 @@ NOT_RUN = {
     r"pg_dump|psql|createdb|redis|systemctl|journalctl|crontab|rclone|aws |mc |rsync ": "a service",
     r"git ": "changes a checkout",
     r"hf ": "uploads to the Hugging Face Hub",
-    r"curl ": "fetches from the network",
     r"torchrun |python train_": "test_recipes.py runs these scripts",
 }
 """Patterns of shell commands that are not run here, and the reasons."""

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.support.scripted_server import Handler, serving
 from tests.support.synthetic_shards import FIRST, frame, write_release
 
 PAGE = Path(__file__).parents[2] / "docs/example-xray-flux.md"
 FETCHED, SCRIPT = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+PUBLISHED = "https://services.swpc.noaa.gov/json/goes/primary/xrays-7-day.json"
 DAYS = 4
 START = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
 
@@ -36,6 +38,32 @@ def simulated_flux() -> NDArray[np.float64]:
 
 def iso(minute: int) -> str:
     return f"{START + timedelta(minutes=minute):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def published(flux: NDArray[np.float64]) -> bytes:
+    """Return the flux as NOAA publishes it, with its spelling of the keys."""
+    records = [
+        {
+            "time_tag": iso(minute),
+            "satellite": 18,
+            "flux": value,
+            "observed_flux": 1.01 * value,
+            "electron_correction": 0.01 * value,
+            "electron_contaminaton": False,
+            "energy": band,
+        }
+        for minute, of_long_band in enumerate(flux.tolist())
+        for band, value in (("0.05-0.4nm", of_long_band / 20), ("0.1-0.8nm", of_long_band))
+    ]
+    return json.dumps(records).encode()
+
+
+def fetch(script: str, body: bytes) -> list[str]:
+    """Run the script that fetches the flux against a server on loopback; return the requests."""
+    with serving(lambda handler: Handler.answer(handler, body=body)) as server:
+        host = server.root.removesuffix("/tree")
+        exec(compile(script.replace("https://services.swpc.noaa.gov", host), str(PAGE), "exec"), {})
+        return [path for _, path in server.asked]
 
 
 def bright_with(
@@ -62,19 +90,26 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         hours=24,
         frame_of=partial(bright_with, flux),
     )
-    records = [
-        {"time_tag": iso(minute), "satellite": 18, "flux": value, "energy": band}
-        for minute, value in enumerate(flux.tolist())
-        for band, value in (("0.05-0.4nm", value / 20), ("0.1-0.8nm", value))
-    ]
-    (folder / "goes.json").write_text(json.dumps(records))
     names: dict[str, Any] = {"folder": folder}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         mpl.use("agg")
-        for script in (FETCHED, SCRIPT):
-            exec(compile(script, str(PAGE), "exec"), names)
+        names["requests"] = fetch(FETCHED, published(flux))
+        exec(compile(SCRIPT, str(PAGE), "exec"), names)
     return names
+
+
+def test_fetched_file_has_the_documented_form(outcome: dict[str, Any]) -> None:
+    """The requests are NOAA's; the columns are those of the block that the page shows."""
+    assert PUBLISHED in FETCHED
+    assert outcome["requests"] == [PUBLISHED.removeprefix("https://services.swpc.noaa.gov")]
+    shown = re.search(r"^```\n(time_tag.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    written = (outcome["folder"] / "goes.csv").read_text().splitlines()
+    assert written[0].replace('"', "") == shown[1].splitlines()[0]
+    assert len(written) == 1 + 2 * 1440 * DAYS
+    form = re.compile(r'"?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"?,18,[\d.e-]+,"?0\.\d+-0\.\dnm"?')
+    assert all(form.fullmatch(line) for line in (*written[1:3], *shown[1].splitlines()[1:]))
 
 
 def test_script_has_under_40_lines_and_no_private_names() -> None:

@@ -47,10 +47,12 @@ def run_here(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
 def run_ranks(command: list[str], folder: Path, name: str) -> None:
     """Run a script that also records the times of each batch, one line per batch."""
     recording = SCRIPTS[name]
-    if name == "train_ddp.py":
-        recording = recording.replace(
-            "    for images, times in loader:\n",
-            "    for images, times in loader:\n        record(dist.get_rank(), epoch, times)\n",
+    if name != "train_lightning.py":
+        rank = "ray.train.get_context().get_world_rank()" if "ray" in name else "dist.get_rank()"
+        recording = re.sub(
+            r"( +)for images, times in loader:\n",
+            rf"\g<0>\1    record({rank}, epoch, times)\n",
+            recording,
         )
     else:
         recording = recording.replace(
@@ -59,16 +61,20 @@ def run_ranks(command: list[str], folder: Path, name: str) -> None:
             "        record(self.global_rank, self.current_epoch, times)\n",
         )
     assert recording != SCRIPTS[name]
+    for file in folder.glob("seen-*.txt"):
+        file.unlink()
     record = (
         "def record(rank, epoch, times):\n"
-        "    with open(f'seen-{rank}.txt', 'a') as file:\n"
+        f"    with open(f'{folder}/seen-{{rank}}.txt', 'a') as file:\n"
         "        print(epoch, *times, file=file)\n"
     )
     (folder / name).write_text(record + recording)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PAGE.parents[1])},
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PAGE.parents[1]), "HOME": str(folder)}
+        | {"RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -106,8 +112,6 @@ def test_torchrun_uses_each_sample_once_per_epoch(folder: Path, expected: Counte
     assert seen(folder, epoch=0) == seen(folder, epoch=1) == expected
     saved = torch.load(folder / "ddp.pt", weights_only=True)
     assert saved["model"].keys() == {"weight", "bias"}
-    for rank in (0, 1):
-        (folder / f"seen-{rank}.txt").unlink()
 
 
 @pytest.mark.slow
@@ -120,12 +124,17 @@ def test_lightning_resumes_two_ranks_in_the_middle_of_an_epoch(
     assert seen(folder, epoch=0) == seen(folder, epoch=1) == expected
     files = [folder / f"seen-{rank}.txt" for rank in (0, 1)]
     before = [file.read_text().splitlines() for file in files]
-    for file in files:
-        file.unlink()
     checkpoint = "checkpoints/epoch=0-step=2.ckpt"
     run_ranks(["train_lightning.py", checkpoint], folder, "train_lightning.py")
     # Both ranks continue with the third of their three batches, as without the interruption.
     assert [file.read_text().splitlines() for file in files] == [lines[2:] for lines in before]
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.timeout(500)
+def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str]) -> None:
+    run_ranks(["train_ray.py"], folder, "train_ray.py")
+    assert seen(folder, epoch=0) == seen(folder, epoch=1) == expected
 
 
 def test_accelerate_trains_in_one_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,3 +79,16 @@ def test_constants_and_statistics_are_public(plain):
         assert found[name].std == pytest.approx(pixels[:, channel].std(correction=0).item())
         assert found[name].frames == len(plain)
     assert plain.statistics(samples=3)["HMI_M"].frames == 3
+
+
+def test_mean_and_std_standardize_an_image_and_follow_a_split(plain):
+    image = plain[0][0]
+    assert plain.mean.shape == plain.std.shape == (3, 1, 1)
+    found = plain.statistics().values()
+    assert plain.mean.flatten().tolist() == pytest.approx([one.mean for one in found])
+    assert plain.std.flatten().tolist() == pytest.approx([one.std for one in found])
+    assert plain.mean is plain.mean  # read once
+    part = plain.within([(plain.times[0], plain.times[0] + np.timedelta64(1, "s"))])
+    standardized = (image - part.mean) / part.std
+    assert standardized.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert standardized.std(dim=(1, 2), correction=0).tolist() == pytest.approx([1, 1, 1])
