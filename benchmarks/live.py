@@ -229,7 +229,7 @@ def wrong_frames(settings, archive):
             continue
         minute = datetime.strptime(row.file[3:16], "%Y%m%d_%H%M").replace(tzinfo=UTC)
         path = live_path(CHANNELS[channel], minute)
-        frame = decode_aia(archive.live.answer(f"/data/aia/synoptic/{path}").body)
+        frame = decode_aia(archive.live.respond(f"/data/aia/synoptic/{path}").body)
         factor = table.factor(slot.date(), CHANNELS[channel].wavelength)
         pixels = process_aia(frame, resolution=settings.resolution, degradation=factor)
         expected = np.empty_like(pixels)

@@ -1,4 +1,5 @@
-"""The command ``sdoml``: joins the commands of the packages that are installed.
+"""The command ``sdoml``, which combines the commands of the installed packages.
 
-Building needs the extra ``pipeline``, viewing the extra ``view``. Each works without the other.
+Building needs the extra ``pipeline``; viewing needs the extra ``view``. Each works without the
+other.
 """

@@ -1,4 +1,4 @@
-"""Names of the assets, and the names that one dataset uses in a Dagster instance."""
+"""Names of the assets, and other names that a dataset uses in a Dagster instance."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ def processed(instrument: Instrument) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DatasetNames:
-    """Names that several datasets in one Dagster instance must not share.
+    """Names that must be unique to a dataset within a Dagster instance.
 
     Parameters
     ----------

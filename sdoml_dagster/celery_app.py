@@ -1,4 +1,4 @@
-"""Former name of `sdoml_dagster.celery.app`: worker commands of existing deployments use it."""
+"""Former name of `sdoml_dagster.celery.app`, kept for worker commands of existing deployments."""
 
 from sdoml_dagster.celery.app import app
 

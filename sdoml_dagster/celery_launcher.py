@@ -1,4 +1,4 @@
-"""Former name of `sdoml_dagster.celery.launcher`: existing dagster.yaml files name it."""
+"""Former name of `sdoml_dagster.celery.launcher`, kept for existing dagster.yaml files."""
 
 from sdoml_dagster.celery.launcher import WatchfulCeleryRunLauncher
 

@@ -1,4 +1,4 @@
-"""Make Dagster's command line report user errors as one line with a remedy."""
+"""Make Dagster's command line report user errors as one line that says what to do."""
 
 import re
 import sys
@@ -52,7 +52,7 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
     if isinstance(error, SettingError | dg.DagsterInvalidConfigError):
         return text
     if isinstance(error, DagsterInvalidAssetSelectionError):
-        return f"{text}: names of assets are separated by commas, as in --select raw_aia,raw_hmi"
+        return f"{text}: separate asset names with commas, as in --select raw_aia,raw_hmi"
     if isinstance(error, dg.DagsterInvalidSubsetError | CheckError) and "partition" in text:
         return None if settings is None else _about_days(text, settings)
     if isinstance(error, dg.DagsterInvalidSubsetError):
@@ -61,7 +61,7 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
 
 
 def _about_days(text: str, settings: Settings) -> str | None:
-    """Return the line for an error about partitions, or ``None`` for other errors of Dagster."""
+    """Return the line for a Dagster error about partitions, or ``None`` for other errors."""
     if "none of the assets are partitioned" in text:
         return f"{_partition()}: these assets have no days; leave the option out"
     if "single_run" in text:
@@ -91,7 +91,7 @@ def _days(settings: Settings) -> str:
 
 
 def _partition() -> str:
-    """Return the option with days, as given on the command line."""
+    """Return the partition option as given on the command line."""
     for at, argument in enumerate(sys.argv):
         if argument.startswith("--partition"):
             return argument if "=" in argument else " ".join(sys.argv[at : at + 2])

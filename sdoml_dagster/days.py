@@ -11,7 +11,7 @@ LISTED_RUNS = 12
 
 @dataclass(frozen=True, slots=True)
 class DayRange:
-    """Days from ``first`` to ``last``, both included; ``None`` leaves that side open."""
+    """Days from ``first`` to ``last``, both included; ``None`` means no limit on that side."""
 
     first: date | None = None
     last: date | None = None
@@ -20,7 +20,7 @@ class DayRange:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def __str__(self) -> str:
-        """Format for messages: `` from 2024-03-01 to the last``. Empty for all days."""
+        """Format the range for messages: `` from 2024-03-01 to the last``. Empty for all days."""
         if self.first is None and self.last is None:
             return ""
         return f" from {self.first or 'the first'} to {self.last or 'the last'}"

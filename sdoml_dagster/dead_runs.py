@@ -1,6 +1,6 @@
 """Find and end runs whose process was killed, for example by a crash of the machine.
 
-Such a run stays STARTED in Dagster forever. It occupies a place in the queue and a slot of the
+Such a run stays STARTED in Dagster forever. It occupies a place in the queue and a slot in the
 pool, and its days look as if they were in progress. Each run records the identity of its process
 when it starts. Runs of other machines and containers are left alone.
 """
@@ -26,10 +26,10 @@ def process_tag(run_id: str) -> dict[str, str]:
 
 
 def is_dead(run: dg.DagsterRun) -> bool:
-    """Return whether a run is in progress according to Dagster, but its process has ended."""
+    """Return whether Dagster shows a run as in progress although its process has ended."""
     if run.status not in _WITH_PROCESS:
         return False
-    # A retried run has the tags of the run before it until it records its own process.
+    # A retried run has the tags of the original run until it records its own process.
     run_id, _, text = run.tags.get(PROCESS_TAG, "").partition(" ")
     identity = ProcessIdentity.parse(text)
     return run_id in (run.run_id, ANY_RUN) and identity is not None and has_ended(identity)
@@ -41,7 +41,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         if not is_dead(found):
             continue
-        run = instance.get_run_by_id(found.run_id)  # it may have ended normally in the meantime
+        # The run may have ended normally in the meantime.
+        run = instance.get_run_by_id(found.run_id)
         if run is None or not is_dead(run):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:

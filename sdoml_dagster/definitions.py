@@ -36,7 +36,7 @@ from sdoml_dagster.settings.model import Settings
 def build_defs(settings: Settings) -> dg.Definitions:
     """Build the definitions for the given settings."""
     with warnings.catch_warnings():
-        # Backfill policies and code references are beta in Dagster 1.13.
+        # Dagster 1.13 warns that backfill policies and code references are in beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return _definitions(settings)
 
@@ -95,6 +95,6 @@ except SettingError:
 command_line.set_up(_settings)
 defs = build_defs(_settings)
 if command_line.is_command_line():
-    # Dagster's hundred thousand objects are never freed. Scanning them repeatedly while a run does
-    # its imports takes a tenth of the startup time.
+    # Dagster's hundred thousand objects are never freed. Without a freeze, the garbage collector
+    # scans them repeatedly during imports, which takes a tenth of the startup time.
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Executor of all jobs: Dagster's in-process executor, which also records its process.
+"""Executor of all jobs: Dagster's in-process executor, extended to record its process.
 
 A day is a chain of short steps. Starting a process for each takes longer than the work.
 """
@@ -13,7 +13,7 @@ from sdoml_dagster.dead_runs import end_dead_runs, process_tag
 
 
 class RecordingExecutor(InProcessExecutor):
-    """Executes all steps in this process, and records it so that its death can be detected."""
+    """Executes all steps in this process, and records it so that a crash can be detected."""
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the steps. Dead runs are ended first, because they may occupy the pool."""

@@ -1,4 +1,4 @@
-"""Failures of runs: one line per error, retried only if a retry can help."""
+"""Convert errors to one-line failures, which are retried only if a retry can help."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from sdoml_dagster.run_logger import INTERRUPTED
 class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
     """Ctrl-C, or a terminated run.
 
-    Dagster's retry policies treat an interrupt as a failure and retry it, except errors of
-    Dagster's own types. As a ``KeyboardInterrupt`` it ends the run.
+    Dagster's retry policies treat an interrupt as a failure and retry the step. A
+    ``KeyboardInterrupt`` ends the run instead.
     """
 
 
@@ -24,7 +24,7 @@ def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
     Parameters
     ----------
     last_attempt
-        Whether Dagster has no retry left. A failure that requests another retry would be shown as
+        Whether no retries are left. A failure that requests another retry would be shown as
         "Exceeded max_retries", with the helpful error only as its cause.
     """
     try:
@@ -32,6 +32,6 @@ def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        # The traceback of an expected error does not help users of the UI.
+        # Hide the traceback of an expected error, because it does not help users of the UI.
         retry = error.may_pass and not last_attempt
         raise dg.Failure(str(error), allow_retries=retry) from None

@@ -13,7 +13,7 @@ def latest_of_days(
     *,
     observed: bool = False,
 ) -> Mapping[str, EventLogRecord]:
-    """Return the latest materialization, or observation, of each of the days that has one."""
+    """Return the latest materialization (or observation) of each day that has one."""
     event_type = (
         dg.DagsterEventType.ASSET_OBSERVATION
         if observed
@@ -34,7 +34,7 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """The latest events of the days of a run, from before the run. Reads many days at a time.
+    """Reads the latest event before a run for each of the run's days, many days at a time.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """Return one partition per UTC day of the range, open-ended if the dataset grows."""
+    """Return one partition per UTC day of the range. A growing dataset has no last partition."""
     last = settings.last_day
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start:%Y-%m-%d}",
@@ -29,7 +29,7 @@ _HOUR = "%Y-%m-%d-%H:%M"
 
 def live_partitions() -> dg.HourlyPartitionsDefinition:
     """Return one partition per hour. Near-real-time data do not depend on the dataset's range."""
-    # The current hour is a partition too: its first slots appear before it ends.
+    # The current hour is a partition too, because its first slots appear before the hour ends.
     return dg.HourlyPartitionsDefinition(
         start_date=LIVE_START, timezone="UTC", fmt=_HOUR, end_offset=1
     )
@@ -62,8 +62,8 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
 class DayRangeConfig(dg.Config):
     """Run config that limits a run to some days."""
 
-    first_day: str | None = Field(None, description="ISO date; earlier days are left out.")
-    last_day: str | None = Field(None, description="ISO date; later days are left out.")
+    first_day: str | None = Field(None, description="ISO date. Earlier days are left out.")
+    last_day: str | None = Field(None, description="ISO date. Later days are left out.")
 
 
 def config_days(config: DayRangeConfig) -> DayRange:

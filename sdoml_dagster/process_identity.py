@@ -1,7 +1,7 @@
-"""Identify a process by more than its ID, to find out later whether it still runs.
+"""Identify a process by more than its ID, to check later whether it is still running.
 
-IDs of processes are reused after they end and after a restart of the machine, and each container
-has its own. This works only on Linux: other systems have no ``/proc``, so nothing is known there.
+Process IDs are reused after a process ends and after the machine restarts, and each container has
+separate IDs. This works only on Linux, because other systems have no ``/proc``.
 """
 
 import os
@@ -16,7 +16,7 @@ _INITIAL_NAMESPACE = "pid:[4026531836]"
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process, and the place where it runs."""
+    """A process, and the machine and container where it runs."""
 
     pid: int
     started: str
@@ -38,7 +38,7 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity | None":
-        """Parse the text form; None if it is not one."""
+        """Parse the text form. Returns None for other text."""
         parts = text.split(" ")
         if len(parts) != 5 or not parts[0].isdigit():
             return None
@@ -53,13 +53,14 @@ def this_process() -> ProcessIdentity | None:
 def has_ended(process: ProcessIdentity) -> bool:
     """Return whether a process has certainly ended.
 
-    Nothing is certain about processes of other machines and containers.
+    Returns False for processes on other machines or in other containers, because their state is
+    unknown.
     """
     here = this_process()
     if here is None or process.machine != here.machine:
         return False
     if process.boot != here.boot:
-        # This machine was restarted. Containers can share names and IDs with those of other hosts.
+        # This machine was restarted. A container can have the same name and ID on another host.
         return process.namespace == here.namespace == _INITIAL_NAMESPACE
     if process.namespace != here.namespace:
         return False

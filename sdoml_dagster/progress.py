@@ -81,7 +81,7 @@ class ProgressReport:
 
 
 def read_progress(line: str) -> ProgressReport | None:
-    """Parse a line written by `Progress`, or one that reports an unchanged day.
+    """Parse a line from `Progress`, or a line that reports an unchanged day.
 
     Returns None for any other line.
     """

@@ -10,7 +10,7 @@ from sdoml_core.channels import Instrument
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.settings.model import Settings
 
-if TYPE_CHECKING:  # requests and fsspec are needed in runs, but not to list assets
+if TYPE_CHECKING:  # slow to import; runs need requests and fsspec, but definitions do not
     from sdoml_dagster.archive.client import ArchiveClient
     from sdoml_dagster.store.store import Store
 
@@ -71,7 +71,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _without_credentials(roots: Sequence[str]) -> list[str]:
-    """Return roots without credentials for display. Remembers what was removed."""
+    """Return roots without credentials, for display. The credentials are remembered."""
     shown = []
     for root in roots:
         shown.append(public(root))

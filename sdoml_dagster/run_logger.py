@@ -1,8 +1,8 @@
-"""The log of a run on a terminal: one line for each useful fact.
+"""Log runs to the terminal, with one line for each useful fact.
 
-Dagster prints every event, and each failure twice, with thirty lines of traceback. All of that is
-also in its database and in the UI. The terminal shows the lines of the assets, checks that did not
-pass, and each expected failure as one line. An unexpected error keeps its traceback.
+Dagster prints every event, and each failure twice, with thirty lines of traceback. All of these are
+also in its database and in the UI. On the terminal, this logger shows the lines that assets log,
+failed checks, and each expected failure as one line. An unexpected error keeps its traceback.
 """
 
 import logging
@@ -56,7 +56,7 @@ def install() -> None:
     """
     try:
         descriptor = os.dup(sys.stderr.fileno())
-    except (AttributeError, OSError):  # started without a standard error
+    except (AttributeError, OSError):  # the process has no standard error
         return
     stream = os.fdopen(descriptor, "w", buffering=1, errors="backslashreplace")
     RunLogger.terminal = logging.StreamHandler(stream)
@@ -67,7 +67,7 @@ def install() -> None:
 
 
 def tell(event: DagsterEvent) -> tuple[int, str]:
-    """Return the level and the line for an event."""
+    """Return the log level and the line for an event."""
     message = event.message or event.event_type_value
     match event.event_type:
         case DagsterEventType.STEP_FAILURE:
@@ -94,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """Return the message of an expected error, even inside a retry, or the whole of any other."""
+    """Return the message of an expected error, even inside a retry, or another error in full."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause

@@ -1,4 +1,4 @@
-"""An ordered, bounded map over threads, used for processing and packing."""
+"""Map a function over items with threads: in order, and with bounded memory."""
 
 import contextlib
 import ctypes
@@ -18,8 +18,8 @@ _KEPT_BYTES = 256 << 20
 def _keep_freed_memory() -> None:
     """Let glibc reuse the memory of one frame for the next.
 
-    By default glibc returns large blocks to the kernel, which then clears every page again for each
-    frame. This takes a quarter of the CPU time of an HMI frame.
+    By default, glibc returns large blocks to the kernel, which clears every page again for each
+    frame. This takes a quarter of an HMI frame's CPU time.
     """
     with contextlib.suppress(AttributeError):  # musl and macOS have no mallopt
         mallopt = ctypes.CDLL(None).mallopt

@@ -20,7 +20,7 @@ STATUS_COLUMNS = {
     "invalid": "Frames that are damaged or not an image.",
     "quality": "Frames whose QUALITY excludes them.",
     "blank": "Frames without content.",
-    "outage": "Frames for which the archive did not answer.",
+    "outage": "Frames for which the archive did not respond.",
 }
 
 

@@ -70,8 +70,8 @@ class LivePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of the server."""
+class Response:
+    """A response of the server."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -98,11 +98,11 @@ class LiveTree:
         self.plan = plan or LivePlan()
         self._frames = frames
 
-    def answer(self, path: str) -> Answer | None:
-        """Return the answer to a request, or None for paths of the definitive AIA tree."""
+    def respond(self, path: str) -> Response | None:
+        """Return the response to a request, or None for paths of the definitive AIA tree."""
         now = self.clock.now()
         if any(start <= now < end for start, end in self.plan.down):
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE)
+            return Response(HTTPStatus.SERVICE_UNAVAILABLE)
         if path == f"{LIVE_TREE}image_times":
             return self._image_times("AIA", now)
         if path == f"{HMI_TREE}image_times":
@@ -136,7 +136,7 @@ class LiveTree:
             return Condition()
         return condition(channel, minute)
 
-    def _image_times(self, instrument: str, now: datetime) -> Answer:
+    def _image_times(self, instrument: str, now: datetime) -> Response:
         """Return the small file with the newest time of which any frame is complete."""
         step = LIVE_CADENCE if instrument == "AIA" else 15 * _MINUTE
         channels = [c for c in CHANNELS.values() if c.instrument == instrument]
@@ -147,23 +147,23 @@ class LiveTree:
             if times:
                 zone = "UTC" if instrument == "AIA" else "TAI"
                 body = f"Time     {minute:%Y%m%d_%H%M%S}_{zone}\n"
-                return Answer(HTTPStatus.OK, body.encode("ascii"), "text/plain", min(times))
+                return Response(HTTPStatus.OK, body.encode("ascii"), "text/plain", min(times))
             minute -= step
-        return Answer(HTTPStatus.NOT_FOUND)
+        return Response(HTTPStatus.NOT_FOUND)
 
-    def _listing(self, path: str, hour: datetime, now: datetime) -> Answer:
+    def _listing(self, path: str, hour: datetime, now: datetime) -> Response:
         """Return Apache's page for a folder."""
         if not self.plan.listings:
-            return Answer(HTTPStatus.FORBIDDEN)
+            return Response(HTTPStatus.FORBIDDEN)
         rows = [
             f'<li><a href="{name}">{name}</a></li>'
             for name in (live_path(c, m).rsplit("/", 1)[-1] for c, m in self._begun(hour, now))
         ]
         if not rows:
-            return Answer(HTTPStatus.NOT_FOUND)
+            return Response(HTTPStatus.NOT_FOUND)
         title = f"Index of {html.escape(path.rstrip('/'))}"
         body = f"<html><head><title>{title}</title></head><body><h1>{title}</h1><ul>"
-        return Answer(HTTPStatus.OK, "\n".join([body, *rows, "</ul></body></html>"]).encode())
+        return Response(HTTPStatus.OK, "\n".join([body, *rows, "</ul></body></html>"]).encode())
 
     def _begun(self, hour: datetime, now: datetime) -> Iterator[tuple[Channel, datetime]]:
         """Yield the AIA frames of an hour that are readable, whole or in part."""
@@ -174,24 +174,24 @@ class LiveTree:
                 if whole and whole - _WRITING <= now < minute + self.plan.keep:
                     yield channel, minute
 
-    def _file(self, path: str, now: datetime) -> Answer:
+    def _file(self, path: str, now: datetime) -> Response:
         place = _place(path)
         whole = self.appears(*place) if place else None
         if place is None or whole is None:
-            return Answer(HTTPStatus.NOT_FOUND)
+            return Response(HTTPStatus.NOT_FOUND)
         channel, minute = place
         aia = channel.instrument == "AIA"
         if now < whole - (_WRITING if aia else timedelta(0)):
             refused = digest("refused", path) % 2
-            return Answer(HTTPStatus.FORBIDDEN if refused else HTTPStatus.NOT_FOUND)
+            return Response(HTTPStatus.FORBIDDEN if refused else HTTPStatus.NOT_FOUND)
         if aia and now >= minute + self.plan.keep:
-            return Answer(HTTPStatus.NOT_FOUND)
+            return Response(HTTPStatus.NOT_FOUND)
         state = self._condition(channel, minute) or Condition()
         if aia:
             plain = uniform("plain", self.plan.seed, path) < self.plan.uncompressed
             state = Condition(state.quality | QUICKLOOK_BIT, spotted=state.spotted)
             body = self._frames.near_real_time(channel, minute, state, uncompressed=plain)
-            return Answer(
+            return Response(
                 HTTPStatus.OK,
                 body if now >= whole else truncated(body),
                 "application/fits",
@@ -200,7 +200,7 @@ class LiveTree:
         label = now < minute + _RENDERED_AGAIN
         state = Condition(black=state.black, quicklook_label=label)
         body = self._frames.near_real_time(channel, minute, state)
-        return Answer(HTTPStatus.OK, body, "image/jpeg", whole)
+        return Response(HTTPStatus.OK, body, "image/jpeg", whole)
 
 
 def http_date(time: datetime) -> str:

@@ -17,7 +17,7 @@ from typing import Self
 from sdoml_demo.clock import Clock
 from sdoml_demo.faults import Fault, FaultPlan, flip
 from sdoml_demo.files import AIA_TREE, HMI_TREE, Frames, default_cache
-from sdoml_demo.live_tree import Answer, LivePlan, LiveTree, http_date
+from sdoml_demo.live_tree import LivePlan, LiveTree, Response, http_date
 from sdoml_demo.request_log import Log, Request
 
 _HTML = "text/html; charset=iso-8859-1"
@@ -33,7 +33,7 @@ class Archive:
     cache
         Folder for rendered frames. Defaults to the user's cache folder.
     latency
-        Seconds to wait before each answer.
+        Seconds to wait before each response.
     lag_days
         Days before a frame is published.
     absences
@@ -172,34 +172,34 @@ class _Handler(BaseHTTPRequestHandler):
         with archive.log.answering(self.client_address[0]):
             if archive.latency:
                 time.sleep(archive.latency)
-            live = archive.live.answer(self.path) if archive.live else None
+            live = archive.live.respond(self.path) if archive.live else None
             if live is not None and live.status is not HTTPStatus.OK:
-                self._answer(live.status, _page(live.status), _HTML)
+                self._respond(live.status, _page(live.status), _HTML)
                 return
             if live is not None and self._unchanged(live):
-                self._answer(HTTPStatus.NOT_MODIFIED, b"", live.kind)
+                self._respond(HTTPStatus.NOT_MODIFIED, b"", live.kind)
                 return
             body = archive.frames.get(self.path) if live is None else live.body
             if body is None:
-                self._answer(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
+                self._respond(HTTPStatus.NOT_FOUND, _page(HTTPStatus.NOT_FOUND), _HTML)
                 return
             if archive.alter is not None:
                 body = archive.alter(self.path, body)
             fault = archive.next_fault(self.path) if self.command == "GET" else None
             if fault is None and live is not None:
-                self._answer(HTTPStatus.OK, body, live.kind, headers=_validators(live))
+                self._respond(HTTPStatus.OK, body, live.kind, headers=_validators(live))
             elif fault is None:
-                self._answer(HTTPStatus.OK, body, self._content_type())
+                self._respond(HTTPStatus.OK, body, self._content_type())
             else:
-                with contextlib.suppress(OSError):  # clients may disconnect after a bad answer
+                with contextlib.suppress(OSError):  # clients may disconnect after a bad response
                     self._misbehave(fault, body, _validators(live) if live else {})
 
     do_HEAD = do_GET  # noqa: N815
 
-    def _unchanged(self, answer: Answer) -> bool:
+    def _unchanged(self, response: Response) -> bool:
         """Return whether a conditional request names the version that would be served."""
         mark = self.headers.get("If-None-Match")
-        return mark is not None and mark == _validators(answer).get("ETag")
+        return mark is not None and mark == _validators(response).get("ETag")
 
     def _content_type(self) -> str:
         return "image/jpeg" if self.path.endswith(".jpg") else "application/fits"
@@ -209,27 +209,27 @@ class _Handler(BaseHTTPRequestHandler):
         match fault:
             case Fault.NOT_FOUND | Fault.FORBIDDEN | Fault.SERVER_ERROR:
                 status = HTTPStatus(int(fault.value))
-                self._answer(status, _page(status), _HTML, fault)
+                self._respond(status, _page(status), _HTML, fault)
             case Fault.TOO_MANY_REQUESTS | Fault.UNAVAILABLE:
                 status = HTTPStatus(int(fault.value))
                 wait = str(self.server.archive.faults.retry_after)
-                self._answer(status, _page(status), _HTML, fault, {"Retry-After": wait})
+                self._respond(status, _page(status), _HTML, fault, {"Retry-After": wait})
             case Fault.HTML:
-                self._answer(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
+                self._respond(HTTPStatus.OK, _page(HTTPStatus.OK), _HTML, fault)
             case Fault.GZIP:
                 packed = gzip.compress(body, 1, mtime=0)
                 headers = {"Content-Encoding": "gzip"} | validators
-                self._answer(HTTPStatus.OK, packed, self._content_type(), fault, headers)
+                self._respond(HTTPStatus.OK, packed, self._content_type(), fault, headers)
             case Fault.EMPTY:
-                self._answer(HTTPStatus.OK, b"", self._content_type(), fault)
+                self._respond(HTTPStatus.OK, b"", self._content_type(), fault)
             case Fault.SHORT:
-                self._answer(HTTPStatus.OK, part, self._content_type(), fault)
+                self._respond(HTTPStatus.OK, part, self._content_type(), fault)
             case Fault.FLIP:
                 damaged = flip(self.path, body)
-                self._answer(HTTPStatus.OK, damaged, self._content_type(), fault)
+                self._respond(HTTPStatus.OK, damaged, self._content_type(), fault)
             case Fault.WRONG:
                 other = self.server.archive.frames.other(self.path)
-                self._answer(HTTPStatus.OK, other, self._content_type(), fault)
+                self._respond(HTTPStatus.OK, other, self._content_type(), fault)
             case _:  # RESET, CUT, STALL, TRICKLE
                 self._head(HTTPStatus.OK, len(body), self._content_type(), fault)
                 self._break_off(fault, body, part)
@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], seconds)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
-    def _answer(
+    def _respond(
         self,
         status: HTTPStatus,
         body: bytes,
@@ -303,12 +303,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: requests are in `Archive.log`."""
 
 
-def _validators(answer: Answer) -> dict[str, str]:
+def _validators(response: Response) -> dict[str, str]:
     """Return the headers that a client sends back to ask for changes. Listings have none."""
-    if answer.modified is None:
+    if response.modified is None:
         return {}
-    mark = f"{len(answer.body):x}-{int(answer.modified.timestamp()):x}"
-    return {"Last-Modified": http_date(answer.modified), "ETag": f'"{mark}"'}
+    mark = f"{len(response.body):x}-{int(response.modified.timestamp()):x}"
+    return {"Last-Modified": http_date(response.modified), "ETag": f'"{mark}"'}
 
 
 def _page(status: HTTPStatus) -> bytes:

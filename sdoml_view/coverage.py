@@ -21,7 +21,7 @@ REASONS: Final = {
     "quality": "rejected for QUALITY",
     "invalid": "damaged in the archive",
     "blank": "blank image",
-    "outage": "the archive did not answer",
+    "outage": "the archive did not respond",
     "unexplained": "no reason recorded",
     "not_built": "not built",
 }

@@ -1,4 +1,4 @@
-"""Circuit breaker: the health of one mirror, and whether to send it requests.
+"""Circuit breaker: tracks the health of one mirror, and decides whether to send it requests.
 
 This module counts successes and failures of one root. :mod:`sdoml_dagster.archive.client` makes the
 requests.
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 BREAKER_FAILURES = 8
 """Failures in a row that open the breaker. If one request in five fails at random, this happens
-about once in 400,000 requests. For a mirror that has never answered, half this number is enough."""
+about once in 400,000 requests. For a mirror that has never responded, half of it is enough."""
 
 FIRST_REST = 2.0
 """Seconds for which an open breaker blocks requests; doubles with each failed probe."""
@@ -24,12 +24,12 @@ LONGEST_REST = 120.0
 """Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
 
 PATIENCE = 30.0
-"""Seconds without an answer after which a mirror with an open breaker counts as dead."""
+"""Seconds without a response after which a mirror with an open breaker is considered dead."""
 
 
 @dataclass
 class Mirror:
-    """One root and its known health. Thread-safe.
+    """One root and its health. Thread-safe.
 
     Times are in seconds of the monotonic clock.
     """
@@ -68,7 +68,7 @@ class Mirror:
             return dead or self._rest_until - now > LONGEST_REST
 
     def succeed(self) -> None:
-        """Count an answer of any kind, including a 404, as proof that the mirror works."""
+        """Record a response of any kind. Even a 404 shows that the mirror works."""
         with self._lock:
             if self._is_open():
                 self._rest_until = 0.0
@@ -77,7 +77,7 @@ class Mirror:
             self._probing = False
 
     def fail(self, error: str, *, asked: float, now: float, retry_after: float = 0.0) -> None:
-        """Count a failure.
+        """Record a failure.
 
         Parameters
         ----------
@@ -86,13 +86,13 @@ class Mirror:
         asked, now
             When the request began and when it failed.
         retry_after
-            Seconds to wait before the next request, from the mirror's answer.
+            Seconds to wait before the next request, as requested by the mirror.
         """
         with self._lock:
             self.last_error = error
             self._failing_since = min(self._failing_since, asked) if self._failures else asked
             self._failures += 1
-            # Requests already in flight when the breaker opened carry no new information.
+            # Ignore failures of requests that were in flight when the breaker opened.
             fresh = self._probing or now >= self._rest_until
             if self._is_open() and fresh:
                 self._rest_until = now + min(FIRST_REST * 2**self._rests, LONGEST_REST)
@@ -105,6 +105,6 @@ class Mirror:
 
 
 def public(root: str) -> str:
-    """Return an address without its user name and password, if any."""
+    """Return an address without user name and password."""
     parts = urlsplit(root)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -1,18 +1,18 @@
 """The HTTP client of the archive: mirrors, keep-alive connections, retries and back-off.
 
-This module downloads one file and decides what counts as an answer.
-:mod:`sdoml_dagster.archive.circuit_breaker` decides when a mirror gets no requests,
+This module downloads single files and interprets the responses.
+:mod:`sdoml_dagster.archive.circuit_breaker` decides when to stop sending requests to a mirror,
 :mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs, and ``sdoml_core`` checks their
 content.
 
-An answer is *definite* if it is a whole file that passes the check of the caller, a 404 that a
-second answer confirms, a refusal (403), or a file that fails the check twice. Everything else
-(server errors, resets, timeouts, short bodies) may be temporary and is retried: immediately on the
-next mirror, then after a pause on all mirrors.
+A response is *definite* if it is a whole file that passes the caller's check, a 404 that a second
+response confirms, a refusal (403), or a file that fails the check twice. Everything else (server
+errors, resets, timeouts, short bodies) may be temporary and is retried: immediately on the next
+mirror, then after a pause on all mirrors.
 
-Pages instead of images, and refusals, are definite answers for one file. If a mirror returns
-nothing else, its circuit breaker opens, as for any other failure, and the remaining files end as an
-outage.
+A page instead of an image, or a refusal, is a definite response for one file. If a mirror returns
+nothing else, its circuit breaker opens, as for any other failure, and the remaining files are
+recorded as an outage.
 """
 
 import contextlib
@@ -62,19 +62,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fetched(Generic[T]):
-    """A whole file that passed its check."""
+    """A complete file that passed its check."""
 
     data: bytes
     value: T
     """The result of the check."""
 
     published: datetime | None = None
-    """Last-Modified of the answer (UTC)."""
+    """Last-Modified of the response (UTC)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A file as one mirror served it, with what identifies this version of it."""
+    """A file that one mirror served, with the headers that identify this version."""
 
     data: bytes
     etag: str | None = None
@@ -83,14 +83,14 @@ class Page:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Request headers that ask for the file only if it has changed."""
+        """Headers of a conditional request, which returns the file only if it has changed."""
         known = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
         return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass
-class _Answers:
-    """The answers of the mirrors for one file so far, by root."""
+class _Responses:
+    """All responses so far for one file, by root."""
 
     missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
@@ -99,15 +99,15 @@ class _Answers:
     """Hashes of files with signs of damage."""
 
     def settled(self, mirror: Mirror) -> bool:
-        """Return whether a mirror has given its final answer."""
+        """Return whether a mirror has given its final response."""
         root = mirror.root
         rejected = self.rejected.get(root, [])
-        # If two doubtful answers differ, a third one decides which is right.
+        # If two doubtful responses differ, a third response decides which is right.
         needed = 3 if rejected and isinstance(rejected[-1], DoubtfulFrameError) else 2
         return root in self.missing or root in self.refused or len(rejected) >= needed
 
     def confirmed(self, data: bytes) -> bool:
-        """Return whether an earlier answer had the same bytes, which rules out transfer errors."""
+        """Return whether an earlier response had the same bytes, so that neither is damaged."""
         digest = hashlib.sha256(data).digest()
         seen = digest in self.doubted
         self.doubted.add(digest)
@@ -121,7 +121,7 @@ class _TransientError(Exception):
 
 
 class _RefusedError(Exception):
-    """A definite answer, which a retry would not change, that is not about the file's content."""
+    """The mirror refuses the file, for example with 403. A retry would not change this."""
 
 
 class ArchiveClient:
@@ -132,7 +132,7 @@ class ArchiveClient:
     roots
         Mirrors with the same content, in the order in which they are tried.
     connections
-        Maximum number of concurrent requests; further callers wait.
+        Maximum number of concurrent requests. Additional callers wait.
     connect_timeout, read_timeout
         Seconds.
     attempts
@@ -160,7 +160,7 @@ class ArchiveClient:
         self._cancelled = threading.Event()
         self._sockets = OpenSockets()
         self._session = requests.Session()
-        # No compression, so that Content-Length is the size of the file.
+        # Without compression, Content-Length is the size of the file.
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         adapter = TrackingAdapter(
             self._sockets, pool_connections=len(self.mirrors), pool_maxsize=connections
@@ -181,7 +181,7 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers give up. Those that are opening a connection stop when it times out."""
+        """Make all callers give up. A caller that is opening a connection stops at its timeout."""
         self._cancelled.set()
         self._sockets.shut_down()
 
@@ -194,41 +194,41 @@ class ArchiveClient:
             Relative to each root.
         check
             Converts the bytes to the result, or raises :class:`FrameError` if they are not the
-            expected file. Such a file is requested from the next mirror and then again. If it
-            raises :class:`DoubtfulFrameError`, the file is good if a second answer has the same
-            bytes.
+            expected file. A rejected file is requested from the next mirror, and then again. If the
+            check raises :class:`DoubtfulFrameError`, the file is accepted if a second response has
+            the same bytes.
 
         Raises
         ------
         FrameMissingError
-            If at least one mirror answers 404 and none has the file.
+            If at least one mirror responds with 404 and no mirror has the file.
         FrameRefusedError
             If each mirror refuses the file, with 403 for example.
         FrameError
-            If the bytes that were served cannot be used.
+            If the served bytes are not usable.
         OutageError
-            If there is no definite answer after all attempts.
+            If there is no definite response after all attempts.
         """
-        answers = _Answers()
+        responses = _Responses()
         attempt = 0
         while True:
             asked = False
             for mirror in self.mirrors:
-                if not answers.settled(mirror) and mirror.admit(time.monotonic()):
+                if not responses.settled(mirror) and mirror.admit(time.monotonic()):
                     asked = True
-                    fetched = self._ask(mirror, path, check, answers)
+                    fetched = self._ask(mirror, path, check, responses)
                     if fetched is not None:
                         return fetched
             # Waiting for an open circuit breaker does not count as an attempt.
             attempt += asked
-            unsettled = [mirror for mirror in self.mirrors if not answers.settled(mirror)]
+            unsettled = [mirror for mirror in self.mirrors if not responses.settled(mirror)]
             if not unsettled or attempt >= self._attempts or not self._rest(attempt, unsettled):
-                raise self._verdict(path, answers)
+                raise self._verdict(path, responses)
 
     def _ask(
-        self, mirror: Mirror, path: str, check: Callable[[bytes], T], answers: _Answers
+        self, mirror: Mirror, path: str, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T] | None:
-        """Request the file from a mirror and record the answer. Returns the file if it is good."""
+        """Request the file from a mirror and record the response. Returns a good file."""
         root = mirror.root
         asked = time.monotonic()
         try:
@@ -237,18 +237,19 @@ class ArchiveClient:
                 page = self._get(f"{root}/{path}")  # no other mirror can confirm the 404
             if page is None:
                 mirror.succeed()
-                answers.missing.add(root)
+                responses.missing.add(root)
                 return None
-            return self._checked(mirror, page, check, answers)
+            return self._checked(mirror, page, check, responses)
         except NotAnImageError as error:
-            # A page instead of an image: one broken file, or an outage that returns status 200.
-            answers.rejected.setdefault(root, []).append(error)
+            # A page instead of an image is either one broken file or an outage that returns status
+            # 200.
+            responses.rejected.setdefault(root, []).append(error)
             mirror.fail(str(error), asked=asked, now=time.monotonic())
         except FrameError as error:
             mirror.succeed()
-            answers.rejected.setdefault(root, []).append(error)
+            responses.rejected.setdefault(root, []).append(error)
         except _RefusedError as error:
-            answers.refused[root] = str(error)
+            responses.refused[root] = str(error)
             mirror.fail(str(error), asked=asked, now=time.monotonic())
         except _TransientError as error:
             now = time.monotonic()
@@ -256,37 +257,37 @@ class ArchiveClient:
         return None
 
     def _checked(
-        self, mirror: Mirror, page: Page, check: Callable[[bytes], T], answers: _Answers
+        self, mirror: Mirror, page: Page, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T]:
         """Check the file and return it with the result."""
         try:
             result = check(page.data)
         except DoubtfulFrameError as error:
-            if not answers.confirmed(page.data):
+            if not responses.confirmed(page.data):
                 raise
             result = cast("T", error.value)
         mirror.succeed()
         return Fetched(page.data, result, _http_time(page.modified or ""))
 
     def poll(self, path: str, known: Page | None = None) -> Page:
-        """Request a small file, such as a listing, from the first mirror that answers, once.
+        """Request a small file, such as a listing, once, from the first mirror that responds.
 
         Parameters
         ----------
         path
             Relative to each root.
         known
-            The version of an earlier request. It is returned if the mirror says that the file has
+            Result of an earlier request. It is returned if the mirror responds that the file has
             not changed.
 
         Raises
         ------
         FrameMissingError
-            If a mirror answers 404 and none has the file.
+            If a mirror responds with 404 and no mirror has the file.
         FrameRefusedError
             If the mirrors refuse the file, with 403 for example.
         OutageError
-            If no mirror answers.
+            If no mirror responds.
         """
         absent: FrameMissingError | None = None
         for mirror in self.mirrors:
@@ -333,7 +334,7 @@ class ArchiveClient:
                         if response.status_code == 304 and known is not None:
                             return known
                         if not response.is_redirect:
-                            return self._answer(response)
+                            return self._interpret(response)
                         url = urljoin(url, response.headers["Location"])
         except (requests.RequestException, TransportError, OSError) as error:
             raise _TransientError(_root_cause(error)) from error
@@ -343,13 +344,13 @@ class ArchiveClient:
             raise _RefusedError(f"redirected to an invalid address: {error}") from error
         raise _RefusedError(f"more than {MAX_REDIRECTS} redirects")
 
-    def _answer(self, response: requests.Response) -> Page | None:
+    def _interpret(self, response: requests.Response) -> Page | None:
         code = response.status_code
         if code == 200:
             named = response.headers
             return Page(self._body(response), named.get("ETag"), named.get("Last-Modified"))
         if code in {404, 410}:
-            # Read the page, so that its connection can be used again.
+            # Read the error page, so that the connection can be reused.
             with contextlib.suppress(FrameError, _TransientError, TransportError, OSError):
                 self._body(response)
             return None
@@ -363,8 +364,8 @@ class ArchiveClient:
         started = time.monotonic()
         parts: list[bytes] = []
         received = 0
-        # read1 returns what has arrived, so a trickle cannot exceed the deadline. It raises if the
-        # body ends before Content-Length says so.
+        # read1 returns the bytes that have arrived, so a slow body cannot exceed the deadline. It
+        # raises an error if the body is shorter than Content-Length.
         while part := response.raw.read1(1 << 18):
             parts.append(part)
             received += len(part)
@@ -377,7 +378,7 @@ class ArchiveClient:
         return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Pause before another round. Returns False if waiting is pointless."""
+        """Wait before another round. Returns False if waiting is pointless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
         while not self._cancelled.is_set():
@@ -387,25 +388,25 @@ class ArchiveClient:
             wait = max(until - now, min(mirror.wait(now) for mirror in unsettled))
             if wait <= 0:
                 return True
-            # Sleep in short intervals, since a successful probe ends the pause of a mirror early.
+            # Sleep in short intervals, because a successful probe ends a mirror's pause early.
             self._cancelled.wait(min(wait, 0.1))
         return False
 
-    def _verdict(self, path: str, answers: _Answers) -> Exception:
-        unsure = [mirror for mirror in self.mirrors if mirror.root not in answers.missing]
+    def _verdict(self, path: str, responses: _Responses) -> Exception:
+        unsure = [mirror for mirror in self.mirrors if mirror.root not in responses.missing]
         said = "; ".join(
-            f"{public(mirror.root)}: {answers.refused.get(mirror.root, mirror.last_error)}"
+            f"{public(mirror.root)}: {responses.refused.get(mirror.root, mirror.last_error)}"
             for mirror in unsure
         )
-        rejected = [error for by_root in answers.rejected.values() for error in by_root]
+        rejected = [error for by_root in responses.rejected.values() for error in by_root]
         damaged = [error for error in rejected if not isinstance(error, NotAnImageError)]
         if damaged:
             return damaged[-1]
-        if answers.missing:
+        if responses.missing:
             return FrameMissingError(f"not in the archive{f' ({said})' if said else ''}")
         if rejected:
             return rejected[-1]
-        if len(answers.refused) == len(self.mirrors):
+        if len(responses.refused) == len(self.mirrors):
             return FrameRefusedError(f"refused by the archive ({said})")
         return OutageError(f"no answer for {path} ({said})")
 
@@ -444,7 +445,7 @@ def _proxies() -> dict[str, str]:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Return the seconds in Retry-After, given as a number or a date; 0 without the header."""
+    """Return the delay in Retry-After (seconds or a date) in seconds; 0 without the header."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])

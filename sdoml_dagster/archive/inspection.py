@@ -1,4 +1,4 @@
-"""Check that a raw file contains the frame that its name indicates, in usable quality."""
+"""Check that a raw file contains a usable frame that matches the name of the file."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,7 +70,7 @@ def _inspect_hmi(data: bytes, minute: datetime) -> RawFacts:
     observed = hmi_observed(minute)
     rsun_obs = float(solar_radius(observed))
     picture = inspect_hmi(data, rsun_obs=rsun_obs)
-    # Without a header, the whole file counts as pixels.
+    # A JPG has no header, so the whole file is hashed.
     facts = RawFacts(observed, rsun_obs, flags=picture.flags, data_crc32=crc32(data))
     if picture.doubt is not None:
         raise DoubtfulFrameError(picture.doubt, facts)

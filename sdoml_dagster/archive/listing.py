@@ -1,4 +1,4 @@
-"""What the archive says about its trees: listings of folders, and the newest time."""
+"""Parse the archive's folder listings and its ``image_times`` files."""
 
 import re
 from datetime import UTC, datetime
@@ -13,12 +13,13 @@ _TIME = re.compile(rb"(?<!\d)(\d{8}_\d{6})(?!\d)")
 
 
 def listed_names(page: Page) -> frozenset[str]:
-    """Return the names of the frames that the page of a folder links to.
+    """Return the names of the frames that a folder listing links to.
 
     Raises
     ------
     OutageError
-        If the page links to no frame. The archive has no empty folders, but maintenance pages.
+        If the page links to no frame. The archive has no empty folders, so it is a maintenance
+        page.
     """
     names = frozenset(name.decode("ascii") for name in _NAME.findall(page.data))
     if not names:
@@ -27,14 +28,14 @@ def listed_names(page: Page) -> frozenset[str]:
 
 
 def newest_time(page: Page) -> datetime:
-    """Return the newest time that a listing or a file ``image_times`` names.
+    """Return the newest time in a listing or in an ``image_times`` file.
 
     TAI times are taken at face value, as in file names.
 
     Raises
     ------
     OutageError
-        If it names no time, as maintenance pages do.
+        If there is no time, as on a maintenance page.
     """
     times = []
     for text in _TIME.findall(page.data):

@@ -27,7 +27,7 @@ class OpenSockets:
                 _end(opened)
 
     def shut_down(self) -> None:
-        """Shut down all current and future sockets. Threads that wait for them get an error."""
+        """Shut down all current and future sockets. Threads that wait on a socket get an error."""
         with self._lock:
             self._closed = True
             for opened in list(self._sockets):
@@ -35,7 +35,7 @@ class OpenSockets:
 
 
 def _end(opened: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it may already be closed
+    with contextlib.suppress(OSError):  # the socket may already be closed
         opened.shutdown(socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""Content-based data versions: rebuilding a day with the same result makes nothing stale."""
+"""Content-based data versions: if a rebuilt day has the same content, nothing becomes stale."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ because it makes up most of an event's size."""
 
 
 def content_hash(content: bytes) -> str:
-    """Return the hash of a day's content: its data version if the day is built alone."""
+    """Return the hash of a day's content, which is its data version in a run of one day."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -34,8 +34,8 @@ class DayResults:
     nothing downstream becomes stale. This matters after a run over a range: Dagster has one data
     version per asset and run, which for a range is a hash of all its days.
 
-    In a range, each finished day is also recorded at once, so that a run that fails or is killed
-    later does not lose the record of the days that it has finished.
+    In a range, each day is also recorded as soon as it is finished, so that the record survives if
+    the run fails or is killed later.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
@@ -49,7 +49,7 @@ class DayResults:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no day is finished yet."""
+        """Return whether no day has been finished yet."""
         return not self._hashes
 
     def report(self, line: str) -> None:
@@ -58,7 +58,7 @@ class DayResults:
             self._context.log.info(line)
 
     def is_unchanged(self, day: date) -> bool:
-        """Return whether a finished day was kept as it was."""
+        """Return whether a finished day kept its existing files."""
         return day in self._unchanged
 
     def add(
@@ -95,7 +95,7 @@ class DayResults:
         kept = None if last is None else _data_version(last)
         self._hashes[key] = digest
         self._kept.add(kept)
-        # At the end of the run, Dagster records each day again, with all inputs.
+        # Dagster records each day again, with all inputs, at the end of the run.
         if self._range and not (kept and self._has_this_code(key)):
             lean = {name: value for name, value in entries.items() if name != PICTURE}
             self._context.log_event(
@@ -133,7 +133,7 @@ class DayResults:
         return last if recorded is not None and recorded.value == digest else None
 
     def _has_this_code(self, key: str) -> bool:
-        """Return whether the last materialization was made by the current code version."""
+        """Return whether the last materialization has the current code version."""
         last = self._last_materialization(key)
         return last is not None and (last.tags or {}).get(CODE_VERSION_TAG) == self._code_version
 

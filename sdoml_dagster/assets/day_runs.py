@@ -1,4 +1,4 @@
-"""Build the days of a run. A failed day does not stop the others."""
+"""Build the days of a run; a failed day does not stop the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -48,7 +48,7 @@ def build_days(
     Raises
     ------
     Failure
-        If a day failed. The other days of the range are built and recorded nevertheless.
+        If a day failed. The other days of the range are still built and recorded.
     """
     with failures_explained(last_attempt=is_last_attempt(context, settings)):
         days = list(run_days(context))

@@ -1,8 +1,9 @@
 """The near-real-time assets: frames and shards of the last hours.
 
-They are external assets: the job ``live_update`` records what it made of each hour. One run takes
-all hours that have new frames, which are no range of partitions; and assets with hourly partitions
-cannot be part of a run for a day, such as ``dagster asset materialize --select '*'``.
+They are external assets: the job ``live_update`` records what it published for each hour. One run
+processes all hours that have new frames, and these are not a range of partitions. In addition,
+assets with hourly partitions cannot be part of a run for a day, such as ``dagster asset materialize
+--select '*'``.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,13 @@ from sdoml_dagster.partitions import hour_key, live_partitions
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.ui_metadata import coverage_metadata, path
 
-FRAMES = """Near-real-time frames, processed like those of the dataset.
+FRAMES = """Near-real-time frames, processed like the frames of the dataset.
 
 Source: AIA frames of the near-real-time synoptic tree of the JSOC, 15 to 25 minutes after the
-exposure; HMI quick-look images of the catalog, an hour after it. The slots, the processing and the
-tolerance are those of the dataset. Every frame is flagged as provisional. The table of an hour has
-the time of the observation, the source and the time at which the file was first readable. Frames
+exposure; HMI quick-look images of the catalog, about an hour after the exposure. The slots, the
+processing and the tolerance are the same as for the dataset. Every frame is flagged as provisional.
+The table of an hour has each frame's observation time and source, and the time at which the file
+was first readable. Frames
 are kept for `SDOML_LIVE_HOURS`. The job `live_update` records them."""
 
 SHARDS = """Near-real-time shards with the frozen constants of the dataset, for `LiveDataset`.
@@ -72,11 +74,11 @@ def hour_events(
     settings
         The dataset.
     hour
-        The hour, which is the partition.
+        The hour, which is also the partition.
     rows
-        Rows of the table of the hour.
+        Rows of the hour's table.
     table, index
-        Locations of the table of the hour and of the index of the window.
+        Locations of the hour's table and of the window's index.
     """
     names = DatasetNames(settings.name)
     channels = [channel.name for channel in parse_channels(settings.channels)]

@@ -1,9 +1,9 @@
 """Normalization constants: one per channel, fitted once to the whole dataset, then frozen.
 
-A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of
-the days from `first_day` to `last_day` of its config. In a run that builds days (a partition, a
-backfill) it keeps the current constants, and fits only if there are none yet. Shards name the
-version that they were packed with; a new version makes all of them stale.
+A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of the
+days from `first_day` to `last_day` of its config. A run that builds days (a partition, a backfill)
+keeps the current constants, and fits only if there are none yet. Each shard records the version
+with which it was packed; a new version makes all shards stale.
 
 Volume: a few kilobytes of JSON. A fit over 6,000 days reads 1 GB of sketches.
 """
@@ -36,12 +36,12 @@ CHANNEL_COLUMNS = [
     column(
         "saturated", "float", "Fraction of the pixels above the constant; they are mapped to 1."
     ),
-    column("minimum", "float", "Smallest pixel value of the fit."),
-    column("median", "float", "Median of the pixel values of the fit."),
-    column("mean", "float", "Mean of the pixel values of the fit."),
-    column("std", "float", "Standard deviation of the pixel values of the fit."),
-    column("maximum", "float", "Largest pixel value of the fit."),
-    column("pixels", "int", "Number of pixels of the fit."),
+    column("minimum", "float", "Smallest pixel value in the fit."),
+    column("median", "float", "Median of the pixel values in the fit."),
+    column("mean", "float", "Mean of the pixel values in the fit."),
+    column("std", "float", "Standard deviation of the pixel values in the fit."),
+    column("maximum", "float", "Largest pixel value in the fit."),
+    column("pixels", "int", "Number of pixels in the fit."),
 ]
 
 
@@ -141,7 +141,7 @@ def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
 
 
 def _last_picture(context: dg.AssetExecutionContext, version: str) -> Mapping[str, Any]:
-    """Reuse the picture of the last fit; drawing it again would read all sketches."""
+    """Return the picture of the last fit; redrawing it would require reading all sketches."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
     last = event.asset_materialization if event else None
     if last is None or (last.tags or {}).get("dagster/data_version") != version:

@@ -30,7 +30,7 @@ class DailyOptions(CommonOptions):
 
 
 def common(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> CommonOptions:
-    """Return the options of an asset. Names are without the prefix of the dataset."""
+    """Return the options of an asset. Names are given without the dataset's prefix."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),
@@ -63,7 +63,7 @@ def is_last_attempt(context: dg.AssetExecutionContext, settings: Settings) -> bo
 
 
 def code_version(version: str, **recipe: object) -> str:
-    """Return the version of an asset's code and of the settings that determine its content.
+    """Return the code version of an asset, which includes the settings that determine its content.
 
     For example, after a change of the resolution, Dagster shows all days as stale.
     """

@@ -113,7 +113,8 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                 results.add(day, outcome.content, metadata)
 
             result = build_days(context, settings, build)
-        # The observations above are newer than the inputs that Dagster read when the step began.
+        # The observations reported above are newer than the inputs that Dagster read when the step
+        # began.
         context.op_execution_context.get_step_execution_context().fetch_external_input_asset_version_info()
         return result
 

@@ -1,4 +1,4 @@
-"""Tags of materializations that Dagster reads to decide what is stale.
+"""Create the materialization tags from which Dagster derives what is stale.
 
 Dagster sets these tags for the outputs of a step. Materializations recorded in other ways (a
 finished day of a range, an adopted store) also need them.

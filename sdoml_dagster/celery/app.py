@@ -5,8 +5,8 @@ because a run starts child processes, which Celery's prefork workers cannot do. 
 ``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set broker and result backend.
 
 While a task runs, a thread of the worker writes a heartbeat to the result backend. Celery reports
-the task of a dead worker as ``STARTED`` forever; :mod:`sdoml_dagster.celery.launcher` uses the
-heartbeat to detect it.
+the task of a dead worker as ``STARTED`` forever, so :mod:`sdoml_dagster.celery.launcher` uses the
+heartbeat to detect dead workers.
 """
 
 import itertools
@@ -43,21 +43,20 @@ def pulse_key(task_id: str) -> str:
 app: Celery = make_app(  # type: ignore[no-untyped-call]
     {
         "config_source": {
-            # A run is a long task: take one at a time, and return it to the queue if it never
-            # began.
+            # A run is a long task: take one at a time, and return a task that never began to the
+            # queue.
             "task_acks_late": True,
             "worker_prefetch_multiplier": 1,
             "worker_concurrency": 1,
-            # Redis hands a task that is not acknowledged to a second worker after this time.
-            # Dagster ignores this for a run that has started. A run that never started is started
-            # then.
+            # After this time, Redis gives an unacknowledged task to a second worker. Dagster
+            # ignores this if the run has started. A run that never started is started now.
             "broker_transport_options": {
                 "visibility_timeout": 1800,
                 "socket_timeout": 20,
                 "socket_connect_timeout": 10,
                 "socket_keepalive": True,
             },
-            # A worker survives any outage of the broker, even if it starts during a task.
+            # A worker survives any broker outage, even one that starts during a task.
             "result_backend_always_retry": True,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,

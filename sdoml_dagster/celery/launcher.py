@@ -1,4 +1,4 @@
-"""Dagster's Celery launcher, extended to detect dead workers."""
+"""Extend Dagster's Celery launcher to detect dead workers."""
 
 import time
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
     """Reports a run's worker as failed if its heartbeat stops changing.
 
     The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
-    ``STARTED`` if the worker is killed. The run would stay in progress forever.
-    Run monitoring calls :meth:`check_run_worker_health`, marks the run as failed, and run retries
-    start its day again on another worker.
+    ``STARTED`` if the worker is killed. The run would stay in progress forever. Dagster's run
+    monitoring calls :meth:`check_run_worker_health` and marks the run as failed. Dagster's run
+    retries then start its day again on another worker.
 
     Only this machine's clock is used, so the workers' clocks may differ.
 
@@ -61,7 +61,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Silence counts against the worker only while we could read its heartbeat.
+            # Count the silence only while the result backend was readable.
             self._pulses.clear()
             raise
         if value is None:
@@ -75,10 +75,10 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         )
 
     def _silent_for(self, task_id: str, value: bytes) -> float:
-        """Return the seconds since the heartbeat was last seen to change."""
+        """Return the seconds since the last observed change of the heartbeat."""
         now = time.monotonic()
         known = self._pulses.get(task_id)
-        # After an interruption of the checks (such as a hung daemon), the count restarts.
+        # Restart the count after an interruption of the checks, such as a hung daemon.
         overslept = known is not None and now - known.looked > max(self._silence, PULSE_SECONDS)
         fresh = known is None or overslept or known.value != value
         since = now if known is None or fresh else known.since
@@ -92,5 +92,5 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
 def _fields_of(launcher: type[CeleryRunLauncher]) -> Mapping[str, Any]:
     fields = launcher.config_type()
     if not isinstance(fields, Mapping):
-        raise TypeError(f"{launcher.__name__}.config_type() is no longer a mapping")
+        raise TypeError(f"{launcher.__name__}.config_type() is not a mapping")
     return fields

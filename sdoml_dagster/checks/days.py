@@ -48,7 +48,7 @@ class Finding:
         return dg.AssetCheckSeverity.ERROR if self.severe else dg.AssetCheckSeverity.WARN
 
     def shown(self) -> dict[str, Any]:
-        """Return metadata for the UI, rounded because the UI shows all digits of a number."""
+        """Return metadata for the UI. Numbers are rounded, because the UI shows all digits."""
         return {k: number(v) if isinstance(v, float) else v for k, v in self.metadata.items()}
 
 
@@ -72,11 +72,11 @@ DayChecks = Mapping[str, DayCheck]
 def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
     """Build the checks of one daily asset, all in one step.
 
-    A check never fails the run. Its finding is its result. A run without a day, which is what
+    A check never fails the run; its result is a finding. A run without a day, such as one that
     "Execute all" launches, checks the latest materialized day.
 
-    A run that materialized a day again with the same result does not read its pixels again. A run
-    of checks alone does.
+    If a run materialized a day again with the same result, the checks do not read the pixels again.
+    A run that only executes checks always reads them.
     """
     names = DatasetNames(settings.name)
     key = dg.AssetKey(names.key(asset))
@@ -108,7 +108,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                 if dated
                 else [_latest_day(context.instance, key, settings)]
             )
-            # Several checks read the same tables, and those of the days before.
+            # Several checks read the same tables, and the tables of the days before.
             opened = RecentTables(store.url)
             latest = LatestOfRun(context.instance, key, [day.isoformat() for day in days])
             for day in days:
@@ -125,7 +125,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                         )
                     yield evaluation(key, name, day, finding, as_target(record) if record else None)
                     if not dated:
-                        # Completes the check that the run planned, which names no day.
+                        # The run planned a check without a day; this evaluation completes it.
                         text = replace(finding, description=f"{day}: {finding.description}")
                         last = target(context.instance, key, None)
                         yield evaluation(key, name, None, text, last)
@@ -144,7 +144,7 @@ def judged(check: DayCheck, store: Store, day: date, settings: Settings) -> Find
 
 
 def subject(materialization: EventLogRecord) -> str:
-    """Return a hash of what a check of pixels judges: content, recipe, and version of the check."""
+    """Return a hash of the day's content, the code version and the version of the check."""
     recorded = materialization.asset_materialization
     if recorded is None:
         return ""
@@ -157,7 +157,7 @@ def subject(materialization: EventLogRecord) -> str:
 def passed_before(
     instance: dg.DagsterInstance, asset: dg.AssetKey, name: str, materialization: EventLogRecord
 ) -> Finding | None:
-    """Return the last finding for a day if the check passed and the day has the same content."""
+    """Return the last finding for a day if the check passed and the content is unchanged."""
     executions = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(asset, name),
         limit=1,
@@ -200,7 +200,7 @@ def evaluation(
 def target(
     instance: dg.DagsterInstance, asset: dg.AssetKey, day: date | None
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """Return the latest materialization of a day, or of any day."""
+    """Return the latest materialization of a day, or of any day if None is given."""
     partitions = None if day is None else [day.isoformat()]
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, asset_partitions=partitions), limit=1
@@ -235,6 +235,6 @@ def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Sett
 
 
 def listed(texts: Sequence[str], most: int = 5) -> str:
-    """Return the first few complaints of a list, and the number of the others."""
+    """Return the first few problems of a list, and the number of the others."""
     shown = "; ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

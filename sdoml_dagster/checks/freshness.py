@@ -1,7 +1,7 @@
-"""Freshness check of ``shards``: every day that is due has a shard.
+"""Freshness check of ``shards``: check that every day that is due has a shard.
 
-Dagster's own freshness policy looks at the last materialization of an asset, whichever day that
-was for. It stays green although the newest days are missing, as long as an old day is rebuilt.
+Dagster's own freshness policy looks at the last materialization of an asset, whichever day that was
+for. It would stay green while the newest days are missing, as long as old days are rebuilt.
 """
 
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
         name=FRESHNESS,
         description=f"Every day older than {settings.publication_lag_days} days (publication lag) "
         "and one day of grace has a shard, from the first day that has one to the end of the "
-        "dataset. The sensor `freshness_sensor` evaluates it all the time.",
+        "dataset. The sensor `freshness_sensor` evaluates the check continuously.",
     )
     def freshness(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():

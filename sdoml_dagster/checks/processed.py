@@ -80,12 +80,10 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
             reads_pixels=False,
         ),
         VALUES: DayCheck("All pixels are intact, finite and in range.", values),
-        "disk": DayCheck(
-            "The solar disk of every frame is in the middle and of the right size.", disk
-        ),
+        "disk": DayCheck("The solar disk of every frame is centered and has the right size.", disk),
         "flags": DayCheck(
-            "No frame is off center, of odd size or brightness, or unlike its neighbors; no "
-            f"channel is {DRIFT:g} times brighter or darker than in the days before.",
+            "No frame is off center, has an odd size or brightness, or differs from its "
+            f"neighbors. No channel is {DRIFT:g} times brighter or darker than on the days before.",
             flags,
             reads_pixels=False,
         ),
@@ -95,8 +93,9 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """Judge the coverage: a gap in the archive is a warning, a single bad channel may be an error.
 
-    At the edge of a gap, a neighboring frame may still be used for midnight. So a day counts as a
-    gap if all channels are below the error level and all absent frames are missing in the archive.
+    At the edge of a gap, a neighboring frame may still be used for midnight. A day is therefore
+    treated as a gap if all channels are below the error level and the archive lacks all absent
+    frames.
     """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
@@ -137,7 +136,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
         ceiling = 1.0 if row.channel == "HMI_M" else BRIGHTEST
         # NaN fails every comparison, so this also finds NaN.
         if not (low >= 0 and 0 < high <= ceiling and np.isfinite(high)):
-            wrong.append(f"{row.channel} {row.slot:%H:%M}: values from {low:g} to {high:g}")
+            wrong.append(f"{row.channel} {row.slot:%H:%M}: values range from {low:g} to {high:g}")
     return Finding(
         passed=not wrong,
         severe=True,
@@ -177,7 +176,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
 
 
 class _DiskJudge:
-    """Measures frames. Thread-safe."""
+    """Measures the disks of frames. Thread-safe."""
 
     def __init__(self, day: "StoredDay", channels: Iterable[str], settings: Settings) -> None:
         self._day = day
@@ -188,7 +187,7 @@ class _DiskJudge:
         self._offsets: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
 
     def __call__(self, row: FrameRow) -> str | None:
-        """Return what is wrong with the disk of a frame, or None."""
+        """Describe what is wrong with the disk of a frame. Returns None if nothing is wrong."""
         from sdoml_core.frames.limb import measure_disk
 
         side, sharp = self._side, row.channel in PHOTOSPHERE
@@ -219,7 +218,7 @@ class _DiskJudge:
         return None
 
     def metadata(self) -> dict[str, float]:
-        """Return median radius and largest distance from the middle by channel, in arcseconds."""
+        """Return each channel's median radius and largest offset from the center, in arcseconds."""
         return {
             key: value
             for channel in self._radii
@@ -244,7 +243,7 @@ DRIFT = 2.0
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
     """Count the flags of all frames, and compare the brightness with the days before.
 
-    Earlier days that are not in the store are skipped, so the first day has no history.
+    Earlier days that are not in the store are skipped, so the first day is not compared.
     """
     from sdoml_dagster.store.day import StoredDay
 
@@ -268,7 +267,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
         if past[channel]
     }
     complaints += [
-        f"{channel} is {ratio:.2g} times as bright as in the days before"
+        f"{channel} is {ratio:.2g} times as bright as on the days before"
         for channel, ratio in ratios.items()
         if not 1 / DRIFT <= ratio <= DRIFT
     ]
@@ -283,7 +282,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
 
 
 def _levels(rows: Iterable[FrameRow]) -> dict[str, float]:
-    """Return the median level of the good frames of each measured channel."""
+    """Return the median level of each measured channel's good frames."""
     levels: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.status == "ok" and row.level is not None and row.level > 0:

@@ -1,4 +1,4 @@
-"""Check of releases: all shards of a release were normalized by the same constants."""
+"""Check that all shards of a release were normalized with the same constants."""
 
 import json
 
@@ -21,7 +21,7 @@ def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey(DatasetNames(settings.name).key(asset_names.RELEASE)),
         name="one_normalization",
-        description="The shards of each release were normalized by the constants beside them.",
+        description="The shards of each release were normalized with the constants in the release.",
     )
     def one_normalization(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():
@@ -29,7 +29,7 @@ def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
             wrong = judge_releases(opened)
         return dg.AssetCheckResult(
             passed=not wrong,
-            description="; ".join(wrong) or "each release has one version of the constants",
+            description="; ".join(wrong) or "each release uses one version of the constants",
             metadata={"releases": len(layout.release_names(opened))},
         )
 
@@ -37,7 +37,7 @@ def build_release_check(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def judge_releases(store: Store) -> list[str]:
-    """Find problems of the releases of a store, one line each."""
+    """Return one line for each problem in the releases of a store."""
     wrong = []
     for name in layout.release_names(store):
         try:
@@ -50,7 +50,7 @@ def judge_releases(store: Store) -> list[str]:
 
 
 def _judge(store: Store, folder: str) -> str | None:
-    """Describe how the constants of a release differ from those of its shards, if they do."""
+    """Describe how a release's constants differ from those of its shards; None if they agree."""
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 

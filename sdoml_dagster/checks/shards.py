@@ -63,7 +63,8 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
-    # Neighbors that share a key are one sample; a repeated key would be a second sample.
+    # Adjacent members with the same key are one sample; a key that repeats later would start a
+    # second sample.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
         wrong.append("samples are split or not in order of time")
@@ -78,7 +79,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
 
 
 class _Hashing:
-    """A stream that hashes the bytes read from it."""
+    """A stream that hashes the bytes that are read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -107,7 +108,7 @@ def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
             if member is None:
                 raise DamagedFileError(f"{info.name} is not a file")
             yield info.name, member.read()
-            tar.members = []  # otherwise tarfile keeps all members in memory
+            tar.members = []  # otherwise tarfile would keep all members in memory
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
@@ -136,7 +137,7 @@ def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
 
 
 def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
-    """Judge the saturation from the day's sketches."""
+    """Check the fraction of saturated pixels, using the day's sketches."""
     from sdoml_dagster.pipeline.compare_to_fit import saturated_fractions
 
     fractions = saturated_fractions(store, day, settings)
@@ -150,7 +151,7 @@ def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
 
 
 def judge_drift(store: Store, day: date, settings: Settings) -> Finding:
-    """Judge the drift from the day's sketches and the current constants."""
+    """Check the drift of the disk brightness, using the day's sketches and the constants."""
     from sdoml_dagster.pipeline.compare_to_fit import compare_day
 
     compared = compare_day(store, day, settings)
@@ -173,15 +174,16 @@ READABLE = "readable"
 
 SHARD_CHECKS: DayChecks = {
     READABLE: DayCheck(
-        "The tar matches its index when it is read as webdataset reads it.", judge_shard
+        "The tar matches its index when it is read sequentially, as webdataset does.", judge_shard
     ),
     "saturation": DayCheck(
-        f"At most {SATURATED:.0%} of a channel's pixels lie above its constant.",
+        f"At most {SATURATED:.0%} of each channel's pixels are above its constant.",
         judge_saturation,
         reads_pixels=False,
     ),
     "drift": DayCheck(
-        f"The median of no channel's disk differs by more than a factor of {DRIFT:g} from the fit.",
+        "No channel's median disk brightness differs from the fit by more than a factor of "
+        f"{DRIFT:g}.",
         judge_drift,
         reads_pixels=False,
     ),

@@ -27,7 +27,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOptions:
-    """Options of the release at the end of a build."""
+    """Options of the release that a build makes at the end."""
 
     name: str
     splits: str | None
@@ -94,7 +94,7 @@ def build(
 
 
 def op_of(names: DatasetNames, asset: str) -> str:
-    """Name of the op that makes an asset, as run config has it."""
+    """Return the name of an asset's op, as used in run config."""
     return "__".join(names.key(asset))
 
 

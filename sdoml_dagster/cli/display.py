@@ -25,7 +25,7 @@ def own_stderr() -> TextIO:
     """Return standard error of this process, even while Dagster redirects it during a step."""
     try:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
-    except (AttributeError, OSError):  # captured, or started without standard error
+    except (AttributeError, OSError):  # standard error is captured or closed
         return sys.stderr
 
 
@@ -103,7 +103,7 @@ class Display:
 
 
 class LineHandler(logging.Handler):
-    """Passes the log records of runs in this process to a function."""
+    """Passes log records of runs in this process to a function."""
 
     def __init__(self, line: Line) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`sdoml export`: write a release in the formats that loaders of other projects read."""
+"""`sdoml export`: write a release in the formats of other projects' loaders."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,15 +33,15 @@ def export_for_surya(
     channels: Sequence[str],
     say: Say,
 ) -> None:
-    """Write the index, the NetCDF files and the scalers of Surya.
+    """Write the index, NetCDF files and scalers that Surya reads.
 
-    The scalers are those of the days that the constants of the release were fitted to: with
-    splits, the training days.
+    The scalers are computed from the days that the release's constants were fitted to: with splits,
+    the training days.
 
     Raises
     ------
     MissingInputError
-        If the release does not exist, or these days are no longer processed.
+        If the release or the sketches of these days do not exist.
     """
     normalization = store.read_as(
         f"{layout.release_folder(release)}/{RELEASE_CONSTANTS}",
@@ -54,7 +54,7 @@ def export_for_surya(
         )
     fitted = DayRange(normalization.first_day, normalization.last_day)
     sketches = fit_store(settings, store, days=fitted).sketches
-    say(f"scalers    of {normalization.first_day} … {normalization.last_day}, from the sketches")
+    say(f"scalers    for {normalization.first_day} … {normalization.last_day}, from the sketches")
     with _extra():
         from sdoml_core.exporters.signum_log import signum_log_statistics
         from sdoml_core.exporters.surya import export_surya
@@ -109,7 +109,7 @@ def _open(store: Store, release: str, channels: Sequence[str], days: DayRange) -
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Report a missing package of the extra in one line with a remedy."""
+    """Report a missing package of the extra in one line that names the pip command."""
     try:
         yield
     except ImportError as error:

@@ -54,8 +54,8 @@ def commands() -> None:
 def main() -> NoReturn:
     """Run the command line and end the process.
 
-    The process ends without the teardown of native libraries, because pyarrow's threads sometimes
-    abort the process there after a finished build.
+    The teardown of native libraries is skipped, because pyarrow's threads sometimes abort the
+    process during the teardown, after a finished build.
     """
     exit_status = FAILED
     try:
@@ -65,7 +65,7 @@ def main() -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001 there is no public way
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or a pipe without a reader
+        with suppress(OSError, ValueError):  # standard output is closed, or a pipe without a reader
             stream.flush()
     os._exit(exit_status)
 
@@ -248,11 +248,12 @@ def release(
 ) -> None:
     """Release the packed days: numbered shards with an index, a card and checksums.
 
-    With --encoding, the shards of the release are converted without processing again.
+    With --encoding, the shards are converted without reprocessing the frames.
     """
     from sdoml_dagster.cli.build import ReleaseOptions
 
-    encoding = given.pop("encoding")  # of the release, not of the daily shards
+    # This sets the encoding of the release, not of the daily shards.
+    encoding = given.pop("encoding")
     if encoding is not None and encoding not in ENCODINGS:
         raise click.UsageError(f"--encoding {encoding!r} must be one of {', '.join(ENCODINGS)}")
     with _one_line_errors():
@@ -291,7 +292,7 @@ def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
 @click.option("--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018.")
 @settings_options
 def adopt(*, days: str | None, **given: str | None) -> None:
-    """Report to Dagster the days of the store that it does not know, without building them."""
+    """Record in Dagster the days of the store that Dagster does not know, without building them."""
     with _one_line_errors():
         _run_day_job("adopt_store", "adopt", days, given)
 
@@ -322,7 +323,7 @@ def export() -> None:
 @export_options
 @settings_options
 def export_surya(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
-    """Write the index, NetCDF files and scalers of Surya (HelioNetCDFDataset)."""
+    """Write the index, NetCDF files and scalers that Surya's HelioNetCDFDataset reads."""
     from sdoml_dagster.cli.export import export_for_surya
 
     _export(export_for_surya, target, name, days, given)
@@ -332,7 +333,7 @@ def export_surya(*, target: Path, name: str | None, days: str | None, **given: s
 @export_options
 @settings_options
 def export_zarr(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
-    """Write zarr arrays per year and channel, as SDOML v2 has them and SDO-FM reads them."""
+    """Write zarr arrays per year and channel, in the layout of SDOML v2, which SDO-FM reads."""
     from sdoml_dagster.cli.export import export_as_zarr
 
     _export(export_as_zarr, target, name, days, given)
@@ -368,7 +369,7 @@ def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Set
         home = own_home(store)
         used = None if home is None else use_saved_settings(home)
         if used is not None:
-            click.echo(f"settings   of the last build: {used}")
+            click.echo(f"settings   from the last build: {used}")
     settings = load_settings(given)
     return settings, Store(settings.store)
 
@@ -389,7 +390,7 @@ def _code_versions(definitions: "dg.Definitions") -> dict[str, str]:
 def _runner(
     definitions: "dg.Definitions", stack: ExitStack, *, submit: bool, workers: int
 ) -> "InProcess | Queue":
-    """Return the runner of the jobs. The queue needs a daemon."""
+    """Return the object that runs the jobs. Runs on the queue need a daemon."""
     import dagster as dg
 
     from sdoml_dagster.cli.runs import (
@@ -432,7 +433,7 @@ def _run_day_job(
 
 
 def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
-    """Run a job in this process and show its lines."""
+    """Run a job in this process and show its log lines."""
     import dagster as dg
 
     from sdoml_dagster.cli.home import prepare_home
@@ -442,11 +443,11 @@ def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         outcome = InProcess(_definitions(), instance).run_job(job, config, _echo_line)
     if outcome.failed:
-        raise SystemExit(FAILED)  # the reason was already shown
+        raise SystemExit(FAILED)  # the error was already shown
 
 
 def _echo_line(level: int, text: str) -> None:
-    """Show the lines of a job, without Dagster's lines about its run."""
+    """Show a job's log lines, without Dagster's lines about the run."""
     if level >= logging.INFO and " of run for " not in text:
         click.echo(text, err=level >= logging.WARNING)
 
@@ -464,7 +465,7 @@ def _days(text: str | None) -> "DayRange":
 def _fit_days(
     fit: str | None, splits: str | None, guard: str, *, any_constants: bool
 ) -> "DayRange | None":
-    """Return the days to fit to: as given, else the training split, else None for the default."""
+    """Return the days to fit to: as given, or the training split, or None (default)."""
     from sdoml_dagster.days import DayRange
     from sdoml_dagster.release.splits import parse_splits
 

@@ -68,7 +68,7 @@ def load_settings(given: Mapping[str, str | None]) -> Settings:
 
 
 def use_saved_settings(home: Path) -> Path | None:
-    """Read the settings of the last build from its home, unless the user names others."""
+    """Read the settings of the last build from its home, unless the user chose another file."""
     saved = home / SAVED_SETTINGS
     if os.environ.get(CONFIG) or Path(SAVED_SETTINGS).exists() or not saved.is_file():
         return None

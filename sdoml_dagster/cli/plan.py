@@ -101,7 +101,7 @@ def make_plan(
     code_versions
         Code versions of the daily assets, by asset name.
     fit_days
-        Days to fit the constants to, as requested by the user. None for the default.
+        Days to fit the constants to, as requested by the user. None: the default.
     linked
         Whether the release can use hard links.
     workers
@@ -138,7 +138,7 @@ def make_plan(
     pixels = settings.resolution**2
     item = 2 if settings.dtype == "float16" else 4
     if settings.encoding != "npy":
-        item = 1  # upper estimate; most channels take less
+        item = 1  # an upper estimate: most channels take less
     derived = frames * pixels * (len(unprocessed) * 4 + len(unpacked) * item * (1 if linked else 2))
     connections = settings.max_connections * min(workers, 2)
     return BuildPlan(
@@ -238,7 +238,7 @@ def describe_constants(plan: BuildPlan) -> str:
 
 
 def announce(constants: Normalization) -> str:
-    """Return one line about constants that are reused."""
+    """Describe the constants that are reused, in one line."""
     return (
         f"using {constants.version}, fitted to {counted(constants.days, 'day')} from "
         f"{constants.first_day} to {constants.last_day}"

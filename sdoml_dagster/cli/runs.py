@@ -55,7 +55,7 @@ UNDERWAY = [
 
 @dataclass
 class Outcome:
-    """The outcome of the runs of one stage."""
+    """Outcome of all runs in one stage."""
 
     failed: dict[str, str] = field(default_factory=dict)
     """The error of each failed run, by day or job."""
@@ -136,7 +136,7 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
 def end_leftover_runs(instance: dg.DagsterInstance) -> None:
     """Cancel runs that an earlier, killed build left behind.
 
-    These runs would look started forever and keep their slots in the archive's pool. Call this only
+    Otherwise these runs would look started forever and keep their slots in the pool. Call this only
     while no other build uses the instance.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNDERWAY)):
@@ -152,7 +152,7 @@ def only_build(home: Path) -> Iterator[None]:
     Raises
     ------
     CommandError
-        If another build holds it.
+        If another build holds the lock.
     """
     with (home / "sdoml-build.lock").open("w") as lock:
         try:
@@ -172,8 +172,8 @@ class Queue:
     instance
         Instance that has the queue.
     daemon
-        The daemon that was started for this build; None on a deployment that has its own.
-        A deployment also has its own code location, of the same name as in ``workspace.yaml``.
+        The daemon that was started for this build. None: use the deployment's daemon and its code
+        location, which has the same name as in ``workspace.yaml``.
     """
 
     def __init__(self, instance: dg.DagsterInstance, daemon: "Daemon | None") -> None:
@@ -218,7 +218,8 @@ class Queue:
         try:
             while waiting:
                 for name, run_id in list(waiting.items()):
-                    status = self._status(run_id)  # before the lines, so that none is missed
+                    # Check this before reading the lines, so that none is missed.
+                    status = self._status(run_id)
                     errors = self._show_lines(run_id, cursors, line)
                     if errors:
                         outcome.failed[name] = errors[0]
@@ -267,14 +268,15 @@ class Queue:
             if run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}:
                 self._instance.report_run_canceled(run)
             else:
-                with contextlib.suppress(Exception):  # its process may already have ended
+                with contextlib.suppress(Exception):  # the run's process may already have ended
                     self._instance.run_launcher.terminate(run_id)
 
 
 class Daemon:
     """A Dagster daemon that processes the queue during a build.
 
-    It ends when this process ends for any reason, because it reads from a pipe that closes then.
+    The daemon ends when this process ends for any reason, because it waits on a pipe that closes
+    then.
 
     Parameters
     ----------
@@ -290,7 +292,7 @@ class Daemon:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches this process, which ends the daemon
+                start_new_session=True,  # Ctrl-C must not reach the daemon: this process ends it
             )
 
     def __enter__(self) -> Self:
@@ -305,7 +307,7 @@ class Daemon:
             self._process.wait()
 
     def check(self) -> None:
-        """Raise an error if the daemon has ended by itself.
+        """Raise an error if the daemon has ended unexpectedly.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Content of a store and remaining work, for `sdoml status` and the end of a build."""
+"""Describe a store's content and the remaining work, for `sdoml status` and the end of a build."""
 
 import os
 from collections import Counter
@@ -81,7 +81,7 @@ def status_lines(
 
 
 def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Format the frames by channel and status, in aligned columns."""
+    """Format the number of frames by channel and status, in aligned columns."""
     shown = [
         name
         for name in dict.fromkeys(["ok", *REASONS, *(n for c in counts.values() for n in c)])

@@ -13,7 +13,8 @@ _RUNS = "max_concurrent_runs: 2"
 def prepare_instance(home: Path, *, max_concurrent_runs: int = 2) -> Path:
     """Create the folder with its dagster.yaml and databases, and return the folder.
 
-    The databases are created here, because two processes that create them at once damage them.
+    The databases are created here, because two processes that create them at the same time can
+    damage them.
     """
     home.mkdir(parents=True, exist_ok=True)
     text = INSTANCE.read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Job ``adopt_store``: tell Dagster what a store already holds.
+"""Job ``adopt_store``: record in Dagster what a store already contains.
 
-It reports a materialization of each day that Dagster does not know, with its data version and
-metadata, and the checks that need no pixels. It reads no pixels and does not use the network.
+The job reports a materialization of each day that Dagster does not know, with its data version and
+metadata, and runs the checks that need no pixels. It does not use the network.
 """
 
 from collections import Counter
@@ -62,7 +62,7 @@ class AdoptConfig(DayRangeConfig):
 def build_adopt_job(settings: Settings) -> dg.JobDefinition:
     """Build the job ``adopt_store``."""
 
-    @dg.op(name="adopt", description="Reports the days of the store that Dagster does not know.")
+    @dg.op(name="adopt", description="Records the days of the store that Dagster does not know.")
     def adopt(context: dg.OpExecutionContext, config: AdoptConfig, store: StoreResource) -> None:
         from sdoml_dagster.maintenance.adopt import read_dataset, read_days, stored_days
 
@@ -77,7 +77,8 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
                     context.log.error(line)
                 progress.step("damaged" if contents.damaged else "ok")
             reporter.flush()
-            # Last, because Dagster compares the order of these events with that of the days.
+            # This comes last, because Dagster compares the order of these events with the order of
+            # the days.
             dataset = read_dataset(settings, opened)
             if dataset.constants is not None:
                 reporter.constants(dataset.constants)
@@ -91,8 +92,10 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
         context.add_output_metadata({"days": len(days), **reported})
 
     @dg.job(
-        description="After the loss of Dagster's database, or for a store from elsewhere: report "
-        "all days that the store holds. Reads no pixels and fetches nothing.",
+        description=(
+            "Record all days of the store in Dagster, after its database was lost or for a store "
+            "from another deployment. Reads no pixels and fetches nothing."
+        ),
         config=default_run_config("adopt", AdoptConfig),
     )
     def adopt_store() -> None:
@@ -103,7 +106,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What to report of one asset and day."""
+    """What to report about one asset and day."""
 
     asset: str
     day: date
@@ -120,7 +123,7 @@ class _Report:
 class _Reporter:
     """Reports materializations and checks without runs, each asset after its inputs.
 
-    Days are collected and reported many at a time, because events are cheap only in batches.
+    Days are collected and reported in batches, because single events are slow.
     """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings, store: Store) -> None:
@@ -325,7 +328,7 @@ class _Reporter:
         return self._instance.get_latest_data_version_record(self._key(asset))
 
     def _latest_of_days(self, asset: str, days: set[str]) -> Mapping[str, EventLogRecord]:
-        """Return the latest record of each day, or that of an asset without days."""
+        """Return the latest record of each day, or the only record of an asset without days."""
         if asset == asset_names.NORMALIZATION:
             record = self._latest(asset)
             return {} if record is None else {NO_DAY: record}

@@ -26,7 +26,7 @@ def daily_assets(settings: Settings) -> list[str]:
 
 
 def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """``ingest``, ``fit_normalization``, ``build_shards``, ``daily_update``, ``make_release``."""
+    """Build the asset jobs: ``ingest`` to ``make_release``."""
     return [
         _job(settings, INGEST, _ingested(settings), "Fetch and process days: the first step."),
         _job(
@@ -46,13 +46,13 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             settings,
             DAILY_UPDATE,
             daily_assets(settings),
-            "Build one day from the archive to its shard, with the frozen constants.",
+            "Build one day's shard from the archive, with the frozen constants.",
         ),
         _job(
             settings,
             "make_release",
             [asset_names.RELEASE],
-            "Number, index and describe the shards for training.",
+            "Make a release for training: number, index and describe the shards.",
             config=default_run_config(_op(settings, asset_names.RELEASE), ReleaseConfig),
         ),
     ]
@@ -75,7 +75,7 @@ def _job(
     config: dict[str, Any] | None = None,
 ) -> UnresolvedAssetJobDefinition:
     names = DatasetNames(settings.name)
-    # Selection objects, because strings need the selection parser, which is slow to load.
+    # Use selection objects, because strings need the selection parser, which is slow to import.
     keys = [dg.AssetKey(names.key(asset)) for asset in assets]
     return dg.define_asset_job(
         name,

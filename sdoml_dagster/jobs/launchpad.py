@@ -1,4 +1,4 @@
-"""Fill the launchpad of a job. Otherwise it opens empty and shows no fields."""
+"""Prefill a job's launchpad, which would otherwise open empty and show no fields."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 
 def default_run_config(op: str, config: type[dg.Config]) -> dict[str, Any]:
-    """Return run config of one op that has every field with its default.
+    """Return one op's run config, with every field at its default.
 
     Parameters
     ----------

@@ -23,7 +23,8 @@ def build_live_job(settings: Settings) -> dg.JobDefinition:
         name="update_live_window",
         description="Fetches, processes and publishes the near-real-time frames that are new.",
         pool=names.pool,
-        # No retries: the next tick of the schedule requests the same frames again.
+        # Retries are disabled, because the next tick of the schedule requests the same frames
+        # again.
     )
     def update_live_window(
         context: dg.OpExecutionContext, store: StoreResource, archive: ArchiveResource

@@ -25,8 +25,9 @@ class VerifyConfig(DayRangeConfig):
 
     mark: bool = Field(
         default=True,
-        description="Move damaged files to `damaged/`, so that materializing their day rebuilds "
-        "them.",
+        description=(
+            "Move damaged files to `damaged/`, so that materializing the day rebuilds them."
+        ),
     )
 
 
@@ -35,12 +36,15 @@ class PruneConfig(DayRangeConfig):
 
     last_day: str | None = Field(
         None,
-        description="ISO date; later days are left out. By default the last day before the "
-        "look-back window of the schedule, which fetches frames that may still appear.",
+        description=(
+            "ISO date. Later days are left out. Defaults to the last day before the schedule's "
+            "look-back window, because the schedule still fetches new frames in that window."
+        ),
     )
 
     dry_run: bool = Field(
-        default=True, description="Only report the files that would be deleted; false deletes them."
+        default=True,
+        description="Only report the files that would be deleted. If false, delete them.",
     )
 
 
@@ -145,14 +149,18 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         )
 
     @dg.job(
-        description="Read the whole store again; move damaged files aside and fail if any.",
+        description=(
+            "Read the whole store again, move damaged files aside, and fail if there are any."
+        ),
         config=default_run_config("verify", VerifyConfig),
     )
     def verify_store() -> None:
         verify()
 
     @dg.job(
-        description="Delete raw frames that are packed in an intact shard. A dry run by default.",
+        description=(
+            "Delete raw frames that are packed in an intact shard. By default, this is a dry run."
+        ),
         config=default_run_config("prune", PruneConfig),
     )
     def prune_raw() -> None:
@@ -162,6 +170,6 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
 
 
 def _in_working_order(remedy: str) -> tuple[int, str]:
-    """Sort key: each asset comes after its inputs."""
+    """Return a sort key that puts each asset after its inputs."""
     stages = ("raw", "processed", "normalization", "shards", "release")
     return next(n for n, stage in enumerate(stages) if remedy.startswith(stage)), remedy

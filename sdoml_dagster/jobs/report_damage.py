@@ -1,6 +1,6 @@
 """Show in Dagster that ``verify_store`` found a day damaged.
 
-Without this, a day whose shard was moved aside would stay green and fresh.
+Otherwise a day whose shard was moved aside would still look materialized and fresh.
 """
 
 from collections.abc import Iterable
@@ -34,8 +34,8 @@ def report_damage(
 ) -> None:
     """Make the damaged days stale, and fail the check that reads them.
 
-    The result of the check belongs to ``run``: Dagster stores one result per check, day and run,
-    and a day can be damaged more than once.
+    The check result is recorded under ``run``, because Dagster stores one result per check, day and
+    run, and a day can be damaged more than once.
 
     The materialization keeps the content and the former data version of the day. If the day is
     rebuilt with the same content, it gets that version back and nothing downstream is stale.
@@ -67,7 +67,7 @@ def _report_stale(instance: dg.DagsterInstance, key: dg.AssetKey, day: date, rea
     ).records
     last = records[0].asset_materialization if records else None
     if last is None:
-        return  # Dagster does not know the day, so it shows it as missing
+        return  # Dagster does not know the day and already shows it as missing
     tags = dict(last.tags or {})
     former = last.metadata.get(FORMER_VERSION) or tags.get("dagster/data_version") or ""
     kept = {name: value for name, value in last.metadata.items() if name == "content"}

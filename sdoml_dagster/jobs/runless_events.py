@@ -1,4 +1,4 @@
-"""Record many asset events that belong to no run, in few transactions.
+"""Record many asset events without a run, in few transactions.
 
 Dagster's ``report_runless_asset_event`` opens its SQLite databases several times for each event,
 and SQLAlchemy compiles every statement each time. Thousands of events would take an hour.
@@ -76,7 +76,7 @@ def _entry(event: AssetEvent) -> dg.EventLogEntry:
 
 
 class _SingleTransaction(SqliteEventLogStorage):
-    """SQLite storage of the same folder that keeps its connections during a transaction."""
+    """SQLite storage for the same folder that keeps its connections open during a transaction."""
 
     _stack: contextlib.ExitStack
 
@@ -86,7 +86,8 @@ class _SingleTransaction(SqliteEventLogStorage):
         self._connections: dict[str, Connection] = {}
         self._answers: dict[tuple[str, str], bool] = {}
         with contextlib.ExitStack() as self._stack:
-            # Leaving the stack commits the index, which decides what Dagster shows, last.
+            # When the stack is closed, the index is committed last, because it determines what
+            # Dagster shows.
             with self.index_connection():
                 pass
             yield self
@@ -95,7 +96,7 @@ class _SingleTransaction(SqliteEventLogStorage):
     def _connect(self, shard: str) -> Iterator[Connection]:
         if shard not in self._connections:
             with super()._connect(shard):
-                pass  # creates the database if it does not exist
+                pass  # this creates the database if it does not exist
             engine = sqlalchemy.create_engine(
                 self.conn_string_for_shard(shard),
                 poolclass=sqlalchemy.pool.NullPool,

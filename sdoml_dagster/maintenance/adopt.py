@@ -1,8 +1,8 @@
-"""Adoption: describe the content of a store from its small tables, without reading pixels.
+"""Describe the content of a store from its small tables, without reading pixels.
 
-After a loss of Dagster's database, the store still has all data. For each day and asset, this
-module determines the content it was built with and whether that matches the settings. The job
-``adopt_store`` reports it to Dagster.
+If Dagster's database is lost, the store still has all data. For each day and asset, this module
+determines the content and whether it matches the settings. The job ``adopt_store`` reports the
+result to Dagster.
 """
 
 import functools
@@ -32,7 +32,7 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class StoredFrames:
-    """One instrument's part of a day: raw or processed."""
+    """One instrument's raw or processed frames of a day."""
 
     instrument: Instrument
     rows: tuple[RawRow, ...] | tuple[FrameRow, ...]
@@ -167,5 +167,5 @@ def _expected(settings: Settings, day: date, instrument: Instrument) -> set[tupl
 
 
 def _channel_order(settings: Settings) -> dict[str, int]:
-    """Return the position of each channel. Tables are sorted by slot, content by build order."""
+    """Return each channel's position in build order, in which content hashes list the frames."""
     return {name: place for place, name in enumerate(settings.channels)}

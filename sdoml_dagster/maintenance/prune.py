@@ -40,9 +40,9 @@ def prune_raw(
     dry_run: bool,
     report: Callable[[str], None],
 ) -> list[PrunedDay]:
-    """Delete the raw frames of all days of a range that no longer need them.
+    """Delete the raw frames of all days of a range whose shards are complete and intact.
 
-    A day needs its raw frames if its shard is missing or damaged, if its ledger has an outage, or
+    A day keeps its raw frames if its shard is missing or damaged, if its ledger has an outage, or
     if a good raw frame is neither in the shard nor rejected in processing. Files that are not in a
     ledger are kept.
     """
@@ -61,7 +61,7 @@ def prune_raw(
 
 
 def kept_days(outcomes: Iterable[PrunedDay]) -> dict[str, list[date]]:
-    """Group the days that keep their raw frames by the reason."""
+    """Group the days that keep their raw frames by reason."""
     groups: dict[str, list[date]] = {}
     for outcome in outcomes:
         if outcome.kept_because is not None:

@@ -53,7 +53,7 @@ class Damage:
 
 @dataclass
 class Verification:
-    """Number of files and bytes read, and the damaged files."""
+    """Result of a verification: number of files and bytes read, and the damaged files."""
 
     files: int = 0
     bytes: int = 0
@@ -78,8 +78,8 @@ def verify_store(
 ) -> Verification:
     """Read all files of the days of a range, the constants and the releases.
 
-    Of a release, only the shards that have a sample of these days are read. A shard that is a hard
-    link to a shard that was read is not read again.
+    In a release, only the shards that contain samples of these days are read. A hard link to a
+    shard that was already read is not read again.
     """
     found = [day for day in layout.days_in(store) if day in days]
     outcome = Verification()
@@ -199,7 +199,7 @@ def _verify_constants(store: Store) -> Verification:
         found = _decoded(outcome, store, path, from_json, "normalization_stats")
         named = path.removeprefix(f"{layout.NORMALIZATION}/").removesuffix(".json")
         if found is not None and named not in {"current", found.version}:
-            reason = f"holds the constants of version {found.version}"
+            reason = f"contains the constants of version {found.version}"
             outcome.damages.append(Damage(path, reason, "normalization_stats"))
     return outcome
 
@@ -214,7 +214,7 @@ def _verify_release(
     folder = sums.rpartition("/")[0]
     remedy = f"release {folder.removeprefix(f'{layout.RELEASES}/')}"
     listed = store.read_if_exists(sums)
-    if listed is None:  # the release is being written
+    if listed is None:  # skip a release that is being written
         return outcome
     needed = {name for name in store.sizes(folder) if name.endswith(".tar")}
     needed |= {RELEASE_INDEX, RELEASE_CONSTANTS}
@@ -233,13 +233,13 @@ def _verify_release(
 
 
 def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
-    """Return the shards of a release without a sample of the days; none if that is unknown."""
+    """Return the shards of a release that contain no sample of the days; empty if unknown."""
     if days == ALL_DAYS:
         return set()
     try:
         samples = release_days(store.read(index))
     except (DamagedFileError, FileNotFoundError):
-        return set()  # the index itself is reported as damaged
+        return set()  # the damaged index is reported separately
     return {name for name, found in samples.items() if not any(day in days for day in found)}
 
 

@@ -16,7 +16,7 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """The constants that are current after a run."""
+    """The constants in use after a run."""
 
     current: Normalization
     former: Normalization | None
@@ -39,8 +39,8 @@ def choose_constants(
         Days to fit the constants to.
     part_of_building
         Whether the run builds days. Such a run must not change the constants of other days: it
-        keeps the current ones, and fits only in a store that has neither constants nor shards. If
-        several runs do so at once, the first one wins. A run that only fits always fits.
+        keeps the current constants, and fits only in a store that has neither constants nor shards.
+        If several runs do this at the same time, the first run wins. Other runs always fit.
 
     Raises
     ------

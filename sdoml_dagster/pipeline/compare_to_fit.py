@@ -19,7 +19,7 @@ would lie at the limb, where it depends on the size of the disk."""
 
 @dataclass(frozen=True, slots=True)
 class ChannelDay:
-    """Saturation and disk median of one channel on one day, and those of the fit."""
+    """Saturation and disk median of one channel, on one day and in the fit."""
 
     saturated: float
     """Fraction of the pixels above the constant, which are all mapped to 1."""
@@ -45,7 +45,7 @@ def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str
 
 
 def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
-    """Compare each channel that has both frames on that day and a constant."""
+    """Compare each channel that has a constant and frames on the day."""
     constants = needed_normalization(store)
     return {
         name: compared
@@ -58,7 +58,7 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
 
 
 def compare_sketch(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
-    """Compare one channel's day with the constants; None without a constant or frames."""
+    """Compare one channel's day with the constants. Returns None without a constant or frames."""
     fitted = constants.channels.get(name)
     if fitted is None or fitted.constant is None or not sketch.pixels:
         return None

@@ -1,4 +1,4 @@
-"""Check whether a day's shard is complete: whether it has every available frame."""
+"""Check whether a day's shard contains every available frame."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -16,7 +16,8 @@ from sdoml_dagster.store.store import Store
 def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
     """Return the incomplete days of the look-back window, in order."""
     for age in range(settings.lookback_days - 1, -1, -1):
-        # Without a publication lag the newest day is yesterday: today has no partition yet.
+        # Without a publication lag, the newest day is yesterday, because today has no partition
+        # yet.
         day = today - timedelta(days=max(settings.publication_lag_days, 1) + age)
         in_range = settings.start.date() <= day and (
             settings.last_day is None or day <= settings.last_day
@@ -26,7 +27,7 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 
 
 def is_complete(settings: Settings, stored: StoredDay) -> bool:
-    """Return whether a day's shard has all its frames and the archive will not publish more."""
+    """Return whether a day's shard has all frames that the archive has or may still publish."""
     rows: list[RawRow] = []
     try:
         index = stored.shard_index()
@@ -42,15 +43,16 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
                     return False
                 rows += stored.expected_ledger(instrument, settings)
         return not frames_not_packed(stored, rows, index)
-    except (DamagedFileError, MissingInputError):  # must be rebuilt, or built for these settings
+    # The day must be rebuilt, or built for these settings.
+    except (DamagedFileError, MissingInputError):
         return False
 
 
 def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
-    """Return the rows of the ledger whose frame is good but neither in the shard nor rejected.
+    """Return the ledger rows of good frames that are neither in the shard nor rejected.
 
-    A frame that was replaced by a better one counts as a different frame: it was observed at
-    another time, or it is the definitive version of a provisional one.
+    A better frame that replaces another one is treated as a different frame: it was observed at
+    another time, or is the definitive version of a provisional frame.
     """
     columns = (index.table[name].to_pylist() for name in ("slot", "channel", "observed", "flags"))
     done = {
@@ -59,7 +61,7 @@ def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index)
     }
     for instrument in INSTRUMENTS:
         table = stored.frame_table(instrument) or ()
-        # A frame that was not yet available when the day was processed was not rejected.
+        # A frame that was unavailable when the day was processed was not rejected.
         done |= {
             (row.slot, row.channel, row.observed, is_provisional(row.flags))
             for row in table

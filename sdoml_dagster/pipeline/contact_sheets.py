@@ -1,6 +1,7 @@
 """Draw contact sheets of a day's processed frames and of its shard.
 
-Both show the slot with the most channels. If there are several, they show the one nearest noon.
+Both show the slot with the most channels. If several slots have the most, they show the one nearest
+noon.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
 """Fetch a day's raw frames: compare the expected frames with the store and the archive.
 
-For each (slot, channel) the paired minute is tried first and then, for AIA, its neighbors. Each
-candidate is looked up in the folder of the day and then in the archive. The outcome becomes one
-row of the ledger.
+For each (slot, channel), the paired minute is tried first and then, for AIA, the neighboring
+minutes. Each candidate is looked up in the day's folder and then in the archive. The outcome
+becomes one ledger row.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class DayLedger:
 
     @property
     def content(self) -> bytes:
-        """Status and bytes of each frame, without their source: the identity of the outcome."""
+        """Status and bytes of each frame, but not their source. This identifies the outcome."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -74,13 +74,13 @@ def fetch_day(
     requested again once the ledger is older than ``missing_recheck_hours``. Frames with an outage
     are requested again immediately.
 
-    A page instead of a file, or a refusal (403), is a valid answer for a single file. If at least
-    half of the day gets such answers, or if the archive fails for other files, it is an outage.
+    A web page instead of a file, or a refusal (403), is recorded for a single file. If at least
+    half of the day's requests end like this, or if requests for other files fail, it is an outage.
 
     Raises
     ------
     OutageError
-        After the ledger is written, if the archive could not answer for some frames.
+        After the ledger is written, if some frames could not be requested because of an outage.
     """
     folder = layout.raw_folder(day)
     path = layout.raw_ledger(day, instrument)
@@ -102,7 +102,7 @@ def fetch_day(
         for channel in settings.channels_of(instrument)
     ]
     if any((slot, channel.name) not in earlier.rows for slot, channel in wanted):
-        prepare_kernels(report)  # before threads need the kernels, and before the clock starts
+        prepare_kernels(report)  # before threads use kernels and before timing starts
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
@@ -116,7 +116,7 @@ def fetch_day(
             progress.step(row.status, received)
     except BaseException:
         client.cancel()
-        # Do not wait: a thread that is opening a connection ends only when that times out.
+        # Do not wait, because a thread that is opening a connection ends only at its timeout.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
@@ -125,7 +125,8 @@ def fetch_day(
     rows = _with_outages(rows, collector.unclear)
     same = earlier.content and rows == list(earlier.rows.values())
     content = earlier.content if same else RAW_LEDGER.encode(rows)
-    # If nothing is new, the file keeps its modification time, which shows how old the absences are.
+    # If nothing is new, the file keeps its modification time, which shows when the archive was last
+    # asked.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
@@ -146,7 +147,7 @@ def fetch_day(
 def _replace_stale(
     rows: Sequence[RawRow], collector: "_Collector"
 ) -> tuple[list[RawRow], list[int]]:
-    """Reject frames with the pixels of an earlier frame, and find stand-ins for them.
+    """Reject frames that repeat the pixels of an earlier frame, and find stand-ins for them.
 
     No two exposures have the same noise in a million pixels, so the later file is a stale picture
     with a new name or header. Returns all rows, and the size of each file that was fetched for
@@ -162,7 +163,8 @@ def _replace_stale(
             )
             rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
-        stale = _stale(rows)  # the stand-in may be stale too; each file is rejected at most once
+        # A stand-in may be stale too; the loop ends because each file is rejected at most once.
+        stale = _stale(rows)
     return rows, fetched
 
 
@@ -180,7 +182,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
     for channel in {row.channel for row in seen}:
         files = {row.file: row.data_crc32 for row in seen if row.channel == channel}
         if len(files) >= _ALL_ALIKE and len(set(files.values())) == 1:
-            # The whole day has the same picture. It is unknown which slot it belongs to, if any.
+            # The whole day has the same picture, and the slot to which it belongs is unknown.
             stale |= {n: "all others" for n, row in enumerate(rows) if row.file in files}
     return stale
 
@@ -188,7 +190,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Mark unclear answers as an outage, unless only a few files are affected."""
+    """Mark pages and refusals as an outage, unless only a few files are affected."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -204,7 +206,7 @@ def _doubt(
     settings: Settings,
     client: ArchiveClient,
 ) -> str | None:
-    """Return a warning for the user if a whole published day is missing: the root may be wrong."""
+    """Return a warning if a whole published day is missing, because the root may be wrong."""
     published = datetime.now(UTC).date() - timedelta(days=settings.publication_lag_days)
     if not rows or day > published or any(row.status != "missing" for row in rows):
         return None
@@ -254,17 +256,17 @@ class _Collector:
     """Slots and channels for which each mirror returned a page or a refusal instead of the file."""
 
     def refuse(self, name: str, reason: str) -> None:
-        """Stop using a file."""
+        """Never use a file again."""
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
-        """Return whether the row of an earlier run is still valid."""
+        """Return whether an earlier run's row is still valid."""
         if row.status == "ok" and row.flags is None:
-            return False  # written by a version that rejected fewer frames
+            return False  # the row was written by a version that rejected fewer frames
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # With another tolerance or another root, the answer may be different.
+            # With another tolerance or root, the outcome may be different.
             alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
             return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:
@@ -279,11 +281,11 @@ class _Collector:
     ) -> tuple[RawRow, int]:
         """Return the row of one expected frame, and the number of bytes fetched for it.
 
-        ``earlier`` is the row of an earlier run, which must be checked again.
+        ``earlier`` is an earlier run's row, which must be checked again.
         """
         failures: list[_Failure] = []
         minutes = self._candidates(slot, channel)
-        # A provisional file, or a rejected file that is in the store, is requested again.
+        # Request a provisional file, or a rejected file in the store, again.
         renew = earlier is not None and (
             is_provisional(earlier.flags) or earlier.status == "invalid"
         )
@@ -318,7 +320,8 @@ class _Collector:
                     data_crc32=facts.data_crc32,
                 )
                 return row, received
-        # After an outage the result is open; otherwise the outcome of the paired minute is used.
+        # After an outage, the row is an outage. Otherwise it records the outcome of the paired
+        # minute.
         outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
         if outcome.unclear:
             self.unclear.add((slot, channel.name))
@@ -365,7 +368,7 @@ class _Collector:
             except DoubtfulFrameError as error:
                 stored, renew = (data, cast("RawFacts", error.value)), True
             except FrameError:
-                pass  # a damaged file is fetched again
+                pass  # fetch a damaged file again
         if stored is not None and not renew:
             return stored[0], _usable(stored[1]), 0
         try:
@@ -374,7 +377,7 @@ class _Collector:
         except (FrameError, FrameMissingError, OutageError):
             if stored is None:
                 raise
-            return stored[0], _usable(stored[1]), 0  # nothing better is available now
+            return stored[0], _usable(stored[1]), 0  # no better frame is available now
         self.store.write(path, fetched.data)
         return fetched.data, facts, len(fetched.data)
 
@@ -387,7 +390,7 @@ class _Failure:
     status: Status
     reason: str
     unclear: bool = False
-    """Whether the answer says nothing about the frame: a page, or a refusal."""
+    """Whether the response was a page or a refusal, which says nothing about the frame."""
 
 
 def _listed(failures: Sequence[_Failure]) -> str:

@@ -1,4 +1,4 @@
-"""Fit constants to the processed days of a store, using their sketches and no pixels."""
+"""Fit constants to the sketches of processed days, without reading pixels."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +17,7 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Constants, and the sketches to which they were fitted."""
+    """Constants and the sketches to which they were fitted."""
 
     normalization: Normalization
     sketches: dict[str, Sketch]
@@ -31,7 +31,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
     Raises
     ------
     MissingInputError
-        If no such day is processed, or if the processed days have no frame at all.
+        If no day of the range is processed, or if the processed days have no frames.
     NormalizationError
         If days were processed at different resolutions.
     """
@@ -76,7 +76,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
 
 
 def _span(days: list[date]) -> str:
-    """Format the days as the subject of a sentence, with its verb."""
+    """Format the days as the subject and verb of a message."""
     if len(days) == 1:
         return f"day {days[0]} has"
     return f"{len(days)} days from {days[0]} to {days[-1]} have"

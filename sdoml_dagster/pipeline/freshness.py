@@ -42,9 +42,9 @@ def judge_freshness(settings: Settings, store: Store, *, now: datetime) -> Fresh
     """Compare the shards of a store with the days that are due.
 
     A day becomes due after ``SDOML_PUBLICATION_LAG_DAYS`` plus a day of grace. Days after the end
-    of the dataset are never due. Days before the first shard do not count: a dataset may be built
-    from its newest day backward. In a store without shards, only the newest due day counts as
-    missing.
+    of the dataset are never due. Days before the first shard are ignored, because a dataset may be
+    built from its newest day backward. In a store without shards, only the newest due day is
+    reported as missing.
     """
     due = now.date() - timedelta(days=max(settings.publication_lag_days, 1) + GRACE_DAYS)
     if settings.last_day is not None:

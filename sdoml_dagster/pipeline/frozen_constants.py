@@ -7,9 +7,9 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Make constants current, and return the constants that are current afterwards.
+    """Make constants current. Returns the constants that are then current.
 
-    Without ``replace``, the first of several runs wins and the others use its constants.
+    Without ``replace``, existing constants are kept: the first of several runs wins.
     """
     data = normalization.to_json()
     store.write(layout.normalization(normalization.version), data)
@@ -45,7 +45,7 @@ def needed_normalization(store: Store) -> Normalization:
 
 
 def refuse_unasked_fit(store: Store) -> Normalization | None:
-    """Refuse to fit constants as a side effect in a store that has shards.
+    """Raise an error instead of fitting constants as a side effect in a store that has shards.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def refuse_unasked_fit(store: Store) -> Normalization | None:
     Raises
     ------
     MissingInputError
-        If there are shards and the constants by which they were normalized are missing.
+        If there are shards, but the constants with which they were normalized are missing.
     """
     if not layout.shard_files(store):
         return None

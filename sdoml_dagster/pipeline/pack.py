@@ -1,4 +1,4 @@
-"""Pack a day's shard: processed frames and frozen constants → one tar and its index.
+"""Pack a day's processed frames into a shard and its index, with the frozen constants.
 
 Equal inputs give equal bytes on any machine.
 """
@@ -58,8 +58,8 @@ def pack_day(
 ) -> PackedDay:
     """Write a day's shard and its index.
 
-    The shard of an earlier run is kept if it is undamaged and was made from the same frames with
-    the same constants, settings and ``code_version``, which is the version of the asset.
+    An earlier run's shard is kept if it is undamaged and was made from the same frames with the
+    same constants, settings and ``code_version`` (the version of the asset).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def pack_day(
             constants=constants,
             step=progress.step,
         )
-        # A kill must not leave an index beside a shard that it does not describe.
+        # If the process is killed, no index must remain beside a shard that it does not describe.
         store.delete(index_path)
     index = Index(
         summary.table,
@@ -140,7 +140,7 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
 
 
 def check_constants(constants: Normalization, settings: Settings) -> None:
-    """Reject constants that were fitted to frames of other settings.
+    """Reject constants that were fitted to frames with other settings.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Process a day: raw files → co-registered, corrected frames, with table and sketches.
+"""Process a day's raw files into co-registered, corrected frames, with a table and sketches.
 
 Channels are processed one after another, so that each ``.npy`` is written once and in order. A
 bounded pipeline of threads (read → decode → resample → count) keeps memory constant, regardless of
@@ -54,7 +54,7 @@ class ProcessedDay:
 
     @property
     def content(self) -> bytes:
-        """Content that identifies an outcome: status, pixels and flags of each frame."""
+        """Status, pixel checksum and flags of each frame. This identifies the outcome."""
         fates = [
             (str(row.slot), row.channel, row.status, row.crc32, row.degradation_table)
             + ((row.flags,) if row.flags else ())
@@ -74,8 +74,8 @@ def process_day(
 ) -> ProcessedDay:
     """Process a day's raw frames of one instrument.
 
-    Files of an earlier run are kept if they are undamaged and were made from the same raw frames
-    with the same settings and ``code_version``, which is the version of the asset.
+    An earlier run's files are kept if they are undamaged and were made from the same raw frames
+    with the same settings and ``code_version`` (the version of the asset).
 
     Raises
     ------
@@ -136,14 +136,14 @@ def process_day(
         rows += done
         sketches[channel.name] = merge(counted)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
-    # Last, because it marks the day as processed.
+    # This is written last, because it marks the day as processed.
     store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows, inputs=inputs))
     return ProcessedDay(tuple(rows), sketches)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProcessedFrame:
-    """One frame: its row and, if it is usable, its pixels (float32, (n, n)) and other results."""
+    """One processed frame: its row and, if usable, its pixels (float32, (n, n)) and sketch."""
 
     row: FrameRow
     pixels: NDArray[np.float32] | None = None
@@ -190,16 +190,16 @@ class FrameProcessor:
 
     @cached_property
     def _degradation(self) -> tuple[DegradationTable, str]:
-        """Return the table (not needed for HMI), and its description for the frame table."""
+        """Return the degradation table (None for HMI), and its description for the frame table."""
         table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 
     def process_stored(self, raw: RawRow, channel: Channel) -> ProcessedFrame:
-        """Process the raw file of a row of the ledger."""
+        """Process the raw file of a ledger row."""
         return self.process(raw, self._read(raw) if raw.status == "ok" else b"", channel)
 
     def process(self, raw: RawRow, data: bytes, channel: Channel) -> ProcessedFrame:
-        """Process one raw file. An unusable frame gives a row with the reason.
+        """Process one raw file. If the frame is unusable, the row has the reason.
 
         Parameters
         ----------
@@ -334,7 +334,7 @@ def load_degradation(settings: Settings, store: Store) -> DegradationTable:
 
 
 def _read_v10(store: Store) -> bytes:
-    """Read the version 10 response table. It is kept in the store, so every machine can read it."""
+    """Read the version 10 response table from the store, where every machine can read it."""
     path = f"{layout.CALIBRATION}/{V10_FILE}"
     data = store.read_if_exists(path)
     if data is None:
@@ -345,6 +345,6 @@ def _read_v10(store: Store) -> bytes:
 
 
 def _describe(table: DegradationTable, day: date) -> str:
-    """Describe the table of a factor, and whether the day is after its last calibration."""
+    """Describe a factor's table, and whether the day is after the table's last calibration."""
     frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
     return f"{table.version} ({table.sha256[:12]}){frozen}"

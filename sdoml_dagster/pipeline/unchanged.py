@@ -1,4 +1,4 @@
-"""Decide whether a day needs work, so that no work is repeated.
+"""Decide whether a day needs work, so that unchanged results are not rebuilt.
 
 Each frame table and each shard index records a fingerprint of its inputs: the rows of the previous
 step, the settings and the code version. A step whose fingerprint is unchanged and whose files are
@@ -63,11 +63,11 @@ def shard_inputs(
     Parameters
     ----------
     rows
-        Rows of the frame tables that go into the shard.
+        Rows of the frames in the shard.
     settings
         Settings of the dataset.
     constants
-        Normalization constants that the frames are packed with.
+        Normalization constants with which the frames are packed.
     code_version
         Code version of the asset.
     """
@@ -83,7 +83,7 @@ def shard_inputs(
 
 
 def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
-    """Return the rows of the frames that go into a day's shard, in the shard's order.
+    """Return the rows of the frames for a day's shard, in the shard's order.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def is_finished(
     settings
         Settings of the dataset.
     constants
-        Current constants. If None were fitted yet, only the processed frames are checked.
+        Current constants. None (not fitted yet): only the processed frames are checked.
     code_versions
         Code versions of the daily assets, by asset name.
     degradation
@@ -188,7 +188,7 @@ def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings)
 
 
 def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:
-    """Return the content of a row. Nulls are left out, so a new optional column changes nothing."""
+    """Return a row's values without nulls, so that a new optional column changes no fingerprint."""
     return {
         name: value
         for name in row.__dataclass_fields__

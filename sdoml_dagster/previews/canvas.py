@@ -22,9 +22,8 @@ _FINE = 2  # supersampling factor, for smooth edges and evenly spaced letters
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Load Pillow's built-in font, identical on every machine. It covers little beyond ASCII."""
-    return cast(
-        "ImageFont.FreeTypeFont", ImageFont.load_default(size)
-    )  # FreeType when a size is given
+    # Pillow returns a FreeType font if a size is given.
+    return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
 
 def text_width(text: str, size: int) -> float:
@@ -53,7 +52,7 @@ def shorten(text: str, size: int, width: float) -> str:
 
 
 class Canvas:
-    """A page to draw on, with coordinates in pixels from the upper left."""
+    """A drawing surface, with coordinates in pixels from the upper left."""
 
     def __init__(self, width: int, height: int) -> None:
         self._image = Image.new("RGB", (width * _FINE, height * _FINE), PAGE)

@@ -69,7 +69,7 @@ def contact_sheet(
     title, subtitle
         Text above the grid, left and right.
     tile
-        Edge of one channel in pixels. All other sizes scale with it.
+        Side of one channel's tile in pixels. All other sizes scale with it.
     normalized
         Whether AIA images are normalized (square roots) rather than in the units of processed
         frames. Both give the same picture except for saturated pixels.

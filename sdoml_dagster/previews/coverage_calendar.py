@@ -37,8 +37,8 @@ def coverage_calendar(days: Mapping[date, float], *, title: str = "Coverage") ->
     Parameters
     ----------
     days
-        Fraction of the expected frames that each day has, 0 … 1. Days that are not in the mapping
-        were not requested and stay dark.
+        Fraction of the expected frames on each day, 0 … 1. Days that are not in the mapping were
+        not requested and are drawn dark.
     """
     years = sorted({day.year for day in days})
     width = _LEFT + 54 * _STEP + _RIGHT
@@ -70,13 +70,13 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
         color = coverage_class(days[day])[1] if day in days else PANEL
         canvas.rectangle(box, color, radius=2.5)
     mean = sum(fractions) / len(fractions)
-    # Rounded down, so that only a complete year shows 100 %.
+    # Round down, so that 100 % always means a complete year.
     text = "100 %" if mean >= 1 else f"{int(mean * 1000) / 10:.1f} %"
     canvas.text((_LEFT + 54 * _STEP + 14, top + 3.5 * _STEP - 1), text, 14, anchor="lm")
 
 
 def coverage_class(fraction: float) -> tuple[str, Color]:
-    """Return the name and color of the class of a day's coverage."""
+    """Return the name and color for a day's coverage."""
     return next((name, color) for end, name, color in CLASSES if fraction < end or fraction <= 0)
 
 

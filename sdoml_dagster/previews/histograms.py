@@ -23,7 +23,7 @@ from sdoml_dagster.previews.canvas import (
 from sdoml_dagster.previews.contact_sheet import channel_label
 
 if TYPE_CHECKING:
-    from sdoml_core.normalization.sketch import Sketch  # imports numba
+    from sdoml_core.normalization.sketch import Sketch  # importing it imports numba
 
 _WIDTH, _HEIGHT = 420, 268  # per channel, with title and axes
 _MARGIN, _GAP, _HEADER = 28, 20, 66
@@ -40,7 +40,7 @@ _DARKEST = 1e-3  # fraction of nonzero pixels that may lie left of the axis
 def histograms(
     normalization: Normalization, sketches: Mapping[str, "Sketch"], *, columns: int = 2
 ) -> Image.Image:
-    """Draw the number of pixels over their value per channel, log-log, and mark the constant.
+    """Draw each channel's pixel counts by value, log-log, and mark the constant.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
 """Build a release: numbered shards, one index, and their description.
 
 The old index is removed first and SHA256SUMS is written last, so an unfinished release never looks
-complete. Building it again gives the same bytes. A release shard that equals a daily shard is a
-hard link, so a release of a year needs no extra disk. When a day is packed again with different
-bytes, it gets a new file and the release keeps the old one.
+complete. Building it again gives the same bytes. A release shard with the same content as a daily
+shard is a hard link, so a release needs no extra disk space. If a day is packed again with
+different content, it gets a new file, and the release keeps the old file.
 
-Days are read one at a time, so memory does not grow with their number.
+Days are read one at a time, so memory does not grow with the number of days.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ against the shards, so after a rebuild it would read wrong samples."""
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """Days and options of a release."""
+    """Request for a release: its days and options."""
 
     name: str = "sdoml-lite"
     """Name of the release and of its folder."""
@@ -158,7 +158,8 @@ def publish(
     previous = _set_previous_aside(store, folder)
     store.delete(f"{folder}/{RELEASE_INDEX}")
     store.sweep(folder)
-    # Written before the shards: this marks a folder of shards without an index as unfinished.
+    # This is written before the shards, so that a folder of shards without an index looks
+    # unfinished.
     store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
     shard_names = {plan.name for group in plans.values() for plan in group}
     for name in store.sizes(folder):
@@ -243,7 +244,7 @@ def publish(
 def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> bool:
     """Return whether a finished release matches this request and the current daily shards.
 
-    This reads only the footers of indexes, and sizes. The hashes of the shards are not recomputed.
+    This reads only index footers and file sizes. Shard hashes are not recomputed.
     """
     folder = layout.release_folder(request.name)
     sizes = store.sizes(folder)
@@ -290,7 +291,7 @@ def _inputs(
 ) -> str:
     """Return the fingerprint of everything that a release depends on.
 
-    ``recorded`` has the day, SHA-256 and inputs of each daily shard.
+    ``recorded`` contains the day, SHA-256 and inputs of each daily shard.
     """
     options = [str(getattr(settings, name)) for name in _SETTINGS_OF_A_RELEASE]
     options += [public(root) for root in (*settings.aia_roots, *settings.hmi_roots)]
@@ -304,8 +305,8 @@ def _inputs(
 def _set_previous_aside(store: Store, folder: str) -> dict[str, str]:
     """Mark the release as unfinished, and return the SHA-256 of its shards by name.
 
-    The sums keep another name until the new ones are written, so that a release that was killed
-    need not hash all shards again.
+    The old checksums are kept under another name until the new ones are written, so that a release
+    that was killed need not hash all shards again.
     """
     sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
     if sums is not None:
@@ -318,7 +319,7 @@ def _set_previous_aside(store: Store, folder: str) -> dict[str, str]:
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
-    """Return the split that the constants were fitted to, or None if other days were used too."""
+    """Return the split to which the constants were fitted, or None if they also used other days."""
     if not request.splits:
         return None
     train = request.splits.train
@@ -390,7 +391,7 @@ def _describe_splits(
 
 
 def _steps(shards: Sequence[ShardFacts]) -> dict[str, float]:
-    """Return the quantization step of each channel of compact shards; nothing for npy."""
+    """Return each channel's quantization step for compact shards; empty for npy."""
     return {
         name: constants["step"]
         for shard in shards
@@ -423,7 +424,7 @@ def _splits_file(release: ReleaseDescription) -> bytes:
 
 
 def _select(built: Sequence[BuiltDay], settings: Settings) -> list[BuiltDay]:
-    """Select the days that have rows in the release. The others get no shard."""
+    """Select the days that have rows in the release. Other days get no shard."""
     released = [day for day in built if day.facts.frames]
     if not released:
         counts: Counter[str] = Counter()
@@ -477,7 +478,7 @@ def _picture(
     samples: Samples,
     release: ReleaseDescription,
 ) -> bytes:
-    """Draw a contact sheet of the middle sample among those with the most channels."""
+    """Draw a contact sheet of the middle one of the samples with the most channels."""
     shard, slot = samples.example()
     table = maker.index(shard).table
     mine = pa.array(timestamps(table.column("slot")) == slot)

@@ -38,7 +38,7 @@ class Count:
     blank: int
     """The image is empty."""
     outage: int
-    """The archive did not answer."""
+    """The archive did not respond."""
     unexplained: int
     """Absent, and the frame table of the day is missing or gives no reason."""
     not_built: int
@@ -57,7 +57,7 @@ MEANINGS = {
     "quality": "QUALITY marks it as unfit for science",
     "invalid": "the archive's file is not a readable image of this kind",
     "blank": "the image is empty, or too many pixels lack data",
-    "outage": "the archive did not answer",
+    "outage": "the archive did not respond",
     "unexplained": "absent without a recorded reason",
     "not_built": "its day has no shard, or was built without this slot",
 }
@@ -73,7 +73,7 @@ class ReleaseCoverage:
 
     @property
     def days_without_shard(self) -> list[date]:
-        """Days without any built frame."""
+        """Days that have no built frames."""
         whole = [count for count in self.counts if count.not_built]
         partial = {count.day for count in self.counts if count.not_built < count.expected}
         return sorted({count.day for count in whole} - partial)
@@ -124,8 +124,8 @@ def count_frames(
     Parameters
     ----------
     store, settings
-        Store with the frame tables, and settings that define the expected frames of days without
-        one.
+        Store with the frame tables. For days without a table, the settings define the expected
+        frames.
     days
         Days of the release, built or not.
     built
@@ -179,7 +179,8 @@ def _count_day(
                 # The day was built with a shorter range or a longer cadence.
                 unlisted = "not_built" if channel in listed else "ok"
                 status = statuses.get(frame, unlisted)
-                # Good in the table but not in the shard: it was processed after packing.
+                # A frame that is good in the table but not in the shard was processed after
+                # packing.
                 outcome["unexplained" if status == "ok" else status] += 1
         counts.append(
             Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})

@@ -1,4 +1,4 @@
-"""Days whose shard was found damaged: a release must not silently leave them out."""
+"""Stop a release that would silently leave out days whose shard was found damaged."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_dagster.days import DayRange, list_days
@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def refuse_damaged_days(store: Store, days: DayRange) -> None:
-    """Refuse a release until all damaged shards of its range are rebuilt.
+    """Raise an error until all damaged shards of the release's range are rebuilt.
 
     Raises
     ------

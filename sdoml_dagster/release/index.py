@@ -1,4 +1,4 @@
-"""Write the index of a release, and collect its samples on the way."""
+"""Write the index of a release, and collect the list of samples at the same time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sdoml_dagster.release.shards import ShardMaker
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Slots of all samples, and the number of channels that each has, by shard."""
+    """Slots of all samples, and the number of channels of each sample, by shard."""
 
     shards: Mapping[str, tuple[NDArray[np.datetime64], NDArray[np.int64]]]
 
@@ -37,11 +37,11 @@ class Samples:
         return utc(max(slots[-1] for slots, _ in self.shards.values()))
 
     def number_with(self, channels: int) -> int:
-        """Return the number of samples with that many channels."""
+        """Return the number of samples that have a given number of channels."""
         return sum(int((counts == channels).sum()) for _, counts in self.shards.values())
 
     def example(self) -> tuple[str, np.datetime64]:
-        """Return shard and slot of the middle sample among those with the most channels."""
+        """Return the shard and slot of the middle one of the samples with the most channels."""
         most = max(int(counts.max()) for _, counts in self.shards.values())
         candidates = sorted(
             (slot, name)

@@ -1,4 +1,4 @@
-"""Find the built days of a release and check that they belong together.
+"""Find the built days of a release and check that they are consistent.
 
 Everything that can be checked without reading pixels is checked here, before an earlier release is
 changed: each shard has an index and its recorded size, and all shards share one normalization and
@@ -36,7 +36,7 @@ Frame = tuple[datetime, str]
 
 @dataclass(frozen=True, slots=True)
 class BuiltDay:
-    """One day's shard, as described by its index. The rows are read again when they are needed."""
+    """One day's shard, described by its index. The rows are read again when they are needed."""
 
     day: date
     facts: ShardFacts
@@ -76,7 +76,7 @@ class BuiltDay:
         return replace(index, table=complete_rows(index.table, self.complete))
 
     def packed_and_released(self, store: Store) -> tuple[set[Frame], set[Frame]]:
-        """Return slot and channel of the frames in the daily shard, and of those released."""
+        """Return slot and channel of all frames in the daily shard, and of the released frames."""
         packed = read_frames(store.read(layout.shard_index(self.day)))
         if self.complete is None:
             return packed, packed
@@ -134,7 +134,7 @@ def recorded_shards(
     Raises
     ------
     MissingInputError, DamagedFileError
-        As `built_days`; but rows are not read, so damage to them is not noticed.
+        As for `built_days`. Rows are not read, so damaged rows are not detected.
     """
     found, sizes = _shards_of(store, days)
     read = partial(_read_footer, store, sizes)
@@ -206,7 +206,7 @@ def damaged(store: Store, day: date, why: object) -> DamagedFileError:
 
 
 def _again(location: str, day: date) -> str:
-    return f"{location} is damaged, materialize shards of {day} again"
+    return f"{location} is damaged: materialize shards of {day} again"
 
 
 def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:

@@ -1,4 +1,4 @@
-"""Examples of reading a release with other libraries, for its card."""
+"""Examples for the dataset card that read a release with other libraries."""
 
 import json
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Write the numbered shards of a release.
 
-A shard is a hard link to a daily shard, or a new file with several days or in another encoding.
+A shard is a hard link to a daily shard, or a new file if it has several days or another encoding.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class ShardPlan:
 
 
 def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
-    """Number shards from 1, with numbers padded to the width of the last one."""
+    """Number shards from 1, with numbers padded to the width of the last number."""
     starts = range(0, len(days), days_per_shard)
     width = len(str(len(starts)))
     return [
@@ -66,8 +66,8 @@ class ShardMaker:
     encoder
         Encoding of the release. None keeps that of the daily shards.
     previous
-        SHA-256 by shard name of the last finished release in this folder. Its shards are neither
-        written nor read again if they are still the same files.
+        SHA-256 by shard name of the last finished release in this folder. Shards that are still the
+        same files are neither written nor read again.
     spool
         Empty local folder for the indexes of shards that are not links.
     """
@@ -99,7 +99,7 @@ class ShardMaker:
         return self._rewrite(path, plan)
 
     def index(self, name: str) -> Index:
-        """Return the index of a shard that was written, by the name of the shard."""
+        """Return the index of a written shard by the shard's name."""
         plan = self._plans[name]
         if self._is_link(plan):
             return replace(plan.days[0].index(self._store), shard=name)
@@ -158,7 +158,7 @@ class ShardMaker:
 
 
 def _convert(source: BinaryIO, table: pa.Table, writer: ShardWriter, encode: FrameEncoder) -> None:
-    """Copy frames in another encoding: decode, and encode again."""
+    """Copy frames to another encoding by decoding and encoding them."""
     for row in table.to_pylist():
         pixels = decode_data(read_data(source, row), row).astype(np.float32, copy=False)
         facts = FrameFacts(**{name: row[name] for name in FrameFacts.__dataclass_fields__})

@@ -16,13 +16,13 @@ SPLITS_FILE = "splits.json"
 """File of a release that lists its splits."""
 
 _PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # what Hugging Face and file names both accept
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid both for Hugging Face and in file names
 _GUARD = re.compile(r"(\d{1,4})\s*(?:d|days?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Days from ``first`` to ``last``, both included and both known."""
+    """Days from ``first`` to ``last``, both included."""
 
     first: date
     last: date
@@ -59,11 +59,11 @@ class Splits:
 
     @property
     def train(self) -> Split:
-        """Split that constants are fitted to: ``train``, or the first one."""
+        """Split to which the constants are fitted: ``train``, or else the first split."""
         return next((part for part in self.parts if part.name == "train"), self.parts[0])
 
     def of(self, day: date) -> Split | None:
-        """Return the split of a day, or None in a guard gap and outside all splits."""
+        """Return a day's split, or None if the day is in a guard gap or outside all splits."""
         for number, part in enumerate(self.parts):
             if day in part:
                 later = (one for other in self.parts[number + 1 :] for one in other.ranges)
@@ -71,7 +71,7 @@ class Splits:
         return None
 
     def kept_ranges(self, split: Split) -> tuple[Period, ...]:
-        """Return the runs of days that a split keeps after the guard gaps are removed."""
+        """Return the ranges of days that a split has left without the guard gaps."""
         runs: list[Period] = []
         for one in sorted(split.ranges, key=lambda one: one.first):
             for number in range((one.last - one.first).days + 1):

@@ -31,15 +31,15 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         opened = store.open()
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
-                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and the schedule fits "
-                "no constants: run ingest for some days, then fit_normalization"
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and the schedule "
+                "does not fit constants: run ingest for some days, then fit_normalization"
             )
             return
         tick = context.scheduled_execution_time.date()
         busy = days_in_progress(context.instance, settings)
         due = [day for day in days_due(settings, opened, today=tick) if day not in busy]
         for day in due:
-            # The key contains the tick, so a failed day is requested again at the next tick.
+            # The run key contains the tick, so a failed day is requested again at the next tick.
             yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")
         if not due:
             yield dg.SkipReason("every day of the look-back window is complete or in progress")

@@ -1,7 +1,7 @@
-"""Find the days that runs of the dataset are working on or will work on.
+"""Find the days of the dataset that active or queued runs build.
 
-Runs come from the schedule, from jobs, from "Materialize all" and from the command line; a run
-may take a range of days; and a backfill includes days whose runs are not launched yet.
+Runs can come from the schedule, a job, "Materialize all" or the command line. A run may build a
+range of days, and a backfill includes days whose runs have not been launched yet.
 """
 
 from collections.abc import Iterator

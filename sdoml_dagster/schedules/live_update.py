@@ -1,4 +1,4 @@
-"""The near-real-time schedule: looks for new frames and requests one run for all of them."""
+"""The near-real-time schedule: checks for new frames and requests one run for all of them."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -59,11 +59,11 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return
         if not news:
             outages = "; ".join(news.outages)
-            yield dg.SkipReason(f"no answer: {outages}" if outages else "no new frames")
+            yield dg.SkipReason(f"no response: {outages}" if outages else "no new frames")
             return
         yield dg.RunRequest(
             run_key=f"live@{now:%Y-%m-%dT%H:%M}",
-            # A forecast waits for these frames, so they have priority over backfills of old days.
+            # Forecasts wait for these frames, so the runs have priority over backfills of old days.
             tags={"dagster/priority": "10"},
         )
 

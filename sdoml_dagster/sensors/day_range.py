@@ -1,7 +1,7 @@
-"""Sensor that detects when the range of the dataset includes more or less of a day.
+"""Sensor that detects when the dataset's range includes more or fewer slots of a day.
 
-A day at the edge of the range may be built only in part. Its slots are the data version of that
-day of the archive; see :mod:`sdoml_dagster.assets.archive`.
+A day at the edge of the range may be built only in part. The day's slots are its data version in
+the archive assets; see :mod:`sdoml_dagster.assets.archive`.
 """
 
 from datetime import date

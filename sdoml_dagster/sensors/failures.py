@@ -38,7 +38,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
         for event in context.get_step_failure_events()
         if event.step_failure_data.error
     ]
-    reason = "; ".join(steps) or context.failure_event.message or "no reason is known"
+    reason = "; ".join(steps) or context.failure_event.message or "the reason is unknown"
     day = run.tags.get("dagster/partition") or run.tags.get(
         "dagster/asset_partition_range_start", ""
     )
@@ -54,7 +54,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
 
 
 def post(address: str, message: dict[str, str]) -> None:
-    """Send a message. A response other than 2xx fails the tick, and Dagster shows it there."""
+    """Send a message. A response other than 2xx fails the sensor tick, where Dagster shows it."""
     request = urllib.request.Request(  # noqa: S310 the setting allows http and https alone
         address, json.dumps(message).encode(), {"Content-Type": "application/json"}
     )

@@ -30,7 +30,8 @@ def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         found = judge_freshness(settings, store.open(), now=datetime.now(UTC))
-        # A new materialization outdates the evaluation in the UI, so it is repeated then.
+        # A new materialization makes the evaluation outdated in the UI, so the check is evaluated
+        # again.
         latest = context.instance.get_latest_data_version_record(key)
         cursor = f"{latest.storage_id if latest else None} {found.newest} {found}"
         if cursor == context.cursor:

@@ -30,7 +30,7 @@ def hide_credentials(text: str) -> str:
 
 
 def refuse_unknown_variables(known: Iterable[str]) -> None:
-    """Refuse unknown variables: a misspelled one would silently leave its setting at the default.
+    """Reject unknown variables, because a misspelled variable would silently have no effect.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Pat
     given = problem["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
-        shown = shown.lower()  # as written in TOML
+        shown = shown.lower()  # format the value as in TOML
     shown = "***" if name in _SECRET else hide_credentials(shown)
     variable = f"{PREFIX}{name.upper()}"
     in_environment = any(key.upper() == variable and value for key, value in os.environ.items())

@@ -178,7 +178,7 @@ class Settings(BaseSettings):
         Raises
         ------
         SettingError
-            If a setting is wrong; one line that names it.
+            If a setting is invalid. The one-line message names it.
         """
         refuse_unknown_variables(cls.model_fields)
         try:
@@ -199,7 +199,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 part of pydantic's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments, then the environment, then the TOML file."""
+        """Set the precedence: keyword arguments, then the environment, then the TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file())
 
     @field_validator("store")
@@ -290,7 +290,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: object) -> object:
-        if isinstance(value, bool):  # pydantic would read it as 0 or 1
+        if isinstance(value, bool):  # pydantic would convert a bool to 0 or 1
             raise ValueError("must not be true or false")  # noqa: TRY004 pydantic wants it
         return value
 
@@ -322,11 +322,11 @@ class Settings(BaseSettings):
         return self
 
     def channels_of(self, instrument: Instrument) -> tuple[Channel, ...]:
-        """The configured channels of an instrument."""
+        """Return the configured channels of an instrument."""
         return tuple(c for c in parse_channels(self.channels) if c.instrument == instrument)
 
     def expected_slots(self, day: date) -> tuple[datetime, ...]:
-        """The slots of a UTC day that lie in the range of the dataset."""
+        """Return the slots of a UTC day that are in the range of the dataset."""
         return day_slots(day, cadence_minutes=self.cadence_minutes, start=self.start, end=self.end)
 
     @property
@@ -341,7 +341,7 @@ class Settings(BaseSettings):
 
 
 def _config_file() -> Path | None:
-    """The TOML file to read; a file that ``SDOML_CONFIG`` names must exist."""
+    """Return the TOML file to read. A file that ``SDOML_CONFIG`` names must exist."""
     named = os.environ.get(CONFIG)
     path = Path(named or "sdoml.toml")
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""One day in the store: the reader of all its artifacts.
+"""Read all artifacts of one day in the store.
 
-Each method reads one artifact and checks it. A damaged artifact is an error that names the file
-and the asset to materialize again.
+Each method reads and checks one artifact. If the artifact is damaged, the error names the file and
+the asset to materialize again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, and most readers need neither
+if TYPE_CHECKING:  # slow to import, and most callers need neither
     from sdoml_core.formats.index import Index
     from sdoml_core.normalization.sketch import Sketch
 
@@ -182,7 +182,7 @@ class StoredDay:
         return [rows[key] for key in wanted]
 
     def missing(self, asset: str) -> MissingInputError:
-        """Create the error for a day that an earlier step has not built."""
+        """Create the error for a day that a previous step has not built."""
         return MissingInputError(
             f"{asset} of {self.day} is not in {self.store.url}: run ingest for the day first"
         )

@@ -26,7 +26,7 @@ class FrameWriter:
         return self._frames - 1
 
     def close(self) -> None:
-        """Correct the header if fewer frames were written than expected; the file stays open."""
+        """Correct the header if fewer frames were written than expected. The file stays open."""
         if self._frames != self._expected:
             # numpy pads the header so that the first axis can change without moving the data.
             self._file.seek(0)

@@ -85,7 +85,7 @@ def processed_files(store: Store) -> dict[date, set[str]]:
 
 
 def shard_files(store: Store) -> dict[date, set[str]]:
-    """Find which of ``tar`` and ``parquet`` exist, for each day that has a shard or an index."""
+    """Find whether ``tar`` and ``parquet`` exist, for each day with a shard or an index."""
     found: dict[date, set[str]] = {}
     for path in store.find(SHARDS):
         if (match := _SHARD_PATH.fullmatch(path)) and (day := parse_day(match[1])):
@@ -111,7 +111,7 @@ def days_in(store: Store) -> list[date]:
 
 
 def shard_name(day: date) -> str:
-    """File name of a day's shard in its index: relative to the folder of shards."""
+    """Return the name of a day's shard, relative to the folder of shards, as in its index."""
     return shard(day).removeprefix(f"{SHARDS}/")
 
 

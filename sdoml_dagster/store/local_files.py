@@ -1,7 +1,8 @@
 """Atomic writes of local files.
 
-A temporary file next to the target is written, flushed to disk and renamed. It is locked while it
-is written, and the lock ends with its process, so an unlocked file was left by a killed process.
+Each file is written under a temporary name next to the target, flushed to disk and renamed. The
+temporary file is locked while it is written, and the lock ends with the process. An unlocked
+temporary file was therefore left by a killed process.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ _LONG = 32 << 20
 def writer(
     target: Path, *, size: int = 0, overwrite: bool = True, keep_equal: bool = False
 ) -> Iterator[BinaryIO]:
-    """Yield a temporary file next to the target. Publish it if the block succeeds, else remove it.
+    """Yield a temporary file next to the target. Publish it only if the block succeeds.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def writer(
     size
         Approximate number of bytes, if known.
     overwrite
-        Replace an existing file; if False, an existing file is a ``FileExistsError``.
+        Replace an existing file. If False, an existing file raises ``FileExistsError``.
     keep_equal
         Keep an existing file that has the same bytes, with its hard links and its time.
     """
@@ -68,7 +69,7 @@ def _claim(temporary: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # Without hard links, the name must be claimed first, with an empty file.
+        # Without hard links, an empty file must claim the name first.
         with target.open("xb"):
             temporary.replace(target)
 
@@ -83,7 +84,8 @@ def link(source: Path, target: Path) -> bool:
             try:
                 temporary.replace(target)
             finally:
-                # Renaming to another name of the same file does nothing and leaves both names.
+                # Renaming a file to another hard link of the same file does nothing and leaves both
+                # names.
                 temporary.unlink(missing_ok=True)
         except FileNotFoundError:
             if not source.exists():
@@ -97,12 +99,12 @@ def link(source: Path, target: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files of killed processes from a folder; live writers keep theirs."""
+    """Remove temporary files of killed processes from a folder."""
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        # Removed in the meantime, or owned by another user.
+        # The file was removed in the meantime, or belongs to another user.
         with (
             contextlib.suppress(FileNotFoundError, PermissionError),
-            # Opened for writing because NFS locks only such files exclusively.
+            # Open for writing, because NFS grants exclusive locks only on writable files.
             leftover.open("r+b") as handle,
         ):
             if _lock(handle, wait=False):
@@ -114,8 +116,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
     """Flush a long write while it is in progress, so that the final flush is short.
 
     Flushed pages are dropped from the page cache. Otherwise a day of frames and its shard would
-    evict the pages of other programs. In addition, the kernel can reuse freshly freed memory
-    fastest.
+    evict the pages of other programs. In addition, recently freed memory is the fastest to reuse.
     """
     ended = threading.Event()
 
@@ -131,7 +132,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
             yield
         finally:
             ended.set()
-        followed.result()  # raises the error of the thread, if any
+        followed.result()  # this raises the error of the thread, if any
 
 
 def _temporary_name(target: Path) -> Path:
@@ -146,7 +147,7 @@ def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
         _lock(handle, wait=True)
         if os.fstat(handle.fileno()).st_nlink:
             return handle, temporary
-        handle.close()  # removed by `sweep` just before it was locked
+        handle.close()  # `sweep` removed the file just before it was locked
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:

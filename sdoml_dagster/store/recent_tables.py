@@ -1,4 +1,4 @@
-"""A store that caches the tables it read last, for work that reads neighboring days."""
+"""A store with a cache of recently read tables, for work that reads neighboring days."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ TABLES = 64
 
 
 class RecentTables(Store):
-    """A store that decodes each small table once while it is in use.
+    """A store that decodes each small table only once while it is in use.
 
     Use it only while nothing else writes to the store. The tables are shared, so do not
     change them.

@@ -76,7 +76,7 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Return whether a file exists."""
-        # Not `isfile`, which returns False if access is denied.
+        # Do not use `isfile`, which returns False if access is denied.
         with self._explained("look up", path):
             try:
                 return bool(self.fs.info(self._full(path))["type"] == "file")
@@ -231,7 +231,7 @@ class Store:
                 writer.write(chunk)
 
     def file_identity(self, path: str) -> tuple[int, int] | None:
-        """Return what hard links to one file have in common; None in an object store."""
+        """Return an identity that all hard links to a file share; None in an object store."""
         local = self.local_path(path)
         if local is None:
             return None
@@ -254,7 +254,7 @@ class Store:
         return len(sizes) == 1
 
     def sweep(self, folder: str) -> None:
-        """Remove temporary files of killed processes from a folder; live writers keep theirs."""
+        """Remove temporary files of killed processes from a folder."""
         local = self.local_path(folder)
         if local is None:
             return
@@ -275,7 +275,7 @@ class Store:
         with self._explained("read", path):
             if local is None:
                 return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
-            # fsspec would hold the GIL ten times as long for the same read.
+            # Read directly, because fsspec holds the GIL ten times as long.
             with local.open("rb") as handle:
                 handle.seek(start)
                 return handle.read(-1 if end is None else end - start)
@@ -314,14 +314,14 @@ class Store:
 
     def _room(self, needed: int | None) -> str:
         """Describe how much space a file needs and how much is free."""
-        # Files for a remote store are first written to the folder for temporary files.
+        # Files for a remote store are first written to the local folder for temporary files.
         folder = Path(tempfile.gettempdir() if self._remote else self.root)
         free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
         return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    """Return the errors that a store may raise. S3 has its own besides ``OSError``."""
+    """Return the error types that a store may raise. S3 adds error types besides ``OSError``."""
     if not url.startswith("s3://"):
         return (OSError,)
     try:

@@ -71,7 +71,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
         (
             ["--select", "raw_aia raw_hmi", *DAY],
             {},
-            ["raw_aia raw_hmi: names of assets are separated by commas"],
+            ["raw_aia raw_hmi: separate asset names with commas"],
         ),
         (
             ["--select", "raw_hmi", "--partition", "2098-01-01"],

@@ -1,1 +1,1 @@
-"""The near-real-time dataset: look for new frames, collect them, publish a rolling window."""
+"""The near-real-time dataset: check for new frames, fetch them, and publish a rolling window."""

@@ -1,4 +1,4 @@
-"""Collect the frames of one hour: what is new in the archive, fetched and processed."""
+"""Fetch and process one hour's frames that are new in the archive."""
 
 import hashlib
 import io
@@ -38,13 +38,13 @@ PROVISIONAL = flag_mask(["provisional"])
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The outcome of requesting the open frames of an hour."""
+    """Outcome of requesting an hour's open frames."""
 
     rows: tuple[LiveRow, ...]
     """Rows that changed."""
 
     outage: OutageError | None = None
-    """Why some frames got no answer."""
+    """Why requests for some frames failed; empty if none failed."""
 
 
 def collect_hour(
@@ -57,11 +57,11 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process the frames of an hour that are new, or better than the current ones.
+    """Fetch and process an hour's frames that are new or better than the current ones.
 
-    The listing of the hour says which AIA frames exist. HMI frames are requested directly, since a
-    listing of the catalog is larger than a frame. Frames are written to the store; the caller
-    writes the table.
+    The hour's listing shows which AIA frames exist. HMI frames are requested directly, because a
+    listing of the catalog is larger than a frame. This function writes the frames to the store; the
+    caller writes the table.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def collect_hour(
 
 
 def _known_pixels(rows: Iterable[LiveRow]) -> dict[tuple[str, int], str]:
-    """Return the file of each picture of an hour."""
+    """Map the checksum of each picture of an hour to its file."""
     return {
         (row.channel, row.data_crc32): row.file or "" for row in rows if row.data_crc32 is not None
     }
 
 
 def _without_stale(rows: Sequence[LiveRow], store: Store) -> list[LiveRow]:
-    """Reject new frames that repeat the pixels of another new frame under a later name."""
+    """Reject new frames that repeat the pixels of another new frame with an earlier name."""
     first: dict[tuple[str, int], str] = {}
     kept = []
     for row in sorted(rows, key=lambda row: (row.slot, row.channel)):
@@ -145,7 +145,7 @@ class _Collector:
     processor: FrameProcessor
 
     def collect(self, row: LiveRow) -> LiveRow | OutageError:
-        """Return the row with the best frame that the archive has now."""
+        """Return the row with the best frame that the archive currently has."""
         failed: list[tuple[Status, str]] = []
         for minute, name in self._to_try(row):
             problem = self._known_problem(row, name)
@@ -158,7 +158,8 @@ class _Collector:
                 failed.append(("missing", f"{minute:%H:%M} {error}"))
             except FrameError as error:
                 failed.append((error.status, f"{minute:%H:%M} {error}"))
-                # An invalid file may still be being written, or the transfer failed.
+                # An invalid file may be incomplete because the archive is still writing it, or the
+                # transfer failed.
                 if isinstance(error, _StaleFrameError) or error.status != "invalid":
                     row = _rejecting(row, name)
             except OutageError as error:
@@ -172,16 +173,16 @@ class _Collector:
         return replace(row, status=failed[0][0], reason=reason)
 
     def _to_try(self, row: LiveRow) -> Iterator[tuple[datetime, str]]:
-        """Yield the frames that are better than the present one, best first."""
+        """Yield the frames that are better than the current one, best first."""
         for place, (minute, name) in enumerate(candidates(self.settings, row)):
             if row.status == "ok" and row.file == name:
                 return
             if place and self.now - row.slot < PATIENCE and not self._first_is_rejected(row):
-                return  # the right frame may still appear
+                return  # the correct frame may still appear
             yield minute, name
 
     def _known_problem(self, row: LiveRow, name: str) -> tuple[Status, str] | None:
-        """Return why a frame is not worth a request."""
+        """Return the reason not to request a frame, or None."""
         if name in row.rejects:
             return "invalid", "was rejected"
         if self.names is not None and name not in self.names:
@@ -254,5 +255,5 @@ class _Collector:
 
 
 def _rejecting(row: LiveRow, name: str) -> LiveRow:
-    """Return the row with a file marked so that it is never requested again."""
+    """Return the row with a file marked as rejected, so that it is never requested again."""
     return replace(row, rejected=",".join(sorted({*row.rejects, name})))

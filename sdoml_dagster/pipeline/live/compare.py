@@ -1,7 +1,7 @@
-"""Compare provisional frames with the definitive ones of a day, once both exist.
+"""Compare a day's provisional frames with its definitive frames, once both exist.
 
-Both are compared as means over 32×32 blocks of the processed frame, in physical units. A model sees
-this difference between training and forecasting.
+The comparison uses 32×32 block means of the processed frames, in physical units. It shows the
+difference that a model meets between training and forecasting.
 """
 
 import json
@@ -29,7 +29,7 @@ KEPT_DAYS = 400
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Provisional minus definitive frames of one channel and day."""
+    """Differences (provisional minus definitive) of one channel on one day."""
 
     day: str
     channel: str
@@ -48,7 +48,7 @@ class Difference:
 
 
 def compare_day(day: date, *, settings: Settings, store: Store) -> list[Difference]:
-    """Compare a day and add it to the report. Empty if provisional or definitive frames are gone.
+    """Compare a day and add it to the report; empty without provisional or definitive frames.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ appear 15 to 25 minutes after the exposure."""
 
 
 def hour_of(time: datetime) -> datetime:
-    """Return the start of the hour of a time."""
+    """Return the start of the hour that contains a time."""
     return time.replace(minute=0, second=0, microsecond=0)
 
 
@@ -48,7 +48,7 @@ def hour_slots(settings: Settings, hour: datetime) -> tuple[datetime, ...]:
 
 
 def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
-    """Return minute and file name of each frame that can serve a row, best first."""
+    """Return the minute and file name of each frame that can fill a row, best first."""
     channel = CHANNELS[row.channel]
     minutes = live_minutes(
         channel,
@@ -60,7 +60,7 @@ def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
 
 
 def wanted(settings: Settings, row: LiveRow, now: datetime) -> list[str]:
-    """Return the names of files that would fill or improve a row. Empty if it is settled."""
+    """Return the names of files that would fill or improve a row; empty if the row is final."""
     if row.reason == DEFINITIVE or now - row.slot >= WAIT:
         return []
     names = []
@@ -80,7 +80,7 @@ def read_hour(
     try:
         found = LIVE_TABLE.decode(data) if data is not None else []
     except DamagedFileError:
-        found = []  # its frames are requested again
+        found = []  # a damaged table: its frames are requested again
     known = {(row.slot, row.channel): row for row in found}
     return {
         key: known.get(key) or LiveRow(*key, "missing", reason="not published yet")

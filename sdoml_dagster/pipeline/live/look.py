@@ -1,4 +1,4 @@
-"""Look for new frames: at most one request per tree, and no download."""
+"""Check for new frames, with at most one request per tree and no downloads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ _USUAL_DELAY: Mapping[Instrument, timedelta] = {
 
 @dataclass
 class News:
-    """The work that was found."""
+    """The work that a check found."""
 
     hours: dict[Instrument, set[datetime]] = field(default_factory=dict)
     """Hours with frames to request, by instrument."""
@@ -58,7 +58,7 @@ class News:
     """Definitive days that replace or can be compared with provisional ones."""
 
     outages: list[str] = field(default_factory=list)
-    """Trees that did not answer."""
+    """Trees that did not respond."""
 
     @property
     def all_hours(self) -> list[datetime]:
@@ -77,11 +77,11 @@ def look(
     *,
     now: datetime,
 ) -> News:
-    """Find out whether the archive has new frames, or the store new definitive days.
+    """Check whether the archive has new frames, and whether the store has new definitive days.
 
-    Each tree gets at most one request: for its newest time, only if that has changed, or for one
-    hour in which frames are late. Hours in which nothing appears are checked less and less often,
-    and so is a tree that does not answer.
+    Each tree gets at most one request: a conditional request for its newest time, or a request for
+    one hour in which frames are late. Hours in which no frames appear, and trees that do not
+    respond, are checked at increasing intervals.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def look(
     clients
         A client for each instrument.
     state
-        Results of earlier updates. They are changed; the caller saves them.
+        State from earlier updates. It is changed in place; the caller saves it.
     now
         The current time (UTC).
     """
@@ -116,7 +116,7 @@ def look(
 
 
 def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
-    """Return the hours of known slots that were never requested."""
+    """Return the hours with known slots that were never requested."""
     if tree.newest is None:
         return set()
     after = window_start(settings, now) - MINUTE
@@ -128,7 +128,7 @@ def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
 def _ask(
     settings: Settings, instrument: Instrument, client: ArchiveClient, tree: Tree, now: datetime
 ) -> set[datetime]:
-    """Make the one request of a tree, and return the hours with news."""
+    """Make the one request to a tree, and return the hours with new frames."""
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
@@ -152,7 +152,7 @@ def _ask(
 def _must_ask_for_newest(
     settings: Settings, instrument: Instrument, tree: Tree, hour: datetime, now: datetime
 ) -> bool:
-    """Return whether the request of a tree is not for an hour: a new slot may be in another one."""
+    """Return whether to request the newest time, because a new slot may exist."""
     if not tree.looked_at_hour or tree.newest is None:
         return False
     after = tree.collected or tree.newest
@@ -161,9 +161,10 @@ def _must_ask_for_newest(
 
 
 def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
-    """Return the open hour whose next look is due.
+    """Return the open hour whose next check is due.
 
-    Hours whose frames are just appearing come first. The others share one request in 15 minutes.
+    Hours whose frames are just appearing come first. The other hours share one request every 15
+    minutes.
     """
     due = {
         hour: late
@@ -191,17 +192,18 @@ def _has_appeared(
             names = listed_names(page)
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
-        # The folder of a day lists every product of HMI. A request for one frame is smaller.
+        # A day's folder lists every HMI product. A request for one frame is smaller.
         client.poll(archive_path(CHANNELS["HMI_M"], late.slots[0]))
     except FrameRefusedError:
-        return instrument == "AIA"  # no listings: the frames themselves must be requested
+        # The tree has no listings, so the frames themselves must be requested.
+        return instrument == "AIA"
     except FrameMissingError:
         return False
     return True
 
 
 def _definitive_days(settings: Settings, store: Store, state: State, now: datetime) -> list[date]:
-    """Return days with a definitive shard that are not yet in the report or the window."""
+    """Return the days with a definitive shard that are not yet in the report or the window."""
     first = min(window_start(settings, now), now - KEPT_TABLES).date()
     days = (first + n * timedelta(days=1) for n in range((now.date() - first).days + 1))
     done = set(state.compared) & set(state.replaced)

@@ -1,4 +1,4 @@
-"""One look or one update, with the state loaded before and saved after it."""
+"""Run one check or one update: load the state before it, and save the state after it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ Clients = Mapping[Instrument, ArchiveClient]
 
 
 def find_news(settings: Settings, store: Store, clients: Clients, *, now: datetime) -> News:
-    """Look for news, and remember for the next update what was found.
+    """Check for new frames, and save the result for the next update.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def update_window(
     now: datetime,
     report: Callable[[str], None],
 ) -> Updated:
-    """Work on what the last look found, or look now if it found nothing.
+    """Process the frames that the last check found. If it found none, check again first.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def update_window(
             now=now,
             report=report,
         )
-        # Last: an update that fails or is killed before this is repeated.
+        # This comes last, so that an update that fails or is killed before is repeated.
         state.news, state.days = {}, []
         save_state(store, state)
         return done

@@ -1,7 +1,7 @@
-"""State that one update saves for the next one. It is only a hint.
+"""State that one update saves for the next. It only saves requests, and may be deleted.
 
-The tables and the index of the window define the content. If the state is lost, the next update
-looks at the whole window once.
+The tables and the window's index define the content. If the state is lost, the next update checks
+the whole window once.
 """
 
 from datetime import date, datetime, timedelta
@@ -27,13 +27,13 @@ class Pause(BaseModel):
     until: datetime | None = None
 
     def over(self, now: datetime) -> bool:
-        """Return whether the next try is due."""
+        """Return whether the next attempt is due."""
         return self.until is None or now >= self.until
 
     def failed(
         self, now: datetime, *, free: int = 0, longest: timedelta = _LONGEST_OUTAGE_PAUSE
     ) -> None:
-        """Count a try without a result. The first ``free`` ones do not lengthen the pause."""
+        """Count an attempt without a result. The first ``free`` ones do not lengthen the pause."""
         self.tries += 1
         doublings = self.tries - free - 1
         pause = _FIRST_PAUSE * 2 ** min(doublings, 10) if doublings >= 0 else timedelta(0)
@@ -49,12 +49,12 @@ class OpenHour(BaseModel):
     pause: Pause = Field(default_factory=Pause)
 
     def failed(self, now: datetime, *, young: bool) -> None:
-        """Count a look at the hour without a result."""
+        """Count a check of the hour without a result."""
         self.pause.failed(now, free=_YOUNG_TRIES if young else 0, longest=_LONGEST_PAUSE)
 
 
 class Tree(BaseModel):
-    """Knowledge about the tree of one instrument."""
+    """State of one instrument's tree."""
 
     newest: datetime | None = None
     """Newest time in the tree."""
@@ -72,11 +72,11 @@ class Tree(BaseModel):
 
     @property
     def page(self) -> Page | None:
-        """The last answer for the newest time."""
+        """The last response for the newest time."""
         return Page(self.text.encode(), self.etag, self.modified) if self.text else None
 
     def remember(self, page: Page) -> None:
-        """Keep the answer for the newest time."""
+        """Store the response for the newest time."""
         self.text = page.data.decode("ascii", "replace")[:4096]
         self.etag, self.modified = page.etag, page.modified
 
@@ -99,12 +99,12 @@ class State(BaseModel):
     """Definitive days that replaced their provisional frames."""
 
     def tree(self, instrument: Instrument) -> Tree:
-        """Return the knowledge about a tree."""
+        """Return the state of a tree."""
         return self.trees.setdefault(instrument, Tree())
 
 
 def load_state(store: Store) -> State:
-    """Read the state of the last update. A missing or damaged one is empty."""
+    """Read the state of the last update. If it is missing or damaged, return an empty state."""
     data = store.read_if_exists(layout.LIVE_STATE)
     if data is None:
         return State()

@@ -1,8 +1,8 @@
-"""Update the near-real-time window: collect the hours with news, publish, and tidy up.
+"""Update the near-real-time window: fetch the hours with new frames, publish them, and clean up.
 
-The order of writes makes it safe to kill an update at any moment: frames, the table of the hour,
-shards, the index of the window, and last the state. What is not in the state is looked at again,
-and gives the same bytes.
+An update can be killed at any moment, because it writes in this order: frames, the hour's table,
+shards, the window's index, and last the state. Work that is not in the state is repeated and gives
+the same bytes.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class Updated:
     """Slots in the window."""
 
     outage: OutageError | None = None
-    """Why some frames got no answer."""
+    """Why requests for some frames failed; empty if none failed."""
 
 
 def update(
@@ -83,7 +83,7 @@ def update(
     now: datetime,
     report: Callable[[str], None],
 ) -> Updated:
-    """Fetch, process and publish everything that is new, and keep the window rolling.
+    """Fetch, process and publish all new frames, and remove old slots from the window.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def update(
     clients
         A client for each instrument.
     state
-        Results of earlier updates. They are changed; the caller saves them.
+        State from earlier updates. It is changed in place; the caller saves it.
     now
         The current time (UTC).
     report
@@ -103,9 +103,9 @@ def update(
     Raises
     ------
     MissingInputError
-        If no constants are fitted: live frames use those of the dataset.
+        If no constants are fitted yet, because live frames use the dataset's constants.
     NormalizationError
-        If the constants do not fit the settings.
+        If the constants do not match the settings.
     """
     constants = needed_normalization(store)
     check_constants(constants, settings)
@@ -127,7 +127,7 @@ def update(
 
 @dataclass
 class _Updater:
-    """Collects and publishes hours, one after another."""
+    """Fetches and publishes hours, one after another."""
 
     settings: Settings
     store: Store
@@ -139,16 +139,16 @@ class _Updater:
     window: Window
     done: Updated = field(default_factory=Updated)
     failing: set[Instrument] = field(default_factory=set)
-    """Trees that did not answer."""
+    """Trees that did not respond."""
 
     def collect(self, news: News) -> None:
-        """Collect all hours with news, newest first, and publish each."""
+        """Fetch all hours with new frames, newest first, and publish each."""
         start = window_start(self.settings, self.now)
         hours = set(news.all_hours)
         for day in news.days:
             if day not in self.state.replaced:
                 hours |= set(_hours_of(day))
-        if self.window.table is None:  # no index, or one of other constants
+        if self.window.table is None:  # no index, or an index with other constants
             hours |= set(_stored_hours(self.store))
         for hour in sorted(hours, reverse=True):
             if start <= hour <= self.now:
@@ -163,7 +163,7 @@ class _Updater:
                 tree.collected = min(tree.newest, self.now)
 
     def publish(self, changed: Mapping[datetime, Index | None]) -> None:
-        """Publish slots that changed, and remove those that left the window."""
+        """Publish slots that changed, and remove slots that are older than the window."""
         start = window_start(self.settings, self.now)
         self.window = publish(
             self.window,
@@ -200,7 +200,7 @@ class _Updater:
     def _collect(
         self, hour: datetime, instrument: Instrument, rows: dict[tuple[datetime, str], LiveRow]
     ) -> None:
-        """Request the open frames of an hour, and note which may still appear or improve."""
+        """Request an hour's open frames, and record which may still appear or improve."""
         tree = self.state.tree(instrument)
         newest = min(tree.newest or self.now, self.now)
         asked = [row for row in of_instrument(rows.values(), instrument) if row.slot <= newest]
@@ -242,7 +242,7 @@ class _Updater:
         rows: Mapping[tuple[datetime, str], LiveRow],
         definitive: Index | None,
     ) -> dict[datetime, Index | None]:
-        """Write the shards of the slots whose frames differ from the published ones."""
+        """Write shards for the slots whose frames differ from the published ones."""
         slots: dict[datetime, list[LiveRow]] = {}
         for row in rows.values():
             slots.setdefault(row.slot, []).append(row)
@@ -261,7 +261,7 @@ class _Updater:
 
 
 def _definitive_index(store: Store, day: date, constants: Normalization) -> Index | None:
-    """Return the index of a definitive day that was packed with the constants of the window."""
+    """Return a definitive day's index if the day was packed with the window's constants."""
     if not store.exists(layout.shard_index(day)):
         return None
     index = StoredDay(store, day).shard_index()
@@ -269,7 +269,7 @@ def _definitive_index(store: Store, day: date, constants: Normalization) -> Inde
 
 
 def _replace_rows(rows: dict[tuple[datetime, str], LiveRow], index: Index) -> None:
-    """Replace provisional rows by definitive ones. Their thumbnails stay, for the comparison."""
+    """Replace provisional rows with definitive ones. Thumbnails are kept for the comparison."""
     wanted_columns = ("observed", "exposure", "quality", "rsun_obs", "degradation", "flags")
     found = {
         (frame["slot"], frame["channel"]): {name: frame[name] for name in wanted_columns}
@@ -304,7 +304,7 @@ def _stored_hours(store: Store) -> list[datetime]:
 
 
 def _remove_old(store: Store, start: datetime, now: datetime) -> None:
-    """Remove frames that left the window, and tables that nothing will be compared with."""
+    """Remove frames older than the window, and tables that are too old for the comparison."""
     oldest = hour_of(now) - KEPT_TABLES
     for path in store.find(layout.LIVE_FRAMES):
         *_, year, month, day, name = path.split("/")

@@ -1,8 +1,8 @@
 """The published window: one immutable shard per slot, and one index that names them.
 
 A reader reads the index, then the shards that it names. Shards never change, and the index is
-replaced atomically, so no reader ever sees half of a slot. A shard that is no longer in the index
-stays for a while, for readers of the earlier index.
+replaced atomically, so no reader ever sees half of a slot. A shard that was removed from the index
+is kept for a while, for readers that opened the earlier index.
 """
 
 import io
@@ -47,7 +47,7 @@ GRACE: Final = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Window:
-    """The index of the window as it is in the store."""
+    """The window's index in the store."""
 
     data: bytes
     """Bytes of the index. Empty if there is none."""
@@ -61,7 +61,7 @@ class Window:
 
 
 def read_window(store: Store, constants: Normalization) -> Window:
-    """Read the published index. A damaged one, or one of other constants, counts as empty."""
+    """Read the published index. If it is damaged or has other constants, return an empty one."""
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     table = _decode(data, constants)
     if table is None:
@@ -95,7 +95,7 @@ def _utc(time: datetime) -> datetime:
 
 
 def is_published(window: Window, slot: datetime, rows: Sequence[LiveRow]) -> bool:
-    """Return whether the window has exactly the frames of a slot."""
+    """Return whether the published slot has exactly these frames."""
     usable = {row.channel: (row.observed, row.flags or 0) for row in rows if row.status == "ok"}
     return dict(window.frames.get(slot, {})) == usable
 
@@ -103,12 +103,12 @@ def is_published(window: Window, slot: datetime, rows: Sequence[LiveRow]) -> boo
 def pack_slot(
     rows: Sequence[LiveRow], *, settings: Settings, store: Store, constants: Normalization
 ) -> Index | None:
-    """Write the shard of a slot and return its index, or None if the slot has no frame.
+    """Write a slot's shard and return its index, or None if the slot has no frame.
 
     Raises
     ------
     DamagedFileError
-        If a frame in the store is not the one of the table.
+        If a frame in the store does not match the table.
     """
     usable = sorted((row for row in rows if row.status == "ok"), key=lambda row: row.channel)
     if not usable:
@@ -123,7 +123,7 @@ def pack_slot(
 
 
 def copy_slot(slot: datetime, source: BinaryIO, index: Index, *, store: Store) -> Index | None:
-    """Write the shard of a slot from a definitive day, or return None if that lacks the slot."""
+    """Write a slot's shard from a definitive day, or return None if the day lacks the slot."""
     table = index.table
     mine = [time == slot for time in table.column("slot").to_pylist()]
     rows = table.filter(pa.array(mine, pa.bool_()))
@@ -158,7 +158,7 @@ def read_frame(store: Store, row: LiveRow, *, resolution: int) -> NDArray[np.flo
     Raises
     ------
     DamagedFileError
-        If it is missing or not the frame of the row.
+        If the frame is missing or does not match the row.
     """
     data = store.read_if_exists(layout.live_frame(row.slot, row.channel)) or b""
     pixels = data[NPY_HEADER_BYTES:]
@@ -178,15 +178,15 @@ def publish(
     constants: Normalization,
     start: datetime,
 ) -> Window:
-    """Replace the index by one with the changed slots and without those before ``start``.
+    """Replace the index: add the changed slots, and drop the slots before ``start``.
 
     Returns
     -------
-    The window as it is now, without the frames of the changed slots.
+    The current window, without the frames of the changed slots.
     """
     if window.table is not None and not changed and min(window.shards, default=start) >= start:
         return window
-    # Read again: an update that somebody launched by hand may have published meanwhile.
+    # Read the index again, because a manually launched update may have published in the meantime.
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     if data != window.data:
         table = _decode(data, constants)
@@ -210,7 +210,7 @@ def publish(
 def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
     """Add the channels of the dataset that have no frame in the window, as missing frames.
 
-    A model needs all of its channels, and a channel without frames is a gap like any other.
+    A model needs all of its channels, and a channel without frames is treated as a gap.
     """
     facts = dict(table.schema.metadata)
     known = json.loads(facts[b"sdoml.channels"])
@@ -237,14 +237,14 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """Return the table such that equal windows have equal bytes, whatever their history."""
+    """Return the table in a canonical form, so that equal windows have equal bytes."""
     place = table.schema.get_field_index("shard")
     names = pa.array(table.column("shard").to_pylist(), pa.string()).dictionary_encode()
     return table.set_column(place, "shard", names).combine_chunks()
 
 
 def retire(store: Store, window: Window, state: State, now: datetime) -> int:
-    """Delete shards that left the window a while ago. Returns the number of deleted shards."""
+    """Delete shards that were removed from the window a while ago. Returns their number."""
     used = {f"{layout.LIVE}/{name}" for name in window.shards.values()}
     unused = layout.live_shards(store) - used
     since = {path: state.retired.get(path, now) for path in unused}

@@ -168,7 +168,7 @@ def test_values_check_finds_impossible_pixels(
     finding = judge_values(store, DAY, table, settings)
     assert not finding.passed
     assert finding.severe
-    assert f"{channel} 00:00: values from " in finding.description
+    assert f"{channel} 00:00: values range from " in finding.description
     assert finding.metadata["frames_wrong"] == 4
 
 
@@ -287,7 +287,7 @@ def test_change_of_brightness_between_days_warns(store: Store) -> None:
     ]
     store.write(layout.frame_table(yesterday, "AIA"), FRAME_TABLE.encode(brighter))
     finding = judge_flags(store, DAY, table)
-    assert finding.description == "AIA_0171 is 0.33 times as bright as in the days before"
+    assert finding.description == "AIA_0171 is 0.33 times as bright as on the days before"
     assert finding.metadata["brightness_AIA_1700"] == 1
 
 

@@ -117,7 +117,7 @@ def test_truncated_frames_and_renamed_constants_are_found(day: Deployment) -> No
         (PROCESSED + empty.name, "0 bytes is the wrong size for 4 frames"),
         (
             "normalization/0123456789ab.json",
-            f"holds the constants of version {version.stem}",
+            f"contains the constants of version {version.stem}",
         ),
     ]
 

@@ -642,7 +642,7 @@ def test_damaged_index_is_named_before_any_change(stored: Path) -> None:
     path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
-        DamagedFileError, match=rf"^{path} is damaged, materialize shards of 2024-03-02 again: "
+        DamagedFileError, match=rf"^{path} is damaged: materialize shards of 2024-03-02 again: "
     ):
         make(stored)
     assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()

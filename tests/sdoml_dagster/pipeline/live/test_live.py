@@ -172,7 +172,7 @@ def test_stale_frame_is_rejected(follow):
     def stale(path, body):
         if "193000_0171" not in path:
             return body
-        old = live.archive.live.answer(f"/data/aia/synoptic/{first}").body
+        old = live.archive.live.respond(f"/data/aia/synoptic/{first}").body
         times = {"DATE-OBS": "2026-03-30T19:30:09.34", "T_OBS": "2026-03-30T19:30:10.34Z"}
         return write_file(read_file(old), times)
 
