@@ -137,7 +137,7 @@ def main() -> None:
         f"--latency {options.latency} --cadence {options.cadence} --rounds {options.rounds}`",
         "",
         f"{len(files)} AIA frames, {volume:.0f} MiB, {options.connections} connections, "
-        f"{options.latency * 1000:.0f} ms added to each answer; client and server share this "
+        f"{options.latency * 1000:.0f} ms added to each response; client and server share this "
         f"machine's {os.cpu_count()} cores with other work (load average {load:.1f} before). "
         f"Medians of {options.rounds} rounds in turns.",
         "",

@@ -207,7 +207,7 @@ def hours48(options):
     print(f"readable at the archive to tick, median  {statistics.median(waits):.0f} s")
     print(f"readable at the archive to tick, 90 %    {ordered[int(0.9 * len(ordered))]:.0f} s")
     print(f"tick to published, median (real time)    {statistics.median(works):.2f} s")
-    print(f"ticks without news                       {len(idle)}, at most {max(idle)} requests")
+    print(f"ticks without new frames                 {len(idle)}, at most {max(idle)} requests")
     print(f"frames compared with the archive's       {compared}, wrong: {wrong}")
     print(f"files used for two slots                 {len(files) - len(set(files))}")
     print(f"slots without a frame, by channel        { {k: len(v) for k, v in missing.items()} }")

@@ -229,7 +229,7 @@ def _cpu() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cadence", type=int, default=15, help="minutes between slots")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each method")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each method")
     parser.add_argument(
         "--folder",
         type=Path,

@@ -1,8 +1,8 @@
 """The simulated archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
 
-It renders every frame from a few real ones, for any date, wavelength and minute, so that the whole
-pipeline can be tried and tested without the Internet. The frames are simulations, not
-observations. The pipeline does not import this package. It accesses it only over HTTP.
+The server renders every frame from a few real ones, for any date, wavelength and minute, so that
+the whole pipeline can be tried and tested without the Internet. The frames are simulations, not
+observations. The pipeline does not import this package; it uses the server only over HTTP.
 
 - ``server``: the HTTP server, which ``python -m sdoml_demo`` runs. ``request_log``: its log.
 - ``files``: files by path, rendered or from the cache.

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="seconds to wait before each answer",
+        help="seconds to wait before each response",
     )
     parser.add_argument(
         "--lag-days",
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="simulated seconds per second, from the real time on (%(default)s)",
+        help="simulated seconds per real second, starting at the current time (%(default)s)",
     )
     options = parser.parse_args(arguments)
     try:

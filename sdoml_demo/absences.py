@@ -1,8 +1,8 @@
 """Decide which frames are missing or have bad quality, from their names alone.
 
-The rates are similar to those of the mission: 2.3 % of AIA frames are rejected for all reasons
-together, 1700 Å often missing at the full hour (4500 Å is taken then), a few black HMI images,
-nothing before the first day.
+The rates are similar to those of the mission: 2.3 % of AIA frames are unavailable for all reasons
+together, 1700 Å is often missing at the top of the hour (when 4500 Å is taken), a few HMI images
+are black, and no frames exist before the first day.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ PERFECT = Condition()
 
 
 def exists(channel: Channel, minute: datetime) -> bool:
-    """Return whether the archive can have a frame: after launch, at the instrument's cadence."""
+    """Return whether a frame can exist: after launch, at the instrument's cadence."""
     if minute.astimezone(UTC).date() < MISSION_START:
         return False
     return minute.minute % (15 if channel.instrument == "HMI" else 2) == 0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """A clock that starts at any time and runs at any speed. Thread-safe.
+    """A clock with a configurable start and speed. Thread-safe.
 
     Parameters
     ----------

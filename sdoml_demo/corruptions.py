@@ -1,8 +1,9 @@
-"""Wrong frames in intact files, which a checksum cannot detect.
+"""Create wrong frames in intact files, which checksums cannot detect.
 
 Each kind changes a file of the archive, real or rendered, and writes it so that every reader
 accepts it: CHECKSUM and DATASUM are valid, and JPGs decode. Tests and
-``benchmarks/corrupted_frames`` use them, through ``Archive(alter=…)`` or on the bytes.
+``benchmarks/corrupted_frames`` apply these changes with ``Archive(alter=…)`` or directly to the
+bytes.
 """
 
 import io
@@ -116,7 +117,7 @@ def _shifted_rows(pixels: Pixels) -> Pixels:
 
 
 def _storm(pixels: Pixels) -> Pixels:
-    """Add hits of particles to 2 % of the pixels."""
+    """Add particle hits to 2 % of the pixels."""
     random = np.random.default_rng(digest("storm"))
     hit = random.random((SIZE, SIZE)) < 0.02
     return np.where(hit, pixels + random.integers(1600, 160000, (SIZE, SIZE)), pixels).astype(
@@ -230,7 +231,8 @@ AIA = (
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """Combine a frame's header with the pixels of another AIA frame.
 
-    A frame of an earlier slot simulates a stale picture; one of another channel, a wrong filter.
+    Pixels of an earlier slot simulate a stale picture; pixels of another channel simulate a wrong
+    filter.
     """
     file = read_file(data)
     return write_file(FitsFile(file.primary, file.cards, read_file(other).pixels), {})
@@ -243,7 +245,7 @@ def near_real_time(path: str, data: bytes) -> bytes:
     ``Archive(alter=…)``.
     """
     place = parse_path(path)
-    if place is None:  # only frames are altered
+    if place is None:  # change only frames
         raise AssertionError
     channel, minute = place
     if channel.instrument == "HMI":
@@ -287,7 +289,7 @@ def _half_scan(data: bytes) -> bytes:
 
 
 def _half_scan_filled(data: bytes) -> bytes:
-    """Make the missing half gray, as a decoder does that saves half a scan again."""
+    """Make the missing half gray, as if a decoder had saved a truncated scan again."""
     with Image.open(io.BytesIO(data)) as image:
         rgb = np.array(image)
     rgb[512:] = 128

@@ -1,8 +1,8 @@
 """Transport faults on request: simulate a slow, broken or incorrect archive.
 
-A plan says which paths are faulty, how, and how often. It depends on the seed and the path alone,
-so that a test can predict each fault. Only frames that the archive has are affected. For intact
-files with wrong content, see `corruptions`.
+A plan says which paths are faulty, how, and how often. The plan depends only on the seed and the
+path, so that a test can predict each fault. Only frames that the archive has are affected. For
+intact files with wrong content, see `corruptions`.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Plan that decides which answers are faulty.
+    """Plan that decides which responses are faulty.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class FaultPlan:
     seed: int = 0
 
     attempts: int | None = 1
-    """Number of faulty answers for an affected path, starting with the first. None means all."""
+    """Number of faulty responses for an affected path, starting with the first. None: all."""
 
     retry_after: int = 1
     """Retry-After in seconds, for 429 and 503."""
@@ -80,26 +80,26 @@ class FaultPlan:
 
     def __post_init__(self) -> None:
         if any(rate < 0 for rate in self.rates.values()) or sum(self.rates.values()) > 1 + 1e-9:
-            raise SettingError("fault rates must not be negative, nor sum to more than 1")
+            raise SettingError("fault rates must not be negative or sum to more than 1")
         if (self.attempts is not None and self.attempts < 1) or self.retry_after < 0:
-            raise SettingError("attempts must be 1 or more, retry_after 0 or more")
+            raise SettingError("attempts must be at least 1, and retry_after at least 0")
 
     def choose(self, path: str, attempt: int) -> Fault | None:
-        """Return the fault of an answer, or None.
+        """Return the fault of a response, or None.
 
         Parameters
         ----------
         path
             Path as requested.
         attempt
-            1 for the first answer for that path.
+            Number of the response for this path, starting with 1.
         """
         if self.attempts is not None and attempt > self.attempts:
             return None
         if self.match not in path:
             return None
         draw = uniform("fault", self.seed, path)
-        for fault in Fault:  # in the order of the enumeration, not of the mapping
+        for fault in Fault:  # iterate in the order of the enumeration, not of the mapping
             draw -= self.rates.get(fault, 0.0)
             if draw < 0:
                 return fault

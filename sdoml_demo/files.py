@@ -1,6 +1,6 @@
 """The archive's files by path, rendered on request and kept in a cache folder.
 
-Frames depend on their names alone. The name of the cache folder contains a hash of the rendering
+A frame depends only on its name. The name of the cache folder contains a hash of the rendering
 code, so that old frames are never served after a code change.
 """
 
@@ -78,7 +78,7 @@ class Frames:
         self._folder = folder / f"{_rendering()}-{kind}"
         self._folder.mkdir(
             parents=True, exist_ok=True
-        )  # so that an unusable folder is an error now
+        )  # so that an unusable folder is reported at startup
         self._absences = absences
         self._lag = timedelta(days=lag_days)
         self._now = now or partial(datetime.now, UTC)
@@ -118,13 +118,13 @@ class Frames:
             return data
 
     def other(self, path: str) -> bytes:
-        """Return an intact frame that is clearly different from the one at a path.
+        """Return an intact frame that clearly differs from the frame at a path.
 
         For AIA, it has another wavelength or is from two hours earlier. For HMI, whose files do not
         contain their time, it is an image of half the size.
         """
         place = parse_path(path)
-        if place is None:  # faults affect existing frames only
+        if place is None:  # faults affect only existing frames
             raise AssertionError
         channel, minute = place
         if channel.instrument == "HMI":
@@ -135,7 +135,7 @@ class Frames:
 
     @contextlib.contextmanager
     def _turn(self, path: str) -> Iterator[None]:
-        """Hold the lock of a path, so that only one thread renders it."""
+        """Hold a lock for a path, so that only one thread renders the file."""
         with self._lock:
             lock = self._locks.setdefault(path, threading.Lock())
         with lock:
@@ -152,7 +152,7 @@ def _render(channel: Channel, minute: datetime, state: Condition) -> bytes:
 
 @cache
 def _rendering() -> str:
-    """Return a name for the current rendering: its code, real frames and JPEG encoder version."""
+    """Return a hash of what affects rendering: code, real frames and JPEG encoder version."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
     digest.update((package / "absences.py").read_bytes())

@@ -1,8 +1,8 @@
 """The near-real-time tree, in which each frame appears minutes after its exposure.
 
-AIA frames of every third minute lie below ``…/synoptic/nrt``. HMI images appear in the ordinary
-catalog with the quick-look label and are rendered again a day later. When a frame appears depends
-on its name, the seed and the plan alone, so that a test can predict everything.
+AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
+catalog with the quick-look label and are rendered again a day later. The time at which a frame
+appears depends only on its name, the seed and the plan, so that tests can predict it.
 """
 
 import html
@@ -54,7 +54,7 @@ class LivePlan:
     """Exposures that never appear, by channel."""
 
     down: Sequence[Span] = ()
-    """Times at which the server answers 503 to everything."""
+    """Times at which the server responds to every request with 503."""
 
     absences: bool = False
     """Whether some frames are missing or have bad quality, as in the definitive tree."""
@@ -81,14 +81,14 @@ class Response:
 
 
 class LiveTree:
-    """Answers requests for near-real-time files at the time of a clock.
+    """Responds to requests for near-real-time files, at the time of a clock.
 
     Parameters
     ----------
     clock
         The simulated time.
     frames
-        Renders and keeps frames.
+        Renders and caches frames.
     plan
         Simulated faults.
     """
@@ -114,7 +114,7 @@ class LiveTree:
         return None
 
     def appears(self, channel: Channel, minute: datetime) -> datetime | None:
-        """Return when a frame is first readable as a whole, or None if it never appears."""
+        """Return when a frame is first completely readable, or None if it never appears."""
         if minute.minute % (15 if channel.instrument == "HMI" else 3):
             return None
         if channel.wavelength not in PASSBANDS and channel.instrument == "AIA":
@@ -137,7 +137,7 @@ class LiveTree:
         return condition(channel, minute)
 
     def _image_times(self, instrument: str, now: datetime) -> Response:
-        """Return the small file with the newest time of which any frame is complete."""
+        """Return the ``image_times`` file, with the newest time that has a complete frame."""
         step = LIVE_CADENCE if instrument == "AIA" else 15 * _MINUTE
         channels = [c for c in CHANNELS.values() if c.instrument == instrument]
         first = min(_AIA_DELAY) if instrument == "AIA" else min(_HMI_DELAY)
@@ -152,7 +152,7 @@ class LiveTree:
         return Response(HTTPStatus.NOT_FOUND)
 
     def _listing(self, path: str, hour: datetime, now: datetime) -> Response:
-        """Return Apache's page for a folder."""
+        """Return a folder listing in Apache's format."""
         if not self.plan.listings:
             return Response(HTTPStatus.FORBIDDEN)
         rows = [

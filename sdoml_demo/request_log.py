@@ -19,7 +19,7 @@ class Request:
     agent: str
     """The User-Agent header."""
     fault: str | None = None
-    """Kind of fault in the answer; None for a normal answer."""
+    """Kind of fault in the response; None for a normal response."""
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Log:
     open_connections: int = 0
     max_open_connections: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)
-    """Number of requests being answered, by address of the client."""
+    """Number of requests in progress, by client address."""
     max_in_flight: int = 0
-    """Largest number of requests answered at the same time."""
+    """Largest number of requests in progress at the same time."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def connected(self) -> int:

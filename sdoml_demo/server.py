@@ -103,7 +103,7 @@ class Archive:
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
-        """Return the fault of the next answer for a path; this counts as one attempt."""
+        """Return the fault of the next response for a path. This counts as one attempt."""
         with self._attempts_lock:
             self._attempts[path] += 1
             attempt = self._attempts[path]
@@ -140,14 +140,14 @@ class _Server(ThreadingHTTPServer):
             self._sockets.discard(connection)
 
     def hang_up(self) -> None:
-        """Close the connections that clients keep alive."""
+        """Close idle connections that clients keep alive."""
         with self._lock:
             for connection in self._sockets:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Print nothing, because clients may disconnect at any time."""
+        """Do not print errors, because clients may disconnect at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, body, part)
 
     def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
-        """Announce a whole body but deliver it only in part or slowly."""
+        """Announce a complete body, but send only part of it or send it slowly."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
             waited, sent = 0.0, 0
@@ -256,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait; return whether to stop: the client disconnected, or the planned time is over."""
+        """Wait. Return True if the client disconnected or the planned time is over."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)
@@ -304,7 +304,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _validators(response: Response) -> dict[str, str]:
-    """Return the headers that a client sends back to ask for changes. Listings have none."""
+    """Return the headers for conditional requests. Listings have none."""
     if response.modified is None:
         return {}
     mark = f"{len(response.body):x}-{int(response.modified.timestamp()):x}"

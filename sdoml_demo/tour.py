@@ -1,4 +1,4 @@
-"""The tour of ``make demo``: build two days of shards from the simulated archive.
+"""The tour that ``make demo`` runs: build two days of shards from the simulated archive.
 
 It runs the commands that a user would type, with its own simulated archive, and shows the results.
 """
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "SDOML_END": str(days[-1] + timedelta(days=1)),
             "SDOML_AIA_ROOTS": archive.aia_root,
             "SDOML_HMI_ROOTS": archive.hmi_root,
-            # The archive renders frames on request, which takes a while on a busy machine.
+            # Allow more time, because the archive renders frames on request.
             "SDOML_READ_TIMEOUT": os.environ.get("SDOML_READ_TIMEOUT", "120"),
             "DAGSTER_HOME": str(prepare_instance(folder / "dagster")),
             # Half of the default slots, so that the tour takes a minute or two.
@@ -109,7 +109,8 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
         print(f"  {name:<10}" + "".join(f"{counts[column]:>10}" for column in columns))
     for (status, reason), count in reasons.most_common():
         print(f"  {count:>4} × {status}: {reason}")
-    # A release without frames would have failed, so one of the days has a sheet.
+    # At least one of the days has a contact sheet, because a release without frames would have
+    # failed.
     sheets = (
         processed_contact_sheet(StoredDay(store, day), channels, settings=settings, tile=384)
         for day in days

@@ -31,7 +31,7 @@ STOP_TIMEOUT = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted. The exit status is 1 if a service ends by itself."""
+    """Serve until interrupted. The exit status is 1 if a service ends unexpectedly."""
     parser = argparse.ArgumentParser(prog="python -m sdoml_demo.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=3000, help="port of the UI (%(default)s)")
     parser.add_argument(
@@ -72,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Return settings with which a week takes a minute or two."""
+    """Return settings with which building a week takes a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
         "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
         "SDOML_CADENCE_MINUTES": "120",
         "SDOML_RESOLUTION": "256",
         "SDOML_PUBLICATION_LAG_DAYS": "1",
-        # The archive renders frames on request, which takes a while on a busy machine.
+        # Allow more time, because the archive renders frames on request.
         "SDOML_READ_TIMEOUT": "120",
         "SDOML_AIA_ROOTS": archive.aia_root,
         "SDOML_HMI_ROOTS": archive.hmi_root,
@@ -110,7 +110,8 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
                     env=environment,
                     stdout=log,
                     stderr=log,
-                    start_new_session=True,  # so that Ctrl-C reaches them only through this process
+                    # Ctrl-C then reaches the services only through this process.
+                    start_new_session=True,
                 )
         if _wait(port, services, stop):
             print(
@@ -141,14 +142,15 @@ def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threadi
 
 
 def daemon_is_up(port: int) -> bool:
-    """Return whether the UI answers and detects a daemon, which backfills need."""
+    """Return whether the UI responds and detects a daemon, which backfills need."""
     query = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",
         json.dumps({"query": query}).encode(),
         {"Content-Type": "application/json"},
     )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy on loopback
+    # Do not use a proxy for loopback.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=10) as response:
             health = json.load(response)["data"]["instance"]["daemonHealth"]

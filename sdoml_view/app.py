@@ -33,7 +33,7 @@ from sdoml_view.series import UserSeries, parse_series
 
 STATIC: Final = Path(__file__).parent / "static"
 MAX_RANGE: Final = np.timedelta64(40 * 86400, "s")
-"""Longest range of slots in one answer."""
+"""Longest range of slots in one response."""
 
 MAX_TABLE: Final = 256 << 20
 """Largest table of a user in bytes."""
@@ -122,7 +122,7 @@ class Application:
         )
 
     def refresh(self, request: Request) -> Response:  # noqa: ARG002 the same for all requests
-        """Open the dataset again if it changed, as a live one does; report its last slot."""
+        """Open the dataset again if it changed, as a live dataset does. Report its last slot."""
         renewed = self._release.renewed()
         if renewed is not None:
             self._release, self._calendar = renewed, None
@@ -207,7 +207,7 @@ class Application:
         )
 
     def pixel(self, request: Request) -> Response:
-        """Return the values of a pixel in some channels, and its coordinates."""
+        """Return a pixel's values in some channels, and its coordinates."""
         release = self._release
         row = self._row(request)
         limit = release.resolution - 1
@@ -267,7 +267,7 @@ class Application:
         )
 
     async def series(self, request: Request) -> Response:
-        """Return the series of the command line, or (POST) those of a table in the body."""
+        """Return the series from the command line, or (POST) from a table in the body."""
         if request.method != "POST":
             return JSONResponse([series.to_json() for series in self._series])
         body = b""
@@ -361,7 +361,7 @@ def _download(name: str) -> dict[str, str]:
 def _text(request: Request, name: str) -> str:
     value = request.query_params.get(name)
     if value is None:
-        raise DatasetError(f"the request has no {name}")
+        raise DatasetError(f"the request lacks the parameter {name}")
     return value
 
 

@@ -49,8 +49,8 @@ def view(
 ) -> None:  # fmt: skip
     """Show a release or a folder of shards in the browser.
 
-    PATH_OR_URL is a release, a folder of daily shards or of tar files, or its URL. Frames are
-    read by byte ranges: nothing is downloaded in advance, and nothing is written.
+    PATH_OR_URL is a release, or a folder of daily shards or tar files. The viewer reads only the
+    byte ranges of the frames that it shows, and never writes to the dataset.
     """
     with _one_line_errors():
         opened = _opening(source)  # while the server is imported
@@ -81,13 +81,19 @@ def view(
 @commands.command()
 @click.argument("source", metavar="PATH_OR_URL")
 @click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--start", metavar="TIME", help="First slot. Default: the first of the dataset.")
-@click.option("--end", metavar="TIME", help="End of the range, not included. Default: the end.")
+@click.option("--start", metavar="TIME", help="First slot. Default: the start of the dataset.")
+@click.option(
+    "--end", metavar="TIME", help="End of the range, not included. Default: the end of the dataset."
+)
 @click.option("--channels", help="Channels in order, separated by commas. Default: all.")
 @click.option("--fps", type=click.IntRange(1, 60), default=12, show_default=True,
               help="Frames per second.")  # fmt: skip
-@click.option("--size", type=click.IntRange(64, 1024), help="Edge of a channel in pixels. "
-              "Default: that of the frames, at most 512.")  # fmt: skip
+# Fmt: skip.
+@click.option(
+    "--size",
+    type=click.IntRange(64, 1024),
+    help="Side of each channel in pixels. Default: the resolution of the frames, at most 512.",
+)
 def movie(
     *, source: str, target: Path, start: str | None, end: str | None, channels: str | None,
     fps: int, size: int | None,
@@ -149,7 +155,7 @@ def _opening(source: str) -> "Callable[[], Release]":
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Show expected errors as one line, and name the extra that is missing."""
+    """Show expected errors as one line, and name a missing extra."""
     try:
         yield
     except SettingError as error:

@@ -1,4 +1,4 @@
-"""Coverage per day and channel, with the reasons for gaps where the release records them."""
+"""Coverage per day and channel, with the reasons for gaps if the release records them."""
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -57,8 +57,8 @@ class Calendar:
 def read_calendar(release: Release) -> Calendar:
     """Count the frames of each day and channel.
 
-    A release has a coverage table, which also counts the expected frames by reason. Without one,
-    each day is expected to have a frame per step of the cadence.
+    The coverage table of a release also counts missing frames by reason. Without a coverage table,
+    one frame per cadence step is expected.
     """
     counted = _count(release)
     try:
@@ -67,7 +67,7 @@ def read_calendar(release: Release) -> Calendar:
         table = pq.read_table(arrow_file(release.files.read(COVERAGE_TABLE)))
         return _with_reasons(release, table)
     except (SdomlError, OSError, pa.ArrowException, KeyError, ValueError, TypeError):
-        return counted  # a damaged table: the index alone gives the counts
+        return counted  # the table is damaged: count the frames in the index instead
 
 
 def _count(release: Release) -> Calendar:

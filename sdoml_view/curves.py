@@ -76,7 +76,7 @@ def from_index(release: Release, rows: range, channels: tuple[str, ...]) -> list
 
 
 def _averages(values: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Average the known values from each edge to the next. NaN where there is none."""
+    """Average the known values between adjacent edges; NaN if there are none."""
     if not len(edges):
         return np.zeros(0)
     known = np.isfinite(values)

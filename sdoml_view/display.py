@@ -1,7 +1,7 @@
 """Map pixels to display levels on a scale that is fixed per channel.
 
-Each channel has one range of DN/s, which is the same for all frames and datasets. A movie therefore
-does not flicker, and two dates can be compared by eye.
+Each channel has one range in DN/s for all frames and datasets. Movies therefore do not flicker, and
+two dates can be compared by eye.
 """
 
 from collections.abc import Mapping

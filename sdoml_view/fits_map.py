@@ -1,4 +1,4 @@
-"""A frame as a FITS file that `sunpy.map.Map` opens."""
+"""Encode a frame as a FITS file that `sunpy.map.Map` opens."""
 
 import io
 

@@ -37,7 +37,9 @@ class MovieOptions:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise DatasetError(f"a movie is {' or '.join(FORMATS)}, not {self.format}")
+            raise DatasetError(
+                f"the format of a movie must be {' or '.join(FORMATS)}, not {self.format}"
+            )
         if not 1 <= self.fps <= 60:
             raise DatasetError(f"fps={self.fps} must be from 1 to 60")
         if not 64 <= self.tile <= 1024:
@@ -110,7 +112,7 @@ def write_movie(
 
 def movie_bytes(release: Release, rows: Sequence[int], options: MovieOptions) -> bytes:
     """Encode a movie in memory; see `write_movie`."""
-    # FFmpeg moves the index to the front in a second pass, for which it needs a file.
+    # FFmpeg moves the MP4 index to the front in a second pass, which needs a file.
     with tempfile.TemporaryDirectory(prefix="sdoml-view-") as folder:
         path = Path(folder, f"movie.{options.format}")
         write_movie(release, rows, options, path)
@@ -152,7 +154,7 @@ def compose(release: Release, row: int, options: MovieOptions) -> Image.Image:
             draw.ellipse((left + edge, top + edge, left + tile - edge, top + tile - edge),
                          outline=(60, 64, 74))  # fmt: skip
             draw.text((left + tile / 2, top + tile / 2), "no frame", _MUTED, font, anchor="mm")
-        caption = label(name).removesuffix(" Å")  # the font of Pillow has no Å
+        caption = label(name).removesuffix(" Å")  # Pillow's font has no Å
         draw.text((left + band * 0.4, top + band * 0.3), caption, _TEXT, font)
     slot = release.slot(row)
     middle = lines * tile + band / 2
@@ -175,7 +177,7 @@ def _columns(count: int) -> int:
 def _write_mp4(images: Iterator[Image.Image], fps: int, target: Path) -> None:
     import av
 
-    # The index goes to the front, so that browsers play before the file has arrived.
+    # The MP4 index goes to the front, so that browsers can play before the whole file has arrived.
     options = {"movflags": "faststart"}
     with av.open(str(target), "w", format="mp4", options=options) as container:
         stream = None

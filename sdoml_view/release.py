@@ -57,8 +57,8 @@ class FrameInfo:
 class Release:
     """A release, a folder of daily shards, or a folder of tar files; local or remote.
 
-    Safe to use from several threads. Nothing is written into the folder: an index that has to be
-    generated is kept in the user's cache folder.
+    Thread-safe. Nothing is written to the folder: a generated index is saved in the user's cache
+    folder.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Release:
     Raises
     ------
     SdomlError
-        If it cannot be opened.
+        If the dataset cannot be opened.
     """
 
     def __init__(self, source: str | os.PathLike[str]):
@@ -92,9 +92,10 @@ class Release:
         self._brightness: dict[str, pa.Table] | None = None
 
     def renewed(self) -> "Release | None":
-        """Return the dataset as it is now, or None if its files did not change since it was opened.
+        """Reopen the dataset, or return None if its files have not changed since it was opened.
 
-        A live dataset replaces its index as a whole, so a reader sees the old or the new one.
+        A live dataset replaces its index atomically, so a reader sees either the old or the new
+        index.
         """
         if self._files_now() == self._fingerprint:
             return None
@@ -108,7 +109,7 @@ class Release:
         try:
             listing = self.files.list()
         except (SdomlError, OSError, NotImplementedError):
-            return []  # a server without listings: the dataset counts as unchanged
+            return []  # a server without listings: treat the dataset as unchanged
         index = [file for file in listing if file.name == RELEASE_INDEX]
         return [f"{file.name} {file.size} {file.changed}" for file in index or listing]
 
@@ -151,7 +152,7 @@ class Release:
         return range(int(first), int(last))
 
     def first_view(self, at: np.datetime64 | None = None) -> int:
-        """Return the row to show first: nearest to a time, else the last sample that is complete.
+        """Return the row to show first: the nearest to a time, or else the last complete sample.
 
         Parameters
         ----------
@@ -211,7 +212,7 @@ class Release:
             numbers = {self.channels.index(name) for name in absent}
             pixels = np.empty(self.reader.shape, np.float32)
             self.reader.read(row, pixels, only=numbers)
-            # Copies, since a view would keep the memory of all channels.
+            # Copy the frames, because a view would keep the memory of all channels.
             new = {name: pixels[self.channels.index(name)].copy() for name in absent}
             with self._lock:
                 self._frames.update({(row, name): image for name, image in new.items()})

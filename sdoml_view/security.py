@@ -1,7 +1,7 @@
 """Security: the requests that the server rejects, and the permissions of the page.
 
-The viewer shows local data in a browser that also opens other sites. Another site must not read
-that data, and names in a dataset must not become code.
+The viewer shows local data in a browser that also opens other sites. Another site must not be able
+to read the data, and names in a dataset must not become code.
 """
 
 from typing import Final

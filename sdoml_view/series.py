@@ -50,9 +50,9 @@ def read_series_file(path: Path) -> list[UserSeries]:
 def parse_series(data: bytes, name: str) -> list[UserSeries]:
     """Read all series of a table.
 
-    The first column of times (or of ISO strings) is the time axis. Each numeric column is a series.
-    If a text column has a few different values, such as the energy band of a GOES table, there is
-    one series for each.
+    The first column with times (or ISO strings) is the time axis. Each numeric column is a series.
+    If a text column has only a few different values, such as the energy band in a GOES table, there
+    is one series for each value.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
     Raises
     ------
     DatasetError
-        If the table cannot be read, or has no times or no numbers.
+        If the table cannot be read, or lacks times or numbers.
     """
     # These imports would delay the first picture.
     import pyarrow.compute as pc
@@ -86,7 +86,7 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
         and pc.count_distinct(table[field.name]).as_py() > 1
     ]
     if not numeric:
-        raise DatasetError(f"{name} has no column of numbers that change over time")
+        raise DatasetError(f"{name} has no numeric column that changes over time")
     series = []
     for value in numeric:
         for where in _groups(table, time):
@@ -112,7 +112,7 @@ def _time_column(table: pa.Table, name: str) -> str:
                 continue
             if len(some):
                 return str(field.name)
-    raise DatasetError(f"{name} has no column of times; write them as 2024-03-08T12:00:00")
+    raise DatasetError(f"{name} has no time column; write times as 2024-03-08T12:00:00")
 
 
 def _groups(table: pa.Table, time: str) -> list[dict[str, Any]]:

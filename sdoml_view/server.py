@@ -76,5 +76,5 @@ def url_of(listener: socket.socket) -> str:
 
 
 def _in_background(action: Callable[[], object]) -> None:
-    # The socket listens already, so the browser's first request waits for the server.
+    # The socket is already listening, so the browser's first request waits for the server.
     threading.Thread(target=action, daemon=True).start()

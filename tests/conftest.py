@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and the handling of tests whose needs are not met."""
+"""Fixtures for all tests, and handling of tests with unmet requirements."""
 
 import os
 import shutil
@@ -25,9 +25,9 @@ for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
 
 
 def _memory_folder() -> None:
-    """Put the temporary folders into memory, where there is enough of it.
+    """Put temporary folders into memory if there is enough.
 
-    Dagster's SQLite files then need no disk: a run takes a third less time.
+    Dagster's SQLite files are then in memory, which makes a run a third faster.
     """
     memory = Path("/dev/shm")
     if not memory.is_mount() or os.statvfs(memory).f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
@@ -45,7 +45,7 @@ hypothesis.settings.load_profile("sdoml")
 
 @pytest.fixture(scope="session")
 def frame_cache(request: pytest.FixtureRequest) -> Path:
-    """A folder that keeps rendered frames from one test run to the next."""
+    """A folder that caches rendered frames across test runs."""
     return request.config.cache.mkdir("archive")  # type: ignore[union-attr]
 
 
@@ -58,10 +58,10 @@ def archive(frame_cache: Path) -> Iterator[Archive]:
 
 @pytest.fixture(autouse=True)
 def _no_instance_of_another_test() -> None:
-    """Reset Dagster's variable for the current instance.
+    """Reset Dagster's context variable for the current instance.
 
-    Each instance restores the previous value when it ends. Instances that do not end in reverse
-    order leave a closed one behind.
+    Each instance restores the previous value when it is closed. If instances are not closed in
+    reverse order, a closed instance remains current.
     """
     _current_storage.set(None)
 
@@ -130,7 +130,7 @@ _SLOW_FOLDERS = {"cluster", "docs", "e2e", "faults", "fuzz", "packaging"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as slow that fetch from the archive, start services or run programs."""
+    """Mark tests as slow if they fetch from the archive, start services or run programs."""
     for item in items:
         folder = item.path.relative_to(item.config.rootpath).parts[1]
         fetches = "archive" in getattr(item, "fixturenames", ())
@@ -143,7 +143,7 @@ _MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose needs are not met, or fail it if skips are not allowed."""
+    """Skip a test with unmet requirements, or fail it if skips are not allowed."""
     for marker in item.iter_markers("needs"):
         for name in marker.args:
             if missing := obstacle(name):
@@ -157,7 +157,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn every other skip into a failure too, where skips are not allowed."""
+    """Turn all other skips into failures too, if skips are not allowed."""
     report = yield
     needs = [name for marker in item.iter_markers("needs") for name in marker.args]
     optional = any(REQUIREMENTS[name].optional for name in needs)
@@ -167,7 +167,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List what was not tested, why, and how to get what is missing."""
+    """List what was not tested, why, and how to install what is missing."""
     skipped: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", ()):
         reason = str(report.longrepr[2]).removeprefix("Skipped: ")

@@ -209,7 +209,7 @@ def normalization() -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "docs/images")
-    parser.add_argument("--only", metavar="NAME", help="draw this picture alone")
+    parser.add_argument("--only", metavar="NAME", help="draw only this picture")
     options = parser.parse_args()
     pictures = {
         "real-sample": real_sample,

@@ -70,7 +70,7 @@ class Deployment:
     waiting
         Number of runs that may wait in Redis, in addition to those on workers.
     silence
-        Seconds without a heartbeat after which a worker counts as dead.
+        Seconds without a heartbeat after which a worker is considered dead.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Deployment:
         )  # fmt: skip
 
     def start(self) -> None:
-        """Start everything and wait until the webserver answers."""
+        """Start everything and wait until the webserver responds."""
         self.postgres = self.start_postgres(new=True)
         self.redis = self.start_redis()
         self.start_s3()
@@ -194,7 +194,7 @@ class Deployment:
         self.services.run(sys.executable, "-c", _WAIT, *places)
 
     def query(self, text: str, **variables: object) -> Any:
-        """Return the webserver's answer to a GraphQL query."""
+        """Return the webserver's response to a GraphQL query."""
         body = json.dumps({"query": text, "variables": variables})
         url = f"http://{SERVICES}:3000/graphql"
         answer = json.loads(self.services.run(sys.executable, "-c", _POST, url, text=body))

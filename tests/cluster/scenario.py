@@ -59,7 +59,7 @@ class Evidence:
     """Successful runs of the disconnected worker that ended after its link was restored."""
 
     max_in_flight: int
-    """Maximum number of requests that the archive answered at the same time."""
+    """Maximum number of requests that the archive handled at the same time."""
 
     max_connections: int
     """Maximum number of open connections at the archive before the link was cut."""

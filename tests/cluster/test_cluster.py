@@ -27,17 +27,17 @@ def seen(lan: Lan, frame_cache: Path) -> Evidence:
         return play(lan, cache=frame_cache, report=print)
 
 
-def test_store_is_byte_identical_to_that_of_a_single_machine(seen: Evidence) -> None:
+def test_cluster_store_equals_single_machine_store(seen: Evidence) -> None:
     assert seen.different == []
     assert seen.files > 16 * len(DAYS)
 
 
-def test_backfill_runs_on_several_workers(seen: Evidence) -> None:
+def test_backfill_uses_several_workers(seen: Evidence) -> None:
     assert len(seen.days_by_worker) >= 2
     assert sum(seen.days_by_worker.values()) >= len(DAYS)
 
 
-def test_day_of_a_killed_worker_runs_on_another_worker(seen: Evidence) -> None:
+def test_day_of_killed_worker_moves_to_another_worker(seen: Evidence) -> None:
     silent = f"no heartbeat from worker {seen.killed_worker}"
     assert any(silent in message for message in seen.messages)
     assert seen.rerun_on in {"worker-1", "worker-2", "worker-3"} - {seen.killed_worker}

@@ -49,7 +49,7 @@ def test_workers_can_be_scaled() -> None:
     assert "ports" not in worker
 
 
-def test_images_are_pinned() -> None:
+def test_docker_images_are_pinned() -> None:
     for service in COMPOSE["services"].values():
         image = service["image"]
         assert image == "sdoml-lite" or re.search(r":\d+\.\d+", image)

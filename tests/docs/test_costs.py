@@ -28,9 +28,7 @@ SIMULATED = (ROOT / "benchmarks/results/jsoc_pool.md").read_text(encoding="utf-8
 @pytest.mark.parametrize("pool", [1, 2, 5])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8, 64])
 @pytest.mark.parametrize("compute", [5.0, 60.0])
-def test_days_of_equal_length_match_the_closed_form(
-    workers: int, pool: int, compute: float
-) -> None:
+def test_equal_days_match_the_closed_form(workers: int, pool: int, compute: float) -> None:
     deployment = Deployment(workers, pool, line=math.inf, compute=compute, spread=0)
     fetch = DAY_BYTES / deployment.fetch_rate
     expected = 3600 * min(pool / fetch, workers / (fetch + compute))
@@ -38,7 +36,7 @@ def test_days_of_equal_length_match_the_closed_form(
     assert got == pytest.approx(expected, rel=0.02)
 
 
-def test_many_workers_are_limited_by_the_line() -> None:
+def test_many_workers_are_limited_by_the_bandwidth() -> None:
     deployment = Deployment(64, 32, line=20e6)
     assert min(deployment.bounds, key=deployment.bounds.__getitem__) == "line"
     assert simulate(deployment).days_per_hour == pytest.approx(3600 * 20e6 / DAY_BYTES, rel=0.02)
@@ -91,7 +89,7 @@ def test_documented_formula_gives_the_size_of_a_shard(dtype: str, resolution: in
     assert writer.close().bytes == shard_bytes(24, resolution, pixels.itemsize)
 
 
-def test_documented_sizes_follow_from_the_formula() -> None:
+def test_documented_sizes_match_the_formula() -> None:
     for resolution in (64, 128, 256, 512, 1024):
         for item in (4, 2):
             assert f"{MISSION_DAYS * shard_bytes(768, resolution, item) / 1e12:.3f}" in PAGE

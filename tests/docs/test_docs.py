@@ -74,7 +74,7 @@ def is_run(command: str) -> bool:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
-    """A folder like that of a reader: the files of the checkout, and two built days."""
+    """A folder like a user's checkout, with two built days."""
     folder = tmp_path_factory.mktemp("reader")
     prepare(folder)
     script = """

@@ -1,6 +1,6 @@
 """The worked example of the docs, on a simulated release and a simulated series.
 
-Both have the formats of the real ones. Brightness follows the flux, so there is something to learn.
+Both have the real formats. Brightness follows the flux, so a model can learn it.
 """
 
 import json
@@ -69,7 +69,7 @@ def fetch(script: str, body: bytes) -> list[str]:
 def bright_with(
     flux: NDArray[np.float64], slot: datetime, channel: str, side: int
 ) -> NDArray[np.float32]:
-    """Return a disk whose middle is brighter in AIA if the flux is larger."""
+    """Return a disk whose center in AIA brightens with the flux."""
     pixels = 0.4 * frame(slot, channel, side)
     if channel.startswith("AIA"):
         minute = (slot - START) // timedelta(minutes=1)

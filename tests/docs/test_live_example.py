@@ -60,7 +60,7 @@ def wait_for_rows(count: int, process: subprocess.Popen[str]) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_model_of_a_release_predicts_live_slots(environment, frame_cache, tmp_path):
+def test_model_trained_on_a_release_predicts_live_slots(environment, frame_cache, tmp_path):
     for name, body in scripts().items():
         Path(name).write_text(body)
     daily = Settings.load(

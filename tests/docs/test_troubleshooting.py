@@ -62,7 +62,7 @@ def quiet(_: str) -> None:
 
 
 class Provoker:
-    """Provokes errors in a built store."""
+    """Triggers errors in a built store."""
 
     def __init__(self, folder: Path, archive: Archive) -> None:
         self.folder = folder

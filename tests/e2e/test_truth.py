@@ -96,7 +96,7 @@ STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 RUNS = """{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { id } } } }"""
 
 
-def test_terminated_run_ends_at_once_despite_a_stalled_archive(
+def test_terminated_run_ends_immediately_despite_a_stalled_archive(
     page: Page, deployment: Deployment, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "latency", 60.0)

@@ -64,7 +64,7 @@ STAGES = {
 
 
 class Runner:
-    """Runs of one deployment. Imports happen once, so that kills hit the work itself."""
+    """Runs of one deployment. Imports happen only once, so that kills interrupt the actual work."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.store = Path(environment["SDOML_STORE"])

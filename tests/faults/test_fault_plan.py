@@ -10,7 +10,7 @@ from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy
 
 
-def test_faults_in_every_fifth_answer_change_no_byte(
+def test_faults_in_every_fifth_response_change_no_byte(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     calm = deploy(archive, cadence_minutes=120)
@@ -34,7 +34,7 @@ def test_faults_in_every_fifth_answer_change_no_byte(
 
 
 @pytest.mark.parametrize("fault", RETRIED, ids=lambda fault: fault.value)
-def test_no_frame_is_lost_if_every_first_answer_is_faulty(
+def test_no_frame_is_lost_if_every_first_response_is_faulty(
     fault: Fault, archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171", "HMI_M"), "cadence_minutes": 720}

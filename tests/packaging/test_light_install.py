@@ -57,7 +57,7 @@ def run(*command: str, cwd: Path) -> str:
 
 @pytest.mark.needs("package index")
 @pytest.mark.timeout(600)
-def test_loader_extra_suffices_for_training(tmp_path: Path) -> None:
+def test_loader_extra_is_enough_for_training(tmp_path: Path) -> None:
     pip = ("-m", "pip", "--disable-pip-version-check", "--quiet")
     run(sys.executable, *pip, "wheel", "--no-deps", "-w", str(tmp_path), str(ROOT), cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")

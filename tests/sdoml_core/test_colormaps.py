@@ -27,7 +27,7 @@ def sunpy_tables() -> ModuleType:
 
 
 @pytest.mark.parametrize("channel", AIA_TABLE)
-def test_aia_colormaps_equal_those_of_sunpy(sunpy_tables: ModuleType, channel: str) -> None:
+def test_aia_colormaps_equal_sunpy(sunpy_tables: ModuleType, channel: str) -> None:
     import astropy.units as u
 
     theirs = sunpy_tables.aia_color_table(CHANNELS[channel].wavelength * u.angstrom)

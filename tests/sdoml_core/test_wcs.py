@@ -64,9 +64,7 @@ def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("resolution", [1024, 512, 256])
 @pytest.mark.parametrize(("date", "rsun_obs"), list(zip(DATES, RADII, strict=True)))
-def test_aia_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
-    date: datetime, rsun_obs: float, resolution: int
-) -> None:
+def test_sunpy_limb_matches_the_aia_image(date: datetime, rsun_obs: float, resolution: int) -> None:
     frame = AiaFrame(disk(rsun_obs / 2.4), date, 193, 1.0, 0, rsun_obs, 0)
     image = process_aia(frame, resolution=resolution, degradation=1.0)
     header = frame_header("AIA_0193", resolution=resolution, observed=date, rsun_obs=rsun_obs)
@@ -79,9 +77,7 @@ def test_aia_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
 
 @pytest.mark.parametrize("scale", [GEOMETRIC_SCALE, 0.85])
 @pytest.mark.parametrize("resolution", [1024, 256])
-def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
-    scale: float, resolution: int
-) -> None:
+def test_sunpy_limb_matches_the_hmi_image(scale: float, resolution: int) -> None:
     date, rsun_obs = DATES[2], RADII[2]
     gray = np.round(disk(rsun_obs / (GEOMETRIC_SCALE * PIXEL)) * 200).astype(np.uint8)
     rgb = np.repeat(gray[..., None], 3, axis=2)
@@ -96,7 +92,7 @@ def test_hmi_limb_drawn_by_sunpy_lies_on_the_limb_of_the_image(
 
 
 @pytest.mark.parametrize("resolution", [1024, 512, 64])
-def test_bunit_and_factor_restore_the_raw_brightness(resolution: int) -> None:
+def test_bunit_and_sample_count_restore_the_raw_brightness(resolution: int) -> None:
     """The unit is DN/s per camera pixel at every resolution. A raw pixel is a mean of these."""
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=resolution, degradation=1.0)
@@ -155,7 +151,7 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
 
 
 @pytest.mark.parametrize("date", DATES)
-def test_observer_is_at_sunpys_position_of_the_earth(date: datetime) -> None:
+def test_observer_is_at_earth_position_from_sunpy(date: datetime) -> None:
     assert heliographic_latitude(date) == pytest.approx(
         sun.B0(date.replace(tzinfo=None)).to_value("deg"), abs=0.005
     )

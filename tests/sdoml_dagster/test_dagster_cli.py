@@ -194,7 +194,7 @@ def test_wrong_root_is_a_warning_in_the_run_log(
 
 @pytest.fixture
 def checked() -> dg.ExecuteInProcessResult:
-    """A run with checks that pass, warn and fail, and an unexpected error."""
+    """The output of a run with checks that pass, warn and fail, and an unexpected error."""
 
     @dg.asset(check_specs=[dg.AssetCheckSpec(name, asset="thing") for name in ("a", "b", "c")])
     def thing() -> Iterator[object]:

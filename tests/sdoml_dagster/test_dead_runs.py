@@ -69,7 +69,7 @@ def test_zombie_has_ended() -> None:
             time.sleep(0.02)
 
 
-def test_processes_of_other_containers_and_machines_are_not_judged(ended: ProcessIdentity) -> None:
+def test_processes_on_other_machines_are_ignored(ended: ProcessIdentity) -> None:
     assert not has_ended(replace(ended, namespace="pid:[1]"))
     assert not has_ended(replace(ended, machine="other/1"))
     assert not has_ended(replace(ended, boot="other", machine="other/1"))
@@ -106,7 +106,7 @@ def test_dead_runs_are_failed_and_their_days_are_free(
 
 
 @pytest.mark.slow
-def test_next_command_ends_a_killed_one_and_takes_its_slot(
+def test_next_command_ends_a_killed_run_and_takes_its_slot(
     environment: dict[str, str],
     frame_cache: Path,
     instance: dg.DagsterInstance,
@@ -137,7 +137,9 @@ def test_next_command_ends_a_killed_one_and_takes_its_slot(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_backfill_finishes_after_everything_was_killed(frame_cache: Path, tmp_path: Path) -> None:
+def test_backfill_finishes_after_all_processes_were_killed(
+    frame_cache: Path, tmp_path: Path
+) -> None:
     days = [f"2024-03-{day:02}" for day in range(1, 5)]
     with Archive(cache=frame_cache, absences=False, latency=60) as archive:
         environment = SMALL | {

@@ -19,7 +19,7 @@ def aia_states(start=START):
     return [condition(channel, time) for time in times for channel in AIA]
 
 
-def test_aia_rates():
+def test_aia_frames_are_missing_at_the_stated_rates():
     states = aia_states()
     there = [state for state in states if state]
     assert states.count(None) / len(states) == pytest.approx(0.02, abs=0.007)
@@ -45,7 +45,7 @@ def test_1700_is_often_missing_at_the_hour():
     assert others < 50
 
 
-def test_hmi_rates():
+def test_hmi_frames_are_missing_at_the_stated_rates():
     states = [condition(HMI, START + timedelta(minutes=15 * k)) for k in range(6000)]
     there = [state for state in states if state]
     assert states.count(None) / len(states) == pytest.approx(0.01, abs=0.004)

@@ -132,7 +132,7 @@ def test_header_describes_the_frame():
 
 @pytest.mark.parametrize("wavelength", [1600, 1700])
 @pytest.mark.parametrize("month", [1, 4, 7])
-def test_sharp_limb_lies_at_rsun_obs(wavelength, month):
+def test_sharp_limb_is_at_rsun_obs(wavelength, month):
     header, image = opened(render_aia(NOON.replace(month=month), wavelength, PERFECT))
     expected = header["RSUN_OBS"] / 2.4
     assert limb_radius(image) == pytest.approx(expected, abs=0.15)

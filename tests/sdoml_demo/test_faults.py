@@ -41,7 +41,7 @@ def intact(cache):
 
 @pytest.fixture
 def failing(cache):
-    """Start archives whose first answer for each path has one kind of fault."""
+    """Start archives whose first response for each path has one kind of fault."""
     running = []
 
     def start(fault, **options):
@@ -111,13 +111,13 @@ def test_short_file_has_a_matching_length(failing, intact):
     assert intact["aia"].startswith(answer.content)
 
 
-def test_web_page_with_status_200(failing):
+def test_html_fault_returns_a_page_with_status_200(failing):
     answer = aia(failing(Fault.HTML))
     assert answer.status_code == 200
     assert b"<html>" in answer.content
 
 
-def test_empty_body_with_status_200(failing):
+def test_empty_fault_returns_no_body_with_status_200(failing):
     answer = aia(failing(Fault.EMPTY))
     assert (answer.status_code, answer.content) == (200, b"")
 
@@ -230,7 +230,7 @@ def test_plan_is_deterministic_and_keeps_its_rates():
     assert chosen != [other.choose(path, 1) for path in paths(4000)]
 
 
-def test_plan_affects_first_answers_or_all():
+def test_plan_affects_first_responses_or_all():
     path = paths(1)[0]
     for attempts, expected in ((1, [1, 0, 0, 0]), (3, [1, 1, 1, 0]), (None, [1, 1, 1, 1])):
         plan = FaultPlan(rates={Fault.EMPTY: 1.0}, attempts=attempts)
@@ -245,7 +245,7 @@ def test_plan_affects_only_matching_paths():
     assert FaultPlan.parse("403=1,match=0193.fits").match == "0193.fits"
 
 
-def test_plan_from_text():
+def test_plan_is_parsed_from_text():
     plan = FaultPlan.parse("500=0.1, reset=0.05,attempts=always,seed=9,retry_after=3")
     assert plan.rates == {Fault.SERVER_ERROR: 0.1, Fault.RESET: 0.05}
     assert (plan.attempts, plan.seed, plan.retry_after) == (None, 9, 3)

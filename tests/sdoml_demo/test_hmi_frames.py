@@ -80,7 +80,7 @@ def test_north_is_up(monkeypatch):
 
 
 @pytest.mark.parametrize(("quicklook", "last"), [(False, 286), (True, 363)])
-def test_label_has_the_position_of_the_real_one(quicklook, last):
+def test_label_is_at_the_real_position(quicklook, last):
     image = decoded(render_hmi(NOON, Condition(quicklook_label=quicklook)))[..., 0]
     corner = image[988:, :400] > 128
     corner[radii()[988:, :400] < 484] = False

@@ -108,7 +108,7 @@ def test_hmi_image_appears_an_hour_later_and_is_rendered_again(serve):
     assert not inspect_hmi(get(archive.hmi_root, path).content, rsun_obs=961.0).provisional
 
 
-def test_whole_server_can_be_down(serve):
+def test_server_can_be_down(serve):
     archive = serve(down=[(MINUTE, MINUTE + timedelta(hours=1))])
     assert get(archive.aia_root, "nrt/image_times").status_code == 503
     assert get(archive.hmi_root, archive_path(HMI, MINUTE)).status_code == 503

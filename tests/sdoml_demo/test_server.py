@@ -33,7 +33,7 @@ def archive(cache):
         yield running
 
 
-def test_serves_both_trees(archive):
+def test_server_serves_both_trees(archive):
     aia = requests.get(f"{archive.aia_root}/{AIA_PATH}", timeout=30)
     assert aia.status_code == 200
     assert aia.content.startswith(b"SIMPLE  =")
@@ -109,7 +109,7 @@ def test_connection_is_kept_alive(archive):
     assert archive.log.requests[0].path.endswith(AIA_PATH)
 
 
-def test_answers_several_clients_at_once(cache):
+def test_server_handles_concurrent_clients(cache):
     def fetch(_):
         return requests.get(f"{slow.aia_root}/{AIA_PATH}", timeout=30).content
 

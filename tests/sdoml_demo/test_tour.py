@@ -1,4 +1,4 @@
-"""`make demo` as a user runs it: a process that prints what it built and how to load it."""
+"""`make demo` as a user runs it: the output says what was built and how to load it."""
 
 import re
 import shlex

@@ -121,7 +121,7 @@ def test_calendar_has_counts_and_reasons_of_the_release(viewer: str) -> None:
     assert table["reasons"]["1"] == {"AIA_1700": {"quality": 6}, "AIA_0211": {"missing": 4}}
 
 
-def test_index_gives_the_counts_without_a_coverage_table(tmp_path: Path) -> None:
+def test_index_is_counted_without_a_coverage_table(tmp_path: Path) -> None:
     write_day(tmp_path, day(0), channels=CHANNELS, hours=24)
     with serving(tmp_path) as viewer:
         table = ask(viewer, "calendar").json()
@@ -171,7 +171,7 @@ def test_movie_has_one_frame_per_slot(viewer: str) -> None:
     assert Image.open(io.BytesIO(webp.content)).n_frames == 8
 
 
-def test_fits_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Path) -> None:
+def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Path) -> None:
     file = tmp_path / "frame.fits"
     file.write_bytes(ask(viewer, "fits", t=NOON, channels="AIA_0171").content)
     opened = sunpy.map.Map(file)

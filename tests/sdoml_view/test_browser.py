@@ -1,4 +1,4 @@
-"""Every feature, by clicks and keys in a real Chromium."""
+"""Every feature, used with mouse and keyboard in a real Chromium."""
 
 import io
 import re
@@ -130,9 +130,7 @@ def test_slider_goes_to_any_slot(page: Page, viewer: str) -> None:
     expect(page.locator("#time")).to_have_text("2022-11-03 00:00 UTC")
 
 
-def test_playback_goes_on_with_the_next_day_and_starts_again_at_the_end(
-    page: Page, viewer: str
-) -> None:
+def test_playback_continues_to_the_next_day_and_loops_at_the_end(page: Page, viewer: str) -> None:
     open_at(page, viewer, "t=2022-11-02T05:15")
     page.get_by_label("Frames per second").first.select_option("30")
     page.get_by_role("button", name="Play").click()
@@ -229,7 +227,7 @@ def test_calendar_explains_gaps_and_opens_a_day(page: Page, viewer: str) -> None
     expect(page.locator("#date")).to_have_value("2022-11-03")
 
 
-def test_light_curves_with_a_series_of_the_user(page: Page, viewer: str, tmp_path: Path) -> None:
+def test_light_curves_include_user_series(page: Page, viewer: str, tmp_path: Path) -> None:
     open_at(page, viewer, "view=curves")
     expect(page.locator("#curve-note")).to_contain_text("From the index")
     page.get_by_role("button", name="All").click()

@@ -26,7 +26,7 @@ def sdoml(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_movie_without_dagster_and_torch(release: Path, tmp_path: Path) -> None:
+def test_movie_is_written_without_dagster_and_torch(release: Path, tmp_path: Path) -> None:
     target = tmp_path / "sun.mp4"
     day = ("--start", "2022-11-02", "--end", "2022-11-02T03:00", "--fps", "24")
     done = sdoml("movie", str(release), str(target), *day, "--channels", "aia_0171,HMI_M")
@@ -80,7 +80,7 @@ def test_view_prints_its_address_and_serves(release: Path) -> None:
         assert process.wait(60) in {0, 130, -signal.SIGINT}
 
 
-def test_help_and_building_name_the_extra_that_is_missing() -> None:
+def test_help_and_build_name_the_missing_extra() -> None:
     shown = sdoml("--help").stdout
     assert "view" in shown
     assert "movie" in shown

@@ -78,7 +78,7 @@ def test_other_host_names_are_rejected(viewer: str, host: str) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_requests_of_other_sites_are_rejected(viewer: str, headers: dict[str, str]) -> None:
+def test_requests_from_other_sites_are_rejected(viewer: str, headers: dict[str, str]) -> None:
     assert raw(viewer, "GET", "/api/dataset", headers)[0] == 403
     assert raw(viewer, "POST", "/api/series", headers)[0] == 403
 
@@ -90,7 +90,7 @@ def test_write_methods_are_rejected(viewer: str, method: str, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js", "/api/dataset", "/api/frames", "/none"])
-def test_every_answer_has_the_policy(viewer: str, path: str) -> None:
+def test_every_response_has_the_security_policy(viewer: str, path: str) -> None:
     headers = raw(viewer, "GET", path)[2]
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy

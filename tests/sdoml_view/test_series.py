@@ -48,8 +48,8 @@ def test_long_series_keep_their_peaks() -> None:
     ("data", "message"),
     [
         (b"PAR1 and no more", "cannot read x"),
-        (b"a,b\n1,2\n2,3\n", "no column of times"),
-        (b"time,name\n2024-03-08,a\n2024-03-09,b\n", "no column of numbers"),
+        (b"a,b\n1,2\n2,3\n", "no time column"),
+        (b"time,name\n2024-03-08,a\n2024-03-09,b\n", "no numeric column"),
         (b"", "cannot read x"),
     ],
 )

@@ -135,7 +135,7 @@ class Deployment:
         return killed
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """Return the data of a GraphQL answer."""
+        """Return the data of a GraphQL response."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}

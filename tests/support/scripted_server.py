@@ -1,4 +1,4 @@
-"""An HTTP server with scripted answers, for faults that the simulated archive does not support."""
+"""An HTTP server with scripted responses, for faults that the simulated archive lacks."""
 
 import contextlib
 import threading

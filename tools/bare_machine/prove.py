@@ -2,10 +2,10 @@
 
 ``python3 tools/bare_machine/prove.py`` makes a minimal Debian with only Python and make in a
 folder, copies the project into it, and runs ``make demo`` and ``make test`` there: as root and as
-an ordinary user, in a path with spaces, with a read-only home, and offline behind a dead proxy
-once everything is installed. Root gets python3-venv from make; an ordinary user is told to have it
-installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk. The names of
-scenarios select some of them.
+an ordinary user, in a path with spaces, with a read-only home, and offline behind a dead proxy once
+everything is installed. For root, make installs python3-venv; an ordinary user gets a message to
+have it installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk. Pass names
+of scenarios to run only these.
 """
 
 import argparse
@@ -41,7 +41,7 @@ DEAD_PROXY = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """One way in which a newcomer runs a command."""
+    """One way in which a new user runs a command."""
 
     target: str
     user: str
@@ -72,11 +72,11 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", help=f"default: {' '.join(SCENARIOS)}")
     parser.add_argument(
         "--folder", type=Path, default=Path("/var/tmp/sdoml-bare"),
-        help="holds the file systems, logs and pip's cache (%(default)s)",
+        help="folder for the file systems, logs and pip's cache (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--share", type=Path, action="append", default=[], metavar="FOLDER",
-        help="folder of this machine to show inside, such as a local package index",
+        help="folder of this machine to make visible inside, such as a local package index",
     )  # fmt: skip
     parser.add_argument(
         "--python", type=Path, metavar="PREFIX",
@@ -105,14 +105,15 @@ def play(name: str, options: argparse.Namespace) -> str | None:
     machine = install(name, options.folder)
     for program in ABSENT:
         if machine.run("sh", "-c", f"command -v {program}") == 0:
-            return f"{program} is present, so this proves nothing"
+            return f"{program} is present, so this scenario would prove nothing"
     mounts = visible(machine, scenario, options)
     machine.run("chown", f"{scenario.user}:", PIP_CACHE, mounts=mounts)
     command = ["make", scenario.target]
     variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
     if options.python is not None:
         command.append(f"PYTHON={PYTHON}/bin/python3")
-        variables["LD_LIBRARY_PATH"] = f"{PYTHON}/lib"  # it may have been built for another folder
+        # The environment may have been built for another folder.
+        variables["LD_LIBRARY_PATH"] = f"{PYTHON}/lib"
     path = options.folder / f"{name}.log"
     with path.open("wb") as log:
         run = partial(machine.run, *command, user=scenario.user, mounts=mounts, log=log)

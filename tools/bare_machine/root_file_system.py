@@ -1,4 +1,4 @@
-"""A bare machine: a minimal Debian in a folder, entered by chroot in namespaces of its own."""
+"""A bare machine: a minimal Debian in a folder, entered by chroot in separate namespaces."""
 
 import shutil
 import subprocess
@@ -145,7 +145,7 @@ class BareMachine:
 
 
 def _files(checkout: Path) -> list[str]:
-    """Files that a fresh clone would have, and those that are not yet committed."""
+    """Return the files of a fresh clone, and files that are not yet committed."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=checkout, capture_output=True, text=True, check=True,
@@ -162,5 +162,5 @@ def _pip_settings() -> str:
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         settings[key.rpartition(".")[2]] = value.strip("'").replace("\\n", " ")
-    settings.pop("constraint", None)  # a file of this machine; the project has its own
+    settings.pop("constraint", None)  # skip a file of this machine; the project has its own
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

@@ -42,9 +42,7 @@ def expected(time: datetime, channel: str) -> np.ndarray:
     return pixels[::-1] ** 2 * np.float32(CONSTANT / KSQUARED)
 
 
-def test_surya_reads_the_index_the_netcdf_files_and_the_scalers(
-    release: Path, tmp_path: Path
-) -> None:
+def test_surya_export_has_an_index_netcdf_files_and_scalers(release: Path, tmp_path: Path) -> None:
     dataset = SDOMLlite(release, CHANNELS, *LAST_HOUR)
     days: list[str] = []
     statistics = dict.fromkeys(CHANNELS, STATISTICS)
@@ -73,15 +71,13 @@ def test_surya_reads_the_index_the_netcdf_files_and_the_scalers(
     ]
 
 
-def test_every_channel_of_an_export_for_surya_needs_statistics(
-    release: Path, tmp_path: Path
-) -> None:
+def test_surya_export_needs_statistics_for_every_channel(release: Path, tmp_path: Path) -> None:
     dataset = SDOMLlite(release, CHANNELS, *LAST_HOUR)
     with pytest.raises(DatasetError, match="needs statistics of HMI_M"):
         export_surya(dataset, tmp_path, {"AIA_0193": STATISTICS})
 
 
-def test_sdo_fm_reads_an_array_per_year_and_channel(release: Path, tmp_path: Path) -> None:
+def test_sdo_fm_export_has_one_array_per_year_and_channel(release: Path, tmp_path: Path) -> None:
     for channel in CHANNELS:
         dataset = SDOMLlite(release, [channel], *LAST_HOUR)
         assert export_zarr(dataset, tmp_path, hmi_scale=0.85) == 4
@@ -124,7 +120,7 @@ def test_invalid_exports_are_rejected(release: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transform", ["sqrt", "linear", "field"])
-def test_signum_log_statistics_equal_those_of_the_pixels(transform: str) -> None:
+def test_signum_log_statistics_match_the_pixels(transform: str) -> None:
     """Log-normal brightness, part of it above the constant; fields around 0 G; a tenth is zero."""
     random = np.random.default_rng(7)
     if transform == "sqrt":

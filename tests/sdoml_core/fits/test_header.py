@@ -145,7 +145,7 @@ def test_uncompressed_image_in_hdu_0_is_read_despite_illegal_cards(
     np.testing.assert_array_equal(read(plain(image, ILLEGAL_CARDS))[0], image)
 
 
-def test_nonfinite_pixels_count_as_missing() -> None:
+def test_nonfinite_pixels_are_missing() -> None:
     image = np.ones((16, 16), np.float64)
     image[3, 4:8] = [np.nan, np.inf, -np.inf, 1e300]
     pixels, missing = read(plain(image))
@@ -184,7 +184,7 @@ def test_first_of_repeated_cards_is_used() -> None:
     np.testing.assert_array_equal(read(data)[0], image)
 
 
-def test_values_of_cards() -> None:
+def test_card_values_are_parsed() -> None:
     header = fits.Header(
         {
             "A": b"'O''Neill''s'  / with quotes",

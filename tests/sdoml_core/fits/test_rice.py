@@ -118,7 +118,7 @@ def test_undefined_code_is_reported() -> None:
     assert decode(stream, 8, 4)[0] == rice.BAD_CODE
 
 
-def test_unary_parts_longer_than_a_word() -> None:
+def test_unary_parts_longer_than_a_word_are_decoded() -> None:
     # code 1: no low bits; 1000 zeros, then a one: the difference folded into 1000 is 500
     bits = f"{0:032b}" + "00001" + "0" * 1000 + "1" * 8
     bits += "0" * (-len(bits) % 8)

@@ -44,7 +44,7 @@ def decoded(image):
         return np.array(hdus[1].data)
 
 
-def test_real_frame_compresses_to_the_bytes_of_the_archive():
+def test_real_frame_compresses_to_the_archive_bytes():
     path = files("sdoml_demo") / "data" / "AIA20180820_1248_0193.fits"
     data = path.read_bytes()
     with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:

@@ -94,7 +94,7 @@ def test_astropy_reads_the_same_values(side):
         np.full((16, 16), 1.001, np.float32),
     ],
 )
-def test_other_frames_are_rejected(wrong):
+def test_invalid_frames_are_rejected(wrong):
     with pytest.raises(ValueError, match="a compact frame"):
         encode_compact(wrong, 100, "compact")
 
@@ -126,7 +126,7 @@ def test_headers_contain_resolution_step_and_size():
         (b"1PB(", b"1PX("),
     ],
 )
-def test_other_headers_are_rejected(old, new):
+def test_invalid_headers_are_rejected(old, new):
     frame = encode_compact(pixels(), 1023, "compact")
     changed = frame.header.replace(old, new)
     assert changed != frame.header

@@ -153,7 +153,7 @@ def test_flipped_bit_in_a_page_is_rejected():
         decode_index(bytes(data))
 
 
-def test_frames_of_an_index_are_slots_and_channels():
+def test_index_frames_are_slots_and_channels():
     slots = [DAY, DAY + timedelta(minutes=15)]
     assert read_frames(encoded(count=2)) == {
         (slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")

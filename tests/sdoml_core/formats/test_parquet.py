@@ -12,7 +12,7 @@ from sdoml_core.formats.parquet import arrow_file, open_parquet, read_columns, w
 TABLE = pa.table({"slot": range(1000), "name": [f"{i:04d}.tar" for i in range(1000)]})
 
 
-def test_threads_of_arrow_hold_no_memory_of_python() -> None:
+def test_arrow_threads_do_not_hold_python_memory() -> None:
     """A thread that releases a Python buffer while Python exits aborts the process."""
     data = write_parquet(TABLE)
     before = sys.getrefcount(data)
@@ -22,13 +22,13 @@ def test_threads_of_arrow_hold_no_memory_of_python() -> None:
     assert len(views[0]) == 100
 
 
-def test_a_table_is_read_from_bytes() -> None:
+def test_table_is_read_from_bytes() -> None:
     data = write_parquet(TABLE)
     assert read_columns(open_parquet(data)).equals(TABLE)
     assert read_columns(open_parquet(data), ["name"]).equals(TABLE.select(["name"]))
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 100])
-def test_other_bytes_are_refused(data: bytes) -> None:
+def test_other_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(DamagedFileError, match="not a Parquet file"):
         open_parquet(data)

@@ -89,7 +89,7 @@ def test_members_are_ordered_ustar_with_fixed_metadata():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_rows_point_at_the_pixels(dtype):
+def test_index_rows_point_at_the_pixels(dtype):
     data, summary = write(dtype=dtype)
     for row in summary.table.to_pylist():
         raw = data[row["data_offset"] : row["offset"] + row["size"]]
@@ -178,7 +178,7 @@ def foreign(format_, names=NAMES, **facts):
 
 
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_shards_of_other_writers_are_read(format_):
+def test_shards_from_other_writers_are_read(format_):
     # A fractional mtime makes tarfile write a pax header before each member.
     data = foreign(format_, uname="solar")
     for member in scan_shard(io.BytesIO(data)):
@@ -272,7 +272,7 @@ def test_members_that_are_not_frames_are_rejected(body, message):
         scan_shard(io.BytesIO(data))
 
 
-def test_shards_of_webdataset_are_read(tmp_path):
+def test_webdataset_shards_are_read(tmp_path):
     import webdataset
 
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as sink:
@@ -384,7 +384,7 @@ INDEX = encode_index(
 )
 
 
-def test_metadata_of_a_frame_may_be_unknown():
+def test_frame_metadata_may_be_unknown():
     assert set(dataclasses.asdict(FrameFacts()).values()) == {None}
 
 

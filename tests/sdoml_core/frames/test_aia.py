@@ -49,7 +49,7 @@ def frame_of(image: NDArray[np.floating], **facts: float) -> AiaFrame:
     )
 
 
-def test_metadata_of_the_real_frame(real_frame: AiaFrame) -> None:
+def test_metadata_of_the_real_frame_is_read(real_frame: AiaFrame) -> None:
     assert real_frame.observed == datetime(2018, 8, 20, 12, 48, 4, 840_000, tzinfo=UTC)
     assert real_frame.wavelength == 193
     assert real_frame.exposure == 2.000056
@@ -216,7 +216,7 @@ def test_dark_frame_is_blank() -> None:
         process_aia(frame_of(np.full((1024, 1024), -1.0)), resolution=512, degradation=1.0)
 
 
-def test_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
+def test_registered_frame_is_unchanged_since_version_0_1_0() -> None:
     """The hash was computed with version 0.1.0, which ignored the pointing."""
     processed = process_aia(decode_aia(REAL), resolution=512, degradation=0.632666)
     assert hashlib.sha256(processed.tobytes()).hexdigest() == (
@@ -224,7 +224,7 @@ def test_registered_frame_has_the_bytes_of_version_0_1_0() -> None:
     )
 
 
-def test_frames_do_not_depend_on_threads() -> None:
+def test_result_does_not_depend_on_threads() -> None:
     def whole(_: int) -> bytes:
         return process_aia(decode_aia(REAL), resolution=512, degradation=0.63).tobytes()
 

@@ -20,7 +20,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_default_table_has_a_factor_per_day() -> None:
+def test_default_table_has_one_factor_per_day() -> None:
     table = DegradationTable.default()
     assert table.version == "V9"
     assert table.sha256 == hashlib.sha256(CSV.read_bytes()).hexdigest()
@@ -94,12 +94,12 @@ def test_response_table_follows_the_published_formula(wavelength: int, channel: 
         )
 
 
-def test_response_table_values_by_hand() -> None:
+def test_response_table_matches_manual_values() -> None:
     table = DegradationTable.from_response_table(HAND_MADE.encode())
     assert table.factor(date(2010, 3, 24), 94) == 1
     hundred_days = 1 - 1e-2 + 2e-3 - 1e-4
     assert table.factor(date(2010, 7, 2), 94) == pytest.approx(hundred_days, rel=1e-12)
-    assert table.factor(date(2012, 1, 15), 94) == pytest.approx(0.5)  # the newer row counts
+    assert table.factor(date(2012, 1, 15), 94) == pytest.approx(0.5)  # the newer row is used
     assert table.factor(date(2014, 5, 2), 94) == pytest.approx(0.9)
     assert table.factor(date(2024, 1, 1), 1600) == pytest.approx(0.5)
     assert table.calibrated_until == date(2018, 1, 1)
@@ -174,8 +174,8 @@ def test_rows_of_other_channels_are_ignored() -> None:
 V8 = files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
 
 
-def test_valid_factors_of_version_8_equal_aiapy() -> None:
-    """It has negative factors for 304 Å from 2020 on."""
+def test_valid_version_8_factors_equal_aiapy() -> None:
+    """Version 8 has negative factors for 304 Å from 2020 on."""
     with as_file(V8) as path:
         assert assert_equal_to_aiapy(path).version == "V8"
 

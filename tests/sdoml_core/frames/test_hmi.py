@@ -50,7 +50,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_decoded_pixels_equal_those_of_pillow() -> None:
+def test_decoded_pixels_equal_pillow() -> None:
     rgb = decode_hmi(RECONSTRUCTED)
     assert rgb.shape == (1024, 1024, 3)
     assert rgb.dtype == np.uint8
@@ -181,7 +181,7 @@ def test_levels_invert_exactly(field: float) -> None:
     assert level_to_gauss(gauss_to_level(np.array(field))) == pytest.approx(field, abs=1e-9)
 
 
-def test_saturated_and_off_disk_levels() -> None:
+def test_saturated_and_off_disk_levels_convert_to_limits_and_nan() -> None:
     levels = np.array([[0.0, 1 / 255], [253 / 255, 1.0]])
     field = level_to_gauss(levels)
     assert field.shape == (2, 2)
@@ -267,7 +267,8 @@ def test_fields_are_averaged_instead_of_levels(resolution: int) -> None:
     """The reference is resampled in gauss. Levels are too weak if opposite fields share a pixel."""
     with astropy_fits.open(MAGNETOGRAM) as hdus:
         truth = np.asarray(hdus[1].data, np.float32)[::-1]
-    clipped = np.clip(np.nan_to_num(truth), -264.4, 270.9) + 300  # above 0, for the same kernel
+    # Shifted above 0, so that the same kernel applies.
+    clipped = np.clip(np.nan_to_num(truth), -264.4, 270.9) + 300
     warp = Warp(GEOMETRIC_SCALE * 976 / RSUN_OBS)
     block = (1024 // resolution) ** 2
     whole = sum_blocks(

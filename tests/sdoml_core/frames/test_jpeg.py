@@ -1,4 +1,4 @@
-"""The structure of JPEG files: damage is detected if the file contradicts itself."""
+"""The structure of JPEG files: damage is detected if it makes the file inconsistent."""
 
 import io
 from pathlib import Path
@@ -44,7 +44,7 @@ def assert_means(data: bytes) -> None:
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("interval", [0, 7])
-def test_block_means_equal_those_of_pillow(subsampling: int, interval: int) -> None:
+def test_block_means_equal_pillow(subsampling: int, interval: int) -> None:
     smooth = np.linspace(40, 220, 104 * 88).reshape(104, 88).astype(np.uint8)
     pixels = np.stack([smooth, smooth, smooth], axis=2) + noise((104, 88, 3)) // 16
     options = {"restart_marker_blocks": interval} if interval else {}

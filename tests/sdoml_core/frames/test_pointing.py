@@ -26,7 +26,7 @@ def displaced(pointing: Pointing) -> NDArray[np.float32]:
     image = gaussian_filter(REGISTERED_FRAME.image.astype(np.float64), 2)
     angle, zoom = math.radians(pointing.roll), pointing.pixel / 2.4
     cosine, sine = math.cos(angle), math.sin(angle)
-    # Pixel (row, column) of the new frame shows this position of the registered one.
+    # Pixel (row, column) of the new frame shows this position of the registered frame.
     matrix = zoom * np.array([[cosine, sine], [-sine, cosine]])
     offset = MIDDLE - matrix @ np.array([pointing.y, pointing.x])
     moved = affine_transform(image, matrix, offset, order=3, mode="nearest")
@@ -47,7 +47,7 @@ def test_unregistered_frame_is_corrected(pointing: Pointing) -> None:
     frame = dataclasses.replace(REGISTERED_FRAME, image=displaced(pointing), pointing=pointing)
     expected = process_aia(registered, resolution=512, degradation=1.0)
     corrected = process_aia(frame, resolution=512, degradation=1.0)
-    inner = np.s_[20:-20, 20:-20]  # the edge of the frame is only in one of them
+    inner = np.s_[20:-20, 20:-20]  # the edge of the frame is in only one of the frames
     assert np.median(np.abs(corrected / expected - 1)[inner]) < 0.003
     ignored = dataclasses.replace(frame, pointing=Pointing())
     wrong = process_aia(ignored, resolution=512, degradation=1.0)
@@ -65,7 +65,7 @@ def test_corrected_frame_is_flagged_and_centered(pointing: Pointing) -> None:
     assert disk.offset < 0.5
 
 
-def test_rolled_kernel_equals_the_separable_one_without_a_roll() -> None:
+def test_rolled_kernel_without_a_roll_equals_separable_kernel() -> None:
     image = REGISTERED_FRAME.image.copy()
     image[200:260, 300:340] = np.nan
     warp = Warp(1.0291, shift_x=3.2, shift_y=-1.7)
@@ -75,7 +75,7 @@ def test_rolled_kernel_equals_the_separable_one_without_a_roll() -> None:
     np.testing.assert_allclose(rolled, separable, rtol=1e-5, atol=1e-5 * separable.max())
 
 
-def test_half_turn_by_the_rolled_kernel_is_a_flip() -> None:
+def test_rolled_kernel_at_180_degrees_flips_the_image() -> None:
     image = np.random.default_rng(1).random((64, 64)).astype(np.float32)
     options = {"resolution": 64, "divisor": 1.0, "complete": True}
     # The kernel turns about pixel N/2; the flip is about (N − 1)/2.

@@ -54,7 +54,7 @@ def test_nan_cells_do_not_change_a_flat_image(resolution: int) -> None:
     np.testing.assert_allclose(result[~touched], expected[~touched], rtol=1e-6)
 
 
-def test_nan_cell_does_not_spread() -> None:
+def test_nan_pixel_does_not_affect_neighbors() -> None:
     image = image_of(1)
     holed = image.copy()
     holed[400:404, 600:604] = np.nan
@@ -86,7 +86,7 @@ def test_all_nan_image_gives_zeros() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1.01, 1.0343])
 @pytest.mark.parametrize("resolution", [1024, 512, 128])
-def test_flux_of_a_smooth_image_is_conserved(resolution: int, scale: float) -> None:
+def test_smooth_image_keeps_its_flux(resolution: int, scale: float) -> None:
     y, x = np.mgrid[:1024, :1024]
     image = np.exp(-((x - 480.3) ** 2 + (y - 570.9) ** 2) / (2 * 60**2)).astype(np.float32) + 1e-30
     total = sum_blocks(

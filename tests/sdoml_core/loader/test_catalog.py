@@ -46,7 +46,7 @@ def shards(*names):
     return pa.array([*names, *["sdoml-lite-001.tar"] * (4 - len(names))]).dictionary_encode()
 
 
-def test_index_gives_the_positions_of_frames(table):
+def test_index_contains_frame_positions(table):
     catalog = Catalog(parquet(table))
     assert catalog.channels == CHANNELS
     assert catalog.constants["AIA_0193"] == {"constant": CONSTANT, "transform": "sqrt"}
@@ -179,7 +179,7 @@ def test_release_without_samples_is_empty(table, tmp_path):
         SDOMLlite(tmp_path, CHANNELS)
 
 
-def test_release_of_one_sample_has_a_cadence(table, folder, tmp_path):
+def test_release_with_one_sample_has_a_cadence(table, folder, tmp_path):
     (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")
     (tmp_path / "index.parquet").write_bytes(parquet(table.slice(2, 1)))
     dataset = SDOMLlite(tmp_path, CHANNELS)

@@ -34,7 +34,7 @@ def pixels(compact):
     return torch.stack([dataset[number][0] for number in range(len(dataset))])
 
 
-def test_samples_equal_those_of_npy_within_half_a_step(compact, npy, pixels):
+def test_samples_equal_npy_within_half_a_step(compact, npy, pixels):
     dataset, exact = SDOMLlite(compact, CHANNELS, verify=True), SDOMLlite(npy, CHANNELS)
     assert "32 × 32, compact in shards, normalized" in repr(dataset)
     assert [dataset[n][1] for n in range(8)] == [exact[n][1] for n in range(8)]
@@ -73,7 +73,7 @@ def test_remote_frames_and_maps_have_the_same_pixels(compact, pixels):
     np.testing.assert_allclose(drawn.data, dn, rtol=1e-5)
 
 
-def test_folder_without_indexes_gives_the_same_pixels(tmp_path, pixels):
+def test_folder_without_indexes_has_the_same_pixels(tmp_path, pixels):
     write_day(tmp_path / "2022", FIRST, encoding="compact-fine", hours=2, index=False)
     dataset = SDOMLlite(tmp_path, CHANNELS)
     torch.testing.assert_close(dataset[5][0], pixels[5], rtol=0, atol=0)

@@ -1,6 +1,6 @@
 """`compat.SDOMLlite` has the interface and the rules of the original loader.
 
-The original and its consumer, the radiation forecast, ran on it by hand: docs/migration.md.
+The original and its consumer, a radiation forecast, were compared by hand; see docs/migration.md.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.support.synthetic_shards import frame
 
 
 def at(text: str) -> datetime:
-    """Return a naive time, as the original does."""
+    """Return a naive datetime, as the original does."""
     return datetime.fromisoformat(text)
 
 
@@ -99,9 +99,7 @@ def test_exclusions_are_half_open(release: Path) -> None:
     assert dataset.date_exclusions == [excluded]
 
 
-def test_missing_frames_or_shards_raise_the_errors_of_the_original(
-    release: Path, tmp_path: Path
-) -> None:
+def test_missing_frames_or_shards_raise_the_original_errors(release: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="AIA_0304"):
         SDOMLlite(release, ["aia_0304"])
     with pytest.raises(ValueError, match="no shards") as raised:
@@ -135,7 +133,7 @@ class Rows:
         return torch.tensor(float(date.hour)), date.isoformat()
 
 
-def test_windows_of_a_consumer_use_only_public_attributes(release: Path) -> None:
+def test_consumer_windows_use_only_public_attributes(release: Path) -> None:
     """Windows begin where all datasets have data; later gaps hold the last frame."""
     sdo = SDOMLlite(release, ["aia_0211", "hmi_m"])
     rows = Rows([FIRST_SLOT + n * STEP for n in range(24)])

@@ -115,7 +115,7 @@ def test_incomplete_samples_are_left_out(release):
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("case", ["upper", "lower"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_every_kind_of_folder_gives_the_same_samples(tmp_path, release, index, case, dtype):
+def test_every_kind_of_folder_has_the_same_samples(tmp_path, release, index, case, dtype):
     for number in range(2):
         write_day(
             tmp_path / "2022", FIRST + timedelta(days=number), case=case, index=index, dtype=dtype
@@ -364,7 +364,7 @@ def test_mixed_normalizations_name_the_shards(tmp_path):
         SDOMLlite(tmp_path)
 
 
-def test_folder_without_shards_names_one_with_shards(tmp_path, tree):
+def test_error_for_a_folder_without_shards_names_a_folder_with_shards(tmp_path, tree):
     with pytest.raises(StoreError, match=r"folder .* does not exist"):
         SDOMLlite(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("nothing")
@@ -456,14 +456,14 @@ def test_shards_without_an_index_have_no_constants(tmp_path):
     assert SDOMLlite(tmp_path, metadata=True)[0][2]["HMI_M"]["quality"] is None
 
 
-def test_range_is_clipped_to_the_data(release):
+def test_date_range_is_clipped_to_the_data(release):
     wide = SDOMLlite(release, date_start="1999-01-01", date_end="2099-01-01")
     assert wide.coverage() == SDOMLlite(release).coverage()
     assert repr(wide) == repr(SDOMLlite(release))
 
 
 class Scaled(torch.nn.Module):
-    """A module as a transform that wants the time."""
+    """A module used as a transform, with a time parameter."""
 
     def forward(self, tensor, time):
         return tensor.mean() + float(time[14:16])
@@ -472,7 +472,7 @@ class Scaled(torch.nn.Module):
 @pytest.mark.parametrize(
     "transform", [Scaled(), lambda tensor, *, time="": tensor.mean() + float(time[14:16])]
 )
-def test_transform_gets_the_time_of_the_sample(release, transform):
+def test_transform_receives_the_sample_time(release, transform):
     plain, dataset = SDOMLlite(release), SDOMLlite(release, transform=transform)
     images, times = collate(dataset.__getitems__([1, 2]))
     for number, time in zip((1, 2), times, strict=True):
@@ -480,7 +480,7 @@ def test_transform_gets_the_time_of_the_sample(release, transform):
         assert images[number - 1] == dataset[number][0] == expected
 
 
-def test_transforms_without_a_time_are_called_with_the_tensor(release):
+def test_transform_without_a_time_parameter_receives_only_the_tensor(release):
     for transform in (torch.sum, torch.nn.Flatten(0), lambda tensor, scale=2: scale * tensor):
         assert torch.is_tensor(SDOMLlite(release, transform=transform)[0][0])
 

@@ -1,4 +1,4 @@
-"""Real processes with a gloo group share each epoch, also when loaders were made before it."""
+"""Real processes with a gloo group share each epoch, even with loaders created earlier."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_each_sample_is_used_once_in_equal_numbers_of_steps(world, expected):
         assert world[0][name][0] != world[0][name][1]
 
 
-def test_rank_that_read_a_pass_alone_is_warned(world):
+def test_rank_that_reads_a_pass_alone_gets_a_warning(world):
     first, second = world[0]["alone"]
     assert len(first) == 1
     assert f"completed epoch 0 when only 1 of {len(world)} ranks had begun it" in first[0]

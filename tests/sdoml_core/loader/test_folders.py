@@ -35,7 +35,7 @@ def test_relative_path_survives_chdir(tmp_path, monkeypatch):
     assert not (tmp_path / "there/shards/.sdoml-lite-index.parquet").exists()
 
 
-def test_file_urls_with_escapes_and_localhost(tmp_path):
+def test_file_urls_with_escapes_and_localhost_are_opened(tmp_path):
     folder = write_release(tmp_path / "with space & é", 1)
     for url in (folder.as_uri(), folder.as_uri().replace("file://", "file://localhost")):
         check(SDOMLlite(url, CHANNELS)[0])

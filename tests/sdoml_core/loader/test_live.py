@@ -82,7 +82,7 @@ def test_window_may_reach_back_before_the_first_slot(folder):
     assert window.mask.tolist() == [[False] * 3, [False] * 3, [True] * 3]
 
 
-def test_older_frames_stand_in_up_to_the_age(folder):
+def test_older_frames_replace_missing_ones_up_to_max_age(folder):
     folder.publish(0, 15)
     folder.publish(30, 45, channels=("AIA_0171", "AIA_1700"))
     window = folder.open(50).latest(past=3, max_age=30 * MINUTE)
@@ -119,7 +119,7 @@ def test_refresh_sees_new_slots(folder):
     assert [str(time) for time in dataset.times] == ["2026-03-30T20:00:00", "2026-03-30T20:15:00"]
 
 
-def test_slot_of_which_a_channel_arrives_later(folder):
+def test_slot_gains_a_channel_that_arrives_later(folder):
     folder.publish(0)
     folder.publish(15, channels=("AIA_0171",))
     dataset = folder.open()
@@ -146,7 +146,7 @@ def test_iteration_ends_after_the_timeout(folder):
     assert found == ["2026-03-30T20:00:00"]
 
 
-def test_shard_that_was_removed_meanwhile_is_looked_up_again(folder, monkeypatch):
+def test_removed_shard_is_looked_up_again(folder, monkeypatch):
     folder.publish(0, 15)
     dataset = folder.open()
     asleep = [True, False]
@@ -187,7 +187,7 @@ def test_handles_of_removed_shards_are_closed(folder):
     assert set(held) == {index.shard for index in folder.indexes.values()} & set(held)
 
 
-def test_works_on_an_object_store(folder):
+def test_live_dataset_works_on_an_object_store(folder):
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     folder.publish(0, 15)
@@ -205,7 +205,7 @@ def test_works_on_an_object_store(folder):
     memory.rm("/live", recursive=True)
 
 
-def test_fields_of_a_slot_do_not_depend_on_the_channels_requested(folder):
+def test_slot_fields_do_not_depend_on_requested_channels(folder):
     folder.publish(0)
     one = LiveDataset(folder.path, ["hmi_m"], now=lambda: START)
     assert one.channels == ("HMI_M",)

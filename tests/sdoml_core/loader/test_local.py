@@ -42,7 +42,7 @@ def test_truncated_file_is_damaged(files):
     ],
     ids=["open", "read", "read into"],
 )
-def test_missing_file_is_named(files, ask, verb):
+def test_error_names_a_missing_file(files, ask, verb):
     assert not files.has("b.tar")
     with pytest.raises(StoreError, match=rf"cannot {verb} b\.tar in .*No such file"):
         ask(files)

@@ -85,7 +85,7 @@ class Wrapped(Dataset):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_batches_of_any_map_style_dataset_equal_those_of_a_data_loader(release, threads):
+def test_batches_of_any_map_style_dataset_equal_data_loader_batches(release, threads):
     dataset = SDOMLlite(release, CHANNELS)
     windows = SDOMLliteSequences(dataset, past=2)
     for source in (
@@ -117,7 +117,7 @@ def times_of(batches):
     return [tuple(times) for _, times in batches]
 
 
-def test_mixture_keeps_its_shares_over_ranks_and_resumes(release):
+def test_mixture_keeps_its_shares_across_ranks_and_resumes(release):
     dataset = SDOMLlite(release, CHANNELS)
     parts = dataset.split(
         {"a": [("2022-11-01", "2022-11-02")], "b": [("2022-11-02", "2022-11-04")]}
@@ -172,7 +172,7 @@ def test_invalid_weights_are_rejected(weights):
         BatchSampler(range(3), 1, weights=weights)
 
 
-def test_states_of_other_weights_are_rejected():
+def test_state_with_other_weights_is_rejected():
     plain, weighted = BatchSampler(range(3), 1), BatchSampler(range(3), 1, weights=[1, 2, 3])
     with pytest.raises(DatasetError, match=r"this state has weights='\w+', but the loader has"):
         plain.load_state_dict(weighted.state_dict())

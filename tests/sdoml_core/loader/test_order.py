@@ -28,7 +28,8 @@ def samplers(count, batch_size, world, *, seed=3, drop_last=False, shuffle=True)
 
 
 def test_permutation_is_stable():
-    # Saved states refer to it: another algorithm needs another name in the state.
+    # Saved states depend on the algorithm: a different algorithm needs a different name in the
+    # state.
     assert permutation(8, 1, 2).tolist() == [5, 6, 2, 7, 4, 1, 0, 3]
     assert sorted(permutation(1000, 5, 0)) == list(range(1000))
 
@@ -57,7 +58,7 @@ def test_each_sample_is_used_once_in_equal_numbers_of_batches(count, batch_size,
 
 
 @given(st.integers(0, 200), small, small)
-def test_drop_last_gives_full_batches(count, batch_size, world):
+def test_drop_last_returns_only_full_batches(count, batch_size, world):
     batches = [list(s) for s in samplers(count, batch_size, world, drop_last=True)]
     assert {len(batch) for rank in batches for batch in rank} <= {batch_size}
     assert {len(rank) for rank in batches} == {count // (batch_size * world)}
@@ -109,10 +110,10 @@ def test_resumed_epoch_keeps_its_order(count, batch_size, steps):
     second.load_state_dict(first.state_dict())
     if steps < len(expected):
         assert list(second) == expected[steps:]
-    assert list(second) == list(whole)  # and then the next epoch
+    assert list(second) == list(whole)  # then the next epoch
 
 
-def test_epochs_count_up_and_can_be_set():
+def test_epochs_advance_and_can_be_set():
     (sampler,) = samplers(40, 8, 1)
     first, second = list(sampler), list(sampler)
     assert first != second
@@ -121,7 +122,7 @@ def test_epochs_count_up_and_can_be_set():
     assert list(sampler) == second
 
 
-def test_pass_that_ended_early_is_followed_by_the_next_epoch():
+def test_early_end_advances_the_epoch():
     (sampler,) = samplers(40, 8, 1)
     one = next(iter(sampler))
     assert sampler.state_dict()["position"] == 8
@@ -160,7 +161,7 @@ def test_set_epoch_keeps_the_position_of_a_loaded_state():
         ({"epoch": -1}, "cannot|at sample"),
     ],
 )
-def test_state_of_another_order_is_rejected(change, message):
+def test_state_with_another_order_is_rejected(change, message):
     (sampler,) = samplers(40, 8, 1)
     with pytest.raises(DatasetError, match=message):
         sampler.load_state_dict(sampler.state_dict() | change)

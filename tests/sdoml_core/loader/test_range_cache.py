@@ -39,7 +39,7 @@ def test_least_recently_used_ranges_are_evicted(tmp_path):
     for number in range(4):
         cache.write(f"{number}", bytes(400))
         os.utime(tmp_path / f"{number}", (number, number))
-    assert cache.read("0", 400) == bytes(400)  # used again
+    assert cache.read("0", 400) == bytes(400)  # this range was used again
     cache.write("4", bytes(400))
     assert [name for name in "01234" if cache.read(name, 400)] == ["0", "2", "3", "4"]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 0.9 * 2000

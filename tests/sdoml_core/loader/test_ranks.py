@@ -189,7 +189,7 @@ def test_inspection_by_one_rank_does_not_change_the_epoch(dataset, style, worker
 
 
 @pytest.mark.parametrize("style", ["batches", "sampler", "stateful sampler"])
-def test_inspection_within_an_epoch_keeps_the_state(dataset, style):
+def test_inspection_during_an_epoch_keeps_the_state(dataset, style):
     rank = make(dataset, style, 0, 1)
     other = make(dataset, style, 0, 1)
     one, two = iter(rank.loader), iter(other.loader)
@@ -235,7 +235,7 @@ def test_pass_is_complete_after_its_last_batch(dataset, style, world, kept):
     assert 60 * state["epoch"] + state["position"] == 180
 
 
-def test_trainers_find_what_sets_the_epoch(dataset):
+def test_trainers_find_set_epoch(dataset):
     loader, expected = BatchLoader(dataset, 4, shuffle=True), BatchLoader(dataset, 4, shuffle=True)
     loader.batch_sampler.sampler.set_epoch(3)
     expected.set_epoch(3)
@@ -271,7 +271,7 @@ def test_seeding_does_not_repeat_an_epoch(dataset, workers, persistent):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("style", ["stateful sampler", "stateful stream", "batches"])
 @pytest.mark.parametrize("ended", [True, False])
-def test_state_of_a_complete_epoch_starts_the_next_one(dataset, style, workers, ended):
+def test_state_after_a_complete_epoch_starts_the_next_epoch(dataset, style, workers, ended):
     rank = make(dataset, style, 0, 1, workers=workers)
     iterator = iter(rank.loader)
     take(iterator, len(rank.source))

@@ -76,7 +76,7 @@ def test_hugging_face_datasets_reads_local_shards(tmp_path):
     np.testing.assert_array_equal(pixels, frame(at("2022-11-01T00:45"), "HMI_M"))
 
 
-def test_shards_of_webdataset_are_read_by_this_loader(tmp_path):
+def test_loader_reads_webdataset_shards(tmp_path):
     import webdataset
 
     with webdataset.TarWriter(str(tmp_path / "sdoml-lite-0.tar")) as sink:

@@ -32,7 +32,7 @@ def check(dataset, index):
         np.testing.assert_array_equal(pixels.numpy(), frame(at(time), channel))
 
 
-def test_only_bytes_of_requested_channels_are_sent(server):
+def test_only_requested_channels_are_downloaded(server):
     dataset = SDOMLlite(server.url, ["AIA_0171", "AIA_0193"])
     server.sent.clear()
     check(dataset, 30)

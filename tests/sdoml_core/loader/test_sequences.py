@@ -101,7 +101,7 @@ def test_future_frames_are_never_held(release):
         assert item["age"][-1] == 0
 
 
-def test_raise_reports_number_and_first_gap(dataset, release):
+def test_raise_policy_reports_number_and_first_gap(dataset, release):
     with pytest.raises(DatasetError, match=r"\d+ of \d+ sequences lack frames, the first at 2022"):
         SDOMLliteSequences(dataset, past=2, gaps="raise")
     whole = SDOMLlite(release, ["HMI_M"], date_end="2022-11-02")
@@ -154,12 +154,12 @@ def test_times_of_a_batch_are_by_sample_and_frame(dataset, make, transform):
 
 
 def halved(tensor, time):
-    """A transform that is told the time: half the pixels, and the minute as a second value."""
+    """A transform with a time: it returns half the pixels, and the minute as a second value."""
     return torch.stack([tensor.mean() / 2, torch.tensor(float(time[14:16]))])
 
 
 @pytest.mark.parametrize("make", [BatchLoader, DataLoader])
-def test_frames_get_the_transform_of_the_dataset_and_their_times(release, make):
+def test_dataset_transform_receives_frames_and_times(release, make):
     plain = SDOMLliteSequences(SDOMLlite(release, CHANNELS), past=2, horizon=QUARTER)
     source = SDOMLlite(release, CHANNELS, transform=halved)
     sequences = SDOMLliteSequences(source, past=2, horizon=QUARTER)

@@ -101,7 +101,7 @@ def unprivileged():
     """Run as an ordinary user, because root may write everywhere."""
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)  # nobody
+        os.seteuid(65534)  # the user nobody
     yield
     os.seteuid(user)
 
@@ -154,10 +154,10 @@ def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
         assert len(SDOMLlite(tmp_path)) == 20
 
 
-def test_bare_shards_that_may_differ_in_normalization_warn(tmp_path):
+def test_shards_without_an_index_warn_about_normalization(tmp_path):
     for day in days(2):
         write_day(tmp_path, day, index=False, hours=1)
-    for _ in range(2):  # also from the kept index
+    for _ in range(2):  # also when opened from the saved index
         with pytest.warns(UserWarning, match=r"the 2 shards in .* the same constants"):
             assert len(SDOMLlite(tmp_path)) == 8
 
@@ -207,7 +207,7 @@ def test_tilde_expands_to_the_home_folder(tmp_path, monkeypatch):
     assert len(SDOMLlite("~/days")) == 20
 
 
-def test_empty_day_is_accepted(tmp_path):
+def test_empty_day_is_read(tmp_path):
     write_day(tmp_path, FIRST, hours=0)
     write_day(tmp_path, FIRST + timedelta(days=1))
     assert len(SDOMLlite(tmp_path)) == 20

@@ -60,7 +60,7 @@ def test_batches_have_the_pixels_of_their_times(dataset, threads):
 
 @pytest.mark.parametrize("count", [-1, 1.5, "2", None])
 @pytest.mark.parametrize("name", ["threads", "prefetch"])
-def test_threads_and_prefetch_must_be_counts(release, dataset, name, count):
+def test_threads_and_prefetch_must_be_nonnegative_integers(release, dataset, name, count):
     message = f"^{name} must be an integer of at least 0, not {count!r}$"
     for kind in (BatchLoader, ShardDataset):
         with pytest.raises(DatasetError, match=message):
@@ -118,7 +118,7 @@ def test_invalid_arguments_are_rejected(dataset):
         SDOMLlite(dataset.data_dir, [171])
 
 
-def test_error_in_a_thread_reaches_the_caller(dataset, monkeypatch):
+def test_thread_error_reaches_the_caller(dataset, monkeypatch):
     def fail(*_, **__):
         raise DamagedFileError("planted")
 
@@ -187,7 +187,7 @@ def test_transform_is_applied_to_each_sequence_of_a_batch(dataset):
     assert batch["time"] == [sequences[n]["time"] for n in range(3)]
 
 
-def test_metadata_and_transforms_come_with_batches(release):
+def test_batches_include_metadata_and_apply_transforms(release):
     dataset = SDOMLlite(release, metadata=True, transform=lambda tensor: tensor.sum())
     sums, times, facts = next(iter(BatchLoader(dataset, 4)))
     assert sums.shape == (4,)
@@ -248,7 +248,7 @@ def test_workers_agree_on_the_epoch(release, persistent):
     assert [times_of(loader), times_of(loader)] == expected[1:]
 
 
-def test_workers_give_each_sample_once(release):
+def test_workers_return_each_sample_once(release):
     stream = shard_dataset(release)
     loader = DataLoader(stream, batch_size=8, num_workers=2)
     assert sorted(flat(loader)) == [str(time) for time in stream.dataset.times]
@@ -322,7 +322,7 @@ def test_torchdata_loader_resumes(dataset, kind, workers, new_workers):
     assert len(times_of(other)) == 8  # the next epoch is complete
 
 
-def test_pass_that_ended_early_is_followed_by_a_complete_one(dataset):
+def test_early_end_is_followed_by_a_complete_pass(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     iterator = iter(stream)
     for _ in range(3):

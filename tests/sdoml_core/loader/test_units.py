@@ -18,7 +18,7 @@ def plain(release):
     return SDOMLlite(release, CHANNELS)
 
 
-def test_each_channel_can_have_its_unit(release, plain):
+def test_each_channel_can_have_a_different_unit(release, plain):
     y = plain[4][0].numpy()
     chosen = SDOMLlite(release, CHANNELS, units={"aia_0193": "dn", "HMI_M": "gauss"})
     image = chosen[4][0].numpy()
@@ -58,7 +58,7 @@ def test_tensors_convert_like_samples_and_back(release, plain):
     )
 
 
-def test_predictions_beyond_the_range_become_the_limit(plain):
+def test_predictions_beyond_the_range_are_clipped(plain):
     prediction = torch.full((1, 4, 4), 1.5, requires_grad=True)
     top = plain.to_physical(prediction, ["AIA_0171"])
     assert top.flatten().tolist() == pytest.approx([CONSTANT / SAMPLES] * 16)

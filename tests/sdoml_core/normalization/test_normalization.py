@@ -69,7 +69,7 @@ def test_unknown_method_names_the_setting(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_max_is_the_exact_maximum_and_saturates_nothing() -> None:
+def test_max_method_uses_the_exact_maximum() -> None:
     statistics = fitted("max").channels["AIA_0193"]
     assert statistics.constant == 1020
     assert statistics.saturated == 0
@@ -81,7 +81,7 @@ def test_default_is_the_quantile_of_all_pixels() -> None:
     assert statistics.saturated == pytest.approx(0.01, abs=0.005)
 
 
-def test_statistics_equal_those_of_the_pixels() -> None:
+def test_statistics_match_the_pixels() -> None:
     statistics = fitted().channels["AIA_0193"]
     assert (statistics.minimum, statistics.maximum) == (0, 1020)
     assert statistics.pixels == 64 * 64
@@ -90,7 +90,7 @@ def test_statistics_equal_those_of_the_pixels() -> None:
     assert list(statistics.quantiles) == [str(q) for q in LISTED_QUANTILES]
 
 
-def test_hmi_keeps_its_levels_with_any_method() -> None:
+def test_hmi_levels_do_not_depend_on_the_method() -> None:
     for method in ("max", "quantile:0.5"):
         hmi = fitted(method).channels["HMI_M"]
         assert (hmi.transform, hmi.constant) == ("linear", 1.0)
@@ -215,7 +215,7 @@ def test_constants_keep_the_quiet_sun_visible() -> None:
         assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6)
 
 
-def test_formula_equals_that_of_sdoml_lite() -> None:
+def test_formula_matches_sdoml_lite() -> None:
     constant = 700.0
     x = frame().astype(np.float64)
     expected = np.minimum(np.sqrt(x), np.sqrt(constant)) / np.sqrt(constant)

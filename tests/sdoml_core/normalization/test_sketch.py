@@ -27,7 +27,7 @@ from tests.support.real_frames import real_frame as decoded_frame
 
 REAL_193 = (
     Path(__file__).parents[3] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
-)  # its header has illegal cards, so only the pixels are read
+)  # the header has illegal cards, so only the pixels are read
 
 TINY = float(np.finfo(np.float32).tiny)
 pixel_values = st.floats(0, 2.0**100, width=32, allow_subnormal=True)
@@ -81,7 +81,7 @@ def test_quantiles_of_real_frames_are_within_the_tolerance(name: str) -> None:
 
 
 @given(frames, st.floats(0, 1))
-def test_quantiles_of_any_pixels_are_within_the_tolerance(
+def test_arbitrary_pixels_have_quantiles_within_the_tolerance(
     frame: NDArray[np.float32], q: float
 ) -> None:
     exact = float(np.quantile(frame.astype(np.float64), q))
@@ -136,7 +136,7 @@ def test_empty_sketch_is_neutral(real_frame: NDArray[np.float32]) -> None:
     assert encoded(merge([])) == encoded(Sketch())
 
 
-def test_moments_and_extremes_equal_those_of_the_pixels(real_frame: NDArray[np.float32]) -> None:
+def test_moments_and_extremes_match_the_pixels(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     exact = real_frame.astype(np.float64)
     assert sketch.pixels == exact.size
@@ -153,7 +153,9 @@ def test_tiny_spread_on_a_large_mean_is_exact() -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, 37.0, 1e3, 1e9, 0.0, -1.0])
-def test_fraction_above_a_value(real_frame: NDArray[np.float32], value: float) -> None:
+def test_fraction_above_a_value_is_interpolated(
+    real_frame: NDArray[np.float32], value: float
+) -> None:
     exact = np.count_nonzero(real_frame > value) / real_frame.size
     assert Sketch.of(real_frame).fraction_above(value) == pytest.approx(exact, abs=2e-4)
 
@@ -326,7 +328,7 @@ def test_value_rounded_up_to_the_maximum_is_below_it() -> None:
 
 
 def test_pixels_are_interpolated_within_a_bin() -> None:
-    # All are in the bin from 1 to 1 + 2^-7, whose edges the sketch knows.
+    # All pixels are in the bin from 1 to 1 + 2^-7.
     sketch = Sketch.of(np.linspace(1, 1.007, 101).astype(np.float32))
     assert sketch.fraction_above(1.0035) == pytest.approx(0.5, abs=0.01)
     assert sketch.fraction_above(1.00525) == pytest.approx(0.25, abs=0.01)

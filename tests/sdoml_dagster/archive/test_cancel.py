@@ -14,7 +14,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nfirst bytes"
 
 
 class Stalled:
-    """A server that accepts requests and never finishes an answer."""
+    """A server that accepts requests and never finishes a response."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
@@ -46,7 +46,7 @@ def stalled(request: pytest.FixtureRequest) -> Iterator[Stalled]:
     archive.close()
 
 
-def test_cancel_ends_waiting_requests_and_starts_no_new_ones(stalled: Stalled) -> None:
+def test_cancel_ends_pending_requests_and_starts_no_new_ones(stalled: Stalled) -> None:
     ended: list[float] = []
 
     def fetch(client: ArchiveClient, number: int) -> None:

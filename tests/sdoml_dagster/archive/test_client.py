@@ -40,7 +40,7 @@ def client(*servers: Server | str, **options: float) -> ArchiveClient:
 
 
 def in_turn(*answers: Callable[[Handler], None]) -> Callable[[Handler], None]:
-    """Gives each answer once, and then the last one forever."""
+    """Give each response once, and then repeat the last one forever."""
     turn = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def behave(handler: Handler) -> None:
@@ -146,7 +146,7 @@ def test_404_of_all_mirrors_is_a_missing_frame() -> None:
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_404_counts_if_the_other_mirror_is_dead(dead_root: str) -> None:
+def test_404_is_accepted_if_the_other_mirror_is_dead(dead_root: str) -> None:
     with serving(status(404)) as first, client(first, dead_root) as archive:
         with pytest.raises(FrameMissingError, match=r"not in the archive \(.*Connection") as error:
             archive.fetch("file", intact)
@@ -199,7 +199,7 @@ def test_refusal_is_not_retried() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "gzip"}, {}])
-def test_gzip_that_nobody_requested_is_unpacked(headers: dict[str, str]) -> None:
+def test_unrequested_gzip_is_decompressed(headers: dict[str, str]) -> None:
     packed = gzip.compress(b"frame")
     behave = lambda handler: handler.answer(body=packed, headers=headers)  # noqa: E731
     with serving(behave) as server, client(server) as archive:
@@ -274,7 +274,7 @@ def test_doubtful_file_is_replaced_by_a_good_one() -> None:
         assert archive.fetch("file", doubtful).data == b"frame"
 
 
-def test_two_of_three_doubtful_answers_must_agree() -> None:
+def test_two_of_three_doubtful_responses_must_agree() -> None:
     with serving(in_turn(body(b"d1"), body(b"d2"), body(b"d1"))) as server:
         with client(server, attempts=4) as archive:
             assert archive.fetch("file", doubtful).data == b"d1"
@@ -301,7 +301,7 @@ def test_retry_after_is_honored_by_all_threads(form: str) -> None:
     assert times[1] - times[0] > 0.9
 
 
-def test_long_retry_after_is_not_awaited() -> None:
+def test_client_does_not_wait_for_a_long_retry_after() -> None:
     with serving(status(429, Retry_After="3600")) as server, client(server) as archive:
         started = time.monotonic()
         for name in ("a", "b"):
@@ -450,7 +450,7 @@ class TestMirror:
         assert mirror.admit(0.0)
         assert not mirror.hopeless(100.0)
 
-    def test_mirror_that_never_answered_opens_sooner(self) -> None:
+    def test_breaker_opens_sooner_if_the_mirror_never_responded(self) -> None:
         mirror = Mirror("http://host")
         for _ in range(BREAKER_FAILURES // 2):
             mirror.fail("timed out", asked=0.0, now=30.0)
@@ -499,7 +499,7 @@ def test_requests_to_loopback_use_no_proxy(
     exempt: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server listens there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server listens at this address
     if exempt:
         monkeypatch.setenv("NO_PROXY", exempt)
     with serving(good) as server, client(server) as archive:

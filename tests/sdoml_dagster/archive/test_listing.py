@@ -15,7 +15,7 @@ APACHE = b"""<table><tr><th><a href="?C=N;O=D">Name</a></th></tr>
 <tr><td><A HREF='AIA20260330_204500_0094.fits'>x</A></td></tr></table>"""
 
 
-def test_listing_gives_the_names_of_frames():
+def test_listing_contains_frame_names():
     assert listed_names(Page(APACHE)) == {
         "AIA20260330_204500_1700.fits",
         "AIA20260330_204500_0094.fits",
@@ -54,7 +54,7 @@ def test_unchanged_page_is_not_sent_again():
         assert len(server.asked) == 2
 
 
-def test_page_comes_from_the_next_mirror_if_the_first_one_fails():
+def test_page_is_fetched_from_the_next_mirror_after_a_failure():
     with (
         serving(lambda handler: handler.answer(500)) as bad,
         serving(lambda handler: handler.answer(200, b"Time")) as good,

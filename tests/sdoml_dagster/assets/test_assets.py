@@ -126,7 +126,7 @@ def test_run_of_a_day_keeps_the_constants_and_their_picture(
     assert event.metadata["refitted"].value is False
 
 
-def test_separate_run_fits_again(
+def test_separate_run_refits(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     event = materialize("normalization_stats").asset_materializations_for_node(
@@ -152,7 +152,7 @@ def test_fit_reports_the_days_it_leaves_out(
     ]
 
 
-def test_constants_of_another_instance_have_no_picture(
+def test_constants_from_another_instance_have_no_picture(
     built: dg.DagsterInstance, settings: Settings
 ) -> None:
     def shown(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:

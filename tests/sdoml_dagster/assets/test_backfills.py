@@ -55,7 +55,7 @@ def counts(outcome: Any) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.timeout(900)
-def test_backfill_of_all_assets_on_an_empty_store(deployment: Deployment) -> None:
+def test_backfill_of_all_assets_fills_an_empty_store(deployment: Deployment) -> None:
     store = Path(deployment.environment["SDOML_STORE"])
     assert not store.exists()
     names = [*DAILY, "normalization_stats", "release"]
@@ -69,7 +69,7 @@ def test_backfill_of_all_assets_on_an_empty_store(deployment: Deployment) -> Non
 
 
 @pytest.mark.timeout(900)
-def test_backfills_over_good_empty_partial_and_bad_days(
+def test_backfills_handle_good_empty_partial_and_bad_days(
     deployment: Deployment, archive: Archive
 ) -> None:
     days = [GOOD, EMPTY, HALF, OUTAGE]
@@ -92,7 +92,8 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     found = {
         e["evaluation"]["partition"]: e["evaluation"]
         for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
-        if e["evaluation"] and e["evaluation"]["partition"] in days  # None: of a whole run
+        # Events of a whole run have None.
+        if e["evaluation"] and e["evaluation"]["partition"] in days
     }
     assert found.keys() == {GOOD, EMPTY, HALF}
     assert found[GOOD]["success"]
@@ -100,7 +101,7 @@ def test_backfills_over_good_empty_partial_and_bad_days(
     assert not found[HALF]["success"]
     assert found[EMPTY]["severity"] == found[HALF]["severity"] == "WARN"
 
-    # Once the archive answers, only that day is requested again.
+    # Once the archive responds, only that day is requested again.
     archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
     again = deployment.wait(deployment.launch(DAILY[:4], [OUTAGE]))
     assert counts(again) == dict.fromkeys(DAILY[:4], (1, 0))

@@ -72,9 +72,7 @@ def test_each_day_of_a_range_has_its_own_records(
         assert day in str(record.asset_materialization.metadata["shard"].value)
 
 
-def test_range_gives_the_same_bytes_as_single_days(
-    materialize: Materialize, settings: Settings
-) -> None:
+def test_range_run_equals_single_day_runs(materialize: Materialize, settings: Settings) -> None:
     assert materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[1])).success
     shard = Path(settings.store, f"shards/2024/sdoml-lite-{DAYS[1]}.tar")
     data = shard.read_bytes()

@@ -1,4 +1,4 @@
-"""A second run of finished days keeps their files; a changed input rebuilds what depends on it."""
+"""A second run of finished days keeps their files; a changed input rebuilds the dependent files."""
 
 from datetime import date
 from pathlib import Path
@@ -138,6 +138,6 @@ def test_day_is_finished_until_inputs_or_code_change(
     assert not finished(settings=settings.model_copy(update={"cadence_minutes": 180}))
     opened.delete(layout.shard(day.day))
     assert not finished()
-    assert finished(constants=None)  # before the first fit only processing counts
+    assert finished(constants=None)  # before the first fit, only processing must be finished
     opened.delete(layout.frame_table(day.day, CHANNELS["HMI_M"].instrument))
     assert not finished(constants=None)

@@ -85,7 +85,7 @@ def run_check(
         )
 
 
-def test_single_check_can_be_run(
+def test_checks_can_be_run_separately(
     built: dg.DagsterInstance, findings: Callable[..., dict[tuple[str, str], Any]]
 ) -> None:
     result = run_check(built, "processed_aia", "coverage", DAY)
@@ -274,10 +274,11 @@ def test_flags_with_a_known_cause_are_only_counted(store: Store) -> None:
     assert finding.metadata["flagged_provisional"] == len(table)
 
 
-def test_change_of_brightness_between_days_warns(store: Store) -> None:
+def test_brightness_change_between_days_warns(store: Store) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     finding = judge_flags(store, DAY, table)
-    assert not any(key.startswith("brightness") for key in finding.metadata)  # no days before
+    # There are no earlier days.
+    assert not any(key.startswith("brightness") for key in finding.metadata)
     yesterday = DAY - timedelta(days=1)
     brighter = [
         replace(row, slot=row.slot - timedelta(days=1), level=3 * (row.level or 0))

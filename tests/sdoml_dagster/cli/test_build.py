@@ -105,7 +105,7 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
 
 
 def check_exports(folder: Path) -> None:
-    """Export the release in this process, which is cheaper than a process for each command."""
+    """Export the release in this process, which is faster than a process for each command."""
 
     def export(*arguments: str) -> str:
         with patch.dict(os.environ):  # options become variables
@@ -202,7 +202,7 @@ def test_wrong_option_is_named_before_any_work(
     assert not (tmp_path / "data").exists()
 
 
-def test_build_that_does_not_fit_the_disk_is_rejected(roots: None, tmp_path: Path) -> None:
+def test_build_that_exceeds_the_disk_space_is_rejected(roots: None, tmp_path: Path) -> None:
     done = sdoml("build", "--start", "2010-06-01", "--end", "2024-01-01", "--resolution", "1024")
     assert done.returncode == 4
     assert "NOT ENOUGH" in done.stdout

@@ -1,4 +1,4 @@
-"""adopt_store: an empty Dagster home gets the records of all days of a store."""
+"""adopt_store: an empty Dagster home receives the records of all days of a store."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def offline(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
 
 
-def test_empty_home_learns_every_day_from_tables_only(
+def test_empty_home_adopts_every_day_from_tables_only(
     built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
 ) -> None:
     before = versions(built)
@@ -75,7 +75,7 @@ def test_empty_home_learns_every_day_from_tables_only(
         assert "reported 0 materializations from 2 days" in said
 
 
-def test_days_of_other_settings_are_adopted_as_stale(
+def test_days_with_other_settings_are_adopted_as_stale(
     built: dg.DagsterInstance, offline: None, tmp_path: Path
 ) -> None:
     with empty_home(tmp_path) as fresh:
@@ -124,7 +124,7 @@ def test_more_days_take_no_more_transactions(
     assert commits[0] == commits[1]
 
 
-def test_events_of_a_batch_are_recorded_as_single_ones_are(instance: dg.DagsterInstance) -> None:
+def test_batched_events_equal_single_events(instance: dg.DagsterInstance) -> None:
     one, many = dg.AssetKey("one"), dg.AssetKey("many")
     for key in (one, many):
         events = [

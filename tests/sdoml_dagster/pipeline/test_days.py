@@ -273,7 +273,7 @@ def test_each_step_names_the_missing_step(settings: Settings, fetched: Store) ->
         pack(settings, fetched, NEXT)
 
 
-def test_days_of_other_settings_are_not_complete(settings: Settings, fetched: Store) -> None:
+def test_days_with_other_settings_are_not_complete(settings: Settings, fetched: Store) -> None:
     finer = settings.model_copy(update={"cadence_minutes": 180})
     others = (
         r"made with other settings: 8 of 16 frames are not in its table \(first: AIA_0171 at 03"
@@ -294,7 +294,7 @@ def test_days_of_other_settings_are_not_complete(settings: Settings, fetched: St
         pack(larger, fetched)
 
 
-def test_kill_leaves_no_index_of_another_shard(
+def test_killed_run_leaves_no_index_of_another_shard(
     settings: Settings, fetched: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -441,7 +441,7 @@ def test_constants_are_kept_unless_replaced(
     assert fetched.exists(layout.normalization(first))
 
 
-def test_constants_of_a_concurrent_run_are_used(settings: Settings, fetched: Store) -> None:
+def test_constants_from_a_concurrent_run_are_used(settings: Settings, fetched: Store) -> None:
     assert refuse_unasked_fit(fetched) is None
     process(settings, fetched)
     version = fit(settings, fetched)

@@ -1,4 +1,4 @@
-"""Fetching a day: requests, trusted answers, and the ledger."""
+"""Fetching a day: requests, cached results, and the ledger."""
 
 import os
 import time
@@ -143,7 +143,7 @@ def test_frame_of_bad_quality_is_replaced_by_a_neighbor(frame_cache: Path, deplo
     assert str(row.reason).startswith("stands in: 18:00 QUALITY 0x00020000: ")
 
 
-def test_status_without_a_stand_in_is_that_of_the_paired_minute(
+def test_status_without_a_stand_in_describes_the_paired_minute(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     plan.hit({**dict.fromkeys(AROUND, Fault.NOT_FOUND), NAME: Fault.HTML})
@@ -203,7 +203,7 @@ def test_late_frame_replaces_its_stand_in(faulty: Archive, plan: Faulty, deploy:
     assert day.ledger()[1].file == NAME
 
 
-def test_frames_with_an_outage_are_requested_at_once(
+def test_frames_with_an_outage_are_requested_immediately(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     plan.lose(NAME, fault=Fault.SERVER_ERROR)
@@ -298,7 +298,7 @@ def test_404s_of_another_root_are_not_trusted(faulty: Archive, deploy: Deploy) -
     assert statuses(day) == ["ok"] * 4
 
 
-def test_changed_tolerance_takes_effect_at_once(
+def test_changed_tolerance_takes_effect_immediately(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     def row(day: Deployment) -> RawRow:
@@ -313,7 +313,9 @@ def test_changed_tolerance_takes_effect_at_once(
     assert row(strict).status == "missing"
 
 
-def test_time_of_a_stand_in_is_in_the_index(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
+def test_index_contains_the_time_of_a_stand_in(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
     from sdoml_core.formats.index import decode_index
 
     plan.lose(NAME)
@@ -367,7 +369,7 @@ def test_requests_in_flight_are_limited_by_the_setting(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171",), "cadence_minutes": 120}
-    deploy(archive, **options).fetch()  # renders the frames
+    deploy(archive, **options).fetch()  # this renders the frames
     with Archive(cache=frame_cache, absences=False, latency=0.05) as slow:
         day = deploy(slow, max_connections=3, **options)
         day.fetch()
@@ -376,7 +378,7 @@ def test_requests_in_flight_are_limited_by_the_setting(
         assert all(r.agent.startswith("sdoml-lite/") for r in slow.log.requests)
 
 
-def test_store_error_ends_a_day_at_once(archive: Archive, deploy: Deploy) -> None:
+def test_store_error_ends_a_day_immediately(archive: Archive, deploy: Deploy) -> None:
     day = deploy(archive, **ONE)
     day.folder.mkdir()
     (day.folder / "raw").write_bytes(b"in the way")
@@ -447,7 +449,7 @@ def test_stale_frame_with_a_new_header_is_rejected(
     assert len({row.data_crc32 for row in day.ledger()}) == 4
 
 
-def test_frames_of_an_old_ledger_are_checked_again_without_fetching(
+def test_old_ledger_frames_are_checked_again_without_fetching(
     faulty: Archive, deploy: Deploy
 ) -> None:
     day = deploy(faulty, **ONE)

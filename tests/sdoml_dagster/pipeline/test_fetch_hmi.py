@@ -1,4 +1,4 @@
-"""HMI pictures and unclear answers: provisional and stale frames, pages, refusals, units."""
+"""HMI pictures: provisional and stale frames, web pages, refusals, and units."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def picture(path: str, *, quicklook: bool = False) -> bytes:
 
 @dataclass
 class Script:
-    """An archive with bad answers for some hours."""
+    """An archive with bad responses for some hours."""
 
     odd: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
     everything: Callable[[Handler], None] | None = None
@@ -87,7 +87,7 @@ def rows(day: Deployment) -> list[RawRow]:
 
 
 def expire(day: Deployment) -> None:
-    """Make the ledger older than the time for which its 404s are trusted."""
+    """Age the ledger until its 404s are no longer trusted."""
     then = time.time() - 21 * 3600
     for ledger in day.folder.glob("raw/**/*.parquet"):
         os.utime(ledger, (then, then))
@@ -202,7 +202,7 @@ def test_disk_measures_are_in_frame_table_and_index(day: Deployment) -> None:
     assert index.table["radius"].to_pylist() == [row.radius for row in table]
 
 
-def test_gauss_values_work_from_raw_file_to_loader(
+def test_gauss_values_are_preserved_from_raw_file_to_loader(
     day: Deployment, server: Server, deploy: Deploy
 ) -> None:
     gauss = deploy(hmi_roots=(server.root,), hmi_values="gauss", **SMALL | {"resolution": 256})
@@ -239,7 +239,7 @@ def test_levels_and_gauss_are_not_mixed(day: Deployment) -> None:
     day.pack()
 
 
-def test_fit_without_frames_explains_the_remedy(day: Deployment, script: Script) -> None:
+def test_fit_without_frames_explains_what_to_do(day: Deployment, script: Script) -> None:
     script.everything = lambda handler: handler.answer(404)
     day.fetch()
     day.process()

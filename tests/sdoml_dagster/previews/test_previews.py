@@ -113,7 +113,7 @@ def test_any_image_can_be_drawn(image: NDArray[np.float32], channel: str) -> Non
     contact_sheet([Panel(channel, image, OBSERVED)], title="x" * 300, subtitle="y" * 300, tile=64)
 
 
-def test_sheet_without_channels() -> None:
+def test_sheet_without_channels_can_be_drawn() -> None:
     assert contact_sheet([], title="nothing").width > 0
 
 
@@ -167,7 +167,7 @@ def test_histograms_mark_the_constant_and_show_empty_channels(
     assert len(inline_markdown(picture, "histograms")) <= 20_000
 
 
-def test_histograms_of_constant_frames() -> None:
+def test_histograms_of_constant_frames_can_be_drawn() -> None:
     sketch = Sketch.of(np.full((8, 8), 3, np.float32))
     dark = Sketch.of(np.zeros((8, 8), np.float32))
     day = date(2024, 1, 1)
@@ -203,7 +203,7 @@ def test_calendar_has_one_square_per_day() -> None:
     assert complete / none == pytest.approx(100 / 2, rel=0.02)
 
 
-def test_calendar_of_the_whole_mission_and_of_no_days() -> None:
+def test_calendar_can_be_empty_or_cover_the_mission() -> None:
     first = date(2010, 5, 13)
     mission = {first + timedelta(days=number): 1.0 for number in range(6000)}
     one_year = coverage_calendar({date(2012, 12, 31): 1.0})

@@ -1,4 +1,4 @@
-"""Releases in another encoding than the daily shards, made from these shards alone."""
+"""Releases in a different encoding, made only from the daily shards."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_compact_release_has_the_same_samples_within_half_a_step(stored: Path) -
         assert all(w <= limit for w, limit in zip(worst, limits, strict=True))
 
 
-def test_shards_equal_those_that_packing_writes(stored: Path) -> None:
+def test_converted_shards_equal_packed_shards(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored, cadence_minutes=60)
     settings = settings.model_copy(update={"encoding": "compact"})
     before = {path: store.read(path) for path in (layout.shard(FIRST), layout.shard_index(FIRST))}

@@ -294,7 +294,7 @@ def test_tarfile_and_numpy_read_the_release(released: Path) -> None:
     )
 
 
-def test_coverage_accounts_for_every_expected_frame(released: Path) -> None:
+def test_coverage_counts_every_expected_frame(released: Path) -> None:
     rows = pq.read_table(released / "coverage.parquet").to_pylist()
     assert len(rows) == 11 * 3
     outcomes = [name for name in rows[0] if name not in {"day", "channel", "expected"}]
@@ -313,7 +313,7 @@ def test_coverage_counts_frames_without_a_table_as_unexplained(stored: Path) -> 
     assert counts["HMI_M"]["not_built"] == 8
 
 
-def test_slots_that_a_day_was_built_without_are_not_built(stored: Path) -> None:
+def test_omitted_slots_are_counted_as_not_built(stored: Path) -> None:
     finer = settings_for(stored).model_copy(update={"cadence_minutes": 90})
     coverage = make(stored, finer).description.coverage
     counts = coverage.by_channel()["HMI_M"]
@@ -428,7 +428,7 @@ def write_shifted_day(folder: Path, shard: bytes, index: Any, day: date) -> None
     path.with_suffix(".parquet").write_bytes(encoded)
 
 
-def test_several_days_per_shard_hold_the_same_frames(stored: Path, released: Path) -> None:
+def test_shards_of_several_days_contain_the_same_frames(stored: Path, released: Path) -> None:
     done = make(stored, name="weekly", prefix="week", days_per_shard=7)
     folder = stored / "releases/weekly"
     assert sorted(path.name for path in folder.glob("*.tar")) == ["week-1.tar", "week-2.tar"]
@@ -598,7 +598,7 @@ def test_card_lists_requested_days_without_a_shard(stored: Path) -> None:
     assert listed in done.card
 
 
-def test_mixed_constants_are_rejected_with_days_and_remedy(stored: Path) -> None:
+def test_mixed_constants_error_names_days_and_remedy(stored: Path) -> None:
     make(stored)
     settings, store = settings_for(stored, normalization="max"), Store(str(stored))
     old = json.loads((stored / "normalization/current.json").read_bytes())["version"]
@@ -630,7 +630,7 @@ def test_shard_without_its_index_is_rejected(stored: Path) -> None:
         make(stored)
 
 
-def test_files_with_other_names_among_the_shards_are_ignored(stored: Path, released: Path) -> None:
+def test_unrelated_files_among_the_shards_are_ignored(stored: Path, released: Path) -> None:
     (stored / "shards/2024/README.md").write_text("mine")
     (stored / "shards/2024/other-2024-03-05.tar").write_bytes(b"")
     make(stored)
@@ -738,7 +738,7 @@ def test_days_without_frames_have_no_shard(stored: Path) -> None:
     assert done.description.coverage.by_channel()["AIA_0193"]["outage"] == 8
 
 
-def test_release_of_lower_case_float16_shards(tmp_path: Path) -> None:
+def test_lower_case_float16_shards_can_be_released(tmp_path: Path) -> None:
     settings = build(tmp_path, [0, 1], dtype="float16", member_case="lower")
     done = make(tmp_path, settings, complete_only=True)
     assert "2024/03/01/0000.aia_0171.npy" in done.card

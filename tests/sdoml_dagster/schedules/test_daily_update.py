@@ -93,7 +93,7 @@ class Clockwork:
         for run in self.instance.get_runs(
             dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
         ):
-            self.instance.report_dagster_event(  # it leaves the queue
+            self.instance.report_dagster_event(  # the run leaves the queue
                 DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name),
                 run_id=run.run_id,
             )
@@ -114,7 +114,7 @@ def constants(window: None, materialize: Materialize) -> None:
 def test_tick_requests_every_incomplete_day(
     constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The archive cannot answer for one day, and lacks the afternoon of another.
+    # The archive fails for one day, and lacks the afternoon of another day.
     faults = Days(outage=frozenset({"2024/03/11"}), half=frozenset({"2024/03/12"}))
     monkeypatch.setattr(archive, "faults", faults)
     assert clockwork.tick(TICK) == WINDOW

@@ -81,7 +81,7 @@ def test_schedule_is_off_by_default(ticks):
     assert schedule.cron_schedule == "*/3 * * * *"
 
 
-def test_tick_requests_one_run_for_all_hours_with_news(ticks, now):
+def test_tick_requests_one_run_for_all_new_frames(ticks, now):
     request = ticks.tick(now)
     assert ticks.run(request).success
     for asset in ("live_frames", "live_shards"):
@@ -100,7 +100,7 @@ def test_tick_without_constants_makes_no_request(ticks, live, now):
     assert live.log.requests == []
 
 
-def test_run_in_progress_is_not_overtaken(ticks, instance, now):
+def test_tick_is_skipped_while_a_run_is_in_progress(ticks, instance, now):
     request = ticks.tick(now)
     run = instance.create_run_for_job(ticks.job, tags={**ticks.job.tags, **request.tags})
     assert "in progress" in ticks.tick(now + timedelta(minutes=3))
@@ -115,7 +115,7 @@ def test_failed_run_is_requested_again(ticks, live, now):
     assert again.run_key != request.run_key
 
 
-def test_archive_that_is_down_is_reported_and_not_requested(ticks, live, now):
+def test_unavailable_archive_is_reported_and_not_requested(ticks, live, now):
     live.live.plan = LivePlan(down=[(now, now + timedelta(days=1))])
     assert "HTTP 503" in ticks.tick(now)
     before = len(live.log.requests)

@@ -12,7 +12,7 @@ from sdoml_dagster.settings.model import Settings
 from tests.support.runs import Materialize
 
 
-def test_no_sensor_without_a_webhook(settings: Settings) -> None:
+def test_sensor_requires_a_webhook(settings: Settings) -> None:
     names = {sensor.name for sensor in build_defs(settings).sensors or ()}
     assert names == {"freshness_sensor", "day_range_sensor", "dead_runs_sensor"}
 

@@ -34,7 +34,7 @@ def test_newest_due_day_is_needed_even_if_an_old_day_was_rebuilt(settings: Setti
     assert str(tomorrow) == "no shard of 2024-03-12"
 
 
-def test_gaps_count_but_days_before_the_first_shard_do_not(settings: Settings) -> None:
+def test_gaps_after_the_first_shard_are_reported(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 7, 9, 11)
     assert str(judge_freshness(settings, store, now=NOW)) == "no shard of 2024-03-08, 2024-03-10"

@@ -161,7 +161,7 @@ def test_bad_value_is_one_line_that_names_the_setting(
     ],
 )
 @pytest.mark.slow
-def test_dagster_command_line_shows_that_line_and_fails(
+def test_dagster_command_line_shows_setting_errors_and_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, line: str
 ) -> None:
     monkeypatch.setenv(name, "500")
@@ -176,7 +176,7 @@ def test_dagster_command_line_shows_that_line_and_fails(
 
 
 @pytest.mark.parametrize("cadence", [2, 4, 8, 12, 36, 60, 90, 720])
-def test_cadence_of_aia_alone_is_any_even_divisor_of_a_day(cadence: int) -> None:
+def test_aia_only_cadence_is_any_even_divisor_of_a_day(cadence: int) -> None:
     assert Settings.load(channels=("AIA_0171",), cadence_minutes=cadence).cadence_minutes == cadence
 
 

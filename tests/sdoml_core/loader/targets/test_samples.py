@@ -32,7 +32,7 @@ def dataset(release):
     return SDOMLlite(release, CHANNELS, targets={"now": clock(), "ahead": ahead})
 
 
-def test_targets_come_with_samples_and_batches(release, dataset):
+def test_targets_are_returned_with_samples_and_batches(release, dataset):
     image, time, targets = dataset[3]
     assert image.shape == (2, 32, 32)
     assert targets["targets"]["now"].item() == minutes([time])[0]
@@ -48,7 +48,7 @@ def test_targets_come_with_samples_and_batches(release, dataset):
     assert [list(item) for item in both[2:]] == [list(CHANNELS), ["targets", "target_mask"]]
 
 
-def test_targets_of_a_part_come_only_from_that_part(release, dataset):
+def test_split_part_uses_only_its_own_targets(release, dataset):
     middle = "2022-11-02T03:00"
     parts = dataset.split({"train": [("2022-11-01", middle)], "test": [(middle, "2022-11-04")]})
     last = dataset.find("2022-11-02T02:45:00")

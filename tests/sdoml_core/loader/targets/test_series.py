@@ -35,7 +35,7 @@ def values_at(series: TimeSeries, *at: float) -> list[float | None]:
     return [value if here else None for value, here in zip(values.tolist(), present, strict=True)]
 
 
-def test_nearest_takes_the_closest_value_within_the_tolerance() -> None:
+def test_nearest_uses_the_closest_value_within_the_tolerance() -> None:
     series = TimeSeries(minutes(0, 10, 30), [1.0, 2.0, 3.0], tolerance=5 * MINUTE)
     assert values_at(series, -5, -6, 4, 5, 6, 14, 16, 25, 40) == [
         1,
@@ -183,7 +183,7 @@ def test_incompatible_arguments_are_rejected(options, message) -> None:
         TimeSeries(minutes(0, 10), **arguments)
 
 
-def test_events_give_the_largest_class_or_zero() -> None:
+def test_events_return_the_largest_class_or_zero() -> None:
     flares = Events(
         minutes(0, 60, 90),
         ["C5.0", "M1.2", "C1"],
@@ -198,7 +198,7 @@ def test_events_give_the_largest_class_or_zero() -> None:
 
 
 @pytest.mark.parametrize(("text", "flux"), [("X2", 2e-4), ("m1.5", 1.5e-5), (" B9.9 ", 9.9e-7)])
-def test_flare_classes_become_fluxes(text: str, flux: float) -> None:
+def test_flare_classes_are_converted_to_fluxes(text: str, flux: float) -> None:
     assert flare_flux(text) == pytest.approx(flux)
 
 

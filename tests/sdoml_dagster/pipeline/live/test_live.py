@@ -93,7 +93,7 @@ def test_compact_window_has_the_same_frames_within_half_a_step(follow):
     assert float((image - exact).abs().max()) <= step / 2 + 1e-7
 
 
-def test_update_without_news_makes_one_request_per_tree(follow):
+def test_update_without_new_frames_makes_one_request_per_tree(follow):
     live = follow(LivePlan(silent={"AIA_0193": [(SLOT, SLOT + 4 * HOUR)]}))
     live.tick()
     for _ in range(20):
@@ -138,7 +138,7 @@ def test_partial_file_is_read_again_when_complete(follow):
     assert row_at(live, SLOT, "AIA_0171").status == "ok"
 
 
-def test_neighbor_stands_in_for_a_frame_that_does_not_appear(follow):
+def test_neighbor_replaces_a_frame_that_does_not_appear(follow):
     live = follow(LivePlan(silent={"AIA_0171": [(START, START + MINUTE)]}))
     live.tick()
     live.run(36 * MINUTE)
@@ -223,7 +223,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("writes", [1, 6, 14])
-def test_killed_and_started_again_gives_the_same_window(follow, monkeypatch, writes):
+def test_killed_update_gives_the_same_window_after_a_restart(follow, monkeypatch, writes):
     live, other = follow(), follow()
     other.tick()
     other.run(30 * MINUTE)
@@ -299,7 +299,7 @@ def test_lost_state_changes_nothing(follow):
     assert live.files() == before
 
 
-def test_window_rolls_and_leaves_nothing_behind(follow):
+def test_old_slots_and_files_are_removed(follow):
     live = follow(live_hours=1, channels=("AIA_0171",))
     live.tick()
     live.run(3 * HOUR + 27 * MINUTE, 9 * MINUTE)
