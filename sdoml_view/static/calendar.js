@@ -112,7 +112,7 @@ function drawBand(canvas, band, shift, cell, line, chosen = null) {
     const day = new Date(band.first.getTime() + i * DAY);
     const text = cell >= 52 ? `${day.getUTCDate()} ${MONTHS[day.getUTCMonth()]}` : cell >= 26 ? String(day.getUTCDate()) : day.getUTCDate() === 1 ? MONTHS[day.getUTCMonth()]
       : cell > 6 && day.getUTCDate() % 5 === 0 ? String(day.getUTCDate()) : null;
-    if (text === null || i * cell < free) continue;
+    if (text === null || i * cell < free || (cell < 26 && i * cell + context.measureText(text).width > width)) continue;
     context.fillText(text, i * cell + (cell >= 26 ? (cell - context.measureText(text).width) / 2 : 0), height - 4);
     free = i * cell + context.measureText(text).width + 6;
   }
@@ -179,7 +179,7 @@ function legend() {
   for (let x = 0; x < 140; x++) { context.fillStyle = heat(x / 139); context.fillRect(x, 0, 1, 14); }
   bar.setAttribute("role", "img");
   bar.setAttribute("aria-label", "dark blue: no frames, yellow: all frames");
-  $("calendar-legend").replaceChildren("no frames", bar, "all frames", h("i"), "not in the dataset");
+  $("calendar-legend").replaceChildren(h("span", {}, "no frames", bar, "all frames"), h("span", {}, h("i"), "not in the dataset"));
 }
 
 let asked = false;

@@ -1,9 +1,9 @@
 // Compare: two channels swiped or blended, or the difference from an earlier slot.
 
-import { $, context2d, h, isoOf, toast } from "./dom.js";
+import { $, context2d, h, isoOf, lasting, toast } from "./dom.js";
 import { control } from "./camera.js";
 import { frames, GRAY, paint, palette, sizeFor } from "./frames.js";
-import { loadOverlay, offset, overlayOf } from "./day.js";
+import { loadOverlay, overlayOf } from "./day.js";
 import { decorate, drawSource } from "./picture.js";
 import { channelOf, dataset, onChange, set, state } from "./state.js";
 import { isPlaying } from "./timeline.js";
@@ -79,8 +79,7 @@ function draw() {
     context.stroke();
   }
   const [one, two] = [channelOf(state.a).label, channelOf(state.b).label];
-  const ago = offset(-state.before * dataset.cadence).slice(1);
-  const text = { swipe: `${one} | ${two}`, blend: `${one} + ${two}`, difference: `${one}: now minus ${ago} before` }[mode];
+  const text = { swipe: `${one} | ${two}`, blend: `${one} + ${two}`, difference: `${one}: change over ${lasting(state.before * dataset.cadence)}` }[mode];
   caption.replaceChildren(h("b", {}, text));
   absent.hidden = loaded.a || (mode !== "difference" && loaded.b);
   absent.textContent = mode === "difference" ? "one of the two frames is missing" : "no frames in this dataset";

@@ -1,6 +1,6 @@
 // Light curves: small charts above each other on one time axis, with the user's series below.
 
-import { $, askJson, clock, context2d, css, h, isoOf, secondsOf, toast, tooltip } from "./dom.js";
+import { $, apart, askJson, clock, context2d, css, h, isoOf, secondsOf, short, toast, tooltip } from "./dom.js";
 import { channelOf, dataset, onChange, set, state } from "./state.js";
 import { goTo } from "./timeline.js";
 
@@ -78,7 +78,8 @@ function colorOf(name) { // a bright color of the channel's own map
   return name === "HMI_M" ? css("--text") : `rgb(${bytes[3 * at]} ${bytes[3 * at + 1]} ${bytes[3 * at + 2]})`;
 }
 
-const LEFT = 122;
+const LEFT = 138;
+const GAP = 3.5; // points further apart than this many steps are not connected
 const RIGHT = 14;
 const timeAt = (event, canvas) => {
   const box = canvas.getBoundingClientRect();
@@ -90,16 +91,17 @@ function hover(event, canvas) {
   cursor = timeAt(event, canvas);
   const rows = [...$("curves").children].map(({ row }) => {
     const value = valueAt(row, cursor);
-    return value === null ? null : h("tr", {}, h("td", {}, row.label), h("td", {}, `${Number(value.toPrecision(4))} ${row.unit}`));
+    return value === null ? null : h("tr", {}, h("td", {}, row.label), h("td", {}, `${short(value)} ${row.unit}`));
   });
   tooltip(event, h("div", {}, h("b", {}, `${isoOf(cursor).slice(0, 16).replace("T", " ")} UTC`), h("table", {}, ...rows.filter(Boolean))));
   paintAll();
 }
 
-function valueAt(row, t) {
+function valueAt(row, t) { // of the nearest point; none in a gap
+  const limit = GAP * typical(row.times);
   let [low, high] = [0, row.times.length];
   while (low < high) { const middle = (low + high) >> 1; if (row.times[middle] < t) low = middle + 1; else high = middle; }
-  const near = [low - 1, low].filter((i) => i >= 0 && i < row.times.length && row.values[i] !== null)
+  const near = [low - 1, low].filter((i) => i >= 0 && i < row.times.length && row.values[i] !== null && Math.abs(row.times[i] - t) <= limit)
     .sort((a, b) => Math.abs(row.times[a] - t) - Math.abs(row.times[b] - t))[0];
   return near === undefined ? null : row.values[near];
 }
@@ -119,7 +121,8 @@ function paintRow(canvas, row, last) {
   const known = inside.filter((value) => value !== null);
   context.font = "600 12.5px system-ui, sans-serif";
   context.fillStyle = css("--text");
-  wrap(row.label, 17).forEach((line, i) => context.fillText(line, 0, top + 12 + 15 * i));
+  if (row.user) context.fillText(fit(context, row.label, width - LEFT - RIGHT - 50), LEFT + 8, top + 16); // names of files are long
+  else context.fillText(row.label, 0, top + 12);
   context.strokeStyle = css("--line");
   context.strokeRect(LEFT, top, width - LEFT - RIGHT, bottom - top);
   ticks(context, x, width, top, bottom, last);
@@ -142,10 +145,17 @@ function paintRow(canvas, row, last) {
   context.font = "11px system-ui, sans-serif";
   context.fillStyle = css("--muted");
   context.textAlign = "right";
-  const format = (value) => (value !== 0 && (Math.abs(value) < 0.01 || Math.abs(value) >= 1e5) ? value.toExponential(0).replace("e", "·10^").replace("^+", "^") : String(Number(value.toPrecision(3))));
-  for (const [value, at] of [[high, top + 11], [low, bottom - 2]]) context.fillText(format(value), LEFT - 6, at);
+  const [least, most] = apart(low, high);
+  for (const [text, at] of [[most, top + 11], [least, bottom - 2]]) context.fillText(text, LEFT - 6, at);
   if (row.unit) context.fillText(row.unit, LEFT - 6, (top + bottom) / 2 + 4);
   context.textAlign = "left";
+  if (log) { // a line per decade
+    context.strokeStyle = css("--line");
+    context.lineWidth = 0.6;
+    context.beginPath();
+    for (let decade = Math.ceil(Math.log10(low)); decade <= to; decade++) { context.moveTo(LEFT, y(10 ** decade)); context.lineTo(width - RIGHT, y(10 ** decade)); }
+    context.stroke();
+  }
   const usual = typical(row.times);
   const line = (values, place, style, thick) => {
     context.strokeStyle = style;
@@ -155,18 +165,18 @@ function paintRow(canvas, row, last) {
     values.forEach((value, i) => {
       if (value === null) { previous = null; return; }
       const point = [x(row.times[i]), place(value)];
-      const apart = previous === null || row.times[i] - previous > 3.5 * usual;
-      if (apart) { context.moveTo(...point); context.lineTo(point[0] + 0.6, point[1]); } else context.lineTo(...point);
+      const begins = previous === null || row.times[i] - previous > GAP * usual;
+      if (begins) { context.moveTo(...point); context.lineTo(point[0] + 0.6, point[1]); } else context.lineTo(...point);
       previous = row.times[i];
     });
     context.stroke();
   };
   if (row.extra?.some((value) => value > 0)) {
-    const most = Math.max(...row.extra.map((value) => value ?? 0), 1e-6);
-    line(row.extra, (value) => bottom - (value / most) * (bottom - top) * 0.45, css("--muted"), 0.8);
+    const highest = Math.max(...row.extra.map((value) => value ?? 0), 1e-6);
+    line(row.extra, (value) => bottom - (value / highest) * (bottom - top) * 0.45, css("--muted"), 0.8);
     context.textAlign = "right";
     context.fillStyle = css("--muted");
-    if (width > 600) context.fillText(`saturated ≤ ${(most * 100).toPrecision(2)} %`, width - RIGHT - 6, top + 12);
+    if (width > 600) context.fillText(`saturated ≤ ${(highest * 100).toPrecision(2)} %`, width - RIGHT - 6, top + 12);
     context.textAlign = "left";
   }
   line(inside, y, row.color, 1.6);
@@ -186,14 +196,12 @@ const typical = (times) => {
   return steps[Math.floor(steps.length / 2)] ?? DAY;
 };
 
-const wrap = (text, length) => {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    if ((lines[lines.length - 1] + word).length > length && lines[lines.length - 1]) lines.push("");
-    lines[lines.length - 1] += `${lines[lines.length - 1] ? " " : ""}${word}`;
-  }
-  return lines.slice(0, 4).map((line) => (line.length > length + 2 ? `${line.slice(0, length)}…` : line));
-};
+function fit(context, text, width) {
+  let length = text.length;
+  const cut = () => (length < text.length ? `${text.slice(0, length)}…` : text);
+  while (length > 1 && context.measureText(cut()).width > width) length--;
+  return cut();
+}
 
 function ticks(context, x, width, top, bottom, labels) {
   const [start, end] = range();
@@ -211,7 +219,7 @@ function ticks(context, x, width, top, bottom, labels) {
     context.fillStyle = css("--muted");
     context.textAlign = "center";
     const iso = isoOf(t);
-    context.fillText(step >= DAY || t % DAY === 0 ? (step >= 30 * DAY ? iso.slice(0, 7) : iso.slice(0, 10)) : clock(t), Math.min(x(t), width - 30), bottom + 15);
+    context.fillText(step >= DAY || t % DAY === 0 ? (step >= 30 * DAY ? iso.slice(0, 7) : iso.slice(0, 10)) : clock(t), Math.min(x(t), width - 32), bottom + 15);
     context.textAlign = "left";
   }
 }

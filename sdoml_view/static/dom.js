@@ -46,6 +46,29 @@ export function tooltip(event, content) {
   box.style.top = `${event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18}px`;
 }
 
+// A number with some digits; very small and large ones as 1.02·10⁻⁶.
+export function short(value, digits = 4) {
+  const size = Math.abs(value);
+  if (size === 0 || (size >= 1e-3 && size < 1e5)) return String(Number(value.toPrecision(digits)));
+  const [factor, power] = value.toExponential(digits - 1).split("e");
+  const raised = [...String(Number(power))].map((letter) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(letter)]).join("");
+  return `${Number(factor)}·10${raised}`;
+}
+
+// Two numbers with as many digits as tell them apart.
+export function apart(low, high) {
+  for (let digits = 3; digits < 7; digits++) {
+    const texts = [low, high].map((value) => short(value, digits));
+    if (texts[0] !== texts[1] || digits === 6) return texts;
+  }
+}
+
+// A length of time, such as 1 h 30 min.
+export function lasting(seconds) {
+  const parts = [[Math.floor(seconds / 3600), "h"], [Math.floor(seconds / 60) % 60, "min"], [seconds % 60, "s"]];
+  return parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
 export const pad = (number, width = 2) => String(number).padStart(width, "0");
 export const isoOf = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19);
 export const dayOf = (seconds) => isoOf(seconds).slice(0, 10);

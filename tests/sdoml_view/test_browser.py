@@ -187,7 +187,7 @@ def test_compare_swipes_blends_and_subtracts(page: Page, viewer: str) -> None:
     captions = {
         "Swipe": "AIA 171 Å | HMI magnetogram",
         "Blend": "AIA 171 Å + HMI magnetogram",
-        "Difference": "AIA 171 Å: now minus 15 min 0 s before",
+        "Difference": "AIA 171 Å: change over 15 min",
     }
     pictures = set()
     for mode, caption in captions.items():
