@@ -87,7 +87,8 @@ def fetch_day(
     store.sweep(folder)
     earlier = _earlier_ledger(store, path)
     believed = earlier.age < timedelta(hours=settings.missing_recheck_hours)
-    collector = _Collector(settings, store, client, folder, set(store.sizes(folder)))
+    present = set(store.sizes(folder))
+    collector = _Collector(settings, store, client, folder, path, present)
 
     def collect(expected: tuple[datetime, Channel]) -> tuple[RawRow, int]:
         slot, channel = expected
@@ -249,6 +250,7 @@ class _Collector:
     store: Store
     client: ArchiveClient
     folder: str
+    ledger: str
     present: set[str]
     refused: dict[str, str] = field(default_factory=dict)
     """Files that must not be used, with the reason."""
@@ -273,7 +275,10 @@ class _Collector:
             return False
         if not believed and (row.file != names[0] or is_provisional(row.flags)):
             return False
-        data = self.store.read(f"{self.folder}/{row.file}")
+        path = f"{self.folder}/{row.file}"
+        if row.bytes and self.store.unchanged_since(path, self.ledger, size=row.bytes):
+            return True
+        data = self.store.read(path)
         return hashlib.sha256(data).hexdigest() == row.sha256
 
     def collect(

@@ -133,7 +133,10 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
         index = stored.shard_index()
         if index is None or index.inputs != inputs:
             return None
-        found = stored.store.sha256_and_size(layout.shard(stored.day))
+        shard, index_path = layout.shard(stored.day), layout.shard_index(stored.day)
+        if stored.store.unchanged_since(shard, index_path, size=index.shard_bytes):
+            return index
+        found = stored.store.sha256_and_size(shard)
     except (DamagedFileError, FileNotFoundError):
         return None
     return index if found == (index.shard_sha256, index.shard_bytes) else None

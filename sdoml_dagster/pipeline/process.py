@@ -248,6 +248,7 @@ class FrameProcessor:
                 f"{self._store.locate(path)} is missing: materialize the raw assets of {self._day}"
             )
         if hashlib.sha256(data).hexdigest() != raw.sha256:
+            self._store.suspect(path)
             raise DamagedFileError(
                 f"{self._store.locate(path)} does not match the ledger: "
                 f"materialize the raw assets of {self._day}, which fetches it again"

@@ -2,7 +2,8 @@
 
 Each frame table and each shard index records a fingerprint of its inputs: the rows of the previous
 step, the settings and the code version. A step whose fingerprint is unchanged and whose files are
-intact keeps its files.
+intact keeps its files. Files that were written before the table or index that describes them are
+intact if they have the right size; others are read and compared with it.
 """
 
 import hashlib
@@ -18,7 +19,9 @@ from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.sketch import Sketch
 from sdoml_dagster import asset_names
 from sdoml_dagster.settings.model import Settings
+from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store.frame_file import frame_file_size
 
 _NOT_INPUTS = {"file", "url", "bytes", "candidates"}
 """Columns of the raw ledger that describe the source of a frame, not its content."""
@@ -115,9 +118,14 @@ def intact_frames(
             return None
         rows = stored.expected_frame_table(instrument, settings)
         sketches = stored.sketches(instrument)
-        for row in rows:
-            if row.status == "ok":
-                stored.frame(row, resolution=settings.resolution)
+        table = layout.frame_table(stored.day, instrument)
+        for channel in settings.channels_of(instrument):
+            mine = [row for row in rows if row.channel == channel.name and row.status == "ok"]
+            size = frame_file_size(len(mine), settings.resolution)
+            path = layout.processed_frames(stored.day, channel)
+            if not stored.store.unchanged_since(path, table, size=size):
+                for row in mine:
+                    stored.frame(row, resolution=settings.resolution)
     except (DamagedFileError, MissingInputError, FileNotFoundError):
         return None
     return rows, sketches

@@ -202,6 +202,7 @@ def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expec
 
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:
     """Create the error for a shard that does not match its index."""
+    store.suspect(layout.shard(day))
     return DamagedFileError(f"{_again(store.locate(layout.shard(day)), day)}: {why}")
 
 

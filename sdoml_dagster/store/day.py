@@ -132,6 +132,7 @@ class StoredDay:
         start = NPY_HEADER_BYTES + (row.row or 0) * size
         data = self.store.read_range(path, start, start + size)
         if len(data) != size or crc32(data) != row.crc32:
+            self.store.suspect(path)
             raise DamagedFileError(
                 f"{self.store.locate(path)} does not contain the {resolution}×{resolution} frame "
                 f"{row.row} of its frame table (damaged, or processed at another resolution): "

@@ -9,6 +9,11 @@ NPY_HEADER_BYTES = 128
 """Bytes of the header: NumPy pads it, so any number of frames fits."""
 
 
+def frame_file_size(frames: int, resolution: int) -> int:
+    """Return the size in bytes of a file with this number of frames."""
+    return NPY_HEADER_BYTES + frames * resolution * resolution * 4
+
+
 class FrameWriter:
     """Writes frames of one shape into a ``.npy`` whose length is known only at the end."""
 

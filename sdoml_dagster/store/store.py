@@ -15,6 +15,7 @@ This module deals only with bytes and names. ``sdoml_core`` defines the content 
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -126,6 +127,30 @@ class Store:
         """Return the time at which a file was last published (UTC)."""
         with self._explained("look up", path):
             return cast("datetime", self.fs.modified(self._full(path)))
+
+    def unchanged_since(self, path: str, marker: str, *, size: int) -> bool:
+        """Return whether a file has a size and was last written before another file.
+
+        This tells without reading it whether a file is still the one that the marker, such as a
+        ledger, describes. It does not notice damage of the disk, which `verify_store` finds. False
+        in an object store, where a copy changes the time.
+        """
+        file, written = self.local_path(path), self.local_path(marker)
+        if file is None or written is None:
+            return False
+        with self._explained("look up", path):
+            try:
+                found = file.stat()
+                return found.st_size == size and found.st_mtime_ns < written.stat().st_mtime_ns
+            except FileNotFoundError:
+                return False
+
+    def suspect(self, path: str) -> None:
+        """Give a damaged file the current time, so that the next run reads it again."""
+        file = self.local_path(path)
+        if file is not None:
+            with contextlib.suppress(OSError):  # read-only, or deleted
+                os.utime(file)
 
     def sha256_and_size(self, path: str) -> tuple[str, int]:
         """Return the SHA-256 (hexadecimal) and size in bytes of a file."""

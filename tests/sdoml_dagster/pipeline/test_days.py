@@ -1,6 +1,7 @@
 """A day from raw frames to its shard, step by step, with the simulated archive."""
 
 import io
+import os
 import tarfile
 from dataclasses import replace
 from datetime import date
@@ -409,6 +410,61 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
         pack(settings, fetched)
     assert not fetched.exists(layout.shard(DAY))
     assert not fetched.exists(layout.shard_index(DAY))
+
+
+def flip_bit_of_disk(path: Path) -> bytes:
+    """Flip a bit but keep the file's time, as a bad disk does; return the good bytes."""
+    good, status = path.read_bytes(), path.stat()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return good
+
+
+def test_second_run_reads_no_unchanged_file(
+    settings: Settings, fetched: Store, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(settings, fetched)
+    fit(settings, fetched)
+    pack(settings, fetched)
+    read, allowed = Store._read, (".parquet", ".json", ".sketch.arrow")
+
+    def tables_only(store: Store, path: str, start: int, end: int | None) -> bytes:
+        assert path.endswith(allowed), path
+        return read(store, path, start, end)
+
+    monkeypatch.setattr(Store, "_read", tables_only)
+    monkeypatch.setattr(Store, "open", None)
+    fetch(settings, fetched, archive, DAY)
+    for instrument in INSTRUMENTS:
+        kept = process_day(DAY, instrument, settings=settings, store=fetched, report=quiet)
+        assert kept.unchanged
+    assert pack_day(DAY, settings=settings, store=fetched, report=quiet).unchanged
+
+
+def test_damage_of_the_disk_is_repaired_after_it_was_found(
+    settings: Settings, fetched: Store, archive: Archive
+) -> None:
+    """A step that finds damage marks the file, so that the previous step makes it again."""
+    process(settings, fetched)
+    fit(settings, fetched)
+    pixels = fetched.local_path(layout.processed_frames(DAY, CHANNELS["AIA_1700"]))
+    assert pixels is not None
+    good = flip_bit_of_disk(pixels)
+    with pytest.raises(DamagedFileError, match="materialize the processed assets"):
+        pack(settings, fetched)
+    process(settings, fetched)
+    assert pixels.read_bytes() == good
+    shard = pack(settings, fetched)
+
+    raw = min(Path(fetched.root, layout.raw_folder(DAY)).glob("*.jpg"))
+    good = flip_bit_of_disk(raw)
+    fetched.delete(layout.frame_table(DAY, "HMI"))
+    with pytest.raises(DamagedFileError, match="materialize the raw assets"):
+        process(settings, fetched)
+    fetch(settings, fetched, archive, DAY)
+    assert raw.read_bytes() == good
+    process(settings, fetched)
+    assert pack(settings, fetched) == shard
 
 
 def test_failed_packing_keeps_the_earlier_shard(settings: Settings, fetched: Store) -> None:
