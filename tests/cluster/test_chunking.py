@@ -11,11 +11,11 @@ import pytest
 
 from sdoml_demo.server import Archive
 from tests.cluster.deployment import ROOT, differences, files_of
+from tests.support.commands import install_scripts
 from tests.support.runs import SMALL
 
 DAYS = [f"2024-03-0{day}" for day in range(1, 6)]
 INGEST = "raw_aia,raw_hmi,processed_aia,processed_hmi"
-BIN = Path(sys.executable).parent
 
 pytestmark = pytest.mark.timeout(480)
 
@@ -23,14 +23,15 @@ pytestmark = pytest.mark.timeout(480)
 class Machine:
     """A machine that shares no Dagster instance with others."""
 
-    def __init__(self, store: Path, variables: dict[str, str]) -> None:
+    def __init__(self, store: Path, programs: Path, variables: dict[str, str]) -> None:
         self.store = store
+        self._programs = programs
         self._variables = variables | {"SDOML_STORE": str(store), "SDOML_DAYS_PER_RUN": "0"}
 
     def start(self, *command: str | Path, **more: str) -> "subprocess.Popen[str]":
         """Start a process with the environment of a batch job."""
         kept = {name: os.environ[name] for name in ("HOME", "PYTHONPATH") if name in os.environ}
-        path = f"{BIN}:{os.environ['PATH']}"
+        path = f"{self._programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.Popen(
             list(map(str, command)),
             env=kept | self._variables | more | {"PATH": path},
@@ -44,7 +45,8 @@ class Machine:
         """Start ``dagster asset materialize`` for a range of days."""
         days = ["--partition-range", f"{first}...{last}"] if first else []
         module = ("-m", "sdoml_dagster.definitions")
-        return self.start("dagster", "asset", "materialize", *module, "--select", assets, *days)
+        program = self._programs / "dagster"
+        return self.start(program, "asset", "materialize", *module, "--select", assets, *days)
 
     def slice(self, task: int, tasks: int, assets: str) -> "subprocess.Popen[str]":
         """Start one task of the Slurm array, with the variables that Slurm would set."""
@@ -69,8 +71,12 @@ def finish(*processes: "subprocess.Popen[str]") -> list[str]:
 def machine(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Machine]:
     folder = tmp_path_factory.mktemp("stores")
     roots = {"SDOML_AIA_ROOTS": archive.aia_root, "SDOML_HMI_ROOTS": archive.hmi_root}
+    programs = folder / "bin"
+    install_scripts(programs, "dagster")
     return lambda name: Machine(
-        folder / name, {**SMALL, **roots, "SDOML_END": "2024-03-06", "SDOML_CADENCE_MINUTES": "720"}
+        folder / name,
+        programs,
+        {**SMALL, **roots, "SDOML_END": "2024-03-06", "SDOML_CADENCE_MINUTES": "720"},
     )
 
 

@@ -19,6 +19,7 @@ from sdoml_core.frames.flags import VOCABULARY
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
+from tests.support.commands import install_scripts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,8 +88,17 @@ def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
     return folder
 
 
-def prepare(folder: Path) -> None:
-    (folder / ".venv").symlink_to(sys.prefix)
+def prepare(folder: Path, page: Path | None = None) -> None:
+    """Create the folder of a reader. Only the README runs each command in a new interpreter."""
+    if page == ROOT / "README.md":
+        (folder / ".venv").symlink_to(sys.prefix)
+    else:
+        programs = folder / ".venv/bin"
+        programs.mkdir(parents=True)
+        for path in (*Path(sys.prefix).iterdir(), *Path(sys.prefix, "bin").iterdir()):
+            if path.name != "bin":
+                (folder / ".venv" / path.relative_to(sys.prefix)).symlink_to(path)
+        install_scripts(programs, "dagster", "sdoml")
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
     for name in ("workspace.yaml", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)  # a copy, because a snippet may write it
@@ -143,7 +153,7 @@ def test_shell_commands_of_a_page_run(
         built = request.getfixturevalue("built")
         shutil.copytree(built, tmp_path, symlinks=True, dirs_exist_ok=True)
     else:
-        prepare(tmp_path)
+        prepare(tmp_path, page)
     for body in blocks(page, "yaml"):
         if name := re.match(r"# (\w+\.yaml)\n", body):
             (tmp_path / name[1]).write_text(body)

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import warnings
@@ -38,6 +37,7 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
+from tests.support.commands import run_module
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/troubleshooting.md"
@@ -387,10 +387,8 @@ class AskedFor:
 
 
 def on_the_command_line(options: str) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
-    command += ["-m", "sdoml_dagster.definitions", *options.split()]
-    environment = os.environ | {"SDOML_END": "2024-03-10"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = ["asset", "materialize", "-m", "sdoml_dagster.definitions", *options.split()]
+    done = run_module("dagster", *command, env=os.environ | {"SDOML_END": "2024-03-10"})
     raise SdomlError(done.stderr.strip())
 
 

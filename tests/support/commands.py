@@ -1,61 +1,25 @@
-"""Run Python modules as commands, in processes that do not import Dagster again.
+"""Run Python modules and console scripts as commands, in processes that have Dagster imported.
 
 A new interpreter spends two seconds of CPU on imports, which is most of what a short command costs.
-`run_module` therefore asks a server to fork: it has imported the libraries, but nothing that reads
-settings. The forked process gets its own environment, folder, arguments and output, runs the module
-as ``python -m`` does, and ends. Without ``PYTHONWARNINGS`` it shows no warnings.
+The command server therefore forks a process for each command. The process has its own environment,
+folder, arguments and files. Without ``PYTHONWARNINGS`` it shows no warnings.
 """
 
 import atexit
 import functools
-import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-_SERVER = """
-import gc, json, os, runpy, sys, warnings
-import alembic.command, dagster, dagster._cli, numba, pandas, pyarrow.parquet, requests, sqlalchemy
-import sdoml_dagster.pipeline.fetch, sdoml_dagster.pipeline.pack, sdoml_dagster.pipeline.process
-import sdoml_dagster.cli.main, sdoml_dagster.release.build
+from tests.support import command_client
 
-def run(module, arguments, environment, folder, out, err):
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    for name, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
-        opened = os.open(name, os.O_RDWR)
-        os.dup2(opened, descriptor)
-    for option in environment.get("PYTHONWARNINGS", "ignore").split(","):
-        warnings._setoption(option)
-    sys.argv = ["", *arguments]
-    sys.path.insert(0, "")
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        return 1
-    return 0
-
-gc.freeze()
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        status = run(**json.loads(line))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+_SERVER = Path(__file__).with_name("command_server.py")
+_SCRIPTS = Path(sys.executable).parent
 
 
 def run_module(
@@ -66,39 +30,52 @@ def run_module(
 ) -> "subprocess.CompletedProcess[str]":
     """Run a module as a command and return what it wrote, as `subprocess.run` does."""
     command = [str(argument) for argument in arguments]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder, "out"), Path(folder, "err")
-        for path in paths:
-            path.touch()
-        request: dict[str, Any] = {
-            "module": module,
-            "arguments": command,
-            "environment": dict(os.environ if env is None else env),
-            "folder": str(cwd or Path.cwd()),
-            "out": str(paths[0]),
-            "err": str(paths[1]),
-        }
-        server = _server()
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        status = int(server.stdout.readline())
-        out, err = (path.read_text() for path in paths)
-    return subprocess.CompletedProcess([module, *command], status, out, err)
+    with (
+        Path(os.devnull).open() as nothing,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+    ):
+        status = command_client.run(
+            _server(),
+            module,
+            command,
+            environment=dict(os.environ if env is None else env),
+            folder=str(cwd or Path.cwd()),
+            files=[file.fileno() for file in (nothing, out, err)],
+        )
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess([module, *command], status, out.read(), err.read())
+
+
+def install_scripts(folder: Path, *names: str) -> None:
+    """Create programs that run the console scripts of these names through the command server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        program = folder / name
+        client = (sys.executable, "-I", "-S", command_client.__file__, _server())
+        command = shlex.join(map(str, (*client, _SCRIPTS / name)))
+        program.unlink(missing_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        program.chmod(0o755)
 
 
 @functools.cache
-def _server() -> "subprocess.Popen[str]":
-    """Start the server of this process, once."""
+def _server() -> str:
+    """Start the server of this process, once, and return its address."""
+    folder = tempfile.mkdtemp(prefix="sdoml-commands-")
+    address = f"{folder}/socket"
     server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _SERVER],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
+        [sys.executable, "-W", "ignore", str(_SERVER), address],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
     )  # fmt: skip
 
     def stop() -> None:
         server.kill()
         server.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
-    return server
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return address

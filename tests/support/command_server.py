@@ -1,0 +1,108 @@
+"""Run commands in forks of a process that has Dagster imported; `commands` starts this program.
+
+It listens on a socket and has imported the libraries, but nothing that reads settings. The forked
+process gets the environment, folder, arguments and files of its client, runs what the client names,
+and ends.
+"""
+
+import contextlib
+import gc
+import importlib.metadata
+import json
+import os
+import runpy
+import select
+import socket
+import sys
+import types
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import alembic.command  # noqa: F401
+import dagster._cli  # noqa: F401
+import numba  # noqa: F401
+import pandas as pd  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import requests  # noqa: F401
+import sqlalchemy  # noqa: F401
+
+import sdoml_dagster.cli.main
+import sdoml_dagster.pipeline.fetch
+import sdoml_dagster.pipeline.pack
+import sdoml_dagster.pipeline.process
+import sdoml_dagster.release.build  # noqa: F401
+
+
+def serve(address: str) -> None:
+    """Serve until standard input ends, as it does when the test process ends."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        gc.freeze()
+        print("ready", flush=True)
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            client, _ = listener.accept()
+            if not os.fork():
+                listener.close()
+                answer(client)
+                os._exit(0)
+            client.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+def answer(client: socket.socket) -> None:
+    """Run the command of a client in another fork and send its exit status."""
+    text, files, _, _ = socket.recv_fds(client, 1 << 16, 3)
+    while not text.endswith(b"\n"):
+        text += client.recv(1 << 16)
+    child = os.fork()
+    if not child:
+        client.close()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        status = run(**json.loads(text))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    client.sendall(str(status).encode())
+
+
+def run(program: str, arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
+    """Run a module, or the console script of a path, in this process."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for option in environment.get("PYTHONWARNINGS", "ignore").split(","):
+        warnings._setoption(option)  # type: ignore[attr-defined]
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = [program, *arguments]
+    try:
+        if os.sep in program:
+            scripts = importlib.metadata.entry_points(group="console_scripts")
+            return _status(scripts[Path(program).name].load()())
+        sys.path.insert(0, "")
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return _status(end.code)
+    except BaseException:  # noqa: BLE001 an interpreter also ends like this
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        return 1
+    return 0
+
+
+def _status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return code or 0
+    print(code, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of this file
+    serve(sys.argv[1])
