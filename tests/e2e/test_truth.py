@@ -141,7 +141,7 @@ def test_two_datasets_share_an_instance(page: Page, archive: Archive, tmp_path: 
         )
     (tmp_path / "workspace.yaml").write_text("\n".join(workspace) + "\n")
     shared = {k: v for k, v in base.items() if k not in {"SDOML_CHANNELS", "SDOML_STORE"}}
-    with Deployment(shared, tmp_path / "workspace.yaml") as both:
+    with Deployment(shared, ["-w", str(tmp_path / "workspace.yaml")]) as both:
         days = DAYS[:1]
         aia = both.wait(both.launch(["aia_only/raw_aia", "aia_only/processed_aia"], days))
         hmi = both.wait(both.launch(["hmi_only/raw_hmi", "hmi_only/processed_hmi"], days))

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from sdoml_demo.server import Archive
+from sdoml_demo.ui import MODULE
 from tests.support.chromium import open_page, save_screenshot
 from tests.support.deployment import Deployment
 from tests.support.runs import small_environment
@@ -44,7 +45,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
         resolution="128",
         days_per_run="3",
     )
-    with Deployment(environment) as running:
+    with Deployment(environment, ["-m", MODULE]) as running:
         yield running
 
 

@@ -161,6 +161,7 @@ def test_interrupted_build_is_resumed_by_the_same_command(
         fetched = {str(path) for path in (tmp_path / "data/raw").rglob("*.fits")}
         assert 4 <= len(fetched) < 12
         asked = len(slow.log.requests)
+        slow.latency = 0.0
         done = build()
         assert done.returncode == 0, done.stderr
         assert len(slow.log.requests) - asked <= 24 - len(fetched)
@@ -271,7 +272,7 @@ def test_submitted_build_is_run_by_the_deployment(
     assert stopped.returncode == 2
     assert "no daemon processes the queue" in stopped.stderr
     here = {name: os.environ[name] for name in os.environ if name.startswith("SDOML_")}
-    with Deployment(environment | here, tmp_path / "workspace.yaml"):
+    with Deployment(environment | here, ["-w", str(tmp_path / "workspace.yaml")]):
         done = sdoml("build", "--submit", "--name", "submitted")
         assert done.returncode == 0, done.stderr
         again = sdoml("build", "--submit", "--name", "submitted")
