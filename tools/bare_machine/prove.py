@@ -137,6 +137,7 @@ def play(name: str, options: argparse.Namespace) -> str | None:
 def install(name: str, folder: Path) -> BareMachine:
     """Make the file system of a scenario, with the project in it."""
     scenario = SCENARIOS[name]
+    folder.mkdir(parents=True, exist_ok=True)
     template = folder / scenario.suite
     if not template.exists():
         bootstrap(scenario.suite, template)
