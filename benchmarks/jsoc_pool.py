@@ -36,7 +36,7 @@ class Deployment:
     connections: int = 4
     """Connections of one run: ``SDOML_MAX_CONNECTIONS``."""
     latency: float = 0.15
-    """Time from a request to the first byte of its answer."""
+    """Time from a request to the first byte of its response."""
     connection_rate: float = 2e6
     """Rate of one connection after the first byte."""
     line: float = 50e6

@@ -33,7 +33,7 @@ class SdomlError(Exception):
     """Base class of all errors of this package."""
 
     may_pass: ClassVar[bool] = False
-    """Whether the error may be temporary, so that retrying makes sense."""
+    """Whether the error may be temporary, so that a retry can help."""
 
 
 class SettingError(SdomlError, ValueError):

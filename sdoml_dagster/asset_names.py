@@ -12,7 +12,7 @@ LIVE = ("live_frames", "live_shards")
 
 POOL = "jsoc"
 DEFAULT_DATASET = "sdoml-lite"
-"""The dataset whose asset keys and pool have no prefix."""
+"""Name of the dataset whose asset keys and pool have no prefix."""
 
 
 def archive(instrument: Instrument) -> str:

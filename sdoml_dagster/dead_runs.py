@@ -16,7 +16,7 @@ _WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 ANY_RUN = "-"
-"""Placeholder for the ID of a run that has none yet. Only for runs that are never retried."""
+"""Placeholder for the run ID before the run has one. Only for runs that are never retried."""
 
 
 def process_tag(run_id: str) -> dict[str, str]:

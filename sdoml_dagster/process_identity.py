@@ -26,7 +26,7 @@ class ProcessIdentity:
     """Random ID of the machine's current boot."""
 
     namespace: str
-    """Namespace of process IDs: differs between containers."""
+    """Namespace of process IDs, which differs between containers."""
 
     machine: str
     """Name and ID of the machine, which stay the same when it boots again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 PARTS = 10
-"""A line is reported after each tenth of the work."""
+"""Number of parts into which the work is divided; a line is reported after each part."""
 
 PAUSE = 2.0
 """Minimum seconds between two lines."""

@@ -16,10 +16,8 @@ if TYPE_CHECKING:  # slow to import; runs need requests and fsspec, but definiti
 
 
 _ROOTS_WITH_CREDENTIALS: dict[str, str] = {}
-"""Roots that contain a user name and password, by the address without them.
-
-Dagster stores the values of resources and shows them to everyone who opens the UI.
-"""
+"""Roots with user name and password, by the address without credentials. Dagster stores resource
+values and shows them to everyone who opens the UI."""
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -15,12 +15,12 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
-"""Errors whose message is enough."""
+"""Expected errors, of which only the message is shown."""
 INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""Start of Dagster's message for each step after a failed one; the failure is enough."""
+"""Start of Dagster's message for each step after a failed step, which is not shown."""
 RETRY = "RetryRequestedFromPolicy"
-"""Dagster's wrapper of an error that a retry policy handles; its cause is the error itself."""
+"""Dagster's wrapper for an error that a retry policy handles. Its cause is the original error."""
 DATASET_CHECKS = frozenset({"freshness"})
 """Checks of the whole dataset, which are unrelated to the run that evaluates them."""
 

@@ -24,7 +24,7 @@ SPOTTED = 0.005
 BLACK_HMI = 0.005
 QUICKLOOK_LABEL = 0.05
 RECENT = date(2020, 1, 1)
-"""From this day on a frame can be near-real-time data that was never replaced."""
+"""From this day on, a frame can be near-real-time data that was never replaced."""
 
 QUICKLOOK_BIT = 1 << 30
 

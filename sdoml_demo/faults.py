@@ -48,7 +48,7 @@ class Fault(Enum):
 
 
 RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
-"""Kinds after which clients retry. A 403 means that a retry is useless."""
+"""Faults after which clients retry. A 403 is not retried."""
 
 
 @dataclass(frozen=True)

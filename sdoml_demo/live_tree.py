@@ -32,7 +32,7 @@ _HMI_DELAY = (55, 70)
 _WRITING = timedelta(seconds=45)
 """Time for which a new AIA file is readable only in part."""
 _RENDERED_AGAIN = timedelta(hours=24)
-"""Age at which an HMI image loses its quick-look label."""
+"""Age at which an HMI image is replaced by one without the quick-look label."""
 
 _AIA_FOLDER = re.compile(re.escape(LIVE_TREE) + r"(\d{4})/(\d\d)/(\d\d)/H(\d\d)00/")
 _AIA_FILE = re.compile(re.escape(LIVE_TREE) + r".*/AIA(\d{8}_\d{4})00_(\d{4})\.fits")
@@ -66,7 +66,7 @@ class LivePlan:
     """Age at which AIA files are removed."""
 
     listings: bool = True
-    """Whether the server lists folders. Otherwise it refuses, with 403."""
+    """Whether the server lists folders. Otherwise it responds with 403."""
 
 
 @dataclass(frozen=True, slots=True)

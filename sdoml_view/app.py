@@ -36,7 +36,7 @@ MAX_RANGE: Final = np.timedelta64(40 * 86400, "s")
 """Longest range of slots in one response."""
 
 MAX_TABLE: Final = 256 << 20
-"""Largest table of a user in bytes."""
+"""Maximum size of a user's table in bytes."""
 
 MAX_CURVE: Final = np.timedelta64(366 * 86400 * 50, "s")
 _MEDIA = {"mp4": "video/mp4", "webp": "image/webp"}

@@ -37,7 +37,7 @@ class Calendar:
     found: NDArray[np.int32]
     """Frames in the dataset; shape (channels, days)."""
     expected: NDArray[np.int32]
-    """Frames that a complete day has, 0 for days outside the range; shape (channels, days)."""
+    """Expected frames per day, 0 for days outside the range; shape (channels, days)."""
     reasons: dict[int, dict[str, dict[str, int]]] = field(default_factory=dict)
     """Number of missing frames by day (counted from `first`), channel and reason."""
 

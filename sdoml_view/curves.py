@@ -13,7 +13,7 @@ MAX_POINTS: Final = 2000
 """Maximum number of points of a curve. Longer ranges are averaged."""
 
 MAX_SAMPLED: Final = 64
-"""Maximum number of samples that are read where the index has no brightness."""
+"""Maximum number of samples that are read if the index has no brightness."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sdoml_view.release import Release
 
 FORMATS: Final = ("mp4", "webp")
 MAX_FRAMES: Final = {"mp4": 20_000, "webp": 400}
-"""An animated WebP is kept in memory until it is complete."""
+"""Maximum number of frames by format. An animated WebP is kept in memory until it is complete."""
 
 _BACKGROUND = (10, 12, 17)
 _TEXT, _MUTED = (240, 242, 246), (150, 156, 168)
@@ -33,7 +33,7 @@ class MovieOptions:
     format: str = "mp4"
     fps: int = 12
     tile: int = 512
-    """Edge of a channel in pixels."""
+    """Side of a channel in pixels."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -24,7 +24,7 @@ SHEETS: Final = 4
 """Number of contact sheets, evenly spaced over the range."""
 
 TILE: Final = 224
-"""Edge of a channel in a contact sheet in pixels."""
+"""Side of a channel in a contact sheet, in pixels."""
 
 _STYLE = """
 :root{color-scheme:dark light;--back:#0b0d12;--text:#eceff5;--muted:#9aa4b6;--line:#2c3444}

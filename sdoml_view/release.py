@@ -32,7 +32,7 @@ CACHE_BYTES: Final = 256 << 20
 """Maximum size of the decoded frames in memory."""
 
 STAND_IN_SECONDS: Final = 90
-"""A frame observed further from its nominal minute than this stands in for a missing one. Frames
+"""A frame that was observed further from its nominal minute than this is a stand-in. Frames
 that can stand in are at least 2 minutes away."""
 
 FACTS: Final = ("observed", "exposure", "quality", "rsun_obs", "flags")

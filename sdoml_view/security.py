@@ -12,11 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK: Final = "127.0.0.1"
 HOSTS: Final = (LOOPBACK, "localhost")
-"""Names in the ``Host`` header. A name of another site that resolves to loopback is refused."""
+"""Names in the ``Host`` header. The name of another site that resolves to loopback is rejected."""
 
 READ_METHODS: Final = ("GET", "HEAD")
 PARSER: Final = "/api/series"
-"""The only path that accepts a body: a table to parse. It is not stored."""
+"""The only path that accepts a request body: a table, which is parsed and not stored."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (

@@ -17,7 +17,8 @@ from sdoml_core.normalization.constants import ChannelStatistics
 from sdoml_core.normalization.sketch import Sketch
 
 POINTS: Final = 8
-"""Points of each bin at which the transform is evaluated. Bins near 0 G are 0.2 to 2.3 G wide."""
+"""Number of points per bin at which the transform is evaluated. Bins near 0 G are 0.2 to 2.3 G
+wide."""
 
 
 @dataclass(frozen=True, slots=True)

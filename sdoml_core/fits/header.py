@@ -76,13 +76,13 @@ class ImageHdu:
 
     data_start: int
     data_size: int
-    """Bytes of the data unit, without the padding to full blocks."""
+    """Size of the data unit in bytes, without the padding to full blocks."""
 
     shape: tuple[int, int]
     """Rows, columns."""
 
     compressed: bool
-    """Whether it is a binary table of compressed tiles (ZIMAGE)."""
+    """Whether the HDU is a binary table of compressed tiles (ZIMAGE)."""
 
 
 def find_image(data: bytes) -> ImageHdu:

@@ -15,7 +15,7 @@ BLOCK = 32
 """Number of pixels that share one split position."""
 
 FS_BITS = 5
-"""Bits of the code of a block's split position, for 4-byte pixels."""
+"""Number of bits of a block's split-position code, for 4-byte pixels."""
 
 FS_MAX = 25
 """Split position from which on the pixels of a block are stored uncompressed."""

@@ -29,7 +29,7 @@ BLOCK: Final = 32
 _NO_BLANK: Final = 1 << 40  # outside the range of the pixels, so no pixel is BLANK
 
 MAX_STEPS: Final = 1 << 22
-"""More steps would be finer than float32 near 1."""
+"""Maximum number of steps. More steps would be finer than float32 near 1."""
 
 _VALUE: Final = re.compile(rb"[A-Z0-9]{1,8} *= +(?:'1PB\()?([0-9.E+-]{1,30})(?:\) *')? *")
 _PCOUNT, _TFORM1, _ZNAXIS1, _BSCALE = (RECORD + 80 * card for card in (5, 9, 14, 26))

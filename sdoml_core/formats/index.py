@@ -89,8 +89,8 @@ INDEX_SCHEMA: Final = pa.schema(
         *ENCODING,
     ]
 )
-"""Columns of a daily index. The data of a frame are its pixels (npy), or the table of the tiles and
-the compressed tiles (compact)."""
+"""Columns of a daily index. A frame's data are its pixels (npy), or the tile table and the
+compressed tiles (compact)."""
 
 _OPTIONAL: Final = (*MEASURES, *BRIGHTNESS, *ENCODING)
 _REQUIRED = [field for field in INDEX_SCHEMA if field not in _OPTIONAL]

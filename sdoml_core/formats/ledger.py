@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Status = Literal["ok", "missing", "quality", "invalid", "blank", "outage"]
-"""``ok``, or the reason why there is no frame: the archive does not have it, QUALITY is bad, the
-file is not a valid image, the image is blank, or the archive was unavailable (the only reason that
-a retry can fix)."""
+"""``ok``, or why there is no frame: the archive does not have the frame, QUALITY is bad, the file
+is not a valid image, the image is blank, or the archive was unavailable (the only status that a
+retry can fix)."""
 
 STATUSES: tuple[Status, ...] = ("ok", "missing", "quality", "invalid", "blank", "outage")
 
@@ -101,7 +101,7 @@ class Column:
     type: str
     description: str
     optional: bool = False
-    """Whether tables of earlier versions may not have the column. Such a column is read as null."""
+    """Whether tables of earlier versions may lack the column. A missing column is read as null."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sdoml_core.formats.ledger import FRAME_TABLE, Column, FrameRow, TableFormat
 
 DEFINITIVE: Final = "definitive"
-"""Reason of a frame that was replaced by the definitive one."""
+"""Reason in the row of a frame that the definitive frame has replaced."""
 
 SIDE: Final = 32
 """Pixels along each side of a thumbnail."""

@@ -17,7 +17,8 @@ SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\
 
 MAX_ROWS: Final = 20_000_000
 MAX_ROWS_OF_A_DAY: Final = 100_000
-"""Maximum rows of a ledger, frame table or daily index. Ten channels at 2 minutes have 7,200."""
+"""Maximum number of rows in a ledger, frame table or daily index. Ten channels at 2 minutes have
+7,200."""
 
 MAX_UNCOMPRESSED: Final = 4 << 30
 

@@ -121,7 +121,7 @@ class ShardFacts:
     """None for npy, and for a shard without frames."""
 
     bright: bool
-    """Whether the index has the `BRIGHTNESS` of frames."""
+    """Whether the index has the `BRIGHTNESS` columns."""
 
     first: np.datetime64 | None
     """Slot of the first sample."""

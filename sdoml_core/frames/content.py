@@ -16,7 +16,7 @@ from sdoml_core.frames.limb import measure_disk, reduce_blocks
 from sdoml_core.frames.pointing import Pointing
 
 SHARP = frozenset({1600, 1700})
-"""Wavelengths (Å) with a sharp limb. In the others the corona extends above it."""
+"""Wavelengths (Å) with a sharp limb. In other wavelengths, the corona extends above the limb."""
 
 THUMBNAIL = 32
 """Pixels along each side of the thumbnail used to compare frames."""
@@ -32,8 +32,8 @@ class Content:
     """Measures of a raw frame."""
 
     center: tuple[float, float] | None
-    """Offset of the center of the limb from the center in the header: columns and rows of the raw
-    frame, in solar radii. None if there is no limb."""
+    """Offset of the limb's center from the header's center, in columns and rows of the raw frame,
+    in solar radii. None if there is no limb."""
 
     radius: float | None
     """Radius of the limb, in solar radii."""
@@ -45,11 +45,11 @@ class Content:
     """Median of the disk, in the unit of the image."""
 
     visible: float
-    """Fraction of the disk that is not dark, of the part with data."""
+    """Fraction of the disk that is not dark; pixels without data are ignored."""
 
     sky: float
-    """Median of the sky from 1.15 solar radii on, as a fraction of the bright quarter of the disk
-    (its 75th percentile)."""
+    """Median of the sky beyond 1.15 solar radii, relative to the bright quarter of the disk (its
+    75th percentile)."""
 
     thumbnail: NDArray[np.float32]
     """(32, 32) means of the raw image; NaN where there is no data."""

@@ -30,7 +30,7 @@ V10_FILE: Final = "aia_V10_20201119_190000_response_table.txt"
 V10_URL: Final = f"https://soho.nascom.nasa.gov/solarsoft/sdo/aia/response/{V10_FILE}"
 
 V10_SHA256: Final = "0a3f2db39d05c44185f6fdeec928089fb55d1ce1e0a805145050c6356cbc6e98"
-"""SHA-256 of that file. aiapy expects the same one."""
+"""SHA-256 of the file. aiapy expects the same value."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,10 +66,10 @@ class DegradationTable:
     """Version of the table, such as ``V9``."""
 
     sha256: str
-    """SHA-256 of the file. Part of the version of all data made with it."""
+    """SHA-256 of the file. It is part of the fingerprint of all data that use the table."""
 
     calibrated_until: date
-    """The last day with its own calibration. Later days use the frozen value."""
+    """The last calibrated day. Later days use its value."""
 
     _series: dict[int, _Series]
 

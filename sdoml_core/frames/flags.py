@@ -23,7 +23,7 @@ class Flag:
     """Bit of ``flags``. Never reused."""
 
     measures: tuple[str, ...]
-    """Columns of the frame table that the flag is derived from."""
+    """Columns of the frame table from which the flag is derived."""
 
     meaning: str
 

@@ -15,13 +15,13 @@ FIELD = SIZE * PIXEL
 """Arcseconds along each side of AIA's synoptic frames."""
 
 TARGET_RADIUS = 976.0
-"""Arcseconds, in pixels of `PIXEL`, that the photospheric radius has in every processed frame."""
+"""Photospheric radius in every processed frame, in arcseconds of the common grid (`PIXEL`)."""
 
 DISK_RADIUS = TARGET_RADIUS / FIELD
-"""The same radius as a fraction of the frame's edge, at any resolution."""
+"""The same radius as a fraction of the frame's side, at any resolution."""
 
 JPG_PIXEL = 4 * 0.5042
-"""Arcseconds per pixel of the HMI catalog's JPGs: four pixels of the camera."""
+"""Arcseconds per pixel of the HMI catalog's JPGs, which is four camera pixels."""
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
 """Ratio of the pixel size of the HMI catalog's JPGs to that of AIA's synoptic frames."""

@@ -24,7 +24,7 @@ LABEL = (988, 400)
 """The label is in rows at or after the first number, and columns before the second."""
 
 SMALLEST_FILE = 30_000
-"""Bytes; an all-black frame has about 21,000, the Sun about 385,000."""
+"""Minimum file size in bytes. A black frame has about 21,000 bytes, a real one about 385,000."""
 
 LIMB_MARGIN = 1.5
 """Width in JPG pixels of the zone inside the limb without field values. Rendering and JPEG mix the

@@ -57,7 +57,8 @@ class Structure:
     width: int
     height: int
     baseline: bool
-    """Whether it is a sequential Huffman-coded file with one scan, which `read_scan` can follow."""
+    """Whether this is a sequential Huffman-coded file with one scan, which `read_scan` can
+    decode."""
     components: tuple[Component, ...]
     quantization: dict[int, NDArray[np.int32]]
     """Quantization tables (64,), in zigzag order."""
@@ -66,11 +67,11 @@ class Structure:
     selected: tuple[tuple[int, int], ...] = ()
     """Numbers of the DC and AC table of each component in the scan."""
     interval: int = 0
-    """MCUs between restart markers; 0 without them."""
+    """MCUs between restart markers; 0 if there are none."""
     data_start: int = 0
     """First byte of the entropy-coded segment."""
     data_end: int = 0
-    """First byte after it."""
+    """First byte after the entropy-coded segment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -312,7 +313,7 @@ def _intervals(
 
 
 _FAST_BITS: Final = 11
-"""Bits of the small lookup table, which stays in the first cache. Nearly all coefficients of the
+"""Index bits of the small lookup table, which stays in the L1 cache. Nearly all coefficients of the
 catalog's files have a code and a value of at most this many bits together."""
 
 

@@ -25,10 +25,10 @@ from sdoml_core.frames.pointing import pointing_reason, radius_reason
 from sdoml_core.frames.quality import QUICKLOOK, exposure_reason, is_short, quality_reason
 
 LEAST_VISIBLE: Final = 0.25
-"""Fraction of the disk; a frame that shows less is blank, as in a deep eclipse."""
+"""Minimum visible fraction of the disk. A frame that shows less is blank, as in a deep eclipse."""
 
 WHOLE_DISK: Final = 0.98
-"""Fraction of the disk; a frame that shows less is flagged. All real frames show 1.000."""
+"""Visible fraction of the disk below which a frame is flagged. All real frames show 1.000."""
 
 LIMB_VISIBLE: Final = 0.9
 """Minimum visible fraction of the disk for judging the limb: the edge of a shadow is not the
@@ -36,27 +36,30 @@ limb."""
 
 BRIGHTEST_SKY: Final = {"whole": 0.6, "part": 0.3}
 """Highest ratio of sky to bright disk, for frames that show the whole disk or a part of it. Above
-it, the frame does not show the Sun. Real frames have 0.03 to 0.08, frames without the Sun 0.6 to 1.
-Particle storms brighten the sky; a shadow does not."""
+this ratio, the frame does not show the Sun. Real frames have 0.03 to 0.08, frames without the Sun
+0.6 to 1. Particle storms brighten the sky; a shadow does not."""
 
 FLAG_SKY: Final = 0.15
-"""Ratio of sky to bright disk: twice that of the real frames."""
+"""Ratio of sky to bright disk above which a frame is flagged: twice that of the real frames."""
 
 MAX_SCATTER: Final = 0.03
-"""Solar radii about the circle through the limb: four times that of the most active real limb."""
+"""Maximum scatter of the limb about the circle, in solar radii: four times that of the most active
+real limb."""
 
 MAX_OFFSET: Final = 0.03
-"""Solar radii (12 of 1024 pixels). A disk farther from its position in the header is rejected."""
+"""Maximum distance of the disk from its position in the header, in solar radii (12 of 1024
+pixels)."""
 
 FLAG_OFFSET: Final = 0.008
-"""Solar radii, 2.4 of 1024 pixels: four times the largest of the real frames."""
+"""Distance above which a frame is flagged, in solar radii (2.4 of 1024 pixels): four times the
+largest in the real frames."""
 
 RADIUS_LIMITS: Final = {"sharp": (0.97, 1.03), "corona": (0.95, 1.12)}
-"""Solar radii of the limb, beyond which a frame is refused."""
+"""Limits of the limb's radius, in solar radii, beyond which a frame is rejected."""
 
 FLAG_RADIUS: Final = {"sharp": (0.99, 1.01), "corona": (1.0, 1.07)}
-"""Solar radii of the limb, beyond which a frame is flagged. Real frames have 1.001 to 1.003 in
-1700 Å and 1.025 to 1.038 in the corona."""
+"""Limits of the limb's radius, in solar radii, beyond which a frame is flagged. Real frames have
+1.001 to 1.003 in 1700 Å and 1.025 to 1.038 in the corona."""
 
 BRIGHTEST_DISK: Final = {
     94: 14.0,
@@ -74,12 +77,12 @@ the real frames of solar maximum (94 to 335 Å), or the 14-bit limit of the came
 exposure (304, 1600 and 1700 Å, which have no such frame)."""
 
 BRIGHTNESS_RATIO: Final = 1.5
-"""Ratio of the level to that of the neighbors, or the inverse. A flare hardly affects the median of
-the disk."""
+"""Ratio of a frame's level to its neighbors' level, or the inverse, above which it is flagged. A
+flare hardly affects the median of the disk."""
 
 LEAST_SIMILAR: Final = 0.9
-"""Correlation with the neighbors. Real channels of one minute have correlations of 0.74 to 0.96
-with each other; a frame and itself rotated by 180° have −0.33 to 0.23 (1700 Å: 0.88)."""
+"""Minimum correlation with the neighbors. Real channels of one minute have correlations of 0.74 to
+0.96 with each other; a frame and itself rotated by 180° have −0.33 to 0.23 (1700 Å: 0.88)."""
 
 NEIGHBORHOOD: Final = timedelta(minutes=70)
 """Maximum time to a neighbor: one hour, plus 4 minutes of tolerance for each frame. The Sun rotates
@@ -91,13 +94,13 @@ class Judgment:
     """Result of judging one frame."""
 
     flaw: FrameError | None
-    """Reason why the frame must not go into the dataset; None if it may."""
+    """Reason why the frame is rejected; None if it is usable."""
 
     flags: tuple[str, ...] = ()
     """Names from `sdoml_core.frames.flags.FLAGS`."""
 
     content: Content | None = None
-    """Measures of the frame; None if the header alone rejects it."""
+    """Measures of the frame; None if the frame is rejected by its header."""
 
 
 def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
@@ -223,8 +226,9 @@ class Comparison:
     """Result of comparing a frame with its neighbors. Values are None if there are no neighbors."""
 
     brightness: float | None
-    """Ratio of the level to the median level of the neighbors. Of two middle values the closer one
-    is used, so that one bad neighbor out of two does not make a good frame look wrong."""
+    """Ratio of the level to the median level of the neighbors. If there are two middle values,
+    the closer one is used, so that one bad neighbor out of two does not make a good frame look
+    wrong."""
 
     similarity: float | None
     """Correlation with the most similar neighbor."""

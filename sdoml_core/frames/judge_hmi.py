@@ -29,20 +29,20 @@ COLORED: Final = (24, 0.005)
 fraction of the pixels that may exceed it. A colored magnetogram has over half of them."""
 
 DARK: Final = 8
-"""Gray level up to which a pixel counts as black."""
+"""Gray level up to which a pixel is considered black."""
 
 SKY: Final = (24, 0.005)
-"""Gray level above that of the sky, and the fraction of sky pixels that may reach it."""
+"""Gray level that sky pixels must not reach, and the fraction of them that may."""
 
 LEAST_VISIBLE: Final = 0.5
-"""Fraction of the disk; a picture that shows less is blank."""
+"""Minimum visible fraction of the disk. A picture that shows less is blank."""
 
 WHOLE_DISK: Final = 0.95
-"""Fraction of the disk; a picture that shows less is flagged. Umbrae with negative field are also
-black: at most 1.4 % of the disk in rendered pictures."""
+"""Visible fraction of the disk below which a picture is flagged. Umbrae with negative field are
+also black: at most 1.4 % of the disk in rendered pictures."""
 
 LIMB_VISIBLE: Final = 0.9
-"""Fraction of the disk from which the limb is judged."""
+"""Minimum visible fraction of the disk for judging the limb."""
 
 MAX_SECTOR_LEVEL: Final = 25.0
 """Gray levels (10 G) by which the median of a sector of the disk may differ from zero field. Fields
@@ -50,23 +50,25 @@ that fill half of a sector with one polarity do not exist on the Sun; a continuu
 by 50 to 100."""
 
 LEAST_SPREAD: Final = 1.5
-"""Gray levels (0.6 G). Instrument noise alone gives more than 5."""
+"""Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone gives more than 5."""
 
 MAX_SCATTER: Final = 0.02
-"""Solar radii about the circle through the limb."""
+"""Maximum scatter of the limb about the circle, in solar radii."""
 
 MAX_OFFSET: Final = 0.03
-"""Solar radii, 14 pixels; a disk farther from the middle is refused."""
+"""Maximum distance of the disk from the middle, in solar radii (14 pixels)."""
 
 FLAG_OFFSET: Final = 0.006
-"""Solar radii (2.8 pixels): five times the largest known offset in the catalog."""
+"""Distance above which a picture is flagged, in solar radii (2.8 pixels): five times the largest
+known offset in the catalog."""
 
 MAX_RADIUS_ERROR: Final = 0.01
-"""Fraction of the ephemeris radius. A picture from a month earlier or later differs by up to
-that."""
+"""Maximum error of the radius, relative to the ephemeris. A picture from a month earlier or later
+differs by up to this much."""
 
 FLAG_RADIUS_ERROR: Final = 0.003
-"""Fraction of the ephemeris radius: six times the difference of real pictures."""
+"""Error of the radius above which a picture is flagged, relative to the ephemeris: six times that
+of real pictures."""
 
 ISOLATED: Final = (6.0, 100)
 """A block is doubted if its largest coefficient is this many times that of each block around it,

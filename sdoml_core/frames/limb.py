@@ -28,10 +28,10 @@ class Disk:
     """A measured disk, in pixels of the frame."""
 
     x: float
-    """Columns from the expected center to the measured one."""
+    """Columns from the expected center to the measured center."""
 
     y: float
-    """Rows from the expected center to the measured one."""
+    """Rows from the expected center to the measured center."""
 
     radius: float
 
@@ -39,7 +39,7 @@ class Disk:
     """Standard deviation of the limb points from the circle."""
 
     rays: int
-    """Number of limb points that the circle was fitted to."""
+    """Number of limb points to which the circle was fitted."""
 
     @property
     def offset(self) -> float:

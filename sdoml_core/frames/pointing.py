@@ -23,18 +23,19 @@ MIDDLE: Final = (SIZE - 1) / 2
 """Center of the Sun in a registered frame, 0-based, on both axes."""
 
 MAX_SHIFT: Final = 12.5
-"""Pixels (30″). Three times what registration corrects. Off-point maneuvers move by arcminutes."""
+"""Maximum shift in pixels (30″): three times what registration corrects. Off-point maneuvers move
+the Sun by arcminutes."""
 
 MAX_SCALE: Final = 0.03
-"""Relative difference from 2.4″; registration corrects up to 2.2 %."""
+"""Maximum relative difference of the scale from 2.4″. Registration corrects up to 2.2 %."""
 
 MAX_ROLL: Final = 1.0
-"""Degrees; registration corrects up to 0.15°. Roll maneuvers go far beyond 1°."""
+"""Maximum roll in degrees. Registration corrects up to 0.15°; roll maneuvers go far beyond 1°."""
 
 MAX_RSUN: Final = 1.0
-"""Arcseconds between RSUN_OBS and the ephemeris. The orbit of SDO explains 0.27″. A different solar
-radius (695,700 km instead of 696,000 km) explains 0.42″. 1″ moves the limb by 0.4 pixels of
-1024."""
+"""Maximum difference between RSUN_OBS and the ephemeris, in arcseconds. The orbit of SDO explains
+0.27″. A different solar radius (695,700 km instead of 696,000 km) explains 0.42″. 1″ moves the limb
+by 0.4 pixels of 1024."""
 
 _SAME_PLACE: Final = 0.01  # pixels, up to the limb: a tenth of the blur of bilinear sampling
 _SAME_SCALE: Final = _SAME_PLACE / (SIZE / 2)

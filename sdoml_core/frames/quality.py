@@ -9,10 +9,12 @@ QUICKLOOK: Final = 1 << 30
 """Bit of QUALITY that marks near-real-time files. It says nothing about image quality."""
 
 SHORTEST_EXPOSURE: Final = 0.01
-"""Seconds. No exposure of the science program is shorter; SDOML-lite clamps EXPTIME to it."""
+"""Minimum exposure in seconds. No exposure of the science program is shorter. SDOML-lite raises
+shorter EXPTIMEs to this value."""
 
 LONGEST_EXPOSURE: Final = 12.0
-"""Seconds. A telescope takes two exposures in each cadence of 12 s, so none can be longer."""
+"""Maximum exposure in seconds. A telescope takes two exposures every 12 s, so none can be
+longer."""
 
 USUAL_EXPOSURE: Final = {
     94: 2.9,
@@ -25,7 +27,8 @@ USUAL_EXPOSURE: Final = {
     1600: 2.9,
     1700: 1.0,
 }
-"""Seconds, by wavelength in ångström; the camera takes shorter ones during flares."""
+"""Usual exposure in seconds, by wavelength in ångström. The camera takes shorter exposures during
+flares."""
 
 _QUALITY_BITS = {
     0: "no flat field",
@@ -58,8 +61,8 @@ _STATES = {
     "IMG_TYPE": ("LIGHT", 16),
     "AISTATE": ("CLOSED", 17),
 }
-"""Cards that bits of QUALITY are derived from (SDO user guide, section 7.7.6): their value in a
-science image, and the bit."""
+"""Cards from which bits of QUALITY are derived (SDO user guide, section 7.7.6), with the value in a
+science image and the bit."""
 
 
 def quality_reason(quality: int) -> str | None:

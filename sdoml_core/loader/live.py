@@ -21,7 +21,7 @@ from sdoml_core.loader.storage.sources import open_files
 from sdoml_core.loader.times import iso
 
 ATTEMPTS: Final = 5
-"""Times that a window is read again if its shards were removed meanwhile."""
+"""Number of times that a window is read again if its shards were removed in the meantime."""
 
 CADENCE: Final = timedelta(minutes=15)
 
@@ -33,10 +33,11 @@ class LiveWindow(NamedTuple):
     """float32 (past, C, H, W). Frames without data are zero."""
 
     mask: torch.Tensor
-    """bool (past, C): whether there is a frame."""
+    """bool (past, C): whether each frame exists."""
 
     age: torch.Tensor
-    """float32 (past, C): minutes by which a frame is older than its slot; NaN without a frame."""
+    """float32 (past, C): by how many minutes each frame is older than its slot; NaN if it is
+    missing."""
 
     times: list[str]
     """Slots as ISO strings (UTC)."""

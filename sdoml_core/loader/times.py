@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import DatasetError
 
 Time = datetime | date | np.datetime64 | str
-"""Naive times are UTC. Strings are in ISO format."""
+"""Types that users can pass as times. Naive times are UTC. Strings are in ISO format."""
 
 
 def parse_time(time: Time, what: str = "time") -> np.datetime64:

@@ -16,7 +16,7 @@ from sdoml_core.normalization.sketch import Sketch
 from sdoml_core.normalization.transform import Transform, transform_of
 
 LISTED_QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
-"""Quantiles in the statistics of each channel, which help people judge the constant."""
+"""Quantiles in the statistics of each channel, which help users judge the constant."""
 
 FIXED_CONSTANTS: Final[Mapping[Transform, float]] = {"linear": 1.0, "field": FIELD_RANGE}
 """Constants that need no fit: HMI frames are levels in [0, 1], or fields of a fixed range."""

@@ -56,7 +56,7 @@ EXPOSURE: Final = {171: 2.0, 193: 2.0, 1700: 1.0}
 """Nominal exposure times in s; 2.9 s for all other wavelengths."""
 
 QUIET_DISK: Final = "0.75"
-"""Quantile of a channel's pixels that stands for the quiet disk."""
+"""Quantile of a channel's pixels that represents the quiet disk."""
 
 LEVEL_ROUNDING: Final = 1 / (255 * math.sqrt(12))
 

@@ -53,7 +53,7 @@ MAX_BYTES = 32 << 20
 MAX_REDIRECTS = 5
 
 SLOWEST_RATE = 20_000
-"""Bytes per second below which a body counts as stalled, once the read timeout has passed."""
+"""Bytes per second below which a body is considered stalled, once the read timeout has passed."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -66,7 +66,7 @@ class Fetched(Generic[T]):
 
     data: bytes
     value: T
-    """The result of the check."""
+    """Result of the check."""
 
     published: datetime | None = None
     """Last-Modified of the response (UTC)."""

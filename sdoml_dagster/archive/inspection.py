@@ -30,7 +30,7 @@ class RawFacts:
     data_crc32: int | None = None
     """CRC-32 of the pixels as stored in the file."""
     flaw: FrameError | None = None
-    """Reason why an intact frame is rejected. Fetching it again would not change that."""
+    """Reason why an intact frame is rejected. Fetching the file again would not help."""
 
 
 def inspect_frame(

@@ -15,7 +15,7 @@ CONTENT = "content"
 """Metadata entry with the hash of a day's content."""
 
 FORMER_VERSION = "former_data_version"
-"""Metadata entry of a damaged day: the data version that it had."""
+"""Metadata entry of a damaged day: the data version before the damage."""
 
 PICTURE = "contact_sheet"
 """Metadata entry with the picture of a day. In a range, only the last event of a day has it,

@@ -16,7 +16,8 @@ from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 
 MOST_FAILURES = 3
-"""Consecutive failed days after which a run gives up: the days are probably not the cause."""
+"""Number of consecutive failed days after which a run stops, because the days are probably not the
+cause."""
 
 
 class SomeDaysFailedError(SdomlError):

@@ -30,7 +30,7 @@ PULSE_SECONDS = 5.0
 """Seconds between two heartbeats of a running task."""
 
 WORKER_TAG = "sdoml/worker"
-"""Tag of a run: the machine that works on it."""
+"""Run tag with the machine that executes the run."""
 
 _log = get_logger(__name__)
 

@@ -59,11 +59,11 @@ class DayCheck:
     description: str
     judge: Callable[[Store, date, Settings], Finding]
     reads_pixels: bool = True
-    """Whether it reads frames. The other checks need only tables and sketches."""
+    """Whether the check reads frames. Other checks need only tables and sketches."""
 
 
 JUDGED = "judged"
-"""Metadata of checks that read pixels: the hash of what they judged."""
+"""Metadata entry of checks that read pixels: hash of what the check judged."""
 
 DayChecks = Mapping[str, DayCheck]
 """Checks of one asset by name."""

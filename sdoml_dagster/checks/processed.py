@@ -25,7 +25,7 @@ VALUES = "values"
 """Name of the check that reads every frame."""
 
 PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
-"""Channels with a sharp limb; in the others the corona extends above it."""
+"""Channels with a sharp limb. In other channels, the corona extends above the limb."""
 
 CORONA_RADIUS = (0.98, 1.10)
 """Radius of the limb in the other channels, in solar radii."""
@@ -231,13 +231,13 @@ class _DiskJudge:
 
 
 UNEXPLAINED = ("off_center", "odd_radius", "bright", "dim", "unlike_neighbors", "bright_sky")
-"""Flags that a person should inspect. The causes of the others are known."""
+"""Flags that a person should inspect. The causes of all other flags are known."""
 
 HISTORY_DAYS = 7
 """Number of previous days with which the brightness of a day is compared."""
 
 DRIFT = 2.0
-"""Maximum ratio to the median of these days. Solar activity changes it by less in a week."""
+"""Maximum ratio to the median of the previous days. Solar activity changes less in a week."""
 
 
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:

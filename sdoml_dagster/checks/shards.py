@@ -25,7 +25,7 @@ SATURATED = 0.01
 """Maximum fraction of a channel's pixels above its constant on one day. Flares stay below it."""
 
 DRIFT = 2.0
-"""Maximum factor between the median of a day and that of the fit, in either direction."""
+"""Maximum factor between a day's median and the fit's median, in either direction."""
 
 
 def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:

@@ -18,7 +18,7 @@ QUIET_SECONDS = 15.0
 
 
 Line = Callable[[int, str], None]
-"""Receives the level and the text of one log line."""
+"""Function that receives the level and text of one log line."""
 
 
 def own_stderr() -> TextIO:

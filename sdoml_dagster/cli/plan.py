@@ -58,7 +58,7 @@ class BuildPlan:
     """Estimated size of the processed frames, shards and release to write."""
 
     free_bytes: int | None
-    """Free space where the store is; None for a remote store."""
+    """Free space on the store's disk; None for a remote store."""
 
     seconds: float
 

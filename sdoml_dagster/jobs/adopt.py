@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from sdoml_dagster.maintenance.adopt import DayContents, StoredFrames, StoredShard
 
 OTHER_SETTINGS = "other settings"
-"""Code version of a day that the settings would build differently. It makes the day stale."""
+"""Code version of a day that the current settings would build differently, which makes the day
+stale."""
 
 NO_DAY = ""
 """Key of the latest record of an asset without days."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from sdoml_dagster.maintenance.verify import Damage
 
 DAMAGED = "damaged"
-"""Data version and code version of a damaged day: no build has them, so the day is stale."""
+"""Data version and code version of a damaged day. No build has these versions, so the day is
+stale."""
 
 
 def report_damage(

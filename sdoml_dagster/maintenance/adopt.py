@@ -62,7 +62,7 @@ class DayContents:
     processed: tuple[StoredFrames, ...]
     shard: StoredShard | None
     damaged: tuple[str, ...]
-    """Unreadable tables, one line each. Their part of the day is left out."""
+    """Unreadable tables, one line each. These parts of the day are left out."""
 
 
 def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:

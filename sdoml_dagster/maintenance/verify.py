@@ -59,7 +59,8 @@ class Verification:
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
     hashes: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
-    """SHA-256 and size of local shards by identity, because releases have links to them."""
+    """SHA-256 and size of local shards by file identity, because release shards are links to
+    them."""
 
     def include(self, other: "Verification") -> None:
         """Add the result of another part of the store."""

@@ -20,7 +20,7 @@ class Constants:
 
     current: Normalization
     former: Normalization | None
-    """The constants that were current before; ``None`` if there were none."""
+    """The previous constants; ``None`` if there were none."""
 
     fitted: Fitted | None
     """The fit of this run; ``None`` if it kept the current constants."""

@@ -39,7 +39,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _ALL_ALIKE = 3
-"""If at least this many frames of a channel are all the same picture, none of them is right."""
+"""If a channel has at least this many frames and all are the same picture, all are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class DayLedger:
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """Something that a person should check, although missing data is not a failure."""
+    """A problem that a person should check, although missing data is not a failure."""
 
     @property
     def content(self) -> bytes:

@@ -23,7 +23,7 @@ class Freshness:
     """The newest day that should have a shard; ``None`` if no day is due yet."""
 
     missing: tuple[date, ...]
-    """Days without a shard, from the first day with one to the one that is due."""
+    """Days without a shard, from the first day that has one to the newest day that is due."""
 
     @property
     def fresh(self) -> bool:

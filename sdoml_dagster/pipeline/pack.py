@@ -45,7 +45,7 @@ class PackedDay:
     """Samples that have every channel."""
 
     unchanged: bool = False
-    """Whether the shard of an earlier run was kept, because nothing it depends on changed."""
+    """Whether an earlier run's shard was kept, because its inputs did not change."""
 
 
 def pack_day(

@@ -50,7 +50,7 @@ class ProcessedDay:
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]
     unchanged: bool = False
-    """Whether the files of an earlier run were kept, because nothing they depend on changed."""
+    """Whether an earlier run's files were kept, because their inputs did not change."""
 
     @property
     def content(self) -> bytes:

@@ -31,7 +31,7 @@ SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
 decades; the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
-"""Edge of a channel in inline sheets, in pixels: the largest that stays sharp in 20 kB."""
+"""Side of a channel in inline sheets, in pixels: the largest that stays sharp in 20 kB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

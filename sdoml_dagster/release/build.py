@@ -61,7 +61,7 @@ _SETTINGS_OF_A_RELEASE = (
     "aia_tolerance_minutes",
     "hmi_scale",
 )
-"""Settings that the card, the coverage or the shards of a release depend on, besides the roots."""
+"""Settings on which the card, the coverage or the shards of a release depend, besides the roots."""
 
 PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
 """Name of SHA256SUMS while a release is being rewritten."""

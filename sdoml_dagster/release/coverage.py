@@ -28,11 +28,12 @@ class Count:
     ok: int
     """The frame is in the release."""
     incomplete: int
-    """Good, but left out because its sample lacks another channel (``complete_only``)."""
+    """The frame is good, but left out because its sample lacks another channel
+    (``complete_only``)."""
     missing: int
     """The archive has no such frame."""
     quality: int
-    """QUALITY marks it as unfit for science."""
+    """QUALITY marks the frame as unfit for science."""
     invalid: int
     """The archive's file is not a readable image of this kind."""
     blank: int
@@ -40,7 +41,7 @@ class Count:
     outage: int
     """The archive did not respond."""
     unexplained: int
-    """Absent, and the frame table of the day is missing or gives no reason."""
+    """The frame is absent, and the day's frame table is missing or gives no reason."""
     not_built: int
     """The day has no shard."""
 

@@ -20,7 +20,7 @@ class SplitDescription:
     """Days that the split keeps after the guard gaps are removed."""
 
     shards: tuple[str, ...]
-    """File names of its shards, in order."""
+    """File names of the split's shards, in order."""
 
     samples: int
 
@@ -90,7 +90,7 @@ class ReleaseDescription:
     """Days between two splits that belong to neither."""
 
     fitted_to: str | None = None
-    """Name of the split that the constants were fitted to; None if other days were used as well."""
+    """Name of the split to which the constants were fitted; None if they also used other days."""
 
     @property
     def all_complete(self) -> bool:

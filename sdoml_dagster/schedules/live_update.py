@@ -10,7 +10,7 @@ from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
-from sdoml_dagster.schedules.live_retention import delete_old_runs
+from sdoml_dagster.schedules.delete_old_live_runs import delete_old_runs
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 

@@ -19,7 +19,7 @@ _SERVICE_LINK = re.compile(
 
 
 _SECRET = {"failure_webhook"}
-"""Settings whose whole value is a secret: anyone who knows such an address can post to it."""
+"""Settings whose whole value is secret, because anyone who knows the address can post to it."""
 
 
 def hide_credentials(text: str) -> str:

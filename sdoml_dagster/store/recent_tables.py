@@ -9,7 +9,7 @@ from sdoml_dagster.store.store import Store
 T = TypeVar("T")
 
 TABLES = 64
-"""Number of cached tables: those of a week, with which the checks compare a day."""
+"""Number of cached tables: one week, with which the checks compare a day."""
 
 
 class RecentTables(Store):

@@ -28,10 +28,10 @@ class Requirement:
     """A requirement that a machine may not meet."""
 
     missing: Callable[[], str | None]
-    """Returns why it is not met, or ``None``."""
+    """Returns why the need is not met, or ``None``."""
 
     remedy: str
-    """How to get it."""
+    """How to install what is missing."""
 
     packages: Mapping[str, str] = field(default_factory=dict)
     """Debian packages by the program that each one provides."""

@@ -23,7 +23,7 @@ from root_file_system import USER, BareMachine, Mount, bootstrap
 
 ROOT = Path(__file__).parents[2]
 ABSENT = ("cc", "gcc", "git", "chromium", "postgres", "redis-server", "valkey-server")
-"""Programs that would hide a missing step of the set-up."""
+"""Programs whose presence would hide a missing setup step."""
 
 PIP_CACHE = "/var/cache/pip"
 """Shared by the scenarios, so that each package is downloaded once."""
@@ -36,7 +36,7 @@ DEAD_PROXY = {
     for base in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     for name in (base, base.lower())
 }
-"""Nothing listens there: a request that goes through it fails."""
+"""An address where nothing listens, so every request through the proxy fails."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PACKAGES = ("ca-certificates", "make", "python3")
-"""What a machine must have. They bring no compiler, no git and no server."""
+"""Packages that the machine needs. They install no compiler, no git and no server."""
 
 USER = "someone"
 

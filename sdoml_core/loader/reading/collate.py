@@ -33,7 +33,7 @@ class Samples(list[Sample]):
     """Samples that were read into one block of memory."""
 
     batch: torch.Tensor | None = None
-    """All their tensors as one. None after a transform."""
+    """All tensors as one. None after a transform."""
 
     items: int = 2
     """Number of items of each sample."""

@@ -16,10 +16,10 @@ class Pending:
     """A batch with allocated memory, whose pixels have not been read yet."""
 
     reads: Sequence[Callable[[], None]]
-    """Each fills a part of the memory. They can run in parallel."""
+    """Tasks that each fill a part of the memory and can run in parallel."""
 
     finish: Callable[[], Any]
-    """Returns the batch after all reads."""
+    """Called after all reads. Returns the batch."""
 
     def run(self) -> Any:
         """Run all tasks in this thread and return the batch."""

@@ -22,7 +22,7 @@ MAX_GAP: Final = 8192
 headers of adjacent members, from any tool."""
 
 MAX_COMPACT_GAP: Final = 12 * 1024
-"""The same for compact frames, which have FITS headers and padding between them."""
+"""Like `MAX_GAP` for compact frames, which have FITS headers and padding between them."""
 
 
 class FrameReader:

@@ -20,7 +20,7 @@ from sdoml_core.loader.sampling.order import Order, share, step_bounds
 from sdoml_core.loader.sampling.world import Place, World
 
 LOOK = 1
-"""A pass that ended after at most this many batches counts as an inspection of the data."""
+"""A pass that ended after at most this many batches is treated as an inspection of the data."""
 
 
 class Pass:

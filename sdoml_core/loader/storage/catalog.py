@@ -58,7 +58,7 @@ class Catalog:
     shard_tags: tuple[str, ...]
     """Fingerprint of the content of each shard: its SHA-256, or its listing."""
     absent: NDArray[np.int64]
-    """Numbers of shards whose frames count as missing."""
+    """Numbers of shards whose frames are treated as missing."""
     slots: NDArray[np.datetime64]
     """Time of each sample, datetime64[s], UTC; shape (samples,)."""
     shard: NDArray[np.int32]

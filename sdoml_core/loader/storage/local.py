@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 from sdoml_core.errors import DamagedFileError, StoreError
 
 MAX_HANDLES: Final = 256
-"""Maximum number of files that a dataset keeps open: lower if the process limit is below four times
-this."""
+"""Maximum number of files that a dataset keeps open. It is lower if the process limit is below four
+times this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class RangeFiles(Protocol):
     """Files whose byte ranges can be read."""
 
     root: str
-    """Where they are, for messages."""
+    """Path or URL of the folder, for messages."""
 
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str

@@ -55,7 +55,7 @@ class _Folder:
     """Number of the shard of each row of the table, counted over all folders."""
 
     names: tuple[str, ...]
-    """Unique name of each shard: those of different releases may be equal."""
+    """Unique name of each shard, because shards of different releases may have the same name."""
 
 
 def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catalog]:

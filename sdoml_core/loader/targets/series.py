@@ -43,10 +43,10 @@ class Matched:
     """Whether each value exists."""
 
     first: Times
-    """Start of the interval that each value depends on, included."""
+    """Start of the interval on which each value depends, included."""
 
     last: Times
-    """End of that interval, included."""
+    """End of the interval on which each value depends, included."""
 
     def only(self, allowed: Allowed | None) -> "Matched":
         """Return a copy without the values that depend on excluded intervals."""

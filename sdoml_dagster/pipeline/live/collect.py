@@ -41,7 +41,7 @@ class Collected:
     """Outcome of requesting an hour's open frames."""
 
     rows: tuple[LiveRow, ...]
-    """Rows that changed."""
+    """Changed rows."""
 
     outage: OutageError | None = None
     """Why requests for some frames failed; empty if none failed."""

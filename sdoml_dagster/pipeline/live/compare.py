@@ -36,11 +36,11 @@ class Difference:
     pairs: int
     """Slots that have both frames."""
     same_time: int
-    """Pairs of the same exposure."""
+    """Pairs in which both frames are of the same exposure."""
     bias: float
     """Median over pairs of the difference of the frame means, relative to the definitive mean."""
     scatter: float
-    """Standard deviation over pairs of that relative difference."""
+    """Standard deviation over pairs of the relative difference of the frame means."""
     blocks: float
     """Median over pairs of the RMS difference of blocks, relative to the definitive mean."""
     seconds: float

@@ -16,11 +16,11 @@ from sdoml_dagster.store.store import Store
 HOUR: Final = timedelta(hours=1)
 
 WAIT: Final = timedelta(hours=24)
-"""Age of a slot after which its missing frames are no longer requested."""
+"""Age of a slot after which its missing frames are not requested anymore."""
 
 PATIENCE: Final = timedelta(minutes=40)
-"""Age of a slot from which another minute may stand in for a missing or damaged frame. Channels
-appear 15 to 25 minutes after the exposure."""
+"""Age of a slot from which a frame of another minute may replace a missing or damaged frame.
+Channels appear 15 to 25 minutes after the exposure."""
 
 
 def hour_of(time: datetime) -> datetime:

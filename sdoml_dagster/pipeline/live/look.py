@@ -27,18 +27,18 @@ _SEARCH_PAUSE: Final = timedelta(hours=1)
 """Time between two searches of the store for definitive days."""
 
 _APPEARING: Final = timedelta(minutes=60)
-"""Age of the newest open slot of an hour up to which its frames may be just appearing."""
+"""If an hour's newest open slot is younger than this, the hour's frames may be just appearing."""
 
 _OLD_PAUSE: Final = timedelta(minutes=15)
 
 KEPT_TABLES: Final = timedelta(days=15)
-"""Age up to which the tables of hours are kept, for the comparison with definitive days."""
+"""Age up to which hourly tables are kept, for the comparison with definitive days."""
 
 _EARLIEST: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=12),
     "HMI": timedelta(minutes=30),
 }
-"""Age before which no frame is expected."""
+"""Age of a slot before which no frame is expected."""
 
 _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),

@@ -67,7 +67,7 @@ class Tree(BaseModel):
     looked_at_hour: bool = False
     """The last request was for an hour and found nothing, so the next is for the newest time."""
     next_old: datetime | None = None
-    """When an hour may be looked at whose frames are long due."""
+    """When an hour with long overdue frames may be checked next."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
@@ -86,15 +86,15 @@ class State(BaseModel):
 
     trees: dict[Instrument, Tree] = Field(default_factory=dict)
     news: dict[Instrument, list[datetime]] = Field(default_factory=dict)
-    """Hours with news that the last look found, for the run that it requested."""
+    """Hours with new frames that the last check found, for the run that it requested."""
     days: list[date] = Field(default_factory=list)
-    """Definitive days that the last look found."""
+    """Definitive days that the last check found."""
     retired: dict[str, datetime] = Field(default_factory=dict)
-    """Shards that are no longer in the window, and since when."""
+    """Shards that were removed from the window, and when."""
     looked_for_days: datetime | None = None
     """When the store was last searched for definitive days."""
     compared: list[date] = Field(default_factory=list)
-    """Definitive days that are in the report, or cannot be."""
+    """Definitive days that are in the report or cannot be compared."""
     replaced: list[date] = Field(default_factory=list)
     """Definitive days that replaced their provisional frames."""
 

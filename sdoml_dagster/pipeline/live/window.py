@@ -42,7 +42,7 @@ from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
 GRACE: Final = timedelta(minutes=15)
-"""Time for which a shard stays in the store after it left the index."""
+"""Time for which a shard stays in the store after it is removed from the index."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Window:
     """The window's index in the store."""
 
     data: bytes
-    """Bytes of the index. Empty if there is none."""
+    """Bytes of the index; empty if there is no index."""
 
     table: pa.Table | None
     frames: Mapping[datetime, Mapping[str, tuple[datetime | None, int]]]

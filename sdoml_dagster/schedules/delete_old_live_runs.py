@@ -1,4 +1,4 @@
-"""Retention of near-real-time runs: their records are deleted when the window has passed them."""
+"""Delete the records of near-real-time runs that are older than the window."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.settings.model import Settings
 
 DELETED_AT_ONCE: Final = 50
-"""Runs that one call deletes, so that a tick of the schedule stays short."""
+"""Maximum number of runs that one call deletes, so that a tick of the schedule stays short."""
 
 FINISHED: Final = [
     dg.DagsterRunStatus.SUCCESS,
@@ -23,8 +23,8 @@ FINISHED: Final = [
 def delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:
     """Delete finished runs of ``live_update`` that were created before the window.
 
-    There are hundreds a day, and their events describe frames that were deleted. An hour gets its
-    last event within the window, so no event of a present frame is deleted.
+    There are hundreds of runs per day, and their events describe frames that were deleted. The last
+    event of an hour is within the window, so no event of an existing frame is deleted.
 
     Parameters
     ----------
