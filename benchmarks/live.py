@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,15 +25,19 @@ import numpy as np
 import psutil
 
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS
+from sdoml_core.ephemeris import hmi_observed, solar_radius
 from sdoml_core.errors import SdomlError
 from sdoml_core.formats.live import LIVE_TABLE
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import DegradationTable
+from sdoml_core.frames.flags import is_provisional
+from sdoml_core.frames.grid import GEOMETRIC_SCALE
+from sdoml_core.frames.hmi import LABEL, decode_hmi, process_hmi
 from sdoml_core.loader import LiveDataset, SDOMLlite
 from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
-from sdoml_dagster.archive.tree import live_path
+from sdoml_dagster.archive.tree import archive_path, live_path
 from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.pipeline.live.run import find_news, update_window
 from sdoml_dagster.settings.model import Settings
@@ -40,8 +45,8 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_demo.clock import Clock
 from sdoml_demo.faults import RETRIED, Fault, FaultPlan
-from sdoml_demo.files import default_cache
-from sdoml_demo.live_tree import LivePlan
+from sdoml_demo.files import HMI_TREE, default_cache
+from sdoml_demo.live_tree import LivePlan, LiveTree
 from sdoml_demo.server import Archive
 from tests.support.live import constants_for
 
@@ -175,8 +180,9 @@ def hours48(options):
         # What was there at the start did not appear while it was followed.
         waits, works, idle = [], [], []
         known = {key for key, row in rows_of(settings).items() if row.status == "ok"}
-        for _ in range(hours * HOUR // STEP):
-            clock.advance(STEP)
+        step = timedelta(seconds=options.interval)
+        for _ in range(hours * HOUR // step):
+            clock.advance(step)
             now, began, before = clock.now(), time.monotonic(), len(archive.log.requests)
             done = tick(settings, now)
             if done is None:
@@ -203,11 +209,11 @@ def hours48(options):
     ordered = sorted(waits)
     print(f"simulated hours                          {hours}")
     print(f"frames published while followed          {len(waits)}")
-    print(f"polling interval                         {STEP}")
+    print(f"polling interval                         {step}")
     print(f"readable at the archive to tick, median  {statistics.median(waits):.0f} s")
     print(f"readable at the archive to tick, 90 %    {ordered[int(0.9 * len(ordered))]:.0f} s")
     print(f"tick to published, median (real time)    {statistics.median(works):.2f} s")
-    print(f"ticks without new frames                 {len(idle)}, at most {max(idle)} requests")
+    print(f"ticks without news                       {len(idle)}, at most {max(idle)} requests")
     print(f"frames compared with the archive's       {compared}, wrong: {wrong}")
     print(f"files used for two slots                 {len(files) - len(set(files))}")
     print(f"slots without a frame, by channel        { {k: len(v) for k, v in missing.items()} }")
@@ -219,25 +225,54 @@ def hours48(options):
 
 
 def wrong_frames(settings, archive):
-    """Compare published AIA frames with an independent path from the archive's files."""
+    """Compare published frames with an independent path from the files that the archive served.
+
+    Returns the numbers of wrong frames and of compared ones, by instrument. A frame is wrong if a
+    pixel differs, if the frame is not flagged as provisional, or if the label of an HMI image is
+    visible.
+    """
     constants = constants_for(settings)
     table = DegradationTable.default()
-    archive.faults = FaultPlan()
-    wrong = compared = 0
+    wrong, compared = Counter(), Counter()
     for (slot, channel), row in rows_of(settings).items():
-        if row.status != "ok" or not channel.startswith("AIA"):
+        if row.status != "ok":
             continue
-        minute = datetime.strptime(row.file[3:16], "%Y%m%d_%H%M").replace(tzinfo=UTC)
-        path = live_path(CHANNELS[channel], minute)
-        frame = decode_aia(archive.live.respond(f"/data/aia/synoptic/{path}").body)
-        factor = table.factor(slot.date(), CHANNELS[channel].wavelength)
-        pixels = process_aia(frame, resolution=settings.resolution, degradation=factor)
-        expected = np.empty_like(pixels)
-        normalize(pixels, constants.constant(channel), expected)
-        found = SDOMLlite(f"{settings.store}/live", [channel])[slot][0]
-        compared += 1
-        wrong += not np.array_equal(found[0].numpy(), expected)
-    return wrong, compared
+        published = SDOMLlite(f"{settings.store}/live", [channel])[slot][0][0].numpy()
+        instrument = CHANNELS[channel].instrument
+        minute = minute_of(row.file)
+        # HMI images lose their label after a day: take the file of the time of publication.
+        tree = LiveTree(Clock(row.published, speed=0), archive.live.frames, archive.live.plan)
+        if instrument == "AIA":
+            path = live_path(CHANNELS[channel], minute)
+            frame = decode_aia(tree.respond(f"/data/aia/synoptic/{path}").body)
+            factor = table.factor(slot.date(), CHANNELS[channel].wavelength)
+            pixels = process_aia(frame, resolution=settings.resolution, degradation=factor)
+            expected = np.empty_like(pixels)
+            normalize(pixels, constants.constant(channel), expected)
+            good = np.array_equal(published, expected)
+        else:
+            path = archive_path(CHANNELS[channel], minute)
+            image = decode_hmi(tree.respond(f"{HMI_TREE}{path}").body)
+            radius = solar_radius(hmi_observed(minute))
+            expected = process_hmi(
+                image, resolution=settings.resolution, rsun_obs=radius, scale=GEOMETRIC_SCALE
+            )
+            rows = slice(-(-LABEL[0] * settings.resolution // 1024), None)
+            columns = slice(0, LABEL[1] * settings.resolution // 1024)
+            label = image[LABEL[0] :, : LABEL[1]].max() > 200
+            good = (
+                label
+                and np.array_equal(published, expected)
+                and published[rows, columns].max() < 0.02
+            )
+        compared[instrument] += 1
+        wrong[instrument] += not (good and is_provisional(row.flags))
+    return dict(wrong), dict(compared)
+
+
+def minute_of(name):
+    """Return the minute in the name of a file."""
+    return datetime.strptime(name.removeprefix("AIA")[:13], "%Y%m%d_%H%M").replace(tzinfo=UTC)
 
 
 def serve(cache, seconds, roots):
@@ -437,6 +472,7 @@ def main():
     part = parts.add_parser("hours", help="two days with faults and readers")
     part.add_argument("--hours", type=int, default=48)
     part.add_argument("--readers", type=int, default=10)
+    part.add_argument("--interval", type=int, default=180, help="seconds between two looks")
     part.set_defaults(run=hours48)
     parts.add_parser("cpu", help="CPU per slot").set_defaults(run=cpu)
     parts.add_parser("overhead", help="CPU of a Dagster run").set_defaults(run=overhead)

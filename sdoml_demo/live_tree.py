@@ -96,7 +96,7 @@ class LiveTree:
     def __init__(self, clock: Clock, frames: Frames, plan: LivePlan | None = None) -> None:
         self.clock = clock
         self.plan = plan or LivePlan()
-        self._frames = frames
+        self.frames = frames
 
     def respond(self, path: str) -> Response | None:
         """Return the response to a request, or None for paths of the definitive AIA tree."""
@@ -190,7 +190,7 @@ class LiveTree:
         if aia:
             plain = uniform("plain", self.plan.seed, path) < self.plan.uncompressed
             state = Condition(state.quality | QUICKLOOK_BIT, spotted=state.spotted)
-            body = self._frames.near_real_time(channel, minute, state, uncompressed=plain)
+            body = self.frames.near_real_time(channel, minute, state, uncompressed=plain)
             return Response(
                 HTTPStatus.OK,
                 body if now >= whole else truncated(body),
@@ -199,7 +199,7 @@ class LiveTree:
             )
         label = now < minute + _RENDERED_AGAIN
         state = Condition(black=state.black, quicklook_label=label)
-        body = self._frames.near_real_time(channel, minute, state)
+        body = self.frames.near_real_time(channel, minute, state)
         return Response(HTTPStatus.OK, body, "image/jpeg", whole)
 
 
