@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sqlite3
 import sys
+import tempfile
 import threading
 import time
 from contextlib import ExitStack
@@ -66,7 +67,7 @@ def restart_with_simulated_time() -> None:
     """Start this program again with libfaketime loaded."""
     if not Path(LIBRARY).exists():
         sys.exit(f"{LIBRARY} is missing: apt-get install faketime")
-    path = Path(f"/tmp/sdoml-faketime-{os.getpid()}")
+    path = Path(tempfile.gettempdir(), f"sdoml-faketime-{os.getpid()}")
     path.write_text(f"{START:%Y-%m-%d %H:%M:%S}\n")
     environment = os.environ | {
         "LD_PRELOAD": LIBRARY,

@@ -7,6 +7,7 @@ import dagster as dg
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.live import hour_events
 from sdoml_dagster.failures import failures_explained
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.resources import ArchiveResource, StoreResource
 from sdoml_dagster.settings.model import Settings
@@ -48,8 +49,8 @@ def build_live_job(settings: Settings) -> dg.JobDefinition:
                 for event in hour_events(settings, hour, rows, table=table, index=index):
                     context.log_event(event)
         context.log.info(
-            f"live: {done.frames.total()} new frames, {done.slots} slots published, "
-            f"{done.samples} in the window"
+            f"live: {counted(done.frames.total(), 'new frame')}, "
+            f"{counted(done.slots, 'slot')} published, {done.samples} in the window"
         )
 
     @dg.job(

@@ -100,7 +100,6 @@ def test_model_trained_on_a_release_predicts_live_slots(environment, frame_cache
         finally:
             forecast.kill()
             forecast.communicate()
-            live.close()
         assert rows[-1]["slot"] > first[-1]["slot"]
         assert len({row["slot"] for row in rows}) == len(rows)
         assert 0 < rows[-1]["oldest_minutes"] <= 90  # HMI is an hour behind

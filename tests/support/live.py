@@ -9,9 +9,9 @@ from sdoml_core.normalization.constants import ChannelStatistics, Normalization
 from sdoml_core.normalization.transform import transform_of
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.pipeline.frozen_constants import freeze
-from sdoml_dagster.pipeline.live.look import News, look
-from sdoml_dagster.pipeline.live.state import load_state, save_state
-from sdoml_dagster.pipeline.live.update import Updated, update
+from sdoml_dagster.pipeline.live.look import News
+from sdoml_dagster.pipeline.live.run import find_news, update_window
+from sdoml_dagster.pipeline.live.update import Updated
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
@@ -42,18 +42,16 @@ class LiveDeployment:
 
     settings: Settings
     archive: Archive
-    clients: dict[Instrument, ArchiveClient] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    clock_error: timedelta = timedelta(0)
+    """How far the clock of this machine is ahead of the archive's."""
 
     def __post_init__(self) -> None:
         freeze(self.store, constants_for(self.settings), replace=False)
-        self.connect()
 
-    def connect(self) -> None:
+    def clients(self) -> dict[Instrument, ArchiveClient]:
         """Make new clients, as another process would."""
-        for client in self.clients.values():
-            client.__exit__(None, None, None)
-        self.clients = {
+        return {
             instrument: ArchiveClient(
                 [self.archive.aia_root if instrument == "AIA" else self.archive.hmi_root],
                 connections=2,
@@ -79,33 +77,23 @@ class LiveDeployment:
 
     @property
     def now(self) -> datetime:
-        return self.archive.clock.now()
+        return self.archive.clock.now() + self.clock_error
 
     def look(self) -> News:
-        """Look for news without an update, and save the state."""
-        state = load_state(self.store)
-        news = look(self.settings, self.store, self.clients, state, now=self.now)
-        save_state(self.store, state)
-        return news
+        """Look for news without an update."""
+        return find_news(self.settings, self.store, self.clients(), now=self.now)
 
     def tick(self) -> Updated | None:
         """Look, and update if there is news. Returns None if there was none."""
-        self.connect()  # each run has its own clients
-        state = load_state(self.store)
-        news = look(self.settings, self.store, self.clients, state, now=self.now)
-        done = None
-        if news:
-            done = update(
-                news,
-                settings=self.settings,
-                store=self.store,
-                clients=self.clients,
-                state=state,
-                now=self.now,
-                report=self.lines.append,
-            )
-        save_state(self.store, state)
-        return done
+        if not self.look():
+            return None
+        return update_window(
+            settings=self.settings,
+            store=self.store,
+            clients=self.clients(),
+            now=self.now,
+            report=self.lines.append,
+        )
 
     def run(self, duration: timedelta, step: timedelta = 3 * MINUTE) -> None:
         """Let simulated time pass, with a tick at each step."""
@@ -121,7 +109,3 @@ class LiveDeployment:
         names = Catalog(index).shards
         shards = {name: self.store.read(f"{layout.LIVE}/{name}") for name in names}
         return {"index.parquet": index} | shards
-
-    def close(self) -> None:
-        for client in self.clients.values():
-            client.__exit__(None, None, None)

@@ -74,7 +74,7 @@ def collect_hour(
     now
         The current time (UTC).
     """
-    open_rows = [row for row in rows if wanted(settings, row, now)]
+    open_rows = [row for row in rows if wanted(settings, row)]
     if not open_rows:
         return Collected(())
     names: Collection[str] | None = None

@@ -16,7 +16,7 @@ from sdoml_dagster.store.store import Store
 HOUR: Final = timedelta(hours=1)
 
 WAIT: Final = timedelta(hours=24)
-"""Age of a slot after which its missing frames are not requested anymore."""
+"""Age of a slot from which a missing frame is requested once more at most."""
 
 PATIENCE: Final = timedelta(minutes=40)
 """Age of a slot from which a frame of another minute may replace a missing or damaged frame.
@@ -59,9 +59,9 @@ def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
     return [(minute, live_path(channel, minute).rpartition("/")[2]) for minute in minutes]
 
 
-def wanted(settings: Settings, row: LiveRow, now: datetime) -> list[str]:
+def wanted(settings: Settings, row: LiveRow) -> list[str]:
     """Return the names of files that would fill or improve a row; empty if the row is final."""
-    if row.reason == DEFINITIVE or now - row.slot >= WAIT:
+    if row.reason == DEFINITIVE:
         return []
     names = []
     for _, name in candidates(settings, row):
@@ -70,6 +70,20 @@ def wanted(settings: Settings, row: LiveRow, now: datetime) -> list[str]:
         if name not in row.rejects:
             names.append(name)
     return names
+
+
+def may_improve(settings: Settings, row: LiveRow, now: datetime) -> bool:
+    """Return whether a row is requested again after it was requested now.
+
+    A file that was incomplete is requested for as long as the row is in the window.
+    """
+    first = candidates(settings, row)[0][1]
+    return now - row.slot < WAIT or (row.status == "invalid" and first not in row.rejects)
+
+
+def not_requested(slot: datetime, channel: str) -> LiveRow:
+    """Return the row of a frame that was never requested."""
+    return LiveRow(slot, channel, "missing", reason="not published yet")
 
 
 def read_hour(
@@ -83,7 +97,7 @@ def read_hour(
         found = []  # a damaged table: its frames are requested again
     known = {(row.slot, row.channel): row for row in found}
     return {
-        key: known.get(key) or LiveRow(*key, "missing", reason="not published yet")
+        key: known.get(key) or not_requested(*key)
         for key in (
             (slot, channel.name)
             for slot in hour_slots(settings, hour)

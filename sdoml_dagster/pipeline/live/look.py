@@ -132,7 +132,9 @@ def _ask(
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
-        found = {hour} if _has_appeared(instrument, client, tree, hour, its) else set()
+        # The last time, the frames themselves are requested: that settles them.
+        last = now - max(its.slots) >= WAIT
+        found = {hour} if last or _has_appeared(instrument, client, tree, hour, its) else set()
         found |= due_hours(settings, tree, now)
         tree.looked_at_hour = not found
         if not found:
@@ -166,11 +168,7 @@ def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
     Hours whose frames are just appearing come first. The other hours share one request every 15
     minutes.
     """
-    due = {
-        hour: late
-        for hour, late in tree.open.items()
-        if late.wanted and late.pause.over(now) and now - max(late.slots) < WAIT
-    }
+    due = {hour: late for hour, late in tree.open.items() if late.wanted and late.pause.over(now)}
     young = [hour for hour, late in due.items() if now - max(late.slots) < _APPEARING]
     if young:
         hour = min(young, key=lambda hour: due[hour].pause.until or hour)
@@ -193,7 +191,8 @@ def _has_appeared(
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
         # A day's folder lists every HMI product. A request for one frame is smaller.
-        client.poll(archive_path(CHANNELS["HMI_M"], late.slots[0]))
+        slot = late.slots[late.pause.tries % len(late.slots)]  # any may be the one that appears
+        client.poll(archive_path(CHANNELS["HMI_M"], slot))
     except FrameRefusedError:
         # The tree has no listings, so the frames themselves must be requested.
         return instrument == "AIA"

@@ -1,10 +1,11 @@
 """Run one check or one update: load the state before it, and save the state after it."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 
 from sdoml_core.channels import Instrument
+from sdoml_core.errors import StoreError
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.pipeline.live.look import News, look
 from sdoml_dagster.pipeline.live.state import load_state, save_state
@@ -29,11 +30,13 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
     """
     with ExitStack() as stack:
         opened = {name: stack.enter_context(client) for name, client in clients.items()}
-        state = load_state(store)
+        state = load_state(store, settings, now=now)
         news = look(settings, store, opened, state, now=now)
         state.news = {name: sorted(hours) for name, hours in news.hours.items()}
         state.days = news.days
-        save_state(store, state)
+        # A full disk must not prevent the update, which deletes old frames before it writes.
+        with suppress(StoreError):
+            save_state(store, state, now=now)
     return news
 
 
@@ -60,7 +63,7 @@ def update_window(
     """
     with ExitStack() as stack:
         opened = {name: stack.enter_context(client) for name, client in clients.items()}
-        state = load_state(store)
+        state = load_state(store, settings, now=now)
         news = News({i: set(hours) for i, hours in state.news.items() if i in opened}, state.days)
         if not news:
             news = look(settings, store, opened, state, now=now)
@@ -75,5 +78,5 @@ def update_window(
         )
         # This comes last, so that an update that fails or is killed before is repeated.
         state.news, state.days = {}, []
-        save_state(store, state)
+        save_state(store, state, now=now)
         return done

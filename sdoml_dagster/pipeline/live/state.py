@@ -4,18 +4,35 @@ The tables and the window's index define the content. If the state is lost, the 
 the whole window once.
 """
 
+import hashlib
 from datetime import date, datetime, timedelta
 
 from pydantic import BaseModel, Field, ValidationError
 
 from sdoml_core.channels import Instrument
 from sdoml_dagster.archive.client import Page
+from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _FIRST_PAUSE = timedelta(minutes=3)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
+_CLOCK_ERROR = timedelta(minutes=10)
+"""Difference between clocks that changes nothing. Several machines may share a store."""
+_DECISIVE = {
+    "aia_roots",
+    "aia_tolerance_minutes",
+    "cadence_minutes",
+    "channels",
+    "dtype",
+    "encoding",
+    "hmi_roots",
+    "hmi_values",
+    "live_hours",
+    "max_missing_fraction",
+    "resolution",
+}
 _YOUNG_TRIES = 8
 """Checks without a result after which even a recent hour is checked less often."""
 
@@ -84,6 +101,9 @@ class Tree(BaseModel):
 class State(BaseModel):
     """The complete state."""
 
+    settings: str = ""
+    """Hash of the settings that it was saved for."""
+    saved: datetime | None = None
     trees: dict[Instrument, Tree] = Field(default_factory=dict)
     news: dict[Instrument, list[datetime]] = Field(default_factory=dict)
     """Hours with new frames that the last check found, for the run that it requested."""
@@ -93,6 +113,8 @@ class State(BaseModel):
     """Shards that were removed from the window, and when."""
     looked_for_days: datetime | None = None
     """When the store was last searched for definitive days."""
+    verified: datetime | None = None
+    """When the index was last compared with the tables of all hours."""
     compared: list[date] = Field(default_factory=list)
     """Definitive days that are in the report or cannot be compared."""
     replaced: list[date] = Field(default_factory=list)
@@ -103,17 +125,31 @@ class State(BaseModel):
         return self.trees.setdefault(instrument, Tree())
 
 
-def load_state(store: Store) -> State:
-    """Read the state of the last update. If it is missing or damaged, return an empty state."""
+def load_state(store: Store, settings: Settings, *, now: datetime) -> State:
+    """Read the state of the last update.
+
+    If it is missing or damaged, return an empty state. So too if it has other settings, because
+    other frames are expected now, or if it is from the future, because the clock was set back and
+    the pauses would last until then.
+    """
     data = store.read_if_exists(layout.LIVE_STATE)
-    if data is None:
-        return State()
+    mark = _mark(settings)
     try:
-        return State.model_validate_json(data)
+        state = State.model_validate_json(data) if data is not None else State()
     except ValidationError:
-        return State()
+        state = State()
+    if state.settings == mark and (state.saved is None or state.saved - now <= _CLOCK_ERROR):
+        return state
+    return State(settings=mark, compared=state.compared)
 
 
-def save_state(store: Store, state: State) -> None:
+def save_state(store: Store, state: State, *, now: datetime) -> None:
     """Write the state for the next update."""
+    state.saved = now
     store.write(layout.LIVE_STATE, state.model_dump_json(indent=1).encode())
+
+
+def _mark(settings: Settings) -> str:
+    """Return a hash of the settings that decide which frames the window has."""
+    found = settings.model_dump_json(include=_DECISIVE)
+    return hashlib.sha256(found.encode()).hexdigest()[:16]

@@ -8,11 +8,12 @@ the same bytes.
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Final
 
-from sdoml_core.channels import Instrument
-from sdoml_core.errors import OutageError
+from sdoml_core.channels import CHANNELS, Instrument
+from sdoml_core.errors import DamagedFileError, OutageError
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.live import DEFINITIVE, LIVE_TABLE, LiveRow
 from sdoml_core.kernel_cache import prepare_kernels
@@ -20,6 +21,7 @@ from sdoml_core.normalization.constants import Normalization
 from sdoml_core.slots import midnight
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.days import parse_day
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
 from sdoml_dagster.pipeline.live.collect import collect_hour
 from sdoml_dagster.pipeline.live.compare import compare_day
@@ -27,6 +29,8 @@ from sdoml_dagster.pipeline.live.hours import (
     HOUR,
     PATIENCE,
     hour_of,
+    may_improve,
+    not_requested,
     of_instrument,
     read_hour,
     wanted,
@@ -37,9 +41,11 @@ from sdoml_dagster.pipeline.live.state import OpenHour, Pause, State
 from sdoml_dagster.pipeline.live.window import (
     Window,
     copy_slot,
+    has_pixels_of,
     is_published,
     pack_slot,
     publish,
+    read_frame,
     read_window,
     retire,
 )
@@ -48,6 +54,9 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
+
+VERIFIED_EVERY: Final = timedelta(hours=1)
+"""Time between two comparisons of the index with the tables of all hours."""
 
 KEPT_DAYS = 30
 """Number of definitive days that the state remembers."""
@@ -58,7 +67,7 @@ class Updated:
     """The outcome of an update."""
 
     rows: dict[datetime, list[LiveRow]] = field(default_factory=dict)
-    """All rows of each hour that was collected."""
+    """All rows of each hour that changed."""
 
     frames: Counter[str] = field(default_factory=Counter)
     """New frames by channel."""
@@ -110,7 +119,11 @@ def update(
     constants = needed_normalization(store)
     check_constants(constants, settings)
     prepare_kernels(report)
-    window = read_window(store, constants)
+    window = read_window(store, settings, constants)
+    # First: with a full disk, nothing can be written before something was deleted.
+    _remove_old(store, window_start(settings, now), now)
+    if window.table is not None:
+        retire(store, window, state, now)
     updater = _Updater(settings, store, clients, state, constants, now, report, window)
     updater.collect(news)
     for day in news.days:
@@ -121,7 +134,6 @@ def update(
     updater.publish({})
     updater.done.samples = len(updater.window.shards)
     retire(store, updater.window, state, now)
-    _remove_old(store, window_start(settings, now), now)
     return updater.done
 
 
@@ -150,6 +162,9 @@ class _Updater:
                 hours |= set(_hours_of(day))
         if self.window.table is None:  # no index, or an index with other constants
             hours |= set(_stored_hours(self.store))
+        elif self.state.verified is None or self.now - self.state.verified >= VERIFIED_EVERY:
+            hours |= self._hours_to_repair(start)
+            self.state.verified = self.now
         for hour in sorted(hours, reverse=True):
             if start <= hour <= self.now:
                 self._update_hour(hour, news)
@@ -161,6 +176,20 @@ class _Updater:
             due = due_hours(self.settings, tree, self.now)
             if tree.newest is not None and due <= news.hours.get(instrument, set()):
                 tree.collected = min(tree.newest, self.now)
+
+    def _hours_to_repair(self, start: datetime) -> set[datetime]:
+        """Return the hours whose frames and published slots differ.
+
+        Two updates at the same time, for example of two schedulers, can each replace the index of
+        the other.
+        """
+        found = set()
+        for hour in _stored_hours(self.store):
+            if start <= hour <= self.now:
+                slots = _by_slot(read_hour(self.store, self.settings, hour))
+                if not all(is_published(self.window, slot, own) for slot, own in slots.items()):
+                    found.add(hour)
+        return found
 
     def publish(self, changed: Mapping[datetime, Index | None]) -> None:
         """Publish slots that changed, and remove slots that are older than the window."""
@@ -177,25 +206,68 @@ class _Updater:
     def _update_hour(self, hour: datetime, news: News) -> None:
         rows = read_hour(self.store, self.settings, hour)
         before = dict(rows)
-        definitive = _definitive_index(self.store, hour.date(), self.constants)
+        definitive = self._definitive_index(hour.date())
         if definitive is not None:
             _replace_rows(rows, definitive)
-        else:
             for instrument in self.clients:
-                if hour in news.hours.get(instrument, set()):
+                self.state.tree(instrument).open.pop(hour, None)
+        else:
+            lost = self._forget_lost_frames(rows)
+            for instrument in self.clients:
+                if hour in news.hours.get(instrument, set()) or instrument in lost:
                     self._collect(hour, instrument, rows)
         path = layout.live_table(hour)
-        if rows != before or not self.store.exists(path):
+        new_table = rows != before or not self.store.exists(path)
+        if new_table:
             self.store.write(path, LIVE_TABLE.encode(rows.values()))
-        self.done.rows[hour] = list(rows.values())
         changed = self._pack(hour, rows, definitive)
+        if new_table or changed:
+            self.done.rows[hour] = list(rows.values())
         self.publish(changed)
         self.done.slots += len(changed)
         usable = sum(row.status == "ok" for row in rows.values())
         self.report(
             f"live {hour:%Y-%m-%d %H}:00: {usable} of {len(rows)} frames, "
-            f"{len(changed)} slots published"
+            f"{counted(len(changed), 'slot')} published"
         )
+
+    def _forget_lost_frames(self, rows: dict[tuple[datetime, str], LiveRow]) -> set[Instrument]:
+        """Reset the rows of frames that must be packed and are not in the store as required.
+
+        They were deleted or damaged, or have another resolution or kind of values. Returns the
+        instruments that have such frames.
+        """
+        lost: set[Instrument] = set()
+        for slot, own in _by_slot(rows).items():
+            if is_published(self.window, slot, own):
+                continue
+            for row in own:
+                if row.status == "ok" and not self._is_stored(row):
+                    empty = not_requested(slot, row.channel)
+                    rows[slot, row.channel] = replace(empty, thumbnail=row.thumbnail)
+                    lost.add(CHANNELS[row.channel].instrument)
+        return lost
+
+    def _is_stored(self, row: LiveRow) -> bool:
+        if row.values not in {None, self.settings.hmi_values}:
+            return False
+        try:
+            read_frame(self.store, row, resolution=self.settings.resolution)
+        except DamagedFileError:
+            return False
+        return True
+
+    def _definitive_index(self, day: date) -> Index | None:
+        """Return the index of a definitive day that was packed like the window."""
+        if not self.store.exists(layout.shard_index(day)):
+            return None
+        index = StoredDay(self.store, day).shard_index()
+        same = (
+            index is not None
+            and index.normalization_version == self.constants.version
+            and has_pixels_of(index, self.settings, self.constants)
+        )
+        return index if same else None
 
     def _collect(
         self, hour: datetime, instrument: Instrument, rows: dict[tuple[datetime, str], LiveRow]
@@ -223,7 +295,10 @@ class _Updater:
             self.failing.add(instrument)
         current = [rows[row.slot, row.channel] for row in asked]
         names = {
-            (row.slot, name) for row in current for name in wanted(self.settings, row, self.now)
+            (row.slot, name)
+            for row in current
+            if found.outage is not None or may_improve(self.settings, row, self.now)
+            for name in wanted(self.settings, row)
         }
         late = tree.open.pop(hour, OpenHour())
         if not names:
@@ -243,10 +318,8 @@ class _Updater:
         definitive: Index | None,
     ) -> dict[datetime, Index | None]:
         """Write shards for the slots whose frames differ from the published ones."""
-        slots: dict[datetime, list[LiveRow]] = {}
-        for row in rows.values():
-            slots.setdefault(row.slot, []).append(row)
-        todo = {s: own for s, own in slots.items() if not is_published(self.window, s, own)}
+        slots = _by_slot(rows).items()
+        todo = {slot: own for slot, own in slots if not is_published(self.window, slot, own)}
         if definitive is None:
             return {
                 slot: pack_slot(
@@ -260,12 +333,11 @@ class _Updater:
             return {slot: copy_slot(slot, source, definitive, store=self.store) for slot in todo}
 
 
-def _definitive_index(store: Store, day: date, constants: Normalization) -> Index | None:
-    """Return a definitive day's index if the day was packed with the window's constants."""
-    if not store.exists(layout.shard_index(day)):
-        return None
-    index = StoredDay(store, day).shard_index()
-    return index if index and index.normalization_version == constants.version else None
+def _by_slot(rows: Mapping[tuple[datetime, str], LiveRow]) -> dict[datetime, list[LiveRow]]:
+    slots: dict[datetime, list[LiveRow]] = {}
+    for row in rows.values():
+        slots.setdefault(row.slot, []).append(row)
+    return slots
 
 
 def _replace_rows(rows: dict[tuple[datetime, str], LiveRow], index: Index) -> None:

@@ -41,6 +41,9 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
+ENCODED: Final = ("dtype", "resolution", "encoding")
+"""Columns of an index that say how the pixels of a frame are stored."""
+
 GRACE: Final = timedelta(minutes=15)
 """Time for which a shard stays in the store after it is removed from the index."""
 
@@ -60,10 +63,13 @@ class Window:
     """Name of the shard of each slot."""
 
 
-def read_window(store: Store, constants: Normalization) -> Window:
-    """Read the published index. If it is damaged or has other constants, return an empty one."""
+def read_window(store: Store, settings: Settings, constants: Normalization) -> Window:
+    """Read the published index.
+
+    If it is damaged, or has other constants or another kind of pixels, return an empty window.
+    """
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
-    table = _decode(data, constants)
+    table = _decode(data, settings, constants)
     if table is None:
         return Window(data, None, {}, {})
     shards = _shards(table)
@@ -75,13 +81,32 @@ def read_window(store: Store, constants: Normalization) -> Window:
     return Window(data, table, frames, shards)
 
 
-def _decode(data: bytes, constants: Normalization) -> pa.Table | None:
+def _decode(data: bytes, settings: Settings, constants: Normalization) -> pa.Table | None:
     try:
         table = read_columns(open_parquet(data)) if data else None
         facts = {} if table is None else index_metadata(table.schema, kind="release")
     except DamagedFileError:
         return None
-    return table if facts.get("sdoml.normalization") == constants.version else None
+    same = facts.get("sdoml.normalization") == constants.version and facts.get(
+        "sdoml.pixels"
+    ) == _pixels(settings, constants)
+    return table if same else None
+
+
+def _pixels(settings: Settings, constants: Normalization) -> str:
+    """Return how an index describes the pixels of its frames."""
+    compact = FrameEncoder(settings.encoding, constants).compact
+    pixels: dict[str, object] = {"dtype": settings.dtype, "resolution": settings.resolution}
+    if compact is not None:
+        pixels |= {"dtype": COMPACT_DTYPE, "encoding": compact}
+    return json.dumps(pixels, sort_keys=True)
+
+
+def has_pixels_of(index: Index, settings: Settings, constants: Normalization) -> bool:
+    """Return whether all frames of a definitive day are stored like those of the window."""
+    wanted = json.loads(_pixels(settings, constants))
+    columns = {name: index.table.column(name).unique().to_pylist() for name in ENCODED}
+    return all(set(found) <= {wanted.get(name)} for name, found in columns.items())
 
 
 def _shards(table: pa.Table) -> dict[datetime, str]:
@@ -189,7 +214,7 @@ def publish(
     # Read the index again, because a manually launched update may have published in the meantime.
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     if data != window.data:
-        table = _decode(data, constants)
+        table = _decode(data, settings, constants)
         window = Window(data, table, window.frames, {} if table is None else _shards(table))
     kept = {s: name for s, name in window.shards.items() if s >= start and s not in changed}
     keep = set(kept.values())
@@ -226,11 +251,8 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
             "transform": constants.transform(name),
             **({"step": encoder.step(name)} if compact else {}),
         }
-    pixels: dict[str, object] = {"dtype": settings.dtype, "resolution": settings.resolution}
-    if compact:
-        pixels |= {"dtype": COMPACT_DTYPE, "encoding": encoder.compact}
     facts[b"sdoml.channels"] = json.dumps(known, sort_keys=True).encode()
-    facts[b"sdoml.pixels"] = json.dumps(pixels, sort_keys=True).encode()
+    facts[b"sdoml.pixels"] = _pixels(settings, constants).encode()
     facts[b"sdoml.normalization"] = constants.version.encode()
     names = ["slot", "shard", *(name for name in CHANNELS if name in columns)]
     return pa.table({name: columns[name] for name in names}).replace_schema_metadata(facts)

@@ -50,8 +50,6 @@ def follow(frame_cache, tmp_path, monkeypatch) -> Iterator[Follow]:
                 }
                 | overrides
             )
-            deployment = LiveDeployment(settings, archive)
-            stack.callback(deployment.close)
-            return deployment
+            return LiveDeployment(settings, archive)
 
         yield make

@@ -240,7 +240,6 @@ def test_killed_update_gives_the_same_window_after_a_restart(follow, monkeypatch
         patch.setattr(Store, "write", dying)
         with pytest.raises(Killed):
             live.tick()
-    live.connect()
     live.tick()
     left[0] = writes
     with monkeypatch.context() as patch:
@@ -248,7 +247,6 @@ def test_killed_update_gives_the_same_window_after_a_restart(follow, monkeypatch
         with pytest.raises(Killed):
             live.run(HOUR)
     passed = live.now - START
-    live.connect()
     live.tick()
     live.run(30 * MINUTE - passed if passed < 30 * MINUTE else timedelta(0))
     assert live.now <= other.now
