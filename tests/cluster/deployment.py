@@ -1,5 +1,6 @@
 """A deployment on several hosts, configured by the files in ``docker/``, with a GraphQL client."""
 
+import http.client
 import json
 import secrets
 import shutil
@@ -35,17 +36,6 @@ for place in sys.argv[1:]:
             if time.monotonic() > deadline:
                 sys.exit(f"{place} does not answer")
             time.sleep(0.2)
-"""
-
-_POST = """
-import sys, urllib.error, urllib.request
-request = urllib.request.Request(
-    sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "application/json"}
-)
-try:
-    print(urllib.request.urlopen(request, timeout=30).read().decode())
-except urllib.error.HTTPError as error:
-    sys.exit(error.read().decode())
 """
 
 _BUCKET = "import s3fs; s3fs.S3FileSystem().makedirs('sdoml', exist_ok=True)"
@@ -193,11 +183,26 @@ class Deployment:
         places = [f"{SERVICES}:{port}" for port in ports]
         self.services.run(sys.executable, "-c", _WAIT, *places)
 
+    def await_archive(self) -> None:
+        """Wait until the archive accepts connections."""
+        self.archive.run(sys.executable, "-c", _WAIT, f"{ARCHIVE}:8300")
+
     def query(self, text: str, **variables: object) -> Any:
-        """Return the webserver's response to a GraphQL query."""
+        """Return the webserver's response to a GraphQL query; raise `RuntimeError` if it fails."""
+        connection = http.client.HTTPConnection(SERVICES, 3000)
         body = json.dumps({"query": text, "variables": variables})
-        url = f"http://{SERVICES}:3000/graphql"
-        answer = json.loads(self.services.run(sys.executable, "-c", _POST, url, text=body))
+        try:
+            connection.sock = self.services.connect(SERVICES, 3000, timeout=30)
+            connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeError(f"no response from the webserver: {error!r}") from error
+        finally:
+            connection.close()
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(content.decode(errors="replace")[:2000])
+        answer = json.loads(content)
         if answer.get("errors"):
             raise RuntimeError(json.dumps(answer["errors"])[:2000])
         (field,) = answer["data"].values()

@@ -105,6 +105,7 @@ def play(lan: Lan, frame_cache: Path) -> Evidence:
         "AWS_MAX_ATTEMPTS": "3",
     }
     seen = Evidence()
+    cluster.await_archive()
     with ThreadPoolExecutor(1) as pool:
         alone = pool.submit(build_alone, single)
         cluster.start()
