@@ -3,9 +3,11 @@
     python -m benchmarks.release [--days 1200] [--cadence 15]
 
 One day of 64×64 frames is built from the simulated archive and repeated: its indexes and frame
-tables are dated again, and its shard is linked under the name of each day. The members of these
-shards have the first day's names; a release reads no members except for its picture. Measured are
-a release of all days but the last, of all days, and one that is already current.
+tables are dated again, and its shard is linked under the name of each day. The measures in the
+indexes get random values, so that they compress as badly as real ones. The members of these shards
+have the first day's names; a release reads no members except for its picture. Measured are a
+release of all days but the last, of all days, of all days but the first (each shard gets another
+number), and one that is already current.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow as pa
 
@@ -73,6 +76,7 @@ def repeat_day(folder: Path, days: int) -> None:
         )
         table = index.table.set_column(0, index.table.schema.field("slot"), slots)
         table = table.set_column(2, table.schema.field("member"), pa.array(members))
+        table = with_random_measures(table, number)
         store.write(
             layout.shard_index(day),
             encode_index(
@@ -92,11 +96,28 @@ def repeat_day(folder: Path, days: int) -> None:
             store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(dated))
 
 
-def release(folder: Path, days: int, cadence: int, last: int) -> None:
-    """Make a release of the first days and print its costs."""
+def with_random_measures(table: pa.Table, seed: int) -> pa.Table:
+    """Give the checksums and all measured values of a daily index random bytes."""
+    rng = np.random.default_rng(seed)
+    for position, field in enumerate(table.schema):
+        if field.name == "crc32":
+            values = pa.array(rng.integers(0, 1 << 32, len(table), np.uint32))
+        elif pa.types.is_floating(field.type) and field.name not in {"constant", "step"}:
+            old = table.column(field.name)
+            new = old.to_numpy() * (1 + 1e-3 * rng.random(len(table)))
+            values = pa.array(new, field.type, mask=old.is_null().to_numpy())
+        else:
+            continue
+        table = table.set_column(position, field, values)
+    return table
+
+
+def release(folder: Path, days: int, cadence: int, first: int, last: int) -> None:
+    """Make a release of a range of days and print its costs."""
     settings = _settings(folder, cadence, days=days)
     store = Store(str(folder))
-    request = ReleaseRequest(days=DayRange(FIRST, FIRST + timedelta(days=last - 1)))
+    chosen = DayRange(FIRST + timedelta(days=first), FIRST + timedelta(days=last - 1))
+    request = ReleaseRequest(days=chosen)
     before = psutil.Process().memory_info().rss
     used, begin = time.process_time(), time.perf_counter()
     if is_current(request, settings=settings, store=store):
@@ -106,7 +127,7 @@ def release(folder: Path, days: int, cadence: int, last: int) -> None:
         what = "published"
     peak = _peak_rss()
     print(
-        f"{last} days {what}: {time.perf_counter() - begin:.1f} s, "
+        f"days {first + 1} to {last} {what}: {time.perf_counter() - begin:.1f} s, "
         f"{time.process_time() - used:.1f} s CPU, peak {peak:.0f} MiB "
         f"({peak - before / 2**20:.0f} MiB more than before)"
     )
@@ -143,20 +164,21 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=1200)
     parser.add_argument("--cadence", type=int, default=15)
     parser.add_argument("--store", type=Path, help="folder to keep; built if it does not exist")
-    parser.add_argument("--turn", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--turn", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.turn:
-        release(arguments.store, arguments.days, arguments.cadence, arguments.turn)
+        release(arguments.store, arguments.days, arguments.cadence, *arguments.turn)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.store or Path(temporary) / "data"
         if not folder.exists():
             build_first_day(folder, arguments.cadence)
             repeat_day(folder, arguments.days)
-        for last in (arguments.days - 1, arguments.days, arguments.days):
+        all_days = (0, arguments.days)
+        for turn in ((0, arguments.days - 1), all_days, (1, arguments.days), all_days, all_days):
             command = [sys.executable, "-m", "benchmarks.release", "--store", str(folder)]
             command += ["--days", str(arguments.days), "--cadence", str(arguments.cadence)]
-            subprocess.run([*command, "--turn", str(last)], check=True)
+            subprocess.run([*command, "--turn", *map(str, turn)], check=True)
 
 
 if __name__ == "__main__":

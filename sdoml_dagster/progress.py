@@ -50,11 +50,11 @@ class Progress:
         self._outcomes: Counter[str] = Counter()
         report(f"{title}: {total} {unit}")
 
-    def step(self, outcome: str, received: int = 0) -> None:
-        """Count one step with its outcome and the bytes it received over the network."""
-        self._done += 1
+    def step(self, outcome: str, received: int = 0, *, steps: int = 1) -> None:
+        """Count steps with the same outcome, and the bytes they received over the network."""
+        self._done += steps
         self._bytes += received
-        self._outcomes[outcome] += 1
+        self._outcomes[outcome] += steps
         now, part = monotonic(), self._done * PARTS // self._total
         pause = now - self._reported
         if self._done == self._total or pause >= (PAUSE if part > self._part else SILENCE):

@@ -6,14 +6,13 @@ thousand shards open in a fraction of a second.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdoml_core.channels import CHANNELS
@@ -62,7 +61,7 @@ def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
     return [field.with_nullable(True) for field in fields]  # noqa: FBT003
 
 
-def release_inputs(data: bytes) -> str | None:
+def release_inputs(data: bytes | pa.NativeFile) -> str | None:
     """Return the recorded fingerprint of the inputs of a release, or None if there is none.
 
     Raises
@@ -73,7 +72,7 @@ def release_inputs(data: bytes) -> str | None:
     return index_metadata(open_parquet(data).schema_arrow, kind="release").get("sdoml.inputs")
 
 
-def release_shards(data: bytes) -> dict[str, int]:
+def release_shards(data: bytes | pa.NativeFile) -> dict[str, int]:
     """Return the size of each shard in bytes by name, from the index of a release.
 
     Raises
@@ -200,10 +199,41 @@ def consolidate(indexes: Iterable[Index], *, inputs: str | None = None) -> bytes
     return sink.getvalue()
 
 
+def release_schema(facts: Iterable[ShardFacts], *, inputs: str | None = None) -> pa.Schema:
+    """Return the schema of the index of a release, with its metadata.
+
+    Parameters
+    ----------
+    facts
+        Facts of each shard.
+    inputs
+        Fingerprint of the inputs of the release, to record in the index.
+
+    Raises
+    ------
+    NormalizationError
+        If the shards were normalized with different constants.
+    DamagedFileError
+        If the shards differ in dtype or resolution.
+    """
+    facts = sorted(facts, key=lambda one: one.shard)
+    channels = [name for name in CHANNELS if any(name in one.frames for one in facts)]
+    compact = any(one.encoding for one in facts)
+    fields = frame_fields(compact=compact, bright=any(one.bright for one in facts))
+    return pa.schema(
+        [
+            INDEX_SCHEMA.field("slot").with_nullable(True),  # noqa: FBT003
+            pa.field("shard", pa.dictionary(pa.int32(), pa.string())),
+            *(pa.field(name, pa.struct(fields)) for name in channels),
+        ],
+        metadata=_metadata(facts, channels, inputs),
+    )
+
+
 def write_release_index(
     sink: BinaryIO,
     facts: Iterable[ShardFacts],
-    read: Callable[[str], Index],
+    read: Callable[[str], Index | pa.Table],
     *,
     inputs: str | None = None,
 ) -> None:
@@ -223,7 +253,8 @@ def write_release_index(
         Facts about each shard.
     read
         Called with the name of a shard, once per shard in order of the first slot. Returns its
-        index.
+        index, or its rows in an earlier index of the same `release_schema`, with all columns except
+        ``shard``.
     inputs
         Fingerprint of the inputs of the release, to record in the index.
 
@@ -236,86 +267,107 @@ def write_release_index(
     """
     facts = sorted(facts, key=lambda one: one.shard)
     names = [one.shard for one in facts]
-    channels = [name for name in CHANNELS if any(name in one.frames for one in facts)]
-    compact = any(one.encoding for one in facts)
-    fields = frame_fields(compact=compact, bright=any(one.bright for one in facts))
-    schema = pa.schema(
-        [
-            INDEX_SCHEMA.field("slot").with_nullable(True),  # noqa: FBT003
-            pa.field("shard", pa.dictionary(pa.int32(), pa.string())),
-            *(pa.field(name, pa.struct(fields)) for name in channels),
-        ],
-        metadata=_metadata(facts, channels, inputs),
-    )
+    schema = release_schema(facts, inputs=inputs)
+    channels = len(schema.names) - 2
     filled = sorted(
         (one for one in facts if one.first is not None), key=lambda one: (one.first, one.shard)
     )
     code = {name: number for number, name in enumerate(names)}
-    pending: list[tuple[pa.Table, int]] = []
+    samples = _Samples(names, schema)
     with parquet_writer(sink, schema) as writer:
         for number, one in enumerate(filled):
-            pending.append((with_optional(read(one.shard).table), code[one.shard]))
+            samples.add(read(one.shard), code[one.shard])
             after = filled[number + 1].first if number + 1 < len(filled) else None
-            rows = sum(len(table) for table, _ in pending)
-            if after is not None and rows < GROUP_SAMPLES * len(channels):
-                continue
-            pending = _write_groups(writer, pending, names, schema, before=after)
+            if after is None or samples.rows >= GROUP_SAMPLES * channels:
+                for group in samples.groups(before=after):
+                    writer.write_table(group)
         if not filled:
             writer.write_table(schema.empty_table())
 
 
-def _write_groups(
-    writer: pq.ParquetWriter,
-    pending: Sequence[tuple[pa.Table, int]],
-    names: Sequence[str],
-    schema: pa.Schema,
-    *,
-    before: np.datetime64 | None,
-) -> list[tuple[pa.Table, int]]:
-    """Write whole groups of samples, or all of them at the end; return the rows that are left.
+class _Samples:
+    """Collects samples of shards, and cuts them into row groups in order of time."""
 
-    Samples from ``before`` on are not written, because the next shards may contain earlier samples.
-    """
-    table = pa.concat_tables([part for part, _ in pending])
-    owner = np.repeat([code for _, code in pending], [len(part) for part, _ in pending])
-    slots = timestamps(table.column("slot"))
-    # Shards are read in order of their first slot, so that samples can be sorted by time.
-    times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
-    if np.any(owner[first][rows] != owner):
-        at = int(np.argmax(owner[first][rows] != owner))
-        slot = times[rows[at]].astype("datetime64[s]")
-        one, other = sorted((names[owner[first][rows][at]], names[owner[at]]))
-        raise DamagedFileError(f"sample {slot} is in both {one} and {other}")
-    ready = len(times) if before is None else int(np.searchsorted(times, before))
-    ends = list(range(GROUP_SAMPLES, ready + 1, GROUP_SAMPLES))
-    if before is None and ready % GROUP_SAMPLES:
-        ends.append(ready)
-    channel = table.column("channel").combine_chunks().dictionary_encode()
-    codes = channel.indices.to_numpy()
-    code = {name: number for number, name in enumerate(channel.dictionary.to_pylist())}
-    start = 0
-    for end in ends:
-        columns: list[pa.Array] = [
-            pa.array(times[start:end]).cast(schema.field("slot").type),
-            pa.DictionaryArray.from_arrays(
-                owner[first[start:end]].astype(np.int32), pa.array(names, pa.string())
-            ),
-        ]
-        for name in schema.names[2:]:
-            mine = np.flatnonzero((codes == code.get(name, -1)) & (rows >= start) & (rows < end))
-            place = np.full(end - start, -1)
-            place[rows[mine] - start] = mine
-            columns.append(_struct(table, place, list(schema.field(name).type)))
-        writer.write_table(pa.table(columns, schema=schema))
-        start = end
-    left = []
-    position = 0
-    for part, number in pending:
-        keep = rows[position : position + len(part)] >= start
-        position += len(part)
-        if keep.any():
-            left.append((part.filter(pa.array(keep)), number))
-    return left
+    def __init__(self, names: Sequence[str], schema: pa.Schema) -> None:
+        self._names = names
+        self._schema = schema
+        self._columns = schema.remove(schema.get_field_index("shard")).remove_metadata()
+        self._frames: list[tuple[pa.Table, int]] = []
+        self._ready: list[tuple[pa.Table, NDArray[np.int32]]] = []
+        self.rows = 0
+        """Approximate number of frames that were not returned as groups yet."""
+
+    def add(self, part: Index | pa.Table, code: int) -> None:
+        """Add the samples of a shard, given as its index or as rows of a release index."""
+        if isinstance(part, Index):
+            self._frames.append((with_optional(part.table), code))
+            self.rows += len(part.table)
+        else:
+            self._ready.append((part, np.full(len(part), code, np.int32)))
+            self.rows += len(part) * (len(self._columns) - 1)
+
+    def groups(self, *, before: np.datetime64 | None) -> Iterator[pa.Table]:
+        """Yield whole groups of samples, or all of them at the end.
+
+        Samples from ``before`` on are kept, because the next shards may contain earlier samples.
+        """
+        if self._frames:
+            self._ready.append(self._joined())
+        table = pa.concat_tables([part for part, _ in self._ready])
+        owner = np.concatenate([owner for _, owner in self._ready])
+        times = timestamps(table.column("slot"))
+        # Shards are read in order of their first slot, so that samples can be sorted by time.
+        if np.any(times[1:] <= times[:-1]):
+            order = np.argsort(times, kind="stable")
+            table, owner, times = table.take(order), owner[order], times[order]
+            if np.any(same := times[1:] == times[:-1]):
+                at = int(np.argmax(same))
+                self._refuse(times[at], owner[at], owner[at + 1])
+        ready = len(times) if before is None else int(np.searchsorted(times, before))
+        ends = list(range(GROUP_SAMPLES, ready + 1, GROUP_SAMPLES))
+        if before is None and ready % GROUP_SAMPLES:
+            ends.append(ready)
+        start = 0
+        for end in ends:
+            shard = pa.DictionaryArray.from_arrays(
+                owner[start:end], pa.array(self._names, pa.string())
+            )
+            rows = table.slice(start, end - start).combine_chunks()
+            columns = [rows.column(0), shard, *rows.columns[1:]]
+            yield pa.table(columns, schema=self._schema)
+            start = end
+        self._ready = [(table.slice(start), owner[start:])]
+        self._frames = []
+        self.rows = len(owner[start:]) * (len(self._columns) - 1)
+
+    def _joined(self) -> tuple[pa.Table, NDArray[np.int32]]:
+        """Return one row per sample, and the shard of each, of the indexes that were added."""
+        table = pa.concat_tables([part for part, _ in self._frames])
+        owner = np.repeat(
+            np.array([code for _, code in self._frames], np.int32),
+            [len(part) for part, _ in self._frames],
+        )
+        slots = timestamps(table.column("slot"))
+        times, first, rows = np.unique(slots, return_index=True, return_inverse=True)
+        if np.any(differs := owner[first][rows] != owner):
+            at = int(np.argmax(differs))
+            self._refuse(times[rows[at]], owner[first][rows][at], owner[at])
+        channel = table.column("channel").combine_chunks().dictionary_encode()
+        codes = channel.indices.to_numpy()
+        code = {name: number for number, name in enumerate(channel.dictionary.to_pylist())}
+        columns: list[pa.Array] = [pa.array(times).cast(self._columns.field("slot").type)]
+        for name in self._columns.names[1:]:
+            mine = np.flatnonzero(codes == code.get(name, -1))
+            place = np.full(len(times), -1)
+            place[rows[mine]] = mine
+            columns.append(_struct(table, place, list(self._columns.field(name).type)))
+        return pa.table(columns, schema=self._columns), owner[first]
+
+    def _refuse(self, slot: np.datetime64, one: int, other: int) -> NoReturn:
+        first, second = sorted((self._names[one], self._names[other]))
+        raise DamagedFileError(
+            f"sample {slot.astype('datetime64[s]')} is in both {first} and {second}"
+        )
 
 
 def _metadata(

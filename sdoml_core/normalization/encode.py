@@ -24,7 +24,7 @@ class FrameEncoder:
 
     def __init__(self, encoding: Encoding, normalization: Normalization) -> None:
         self.compact: CompactEncoding | None = None if encoding == "npy" else encoding
-        self._normalization = normalization
+        self.normalization = normalization
         self._steps = cache(self._steps_of)
 
     def __call__(
@@ -53,4 +53,4 @@ class FrameEncoder:
 
     def _steps_of(self, channel: str) -> int:
         assert self.compact is not None  # noqa: S101 for the type checker
-        return steps_of(channel, self.compact, self._normalization)
+        return steps_of(channel, self.compact, self.normalization)

@@ -5,7 +5,8 @@ complete. Building it again gives the same bytes. A release shard with the same 
 shard is a hard link, so a release needs no extra disk space. If a day is packed again with
 different content, it gets a new file, and the release keeps the old file.
 
-Days are read one at a time, so memory does not grow with the number of days.
+Days are read one at a time, so memory does not grow with their number. What has not changed since
+the last build is not read again: see `sdoml_dagster.release.record`.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,7 @@ from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
 from sdoml_core.formats.encoding import ENCODINGS, Encoding
-from sdoml_core.formats.parquet import SHARD_NAME, timestamps
+from sdoml_core.formats.parquet import SHARD_NAME
 from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
 from sdoml_core.formats.release_index import ShardFacts, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
@@ -34,15 +35,24 @@ from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.release.card import render_card
-from sdoml_dagster.release.coverage import ReleaseCoverage, count_frames
+from sdoml_dagster.release.coverage import DayCounts, ReleaseCoverage, count_frames
 from sdoml_dagster.release.description import ReleaseDescription, SplitDescription
-from sdoml_dagster.release.index import Samples, utc, write_index
+from sdoml_dagster.release.index import (
+    KeptRows,
+    Samples,
+    read_sample,
+    read_samples,
+    utc,
+    write_index,
+)
 from sdoml_dagster.release.inputs import (
     BuiltDay,
     built_days,
     common_normalization,
     recorded_shards,
 )
+from sdoml_dagster.release.previous import set_aside
+from sdoml_dagster.release.record import ReleaseRecord, read_record, write_record
 from sdoml_dagster.release.shards import ShardMaker, ShardPlan, number_shards
 from sdoml_dagster.release.splits import NO_SPLITS, SPLITS_FILE, Split, Splits
 from sdoml_dagster.settings.model import Settings
@@ -62,9 +72,6 @@ _SETTINGS_OF_A_RELEASE = (
     "hmi_scale",
 )
 """Settings on which the card, the coverage or the shards of a release depend, besides the roots."""
-
-PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
-"""Name of SHA256SUMS while a release is being rewritten."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
 """Prefixes of the index files that the original's loader leaves among shards. It never checks them
@@ -148,15 +155,15 @@ def publish(
     DamagedFileError
         If a shard does not match its index.
     """
-    built = _built(request, settings, store, report)
+    record = read_record(store, request.name)
+    built = _built(request, settings, store, record, report)
     normalization, constants = common_normalization(store, built)
     fitted_to = _fitted_split(request, normalization)
     released = _select(built, settings)
     plans = _plan_shards(released, request)
 
     folder = layout.release_folder(request.name)
-    previous = _set_previous_aside(store, folder)
-    store.delete(f"{folder}/{RELEASE_INDEX}")
+    previous = set_aside(store, folder)
     store.sweep(folder)
     # This is written before the shards, so that a folder of shards without an index looks
     # unfinished.
@@ -176,20 +183,24 @@ def publish(
             every,
             case=settings.member_case,
             encoder=request.encoding and FrameEncoder(request.encoding, normalization),
-            previous=previous,
+            previous=previous.hashes,
+            known=record.shards,
             spool=spool,
         )
         shards = _write_shards(every, maker, request, settings, report)
-        coverage = _coverage(request, settings, store, built, report)
+        coverage = _coverage(request, settings, store, built, known=record.counts, report=report)
         inputs = _inputs(request, settings, [(d.day, d.facts.sha256, d.inputs) for d in built])
-        samples = write_index(
-            spool / RELEASE_INDEX,
-            maker=maker,
-            shards=shards,
-            inputs=inputs,
-            report=report,
-        )
-        first = maker.index(every[0].name).table
+        with previous.index(record.sums, spool) as rows:
+            write_index(
+                spool / RELEASE_INDEX,
+                maker=maker,
+                shards=shards,
+                inputs=inputs,
+                kept=KeptRows(rows, record.shards),
+                report=report,
+            )
+        samples = read_samples(spool / RELEASE_INDEX)
+        first = next(shard for shard in shards if shard.shard == every[0].name)
         channels = tuple(n for n in CHANNELS if any(n in shard.frames for shard in shards))
         description = ReleaseDescription(
             name=request.name,
@@ -197,18 +208,18 @@ def publish(
             normalization=normalization,
             coverage=coverage,
             channels=channels,
-            dtype=first["dtype"][0].as_py(),
-            encoding=first["encoding"][0].as_py(),
+            dtype=str(first.dtype),
+            encoding=first.encoding,
             steps=_steps(shards),
-            resolution=first["resolution"][0].as_py(),
-            member=first["member"][0].as_py(),
+            resolution=first.resolution or 0,
+            member=maker.first_member(every[0].name),
             shards=tuple(shard.shard for shard in shards),
             bytes=sum(shard.bytes for shard in shards),
             first=samples.first,
             last=samples.last,
             samples=samples.number,
-            complete=samples.number_with(len(channels)),
-            uniform_start=_uniform_start(first),
+            complete=samples.complete,
+            uniform_start=samples.uniform_start(first.shard),
             complete_only=request.complete_only,
             days_per_shard=request.days_per_shard,
             splits=_describe_splits(request, plans, samples),
@@ -218,7 +229,7 @@ def publish(
         card = render_card(description)
         files = {
             "coverage.parquet": coverage.to_parquet(),
-            "contact_sheet.png": _picture(store, folder, maker, samples, description),
+            "contact_sheet.png": _picture(store, spool / RELEASE_INDEX, samples, description),
             "README.md": card.encode(),
         }
         if description.splits:
@@ -237,7 +248,14 @@ def publish(
             shutil.copyfileobj(source, target, 1 << 20)
     sums = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
     store.write(f"{folder}/{RELEASE_SUMS}", sums)
-    store.delete(f"{folder}/{PREVIOUS_SUMS}")
+    record = ReleaseRecord(
+        hashlib.sha256(sums).hexdigest(),
+        {day.day: day for day in built},
+        coverage.by_key,
+        {maker.fingerprint(shard.shard): shard for shard in shards},
+    )
+    write_record(store, request.name, record)
+    previous.delete()
     return Release(folder, description, card, sums)
 
 
@@ -251,12 +269,13 @@ def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> 
     if RELEASE_SUMS not in sizes:
         return False
     try:
-        data = store.read(f"{folder}/{RELEASE_INDEX}")
         recorded = recorded_shards(store, days=request.days, threads=settings.threads)
         if request.splits:
             recorded = [shard for shard in recorded if request.splits.of(shard[0])]
-        listed = release_shards(data)
-        if release_inputs(data) != _inputs(request, settings, recorded):
+        with store.open(f"{folder}/{RELEASE_INDEX}") as handle:
+            index = pa.PythonFile(handle, "r")
+            listed, inputs = release_shards(index), release_inputs(index)
+        if inputs != _inputs(request, settings, recorded):
             return False
     except (DamagedFileError, MissingInputError, FileNotFoundError):
         return False
@@ -264,7 +283,11 @@ def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> 
 
 
 def _built(
-    request: ReleaseRequest, settings: Settings, store: Store, report: Callable[[str], None]
+    request: ReleaseRequest,
+    settings: Settings,
+    store: Store,
+    record: ReleaseRecord,
+    report: Callable[[str], None],
 ) -> list[BuiltDay]:
     """Return the days of the request that have a shard."""
     built = built_days(
@@ -273,6 +296,7 @@ def _built(
         threads=settings.threads,
         report=report,
         complete=settings.channels if request.complete_only else None,
+        known=record.days,
     )
     if not request.splits:
         return built
@@ -300,22 +324,6 @@ def _inputs(
     if request.encoding is not None:
         parts += (request.encoding,)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _set_previous_aside(store: Store, folder: str) -> dict[str, str]:
-    """Mark the release as unfinished, and return the SHA-256 of its shards by name.
-
-    The old checksums are kept under another name until the new ones are written, so that a release
-    that was killed need not hash all shards again.
-    """
-    sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
-    if sums is not None:
-        store.write(f"{folder}/{PREVIOUS_SUMS}", sums)
-        store.delete(f"{folder}/{RELEASE_SUMS}")
-    else:
-        sums = store.read_if_exists(f"{folder}/{PREVIOUS_SUMS}") or b""
-    pairs = (line.partition("  ") for line in sums.decode(errors="replace").splitlines())
-    return {name: sha256 for sha256, _, name in pairs if name.endswith(".tar")}
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
@@ -370,20 +378,20 @@ def _write_shards(
     shards: list[ShardFacts] = []
     for shard in ordered_map(maker, plans, threads=settings.threads, name="release"):
         shards.append(shard)
-        for _ in range(sum(shard.frames.values())):
-            progress.step("ok")
+        progress.step("ok", steps=sum(shard.frames.values()))
     return shards
 
 
 def _describe_splits(
     request: ReleaseRequest, plans: Mapping[str, Sequence[ShardPlan]], samples: Samples
 ) -> tuple[SplitDescription, ...]:
+    numbers = samples.by_shard()
     return tuple(
         SplitDescription(
             part.name,
             request.splits.kept_ranges(part),
             tuple(plan.name for plan in plans[part.name]),
-            sum(len(samples.shards[plan.name][0]) for plan in plans[part.name]),
+            sum(numbers[plan.name] for plan in plans[part.name]),
         )
         for part in request.splits.parts
         if part.name in plans
@@ -438,20 +446,13 @@ def _select(built: Sequence[BuiltDay], settings: Settings) -> list[BuiltDay]:
     return released
 
 
-def _uniform_start(table: pa.Table) -> bool:
-    """Return whether the first five samples have equal channels, as Hugging Face requires."""
-    samples: dict[datetime, set[str]] = {}
-    for slot, channel in zip(table["slot"].to_pylist(), table["channel"].to_pylist(), strict=True):
-        samples.setdefault(slot, set()).add(channel)
-    first = list(samples.values())[:5]
-    return all(channels == first[0] for channels in first)
-
-
 def _coverage(
     request: ReleaseRequest,
     settings: Settings,
     store: Store,
     built: Sequence[BuiltDay],
+    *,
+    known: Mapping[date, DayCounts],
     report: Callable[[str], None],
 ) -> ReleaseCoverage:
     """Count the frames of all days of the range, including days that were not built."""
@@ -468,24 +469,33 @@ def _coverage(
     ]
     occurring = {channel for day in built for channel in day.frames}
     channels = [name for name in CHANNELS if name in occurring or name in settings.channels]
-    return count_frames(store, settings, days=days, built=there, channels=channels, report=report)
+    return count_frames(
+        store,
+        settings,
+        days=days,
+        built=there,
+        channels=channels,
+        known=known,
+        report=report,
+    )
 
 
-def _picture(
-    store: Store,
-    folder: str,
-    maker: ShardMaker,
-    samples: Samples,
-    release: ReleaseDescription,
-) -> bytes:
-    """Draw a contact sheet of the middle one of the samples with the most channels."""
-    shard, slot = samples.example()
-    table = maker.index(shard).table
-    mine = pa.array(timestamps(table.column("slot")) == slot)
+def _picture(store: Store, index: Path, samples: Samples, release: ReleaseDescription) -> bytes:
+    """Draw a contact sheet of the middle sample among those with the most channels."""
+    number = samples.example
+    shard, slot = samples.shard(number), samples.slots[number]
+    folder = layout.release_folder(release.name)
     panels: dict[str, Panel] = {}
-    for row in table.filter(mine).to_pylist():
-        image = read_shard_frame(store, f"{folder}/{shard}", row)
-        panels[row["channel"]] = Panel(row["channel"], image, row["observed"])
+    for channel, row in read_sample(index, number).items():
+        pixels = {
+            "dtype": release.dtype,
+            "encoding": release.encoding,
+            "resolution": release.resolution,
+            "step": release.steps.get(channel),
+            "data_size": None,
+        }
+        image = read_shard_frame(store, f"{folder}/{shard}", pixels | row)
+        panels[channel] = Panel(channel, image, row["observed"])
     sheet = contact_sheet(
         [panels.get(name, Panel(name, None)) for name in release.channels],
         title=f"{utc(slot):%Y-%m-%d %H:%M} UTC",

@@ -1,19 +1,23 @@
 """Coverage of a release: the status of every expected frame, by day and channel."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date
 from functools import partial
 
 import pyarrow as pa
 
-from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
+from sdoml_core.errors import DamagedFileError
+from sdoml_core.formats.ledger import FRAME_TABLE
 from sdoml_core.formats.parquet import write_parquet
+from sdoml_dagster import asset_names
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.release.inputs import BuiltDay, Frame
 from sdoml_dagster.settings.model import Settings
-from sdoml_dagster.store.day import StoredDay
+from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -46,6 +50,17 @@ class Count:
     """The day has no shard."""
 
 
+@dataclass(frozen=True, slots=True)
+class DayCounts:
+    """Counts of one day, and what they were computed from."""
+
+    key: str
+    """Fingerprint of all inputs. Empty for a day that was not built."""
+
+    counts: tuple[Count, ...]
+    degradation_tables: frozenset[str]
+
+
 REASONS = tuple(
     field.name for field in fields(Count) if field.name not in {"day", "channel", "expected"}
 )
@@ -71,6 +86,8 @@ class ReleaseCoverage:
 
     counts: tuple[Count, ...]
     degradation_tables: tuple[str, ...]
+    by_key: Mapping[date, DayCounts] = field(default_factory=dict, repr=False)
+    """Counts of each built day with their fingerprint, for the next build."""
 
     @property
     def days_without_shard(self) -> list[date]:
@@ -105,10 +122,14 @@ class ReleaseCoverage:
     def to_parquet(self) -> bytes:
         """Encode the table as Parquet. The same counts give the same bytes."""
         types = {"day": pa.date32(), "channel": pa.string()}
-        schema = pa.schema(
-            [(field.name, types.get(field.name, pa.int32())) for field in fields(Count)]
-        )
-        return write_parquet(pa.Table.from_pylist([asdict(count) for count in self.counts], schema))
+        columns = {
+            one.name: pa.array(
+                [getattr(count, one.name) for count in self.counts],
+                types.get(one.name, pa.int32()),
+            )
+            for one in fields(Count)
+        }
+        return write_parquet(pa.table(columns))
 
 
 def count_frames(
@@ -118,6 +139,7 @@ def count_frames(
     days: Sequence[date],
     built: Mapping[date, BuiltDay],
     channels: Iterable[str],
+    known: Mapping[date, DayCounts],
     report: Callable[[str], None],
 ) -> ReleaseCoverage:
     """Count the frames of a release by day, channel and status.
@@ -133,18 +155,25 @@ def count_frames(
         Days that have a shard.
     channels
         Channels to count, in order.
+    known
+        Counts of an earlier build. A day with the same inputs is not counted again.
     report
         Receives progress lines.
     """
-    count = partial(_count_day, store, settings, built, tuple(channels))
+    count = partial(_count_day, store, settings, built, tuple(channels), known=known)
     progress = Progress("release, counting frames", len(days), report, unit="days")
     counts: list[Count] = []
     tables: set[str] = set()
-    for found, used in ordered_map(count, days, threads=settings.threads, name="coverage"):
-        counts += found
-        tables |= used
+    by_key: dict[date, DayCounts] = {}
+    for day, found in zip(
+        days, ordered_map(count, days, threads=settings.threads, name="coverage"), strict=True
+    ):
+        counts += found.counts
+        tables |= found.degradation_tables
+        if found.key:
+            by_key[day] = found
         progress.step("ok")
-    return ReleaseCoverage(tuple(counts), tuple(sorted(tables)))
+    return ReleaseCoverage(tuple(counts), tuple(sorted(tables)), by_key)
 
 
 def _count_day(
@@ -153,16 +182,22 @@ def _count_day(
     built: Mapping[date, BuiltDay],
     channels: Sequence[str],
     day: date,
-) -> tuple[list[Count], set[str]]:
-    """Return the counts of each channel, and the degradation tables used."""
+    *,
+    known: Mapping[date, DayCounts],
+) -> DayCounts:
+    """Count the frames of each channel."""
     slots = settings.expected_slots(day)
-    statuses: dict[Frame, str] = {}
-    used: set[str] = set()
-    packed: set[Frame] = set()
-    released: set[Frame] = set()
-    if day in built:
-        statuses, used = _statuses(store, day)
-        packed, released = built[day].packed_and_released(store)
+    if day not in built:
+        return DayCounts("", tuple(_not_built(settings, channels, day, len(slots))), frozenset())
+    tables = {one: store.read_if_exists(layout.frame_table(day, one)) for one in INSTRUMENTS}
+    hashes = [data and hashlib.sha256(data).hexdigest() for data in tables.values()]
+    inputs = built[day].index_sha256, built[day].complete, hashes
+    options = channels, settings.channels, settings.cadence_minutes, slots[:1], slots[-1:]
+    key = hashlib.sha256(repr((inputs, options)).encode()).hexdigest()
+    if (kept := known.get(day)) and kept.key == key:
+        return kept
+    statuses, used = _statuses(store, day, tables)
+    packed, released = built[day].packed_and_released(store)
     listed = {channel for _, channel in statuses}
     counts = []
     for channel in channels:
@@ -172,9 +207,7 @@ def _count_day(
         outcome: Counter[str] = Counter()
         for slot in expected:
             frame = (slot, channel)
-            if day not in built:
-                outcome["not_built"] += 1
-            elif frame in packed:
+            if frame in packed:
                 outcome["ok" if frame in released else "incomplete"] += 1
             else:
                 # The day was built with a shorter range or a longer cadence.
@@ -186,22 +219,37 @@ def _count_day(
         counts.append(
             Count(day, channel, len(expected), **{name: outcome[name] for name in REASONS})
         )
-    return counts, used
+    return DayCounts(key, tuple(counts), frozenset(used))
 
 
-def _statuses(store: Store, day: date) -> tuple[dict[Frame, str], set[str]]:
+def _not_built(
+    settings: Settings, channels: Sequence[str], day: date, slots: int
+) -> Iterator[Count]:
+    for channel in channels:
+        expected = slots if channel in settings.channels else 0
+        others = dict.fromkeys(REASONS, 0)
+        yield Count(day, channel, expected, **others | {"not_built": expected})
+
+
+def _statuses(
+    store: Store, day: date, tables: Mapping[Instrument, bytes | None]
+) -> tuple[dict[Frame, str], set[str]]:
     """Return the status of each frame in a day's frame tables, and the degradation tables used."""
     statuses: dict[Frame, str] = {}
     used: set[str] = set()
-    for instrument in INSTRUMENTS:
-        table = StoredDay(store, day).frame_columns(
-            instrument, ("slot", "channel", "status", "degradation_table")
-        )
-        if table is None:
+    for instrument, data in tables.items():
+        if data is None:
             continue
-        slots, names, states, tables = (table[name] for name in table)
+        try:
+            columns = FRAME_TABLE.read(data, ("slot", "channel", "status", "degradation_table"))
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{store.locate(layout.frame_table(day, instrument))}: {error}; materialize "
+                f"{asset_names.processed(instrument)} of {day} again"
+            ) from error
+        slots, names, states, degradations = columns.values()
         for slot, name, state in zip(slots, names, states, strict=True):
             if name in CHANNELS:
                 statuses[slot, name] = state
-        used |= set(tables) - {None}
+        used |= set(degradations) - {None}
     return statuses, used

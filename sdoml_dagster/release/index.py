@@ -1,55 +1,153 @@
-"""Write the index of a release, and collect the list of samples at the same time."""
+"""Write the index of a release, and read its samples.
+
+Rows of unchanged shards come from the index of the last build, which is much faster than merging
+the daily indexes again.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sdoml_core.formats.index import Index
 from sdoml_core.formats.parquet import timestamps
-from sdoml_core.formats.release_index import ShardFacts, write_release_index
+from sdoml_core.formats.release_index import ShardFacts, release_schema, write_release_index
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.release.shards import ShardMaker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Slots of all samples, and the number of channels of each sample, by shard."""
+    """Slot, shard and channels of each sample, in order of time."""
 
-    shards: Mapping[str, tuple[NDArray[np.datetime64], NDArray[np.int64]]]
+    slots: NDArray[np.datetime64]
+    owners: NDArray[np.int64]
+    """Number of the shard in `names`."""
+    channels: NDArray[np.bool_]
+    """Shape (samples, channels). True where the sample has the channel."""
+    names: Sequence[str]
+    """Names of the shards."""
 
     @property
     def number(self) -> int:
         """Number of samples."""
-        return sum(len(slots) for slots, _ in self.shards.values())
+        return len(self.slots)
 
     @property
     def first(self) -> datetime:
         """Slot of the first sample."""
-        return utc(min(slots[0] for slots, _ in self.shards.values()))
+        return utc(self.slots[0])
 
     @property
     def last(self) -> datetime:
         """Slot of the last sample."""
-        return utc(max(slots[-1] for slots, _ in self.shards.values()))
+        return utc(self.slots[-1])
 
-    def number_with(self, channels: int) -> int:
-        """Return the number of samples that have a given number of channels."""
-        return sum(int((counts == channels).sum()) for _, counts in self.shards.values())
+    @property
+    def complete(self) -> int:
+        """Number of samples with all channels."""
+        return int(self.channels.all(axis=1).sum())
 
-    def example(self) -> tuple[str, np.datetime64]:
-        """Return the shard and slot of the middle one of the samples with the most channels."""
-        most = max(int(counts.max()) for _, counts in self.shards.values())
-        candidates = sorted(
-            (slot, name)
-            for name, (slots, counts) in self.shards.items()
-            for slot in slots[counts == most]
-        )
-        slot, name = candidates[len(candidates) // 2]
-        return name, slot
+    @property
+    def example(self) -> int:
+        """Number of the middle sample among those with the most channels."""
+        counts = self.channels.sum(axis=1)
+        candidates = np.flatnonzero(counts == counts.max())
+        return int(candidates[len(candidates) // 2])
+
+    def shard(self, number: int) -> str:
+        """Return the name of the shard of a sample."""
+        return str(self.names[self.owners[number]])
+
+    def by_shard(self) -> dict[str, int]:
+        """Return the number of samples of each shard."""
+        numbers = np.bincount(self.owners, minlength=len(self.names))
+        return dict(zip(self.names, numbers.tolist(), strict=True))
+
+    def uniform_start(self, shard: str) -> bool:
+        """Return whether the first five samples of a shard have equal channels.
+
+        Hugging Face requires this of the first shard.
+        """
+        first = self.channels[self.owners == self.names.index(shard)][:5]
+        return bool((first == first[0]).all())
+
+
+class IndexRows:
+    """Rows of the index of an earlier build, by shard. Keeps one row group in memory.
+
+    Parameters
+    ----------
+    path
+        Local file of the index.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        self.schema: pa.Schema = self._file.schema_arrow
+        shards = self._file.read(columns=["shard"]).column("shard")
+        shards = shards.unify_dictionaries().combine_chunks()
+        codes = shards.indices.to_numpy()
+        self._order = np.argsort(codes, kind="stable")
+        names = shards.dictionary.to_pylist()
+        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+        self._ranges = dict(zip(names, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+        self._starts = np.cumsum([0, *sizes])
+        self._number = -1
+        self._group = pa.table({})
+
+    def of(self, shard: str) -> pa.Table:
+        """Return the rows of a shard, without the column ``shard``."""
+        start, end = self._ranges[shard]
+        rows = self._order[start:end]
+        parts = []
+        while len(rows):
+            number = int(np.searchsorted(self._starts, rows[0], side="right")) - 1
+            inside = int(np.searchsorted(rows, self._starts[number + 1]))
+            mine, rows = rows[:inside] - self._starts[number], rows[inside:]
+            group = self._read(number)
+            if mine[-1] - mine[0] == len(mine) - 1:
+                parts.append(group.slice(mine[0], len(mine)))
+            else:
+                parts.append(group.take(mine))
+        return pa.concat_tables(parts)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, number: int) -> pa.Table:
+        if number != self._number:
+            group = self._file.read_row_group(number)
+            self._group = group.drop_columns(["shard"]).replace_schema_metadata(None)
+            self._number = number
+        return self._group
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Rows of the last build that are still right."""
+
+    rows: IndexRows | None
+    """None if there is no intact index."""
+
+    shards: Mapping[str, ShardFacts]
+    """Facts of its shards by `ShardMaker.fingerprint`."""
+
+    def of(self, fingerprint: str, schema: pa.Schema) -> pa.Table | None:
+        """Return the rows of a shard with these inputs, or None if they are not in this schema."""
+        facts = self.shards.get(fingerprint)
+        if self.rows is None or facts is None or not self.rows.schema.equals(schema):
+            return None
+        return self.rows.of(facts.shard)
 
 
 def utc(slot: np.datetime64) -> datetime:
@@ -64,18 +162,63 @@ def write_index(
     maker: ShardMaker,
     shards: Sequence[ShardFacts],
     inputs: str,
+    kept: KeptRows,
     report: Callable[[str], None],
-) -> Samples:
-    """Write the index of the release to a local file, and return the samples."""
-    progress = Progress("release, writing the index", len(shards), report, unit="shards")
-    samples = {}
+) -> None:
+    """Write the index of the release to a local file.
 
-    def read(name: str) -> Index:
-        index = maker.index(name)
-        samples[name] = np.unique(timestamps(index.table.column("slot")), return_counts=True)
+    Parameters
+    ----------
+    path
+        Local file.
+    maker
+        Gives the indexes of the shards.
+    shards
+        Facts of all shards.
+    inputs
+        Fingerprint of the inputs of the release.
+    kept
+        Rows of the last build.
+    report
+        Receives progress lines.
+    """
+    progress = Progress("release, writing the index", len(shards), report, unit="shards")
+    schema = release_schema(shards)
+
+    def read(name: str) -> Index | pa.Table:
+        rows = kept.of(maker.fingerprint(name), schema)
         progress.step("ok")
-        return index
+        return maker.index(name) if rows is None else rows
 
     with path.open("wb") as file:
         write_release_index(file, shards, read, inputs=inputs)
-    return Samples(samples)
+
+
+def read_samples(path: Path) -> Samples:
+    """Read slot, shard and channels of all samples of a release."""
+    slots, owners, channels = [], [], []
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name not in {"slot", "shard"}]
+        columns = ["slot", "shard", *(f"{name}.crc32" for name in names)]
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number, columns=columns).combine_chunks()
+            slots.append(timestamps(group.column("slot")))
+            owner = group.column("shard").chunk(0)
+            owners.append(owner.indices.to_numpy().astype(np.int64))
+            found = [group.column(name).is_valid().to_numpy() for name in names]
+            channels.append(np.column_stack(found))
+    # Each row group has the names of all shards.
+    shards = owner.dictionary.to_pylist()
+    return Samples(np.concatenate(slots), np.concatenate(owners), np.concatenate(channels), shards)
+
+
+def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
+    """Read the facts of each frame of one sample of a release, by channel."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if number < rows:
+                break
+            number -= rows
+        (row,) = file.read_row_group(group).slice(number, 1).to_pylist()
+    return {name: frame for name, frame in row.items() if isinstance(frame, dict)}

@@ -5,6 +5,7 @@ changed: each shard has an index and its recorded size, and all shards share one
 one pixel type.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,8 +49,11 @@ class BuiltDay:
     frames: Mapping[str, int]
     """Number of frames of each channel in the daily shard."""
 
-    complete: tuple[str, ...] | None = None
+    complete: tuple[str, ...] | None
     """Channels that each released sample must have. None to release all rows."""
+
+    index_sha256: str
+    """SHA-256 of the file of the index."""
 
     @property
     def whole(self) -> bool:
@@ -95,6 +99,7 @@ def built_days(
     threads: int,
     report: Callable[[str], None],
     complete: tuple[str, ...] | None = None,
+    known: Mapping[date, BuiltDay],
 ) -> list[BuiltDay]:
     """Return the days of a range that have a shard, in order.
 
@@ -108,6 +113,8 @@ def built_days(
         Receives progress lines.
     complete
         Channels that each released sample must have. None to release all rows.
+    known
+        Days of an earlier build. An index with the same bytes is not decoded again.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def built_days(
     """
     found, sizes = _shards_of(store, days)
     progress = Progress("release, reading indexes", len(found), report, unit="days")
-    read = partial(_read_day, store, sizes, complete)
+    read = partial(_read_day, store, sizes, complete, known)
     built = []
     for day in ordered_map(read, found, threads=threads, name="index"):
         built.append(day)
@@ -163,31 +170,36 @@ def _read_day(
     store: Store,
     sizes: dict[int, dict[str, int]],
     complete: tuple[str, ...] | None,
+    known: Mapping[date, BuiltDay],
     day: date,
 ) -> BuiltDay:
-    index = _decoded(store, day, decode_index)
-    _check_size(store, sizes, day, index.shard_bytes)
-    facts = shard_facts(index)
-    built = BuiltDay(day, facts, index.inputs, facts.frames)
-    if complete is None:
-        return built
-    rows = complete_rows(index.table, complete)
-    return replace(built, complete=complete, facts=shard_facts(replace(index, table=rows)))
+    data = store.read(layout.shard_index(day))
+    sha256 = hashlib.sha256(data).hexdigest()
+    built = known.get(day)
+    if built is None or (built.index_sha256, built.complete) != (sha256, complete):
+        index = _decoded(store, day, data, decode_index)
+        facts = shard_facts(index)
+        built = BuiltDay(day, facts, index.inputs, facts.frames, complete, sha256)
+        if complete is not None:
+            rows = complete_rows(index.table, complete)
+            built = replace(built, facts=shard_facts(replace(index, table=rows)))
+    _check_size(store, sizes, day, built.facts.bytes)
+    return built
 
 
 def _read_footer(
     store: Store, sizes: dict[int, dict[str, int]], day: date
 ) -> tuple[date, str, str | None]:
-    size, sha256, inputs = _decoded(store, day, read_footer)
+    size, sha256, inputs = _decoded(store, day, store.read(layout.shard_index(day)), read_footer)
     _check_size(store, sizes, day, size)
     return day, sha256, inputs
 
 
-def _decoded(store: Store, day: date, decode: Callable[[bytes], T]) -> T:
-    path = layout.shard_index(day)
+def _decoded(store: Store, day: date, data: bytes, decode: Callable[[bytes], T]) -> T:
     try:
-        return decode(store.read(path))
+        return decode(data)
     except DamagedFileError as error:
+        path = layout.shard_index(day)
         raise DamagedFileError(f"{_again(store.locate(path), day)}: {error}") from error
 
 

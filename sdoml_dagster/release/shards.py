@@ -3,6 +3,7 @@
 A shard is a hard link to a daily shard, or a new file if it has several days or another encoding.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 from sdoml_core.channels import CHANNELS, MemberCase
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.index import Index, decode_index, encode_index
+from sdoml_core.formats.members import member_name, parse_member_name
 from sdoml_core.formats.release_index import ShardFacts, shard_facts
 from sdoml_core.formats.shard import FrameFacts, ShardWriter, decode_data, read_data
 from sdoml_core.normalization.encode import FrameEncoder
@@ -66,8 +68,11 @@ class ShardMaker:
     encoder
         Encoding of the release. None keeps that of the daily shards.
     previous
-        SHA-256 by shard name of the last finished release in this folder. Shards that are still the
-        same files are neither written nor read again.
+        SHA-256 by shard name of the last finished release in this folder. Its shards are neither
+        written nor read again if they are still the same files.
+    known
+        Facts of the shards of the last build, by `fingerprint`. A shard that is not a link is
+        neither written nor read again if it has the same inputs and still has its size.
     spool
         Empty local folder for the indexes of shards that are not links.
     """
@@ -81,6 +86,7 @@ class ShardMaker:
         case: MemberCase,
         encoder: FrameEncoder | None,
         previous: Mapping[str, str],
+        known: Mapping[str, ShardFacts],
         spool: Path,
     ) -> None:
         self._folder = folder
@@ -89,6 +95,8 @@ class ShardMaker:
         self._case = case
         self._encoder = encoder
         self._previous = previous
+        self._known = known
+        self._sizes = store.sizes(folder)
         self._spool = spool
 
     def __call__(self, plan: ShardPlan) -> ShardFacts:
@@ -96,6 +104,9 @@ class ShardMaker:
         path = f"{self._folder}/{plan.name}"
         if self._is_link(plan):
             return self._link(path, plan.name, plan.days[0])
+        known = self._known.get(self.fingerprint(plan.name))
+        if known is not None and self._is_kept(known, plan.name):
+            return known
         return self._rewrite(path, plan)
 
     def index(self, name: str) -> Index:
@@ -103,7 +114,40 @@ class ShardMaker:
         plan = self._plans[name]
         if self._is_link(plan):
             return replace(plan.days[0].index(self._store), shard=name)
+        if not (self._spool / name).exists():  # the shard was kept
+            self._rewrite(f"{self._folder}/{name}", plan)
         return decode_index((self._spool / name).read_bytes())
+
+    def first_member(self, name: str) -> str:
+        """Return the name of the first member of a shard."""
+        plan = self._plans[name]
+        table = plan.days[0].index(self._store).table
+        member = str(table["member"][0])
+        if self._is_link(plan):
+            return member
+        slot, channel = parse_member_name(member)
+        encoder = self._encoder_of(plan)
+        encoding = plan.days[0].encoding if encoder is None else encoder.compact
+        suffix = "npy" if encoding is None else "fits"
+        return member_name(slot, channel, self._case, suffix=suffix)
+
+    def fingerprint(self, name: str) -> str:
+        """Return the fingerprint of the inputs of a shard. Equal inputs give equal rows."""
+        plan = self._plans[name]
+        if self._is_link(plan):
+            return plan.days[0].index_sha256
+        encoder = self._encoder_of(plan)
+        days = [(day.index_sha256, day.complete) for day in plan.days]
+        inputs = days, self._case, encoder and (encoder.compact, encoder.normalization.version)
+        return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+    def _is_kept(self, known: ShardFacts, name: str) -> bool:
+        """Return whether a shard with these facts is still in the release, by its size."""
+        return (
+            known.shard == name
+            and self._previous.get(name) == known.sha256
+            and self._sizes.get(name) == known.bytes
+        )
 
     def _link(self, path: str, name: str, day: BuiltDay) -> ShardFacts:
         source, expected = layout.shard(day.day), day.facts.sha256

@@ -4,7 +4,7 @@ Each method reads and checks one artifact. If the artifact is damaged, the error
 the asset to materialize again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,16 +57,6 @@ class StoredDay:
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.decode,
-            made_by=f"{asset_names.processed(instrument)} of {self.day}",
-        )
-
-    def frame_columns(
-        self, instrument: Instrument, names: Sequence[str]
-    ) -> dict[str, list[Any]] | None:
-        """Read some columns of the frame table, or return ``None`` if there is no table."""
-        return self.store.read_as(
-            layout.frame_table(self.day, instrument),
-            lambda data: FRAME_TABLE.read(data, names),
             made_by=f"{asset_names.processed(instrument)} of {self.day}",
         )
 

@@ -17,6 +17,9 @@ LIVE = "live"
 CALIBRATION = "calibration"
 """Folder for calibration files that a user puts into the store."""
 
+CACHE = "cache"
+"""Folder for files that only save time. They may be deleted at any time."""
+
 DAMAGED = "damaged"
 """Folder that keeps damaged files, under their original paths."""
 
@@ -118,6 +121,11 @@ def shard_name(day: date) -> str:
 def year_of_shards(year: int) -> str:
     """Folder of the shards of one year."""
     return f"{SHARDS}/{year:04d}"
+
+
+def release_record(name: str) -> str:
+    """Record of the last build of a release: see `sdoml_dagster.release.record`."""
+    return f"{CACHE}/releases/{name}.json.z"
 
 
 def release_names(store: Store) -> list[str]:
