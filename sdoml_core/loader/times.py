@@ -14,8 +14,8 @@ Time = datetime | date | np.datetime64 | str
 """Types that users can pass as times. Naive times are UTC. Strings are in ISO format."""
 
 
-def parse_time(time: Time, what: str = "time") -> np.datetime64:
-    """Convert a time to datetime64[s] in UTC.
+def parse_time(time: Time, what: str = "time", *, unit: str = "s") -> np.datetime64:
+    """Convert a time to datetime64 in UTC. Its precision is that of `unit`.
 
     Raises
     ------
@@ -31,9 +31,15 @@ def parse_time(time: Time, what: str = "time") -> np.datetime64:
             ) from error
     if isinstance(time, datetime) and time.tzinfo is not None:
         time = time.astimezone(UTC).replace(tzinfo=None)
-    if isinstance(time, date) or (isinstance(time, np.datetime64) and not np.isnat(time)):
-        return cast("np.datetime64", np.array(time, "datetime64[s]")[()])
-    raise DatasetError(f"{what} {time!r} is neither a datetime nor an ISO date")
+    # NaT of pandas is a datetime, and not equal to itself.
+    if isinstance(time, date | np.datetime64) and time == time:  # noqa: PLR0124
+        return cast("np.datetime64", np.array(time, f"datetime64[{unit}]")[()])
+    hint = (
+        "; convert numbers, for example with pandas.to_datetime(numbers, unit='s')"
+        if isinstance(time, int | float | np.number)
+        else ""
+    )
+    raise DatasetError(f"{what} {time!r} is neither a datetime nor an ISO date{hint}")
 
 
 def parse_ranges(

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.targets.series import Times, TimeSeries, Window
+from sdoml_core.loader.targets.tables import is_missing
 from sdoml_core.loader.targets.transforms import Transform
-from sdoml_core.loader.times import Time, parse_time
+from sdoml_core.loader.times import Time, parse_ranges
 
 _CLASS = re.compile(r"([ABCMX])(\d+(?:\.\d*)?)")
 _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
@@ -29,7 +30,8 @@ class Events(TimeSeries):
         Time of each event, such as the peak of a flare (UTC).
     values
         Size of each event: numbers, or GOES classes such as ``M1.2``, which become the peak flux
-        in W m⁻² (see `flare_flux`).
+        in W m⁻² (see `flare_flux`). Events without a time or a size (None, NaN, an empty string)
+        are left out; several events may have the same time.
     window
         Pair of offsets (start, end) relative to the time t of a sample; half-open,
         (t + start, t + end]. ``(timedelta(0), timedelta(hours=24))`` is the day after t.
@@ -37,7 +39,7 @@ class Events(TimeSeries):
         ``max``, ``count`` or ``sum``.
     covers
         First and last time for which the list is complete; by default the times of the first and
-        the last event. Windows that extend beyond them are gaps.
+        the last event. Windows that extend beyond them are gaps. Required if there is no event.
     per, gaps, transform
         As for `TimeSeries`; by default one value per sample.
 
@@ -62,9 +64,9 @@ class Events(TimeSeries):
     ):
         if reduce not in {"max", "count", "sum"}:
             raise DatasetError(f"reduce={reduce!r} must be one of max, count, sum")
-        sizes = np.asarray(list(values) if not isinstance(values, np.ndarray) else values)  # type: ignore[arg-type]
-        if sizes.dtype.kind in "OU":
-            sizes = np.array([flare_flux(str(text)) for text in sizes.tolist()])
+        items: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)  # type: ignore[arg-type]
+        sizes = np.array([_size(item) for item in items], np.float64)
+        self._covers = None if covers is None else _parse_covers(covers)
         super().__init__(
             times,
             sizes,
@@ -75,8 +77,14 @@ class Events(TimeSeries):
             max_age=max_age,
             transform=transform,
         )
-        first, last = (self.times[0], self.times[-1]) if covers is None else covers
-        self._covers = parse_time(first, "covers"), parse_time(last, "covers")
+
+    def _prepare(
+        self, times: Times, values: NDArray[np.float64]
+    ) -> tuple[Times, NDArray[np.float64]]:
+        """Keep all events, also those with equal times."""
+        if not len(times) and self._covers is None:
+            raise DatasetError("the list has no event with a time and a size: give covers")
+        return times, values
 
     def _over(
         self, low: NDArray[np.intp], high: NDArray[np.intp]
@@ -85,8 +93,27 @@ class Events(TimeSeries):
         return np.where(some & np.isfinite(values), values, 0.0), np.ones_like(some)
 
     def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
-        start, end = self._covers
+        start, end = (self.times[0], self.times[-1]) if self._covers is None else self._covers
         return np.logical_and(first >= start, last <= end)
+
+
+def _size(value: Any) -> float:
+    """Return the size of an event from a number or a class; NaN if it is missing."""
+    if is_missing(value):
+        return np.nan
+    if isinstance(value, str):
+        return flare_flux(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{value!r} is neither a number nor a GOES class") from error
+
+
+def _parse_covers(covers: tuple[Time, Time]) -> tuple[np.datetime64, np.datetime64]:
+    ((start, end),) = parse_ranges([covers], "covers")
+    if start >= end:
+        raise DatasetError(f"covers={covers!r} is empty: its first time must be before its last")
+    return start, end
 
 
 def flare_flux(goes_class: str) -> float:

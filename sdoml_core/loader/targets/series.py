@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.targets.tables import columns, read_csv, read_parquet
+from sdoml_core.loader.targets.tables import columns, is_missing, read_csv, read_parquet
 from sdoml_core.loader.targets.transforms import Transform
 from sdoml_core.loader.times import inside, parse_duration, parse_time
 
@@ -133,10 +133,23 @@ class TimeSeries:
         self.per = per
         self.gaps = gaps
         self.transform = transform
+        if transform is not None and not hasattr(transform, "inverse"):
+            raise DatasetError(
+                f"transform={transform!r} must be a transform with an inverse, such as Log10()"
+            )
         self._window = None if window is None else _parse_window(window)
-        self._tolerance = None if tolerance is None else parse_duration(tolerance, "tolerance")
-        self._max_age = None if max_age is None else parse_duration(max_age, "max_age")
-        self.times, self.values = _sorted(_parse_times(times), _parse_values(values))
+        self._tolerance = _parse_limit(tolerance, "tolerance")
+        self._max_age = _parse_limit(max_age, "max_age")
+        self.times, self.values = self._prepare(*_sorted(times, values))
+
+    def _prepare(
+        self, times: Times, values: NDArray[np.float64]
+    ) -> tuple[Times, NDArray[np.float64]]:
+        """Return one value per time, the last of equal times."""
+        if not len(times):
+            raise DatasetError("the series has no finite value")
+        final = np.append(times[1:] != times[:-1], True)
+        return times[final], values[final]
 
     @classmethod
     def from_arrow(
@@ -183,7 +196,12 @@ class TimeSeries:
     @classmethod
     def from_pandas(cls, series: Any, **options: Any) -> Self:
         """Create a series from a ``pandas.Series`` whose index has the times."""
-        index = series.index
+        index: Any = getattr(series, "index", None)
+        if not hasattr(index, "dtype") or not hasattr(series, "dtype"):
+            raise DatasetError(
+                f"from_pandas needs a pandas.Series whose index has the times, not "
+                f"{type(series).__name__}: select a column of a DataFrame first"
+            )
         if getattr(index, "tz", None) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
         # Values may also be class names, such as flare classes.
@@ -288,6 +306,8 @@ class TimeSeries:
 
     def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
         """Return the values of some rows if they are near enough; rows below 0 have none."""
+        if not len(self.times):  # a list without events
+            return Matched(np.full(len(times), np.nan), np.zeros(len(times), bool), times, times)
         matched = self.times[rows]
         present = (rows >= 0) & (np.abs(times - matched) <= limit)
         values = np.where(present, self.values[rows], np.nan)
@@ -305,27 +325,31 @@ class TimeSeries:
 
 
 def _parse_times(times: Any) -> Times:
-    if isinstance(times, pa.Array | pa.ChunkedArray):
-        array = np.array(times.to_pylist())
-    elif isinstance(times, np.ndarray):
-        array = times
-    else:
-        array = np.asarray(list(times))
-    if array.dtype.kind != "M":
-        parsed = [parse_time(time, "a time of the series") for time in array.tolist()]
-        array = np.array(parsed, "datetime64[s]")
-    return array.astype("datetime64[ms]")
+    if getattr(getattr(times, "dtype", None), "kind", "") == "M" and not hasattr(times.dtype, "tz"):
+        return np.asarray(times).astype("datetime64[ms]")
+    items = times.to_pylist() if isinstance(times, pa.Array | pa.ChunkedArray) else list(times)
+    missing = np.datetime64("NaT", "ms")
+    parsed = [
+        missing if is_missing(time) else parse_time(time, "a time of the series", unit="ms")
+        for time in items
+    ]
+    return np.array(parsed, "datetime64[ms]")
 
 
 def _parse_values(values: ArrayLike) -> NDArray[np.float64]:
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":  # NumPy would only warn
+        raise DatasetError("the values of the series are not all numbers: they are complex")
     try:
         return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: tensors with gradients
         raise DatasetError(f"the values of the series are not all numbers: {error}") from error
 
 
-def _sorted(times: Times, values: NDArray[np.float64]) -> tuple[Times, NDArray[np.float64]]:
-    """Return the finite values in order of time, one per time."""
+def _sorted(
+    given_times: ArrayLike | Iterable[Any], given_values: ArrayLike
+) -> tuple[Times, NDArray[np.float64]]:
+    """Return the finite values with a time, in order of time."""
+    times, values = _parse_times(given_times), _parse_values(given_values)
     if times.shape != values.shape or times.ndim != 1:
         raise DatasetError(
             f"a series needs one value per time, not times of shape {times.shape} and values of "
@@ -333,16 +357,22 @@ def _sorted(times: Times, values: NDArray[np.float64]) -> tuple[Times, NDArray[n
         )
     keep = np.isfinite(values) & ~np.isnat(times)
     times, values = times[keep], values[keep]
-    if not len(times):
-        raise DatasetError("the series has no finite value")
     order = np.argsort(times, kind="stable")
-    times, values = times[order], values[order]
-    final = np.append(times[1:] != times[:-1], True)
-    return times[final], values[final]
+    return times[order], values[order]
+
+
+def _parse_limit(duration: timedelta | None, what: str) -> np.timedelta64 | None:
+    """Return a duration that is not negative, or None."""
+    if duration is None:
+        return None
+    limit = parse_duration(duration, what)
+    if limit < np.timedelta64(0, "s"):
+        raise DatasetError(f"{what}={duration!r} must not be negative")
+    return limit
 
 
 def _parse_window(window: Sequence[timedelta]) -> tuple[np.timedelta64, np.timedelta64]:
-    if len(window) != 2:
+    if not isinstance(window, Sequence) or isinstance(window, str) or len(window) != 2:
         raise DatasetError(f"window={window!r} must be a pair of timedeltas (start, end)")
     start, end = (parse_duration(offset, "window") for offset in window)
     if start >= end:

@@ -57,12 +57,21 @@ def columns(
         If a column does not exist, or no row matches.
     """
     for name in (*names, *where):
-        if name not in table.column_names:
+        if table.column_names.count(name) != 1:
+            number = "several columns" if name in table.column_names else "no column"
             raise DatasetError(
-                f"the table has no column {name!r}; it has {', '.join(table.column_names)}"
+                f"the table has {number} {name!r}; it has {', '.join(table.column_names)}"
             )
     for name, value in where.items():
-        table = table.filter(pc.equal(table[name], pa.scalar(value, table[name].type)))
+        column = _decoded(table[name])
+        try:
+            wanted = pa.scalar(value, column.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+            raise DatasetError(
+                f"where={dict(where)}: column {name!r} has type {column.type}, not that of "
+                f"{value!r}"
+            ) from error
+        table = table.filter(pc.equal(column, wanted))
     if not table.num_rows:
         raise DatasetError(
             f"the table has no row with {dict(where)}" if where else "the table is empty"
@@ -70,7 +79,22 @@ def columns(
     return tuple(_to_numpy(table[name]) for name in names)
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is missing: None, NaN, NaT, pandas.NA or an empty string."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or str(value) in {"nan", "NaT", "<NA>"}
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without dictionary encoding, as categories of pandas have it."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column
+
+
 def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    column = _decoded(column)  # NumPy would take the last category for null
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("ms"), safe=False)
     elif pa.types.is_date(column.type):

@@ -219,3 +219,103 @@ def test_unfitted_transform_explains_how_to_fit_it() -> None:
     series = TimeSeries(minutes(0), [1.0], transform=Standardize())
     with pytest.raises(DatasetError, match=r"not fitted: use TimeSeries\.fitted\(train\)"):
         series.at(minutes(0), stride=STRIDE)
+
+
+def test_missing_times_and_sizes_are_left_out() -> None:
+    import pandas as pd
+
+    for missing in (None, pd.NaT, np.nan, ""):
+        series = TimeSeries(["2024-03-01T00:10", missing, "2024-03-01"], [2.0, 9.0, 1.0])
+        assert series.times.tolist() == minutes(0, 10).astype("M8[ms]").tolist()
+        assert series.values.tolist() == [1.0, 2.0]
+    window = (timedelta(0), timedelta(hours=1))
+    peaks = ["2024-03-01T00:10", None, "2024-03-01T00:20", "2024-03-01T00:30"]
+    for missing in (None, np.nan, ""):
+        events = Events(peaks, ["C1", "X9", missing, "M1"], window=window)
+        assert events.values.tolist() == pytest.approx([1e-6, 1e-5])
+
+
+def test_null_in_a_column_of_categories_is_missing() -> None:
+    """NumPy's conversion of Arrow's dictionaries gives the last category for null."""
+    table = pa.table(
+        {
+            "peak": pa.array(minutes(0, 10, 20)),
+            "class": pa.array(["C1", None, "X1"]).dictionary_encode(),
+            "kind": pa.array(["a", "a", "b"]).dictionary_encode(),
+        }
+    )
+    window = (timedelta(0), timedelta(hours=1))
+    events = Events.from_arrow(table, time="peak", value="class", window=window)
+    assert events.values.tolist() == pytest.approx([1e-6, 1e-4])
+    only = Events.from_arrow(table, time="peak", value="class", where={"kind": "a"}, window=window)
+    assert only.values.tolist() == pytest.approx([1e-6])
+
+
+def test_simultaneous_events_all_count() -> None:
+    options = {"window": (-2 * MINUTE, 2 * MINUTE), "covers": ("2024-02-29", "2024-03-02")}
+    times, classes = minutes(0, 0, 0), ["C1", "X1", "C2"]
+    for reduce, expected in (("max", 1e-4), ("count", 3), ("sum", 1.03e-4)):
+        events = Events(times, classes, reduce=reduce, **options)
+        assert values_at(events, 0) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("options", [{}, {"gaps": "hold", "max_age": MINUTE}])
+def test_list_without_events_gives_zero_where_it_is_complete(options) -> None:
+    window = (timedelta(0), timedelta(hours=1))
+    covers = ("2024-03-01", "2024-03-01T02:00")
+    for reduce in ("max", "count", "sum"):
+        quiet = Events([], [], window=window, covers=covers, reduce=reduce, **options)
+        assert values_at(quiet, 0, 60, 61) == [0, 0, None]
+    with pytest.raises(DatasetError, match="no event with a time and a size: give covers"):
+        Events([], [], window=window)
+
+
+def test_fractions_of_seconds_are_kept() -> None:
+    text = ["2024-03-01T00:00:00.250", "2024-03-01T00:00:00.750"]
+    for times in (text, [datetime.fromisoformat(one) for one in text], np.array(text, "M8[ns]")):
+        series = TimeSeries(times, [1.0, 2.0])
+        assert series.times.astype(str).tolist() == text
+
+
+@pytest.mark.parametrize(
+    ("times", "values", "options", "message"),
+    [
+        ([1667260800, 1667261700], [1, 2], {}, r"1667260800 .*; convert numbers, for example with"),
+        (minutes(0), np.ones(1, complex), {}, "they are complex"),
+        (minutes(0), [1.0], {"tolerance": -MINUTE}, "tolerance=.* must not be negative"),
+        (
+            minutes(0),
+            [1.0],
+            {"gaps": "hold", "max_age": -MINUTE},
+            "max_age=.* must not be negative",
+        ),
+        (minutes(0), [1.0], {"reduce": "max", "window": MINUTE}, "must be a pair of timedeltas"),
+        (minutes(0), [1.0], {"transform": "log"}, "transform='log' must be a transform with"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(times, values, options, message) -> None:
+    with pytest.raises(DatasetError, match=message):
+        TimeSeries(times, values, **options)
+
+
+def test_tensors_with_gradients_and_tables_without_times_are_rejected() -> None:
+    import pandas as pd
+    import torch
+
+    with pytest.raises(DatasetError, match="not all numbers: Can't call numpy"):
+        TimeSeries(minutes(0), torch.ones(1, requires_grad=True))
+    with pytest.raises(DatasetError, match="not DataFrame: select a column"):
+        TimeSeries.from_pandas(pd.DataFrame({"flux": [1.0]}))
+    table = pa.table([pa.array(minutes(0)), pa.array([1]), pa.array([1])], names=["t", "v", "v"])
+    with pytest.raises(DatasetError, match="several columns 'v'"):
+        TimeSeries.from_arrow(table, time="t", value="v")
+    with pytest.raises(DatasetError, match="column 'a' has type int64, not that of 'x'"):
+        TimeSeries.from_arrow(
+            pa.table({"t": minutes(0), "v": [1], "a": [1]}), time="t", value="v", where={"a": "x"}
+        )
+
+
+@pytest.mark.parametrize("covers", [("2024-03-02", "2024-03-01"), "2024-03-01"])
+def test_invalid_limits_of_an_event_list_are_rejected(covers) -> None:
+    with pytest.raises(DatasetError, match="covers"):
+        Events(minutes(0), ["C1"], window=(timedelta(0), MINUTE), covers=covers)
