@@ -60,7 +60,7 @@ TRUE_FLAGS = {"short_exposure"}
 """True flags of good rendered frames: simulated flares shorten the exposure."""
 
 SAME = 0.02
-"""Maximum median relative difference of the pixels of a frame that counts as right."""
+"""Maximum median relative difference of pixels for a frame to be considered right."""
 
 Alter = Callable[[str, bytes], bytes]
 

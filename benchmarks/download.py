@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A server that accepts all connections of a client at once."""
+    """A server that accepts many connections from a client at the same time."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -6,8 +6,8 @@ and rebuilds a release as the job `make_release` does. Each reader opens the fol
 and compares pixels of random samples with what was written. It also keeps two datasets that it
 opened at the start, of the folder and of the release, whose content must not change.
 
-A shard that is replaced by other content between opening and reading gives a `DamagedFileError`,
-which the readers count. Any other error ends the test with exit code 1.
+If a shard's content is replaced between opening and reading, readers get a `DamagedFileError`,
+which they count. Any other error ends the test with exit code 1.
 """
 
 import argparse

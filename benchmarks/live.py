@@ -276,7 +276,7 @@ def minute_of(name):
 
 
 def serve(cache, seconds, roots):
-    """Child of `cpu`: the archive in a process of its own, whose clock the parent sets."""
+    """Run the archive in a child process of `cpu`, with a clock that the parent sets."""
     clock = Clock()
     clock.now = lambda: datetime.fromtimestamp(seconds.value, UTC)  # type: ignore[method-assign]
     plan = LivePlan(uncompressed=0)

@@ -2,7 +2,7 @@
 
 Dagster's scheduler evaluates the schedule every three minutes, and its runs are executed, all in
 this process and on a simulated clock: libfaketime (Debian package ``faketime``) sets the time of
-Python and of SQLite. The simulated archive runs in a process of its own.
+Python and of SQLite. The simulated archive runs in a separate process.
 
     python -m benchmarks.live_soak --days 14
 """
@@ -33,7 +33,7 @@ from sdoml_demo.server import Archive
 LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 START = datetime(2026, 3, 30, 20, tzinfo=UTC)
 TICK = timedelta(minutes=15)
-"""Time between two looks of the scheduler, which evaluates the latest tick that it missed."""
+"""Time between two checks of the scheduler, which evaluates the latest missed tick."""
 
 CADENCE = 240
 HOUR = timedelta(hours=1)
@@ -83,7 +83,7 @@ def restart_with_simulated_time() -> None:
 
 
 def serve(cache: Path, roots: multiprocessing.Queue) -> None:
-    """Run the archive in a process of its own."""
+    """Run the archive in a separate process."""
     from sdoml_demo.clock import Clock
 
     clock = Clock()

@@ -209,7 +209,7 @@ def _take_turn(arguments: list[str]) -> None:
 
 
 def _peak_mib() -> float:
-    """Return the peak memory since exec; ``ru_maxrss`` would include that of the parent."""
+    """Return the peak memory since exec; ``ru_maxrss`` would include the parent's memory."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1]) / 1024
 
@@ -275,7 +275,7 @@ def main() -> None:
 
 
 def _ceiling(run: Callable[[], Cost], alone: Cost) -> float:
-    """Return the speed of two independent processes at once, as a multiple of one."""
+    """Return the speed of two concurrent, independent processes, as a multiple of one process."""
     with ThreadPoolExecutor(CORES) as pool:
         together = [turn.result() for turn in [pool.submit(run) for _ in range(CORES)]]
     return CORES * alone.wall / max(cost.wall for cost in together)

@@ -139,7 +139,7 @@ def _dated(row: FrameRow, later: timedelta) -> FrameRow:
 
 
 def _peak_rss() -> float:
-    """Return the peak memory of this process in MiB. `ru_maxrss` includes that of the parent."""
+    """Return this process's peak memory in MiB; `ru_maxrss` would include the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.three_ways PATH_OF_THE_ORIGINAL [--rounds 3]
 
-The dataset: three days, hourly, 256×256, AIA 171 Å and 193 Å and HMI, constants fitted to the first
-two days. The original fits its constants to all three days, since it has no other way. Its option
+The dataset has three days, hourly, 256×256, with AIA 171 Å and 193 Å and HMI, and constants fitted
+to the first two days. The original can only fit its constants to all three days. Its option
 `--wavelengths` fails (it compares text with numbers), so a copy of its scripts is edited. Each way
 downloads from the same simulated archive, whose frames are rendered before the first round, and
 uses two processes or threads. The ways take turns.

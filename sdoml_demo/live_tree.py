@@ -127,7 +127,7 @@ class LiveTree:
             return None
         low, high = _AIA_DELAY if channel.instrument == "AIA" else _HMI_DELAY
         draw = uniform("appears", self.plan.seed, f"{minute:%Y%m%d%H%M}", channel.name)
-        # Whole seconds, since HTTP dates have no fractions.
+        # Use whole seconds, because HTTP dates have no fractions.
         delay = timedelta(seconds=round(60 * (low + (high - low) * draw)))
         return minute + delay + (_WRITING if channel.instrument == "AIA" else timedelta(0))
 

@@ -37,7 +37,7 @@ Next
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tour. The exit status is that of the first command that fails."""
+    """Run the tour. Returns the exit status of the first command that fails."""
     parser = argparse.ArgumentParser(prog="python -m sdoml_demo.tour", description=__doc__)
     parser.add_argument(
         "--folder", type=Path, default=Path(".demo"), help="folder for all output (%(default)s)"

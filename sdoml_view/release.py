@@ -277,7 +277,7 @@ class Release:
 
         Returns
         -------
-        float64 of shape (len(rows),) each; NaN where there is no frame or the index is of an
+        float64 of shape (len(rows),) each; NaN if there is no frame or the index was written by an
         earlier version. The mean is in the unit of processed frames.
         """
         with self._facts_lock:

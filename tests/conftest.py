@@ -19,7 +19,7 @@ from tests.support.day_deployment import Deploy, Deployment
 from tests.support.requirements import REQUIREMENTS, obstacle
 from tests.support.runs import small_environment
 
-# The servers of the tests run on this machine, where no proxy reaches them. pip needs HTTPS_PROXY.
+# The test servers run on this machine, so do not use a proxy for them. pip still needs HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(_name, None)
 
@@ -97,7 +97,7 @@ def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monk
 
     def make(archive: Archive | None = None, **overrides: object) -> Deployment:
         if archive is not None:
-            # Two names of one host, so that a 404 of the first mirror is confirmed by the second.
+            # Use two names for one host, so that the second mirror confirms a 404 from the first.
             other = archive.aia_root.replace("127.0.0.1", "localhost")
             overrides = {
                 "aia_roots": (archive.aia_root, other),

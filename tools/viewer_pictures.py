@@ -2,8 +2,8 @@
 
     python -m tools.viewer_pictures .demo/store/releases/sdoml-lite [--folder docs/images]
 
-The release is that of ``make demo``: simulated frames of 2024-03-08. It needs Chromium. JPEG keeps
-all colors of eight channels at a fifth of the size of a PNG.
+The release is the one from ``make demo``, with simulated frames of 2024-03-08. It needs Chromium.
+JPEG keeps all colors of eight channels at a fifth of the size of a PNG.
 """
 
 import argparse

@@ -73,7 +73,7 @@ def _load(stream: Any, position: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _pour(word: Any, window: Any, held: Any, position: Any) -> Any:
-    """Append the next word to the bits in the window, which then holds at least 56 bits."""
+    """Append the next word to the window, which then contains at least 56 bits."""
     window |= word >> held
     position += (np.uint64(63) - held) >> np.uint64(3)
     return window, held | _SURE, position

@@ -60,7 +60,7 @@ class FrameFacts:
     visible: float | None = None
     """Fraction of the disk that is not dark."""
     brightness: float | None = None
-    """Ratio of the level to that of the neighboring frames."""
+    """Ratio of the level to the neighboring frames' level."""
     similarity: float | None = None
     """Correlation with the neighboring frames."""
     sky: float | None = None
@@ -108,7 +108,7 @@ class ShardWriter:
         encoding: CompactEncoding | None = None,
     ):
         if encoding is None and dtype not in DTYPES:
-            raise ValueError(f"shards hold {' or '.join(DTYPES)}, not {dtype}")
+            raise ValueError(f"the dtype of a shard must be {' or '.join(DTYPES)}, not {dtype}")
         self._file = file
         self._encoding = encoding
         self._dtype = dtype if encoding is None else COMPACT_DTYPE

@@ -35,7 +35,7 @@ class Member:
     dtype: str
     resolution: int
     encoding: str | None = None
-    """``compact`` for compact members, whatever their step; None for npy."""
+    """``compact`` for compact members with any step; None for npy."""
     step: float | None = None
     data_size: int | None = None
     """As in the index; None for npy."""

@@ -352,8 +352,9 @@ def _lookup(table: bytes) -> NDArray[np.uint16]:
 def _fast_lookup(table: bytes) -> NDArray[np.int32]:
     """Build a table of whole coefficients, indexed by the next 11 bits.
 
-    An entry is value << 16 | run << 8 | number of bits of code and value. It is 0 where the bits do
-    not hold a whole coefficient, and for symbols that need a check: `_lookup` decodes these.
+    An entry is value << 16 | run << 8 | number of bits of code and value. The entry is 0 if the
+    bits do not contain a whole coefficient, and for symbols that need a check; `_lookup` decodes
+    these.
     """
     bits = np.arange(1 << _FAST_BITS)
     entry = _lookup(table)[bits << (16 - _FAST_BITS)].astype(np.int64)

@@ -112,7 +112,7 @@ def mean_gray_blocks(
     scale
         s, above 0; larger than 1 magnifies.
     label
-        First row and last column (exclusive) of the label, whose pixels count as 0.
+        First row and last column (exclusive) of the label, whose pixels are treated as 0.
 
     Returns
     -------

@@ -36,7 +36,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     """Map-style dataset with the interface and the rules of the original loader.
 
     Samples are ``(tensor, time)``: float32 of shape (C, H, W) and an ISO string. A time without a
-    sample gives ``(None, time)``.
+    sample returns ``(None, time)``.
 
     Samples lie on a grid of 15 minutes that begins at `date_start`. The grid ends before
     `date_end`, so a dataset without `date_end` leaves out the last slot of the folder.

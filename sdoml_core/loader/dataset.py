@@ -69,8 +69,8 @@ class SDOMLlite(Dataset[Sample]):
     date_exclusions
         Half-open pairs (start, end) to leave out.
     exclude_flags
-        Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of them
-        counts as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
+        Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of these
+        flags is treated as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
         ``normalized``; ``dn`` (AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
         constant c of the normalization); ``gauss`` (HMI); ``physical`` (both); or units by
@@ -200,7 +200,7 @@ class SDOMLlite(Dataset[Sample]):
             If the ranges contain no samples.
         """
         part = copy.copy(self)
-        part._moments = None  # noqa: SLF001 a part has statistics of its own
+        part._moments = None  # noqa: SLF001 a part has separate statistics
         part.selection = self.selection.within(ranges)
         part._keep_complete()  # noqa: SLF001 a target must not depend on times outside the part
         return part
@@ -271,7 +271,7 @@ class SDOMLlite(Dataset[Sample]):
         tensor
             Normalized values, shape (..., C, H, W). Values outside [0, 1] become 0 or 1.
         channels
-            Names of the C channels. Defaults to those of the dataset.
+            Names of the C channels. Defaults to the dataset's channels.
 
         Returns
         -------

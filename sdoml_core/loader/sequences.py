@@ -29,8 +29,8 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     """Sequences of frames around each time of a dataset.
 
     The sequence of time t has the frames at t − (past − 1)·stride, …, t − stride, t. With a
-    horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All
-    frames lie in one range of the dataset. Excluded frames count as missing.
+    horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All frames
+    lie in one range of the dataset. Excluded frames are treated as missing.
 
     Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future`` (future, C, H,
     W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of all frames);

@@ -6,7 +6,8 @@ from frames. `benchmarks/encoding.py` compares it with the noise of real frames.
 
 **AIA.** A processed pixel is the sum of k×k samples of a synoptic frame, k = 1024/n, divided by the
 exposure time t. A sample is the mean of 16 camera pixels. With D in DN per camera pixel, the
-variance of one camera pixel is p·D + r² (photon noise and read noise), and that of the sum is::
+variance of one camera pixel is p·D + r² (photon noise and read noise), and the variance of the sum
+is::
 
     var(x) = (k²·V)² · (p·D + r²) / (16·t²)
 
@@ -22,7 +23,7 @@ degradation factor is 1, the value at launch: later, the same brightness has few
 noise, so the step is never too large.
 
 **HMI.** The catalog rounds to 8 bits. The rounding error of a level, 1/(255·√12), takes the place
-of the photon noise, averaged over the samples of a pixel in the same way. If frames hold levels,
+of the photon noise, averaged over the samples of a pixel in the same way. If frames contain levels,
 the number of steps is a multiple of 255, so that each source level is stored exactly.
 """
 

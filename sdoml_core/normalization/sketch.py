@@ -43,7 +43,7 @@ class Sketch:
     """Counts, extremes and sums of pixel values. ``Sketch()`` is empty."""
 
     frames: int = 0
-    """Frames counted. Together with ``pixels``, it gives their resolution."""
+    """Number of counted frames. ``pixels`` divided by this number is the size of a frame."""
 
     pixels: int = 0
     """Pixels counted, zeros included."""
@@ -114,7 +114,7 @@ class Sketch:
         )
 
     def add(self, frame: NDArray[np.float32]) -> None:
-        """Count one more frame, in place. Arguments and errors are those of `Sketch.of`."""
+        """Count one more frame, in place. Arguments and errors are the same as for `Sketch.of`."""
         both = self + type(self).of(frame)
         for name in self.__slots__:
             setattr(self, name, getattr(both, name))

@@ -136,7 +136,7 @@ class ArchiveClient:
     connect_timeout, read_timeout
         Seconds.
     attempts
-        Attempts per mirror before a file counts as an outage.
+        Attempts per mirror before a file is recorded as an outage.
     pause
         Seconds before the second attempt; doubles with each attempt, with jitter.
     """

@@ -59,8 +59,11 @@ class ReleaseConfig(DayRangeConfig):
     )
     encoding: str | None = Field(
         None,
-        description="Encoding of the shards: `npy`, `compact` or `compact-fine`. Defaults to that "
-        "of the daily shards; another one writes new shards instead of hard links.",
+        description=(
+            "Encoding of the shards: `npy`, `compact` or `compact-fine`. Defaults to the "
+            "encoding of the daily shards. A different encoding writes new shards instead of "
+            "hard links."
+        ),
     )
 
 

@@ -51,7 +51,9 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
             dg.IntSource,
             is_required=False,
             default_value=120,
-            description="Seconds without a heartbeat after which a run's worker counts as dead.",
+            description=(
+                "Seconds without a heartbeat after which a run's worker is considered dead."
+            ),
         )
         return {**_fields_of(CeleryRunLauncher), "silence_seconds": silence}
 

@@ -128,7 +128,7 @@ def make_plan(
 
     refit = _refit(constants, days, fit_days, settings)
     unpacked = tuple(days) if refit else unfinished(days, constants)
-    unprocessed = unfinished(unpacked, None)  # a day with a current shard counts as processed
+    unprocessed = unfinished(unpacked, None)  # a day with a current shard needs no processing
     per_day = {
         name: len(settings.expected_slots(days[len(days) // 2])) for name in settings.channels
     }

@@ -35,7 +35,7 @@ class ChannelDay:
 
     @property
     def drift(self) -> float:
-        """Ratio of the disk's median to that of the fit."""
+        """Ratio of the disk's median on this day to its median in the fit."""
         return self.median / self.fitted_median if self.fitted_median > 0 else 1.0
 
 

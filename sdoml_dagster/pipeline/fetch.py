@@ -170,7 +170,7 @@ def _replace_stale(
 
 
 def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Find rows whose pixels equal those of an earlier file. Returns row numbers and file names."""
+    """Find rows with the same pixels as an earlier file. Returns row numbers and file names."""
     first: dict[tuple[str, int], RawRow] = {}
     seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
     for row in sorted(seen, key=lambda row: (row.observed, row.file)):

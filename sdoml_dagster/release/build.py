@@ -104,7 +104,7 @@ class ReleaseRequest:
     """Accept constants that were fitted to days outside the training split."""
 
     encoding: Encoding | None = field(default=None, repr=False)
-    """Encoding of the shards. By default that of the daily shards."""
+    """Encoding of the shards. Defaults to the encoding of the daily shards."""
 
     def __post_init__(self) -> None:
         if self.encoding is not None and self.encoding not in ENCODINGS:

@@ -102,7 +102,7 @@ Other libraries, one line each:
 - **Hugging Face**: keys are `{key}`, in the case of the member names; webdataset makes them
   lower case.
 - **Lightning**: return a `sdoml_core.loader.BatchLoader` from `train_dataloader`; it shuffles,
-  reads and resumes by itself, so pass no sampler and no workers.
+  reads and resumes on its own, so pass no sampler and no workers.
 - **wids** (part of webdataset before 1.0): `widsindex create "{name}"/*.tar > index.json`, then
   `wids.ShardListDataset("index.json")`.
 """

@@ -66,7 +66,7 @@ class ShardMaker:
     case
         Case of the channel names in member names, for shards that are not links.
     encoder
-        Encoding of the release. None keeps that of the daily shards.
+        Encoding of the release. None: the encoding of the daily shards.
     previous
         SHA-256 by shard name of the last finished release in this folder. Its shards are neither
         written nor read again if they are still the same files.

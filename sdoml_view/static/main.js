@@ -1,4 +1,4 @@
-// Start: open the dataset, show the first picture at once, then the rest.
+// Start: open the dataset, show the first picture immediately, then the rest.
 
 import { $, askJson, h, toast } from "./dom.js";
 import { fit, panBy, zoomBy } from "./camera.js";

@@ -100,7 +100,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_fetched_file_has_the_documented_form(outcome: dict[str, Any]) -> None:
-    """The requests are NOAA's; the columns are those of the block that the page shows."""
+    """The requests are NOAA's; the columns match the block on the page."""
     assert PUBLISHED in FETCHED
     assert outcome["requests"] == [PUBLISHED.removeprefix("https://services.swpc.noaa.gov")]
     shown = re.search(r"^```\n(time_tag.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Interrupted runs end at once without retries, and the next run continues."""
+"""Interrupted runs end immediately without retries, and the next run continues."""
 
 import signal
 import subprocess

@@ -64,7 +64,7 @@ def test_zombie_has_ended() -> None:
         assert not has_ended(identity)
         child.kill()
         deadline = time.monotonic() + 60
-        while not has_ended(identity):  # before anything waits for the child
+        while not has_ended(identity):  # this must be checked before anything waits for the child
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

@@ -172,7 +172,7 @@ def test_later_cycles_repeat_the_last_cycle():
     first, second = ([solar_state.activity(date(y + k, 1, 1)) for y in years] for k in (0, 11))
     assert max(first) > 0.9
     assert min(first) < 0.1
-    assert second == pytest.approx(first, abs=0.08)  # a cycle has 10.9 years
+    assert second == pytest.approx(first, abs=0.08)  # a cycle lasts 10.9 years
 
 
 def test_degradation_outside_the_table_uses_the_nearest_row():
@@ -329,6 +329,6 @@ def test_bad_frames_are_marked_in_header_and_image():
     ],
 )
 def test_bytes_are_the_same_on_every_machine(wavelength, digest):
-    # change this only with the rendering; it must not depend on the machine
+    # change these hashes only if the rendering changes; they must be equal on all machines
     data = render_aia(NOON, wavelength, PERFECT)
     assert hashlib.sha256(data).hexdigest()[:16] == digest

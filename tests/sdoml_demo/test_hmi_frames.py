@@ -98,6 +98,6 @@ def test_black_frame_is_a_small_file():
 
 
 def test_levels_are_the_same_on_every_machine():
-    # change this only with the rendering; it must not depend on the machine
+    # change these hashes only if the rendering changes; they must be equal on all machines
     levels = gray_levels(NOON, PERFECT, seed=7)
     assert hashlib.sha256(levels.tobytes()).hexdigest()[:16] == "c627185b354dacb1"

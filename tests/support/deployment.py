@@ -129,7 +129,7 @@ class Deployment:
                 service.wait()
 
     def crash(self) -> int:
-        """Kill all processes of the instance at once: services, code servers and runs."""
+        """Kill all processes of the instance together: services, code servers and runs."""
         mark = f"DAGSTER_HOME={self.home}".encode()
         killed = 0
         for folder in Path("/proc").glob("[0-9]*"):

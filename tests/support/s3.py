@@ -1,4 +1,4 @@
-"""A local S3 server, which is moto in a process of its own."""
+"""A local S3 server: moto in a separate process."""
 
 import os
 import subprocess

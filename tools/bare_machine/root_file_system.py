@@ -46,7 +46,7 @@ class Mount:
 
 
 def bootstrap(suite: str, folder: Path) -> None:
-    """Install a minimal Debian, from this machine's package sources where it is Debian too."""
+    """Install a minimal Debian, from this machine's package sources if this machine runs Debian."""
     for program in ("mmdebstrap", "unshare", "ip"):
         if shutil.which(program) is None:
             sys.exit(f"{program} is missing: apt-get install mmdebstrap util-linux iproute2")
@@ -154,7 +154,7 @@ def _files(checkout: Path) -> list[str]:
 
 
 def _pip_settings() -> str:
-    """The settings of this machine's pip, such as a registry of its own."""
+    """Return this machine's pip settings, such as a private registry."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout

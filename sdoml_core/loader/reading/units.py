@@ -112,7 +112,7 @@ def convert(
         Its name.
     units
         ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of y =
-        √(min(x, c)/c), divided by (1024/n)², since a pixel is the sum of that many means. Values
+        √(min(x, c)/c), divided by (1024/n)², because a pixel is the sum of that many means. Values
         above c are returned as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the shards
         contain levels, the outermost pixels of the disk are NaN too, because their levels average
         disk and sky. A channel to which the unit does not apply is not changed.

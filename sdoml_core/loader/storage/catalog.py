@@ -176,7 +176,7 @@ class Catalog:
         return file
 
     def table(self) -> pa.Table:
-        """Return the whole index, without the samples of shards that count as missing."""
+        """Return the whole index, without the samples of missing shards."""
         table = read_columns(self._reopen())
         if len(self.absent):
             table = table.filter(pa.array(~np.isin(self.shard, self.absent)))
@@ -225,7 +225,7 @@ class Catalog:
         Raises
         ------
         DamagedFileError
-            If a number is not that of a shard.
+            If a shard number is invalid.
         """
         file = open_parquet(self._source)
         if not any(_has_leaf(file, name, OWNER) for name in channels):

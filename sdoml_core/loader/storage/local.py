@@ -239,10 +239,10 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def is_year(name: str) -> bool:
-    """Check whether a folder name is that of a year."""
+    """Check whether a folder name is a year."""
     return len(name) == 4 and name.isdigit()
 
 
 def concerns(name: str) -> bool:
-    """Check whether a file name is that of a shard or an index."""
+    """Check whether a file name belongs to a shard or an index."""
     return name.endswith((".tar", ".parquet")) and not name.startswith(".")

@@ -22,7 +22,7 @@ _TRAILER: Final = len(_MAGIC) + 4
 class RangeCache:
     """Byte ranges as files in a folder.
 
-    Each file ends with a checksum of its bytes: a damaged file counts as missing and is written
+    Each file ends with a checksum of its bytes: a damaged file is treated as missing and written
     again. A folder that is full or not writable is not used. If the ranges exceed the limit, the
     least recently used ones are deleted.
 

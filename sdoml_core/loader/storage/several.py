@@ -61,9 +61,9 @@ class _Folder:
 def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catalog]:
     """Merge folders into one catalog.
 
-    A sample has the frames of all folders at its time. So folders of other times are concatenated,
-    and folders of other channels are joined. Where only one folder has a sample, the channels of
-    the others are missing.
+    A sample contains the frames of all folders at its time. Folders with different times are
+    therefore concatenated, and folders with different channels are joined. If only one folder has a
+    sample, the channels of the other folders are missing.
 
     Parameters
     ----------
@@ -117,7 +117,8 @@ def _check_compatible(parts: Sequence[_Folder]) -> dict[str, str]:
     for channel in CHANNELS:
         having = [part for part in parts if channel in part.catalog.channels]
         for part in having[1:]:
-            # Each dataset has a version of its own, so folders of other channels may differ.
+            # Each dataset has a separate version, so folders with different channels may differ in
+            # it.
             for what in ("normalization_version", "constants"):
                 one, other = (getattr(each.catalog, what) for each in (having[0], part))
                 if what == "constants":

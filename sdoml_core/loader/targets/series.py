@@ -74,7 +74,7 @@ class TimeSeries:
         Times of the values (UTC): datetimes, ISO strings or ``datetime64``. The times are sorted.
         If a time occurs several times, its last value is used.
     values
-        Numbers, one per time. NaN counts as missing.
+        Numbers, one per time. NaN is treated as missing.
     reduce
         How the value at a time t is computed. ``nearest``: the value nearest to t, at most
         `tolerance` away. ``last``: the last value at or before t, at most `tolerance` older.
@@ -299,7 +299,8 @@ class TimeSeries:
 
     def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
         """Return whether the series covers the intervals. Only counts need this check."""
-        if self.reduce == "count":  # no value between the first and the last counts as 0
+        # An empty window between the first and last value has the count 0.
+        if self.reduce == "count":
             covered: NDArray[np.bool_] = (first >= self.times[0]) & (last <= self.times[-1])
             return covered
         return np.ones(first.shape, np.bool_)

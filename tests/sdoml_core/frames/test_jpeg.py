@@ -30,7 +30,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def assert_means(data: bytes) -> None:
-    """The means of the luminance blocks equal those of the pixels that Pillow decodes."""
+    """Check that the luminance block means equal the means of Pillow's pixels."""
     with Image.open(io.BytesIO(data)) as picture:
         luma = np.asarray(picture.convert("L") if picture.mode == "L" else picture.convert("YCbCr"))
     luma = luma if luma.ndim == 2 else luma[..., 0]

@@ -1,4 +1,4 @@
-"""The disk is found where it was drawn, and not found in frames without a disk."""
+"""The measured disk matches the drawn disk; frames without a disk have none."""
 
 import numpy as np
 import pytest

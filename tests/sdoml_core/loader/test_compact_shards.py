@@ -1,4 +1,4 @@
-"""Compact shards give the samples of npy shards within half a step, with every reader."""
+"""Compact shards return the samples of npy shards within half a step, with every reader."""
 
 import pickle
 import shutil

@@ -23,7 +23,8 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """AIA of three days, HMI of the first two, each with constants of its own; and both in one."""
+    """AIA of three days, and HMI of the first two, each with separate constants; and both in one
+    folder."""
     root = tmp_path_factory.mktemp("channels")
     write_release(root / "aia", 3, channels=AIA, hours=5, version="aaaa", facts_of=flagged)
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Streams and batches give each sample once, with any number of ranks and workers."""
+"""Streams and batches return each sample once, with any number of ranks and workers."""
 
 from datetime import timedelta
 

@@ -86,7 +86,7 @@ def test_arbitrary_pixels_have_quantiles_within_the_tolerance(
 ) -> None:
     exact = float(np.quantile(frame.astype(np.float64), q))
     estimate = Sketch.of(frame).quantile(q)
-    # Below the normal float32, bins stop being relative: they are 2^-133 wide.
+    # Below the smallest normal float32, all bins have the same width of 2^-133.
     assert estimate == pytest.approx(exact, rel=QUANTILE_TOLERANCE, abs=TINY * 2.0**-7)
     assert frame.min() <= estimate <= frame.max()
 

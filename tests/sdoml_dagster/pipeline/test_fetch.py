@@ -330,7 +330,7 @@ def test_index_contains_the_time_of_a_stand_in(
 def test_original_raw_folder_is_adopted_without_a_download(
     archive: Archive, deploy: Deploy, tmp_path: Path
 ) -> None:
-    """Create a folder like that of the original project."""
+    """The raw folder has the layout of the original project."""
     original = tmp_path / "dataset_raw" / "2024" / "03" / "08"
     original.mkdir(parents=True)
     for channel in ("AIA_0171", "HMI_M"):
