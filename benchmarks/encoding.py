@@ -362,7 +362,7 @@ def alternate(readers: dict[str, Callable[[], int]], passes: int) -> dict[str, t
             count = read()
             rate = count / (time.perf_counter() - begin)
             used = 1000 * (time.process_time() - cpu) / count
-            if number:  # the first pass warms up
+            if number:  # skip the first pass, which warms up caches
                 best[name] = max(best[name][0], rate), min(best[name][1], used)
     return best
 
@@ -437,7 +437,7 @@ class _Throttled(BaseHTTPRequestHandler):
         self.end_headers()
         if not body:
             return
-        with self.lock:  # one queue for all connections, as on one network link
+        with self.lock:  # all connections share one queue, as on one network link
             now = time.perf_counter()
             kind = type(self)
             kind.free_at = max(now, kind.free_at) + (stop - start) / self.rate

@@ -295,7 +295,7 @@ def cpu(options):
     aia, hmi = roots.get(timeout=60)
     archive = argparse.Namespace(aia_root=aia, hmi_root=hmi)
     with workspace() as folder:
-        for attempt in range(2):  # the first one renders the frames
+        for attempt in range(2):  # the first pass also renders the frames
             now = START
             seconds.value = now.timestamp()
             overrides = {"channels": DEFAULT_CHANNELS, "resolution": 512, "live_hours": 1}

@@ -271,7 +271,7 @@ def big_index(folder: Path, shards: int) -> Path:
         name = f"sdoml-lite-{number + 1:04d}.tar"
         indexes.append(dataclasses.replace(template, table=table, shard=name))
         with (folder / name).open("wb") as tar:
-            tar.truncate(size)  # the loader checks that the shards exist
+            tar.truncate(size)  # create the shards, because the loader checks that they exist
     (folder / "index.parquet").write_bytes(consolidate(indexes))
     member = file.getvalue()[: one["offset"] + one["size"]]
     with (folder / "sdoml-lite-0001.tar").open("r+b") as tar:

@@ -189,7 +189,7 @@ def turn(way: str, folder: Path, *, days: int = 1, threads: int = CORES, cadence
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         command = [sys.executable, "-m", "benchmarks.pipeline", "--turn", way, str(folder), out]
         command += [str(days), str(threads), str(cadence)]
-        os.sync()  # so that pending writes of an earlier turn do not count
+        os.sync()  # finish pending writes of earlier turns before measuring
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Cost(**json.loads(done.stdout))
 

@@ -76,9 +76,7 @@ class Frames:
     ) -> None:
         kind = "with-absences" if absences else "complete"
         self._folder = folder / f"{_rendering()}-{kind}"
-        self._folder.mkdir(
-            parents=True, exist_ok=True
-        )  # so that an unusable folder is reported at startup
+        self._folder.mkdir(parents=True, exist_ok=True)  # report an unusable folder at startup
         self._absences = absences
         self._lag = timedelta(days=lag_days)
         self._now = now or partial(datetime.now, UTC)

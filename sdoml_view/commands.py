@@ -53,7 +53,7 @@ def view(
     byte ranges of the frames that it shows, and never writes to the dataset.
     """
     with _one_line_errors():
-        opened = _opening(source)  # while the server is imported
+        opened = _opening(source)  # open the dataset while the server is imported
         if write_page is not None:
             from sdoml_core.loader.storage.local import write_atomically
             from sdoml_view.page import static_page

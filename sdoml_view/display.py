@@ -84,7 +84,7 @@ def level_table(channel: str, constants: Mapping[str, Any], resolution: int) -> 
         levels = STRETCHES[channel].levels(values)
     elif transform == "field" and constant:
         levels = gauss_to_level((normalized - 0.5) * 2 * constant)
-        levels[0] = 0  # no data
+        levels[0] = 0  # pixels without data are black
     else:
         levels = normalized
     return levels.astype(np.float32)

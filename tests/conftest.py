@@ -79,7 +79,7 @@ def environment(
     variables = small_environment(tmp_path, archive)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)  # finds no sdoml.toml
+    monkeypatch.chdir(tmp_path)  # the folder has no sdoml.toml
     return variables
 
 

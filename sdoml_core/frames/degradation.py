@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import MissingInputError, SettingError
 
 _DAY = timedelta(days=1)
-_WITHOUT_FILTER = ("1600", "1700", "4500")  # the other channels are ``94_THIN`` and so on
+_WITHOUT_FILTER = ("1600", "1700", "4500")  # other rows have channels such as ``94_THIN``
 
 
 V10_FILE: Final = "aia_V10_20201119_190000_response_table.txt"

@@ -88,7 +88,8 @@ def read_pointing(header: Header) -> Pointing:
     if cdelt[0] <= 0 or abs(cdelt[0] - cdelt[1]) > _SAME_SCALE * cdelt[0]:
         raise CorruptFrameError(f"pixels of {cdelt[0]:g}″ × {cdelt[1]:g}″ are not square")
     cosine, sine = math.cos(math.radians(roll)), math.sin(math.radians(roll))
-    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]  # from the reference pixel to the Sun
+    # Offset of the Sun from the reference pixel.
+    east, north = -crval[0] / cdelt[0], -crval[1] / cdelt[1]
     return Pointing(
         crpix[0] - 1 + cosine * east + sine * north,
         crpix[1] - 1 - sine * east + cosine * north,

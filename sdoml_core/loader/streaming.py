@@ -143,7 +143,8 @@ class ShardDataset(IterableDataset[Any]):
             start, first = cursor.position, cursor.step
         current = Pass(cursor, epoch, start, first, place=place)
         if joined.given == LOADED and start and first >= current.steps:
-            current = Pass(cursor, epoch + 1, 0, 0, place=place)  # the state of a complete epoch
+            # The state is at the end of an epoch.
+            current = Pass(cursor, epoch + 1, 0, 0, place=place)
         steps = [step for step in range(current.first, current.steps) if step % workers == number]
         known = current.start if current.first == 0 else -1
         self._passes.correct(number, epoch=current.epoch, start=known, empty=not steps)

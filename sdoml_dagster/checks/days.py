@@ -108,7 +108,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                 if dated
                 else [_latest_day(context.instance, key, settings)]
             )
-            # Several checks read the same tables, and the tables of the days before.
+            # Several checks read the same tables, and the tables of earlier days.
             opened = RecentTables(store.url)
             latest = LatestOfRun(context.instance, key, [day.isoformat() for day in days])
             for day in days:

@@ -103,7 +103,7 @@ def fetch_day(
         for channel in settings.channels_of(instrument)
     ]
     if any((slot, channel.name) not in earlier.rows for slot, channel in wanted):
-        prepare_kernels(report)  # before threads use kernels and before timing starts
+        prepare_kernels(report)  # compile before threads start and before timing starts
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 420, 268  # per channel, with title and axes
 _MARGIN, _GAP, _HEADER = 28, 20, 66
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 34, 44  # from the edges of a channel to its plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 34, 44  # margins between the edges of a channel and its plot
 _CELLS = 96
 _AXES: Mapping[Transform, str] = {
     "sqrt": "processed pixel value (sum of DN/s)",

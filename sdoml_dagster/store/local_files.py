@@ -123,7 +123,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
     def follow() -> None:
         while not ended.wait(0.05):
             os.fsync(handle.fileno())
-            if hasattr(os, "posix_fadvise"):  # not available on macOS
+            if hasattr(os, "posix_fadvise"):  # this function is not available on macOS
                 os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     with ThreadPoolExecutor(1, "sync") as pool:

@@ -268,7 +268,8 @@ class Deployment:
         (home / "dagster.yaml").write_text(self._configuration)
         host.environment = self._environment | {
             "DAGSTER_HOME": str(home),
-            # How often the daemon looks at retries and backfills. The default would cost minutes.
+            # Interval at which the daemon checks retries and backfills. The default would take
+            # minutes.
             "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "2",
         }
 

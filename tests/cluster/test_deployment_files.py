@@ -18,7 +18,7 @@ def test_every_service_restarts_and_has_a_health_check_and_limits(name: str) -> 
     service = COMPOSE["services"][name]
     assert service["restart"] == "unless-stopped"
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
-    if name != "code":  # uses the health check of the image
+    if name != "code":  # this service uses the health check of its image
         assert service["healthcheck"]["test"]
 
 

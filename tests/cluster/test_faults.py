@@ -126,7 +126,8 @@ def restart_postgres(cluster: Deployment) -> None:
     """Restart PostgreSQL during a run."""
     run = launch(cluster, POSTGRES_DAY)
     await_fetching(cluster)
-    stop(cluster.postgres, signal.SIGINT)  # its "fast" shutdown, which containers use
+    # SIGINT is PostgreSQL's "fast" shutdown, which containers use.
+    stop(cluster.postgres, signal.SIGINT)
     log = cluster.workers[0].folder / "worker.log"
     until(lambda: "too many retries" in log.read_text(), "Dagster to give up", seconds=120)
     cluster.postgres = cluster.start_postgres()
@@ -161,7 +162,7 @@ def break_s3(cluster: Deployment, seen: Evidence) -> None:
     cluster.set_latency(1.5)
     run = launch(cluster, S3_DAY)
     await_fetching(cluster)
-    # One failing operation uses three of them, so the second attempt of the step succeeds.
+    # One failing operation consumes three faults, so the second attempt of the step succeeds.
     set_faults(cluster, 4)
     seen.with_faulty_s3 = await_end(cluster, run)
     seen.answered_in_rerun = answered(cluster) - seen.answered

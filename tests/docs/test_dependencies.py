@@ -75,7 +75,7 @@ def test_imports_are_declared_dependencies(folder: str) -> None:
         if not {owner.lower() for owner in owners.get(module, ())} & declared
         and WITH_OTHERS.get(module) not in declared
     }
-    # Optional for plots and maps: the error names the package to install.
+    # These packages are optional for plots and maps. If one is missing, the error names it.
     optional = {"matplotlib", "sunpy"} if folder == "sdoml_core" else set()
     assert undeclared - optional == set()
 
@@ -91,7 +91,7 @@ def test_declared_dependencies_are_used() -> None:
 def test_dependencies_of_the_viewer_are_used() -> None:
     owners = packages_distributions()
     used = {owner.lower() for module in imported("sdoml_view") for owner in owners.get(module, ())}
-    loaded_by_others = {"aiohttp"}  # by fsspec
+    loaded_by_others = {"aiohttp"}  # imported by fsspec
     assert EXTRAS["view"] - loaded_by_others <= used
 
 

@@ -101,7 +101,7 @@ def prepare(folder: Path, page: Path | None = None) -> None:
         install_scripts(programs, "dagster", "sdoml")
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
     for name in ("workspace.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)  # a copy, because a snippet may write it
+        shutil.copy(ROOT / name, folder)  # use a copy, because a snippet may write to it
 
 
 def run_shell(script: str, folder: Path, archive: object) -> str:
@@ -171,7 +171,8 @@ WITH_PYTHON = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:the 2 shards in .*/sdoml-lite have no index")  # as published
+# Without indexes, as published.
+@pytest.mark.filterwarnings("ignore:the 2 shards in .*/sdoml-lite have no index")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=NAMES.get)
 def test_python_snippets_of_a_page_run(
     page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,7 +189,7 @@ def test_python_snippets_of_a_page_run(
         if not any(reason in snippet for reason in NOT_RUN_PYTHON)
     ]
     names: dict[str, object] = {}
-    with patch.dict(os.environ):  # a snippet may set variables
+    with patch.dict(os.environ):  # undo the variables that a snippet may set
         for snippet in snippets:
             exec(compile(snippet, NAMES[page], "exec"), names)
 

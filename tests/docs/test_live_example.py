@@ -76,7 +76,7 @@ def test_model_trained_on_a_release_predicts_live_slots(environment, frame_cache
         ReleaseRequest(), settings=daily, store=deployment.store, report=deployment.lines.append
     )
     finish("train.py")
-    # Ahead of the real time, so that the frames are not older than the example allows.
+    # Start ahead of the real time, so that the frames are not too old for the example.
     clock = Clock(datetime.now(UTC).replace(minute=10), speed=0)
     silent = {name: [(datetime(2010, 1, 1, tzinfo=UTC), clock.now())] for name in CHANNELS}
     with Archive(

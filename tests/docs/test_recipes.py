@@ -98,7 +98,8 @@ def test_plain_loop_trains_and_can_be_resumed(
     assert names["loss"].isfinite()
     again = BatchLoader(names["dataset"], batch_size=4, shuffle=True, seed=7)
     again.load_state_dict(names["checkpoint"]["loader"])
-    assert next(iter(again))[1] == next(iter(names["loader"]))[1]  # both begin the third epoch
+    # Both ranks begin the third epoch.
+    assert next(iter(again))[1] == next(iter(names["loader"]))[1]
 
 
 @pytest.mark.slow
@@ -143,7 +144,8 @@ def test_accelerate_trains_in_one_process(folder: Path, monkeypatch: pytest.Monk
     assert names["accelerator"].prepare(names["loader"]) is names["loader"]
 
 
-@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 with torch 2.13
+# Torchdata 0.11 warns with torch 2.13.
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 def test_stateful_data_loader_resumes_after_a_batch(
     folder: Path, expected: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

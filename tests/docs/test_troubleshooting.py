@@ -118,7 +118,7 @@ class Provoker:
         def provoke() -> None:
             file = next(self.root.glob(path))
             whole = file.read_bytes()
-            file.unlink()  # it may be a hard link
+            file.unlink()  # replace the file, because it may be a hard link
             file.write_bytes(change(whole))
             try:
                 then()
@@ -261,7 +261,7 @@ class Provoker:
         yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
         yield lambda: self.publish(days=DayRange(first=date(2030, 1, 1)))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
-        # Other settings, because an unchanged day is not processed or packed again.
+        # Use other settings, because an unchanged day is not processed or packed again.
         changed = {"max_missing_fraction": 0.04}
         yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE, **changed))
         yield self.remove("processed/2024/03/01/aia.sketch.arrow", self.sketches)
@@ -402,7 +402,7 @@ def interrupted() -> None:
 
 def without_the_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "botocore.exceptions", None)  # simulates a missing package
+        patch.setitem(sys.modules, "botocore.exceptions", None)  # simulate a missing package
         Store("s3://bucket")
 
 

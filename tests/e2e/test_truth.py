@@ -57,7 +57,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_backfill_checks_pass_except_on_the_bad_day(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/processed_aia?view=checks&checkDetail=coverage")
     tabs = page.get_by_role("tab", name="Partitions")
-    expect(tabs).to_have_count(2)  # of the asset, and of the check
+    expect(tabs).to_have_count(2)  # one panel of the asset, and one of the check
     tabs.nth(1).click()
     page.wait_for_timeout(4000)
     save_screenshot(page, "checks-partitions")

@@ -90,7 +90,7 @@ def test_backfill_from_the_browser_succeeds_and_shows_the_sun(
     picture = page.get_by_role("dialog").locator("img")
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.complete && image.naturalWidth") > 400
-    # Not a black rectangle: the Sun is bright, space is not.
+    # The picture is not a black rectangle: the Sun is bright, and space is dark.
     brightness = picture.evaluate(BRIGHTNESS)
     assert brightness["bright"] > 0.1
     assert brightness["dark"] > 0.3

@@ -119,7 +119,7 @@ class Runner:
         process = self.start()
         self.wait_for(name)
         time.sleep(seconds)
-        with suppress(ProcessLookupError):  # it has already ended
+        with suppress(ProcessLookupError):  # the process has already ended
             os.kill(process, signal.SIGKILL)
         self.finish()
         return sum(1 for _ in self.store.rglob(".*.partial"))
@@ -157,7 +157,7 @@ def main() -> None:
         place = Path(folder)
         common = SMALL | roots
         with Runner(common | {"SDOML_STORE": str(place / "whole")}) as whole:
-            whole.run()  # fills the cache of the archive
+            whole.run()  # this fills the archive's cache
             durations = whole.measure()
             expected = snapshot(whole.store)
         same: Counter[str] = Counter()

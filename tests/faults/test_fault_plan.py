@@ -27,7 +27,7 @@ def test_faults_in_every_fifth_response_change_no_byte(
     assert len(shards) == 2
     assert stormy.files("shards") == shards
     assert {row.status for row in stormy.ledger()} == {"ok"}
-    ledgers = {"aia.parquet", "hmi.parquet"}  # they contain the archive's address
+    ledgers = {"aia.parquet", "hmi.parquet"}  # the ledgers contain the archive's address
     assert url in str(stormy.ledger()[0].url)
     differing = {name for name, sha in stormy.files().items() if calm.files().get(name) != sha}
     assert {Path(name).name for name in differing} <= ledgers
@@ -49,7 +49,7 @@ def test_no_frame_is_lost_if_every_first_response_is_faulty(
 
 REASONS = {
     Fault.NOT_FOUND: ("missing", "not in the archive"),
-    # On a day with outages, pages in place of files are taken for a part of them.
+    # On a day with outages, web pages instead of files are treated as part of the outage.
     Fault.HTML: ("outage", "HTML"),
     Fault.EMPTY: ("outage", "empty"),
     Fault.SHORT: ("invalid", ""),
@@ -69,7 +69,7 @@ def test_ledger_records_exactly_the_permanent_faults(
     rates = {fault: 0.5 / len(REASONS) for fault in REASONS}
     plan = FaultPlan(rates, seed=8, attempts=None, retry_after=0)
     options = {"cadence_minutes": 120, "aia_tolerance_minutes": 0}
-    deploy(archive, **options).fetch()  # renders the frames
+    deploy(archive, **options).fetch()  # this renders the frames
     with Archive(cache=frame_cache, absences=False, faults=plan) as faulty:
         day = deploy(faulty, **options)
         with pytest.raises(OutageError, match=r"of 24 AIA frames of 2024-03-08: "):

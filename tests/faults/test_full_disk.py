@@ -47,7 +47,7 @@ def test_full_disk_error_names_path_and_size(disk: Path, archive: Archive, deplo
     found = small.files()
     assert found, "some files fit"
     assert found.items() <= expected.items()
-    # Enough space for the raw frames, but not for the processed ones.
+    # The disk has enough space for the raw frames, but not for the processed frames.
     raw = sum(path.stat().st_size for path in (large.folder / "raw").rglob("*") if path.is_file())
     remount(disk, f"size={raw + (96 << 10)}")
     small.fetch()

@@ -64,7 +64,8 @@ def test_loader_extra_is_enough_for_training(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "light", cwd=tmp_path)
     python = str(tmp_path / "light/bin/python")
     constraints = str(ROOT / "constraints.txt")
-    install = (*pip, "install", "--no-compile")  # compiling torch takes longer than this test
+    # Compiling torch to bytecode would take longer than this test.
+    install = (*pip, "install", "--no-compile")
     run(python, *install, "-c", constraints, f"{wheel}[loader]", cwd=tmp_path)
     release = write_release(tmp_path / "release", 1)
     assert "trained" in run(python, "-c", TRAIN, str(release), cwd=tmp_path)

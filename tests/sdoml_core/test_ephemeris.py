@@ -25,7 +25,7 @@ def test_radius_matches_a_published_header_within_orbit_effects() -> None:
 @pytest.mark.parametrize(
     ("time", "kilometres"),
     [
-        (datetime(2023, 1, 4, 16, 17, tzinfo=UTC), 147_098_925),  # published perihelia, aphelia
+        (datetime(2023, 1, 4, 16, 17, tzinfo=UTC), 147_098_925),  # published perihelia and aphelia
         (datetime(2023, 7, 6, 20, 6, tzinfo=UTC), 152_093_251),
         (datetime(2024, 1, 3, 0, 38, tzinfo=UTC), 147_100_632),
         (datetime(2024, 7, 5, 5, 6, tzinfo=UTC), 152_099_968),
@@ -72,7 +72,8 @@ def test_naive_time_is_rejected() -> None:
 )
 def test_hmi_names_are_tai(name: datetime, utc: datetime) -> None:
     if name == datetime(2017, 1, 1, 0, 0, 36, tzinfo=UTC):
-        # within the leap second: 23:59:60 UTC has no datetime, so the second before is used
+        # a time within the leap second: a datetime cannot express 23:59:60 UTC, so the second
+        # before is used
         assert abs(hmi_observed(name) - utc) <= timedelta(seconds=1)
     else:
         assert hmi_observed(name) == utc

@@ -31,7 +31,8 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
     """Return the lines of a run without their times."""
     lines = (done.stdout + done.stderr).splitlines()
     said = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (\w+) +", r"\1 - ", line) for line in lines]
-    return [line for line in said if "compiling" not in line]  # printed once per machine
+    # This line is printed once per machine.
+    return [line for line in said if "compiling" not in line]
 
 
 @pytest.mark.parametrize(

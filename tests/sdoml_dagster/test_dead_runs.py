@@ -152,7 +152,7 @@ def test_backfill_finishes_after_all_processes_were_killed(
         with Deployment(environment) as deployment:
             backfill = deployment.launch(["raw_hmi"], days)
             deadline = time.monotonic() + 300
-            while archive.log.in_flight.total() < 2:  # one request of each run
+            while archive.log.in_flight.total() < 2:  # one request from each run
                 assert time.monotonic() < deadline, "two runs did not start"
                 time.sleep(0.2)
             assert deployment.crash() >= 6  # three services, the parent of the runs, two runs
@@ -162,5 +162,5 @@ def test_backfill_finishes_after_all_processes_were_killed(
             assert found["status"] == "COMPLETED_SUCCESS", found
             ends = [run["status"] for run in found["runs"]]
             assert ends.count("SUCCESS") == len(days)
-            assert ends.count("FAILURE") >= 2  # the killed ones
+            assert ends.count("FAILURE") >= 2  # the killed processes
     assert len(list((tmp_path / "store/raw").rglob("*.jpg"))) == 4 * len(days)

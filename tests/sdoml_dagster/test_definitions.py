@@ -129,7 +129,8 @@ def test_resources_use_credentials_without_showing_them(environment: dict[str, s
 
     shown = ArchiveResource.of(Settings.load(aia_roots=CREDENTIALS))
     assert "secret" not in repr(shown._resolved_config_dict)
-    again = ArchiveResource(**shown._resolved_config_dict)  # as Dagster creates it in a run
+    # Create the resource as Dagster does in a run.
+    again = ArchiveResource(**shown._resolved_config_dict)
     with again.client("AIA") as client:
         assert [mirror.root for mirror in client.mirrors] == [CREDENTIALS]
 

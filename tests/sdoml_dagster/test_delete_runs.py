@@ -33,10 +33,10 @@ def test_deleted_run_leaves_nothing_behind(tmp_path):
         databases = [path for path in tmp_path.rglob("*.db") if kept not in path.name]
         counts = {path.name: rows_with(path, deleted) for path in databases}
         assert "index.db" in counts
-        # Of an asset, Dagster remembers its last run.
+        # Dagster remembers each asset's last run.
         assert sum(counts.values()) <= 1, counts
         assert instance.get_run_by_id(kept)
         assert len(instance.fetch_materializations(noisy.key, limit=9).records) == 1
     with dg.DagsterInstance.local_temp(str(tmp_path)) as other:
-        delete_run(other, deleted)  # a second scheduler that found the run before
+        delete_run(other, deleted)  # simulate a second scheduler that found the run earlier
         assert not [path for path in tmp_path.rglob("*") if deleted in str(path)]

@@ -67,7 +67,7 @@ def test_no_frame_exists_before_launch_or_off_the_cadence():
 
 def test_states_depend_only_on_the_name():
     assert aia_states() == aia_states()
-    # fixed values, so that two machines agree: the missing 1700 Å hours of a day
+    # the day's hours without 1700 Å; fixed values, because two machines must agree
     day = [START + timedelta(hours=k) for k in range(24)]
     hours = [time.hour for time in day if condition(CHANNELS["AIA_1700"], time) is None]
     assert hours == [2, 3, 6, 7, 9, 11, 14, 17, 18, 19, 21]

@@ -81,7 +81,7 @@ def ones_sum(data):
 def test_files_are_valid_and_structured_like_the_archive(wavelength):
     data = render_aia(NOON, wavelength, PERFECT)
     assert len(data) % 2880 == 0
-    # astropy repairs the illegal cards before it computes CHECKSUM, and so rejects real files
+    # astropy repairs the illegal cards before it computes CHECKSUM, so it rejects real files
     assert ones_sum(REAL.read_bytes()[2880:]) == 0xFFFFFFFF
     assert ones_sum(data[2880:]) == 0xFFFFFFFF
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
@@ -97,7 +97,7 @@ def test_files_are_valid_and_structured_like_the_archive(wavelength):
     assert image.shape == (1024, 1024)
     assert header["WAVELNTH"] == wavelength
     assert np.isfinite(image).all()
-    assert 0.0005 < (image <= 0).mean() < 0.1  # as in real frames
+    assert 0.0005 < (image <= 0).mean() < 0.1  # the value in real frames
     assert -5 < image.min() < 0
 
 
@@ -191,7 +191,8 @@ def test_sun_rotates_and_noise_changes():
 
     assert alike(first, soon) > 0.97
     assert alike(first, later) < 0.8
-    # two days are about 26°; at the disk's center features move 395·sin 26° ≈ 173 px west
+    # in two days, the Sun rotates by about 26°, which moves features at the disk's center by
+    # 395·sin 26° ≈ 173 px west
     shifts = range(0, 260, 4)
     strip = np.sqrt(abs(first[400:620, 300:500]))
     match = [
@@ -271,7 +272,7 @@ def test_corners_are_as_dark_as_in_the_real_frame(images, wavelength):
 
 @pytest.mark.parametrize("month", [1, 7])
 def test_smaller_sun_has_no_streaks_at_the_edges(month):
-    # in July the real frame, taken in January, would end 16 pixels before the edge
+    # scaled to July, the real frame from January ends 16 pixels before the edge
     _, image = opened(render_aia(datetime(2015, month, 4, tzinfo=UTC), 211, PERFECT))
     rows = np.s_[400:620]
     for edge in (image[rows, :14], image[rows, -14:]):

@@ -65,12 +65,12 @@ def test_levels_follow_the_published_recipe():
 
 
 def test_north_is_up(monkeypatch):
-    # when the real EUV frames were taken, the real magnetogram is not turned
+    # at the time of the real EUV frames, the real magnetogram is not rotated
     minute = datetime(2014, 1, 1, tzinfo=UTC)
     monkeypatch.setattr(solar_state, "regions", lambda _: ())
     levels = gray_levels(minute, PERFECT, seed=1)[::-1].astype(float)
     real = magnetogram()
-    # the disk of that day is a little larger
+    # on that day, the disk is a little larger
     zoom = real.radius * 2.0168 / solar_state.observe(minute).rsun_obs
     inner = np.rint(real.column + np.arange(-59.5, 60) * zoom).astype(int)
     field = np.clip(real.gauss[np.ix_(inner, inner)], -200, 200)

@@ -189,7 +189,8 @@ def test_frames_are_cached_in_a_temporary_folder_without_a_usable_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be created there
+    # No folder can be created in this path.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert default_cache().parent == tmp_path / "temporary"
     with Archive(cache=default_cache()) as archive:

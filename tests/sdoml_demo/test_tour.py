@@ -22,7 +22,7 @@ def tour(environment, frame_cache, tmp_path, monkeypatch):
     (cache / "sdoml-demo-archive").symlink_to(frame_cache)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens at this address
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "sdoml_demo.tour", *options]

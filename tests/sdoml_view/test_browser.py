@@ -37,7 +37,8 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("pageerror", lambda error: problems.append(str(error)))
 
     def note(message: ConsoleMessage) -> None:
-        stopped = "ERR_CONNECTION_REFUSED" in message.text  # the icon, after the server stopped
+        # The browser requests the icon after the server has stopped.
+        stopped = "ERR_CONNECTION_REFUSED" in message.text
         if message.type == "error" and not stopped and "bad.csv" not in message.location["url"]:
             problems.append(f"{message.text} {message.location['url']}")
 
@@ -107,7 +108,7 @@ def test_keyboard_steps_plays_zooms_and_enlarges(page: Page, viewer: str) -> Non
     page.keyboard.press("Escape")
     expect(page.locator("#panels .panel")).to_have_count(len(CHANNELS))
     page.keyboard.press("+")
-    page.keyboard.press("d")  # pans while zoomed
+    page.keyboard.press("d")  # this pans while zoomed
     expect(page).to_have_url(re.compile("zoom=1.5"))
     page.keyboard.press("0")
     page.keyboard.press("g")
@@ -155,7 +156,7 @@ def test_zoom_is_linked_and_the_cursor_reads_all_channels(
     before = brightness(page, '[data-channel="HMI_M"] canvas')
     page.mouse.wheel(0, -800)
     expect(page).to_have_url(re.compile("zoom="))
-    # The disk fills the other picture too.
+    # The disk also fills the other picture.
     assert brightness(page, '[data-channel="HMI_M"] canvas') > before * 1.2
     page.get_by_role("button", name="Fit").click()
     canvas.click()
@@ -195,7 +196,7 @@ def test_compare_swipes_blends_and_subtracts(page: Page, viewer: str) -> None:
         expect(page.locator("#stage figcaption")).to_have_text(caption)
         pictures.add(page.locator("#stage canvas").screenshot())
     assert len(pictures) == 3
-    # Off the disk, only noise changes, so the mean is the middle gray.
+    # Off the disk, only noise changes, so the mean is middle gray.
     assert 100 < brightness(page, "#stage canvas") < 156
     page.get_by_role("radio", name="Swipe").click()
     box = page.locator("#stage canvas").bounding_box()

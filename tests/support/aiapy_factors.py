@@ -19,7 +19,7 @@ def assert_equal_to_aiapy(path: Path) -> DegradationTable:
 
     aiapy counts the leap seconds since the start of an epoch: up to 2.5e-8 of the factor.
     """
-    from aiapy.calibrate import degradation  # imports for seconds, in each process that runs tests
+    from aiapy.calibrate import degradation  # the import takes seconds in each test process
     from aiapy.calibrate.util import get_correction_table
 
     ours = DegradationTable.from_response_table(path.read_bytes())

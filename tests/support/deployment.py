@@ -211,7 +211,7 @@ class Deployment:
         port = _free_port()
         api = ("api", "grpc", "-h", "127.0.0.1", "-p", str(port), "--module-name", MODULE)
         self._start("code", "-c", CODE_SERVER, *api)
-        # The daemon fails a backfill that it continues while there is no code server.
+        # The daemon fails a backfill if there is no code server when it continues the backfill.
         self._await("the code server", lambda: _answers(port))
         server = {"host": "127.0.0.1", "port": port, "location_name": MODULE}
         workspace = self.home / "workspace.yaml"

@@ -28,7 +28,7 @@ def loaders(dataset: SDOMLlite, *, spawn: bool) -> dict[str, tuple[Any, Any]]:
     for workers, context in ((0, None), (1, "fork"), (1, "spawn"))[: 2 + spawn]:
         name = f"{workers} {context}"
         options: dict[str, Any] = {"num_workers": workers, "multiprocessing_context": context}
-        options["persistent_workers"] = context == "spawn"  # they take seconds to start
+        options["persistent_workers"] = context == "spawn"  # processes take seconds to start
         sampler = BatchSampler(dataset, 4)
         styles[f"sampler {name}"] = (DataLoader(dataset, batch_sampler=sampler, **options), sampler)
         stream = ShardDataset(dataset, batch_size=4)
@@ -77,7 +77,7 @@ def alone(dataset: SDOMLlite, rank: int) -> list[list[str]]:
 
 
 def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
-    # The barriers are between passes, so a slow rank may begin one late.
+    # The barriers are between passes, so a slow rank may begin a pass late.
     warnings.filterwarnings("ignore", "this rank completed epoch")
     warnings.filterwarnings("ignore", "epoch . starts again")
     dataset = SDOMLlite(folder, ["AIA_0211"])
@@ -97,7 +97,7 @@ def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
             if name.startswith("stream 1"):
                 source.set_epoch(epoch)
             epochs.append(times_of(loader))
-            torch.distributed.barrier()  # as the exchange of gradients does
+            torch.distributed.barrier()  # synchronize the ranks, as the exchange of gradients does
         result[name] = epochs
     result["alone"] = alone(dataset, rank)
     torch.distributed.barrier()

@@ -43,7 +43,7 @@ class Model(lightning.LightningModule):
 
 def fit(loader: Any) -> list[list[list[str]]]:
     """Train, and return the times of each batch by epoch."""
-    os.environ.update(PLACE)  # Lightning removes it at the end of a run
+    os.environ.update(PLACE)  # Lightning removes these variables at the end of a run
     model = Model()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -61,7 +61,8 @@ def fit(loader: Any) -> list[list[list[str]]]:
 
 
 def main(folder: str) -> None:
-    warnings.simplefilter("ignore")  # Lightning's own, such as the number of workers
+    # Ignore Lightning's warnings, such as about the number of workers.
+    warnings.simplefilter("ignore")
     dataset = SDOMLlite(folder, ["AIA_0211"])
     # All are created before Lightning starts the process group.
     loaders = {

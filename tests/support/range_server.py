@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
-            server.sent[path.name] += len(data)  # before the client can have the bytes
+            server.sent[path.name] += len(data)  # log before the client can have the bytes
             self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:

@@ -69,6 +69,6 @@ class World:
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker has no process group, so it needs its parent's values.
         parent = None
-        with contextlib.suppress(DatasetError):  # no process group yet
+        with contextlib.suppress(DatasetError):  # there is no process group yet
             parent = self.place()
         return self.__dict__ | {"_parent": parent}

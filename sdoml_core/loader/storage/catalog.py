@@ -153,7 +153,7 @@ class Catalog:
 
     def __getstate__(self) -> dict[str, Any]:
         source = self._source
-        if not isinstance(source, bytes):  # the open file cannot be shared with another process
+        if not isinstance(source, bytes):  # another process cannot share the open file
             source = source.read_at(source.size(), 0)
         return self.__dict__ | {"_source": source}
 

@@ -82,7 +82,7 @@ def collect_hour(
         try:
             names = listed_names(client.poll(live_folder(hour)))
         except FrameRefusedError:
-            pass  # no listings
+            pass  # the server has no listings
         except FrameMissingError:
             return Collected(())
         except OutageError as error:

@@ -394,6 +394,6 @@ def _remove_empty_folders(store: Store, path: str) -> None:
     local = store.local_path(path)
     if local is None:
         return
-    with contextlib.suppress(OSError):  # not empty
+    with contextlib.suppress(OSError):  # the folder is not empty
         for parent in list(local.parents)[:3]:
             parent.rmdir()

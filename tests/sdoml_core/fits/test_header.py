@@ -297,7 +297,7 @@ def test_optional_checksums_agree_with_astropy() -> None:
 def test_absurd_structure_is_rejected_before_allocation(
     key: str, value: bytes, error: type[FrameError]
 ) -> None:
-    free = "DATAXXX"  # a card that is no longer needed makes room for a new one
+    free = "DATAXXX"  # reuse a card that is not needed
     known = f"{key:8}=".encode() in SMALL_BARE
     data = replace_card(SMALL_BARE, key if known else free, value)
     if not known:

@@ -179,5 +179,5 @@ def test_reads_stay_within_the_buffer() -> None:
 
     done = run()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[0, 1, 2, 3]\n"  # every possible outcome
+    assert done.stdout == "[0, 1, 2, 3]\n"  # all possible results
     assert run("touch it").returncode == -signal.SIGSEGV  # the guard page works

@@ -44,7 +44,7 @@ def decoded(frame: EncodedFrame) -> np.ndarray:
 def test_pixels_round_trip_within_half_a_step(steps, side):
     frame = pixels(side)
     again = decoded(encode_compact(frame, steps, "compact"))
-    # float32 cannot hold step times an integer more exactly than half its own spacing
+    # float32 rounds step times an integer by up to half its spacing
     limit = 0.5 / steps + np.spacing(np.float32(1)) / 2
     assert np.abs(again.astype(np.float64) - frame).max() <= limit
     assert again.max() <= 1

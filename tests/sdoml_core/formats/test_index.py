@@ -147,7 +147,7 @@ def test_absurd_shard_size_is_rejected(claimed, count):
 
 def test_flipped_bit_in_a_page_is_rejected():
     data = bytearray(encoded())
-    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # within the first compressed page
+    place = data.index(b"\x28\xb5\x2f\xfd") + 12  # flip a bit within the first compressed page
     data[place] ^= 1
     with pytest.raises(DamagedFileError, match="cannot be read"):
         decode_index(bytes(data))

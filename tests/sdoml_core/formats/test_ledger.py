@@ -54,7 +54,7 @@ def _with(**columns: list[object]) -> bytes:
     for name, values in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, pa.array(values))
-    # A valid checksum, so that the content itself is checked.
+    # Write a valid checksum, so that the content itself is checked.
     checksum = ledger._checksum(table.to_pydict())
     table = table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: checksum})
     sink = io.BytesIO()

@@ -104,7 +104,7 @@ def test_point_sources_land_at_the_computed_position(
     pixel = 2.4 if instrument == "AIA" else 4 * 0.5042
     scale = 976 / angular * (pixel / 2.4)
     for angle in np.radians([20, 155, 283]):
-        # in solar radii, west and north of the disk's center
+        # positions in solar radii, west and north of the disk's center
         west, north = fraction * np.cos(angle), fraction * np.sin(angle)
         column = 511.5 + west * angular / pixel
         up = north * angular / pixel
@@ -118,7 +118,7 @@ def test_point_sources_land_at_the_computed_position(
             rgb = np.repeat(np.round(250 * point).astype(np.uint8)[..., None], 3, axis=2)
             image = process_hmi(rgb, resolution=512, rsun_obs=angular, scale=GEOMETRIC_SCALE)
         rows, columns = np.mgrid[:512, :512]
-        # the scale is about pixel 512, the disk's center is half a pixel off it
+        # frames are scaled about pixel 512, which is half a pixel from the disk's center
         shift = 0.5 - 0.5 * scale
         turned = -1 if instrument == "AIA" else 1
         expected_column = (511.5 + shift + west * 976 / 2.4 + 0.5) / 2 - 0.5
@@ -127,4 +127,4 @@ def test_point_sources_land_at_the_computed_position(
         weight = np.where(window, image, 0).astype(np.float64)
         assert (rows * weight).sum() / weight.sum() == pytest.approx(expected_row, abs=0.02)
         assert (columns * weight).sum() / weight.sum() == pytest.approx(expected_column, abs=0.02)
-        assert abs(shift) < 0.1  # of a pixel at 1024²
+        assert abs(shift) < 0.1  # less than a tenth of a pixel at 1024²

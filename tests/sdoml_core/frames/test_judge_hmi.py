@@ -140,7 +140,7 @@ def test_eclipse_or_maneuver_is_flagged() -> None:
 
 def test_half_a_scan_is_rejected() -> None:
     half = RECONSTRUCTED[: len(RECONSTRUCTED) // 2].rstrip(b"\xff") + b"\xff\xd9"
-    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the rest without an error
+    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the missing part without an error
         assert np.asarray(picture).shape == (1024, 1024, 3)
     with pytest.raises(CorruptFrameError):
         inspect(half)
@@ -179,7 +179,7 @@ def test_flipped_bits_are_found_except_in_single_blocks() -> None:
         except FrameError:
             by_inspection += 1
             continue
-        if frame.doubt is not None:  # fetched again, which finds the difference
+        if frame.doubt is not None:  # the file is fetched again, which finds the difference
             by_inspection += 1
             continue
         changed = (frame.rgb != truth).any(axis=2).nonzero()

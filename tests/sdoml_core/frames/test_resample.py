@@ -62,7 +62,7 @@ def test_nan_pixel_does_not_affect_neighbors() -> None:
     assert np.isfinite(result).all()
     differs = ~np.isclose(result, expected, rtol=1e-5)
     rows, columns = np.nonzero(differs)
-    # 4 input pixels cover 2.06 output pixels and the taps of their neighbors
+    # 4 input pixels affect 2.06 output pixels and their neighbors
     assert np.ptp(rows) <= 3
     assert np.ptp(columns) <= 3
     row = (1023 - (512 + (401.5 - 512) * 1.0291)) / 2

@@ -147,7 +147,7 @@ def test_consumer_windows_use_only_public_attributes(release: Path) -> None:
         for date in (begin + n * STEP for n in range(5)):
             frames.append(sdo[date][0] if date in sdo.dates_set else frames[-1])  # type: ignore[arg-type]
         windows.append(torch.stack(frames))
-    assert len(begins) == 16  # 20 starts, of which four lack 211 Å
+    assert len(begins) == 16  # 20 start times, four of which lack 211 Å
     held = windows[begins.index(at("2022-11-01T02:45"))]
     assert (held[1:] == held[0]).all()
 

@@ -134,7 +134,7 @@ def test_flat_folder_of_daily_shards_works(tmp_path):
 def test_tensor_in_use_is_never_overwritten(release):
     dataset = SDOMLlite(release)
     for number in range(5):
-        dataset[number]  # memory that is freed and reused
+        dataset[number]  # reuse freed memory
     held = [dataset[number] for number in range(20)]
     view = dataset[20][0][2, 3:5]
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_adjacent_samples_are_collated_without_a_copy(release):
 @pytest.mark.slow
 def test_data_loader_works_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
-    dataset[0]  # files are opened before workers start
+    dataset[0]  # open files before workers start
     loader = DataLoader(
         dataset,
         batch_size=8,
@@ -489,7 +489,8 @@ def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monke
     monkeypatch.setattr(
         synthetic_shards, "missing", lambda slot, channel: slot.day < 6 and slot.minute
     )
-    for number in range(6):  # five hourly days, and one every 15 minutes
+    # Five days with hourly samples, and one day with samples every 15 minutes.
+    for number in range(6):
         day = FIRST + timedelta(days=number)
         write_day(tmp_path, day, hours=24, side=8, channels=["HMI_M"])
     dataset = SDOMLlite(tmp_path, ["HMI_M"])

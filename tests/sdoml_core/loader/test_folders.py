@@ -81,7 +81,7 @@ def test_folder_can_be_opened_while_days_are_added(tmp_path):
     lengths: list[int] = []
     deadline = time.monotonic() + 200
     with warnings.catch_warnings():
-        # A day whose index is not written yet is left out with a warning.
+        # A day whose index has not been written yet is skipped with a warning.
         warnings.filterwarnings("ignore", message="left out")
         while writer.is_alive() or not lengths or lengths[-1] < 240:
             dataset = SDOMLlite(tmp_path, CHANNELS)

@@ -149,7 +149,7 @@ def test_local_and_remote_folders_are_joined(root, tmp_path):
         same(list(joined), list(SDOMLlite(root / "whole", CHANNELS)))
         sent = server.sent.total()
         same(list(joined), list(SDOMLlite(root / "whole", CHANNELS)))
-        assert server.sent.total() == sent  # from the cache
+        assert server.sent.total() == sent  # the second call reads from the cache
 
 
 def test_samples_of_missing_shards_keep_the_channels_of_the_other_folder(root, tmp_path):

@@ -110,7 +110,7 @@ def test_resumed_epoch_keeps_its_order(count, batch_size, steps):
     second.load_state_dict(first.state_dict())
     if steps < len(expected):
         assert list(second) == expected[steps:]
-    assert list(second) == list(whole)  # then the next epoch
+    assert list(second) == list(whole)  # then read the next epoch
 
 
 def test_epochs_advance_and_can_be_set():

@@ -337,7 +337,7 @@ def test_state_of_a_stream_with_workers_counts_delivered_items(dataset, workers,
 def test_unknown_state_of_a_stream_is_an_error(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     loader = DataLoader(stream, batch_size=None, num_workers=2)
-    for batches in (times_of(loader), take(iter(loader), 14)):  # the workers have read all
+    for batches in (times_of(loader), take(iter(loader), 14)):  # the workers have read all batches
         assert len(batches) > 13
         with pytest.raises(DatasetError, match=r"call set_epoch before state_dict .* or use torch"):
             stream.state_dict()
@@ -363,7 +363,7 @@ def test_stream_with_ranks_and_workers_warns_without_set_epoch(dataset):
     loader = DataLoader(stream, batch_size=None, num_workers=1)
     first = times_of(loader)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # in the worker, which is forked
+        warnings.simplefilter("error")  # this runs in the forked worker
         with pytest.raises(UserWarning, match="epoch 0 starts again"):
             times_of(loader)
     stream.set_epoch(1)

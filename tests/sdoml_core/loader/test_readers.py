@@ -50,7 +50,7 @@ def test_webdataset_groups_the_channels_of_a_slot(folder):
     assert len(samples) == 8
     for sample in samples:
         slot = at(f"{sample['__key__'][:10].replace('/', '-')}T{sample['__key__'][11:]}")
-        # webdataset takes extensions in lower case, whatever the case of the members.
+        # webdataset converts extensions to lower case.
         names = {key for key in sample if not key.startswith("__")}
         assert names == {f"{name.lower()}.npy" for name in expected(slot)}
         np.testing.assert_array_equal(sample["hmi_m.npy"], frame(slot, "HMI_M"))
@@ -60,7 +60,8 @@ def test_webdataset_groups_the_channels_of_a_slot(folder):
 def test_hugging_face_datasets_reads_local_shards(tmp_path):
     import datasets
 
-    # Its webdataset builder takes the columns from the first samples, which need the same members.
+    # The webdataset builder takes the columns from the first samples, which must have the same
+    # members.
     write_day(tmp_path, FIRST, hours=2, channels=["AIA_0193", "HMI_M"])
     rows = datasets.load_dataset(
         "webdataset",

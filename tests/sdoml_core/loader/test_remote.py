@@ -110,7 +110,7 @@ def test_rebuilt_shard_is_not_read_from_the_cache(server, tmp_path, monkeypatch)
 
 def test_batches_and_workers_read_over_the_network(server):
     dataset = SDOMLlite(server.url)
-    check(dataset, 0)  # a connection is open before workers fork
+    check(dataset, 0)  # open a connection before workers fork
     expected = [str(time) for time in dataset.times]
     for loader in (BatchLoader(dataset, 8), DataLoader(dataset, batch_size=8, num_workers=2)):
         seen = []

@@ -62,7 +62,7 @@ def test_frames_match_their_times(dataset):
 def test_drop_keeps_only_sequences_without_gaps(release):
     dataset = SDOMLlite(release, ["AIA_0211"])
     sequences = SDOMLliteSequences(dataset, past=2, horizon=QUARTER)
-    # Six hours a day from midnight, without the hour from 3: two runs of 12 and 8 frames.
+    # Each day has the hours from 0 to 6 without hour 3, which is two runs of 12 and 8 frames.
     assert len(sequences) == 3 * (12 - 2 + 8 - 2)
     for item in sequences:
         assert not any(missing(at(time), "AIA_0211") for time in item["times"])

@@ -157,7 +157,7 @@ def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
 def test_shards_without_an_index_warn_about_normalization(tmp_path):
     for day in days(2):
         write_day(tmp_path, day, index=False, hours=1)
-    for _ in range(2):  # also when opened from the saved index
+    for _ in range(2):  # the same warning when opened from the saved index
         with pytest.warns(UserWarning, match=r"the 2 shards in .* the same constants"):
             assert len(SDOMLlite(tmp_path)) == 8
 

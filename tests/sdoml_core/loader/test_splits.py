@@ -129,7 +129,7 @@ def test_months_define_parts(tmp_path):
     assert {str(t)[:7] for t in splits["train"].times} == {"2022-10", "2022-12"}
     assert {str(t)[:7] for t in splits["test"].times} == {"2022-11"}
     assert len(splits["test"]) == 8
-    assert len(splits["train"]) == 12  # 1 December is within the gap
+    assert len(splits["train"]) == 12  # December 1 is within the gap
 
 
 def test_adjacent_months_form_one_range():

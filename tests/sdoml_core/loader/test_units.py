@@ -52,7 +52,7 @@ def test_tensors_convert_like_samples_and_back(release, plain):
         torch.testing.assert_close(values, expected[number][0], equal_nan=True)
     back = plain.to_normalized(physical)
     torch.testing.assert_close(back[:, :, ::2], batch[:, :, ::2])
-    levels = batch[:, :, 1]  # saturated fields come back as the limit
+    levels = batch[:, :, 1]  # saturated fields are returned as the limit
     np.testing.assert_allclose(
         back[:, :, 1], gauss_to_level(level_to_gauss(levels.numpy())), atol=1e-4
     )
@@ -87,7 +87,7 @@ def test_mean_and_std_standardize_an_image_and_follow_a_split(plain):
     found = plain.statistics().values()
     assert plain.mean.flatten().tolist() == pytest.approx([one.mean for one in found])
     assert plain.std.flatten().tolist() == pytest.approx([one.std for one in found])
-    assert plain.mean is plain.mean  # read once
+    assert plain.mean is plain.mean  # the pixels are read only once
     part = plain.within([(plain.times[0], plain.times[0] + np.timedelta64(1, "s"))])
     standardized = (image - part.mean) / part.std
     assert standardized.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)

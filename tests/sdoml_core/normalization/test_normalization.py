@@ -190,7 +190,7 @@ def test_float16_round_trips_within_its_precision(
     assert out.max() <= 1
     back = denormalize(out, constant, np.empty_like(pixels))
     assert back.dtype == np.float32
-    # 11 bits, twice as much after the square; below 2^-14 an absolute step of 2^-25.
+    # float16 has 11 bits, and squaring doubles the error; below 2^-14 the absolute step is 2^-25.
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1.1e-3, abs=constant * 1e-8)
 
 

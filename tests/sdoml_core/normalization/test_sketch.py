@@ -267,7 +267,7 @@ def test_mutated_sketch_file_is_detected(stored: bytes) -> None:
             restored = decode_sketches(bytes(mutated))
         except DamagedFileError:
             refused += 1
-        else:  # padding, or a byte that Arrow ignores
+        else:  # the byte is padding, or Arrow ignores it
             assert encode_sketches(restored) == stored
     assert refused > 2_000
 

@@ -25,7 +25,7 @@ def requested(
 
     def evaluate() -> dict[str, set[str]]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.BetaWarning)  # of Dagster's default sensor
+            warnings.simplefilter("ignore", dg.BetaWarning)  # from Dagster's default sensor
             found = dg.evaluate_automation_conditions(defs, instance=built, cursor=cursors[-1])
         cursors.append(found.cursor)
         return {

@@ -62,7 +62,7 @@ def test_backfill_of_all_assets_fills_an_empty_store(deployment: Deployment) -> 
     found = deployment.wait(deployment.launch(names, FIRST_DAYS))
     assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
     assert counts(found) == dict.fromkeys(DAILY, (3, 0))
-    # At most two days per run, and one run each for the constants and the release.
+    # There are at most two days per run, and one run each for the constants and the release.
     assert len(found["runs"]) == 2 + 1 + 2 + 1
     assert len(list(store.glob("normalization/*.json"))) == 2
     assert (store / "releases/sdoml-lite/SHA256SUMS").is_file()
@@ -78,7 +78,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
         empty=EMPTY_DAYS, half=HALF_DAYS, outage=frozenset({OUTAGE.replace("-", "/")})
     )
 
-    # ingest: only the day with the outage fails.
+    # In `ingest`, only the day with the outage fails.
     ingest = deployment.wait(deployment.launch(DAILY[:4], days))
     assert counts(ingest) == dict.fromkeys(DAILY[:4], (3, 1))
     failed = [run for run in ingest["runs"] if run["status"] == "FAILURE"]
@@ -92,7 +92,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
     found = {
         e["evaluation"]["partition"]: e["evaluation"]
         for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
-        # Events of a whole run have None.
+        # None is for events of a whole run.
         if e["evaluation"] and e["evaluation"]["partition"] in days
     }
     assert found.keys() == {GOOD, EMPTY, HALF}
@@ -106,7 +106,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
     again = deployment.wait(deployment.launch(DAILY[:4], [OUTAGE]))
     assert counts(again) == dict.fromkeys(DAILY[:4], (1, 0))
 
-    # fit_normalization, then build_shards.
+    # Run fit_normalization, then build_shards.
     fit = deployment.job("fit_normalization")
     assert fit == "SUCCESS"
     build = deployment.wait(deployment.launch(["shards"], [EMPTY, HALF]))

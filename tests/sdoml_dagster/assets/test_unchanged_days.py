@@ -60,7 +60,7 @@ def test_second_run_keeps_the_picture_of_each_day(
 
     assets = ("processed_aia", "processed_hmi", "shards")
     before = [picture(asset) for asset in assets]
-    monkeypatch.setattr("sdoml_dagster.previews.inline_markdown", None)  # drawing would fail
+    monkeypatch.setattr("sdoml_dagster.previews.inline_markdown", None)  # make drawing fail
     assert materialize(*DAILY, day=FIRST).success
     assert [picture(asset) for asset in assets] == before
 
@@ -69,7 +69,7 @@ def test_second_run_keeps_the_picture_of_each_day(
     ("change", "rebuilt"),
     [
         ({"dtype": "float16"}, {"tar", "parquet"}),
-        ({"max_missing_fraction": 0.04}, set()),  # processed again, with the same bytes
+        ({"max_missing_fraction": 0.04}, set()),  # the day is processed again, with the same bytes
     ],
 )
 def test_changed_settings_rebuild_dependent_files(

@@ -292,7 +292,8 @@ def test_brightness_change_between_days_warns(store: Store) -> None:
     assert finding.metadata["brightness_AIA_1700"] == 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see gc below
+# See gc.collect() below.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -> None:
     finding = judge_shard(store, DAY, settings)
     assert finding.passed, finding.description

@@ -49,7 +49,8 @@ def test_execute_all_checks_the_latest_materialized_day(built: dg.DagsterInstanc
     dated = {e.check_name: e for e in found if e.partition == SECOND}
     assert dated.keys() == {"readable", "saturation", "drift"}
     assert all(e.passed for e in dated.values())
-    # The run planned checks without a day. They end as well, and name the day they checked.
+    # The run planned checks without a day. These are also completed, and name the day that was
+    # checked.
     undated = {e.check_name: e.description for e in found if e.partition is None}
     assert undated.keys() == dated.keys()
     assert all(str(text).startswith(SECOND) for text in undated.values())

@@ -108,7 +108,7 @@ def check_exports(folder: Path) -> None:
     """Export the release in this process, which is faster than a process for each command."""
 
     def export(*arguments: str) -> str:
-        with patch.dict(os.environ):  # options become variables
+        with patch.dict(os.environ):  # options are passed on as variables
             return CliRunner().invoke(commands, ["export", *arguments]).output
 
     output = export("surya", "--name", "my-sun", "--to", "surya", "--days", "2024-03-10")
@@ -213,7 +213,7 @@ def test_build_that_exceeds_the_disk_space_is_rejected(roots: None, tmp_path: Pa
 def test_workers_build_days_in_parallel(
     roots: None, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "latency", 4)  # a run takes longer than the start of the next
+    monkeypatch.setattr(archive, "latency", 4)  # a run takes longer than starting the next run
     done = build("--workers", "3")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "data.dagster"

@@ -83,7 +83,7 @@ REMEDIES = {
 @pytest.mark.parametrize(
     ("name", "harm"),
     [(name, flip) for name in REMEDIES]
-    # Without one of the small files, a day counts as not built.
+    # Without one of the small files, a day is treated as not built.
     + [(name, Path.unlink) for name in REMEDIES if not name.endswith((".parquet", ".json"))],
 )
 def test_damaged_file_is_found_marked_and_repaired(
@@ -162,7 +162,7 @@ def test_release_shards_of_other_days_are_not_read(
 ) -> None:
     shard = released.folder / "releases/sdoml-lite/sdoml-lite-1.tar"
     data = shard.read_bytes()
-    shard.unlink()  # it is a hard link, which flip would change too
+    shard.unlink()  # the release shard is a hard link, which flip would change too
     shard.write_bytes(data)
     flip(shard)
     day = DAY + timedelta(days=other_day)
@@ -190,7 +190,7 @@ def test_file_that_is_being_rewritten_is_checked_again(
     def look(store: Store, day_: date) -> Verification:
         looked.append(day_)
         found = verify_day(store, day_)
-        store.write(index, whole)  # another run publishes it in the meantime
+        store.write(index, whole)  # another run publishes the file in the meantime
         return found
 
     monkeypatch.setattr("sdoml_dagster.maintenance.verify.verify_day", look)
@@ -214,7 +214,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     assert (
         prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append) == []
     )
-    day.process()  # unchanged, so it needs no raw files
+    day.process()  # the processed day is unchanged, so it needs no raw files
     changed = day.settings.model_copy(update={"max_missing_fraction": 0.04})
     with pytest.raises(MissingInputError, match="materialize the raw assets of 2024-03-08"):
         Deployment(changed).process()
@@ -225,7 +225,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
 
 
 def test_pruning_many_days_takes_few_lines(day: Deployment) -> None:
-    for number in range(1, 30):  # days that were only fetched
+    for number in range(1, 30):  # these days were only fetched
         later = layout.raw_folder(DAY + timedelta(days=number))
         shutil.copytree(day.folder / RAW, day.folder / later)
     lines: list[str] = []

@@ -187,7 +187,7 @@ def test_missing_pixels_are_tolerated_up_to_the_setting(
 ) -> None:
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
-    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 %
+    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 % of the pixels
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
     process(settings.model_copy(update={"max_missing_fraction": tolerated}), fetched)
@@ -216,7 +216,7 @@ def test_pixels_without_data_are_in_the_index_and_in_the_mask(
     assert facts[row.channel]["missing"] == row.missing
     assert facts[row.channel]["flags"] == ("missing_pixels",)
     valid = dataset.mask(0).numpy()
-    # Pixels that are partly in the hole are computed from their other part.
+    # Pixels that are partly in the hole are computed from their remaining part.
     edge = 200 * 976 / (row.rsun_obs or 0) * settings.resolution / 1024
     assert (edge - 2) ** 2 <= (~valid).sum() <= edge**2
     assert not image.numpy()[~valid].any()
@@ -393,7 +393,7 @@ def test_compact_shards_hold_the_same_frames_within_half_a_step(
         np.testing.assert_array_equal(pixels, StoredDay(fetched, DAY).shard_frame(row))
     finding = judge_shard(fetched, DAY, compact)
     assert finding.passed, finding.description
-    # built again from nothing, byte for byte
+    # rebuilt from scratch, byte for byte
     fetched.delete(layout.shard(DAY))
     assert pack(compact, fetched) == shard
 

@@ -160,7 +160,7 @@ def make(folder: Path, settings: Settings | None = None, **request: Any) -> Rele
 
 def materialize(folder: Path, **config: Any) -> dg.ExecuteInProcessResult:
     with warnings.catch_warnings():
-        # Backfill policies are beta in Dagster 1.13.
+        # Dagster 1.13 warns that backfill policies are in beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
         asset = build_release_asset(settings_for(folder))
     return dg.materialize(
@@ -354,7 +354,7 @@ def test_card_states_the_facts(released: Path) -> None:
 
 
 def test_code_in_the_card_runs(released: Path) -> None:
-    # One of its first samples lacks 171 Å, so Hugging Face's builder fails.
+    # One of the first samples lacks 171 Å, so Hugging Face's builder fails.
     assert run_snippets(released) == 3
     card = (released / "README.md").read_text()
     assert "Hugging Face's builder requires the same members" in card
@@ -377,7 +377,7 @@ def run_snippets(release: Path) -> int:
         code = block.split("```")[0].replace('"sdoml-lite', f'"{release}')
         scope: dict[str, Any] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings of webdataset and datasets, as above
+            warnings.simplefilter("ignore")  # ignore warnings of webdataset and datasets, as above
             exec(code, scope)
         value = scope.get("frame", scope.get("image", scope.get("sample")))
         assert value is not None
@@ -515,7 +515,7 @@ def test_killed_release_is_incomplete_and_can_be_completed(
 ) -> None:
     make(stored)
     folder = stored / "releases/sdoml-lite"
-    for shard in folder.glob("*.tar"):  # so that they are linked again
+    for shard in folder.glob("*.tar"):  # force the shards to be linked again
         shard.unlink()
     (folder / ".sdoml-lite-01.tar.0.partial").write_bytes(b"left by a killed run")
     left = stop
@@ -564,7 +564,7 @@ def test_unchanged_shards_are_not_read_again(
     replaced = folder / "sdoml-lite-03.tar"
     data = replaced.read_bytes()
     replaced.unlink()
-    replaced.write_bytes(data)  # equal, but no longer the daily shard
+    replaced.write_bytes(data)  # the bytes are equal, but the file is not a link to the daily shard
     (folder / "sdoml-lite-05.tar").unlink()
     make(stored)
     assert sorted(hashed) == [f"releases/sdoml-lite/sdoml-lite-0{number}.tar" for number in (3, 5)]

@@ -33,7 +33,8 @@ from tests.support.deployment import Days
 from tests.support.runs import DAILY, Materialize
 
 MODULE = "sdoml_dagster.definitions"
-TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)  # lag 8, look-back 3: 10, 11 and 12 March
+# With a lag of 8 and a look-back of 3 days: March 10, 11 and 12.
+TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)
 WINDOW = ["2024-03-10", "2024-03-11", "2024-03-12"]
 
 
@@ -51,7 +52,7 @@ def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator["Clockwork
     with create_test_daemon_workspace_context(target, instance) as workspace:
         yield Clockwork(workspace, instance)
         registry = workspace._grpc_server_registry  # type: ignore[attr-defined]
-    registry.wait_for_processes()  # otherwise their Popen objects warn
+    registry.wait_for_processes()  # otherwise the Popen objects of the processes warn
 
 
 class Clockwork:
@@ -118,7 +119,7 @@ def test_tick_requests_every_incomplete_day(
     faults = Days(outage=frozenset({"2024/03/11"}), half=frozenset({"2024/03/12"}))
     monkeypatch.setattr(archive, "faults", faults)
     assert clockwork.tick(TICK) == WINDOW
-    # Still queued, so no day is requested twice.
+    # The runs are still queued, so no day is requested twice.
     assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-13"]
     assert clockwork.work() == {
         "2024-03-10": "ok",
@@ -126,7 +127,7 @@ def test_tick_requests_every_incomplete_day(
         "2024-03-12": "ok",
         "2024-03-13": "ok",
     }
-    # A failed day, and one whose frames may still appear, but no complete days.
+    # The tick requests a failed day and a day whose frames may still appear, but no complete days.
     assert clockwork.tick(TICK + timedelta(days=1, hours=24)) == [
         "2024-03-12",
         "2024-03-14",

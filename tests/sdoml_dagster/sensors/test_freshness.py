@@ -11,7 +11,8 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
-NOW = datetime(2024, 3, 20, 12, tzinfo=UTC)  # lag 8 and a day of grace: 11 March is due
+# With a lag of 8 days and a day of grace, March 11 is due.
+NOW = datetime(2024, 3, 20, 12, tzinfo=UTC)
 DUE = date(2024, 3, 11)
 
 
@@ -86,7 +87,8 @@ def test_sensor_evaluates_only_changes_without_a_run(
         build(Store(settings.store), 9)
         (evaluation,) = tick(instance, settings, first.cursor).asset_events
         assert evaluation.passed
-        # A materialization outdates an evaluation in the UI, so the next tick repeats it.
+        # A materialization makes the evaluation outdated in the UI, so the next tick repeats the
+        # check.
         fresh = tick(instance, settings)
         instance.report_runless_asset_event(dg.AssetMaterialization("shards"))
         assert len(tick(instance, settings, fresh.cursor).asset_events) == 1

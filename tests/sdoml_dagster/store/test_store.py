@@ -102,7 +102,7 @@ def test_days_are_found_by_folders_and_shards(store: Store) -> None:
         "raw/2024/03/08/aia.parquet",
         "raw/2024/03/notes/x",
         "raw/2024/02/30/x",
-        "raw/2024/W10/7/x",  # ISO 8601 also has weeks
+        "raw/2024/W10/7/x",  # ISO 8601 also allows weeks
         "processed/2024/03/07/AIA_0171.npy",
         "shards/2024/sdoml-lite-2024-03-09.tar",
         "shards/2024/sdoml-lite-2024-03-08.parquet",
@@ -165,7 +165,8 @@ def test_long_write_is_flushed_while_in_progress(
 
     monkeypatch.setattr(os, "fsync", counted)
     if not advised:
-        monkeypatch.delattr(os, "posix_fadvise", raising=False)  # as on macOS
+        # This function does not exist on macOS.
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
     store = Store(str(tmp_path))
     with store.writer("long", size=1 << 30) as file:
         file.write(b"first")
@@ -322,7 +323,7 @@ class TestS3:
     def test_missing_extra_names_the_package_to_install(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # simulates a missing package
+        monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # simulate a missing package
         with pytest.raises(SettingError, match=r"^SDOML_STORE=s3://data needs the extra 's3'"):
             Store("s3://data")
 

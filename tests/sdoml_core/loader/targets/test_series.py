@@ -102,7 +102,7 @@ def test_values_that_depend_on_excluded_times_are_not_used() -> None:
 
     times = minutes(8, 9, 10)
     values, present = series.at(times, stride=STRIDE, allowed=before_ten)
-    # The nearest value at 8 and 9 minutes lies at 10: the value at 0 is held instead.
+    # At 8 and 9 minutes, the nearest value is in the future, at 10, so the value at 0 is held.
     assert values[:2].tolist() == [1, 1]
     assert present.tolist() == [True, True, False]
 

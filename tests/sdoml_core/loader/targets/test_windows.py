@@ -148,7 +148,7 @@ def test_windows_contain_no_held_out_times(
             **({"max_age": HOUR} if gaps == "hold" else {}),
         )
     except DatasetError:
-        return  # nothing is left
+        return  # no window is left
 
     def forbidden(time: float) -> bool:
         at = start + timedelta(minutes=time)

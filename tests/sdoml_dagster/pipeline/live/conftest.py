@@ -22,7 +22,7 @@ def follow(frame_cache, tmp_path, monkeypatch) -> Iterator[Follow]:
     """A function that creates deployments, each with its own archive and clock."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)  # finds no sdoml.toml
+    monkeypatch.chdir(tmp_path)  # the folder has no sdoml.toml
     with ExitStack() as stack:
 
         def make(

@@ -11,7 +11,7 @@ from sdoml_dagster.pipeline.live.window import GRACE
 from sdoml_dagster.store import layout
 from tests.support.live import MINUTE
 
-pytestmark = pytest.mark.slow  # starts an S3 server
+pytestmark = pytest.mark.slow  # this starts an S3 server
 
 
 def read(live, stop):
@@ -65,6 +65,6 @@ def test_new_slot_in_a_bucket_is_seen_at_once(follow, s3):
     left = layout.live_shards(live.store)
     named = {f"{layout.LIVE}/{name}" for name in dataset._reader.catalog.shards}
     assert named <= left
-    assert len(left) <= len(named) + 2  # replaced in the last minutes
+    assert len(left) <= len(named) + 2  # shards that were replaced in the last minutes
     frames = [path for path in live.store.find(layout.LIVE_FRAMES) if path.endswith(".npy")]
     assert len(frames) == len(dataset)
