@@ -40,7 +40,9 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     max_connections: int = Field(description="Maximum number of connections per process.")
     connect_timeout: float = Field(description="Timeout for a connection, in seconds.")
     read_timeout: float = Field(description="Timeout for the next bytes, in seconds.")
-    attempts: int = Field(description="Attempts per mirror before a frame counts as an outage.")
+    attempts: int = Field(
+        description="Attempts per mirror before a frame is recorded as an outage."
+    )
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

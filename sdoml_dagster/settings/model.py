@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     """Timeout for the next bytes, in seconds. A file slower than 20 kB/s times out too."""
 
     attempts: int = Field(5, ge=1, le=20)
-    """Attempts per mirror before a frame counts as an outage."""
+    """Attempts per mirror before a frame is recorded as an outage."""
 
     missing_recheck_hours: float = Field(20.0, ge=0)
     """Hours for which a 404 of the archive is trusted before the frame is requested again."""

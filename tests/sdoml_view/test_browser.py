@@ -250,7 +250,7 @@ def test_light_curves_include_user_series(page: Page, viewer: str, tmp_path: Pat
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n2,3\n")
     with page.expect_response(lambda reply: reply.status == 400):
         page.locator("#series-file").set_input_files(tmp_path / "bad.csv")
-    expect(page.get_by_role("alert")).to_contain_text("no column of times")
+    expect(page.get_by_role("alert")).to_contain_text("no time column")
 
 
 def test_links_pictures_movies_and_code_can_be_exported(

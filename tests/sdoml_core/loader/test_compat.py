@@ -73,7 +73,7 @@ def test_dates_and_iso_strings_limit_a_half_open_range(release: Path) -> None:
 
 
 def test_grid_begins_at_the_start(release: Path) -> None:
-    with pytest.raises(RuntimeError, match="hmi_m: request fewer channels or another range"):
+    with pytest.raises(RuntimeError, match=r"\(.*hmi_m\): request fewer channels or another range"):
         SDOMLlite(release, ["hmi_m"], date_start="2022-11-01T00:07:00")
 
 
