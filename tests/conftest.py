@@ -109,6 +109,9 @@ def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monk
     return make
 
 
+_CLUSTERS = {"tests/cluster/test_cluster.py", "tests/cluster/test_faults.py"}
+
+
 class _ByFile(LoadFileScheduling):
     """Runs the tests of a file in one process, and only one cluster at a time.
 
@@ -117,7 +120,7 @@ class _ByFile(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return "cluster" if file.startswith("tests/cluster/") else file
+        return "clusters" if file in _CLUSTERS else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,12 +133,19 @@ _SLOW_FOLDERS = {"cluster", "docs", "e2e", "faults", "fuzz", "packaging"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as slow if they fetch from the archive, start services or run programs."""
+    """Mark tests as slow if they fetch from the archive, start services or run programs.
+
+    Files with slow tests come first, so that only short files are left when a process has no more.
+    """
+    slow = set()
     for item in items:
         folder = item.path.relative_to(item.config.rootpath).parts[1]
         fetches = "archive" in getattr(item, "fixturenames", ())
         if fetches or folder in _SLOW_FOLDERS or item.get_closest_marker("needs"):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow"):
+            slow.add(item.path)
+    items.sort(key=lambda item: item.path not in slow)
 
 
 _MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))

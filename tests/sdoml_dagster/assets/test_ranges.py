@@ -133,6 +133,8 @@ def test_failed_day_of_a_range_does_not_stop_the_others(
 def test_outage_ends_a_range_after_three_days(
     materialize: Materialize, archive: Archive, monkeypatch: Any
 ) -> None:
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.1)
+    monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 1.0)  # instead of 30 s
     outage = frozenset(f"2024/03/{day:02}" for day in range(1, 20))
     monkeypatch.setattr(archive, "faults", Days(outage=outage))
     result = materialize("raw_hmi", days=("2024-03-01", "2024-03-09"), attempts=1, run_retries=0)
