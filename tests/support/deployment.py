@@ -99,11 +99,20 @@ class Deployment:
     source
         Options of the services for the code to load. By default, the services share one code server
         whose runs start fast. Otherwise each service starts its own, as ``make ui`` does.
+    location
+        Name of the code location of that code server.
     """
 
-    def __init__(self, environment: Mapping[str, str], source: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        source: Sequence[str] = (),
+        *,
+        location: str = MODULE,
+    ) -> None:
         self.environment = {**os.environ, **environment}
         self._source = source
+        self._location = location
         self.home = Path(environment["DAGSTER_HOME"])
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -213,7 +222,7 @@ class Deployment:
         self._start("code", "-c", CODE_SERVER, *api)
         # The daemon fails a backfill if there is no code server when it continues the backfill.
         self._await("the code server", lambda: _answers(port))
-        server = {"host": "127.0.0.1", "port": port, "location_name": MODULE}
+        server = {"host": "127.0.0.1", "port": port, "location_name": self._location}
         workspace = self.home / "workspace.yaml"
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
         return ("-w", str(workspace))

@@ -272,7 +272,7 @@ def test_submitted_build_is_run_by_the_deployment(
     assert stopped.returncode == 2
     assert "no daemon processes the queue" in stopped.stderr
     here = {name: os.environ[name] for name in os.environ if name.startswith("SDOML_")}
-    with Deployment(environment | here, ["-w", str(tmp_path / "workspace.yaml")]):
+    with Deployment(environment | here, location="sun"):
         done = sdoml("build", "--submit", "--name", "submitted")
         assert done.returncode == 0, done.stderr
         again = sdoml("build", "--submit", "--name", "submitted")
