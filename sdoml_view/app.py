@@ -1,7 +1,9 @@
 """The web application: static files, and the data of one dataset as JSON and raw bytes."""
 
+import asyncio
 import base64
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +39,9 @@ MAX_RANGE: Final = np.timedelta64(40 * 86400, "s")
 
 MAX_TABLE: Final = 256 << 20
 """Maximum size of a user's table in bytes."""
+
+POLL: Final = 0.5
+"""Seconds between checks for a closed connection."""
 
 MAX_CURVE: Final = np.timedelta64(366 * 86400 * 50, "s")
 _MEDIA = {"mp4": "video/mp4", "webp": "image/webp"}
@@ -78,12 +83,12 @@ class Application:
             "pixel": self.pixel,
             "overlay": self.overlay,
             "curves": self.curves,
-            "movie": self.movie,
             "fits": self.fits,
         }
         routes = [
             Route("/", partial(_file, STATIC / "index.html")),
             *(Route(f"/api/{name}", _answer(handler)) for name, handler in reads.items()),
+            Route("/api/movie", self.movie),
             Route("/api/series", self.series, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
@@ -282,8 +287,17 @@ class Application:
             return _error(str(error), 400)
         return JSONResponse([series.to_json() for series in parsed])
 
-    def movie(self, request: Request) -> Response:
-        """Encode a movie of a range."""
+    async def movie(self, request: Request) -> Response:
+        """Encode a movie of a range. Stop if the browser closes the connection."""
+        closed = threading.Event()
+        answer = asyncio.ensure_future(_answer(partial(self._movie, closed))(request))
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=POLL)
+            if await request.is_disconnected():
+                closed.set()
+        return answer.result()
+
+    def _movie(self, closed: threading.Event, request: Request) -> Response:
         kind = request.query_params.get("format", FORMATS[0])
         options = MovieOptions(
             self._channels(request),
@@ -292,7 +306,12 @@ class Application:
             tile=_integer(request, "size", 256, 64, 1024),
         )
         rows = self._rows(request, MAX_RANGE)
-        data = movie_bytes(self._release, rows, options)
+
+        def check(frames: int) -> None:  # noqa: ARG001 called with the number of frames
+            if closed.is_set():
+                raise DatasetError("the browser closed the connection")
+
+        data = movie_bytes(self._release, rows, options, progress=check)
         first = self._release.slot(rows[0])
         name = f"sun-{first:%Y%m%d-%H%M}.{kind}"
         return Response(data, media_type=_MEDIA[kind], headers=_download(name))
@@ -327,7 +346,9 @@ class Application:
         return size
 
 
-def _answer(handler: Callable[[Request], Response]) -> Callable[[Request], Any]:
+def _answer(
+    handler: Callable[[Request], Response],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """Run a handler in a thread, and turn expected errors into a message."""
 
     async def endpoint(request: Request) -> Response:

@@ -66,7 +66,9 @@ def read_calendar(release: Release) -> Calendar:
             return counted
         table = pq.read_table(arrow_file(release.files.read(COVERAGE_TABLE)))
         return _with_reasons(release, table)
-    except (SdomlError, OSError, pa.ArrowException, KeyError, ValueError, TypeError):
+    except (
+        SdomlError, OSError, pa.ArrowException, KeyError, OverflowError, ValueError, TypeError,
+    ):  # fmt: skip
         return counted  # the table is damaged: count the frames in the index instead
 
 
@@ -95,6 +97,8 @@ def _count(release: Release) -> Calendar:
 
 
 def _with_reasons(release: Release, table: pa.Table) -> Calendar:
+    if not pa.types.is_date(table.schema.field("day").type):
+        raise ValueError("the days of the coverage table are not dates")
     days = table.column("day").to_pylist()
     first, last = min(days), max(days)
     length = (last - first) // timedelta(days=1) + 1

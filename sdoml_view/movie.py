@@ -110,12 +110,18 @@ def write_movie(
         )
 
 
-def movie_bytes(release: Release, rows: Sequence[int], options: MovieOptions) -> bytes:
+def movie_bytes(
+    release: Release,
+    rows: Sequence[int],
+    options: MovieOptions,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> bytes:
     """Encode a movie in memory; see `write_movie`."""
     # FFmpeg moves the MP4 index to the front in a second pass, which needs a file.
     with tempfile.TemporaryDirectory(prefix="sdoml-view-") as folder:
         path = Path(folder, f"movie.{options.format}")
-        write_movie(release, rows, options, path)
+        write_movie(release, rows, options, path, progress=progress)
         return path.read_bytes()
 
 

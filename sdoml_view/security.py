@@ -62,7 +62,9 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     name, _, port = headers.get("host", "").partition(":")
     if name not in HOSTS or (port and not port.isdigit()):
         return PlainTextResponse("unknown host; open the viewer at 127.0.0.1\n", 421)
-    if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+    # A link in a chat or a notebook opens the page, which holds no data yet.
+    opens_page = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+    if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"} and not opens_page:
         return PlainTextResponse("requests from other sites are refused\n", 403)
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{headers['host']}":

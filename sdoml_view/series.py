@@ -1,16 +1,17 @@
 """The user's own time series, such as GOES X-ray flux: columns of a CSV or Parquet table."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sdoml_core.errors import DatasetError
-from sdoml_core.formats.parquet import arrow_file
+from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.formats.parquet import arrow_file, open_parquet, read_columns
+from sdoml_core.loader.times import parse_time
 
 MAX_SERIES: Final = 12
 MAX_GROUPS: Final = 8
@@ -73,10 +74,15 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
     from sdoml_core.loader.targets.series import TimeSeries
 
     try:
-        source = arrow_file(data)
-        table = pq.read_table(source) if data[:4] == b"PAR1" else csv.read_csv(source)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        if data[:4] == b"PAR1":
+            table = read_columns(open_parquet(data))
+        else:
+            table = csv.read_csv(arrow_file(data))
+    except (pa.ArrowException, DamagedFileError, OSError, ValueError) as error:
         raise DatasetError(f"cannot read {name} as CSV or Parquet: {error}") from error
+    repeated = [field for field, count in Counter(table.column_names).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{name} has several columns named {', '.join(repeated)}; rename them")
     time = _time_column(table, name)
     numeric = [
         field.name
@@ -105,10 +111,9 @@ def _time_column(table: pa.Table, name: str) -> str:
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             some = table[field.name].drop_null().slice(0, 20)
             try:
-                np.array(
-                    [str(text).removesuffix("Z") for text in some.to_pylist()], "datetime64[s]"
-                )
-            except ValueError:
+                for text in some.to_pylist():
+                    parse_time(text)
+            except DatasetError:
                 continue
             if len(some):
                 return str(field.name)

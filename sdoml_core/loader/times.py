@@ -30,7 +30,10 @@ def parse_time(time: Time, what: str = "time", *, unit: str = "s") -> np.datetim
                 f"{what} {time!r} is not an ISO date such as 2022-11-01T00:15:00"
             ) from error
     if isinstance(time, datetime) and time.tzinfo is not None:
-        time = time.astimezone(UTC).replace(tzinfo=None)
+        try:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError as error:
+            raise DatasetError(f"{what} {time} is outside the years 1 to 9999 in UTC") from error
     # NaT of pandas is a datetime, and not equal to itself.
     if isinstance(time, date | np.datetime64) and time == time:  # noqa: PLR0124
         return cast("np.datetime64", np.array(time, f"datetime64[{unit}]")[()])

@@ -46,12 +46,16 @@ export async function renderCompare() {
     }
     draw();
     document.dispatchEvent(new CustomEvent("drawn", { detail: { t, size, ms: performance.now() - began } }));
-  } catch (error) { toast(error.message); }
+  } catch (error) {
+    toast(error.message);
+    loaded.a = loaded.b = false; // the time is already the new one
+    draw("could not be read");
+  }
   busy = false;
   if (again) { again = false; renderCompare(); }
 }
 
-function draw() {
+function draw(problem = null) {
   const { context, width } = context2d(canvas);
   const { mode, mix } = state;
   const at = width * mix / 100;
@@ -82,7 +86,7 @@ function draw() {
   const text = { swipe: `${one} | ${two}`, blend: `${one} + ${two}`, difference: `${one}: change over ${lasting(state.before * dataset.cadence)}` }[mode];
   caption.replaceChildren(h("b", {}, text));
   absent.hidden = loaded.a || (mode !== "difference" && loaded.b);
-  absent.textContent = mode === "difference" ? "one of the two frames is missing" : "no frames in this dataset";
+  absent.textContent = problem ?? (mode === "difference" ? "one of the two frames is missing" : "no frames in this dataset");
   canvas.setAttribute("aria-label", `${text}, ${isoOf(state.t).slice(0, 16)} UTC`);
 }
 

@@ -81,21 +81,27 @@ export async function render() {
       picture.show(found[name] ?? null, size, palette(name));
       element.classList.toggle("missing", !found[name]);
     }
-    captions(found);
+    captions(found, "no frame in this dataset");
     document.dispatchEvent(new CustomEvent("drawn", { detail: { t, size, ms: performance.now() - began } }));
-  } catch (error) { toast(error.message); }
+  } catch (error) {
+    toast(error.message);
+    for (const name of names) panels.get(name).picture.show(null); // the time is already the new one
+    captions({}, "could not be read");
+  }
   busy = false;
   if (again) { again = false; render(); }
 }
 
 let shown = {};
-function captions(found = shown) {
+let reason = "";
+function captions(found = shown, why = reason) {
   shown = found;
+  reason = why;
   for (const name of shownChannels()) {
     const { observed, badges, absent, picture } = panels.get(name);
     const info = frameInfo(name);
     absent.hidden = Boolean(found[name]);
-    if (!found[name]) absent.textContent = "no frame in this dataset";
+    if (!found[name]) absent.textContent = reason;
     observed.textContent = info?.observed ? `${clock(info.observed)}:${pad(Math.floor(info.observed % 60))} (${offset(info.observed - state.t)})` : "";
     badges.replaceChildren(
       ...(info?.standIn ? [badge("stand-in", "A neighboring frame stands in for the missing one")] : []),

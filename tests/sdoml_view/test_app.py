@@ -186,12 +186,14 @@ def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Pa
     [
         ("frames", {"t": "2022-11-02T01:01:00"}, "no sample at"),
         ("frames", {"t": "yesterday"}, "not an ISO date"),
+        ("frames", {"t": "0001-01-01T00:00:00+14:00"}, "outside the years 1 to 9999"),
         ("frames", {"t": NOON, "channels": "AIA_9999"}, "no channel AIA_9999"),
         ("frames", {"t": NOON, "size": 17}, "must divide"),
         ("frames", {"t": NOON, "before": -1}, "must be a number"),
         ("pixel", {"t": NOON, "x": SIDE, "y": 0}, "must be a number"),
         ("slots", {"start": NOON, "end": NOON}, "empty or too long"),
         ("movie", {"start": NOON, "end": "2022-11-03", "format": "exe"}, "mp4 or webp"),
+        ("movie", {"start": NOON, "end": "2032-11-03"}, "empty or too long"),
         ("fits", {"t": "2022-11-02T01:00:00", "channels": "AIA_1700"}, "no frame"),
     ],
 )

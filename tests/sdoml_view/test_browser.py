@@ -343,6 +343,21 @@ def test_hostile_names_do_not_run(page: Page, tmp_path: Path) -> None:
     assert dialogs == []
 
 
+def test_frames_that_cannot_be_read_are_not_shown(browser: Browser, tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "sun")
+    page = browser.new_page(viewport=VIEWPORT)  # the browser logs the failed request
+    with serving(folder, at="2022-11-02T01:15") as viewer:
+        open_at(page, viewer)
+        assert brightness(page, '[data-channel="HMI_M"] canvas') > 40
+        for shard in folder.glob("*.tar"):
+            shard.unlink()
+        page.keyboard.press("Shift+ArrowRight")
+        expect(panel(page, "HMI_M")).to_contain_text("could not be read")
+        expect(page.get_by_role("alert")).to_contain_text("cannot open sdoml-lite-003.tar")
+        assert brightness(page, '[data-channel="HMI_M"] canvas') < 5
+    page.close()
+
+
 def test_live_dataset_is_followed(page: Page, tmp_path: Path) -> None:
     live, grown = tmp_path / "live", tmp_path / "grown"
     for folder, days in ((live, 1), (grown, 2)):

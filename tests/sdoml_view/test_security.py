@@ -83,6 +83,13 @@ def test_requests_from_other_sites_are_rejected(viewer: str, headers: dict[str, 
     assert raw(viewer, "POST", "/api/series", headers)[0] == 403
 
 
+def test_link_on_another_site_opens_the_page_only(viewer: str) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert raw(viewer, "GET", "/", link)[0] == 200
+    assert raw(viewer, "GET", "/api/dataset", link)[0] == 403
+    assert raw(viewer, "GET", "/", link | {"Host": "evil.example"})[0] == 421
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/", "/api/frames", "/static/main.js"])
 def test_write_methods_are_rejected(viewer: str, method: str, path: str) -> None:

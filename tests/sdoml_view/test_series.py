@@ -51,6 +51,7 @@ def test_long_series_keep_their_peaks() -> None:
         (b"a,b\n1,2\n2,3\n", "no time column"),
         (b"time,name\n2024-03-08,a\n2024-03-09,b\n", "no numeric column"),
         (b"", "cannot read x"),
+        (b"time,v,v\n2024-03-08,1,2\n2024-03-09,2,1\n", "several columns named v"),
     ],
 )
 def test_invalid_tables_get_an_error_message(data: bytes, message: str) -> None:
