@@ -32,7 +32,7 @@ from sdoml_core.loader.storage.local import RangeFiles
 from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
 from sdoml_core.loader.storage.several import merge
 from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
-from sdoml_core.loader.targets.matching import Targets, one_sample
+from sdoml_core.loader.targets.matching import NO_TARGETS, Targets, check_targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
 from sdoml_core.loader.times import Time, iso, parse_time
 from sdoml_core.loader.transforms import TimedTransform
@@ -175,7 +175,7 @@ class SDOMLlite(Dataset[Sample]):
             exclusions=() if date_exclusions is None else date_exclusions,
             source=self.data_dir,
         )
-        self.targets = None if targets is None else dict(targets)
+        self.targets = None if targets is None else check_targets(targets)
         self._keep_complete()
 
     def _keep_complete(self) -> None:
@@ -185,10 +185,7 @@ class SDOMLlite(Dataset[Sample]):
         matching = Targets(self.targets, cadence_of(self.reader.catalog.slots))
         complete = matching.complete(self.times, NO_OFFSET, self.selection)
         if not complete.any():
-            raise DatasetError(
-                f"none of the {len(self)} samples has all targets: the series do not cover the "
-                "range of the dataset, or have gaps (gaps='mask' keeps samples with gaps)"
-            )
+            raise DatasetError(f"none of the {len(self)} samples has all targets: {NO_TARGETS}")
         self.selection = self.selection.keep(complete)
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
@@ -213,6 +210,8 @@ class SDOMLlite(Dataset[Sample]):
         DatasetError
             If there is no sample at one of the times.
         """
+        if isinstance(times, str | date | np.datetime64):
+            raise DatasetError(f"at() needs a list of times, not {times!r}; use dataset[time]")
         rows = [self.selection.row_at(parse_time(time)) for time in times]
         return Subset(self, np.searchsorted(self.rows, rows).tolist())
 
@@ -284,7 +283,7 @@ class SDOMLlite(Dataset[Sample]):
         NormalizationError
             If the constants are unknown.
         """
-        return self._converted(tensor.clamp(0, 1), channels, convert)
+        return self._converted(torch.as_tensor(tensor).clamp(0, 1), channels, convert)
 
     def to_normalized(
         self, tensor: torch.Tensor, channels: Sequence[str] | None = None
@@ -293,7 +292,7 @@ class SDOMLlite(Dataset[Sample]):
 
         Values beyond the constant or the field range are clipped. NaN becomes 0.
         """
-        return self._converted(tensor, channels, restore)
+        return self._converted(torch.as_tensor(tensor), channels, restore)
 
     def _converted(
         self, tensor: torch.Tensor, channels: Sequence[str] | None, conversion: Conversion

@@ -17,7 +17,8 @@ from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.collate import Metadata, Times
 from sdoml_core.loader.reading.prefetch import Pending, check_counts
-from sdoml_core.loader.targets.matching import Targets, one_sample
+from sdoml_core.loader.selection import Selection
+from sdoml_core.loader.targets.matching import NO_TARGETS, Targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
 from sdoml_core.loader.times import iso, parse_duration
 from sdoml_core.loader.transforms import TimedTransform
@@ -120,6 +121,11 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         self._targets = None if targets is None else Targets(targets, step)
         self._find()
 
+    @property
+    def selection(self) -> Selection:
+        """Ranges and exclusions of the dataset, for `TimeSeries.fitted`."""
+        return self.dataset.selection
+
     def _find(self) -> None:
         """Find the times of all sequences."""
         dataset, slots = self.dataset, self.dataset.reader.catalog.slots
@@ -148,9 +154,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             complete = self._targets.complete(slots[self.anchors], self._offsets, dataset.selection)
             if not complete.any():
                 raise DatasetError(
-                    f"none of the {len(self.anchors)} sequences has all targets: the series do "
-                    "not cover the range of the dataset, or have gaps (gaps='mask' keeps "
-                    "sequences with gaps)"
+                    f"none of the {len(self.anchors)} sequences has all targets: {NO_TARGETS}"
                 )
             self.anchors = self.anchors[complete]
         if not len(self.anchors):

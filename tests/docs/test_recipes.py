@@ -20,6 +20,12 @@ BLOCKS = re.findall(
 )
 SCRIPTS = dict(BLOCKS)
 CHANNELS = ["AIA_0171", "HMI_M"]
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise Ray ends workers if other programs fill the memory or the disk.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_local_fs_capacity_threshold": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,7 @@ def run_ranks(command: list[str], folder: Path, name: str) -> None:
         cwd=folder,
         env=os.environ
         | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PAGE.parents[1]), "HOME": str(folder)}
-        | {"RAY_USAGE_STATS_ENABLED": "0"},
+        | RAY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.data import ConcatDataset, Subset, default_collate
 
+from sdoml_core.errors import DatasetError
 from sdoml_core.loader.reading.prefetch import Pending
 
 
@@ -67,6 +68,11 @@ def joined(batches: Sequence[Any], order: Sequence[int]) -> Any:
     if isinstance(first, dict):
         return {key: joined([batch[key] for batch in batches], order) for key in first}
     if isinstance(first, tuple):
+        if len({len(batch) for batch in batches}) > 1:
+            raise DatasetError(
+                "the samples of the concatenated datasets have different items: use the same "
+                "metadata and targets for all of them"
+            )
         return tuple(joined(parts, order) for parts in zip(*batches, strict=True))
     together = [item for batch in batches for item in batch]
     return [together[place] for place in order]

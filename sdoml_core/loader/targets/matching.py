@@ -1,7 +1,7 @@
 """Match targets to samples: look up several series at the times of frames, with masks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader.selection import Selection
 from sdoml_core.loader.targets.series import Times, TimeSeries
+
+NO_TARGETS: Final = (
+    "a series does not cover the range of the dataset, has gaps (gaps='mask' keeps samples with "
+    "gaps), or has a window that reaches beyond the range or into an exclusion"
+)
+"""Reasons why no sample has all targets."""
 
 
 class Targets:
@@ -33,10 +39,7 @@ class Targets:
     """
 
     def __init__(self, series: Mapping[str, TimeSeries], stride: np.timedelta64):
-        for name, one in series.items():
-            if not isinstance(one, TimeSeries):
-                raise DatasetError(f"target {name!r} must be a TimeSeries or Events, not {one!r}")
-        self._series = dict(series)
+        self._series = check_targets(series)
         self._stride = stride
 
     def complete(
@@ -97,6 +100,24 @@ class Targets:
             allowed=lambda first, last: selection.covers(repeated, first, last),
         )
         return values.reshape(times.shape), present.reshape(times.shape)
+
+
+def check_targets(targets: Any) -> dict[str, TimeSeries]:
+    """Return the series by name.
+
+    Raises
+    ------
+    DatasetError
+        If the argument is not a dictionary of series.
+    """
+    if not isinstance(targets, Mapping):
+        raise DatasetError(
+            f"targets must be a dictionary such as {{'flux': series}}, not {type(targets).__name__}"
+        )
+    for name, one in targets.items():
+        if not isinstance(one, TimeSeries):
+            raise DatasetError(f"target {name!r} must be a TimeSeries or Events, not {one!r}")
+    return dict(targets)
 
 
 def one_sample(batch: Mapping[str, Mapping[str, torch.Tensor]], number: int) -> dict[str, Any]:

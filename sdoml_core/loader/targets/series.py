@@ -221,7 +221,12 @@ class TimeSeries:
         """
         if self.transform is None:
             raise DatasetError("this series has no transform to fit")
-        selection = dataset.selection
+        selection = getattr(dataset, "selection", None)
+        if selection is None:
+            raise DatasetError(
+                f"fitted() needs an SDOMLlite, one of its splits or SDOMLliteSequences, not "
+                f"{type(dataset).__name__}"
+            )
         used = inside(self.times, selection.ranges) & ~inside(self.times, selection.exclusions)
         if not used.any():
             raise DatasetError("the series has no value within the range of the dataset")
@@ -232,6 +237,8 @@ class TimeSeries:
 
     def inverse(self, values: Any) -> NDArray[np.float64]:
         """Undo the transform, for example to convert predictions back to the unit of the series."""
+        if hasattr(values, "detach"):  # a tensor, perhaps on a GPU or with a gradient
+            values = values.detach().cpu().double()
         array = np.asarray(values, np.float64)
         return array if self.transform is None else self.transform.inverse(array)
 

@@ -179,3 +179,10 @@ def test_state_with_other_weights_is_rejected():
     other = BatchSampler(range(3), 1, weights=[1, 2, 4])
     with pytest.raises(DatasetError, match="this state has weights="):
         other.load_state_dict(weighted.state_dict())
+
+
+def test_concatenated_datasets_with_different_items_are_rejected(release):
+    plain = SDOMLlite(release, CHANNELS)
+    both = ConcatDataset([plain, SDOMLlite(release, CHANNELS, metadata=True)])
+    with pytest.raises(DatasetError, match="the same metadata and targets for all of them"):
+        list(BatchLoader(both, len(both)))

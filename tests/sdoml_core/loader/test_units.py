@@ -92,3 +92,10 @@ def test_mean_and_std_standardize_an_image_and_follow_a_split(plain):
     standardized = (image - part.mean) / part.std
     assert standardized.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert standardized.std(dim=(1, 2), correction=0).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_arrays_convert_like_tensors(plain):
+    levels = np.full((3, 4, 4), 0.5, np.float32)
+    assert torch.equal(
+        plain.to_physical(levels).nan_to_num(), plain.to_physical(torch.tensor(levels)).nan_to_num()
+    )

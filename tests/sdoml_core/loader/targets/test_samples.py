@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader import BatchLoader, SDOMLlite, SDOMLliteSequences
-from sdoml_core.loader.targets import TimeSeries
+from sdoml_core.loader.targets import Events, Standardize, TimeSeries
 
 CHANNELS = ("AIA_0171", "HMI_M")
 FIRST = np.datetime64("2022-11-01T00:00:00")
@@ -76,3 +76,33 @@ def test_samples_without_a_target_are_left_out_or_masked(release):
 def test_sequences_have_the_targets_of_their_dataset(dataset):
     item = SDOMLliteSequences(dataset, past=2)[0]
     assert item["targets"]["now"].tolist() == minutes(item["times"])
+
+
+def test_misplaced_arguments_are_explained(release):
+    series = TimeSeries([FIRST], [1.0], transform=Standardize())
+    for targets in (series, [series]):
+        with pytest.raises(DatasetError, match=r"targets must be a dictionary such as"):
+            SDOMLlite(release, CHANNELS, targets=targets)
+    dataset = SDOMLlite(release, CHANNELS)
+    with pytest.raises(DatasetError, match=r"at\(\) needs a list of times, not '2022-11-01'"):
+        dataset.at("2022-11-01")
+    with pytest.raises(DatasetError, match=r"needs an SDOMLlite, .* not Subset"):
+        series.fitted(dataset.at(["2022-11-01"]))
+
+
+def test_windows_beyond_the_range_are_named_as_a_reason(release):
+    flares = Events(
+        [], [], window=(timedelta(0), timedelta(days=1)), covers=("2022-10-01", "2022-12-01")
+    )
+    with pytest.raises(DatasetError, match="a window that reaches beyond the range"):
+        SDOMLlite(release, CHANNELS, date_end="2022-11-02", targets={"flare": flares})
+
+
+def test_transforms_are_fitted_to_sequences_and_invert_predictions_with_gradients(release):
+    days = np.datetime64("2022-11-01") + np.arange(3) * np.timedelta64(1, "D")
+    series = TimeSeries(days, [1.0, 3.0, 100.0], transform=Standardize())
+    train = SDOMLlite(release, CHANNELS, date_end="2022-11-03")
+    fitted = series.fitted(SDOMLliteSequences(train, past=2))
+    assert fitted.transform == Standardize(2.0, 1.0)
+    prediction = torch.ones(2, dtype=torch.bfloat16, requires_grad=True)
+    assert fitted.inverse(prediction).tolist() == [3.0, 3.0]
