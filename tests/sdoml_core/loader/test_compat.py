@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
+from sdoml_core.loader import BatchLoader
 from sdoml_core.loader.compat import SDOMLlite
 from tests.support.synthetic_shards import frame
 
@@ -163,3 +164,6 @@ def test_parts_around_events_do_not_overlap(release: Path) -> None:
     assert sum(map(len, held_out)) == 8
     assert all(part.dates_set.isdisjoint(train.dates_set) for part in held_out)
     assert len(train) + 8 == len(SDOMLlite(release, ["hmi_m"]))
+    batches = BatchLoader(ConcatDataset(held_out), 3)
+    read = [time for _, times in batches for time in times]
+    assert read == [date.isoformat() for part in held_out for date in part.dates]
