@@ -28,7 +28,7 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
         return found
     if isinstance(dataset, Subset):
         return pending(dataset.dataset, [dataset.indices[index] for index in indices])
-    if isinstance(dataset, ConcatDataset):
+    if isinstance(dataset, ConcatDataset) and all(map(_joinable, dataset.datasets)):
         return _of_several(dataset, indices)
     items: list[Any] = [None] * len(indices)
 
@@ -39,6 +39,21 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
         partial(read, place, index) for place, index in enumerate(indices)
     ]
     return Pending(reads, lambda: default_collate(items))
+
+
+def _joinable(dataset: Any) -> bool:
+    """Return whether `joined` can join batches of a dataset.
+
+    After a collation by PyTorch, a list of fields looks like a list of samples. So batches of other
+    datasets, and of transforms that may return anything, are collated from their samples.
+    """
+    if isinstance(dataset, Subset):
+        return _joinable(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        return all(map(_joinable, dataset.datasets))
+    frames = getattr(dataset, "dataset", None)  # of sequences
+    transforms = (getattr(each, "transform", None) for each in (dataset, frames))
+    return hasattr(dataset, "pending") and not any(transforms)
 
 
 def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:

@@ -84,6 +84,13 @@ class Wrapped(Dataset):
         return {"image": image, "time": time}
 
 
+class Pairs(Wrapped):
+    """A map-style dataset of another project with samples like ours."""
+
+    def __getitem__(self, number):
+        return self.dataset[number]
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 def test_batches_of_any_map_style_dataset_equal_data_loader_batches(release, threads):
     dataset = SDOMLlite(release, CHANNELS)
@@ -94,6 +101,9 @@ def test_batches_of_any_map_style_dataset_equal_data_loader_batches(release, thr
         ConcatDataset([windows, windows]),
         Subset(windows, [4, 2]),
         Wrapped(dataset),
+        ConcatDataset([Pairs(dataset), Subset(Pairs(dataset), [1, 0])]),
+        ConcatDataset([dataset, Pairs(dataset)]),
+        ConcatDataset([SDOMLlite(release, CHANNELS, transform=lambda x: (x, 2 * x))] * 2),
     ):
         sampler = BatchSampler(source, 5, seed=2)
         plain = DataLoader(source, batch_sampler=sampler)
