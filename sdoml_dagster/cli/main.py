@@ -232,6 +232,48 @@ def status(**given: str | None) -> None:
 
 
 @commands.command()
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.5),
+    default=3.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Time between two looks at the archive.",
+)
+@click.option("--once", is_flag=True, help="Look once and stop, for example from cron.")
+@settings_options
+def live(*, interval: float, once: bool, **given: str | None) -> None:
+    """Keep the near-real-time window up to date until Ctrl-C, without a daemon.
+
+    Does what the schedule live_update_schedule does. Use only one of them for a store.
+    """
+    import dagster as dg
+
+    from sdoml_dagster.cli.home import prepare_home
+    from sdoml_dagster.cli.live import LiveUpdates
+    from sdoml_dagster.cli.runs import InProcess
+
+    with _one_line_errors():
+        settings, store = _open(given, saved=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        home = prepare_home(settings, workers=1)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            updates = LiveUpdates(
+                settings,
+                store,
+                instance,
+                InProcess(_definitions(), instance),
+                say=click.echo,
+                line=_echo_line,
+            )
+            if not once:
+                updates.follow(60 * interval)
+            good = updates.update()
+        if not good:
+            raise SystemExit(FAILED)
+
+
+@commands.command()
 @release_options
 @click.option("--days", metavar="DAYS", help="Days to release, such as 2019 or 2010..2018.")
 @settings_options

@@ -9,6 +9,7 @@ from pathlib import Path
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.cli.live import live_lines
 from sdoml_dagster.cli.plan import announce, days_to_build
 from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_text
@@ -76,6 +77,7 @@ def status_lines(
     for name in store.folders("releases"):
         yield f"release    {store.locate(layout.release_folder(name))}"
     yield f"schedule   {_schedule(settings, store, fitted=constants is not None)}"
+    yield from live_lines(store, now=datetime.now(UTC))
     yield ""
     yield from coverage_table(counts)
 

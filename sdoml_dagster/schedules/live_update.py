@@ -6,6 +6,7 @@ from typing import Final
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
+from sdoml_dagster.dead_runs import is_dead
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.resources import ArchiveResource, StoreResource
@@ -37,7 +38,6 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
 
         opened = store.open()
         now = context.scheduled_execution_time
-        ours = {DATASET_TAG: settings.name}
         delete_old_runs(context.instance, settings, before=now)
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
@@ -45,9 +45,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
                 "the constants of the dataset: run ingest for some days, then fit_normalization"
             )
             return
-        if context.instance.get_runs(
-            dg.RunsFilter(job_name=LIVE_UPDATE, tags=ours, statuses=IN_PROGRESS), limit=1
-        ):
+        if update_in_progress(context.instance, settings):
             yield dg.SkipReason("the run of an earlier tick is in progress")
             return
         try:
@@ -68,3 +66,11 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         )
 
     return live_update_schedule
+
+
+def update_in_progress(instance: dg.DagsterInstance, settings: Settings) -> bool:
+    """Return whether a run of ``live_update`` is active. Runs that were killed are ignored."""
+    active = dg.RunsFilter(
+        job_name=LIVE_UPDATE, tags={DATASET_TAG: settings.name}, statuses=IN_PROGRESS
+    )
+    return not all(map(is_dead, instance.get_runs(active)))
