@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -234,6 +235,7 @@ def wrong_frames(settings, archive):
     constants = constants_for(settings)
     table = DegradationTable.default()
     wrong, compared = Counter(), Counter()
+    plan = replace(archive.live.plan, down=())
     for (slot, channel), row in rows_of(settings).items():
         if row.status != "ok":
             continue
@@ -241,7 +243,7 @@ def wrong_frames(settings, archive):
         instrument = CHANNELS[channel].instrument
         minute = minute_of(row.file)
         # HMI images lose their label after a day: take the file of the time of publication.
-        tree = LiveTree(Clock(row.published, speed=0), archive.live.frames, archive.live.plan)
+        tree = LiveTree(Clock(row.published, speed=0), archive.live.frames, plan)
         if instrument == "AIA":
             path = live_path(CHANNELS[channel], minute)
             frame = decode_aia(tree.respond(f"/data/aia/synoptic/{path}").body)
