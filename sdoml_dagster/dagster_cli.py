@@ -1,7 +1,9 @@
 """Make Dagster's command line report user errors as one line that says what to do."""
 
+import multiprocessing
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +14,12 @@ from dagster._core.definitions.asset_selection import DagsterInvalidAssetSelecti
 
 from sdoml_core.errors import SettingError
 from sdoml_dagster import run_logger as console
+from sdoml_dagster.days import parse_day
 from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
+
+LONG_RANGE = 60
+"""Days from which on Dagster is silent for long enough to need an explanation."""
 
 _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
@@ -35,6 +41,9 @@ def set_up(settings: Settings | None = None) -> None:
     if not is_command_line():
         return
     console.install()
+    notice = range_notice(sys.argv)
+    if notice and multiprocessing.parent_process() is None:
+        sys.stderr.write(f"{notice}\n")
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         line = explain(error, settings)
@@ -44,6 +53,18 @@ def set_up(settings: Settings | None = None) -> None:
             sys.stderr.write(f"{line}\n")
 
     sys.excepthook = show
+
+
+def range_notice(arguments: Sequence[str]) -> str | None:
+    """Return a line about the work before the first line of a run over a long range, if any."""
+    found = re.search(r"--partition-range[ =](\S+)\.\.\.(\S+)", " ".join(arguments))
+    first, last = (parse_day(found[1]), parse_day(found[2])) if found else (None, None)
+    if first is None or last is None or (days := (last - first).days + 1) < LONG_RANGE:
+        return None
+    return (
+        f"{first} to {last}: before the run starts, Dagster records {days:,} planned days for each "
+        "selected asset. It prints nothing meanwhile, which takes minutes for a year"
+    )
 
 
 def explain(error: BaseException, settings: Settings | None) -> str | None:

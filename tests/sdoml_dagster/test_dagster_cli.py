@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from sdoml_dagster.dagster_cli import range_notice
 from sdoml_dagster.run_logger import tell
 from tests.support.commands import run_module
 
@@ -248,3 +249,16 @@ def test_failure_before_any_step_shows_its_cause() -> None:
     result = dg.materialize([thing], resources={"broken": broken}, raise_on_error=False)
     lines = [line for event in result.all_events for level, line in [tell(event)] if level >= 30]
     assert any("no such device" in line for line in lines)
+
+
+def test_long_range_is_announced() -> None:
+    def notice(*options: str) -> str | None:
+        return range_notice(["dagster", "asset", "materialize", *options])
+
+    line = notice("--partition-range", "2023-01-01...2023-12-31")
+    assert line is not None
+    assert line.startswith("2023-01-01 to 2023-12-31: before the run starts, Dagster records 365 ")
+    assert notice("--partition-range=2023-01-01...2023-12-31") == line
+    assert notice("--partition-range", "2023-01-01...2023-01-07") is None
+    assert notice("--partition-range", "2023-01-01...yesterday") is None
+    assert notice("--partition", "2023-01-01") is None
