@@ -41,7 +41,7 @@ CONSTANT = 4e4
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 LIMIT = 60.0
-"""Seconds that anything may take."""
+"""Maximum duration of any step, in seconds."""
 
 WATCH = """() => {
   window.drawn = [];

@@ -1,4 +1,4 @@
-"""Delete the records of runs, including the files that `DagsterInstance.delete_run` leaves."""
+"""Delete the records of runs, including files that `DagsterInstance.delete_run` leaves behind."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ Time = datetime | date | np.datetime64 | str
 
 
 def parse_time(time: Time, what: str = "time", *, unit: str = "s") -> np.datetime64:
-    """Convert a time to datetime64 in UTC. Its precision is that of `unit`.
+    """Convert a time to datetime64 in UTC, with the precision of `unit`.
 
     Raises
     ------

@@ -209,7 +209,7 @@ def target(
 
 
 def as_target(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
-    """Return a materialization as the target of evaluations."""
+    """Convert a materialization to the target of an evaluation."""
     return AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )

@@ -1,9 +1,9 @@
-"""Record of the last build of a release, so that the next build reads only what has changed.
+"""Record of a release's last build, so that the next build reads only changed files.
 
 The record has the facts of each daily index, the counts of each day, and the facts of each shard,
 with the SHA-256 of the files that they were computed from. A build compares these hashes with the
 current files and computes again what does not match, so the result does not depend on the record.
-The record lies in the folder ``cache``, which may be deleted at any time.
+The record is in the folder ``cache``, which may be deleted at any time.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ _FORMAT = f"1 {__version__}"
 
 _COUNTS = [field.name for field in fields(Count) if field.name != "day"]
 _COMMON = ("normalization_version", "constants", "dtype", "resolution", "encoding", "bright")
-"""Facts that almost all shards share. They are written once."""
+"""Facts that almost all shards share, written only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
-    """What the last build of a release read and wrote. Empty if there was none."""
+    """What the last build of a release read and wrote; empty if there was no build."""
 
     sums: str = ""
     """SHA-256 of SHA256SUMS, which identifies the release that was written."""
@@ -45,7 +45,7 @@ class ReleaseRecord:
 
 
 def read_record(store: Store, name: str) -> ReleaseRecord:
-    """Read the record of a release. It is empty if it is missing, damaged or of another version."""
+    """Read the record of a release. Returns an empty one if it is missing, damaged or old."""
     data = store.read_if_exists(layout.release_record(name)) or b""
     digest, _, packed = data.partition(b"\n")
     if digest != hashlib.sha256(packed).hexdigest().encode():

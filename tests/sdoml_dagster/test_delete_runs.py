@@ -1,4 +1,4 @@
-"""Deleting the records of a run leaves no file and no row."""
+"""Deleting a run's records leaves no files and no rows."""
 
 import sqlite3
 

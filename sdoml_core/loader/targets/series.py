@@ -145,7 +145,7 @@ class TimeSeries:
     def _prepare(
         self, times: Times, values: NDArray[np.float64]
     ) -> tuple[Times, NDArray[np.float64]]:
-        """Return one value per time, the last of equal times."""
+        """Return one value per time. If times are equal, the last value is used."""
         if not len(times):
             raise DatasetError("the series has no finite value")
         final = np.append(times[1:] != times[:-1], True)

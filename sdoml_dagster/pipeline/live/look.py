@@ -132,7 +132,7 @@ def _ask(
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
-        # The last time, the frames themselves are requested: that settles them.
+        # In the last check, request the frames themselves, which settles them.
         last = now - max(its.slots) >= WAIT
         found = {hour} if last or _has_appeared(instrument, client, tree, hour, its) else set()
         found |= due_hours(settings, tree, now)
@@ -191,7 +191,8 @@ def _has_appeared(
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
         # A day's folder lists every HMI product. A request for one frame is smaller.
-        slot = late.slots[late.pause.tries % len(late.slots)]  # any may be the one that appears
+        # Any of the slots may be the next to appear.
+        slot = late.slots[late.pause.tries % len(late.slots)]
         client.poll(archive_path(CHANNELS["HMI_M"], slot))
     except FrameRefusedError:
         # The tree has no listings, so the frames themselves must be requested.

@@ -120,7 +120,7 @@ def update(
     check_constants(constants, settings)
     prepare_kernels(report)
     window = read_window(store, settings, constants)
-    # First: with a full disk, nothing can be written before something was deleted.
+    # This comes first, because on a full disk nothing can be written before files are deleted.
     _remove_old(store, window_start(settings, now), now)
     if window.table is not None:
         retire(store, window, state, now)

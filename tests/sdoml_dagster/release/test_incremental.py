@@ -1,4 +1,4 @@
-"""A second build of a release reads only what has changed, and gives the bytes of a new one."""
+"""A second build reads only changed files, and its bytes equal those of a new release."""
 
 import shutil
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def several_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def uncompressed_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compressing the picture takes more time than the rest of a release."""
+    """Skip compressing the picture, which takes more time than the rest of a release."""
     monkeypatch.setattr(publish, "png", lambda sheet: sheet.tobytes())
 
 

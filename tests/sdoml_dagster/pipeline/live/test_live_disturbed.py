@@ -1,4 +1,4 @@
-"""Disturbed near-real-time updates: the window becomes that of an undisturbed store."""
+"""Disturbed near-real-time updates: the window ends up equal to an undisturbed one."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +86,8 @@ def test_lost_frames_are_fetched_again_when_they_are_needed(follow):
 
 def test_clock_that_was_days_ahead_does_no_harm(follow):
     options = {"channels": ONE, "cadence_minutes": 30}
-    down = [(START + MINUTE, START + 8 * MINUTE)]  # the pause after it lasts until some days later
+    # After this outage, the client pauses for some days.
+    down = [(START + MINUTE, START + 8 * MINUTE)]
     live, undisturbed = follow(LivePlan(down=down), **options), follow(**options)
     for deployment in (live, undisturbed):
         deployment.tick()
