@@ -4,7 +4,7 @@ import { $, askJson, css, h, pad, secondsOf, toast, tooltip } from "./dom.js";
 import { channelOf, onChange, set, state } from "./state.js";
 import { goTo } from "./timeline.js";
 
-// Cividis, which looks alike with and without color blindness: dark blue to yellow.
+// Cividis, from dark blue to yellow, which looks the same with color blindness.
 const STOPS = [[0, 34, 78], [24, 54, 111], [66, 78, 108], [101, 103, 112], [133, 128, 120], [168, 154, 114], [205, 183, 98], [253, 231, 55]];
 export function heat(share) {
   const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);

@@ -1,4 +1,4 @@
-// Light curves: small charts above each other on one time axis, with the user's series below.
+// Light curves: small stacked charts with one time axis, with the user's series below.
 
 import { $, apart, askJson, clock, context2d, css, h, isoOf, secondsOf, short, toast, tooltip } from "./dom.js";
 import { channelOf, dataset, onChange, set, state } from "./state.js";

@@ -64,7 +64,7 @@ export function layout() {
   for (const element of elements) element.firstChild.style.touchAction = narrow && state.zoom === 1 && !state.single ? "pan-y" : "none";
 }
 
-// Draw the current slot. If several requests come while frames load, only the latest is drawn.
+// Draw the current slot. If several requests arrive while frames load, only the latest is drawn.
 let busy = false;
 let again = false;
 export async function render() {
@@ -104,7 +104,7 @@ function captions(found = shown, why = reason) {
     if (!found[name]) absent.textContent = reason;
     observed.textContent = info?.observed ? `${clock(info.observed)}:${pad(Math.floor(info.observed % 60))} (${offset(info.observed - state.t)})` : "";
     badges.replaceChildren(
-      ...(info?.standIn ? [badge("stand-in", "A neighboring frame stands in for the missing one")] : []),
+      ...(info?.standIn ? [badge("stand-in", "A neighboring frame replaces the missing one")] : []),
       ...(info?.flags ?? []).map((flag) => badge(flag.replaceAll("_", " "), dataset.flags[flag])));
     picture.canvas.setAttribute("aria-label", `${channelOf(name).label} at ${isoOf(state.t).slice(0, 16)} UTC${found[name] ? "" : ", no frame"}`);
   }

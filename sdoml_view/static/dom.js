@@ -24,7 +24,7 @@ export function toast(message) {
 export async function ask(path, query = {}, options = {}) {
   const response = await fetch(`/api/${path}?${new URLSearchParams(query)}`, options);
   if (!response.ok) {
-    let message = `the viewer answered ${response.status}`;
+    let message = `the viewer responded with ${response.status}`;
     try { message = (await response.json()).error ?? message; } catch { /* not JSON */ }
     throw new Error(message);
   }
@@ -46,7 +46,7 @@ export function tooltip(event, content) {
   box.style.top = `${event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18}px`;
 }
 
-// A number with some digits; very small and large ones as 1.02·10⁻⁶.
+// Format a number with some digits; very small and large numbers as 1.02·10⁻⁶.
 export function short(value, digits = 4) {
   const size = Math.abs(value);
   if (size === 0 || (size >= 1e-3 && size < 1e5)) return String(Number(value.toPrecision(digits)));
@@ -55,7 +55,7 @@ export function short(value, digits = 4) {
   return `${Number(factor)}·10${raised}`;
 }
 
-// Two numbers with as many digits as tell them apart.
+// Format two numbers with as many digits as needed to distinguish them.
 export function apart(low, high) {
   for (let digits = 3; digits < 7; digits++) {
     const texts = [low, high].map((value) => short(value, digits));
@@ -63,7 +63,7 @@ export function apart(low, high) {
   }
 }
 
-// A length of time, such as 1 h 30 min.
+// Format a duration, such as 1 h 30 min.
 export function lasting(seconds) {
   const parts = [[Math.floor(seconds / 3600), "h"], [Math.floor(seconds / 60) % 60, "min"], [seconds % 60, "s"]];
   return parts.filter(([count]) => count).map(([count, unit]) => `${count} ${unit}`).join(" ");

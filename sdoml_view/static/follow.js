@@ -1,4 +1,4 @@
-// Follow a dataset that grows: look for changes, and show the newest slot.
+// Follow a growing dataset: check for changes, and show the newest slot.
 
 import { $, askJson, secondsOf, toast } from "./dom.js";
 import { forget } from "./frames.js";

@@ -26,7 +26,7 @@ export function frames(t, channels, size, before = 0) {
   return loading;
 }
 
-// Forget all frames: a slot of a live dataset gains channels.
+// Forget all frames, because slots of a live dataset gain channels.
 export function forget() { cache.clear(); sizes.clear(); total = 0; }
 
 function evict() {
@@ -68,7 +68,7 @@ export function palette(name) {
 
 export const GRAY = Uint32Array.from({ length: 256 }, (_, i) => (255 << 24) | (i << 16) | (i << 8) | i);
 
-// Color levels into a canvas of the size of the frame.
+// Draw levels in color on a canvas of the same size as the frame.
 export function paint(canvas, levels, size, colors) {
   if (canvas.width !== size) { canvas.width = size; canvas.height = size; }
   const context = canvas.getContext("2d");

@@ -1,4 +1,4 @@
-// A picture: one frame, drawn with the shared zoom, with limb, grid and cursor.
+// A picture: one frame with limb, grid and cursor, drawn with the shared zoom.
 
 import { context2d } from "./dom.js";
 import { paint } from "./frames.js";

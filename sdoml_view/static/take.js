@@ -1,4 +1,4 @@
-// Export: a link, a picture, a movie, Python and FITS of what is on the screen.
+// Export the view as a link, picture, movie, Python code or FITS.
 
 import { $, ask, h, isoOf, secondsOf, toast } from "./dom.js";
 import { comparePicture } from "./compare.js";
@@ -101,9 +101,9 @@ export function openTake() {
   dialog.replaceChildren(
     h("button", { className: "close icon", onclick: () => dialog.close(), "aria-label": "Close" }, "×"),
     h("h2", { id: "take-title" }, `Export: ${minute(state.t).replace("T", " ")} UTC`),
-    h("h3", {}, "Link to this view, while the viewer runs"), box(link),
+    h("h3", {}, "Link to this view (works while the viewer is running)"), box(link),
     h("h3", {}, "Command that opens this time"), box(command()),
-    h("h3", {}, "Python that loads exactly this sample"), box(pythonLines()),
+    h("h3", {}, "Python code that loads this sample"), box(pythonLines()),
     h("h3", {}, "Picture and FITS"),
     h("div", { className: "row" }, h("button", { onclick: png, disabled: !pictured, className: "primary" }, "PNG of this view"), channel, h("button", { onclick: fits }, "FITS for sunpy.map.Map")),
     h("h3", {}, "Movie"), ...movieForm());

@@ -140,7 +140,7 @@ function drawTicks() {
   const most = Math.max(2, Math.floor(wide / (state.span === 1 ? 74 : 100)));
   const least = Math.ceil(slots.length / most);
   const perHour = 3600 / dataset.cadence;
-  // Whole hours where the slots allow it.
+  // Use whole hours if the slots allow it.
   const every = [1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 168].map((hours) => hours * perHour)
     .find((count) => Number.isInteger(count) && count >= least) ?? Math.max(1, least);
   for (let i = 0; i < slots.length; i += every) {
