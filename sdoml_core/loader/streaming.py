@@ -95,7 +95,7 @@ class ShardDataset(IterableDataset[Any]):
         self._passes_begun = 0
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the numbers of all samples in the order of an epoch, over all ranks."""
+        """Return the numbers of all samples in the order of an epoch, across all ranks."""
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)
@@ -292,7 +292,7 @@ def shard_dataset(
     """Stream samples shard by shard.
 
     ``DataLoader(shard_dataset(folder, batch_size=8), batch_size=None, num_workers=2)`` yields each
-    sample exactly once per epoch over all ranks and workers, the same number of batches on every
+    sample exactly once per epoch across all ranks and workers, the same number of batches on every
     rank, and the same batches with any number of workers.
 
     Parameters

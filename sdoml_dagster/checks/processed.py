@@ -119,7 +119,7 @@ def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
 
 
 def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Read every frame back from the store and judge its values."""
+    """Read every frame back from the store and check its values."""
     import numpy as np
 
     from sdoml_dagster.store.day import StoredDay

@@ -275,7 +275,7 @@ class Queue:
         return errors
 
     def _end(self, run_ids: Iterable[str]) -> None:
-        """Cancel the queued runs and stop the running ones."""
+        """Cancel queued runs and stop active runs."""
         for run_id in run_ids:
             run = self._instance.get_run_by_id(run_id)
             if run is None or run.status not in UNDERWAY:

@@ -41,7 +41,7 @@ class BatchSampler(Sampler[list[int]]):
         ``ConcatDataset``, one per dataset, the share of samples from each. Needs ``shuffle=True``.
         A sample may occur several times in an epoch, or not at all.
     length
-        Samples per epoch over all ranks, with `weights`. Defaults to the length of the dataset.
+        Samples per epoch across all ranks, with `weights`. Defaults to the length of the dataset.
     drop_last
         Leave out the samples that do not fill a batch on every rank. Otherwise each sample occurs
         exactly once per epoch, and all ranks have the same number of batches.

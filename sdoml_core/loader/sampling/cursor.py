@@ -29,7 +29,7 @@ class Pass:
     Attributes
     ----------
     epoch
-        Its number.
+        Number of the epoch.
     start
         Samples of the epoch that were used before this pass.
     bounds
@@ -75,7 +75,7 @@ class Pass:
 
     @property
     def position(self) -> int:
-        """Samples of the epoch that have been delivered over all ranks."""
+        """Samples of the epoch that have been delivered across all ranks."""
         return self.bounds[min(self.step, self.steps)]
 
     def indices(self, step: int) -> list[int]:

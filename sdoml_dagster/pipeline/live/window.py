@@ -103,7 +103,7 @@ def _pixels(settings: Settings, constants: Normalization) -> str:
 
 
 def has_pixels_of(index: Index, settings: Settings, constants: Normalization) -> bool:
-    """Return whether all frames of a definitive day are stored like those of the window."""
+    """Return whether a definitive day stores its frames in the same way as the window."""
     wanted = json.loads(_pixels(settings, constants))
     columns = {name: index.table.column(name).unique().to_pylist() for name in ENCODED}
     return all(set(found) <= {wanted.get(name)} for name, found in columns.items())

@@ -13,7 +13,7 @@ from sdoml_core.loader.reading.buffers import HUGE_PAGE, MAX_IDLE, Buffers
 
 
 def flags(array):
-    """Return the flags that the kernel has for the memory of an array."""
+    """Return the kernel's flags for the memory of an array."""
     place = array.ctypes.data
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():

@@ -18,7 +18,7 @@ CHANNELS = ["AIA_0171", "HMI_M"]
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory):
-    """Two folders of a day each: a release, and daily shards."""
+    """Two folders with one day each: a release, and daily shards."""
     root = tmp_path_factory.mktemp("days")
     write_release(root / "a", 1)
     write_day(root / "b", FIRST + timedelta(days=1))
