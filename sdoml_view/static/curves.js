@@ -1,4 +1,4 @@
-// Light curves: small stacked charts with one time axis, with the user's series below.
+// Light curves: small stacked charts on one time axis, with the user's series below.
 
 import { $, apart, askJson, clock, context2d, css, h, isoOf, secondsOf, short, toast, tooltip } from "./dom.js";
 import { channelOf, dataset, onChange, set, state } from "./state.js";
@@ -78,10 +78,14 @@ function colorOf(name) { // a bright color of the channel's own map
   return name === "HMI_M" ? css("--text") : `rgb(${bytes[3 * at]} ${bytes[3 * at + 1]} ${bytes[3 * at + 2]})`;
 }
 
-const LEFT = 138; const GAP = 3.5; // points that are more than this many steps apart are not
-connected const RIGHT = 14; const timeAt = (event, canvas) => { const box =
-canvas.getBoundingClientRect(); const share = (event.clientX - box.left - LEFT) / (box.width - LEFT
-- RIGHT); return state.start + Math.min(Math.max(share, 0), 1) * (state.end - state.start); };
+const LEFT = 138;
+const GAP = 3.5; // points that are more than this many steps apart are not connected
+const RIGHT = 14;
+const timeAt = (event, canvas) => {
+  const box = canvas.getBoundingClientRect();
+  const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
+  return state.start + Math.min(Math.max(share, 0), 1) * (state.end - state.start);
+};
 
 function hover(event, canvas) {
   cursor = timeAt(event, canvas);
@@ -93,12 +97,14 @@ function hover(event, canvas) {
   paintAll();
 }
 
-function valueAt(row, t) { // value of the nearest point; undefined in a gap const limit = GAP *
-  typical(row.times); let [low, high] = [0, row.times.length]; while (low < high) { const middle =
-  (low + high) >> 1; if (row.times[middle] < t) low = middle + 1; else high = middle; } const near =
-  [low - 1, low].filter((i) => i >= 0 && i < row.times.length && row.values[i] !== null &&
-  Math.abs(row.times[i] - t) <= limit) .sort((a, b) => Math.abs(row.times[a] - t) -
-  Math.abs(row.times[b] - t))[0]; return near === undefined ? null : row.values[near]; }
+function valueAt(row, t) { // value of the nearest point; none in a gap
+  const limit = GAP * typical(row.times);
+  let [low, high] = [0, row.times.length];
+  while (low < high) { const middle = (low + high) >> 1; if (row.times[middle] < t) low = middle + 1; else high = middle; }
+  const near = [low - 1, low].filter((i) => i >= 0 && i < row.times.length && row.values[i] !== null && Math.abs(row.times[i] - t) <= limit)
+    .sort((a, b) => Math.abs(row.times[a] - t) - Math.abs(row.times[b] - t))[0];
+  return near === undefined ? null : row.values[near];
+}
 
 function paintAll() {
   const elements = [...$("curves").children];
