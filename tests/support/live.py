@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from sdoml_core.channels import Instrument, parse_channels
+from sdoml_core.channels import CHANNELS, Instrument, parse_channels
 from sdoml_core.normalization.constants import ChannelStatistics, Normalization
 from sdoml_core.normalization.transform import transform_of
 from sdoml_dagster.archive.client import ArchiveClient
@@ -15,10 +15,20 @@ from sdoml_dagster.pipeline.live.update import Updated
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
+from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.server import Archive
 
 START = datetime(2026, 3, 30, 20, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+
+
+def settled_plan(now: datetime) -> LivePlan:
+    """Return a plan in which no frame is just appearing or being written at a time."""
+    youngest = {"AIA": 40 * MINUTE, "HMI": 85 * MINUTE}
+    later = now + timedelta(days=1)
+    return LivePlan(
+        silent={c.name: [(now - youngest[c.instrument], later)] for c in CHANNELS.values()}
+    )
 
 
 def constants_for(settings: Settings) -> Normalization:

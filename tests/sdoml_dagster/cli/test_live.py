@@ -13,10 +13,9 @@ from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
 from sdoml_demo.clock import Clock
-from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.server import Archive
 from tests.support.commands import run_module
-from tests.support.live import constants_for
+from tests.support.live import constants_for, settled_plan
 
 pytestmark = pytest.mark.slow  # starts commands
 
@@ -25,13 +24,15 @@ CHANNELS = ("AIA_0171", "HMI_M")
 
 @pytest.fixture
 def settings(environment, frame_cache, monkeypatch) -> Iterator[Settings]:
-    clock = Clock(datetime.now(UTC), speed=0)
-    with Archive(cache=frame_cache, absences=False, clock=clock, live=LivePlan()) as archive:
+    now = datetime.now(UTC)
+    clock, plan = Clock(now, speed=0), settled_plan(now)
+    with Archive(cache=frame_cache, absences=False, clock=clock, live=plan) as archive:
         monkeypatch.setenv("SDOML_AIA_ROOTS", archive.aia_root)
         monkeypatch.setenv("SDOML_HMI_ROOTS", archive.hmi_root)
         monkeypatch.setenv("SDOML_CADENCE_MINUTES", "30")
         monkeypatch.setenv("SDOML_CHANNELS", ",".join(CHANNELS))
-        monkeypatch.setenv("SDOML_LIVE_HOURS", "2")  # an hour may end during the test
+        monkeypatch.setenv("SDOML_AIA_TOLERANCE_MINUTES", "0")
+        monkeypatch.setenv("SDOML_LIVE_HOURS", "3")  # an hour may end during the test
         yield Settings.load()
 
 

@@ -18,7 +18,7 @@ from sdoml_dagster.store.store import Store
 from sdoml_demo.clock import Clock
 from sdoml_demo.live_tree import LivePlan
 from sdoml_demo.server import Archive
-from tests.support.live import constants_for
+from tests.support.live import constants_for, settled_plan
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def now() -> datetime:
 @pytest.fixture
 def live(frame_cache, now) -> Iterator[Archive]:
     clock = Clock(now, speed=0)
-    with Archive(cache=frame_cache, absences=False, clock=clock, live=LivePlan()) as archive:
+    plan = settled_plan(now)
+    with Archive(cache=frame_cache, absences=False, clock=clock, live=plan) as archive:
         yield archive
 
 
@@ -40,6 +41,7 @@ def settings(environment, live, monkeypatch) -> Settings:
     monkeypatch.setenv("SDOML_HMI_ROOTS", live.hmi_root)
     monkeypatch.setenv("SDOML_CADENCE_MINUTES", "30")
     monkeypatch.setenv("SDOML_CHANNELS", "AIA_0171,HMI_M")
+    monkeypatch.setenv("SDOML_AIA_TOLERANCE_MINUTES", "0")
     monkeypatch.setenv("SDOML_LIVE_HOURS", "2")  # an hour may end during the test
     return Settings.load()
 
