@@ -19,6 +19,7 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset, global_state
 
 pytestmark = [
+    pytest.mark.slow,
     # These tests use more workers than cores on purpose.
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     # torchdata 0.11 calls a function that torch 2.13 deprecates.

@@ -53,6 +53,8 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2024, 3, 1)
 NAMES = ("AIA_0171", "AIA_0193", "HMI_M")
 SIDE = 64
@@ -390,7 +392,6 @@ def test_contact_sheet_shows_a_complete_sample(released: Path) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 1000
 
 
-@pytest.mark.slow
 def test_shard_numbers_of_a_year_have_three_digits(tmp_path: Path) -> None:
     """365 days of one frame each, written by hand: this tests only linking and numbering."""
     settings = build(tmp_path, [0], channels=("AIA_0193",), cadence_minutes=1440)
