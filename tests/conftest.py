@@ -158,8 +158,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for name in marker.args:
             if missing := obstacle(name):
                 reason = f"needs {name}: {missing}"
-                fail = _MAY_NOT_SKIP and not REQUIREMENTS[name].optional
-                pytest.fail(reason, pytrace=False) if fail else pytest.skip(reason)
+                pytest.fail(reason, pytrace=False) if _MAY_NOT_SKIP else pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -169,9 +168,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn all other skips into failures too, if skips are not allowed."""
     report = yield
-    needs = [name for marker in item.iter_markers("needs") for name in marker.args]
-    optional = any(REQUIREMENTS[name].optional for name in needs)
-    if _MAY_NOT_SKIP and report.skipped and not (optional or hasattr(report, "wasxfail")):
+    if _MAY_NOT_SKIP and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
 

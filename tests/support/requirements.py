@@ -2,15 +2,13 @@
 
 A test names its needs with ``pytest.mark.needs("chromium")``. ``tests/conftest.py`` skips it if one
 is not met and lists at the end of the run what was not tested. With ``TESTS_MAY_NOT_SKIP=1`` such a
-test fails instead, unless the requirement is optional. The extra ``dev`` brings all Python packages
-except those listed here, which are too large for it.
+test fails instead. Python packages are not listed here: the extra ``dev`` brings all of them.
 
 ``python -m tests.support.requirements`` installs the missing Debian packages. ``make test`` calls
 it.
 """
 
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -35,9 +33,6 @@ class Requirement:
 
     packages: Mapping[str, str] = field(default_factory=dict)
     """Debian packages by the program that each one provides."""
-
-    optional: bool = False
-    """Whether its tests are skipped even with ``TESTS_MAY_NOT_SKIP=1``."""
 
 
 def browser() -> str | None:
@@ -85,10 +80,6 @@ def _programs(*names: str) -> str | None:
 
 def _browser() -> str | None:
     return None if browser() else "no Chromium or Chrome is installed"
-
-
-def _ray() -> str | None:
-    return None if importlib.util.find_spec("ray") else "the package ray is not installed"
 
 
 def _linux() -> str | None:
@@ -149,7 +140,6 @@ REQUIREMENTS = {
         _NAMESPACES,
     ),
     "package index": Requirement(_index, "run the tests with a network connection"),
-    "ray": Requirement(_ray, "pip install 'ray[train]'", optional=True),
 }  # fmt: skip
 
 
