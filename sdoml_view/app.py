@@ -52,8 +52,8 @@ class Application:
 
     Parameters
     ----------
-    release
-        The dataset.
+    opened
+        Waits until the dataset is open, and returns it. The page loads meanwhile.
     at
         Slot to show first.
     series
@@ -62,15 +62,20 @@ class Application:
 
     def __init__(
         self,
-        release: Release,
+        opened: Callable[[], Release],
         *,
         at: np.datetime64 | None = None,
         series: Sequence[UserSeries] = (),
     ):
-        self._release = release
+        self._opened = opened
+        self._renewed: Release | None = None
         self._at = at
         self._series = list(series)
         self._calendar: Calendar | None = None
+
+    @property
+    def _release(self) -> Release:
+        return self._renewed or self._opened()
 
     def asgi(self) -> Starlette:
         """Return the ASGI application."""
@@ -130,7 +135,7 @@ class Application:
         """Open the dataset again if it changed, as a live dataset does. Report its last slot."""
         renewed = self._release.renewed()
         if renewed is not None:
-            self._release, self._calendar = renewed, None
+            self._renewed, self._calendar = renewed, None
         slots = self._release.catalog.slots
         return JSONResponse(
             {"changed": renewed is not None, "last": iso(slots[-1]), "samples": len(slots)}

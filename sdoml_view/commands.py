@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,12 +53,12 @@ def view(
     byte ranges of the frames that it shows, and never writes to the dataset.
     """
     with _one_line_errors():
-        opened = _opening(source)  # open the dataset while the server is imported
+        opening = _opening(source)  # while the server is imported and the page loads
         if write_page is not None:
             from sdoml_core.loader.storage.local import write_atomically
             from sdoml_view.page import static_page
 
-            write_atomically(write_page, static_page(opened()).encode())
+            write_atomically(write_page, static_page(opening.result()).encode())
             click.echo(f"{write_page}: {write_page.stat().st_size / 1e6:.1f} MB")
             return
         from sdoml_core.loader.times import parse_time
@@ -68,14 +68,21 @@ def view(
 
         series = [found for path in series_files for found in read_series_file(path)]
         listener = listen(port)
-        release = opened()
         application = Application(
-            release, at=None if at is None else parse_time(at, "--at"), series=series
+            opening.result, at=None if at is None else parse_time(at, "--at"), series=series
         )
-        click.echo(f"{release.name}: {len(release.catalog):,} samples at {url_of(listener)}")
-        click.echo("Press Ctrl-C to stop.")
+
+        def announce() -> None:
+            release = opening.result()
+            click.echo(f"{release.name}: {len(release.catalog):,} samples. Press Ctrl-C to stop.")
+            sys.stdout.flush()
+
+        if opening.done():
+            opening.result()  # a wrong path fails before the browser opens
+        click.echo(f"Viewer at {url_of(listener)}")
         sys.stdout.flush()
-        serve(application.asgi(), listener, open_browser=not no_browser)
+        serve(application.asgi(), listener, opened=announce, open_browser=not no_browser)
+        opening.result()  # raises the error that ended the server
 
 
 @commands.command()
@@ -136,8 +143,8 @@ def movie(
         click.echo(f"{target}: {len(rows)} frames, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def _opening(source: str) -> "Callable[[], Release]":
-    """Start to open a dataset in a thread, and return a function that waits for it."""
+def _opening(source: str) -> "Future[Release]":
+    """Start to open a dataset in a thread."""
     from sdoml_view.release import Release
 
     future: Future[Release] = Future()
@@ -150,7 +157,7 @@ def _opening(source: str) -> "Callable[[], Release]":
 
     # A daemon, so that Ctrl-C does not wait for a slow server.
     threading.Thread(target=run, daemon=True).start()
-    return future.result
+    return future
 
 
 @contextmanager

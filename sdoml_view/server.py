@@ -62,9 +62,29 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     )
 
 
-def serve(app: ASGIApp, listener: socket.socket, *, open_browser: bool) -> None:
-    """Serve until interrupted."""
+def serve(
+    app: ASGIApp, listener: socket.socket, *, opened: Callable[[], object], open_browser: bool
+) -> None:
+    """Serve until interrupted, or until the dataset fails to open.
+
+    Parameters
+    ----------
+    app, listener
+        The application, and a socket of `listen`.
+    opened
+        Waits until the dataset is open. The server stops if it raises an error.
+    open_browser
+        Whether to open the address in the browser.
+    """
     server = make_server(app)
+
+    def watch() -> None:
+        try:
+            opened()
+        except BaseException:  # noqa: BLE001 the caller reports it
+            server.should_exit = True
+
+    _in_background(watch)
     if open_browser:
         _in_background(lambda: webbrowser.open(url_of(listener)))
     server.run(sockets=[listener])

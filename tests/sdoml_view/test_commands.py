@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import av
+import pytest
 import requests
 
 from tests.support.viewer import CHANNELS, make_release
@@ -72,8 +73,9 @@ def test_view_prints_its_address_and_serves(release: Path) -> None:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
-            found = re.search(r"my sun: 72 samples at (http://127\.0\.0\.1:\d+/)", line)
+            found = re.search(r"Viewer at (http://127\.0\.0\.1:\d+/)", line)
             assert found, line
+            assert "my sun: 72 samples" in process.stdout.readline()
             assert requests.get(f"{found[1]}api/dataset", timeout=60).json()["samples"] == 72
         finally:
             process.send_signal(signal.SIGINT)
@@ -87,3 +89,13 @@ def test_help_and_build_name_the_missing_extra() -> None:
     done = sdoml("build", "--plan")
     assert done.returncode == 1
     assert "pip install 'sdoml-lite[pipeline]'" in done.stderr
+
+
+@pytest.mark.parametrize("source", ["{folder}", "http://127.0.0.1:9/release"])
+def test_view_ends_with_one_line_if_the_dataset_cannot_be_opened(
+    source: str, tmp_path: Path
+) -> None:
+    done = sdoml("view", source.format(folder=tmp_path), "--no-browser", "--port", "0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1

@@ -70,7 +70,8 @@ def serving(
     """Run the viewer in a thread, and yield its address."""
     when = None if at is None else np.datetime64(at, "s")
     listener = listen(0)
-    server = make_server(Application(Release(release), at=when, series=series).asgi())
+    opened = Release(release)
+    server = make_server(Application(lambda: opened, at=when, series=series).asgi())
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     deadline = time.monotonic() + 60
