@@ -23,6 +23,8 @@ class DayRange:
         """Format the range for messages: `` from 2024-03-01 to the last``. Empty for all days."""
         if self.first is None and self.last is None:
             return ""
+        if self.first == self.last:
+            return f" on {self.first}"
         return f" from {self.first or 'the first'} to {self.last or 'the last'}"
 
 

@@ -39,7 +39,7 @@ class Progress:
     def __init__(
         self, title: str, total: int, report: Callable[[str], None], *, unit: str = "frames"
     ) -> None:
-        self._unit = unit
+        self._units = unit.removesuffix("s") if total == 1 else unit
         self._title = title
         self._total = total
         self._report = report
@@ -48,7 +48,7 @@ class Progress:
         self._part = 0
         self._bytes = 0
         self._outcomes: Counter[str] = Counter()
-        report(f"{title}: {total} {unit}")
+        report(f"{title}: {total} {self._units}")
 
     def step(self, outcome: str, received: int = 0, *, steps: int = 1) -> None:
         """Count steps with the same outcome, and the bytes they received over the network."""
@@ -68,7 +68,9 @@ class Progress:
             f", {count} {outcome}" for outcome, count in self._outcomes.items() if outcome != "ok"
         )
         timing = duration_text(left) + " left" if self._done < self._total else duration_text(spent)
-        return f"{self._title}: {self._done}/{self._total} {self._unit}{received}{others}, {timing}"
+        return (
+            f"{self._title}: {self._done}/{self._total} {self._units}{received}{others}, {timing}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

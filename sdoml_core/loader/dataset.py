@@ -26,7 +26,7 @@ from sdoml_core.loader.reading.prefetch import Pending, check_counts
 from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.reading.units import Units, check_units, convert, restore
 from sdoml_core.loader.selection import Selection, check_channels
-from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges
+from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges, release_splits
 from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.loader.storage.local import RangeFiles
 from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
@@ -155,6 +155,7 @@ class SDOMLlite(Dataset[Sample]):
             folders.append((files, catalog))
         ranges: RangeFiles
         ranges, catalog = folders[0] if len(folders) == 1 else merge(folders)
+        self._folders = [files for files, _ in folders]
         self.channels = check_channels(channels, catalog.channels, ranges.root)
         self.reader = FrameReader(ranges, catalog, self.channels, units=units, verify=verify)
         self.reader.offsets = _without(catalog, self.channels, self.reader.offsets, exclude_flags)
@@ -261,14 +262,15 @@ class SDOMLlite(Dataset[Sample]):
         return measure(self.reader.read, rows, self.channels, self.reader.shape)
 
     def to_physical(
-        self, tensor: torch.Tensor, channels: Sequence[str] | None = None
+        self, tensor: torch.Tensor | NDArray[Any], channels: Sequence[str] | None = None
     ) -> torch.Tensor:
         """Convert normalized values, such as predictions, to physical units.
 
         Parameters
         ----------
         tensor
-            Normalized values, shape (..., C, H, W). Values outside [0, 1] become 0 or 1.
+            Normalized values, shape (..., C, H, W), as a tensor or a NumPy array. Values outside
+            [0, 1] become 0 or 1.
         channels
             Names of the C channels. Defaults to the dataset's channels.
 
@@ -286,7 +288,7 @@ class SDOMLlite(Dataset[Sample]):
         return self._converted(torch.as_tensor(tensor).clamp(0, 1), channels, convert)
 
     def to_normalized(
-        self, tensor: torch.Tensor, channels: Sequence[str] | None = None
+        self, tensor: torch.Tensor | NDArray[Any], channels: Sequence[str] | None = None
     ) -> torch.Tensor:
         """Convert physical values to normalized ones: the inverse of `to_physical`.
 
@@ -307,18 +309,25 @@ class SDOMLlite(Dataset[Sample]):
         return convert_tensor(tensor, names, catalog.constants, conversion, side=catalog.resolution)
 
     def split(
-        self, ranges: Mapping[str, Iterable[tuple[Time, Time]]], *, guard: timedelta = NO_GUARD
+        self,
+        ranges: Mapping[str, Iterable[tuple[Time, Time]]] | None = None,
+        *,
+        guard: timedelta = NO_GUARD,
     ) -> Splits[Self]:
         """Split by date ranges, with a gap between the parts. Prints as a table.
 
         Parameters
         ----------
         ranges
-            Half-open ranges by name of the part.
+            Half-open ranges by name of the part. By default, the splits of the release.
         guard
             Minimum time between samples of different parts. The gap is taken from the part that
             is listed first.
         """
+        if ranges is None:
+            if len(self._folders) > 1:
+                raise DatasetError("pass the ranges of the splits: there are several folders")
+            ranges = release_splits(self._folders[0])
         return Splits.of(self, ranges, guard=guard)
 
     def split_by_months(

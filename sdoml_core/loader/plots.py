@@ -42,8 +42,8 @@ def plot_images(
     try:
         from matplotlib.colors import ListedColormap
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plot_sample needs matplotlib: pip install matplotlib") from error
+    except ImportError:
+        raise ImportError("plot_sample needs matplotlib: pip install matplotlib") from None
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(3 * columns, 3.3 * rows), layout="constrained")

@@ -4,6 +4,7 @@ The Sun changes slowly, so samples that are close in time are similar. Samples o
 must not be neighbors.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, Protocol, Self, TypeVar
@@ -11,13 +12,42 @@ from typing import Final, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sdoml_core.errors import DatasetError
+from sdoml_core.errors import DamagedFileError, DatasetError
+from sdoml_core.formats.release_files import RELEASE_SPLITS
 from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.selection import INSTANT, Selection
+from sdoml_core.loader.storage.local import Files
 from sdoml_core.loader.times import Time, iso, parse_duration, parse_ranges
 
 NO_GUARD: Final = timedelta(0)
 Range = tuple[np.datetime64, np.datetime64]
+
+
+def release_splits(files: Files) -> dict[str, list[tuple[str, str]]]:
+    """Read the ranges of the splits of a release.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is not a release with splits.
+    DamagedFileError
+        If the file is not a list of splits.
+    """
+    if not files.has(RELEASE_SPLITS):
+        raise DatasetError(
+            f"{files.root} has no {RELEASE_SPLITS}: pass the ranges of the splits, or open a "
+            "release that was made with splits"
+        )
+    try:
+        listed = json.loads(files.read(RELEASE_SPLITS))["ranges"]
+        return {
+            str(name): [(str(first), str(last)) for first, last in ranges]
+            for name, ranges in listed.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{RELEASE_SPLITS} in {files.root} is damaged: {error}; run make_release again"
+        ) from error
 
 
 class Divisible(Protocol):

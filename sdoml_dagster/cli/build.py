@@ -88,7 +88,7 @@ def build(
             day_config(plan.fit_days),
         )
         _job("fit_normalization", config, runner)
-        say(f"fitted the normalization constants to the days{plan.fit_days}")
+        say(f"fitted the normalization constants to the frames{plan.fit_days}")
     _days("build_shards", "shards", plan.unpacked, plan, runner, keep_going=keep_going)
     _job("make_release", release.config(plan.range, names), runner)
 

@@ -79,7 +79,9 @@ class Display:
         spent = max(monotonic() - self._started, 1e-3)
         done = min(sum(frames for frames, _ in self._tasks.values()), self.frames)
         received = sum(mib for _, mib in self._tasks.values())
-        parts = [f"{self.title}: {done:,}/{self.frames:,} frames"]
+        # A stage has fewer frames than expected if some are missing.
+        total = "" if final else f"/{self.frames:,}"
+        parts = [f"{self.title}: {done:,}{total} frames"]
         if received:
             parts.append(f"{received:,.1f} MiB ({received / spent:.1f} MiB/s)")
         parts.append(f"{done / spent:,.1f} frames/s")

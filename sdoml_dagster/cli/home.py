@@ -2,6 +2,7 @@
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from sdoml_dagster.cli.options import SAVED_SETTINGS
+from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.cli.options import SAVED_SETTINGS, option_name
 from sdoml_dagster.settings.model import Settings
 
 
@@ -54,6 +56,29 @@ def save_settings(settings: Settings, home: Path) -> Path:
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
     path.write_text("".join(lines), encoding="utf-8")
     return path
+
+
+def changed_settings(settings: Settings, home: Path) -> Iterator[str]:
+    """Describe each setting that differs from the last build."""
+    saved = home / SAVED_SETTINGS
+    if not saved.is_file():
+        return
+    former = tomllib.loads(saved.read_text(encoding="utf-8"))
+    for name in sorted((former.keys() | settings.model_fields_set) - {"store"}):
+        field = Settings.model_fields.get(name)
+        if field is None:
+            continue
+        before = former.get(name, field.get_default(call_default_factory=True))
+        now, then = _plain(getattr(settings, name)), _plain(before)
+        if now != then:
+            yield f"Changed    {option_name(name)}: {then}, now {now}"
+
+
+def _plain(value: object) -> str:
+    """Return a setting as text, the same for a value from TOML and for a parsed one."""
+    if isinstance(value, tuple | list):
+        return ",".join(str(public(item)) for item in value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def build(
     from sdoml_dagster.cli import plan as planning
     from sdoml_dagster.cli.build import ReleaseOptions
     from sdoml_dagster.cli.build import build as run_build
-    from sdoml_dagster.cli.home import own_home, prepare_home, save_settings
+    from sdoml_dagster.cli.home import changed_settings, own_home, prepare_home, save_settings
     from sdoml_dagster.release.build import is_current
 
     with _one_line_errors():
@@ -190,11 +190,12 @@ def build(
             linked=days_per_shard == 1 and not complete_only and "://" not in settings.store,
             workers=workers,
         )
-        for line in planning.describe(made, settings):
+        request = release.request(made.range)
+        changes = changed_settings(settings, ours) if ours else ()
+        for line in (*planning.describe(made, settings, request.splits), *changes):
             click.echo(line)
         if plan_only:
-            return
-        request = release.request(made.range)
+            raise SystemExit(0 if made.fits else NO_SPACE)
         if not made.has_work and is_current(request, settings=settings, store=store):
             click.echo(f"release {name} is up to date")
             _show_release(store, name)
@@ -217,6 +218,7 @@ def build(
                 say=click.echo,
             )
         _show_release(store, name)
+        _show_next_steps(store, name, settings)
 
 
 @commands.command()
@@ -227,6 +229,10 @@ def status(**given: str | None) -> None:
 
     with _one_line_errors():
         settings, store = _open(given, saved=True)
+        if not store.folders(""):
+            _fail(
+                f"there is no dataset at {store.locate('')}: name its folder with --store", FAILED
+            )
         for line in status_lines(settings, store, _code_versions(_definitions())):
             click.echo(line)
 
@@ -292,7 +298,9 @@ def release(
 
     With --encoding, the shards are converted without reprocessing the frames.
     """
+    from sdoml_core.formats.release_files import RELEASE_SPLITS
     from sdoml_dagster.cli.build import ReleaseOptions
+    from sdoml_dagster.store import layout
 
     # This sets the encoding of the release, not of the daily shards.
     encoding = given.pop("encoding")
@@ -304,6 +312,8 @@ def release(
         options = ReleaseOptions(
             name, splits, guard, complete_only, days_per_shard, any_constants, encoding
         )
+        if store.exists(f"{layout.release_folder(name)}/{RELEASE_SPLITS}") and not splits:
+            click.echo(f"replaces release {name}, which has splits; --name keeps both", err=True)
         _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
         _show_release(store, name)
 
@@ -527,7 +537,8 @@ def _fit_days(
 
 def _ui_command(home: Path, saved: Path) -> str:
     folder, file = shlex.quote(str(home)), shlex.quote(str(saved))
-    return f"DAGSTER_HOME={folder} SDOML_CONFIG={file} dagster dev -m sdoml_dagster.definitions"
+    program = shlex.quote(str(Path(sys.executable).with_name("dagster")))
+    return f"DAGSTER_HOME={folder} SDOML_CONFIG={file} {program} dev -m sdoml_dagster.definitions"
 
 
 def _show_release(store: "Store", name: str) -> None:
@@ -541,6 +552,22 @@ def _show_release(store: "Store", name: str) -> None:
         click.echo(line)
     click.echo(f"\nRelease    {store.locate(folder)}")
     click.echo(f"Picture    {store.locate(folder)}/contact_sheet.png")
+
+
+def _show_next_steps(store: "Store", name: str, settings: "Settings") -> None:
+    from sdoml_core.formats.release_files import RELEASE_SPLITS
+    from sdoml_dagster.store import layout
+
+    folder = layout.release_folder(name)
+    path = store.locate(folder)
+    loaded = f"SDOMLlite({path!r}, channels={list(settings.channels)})"
+    if store.exists(f"{folder}/{RELEASE_SPLITS}"):
+        loaded += '.split()["train"]'
+    click.echo("\nLook at it")
+    click.echo(f"  sdoml view {shlex.quote(path)}")
+    click.echo("Load it")
+    click.echo("  from sdoml_core.loader import SDOMLlite")
+    click.echo(f"  dataset = {loaded}")
 
 
 @contextmanager

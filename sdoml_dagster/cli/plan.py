@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from sdoml_dagster.pipeline.frozen_constants import current_normalization
 from sdoml_dagster.pipeline.process import load_degradation
 from sdoml_dagster.pipeline.unchanged import is_finished
 from sdoml_dagster.progress import duration_text
+from sdoml_dagster.release.splits import Splits
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
@@ -193,6 +195,10 @@ def _refit(
     settings: Settings,
 ) -> DayRange | None:
     """Return the days to fit to, or None to keep the current constants."""
+    if wanted and not any(day in wanted for day in days):
+        raise SettingError(
+            f"the constants cannot be fitted to the frames{wanted}: the dataset has no such day"
+        )
     target = wanted or DayRange(days[0], days[-1])
     if constants is None or (constants.resolution != settings.resolution):
         return target
@@ -203,18 +209,19 @@ def _refit(
     return None if same else target
 
 
-def describe(plan: BuildPlan, settings: Settings) -> list[str]:
+def describe(plan: BuildPlan, settings: Settings, splits: Splits) -> list[str]:
     """Format the plan as lines for a terminal."""
     frames = plan.frames_per_day
     pixels = settings.dtype if settings.encoding == "npy" else settings.encoding
     return [
         f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} of "
-        f"{frames:,} frames, {len(settings.channels)} channels at {settings.resolution}×"
+        f"{frames:,} frames, {counted(len(settings.channels), 'channel')} at {settings.resolution}×"
         f"{settings.resolution} {pixels}, every {settings.cadence_minutes} minutes",
         f"To do      fetch and process {counted(len(plan.unprocessed), 'day')}, pack "
         f"{counted(len(plan.unpacked), 'day')}"
         + ("" if plan.unprocessed or plan.unpacked else ": everything is finished"),
         f"Constants  {describe_constants(plan)}",
+        *([f"Splits     {_describe_splits(plan, splits)}"] if splits else []),
         f"Disk       about {size_text(plan.needed_bytes)} more in {settings.store}"
         + (
             ""
@@ -226,10 +233,23 @@ def describe(plan: BuildPlan, settings: Settings) -> list[str]:
     ]
 
 
+def _describe_splits(plan: BuildPlan, splits: Splits) -> str:
+    """Count the days of each split, and say if the constants will use days of other splits."""
+    days = Counter(part.name for day in plan.days if (part := splits.of(day)))
+    text = ", ".join(f"{part.name} {counted(days[part.name], 'day')}" for part in splits.parts)
+    if splits.guard_days:
+        text += f", {counted(splits.guard_days, 'day')} of guard between two splits"
+    if plan.fit_days is not None:
+        used = {part.name for day in plan.days if day in plan.fit_days and (part := splits.of(day))}
+        others = ", ".join(sorted(used - {splits.train.name}))
+        text += f"; the constants also use days of {others}" if others else ""
+    return text
+
+
 def describe_constants(plan: BuildPlan) -> str:
     """Describe the constants that the shards will be packed with."""
     if plan.fit_days is not None:
-        new = f"will be fitted to the days{plan.fit_days}"
+        new = f"will be fitted to the frames{plan.fit_days}"
         if plan.constants is None:
             return new
         return f"{new}, replacing {plan.constants.version}: all days are packed again"

@@ -26,7 +26,7 @@ from sdoml_dagster.store.store import Store
 STATES = {
     "finished": "finished: shard up to date",
     "stale": "to be processed or packed again: inputs, settings, constants or code changed",
-    "fetched": "fetched, without a shard",
+    "fetched": "fetched at least in part, without a shard",
     "absent": "not fetched",
 }
 """Descriptions of the states of a day in `sdoml status`."""

@@ -26,7 +26,12 @@ from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
 from sdoml_core.formats.encoding import ENCODINGS, Encoding
 from sdoml_core.formats.parquet import SHARD_NAME
-from sdoml_core.formats.release_files import RELEASE_CONSTANTS, RELEASE_INDEX, RELEASE_SUMS
+from sdoml_core.formats.release_files import (
+    RELEASE_CONSTANTS,
+    RELEASE_INDEX,
+    RELEASE_SPLITS,
+    RELEASE_SUMS,
+)
 from sdoml_core.formats.release_index import ShardFacts, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.encode import FrameEncoder
@@ -54,7 +59,7 @@ from sdoml_dagster.release.inputs import (
 from sdoml_dagster.release.previous import set_aside
 from sdoml_dagster.release.record import ReleaseRecord, read_record, write_record
 from sdoml_dagster.release.shards import ShardMaker, ShardPlan, number_shards
-from sdoml_dagster.release.splits import NO_SPLITS, SPLITS_FILE, Split, Splits
+from sdoml_dagster.release.splits import NO_SPLITS, Split, Splits
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import read_shard_frame
@@ -171,7 +176,7 @@ def publish(
     shard_names = {plan.name for group in plans.values() for plan in group}
     for name in store.sizes(folder):
         stale = name.endswith(".tar") and name not in shard_names
-        if stale or name == SPLITS_FILE or name.startswith(FOREIGN_INDEXES):
+        if stale or name == RELEASE_SPLITS or name.startswith(FOREIGN_INDEXES):
             store.delete(f"{folder}/{name}")
 
     every = [plan for group in plans.values() for plan in group]
@@ -233,7 +238,7 @@ def publish(
             "README.md": card.encode(),
         }
         if description.splits:
-            files[SPLITS_FILE] = _splits_file(description)
+            files[RELEASE_SPLITS] = _splits_file(description)
         hashes = {shard.shard: shard.sha256 for shard in shards}
         hashes[RELEASE_CONSTANTS] = hashlib.sha256(constants).hexdigest()
         for name, data in files.items():

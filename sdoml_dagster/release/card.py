@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.formats.release_files import RELEASE_SPLITS
 from sdoml_core.frames.grid import FIELD, TARGET_RADIUS, samples_per_pixel
 from sdoml_core.normalization.noise import ADDED_NOISE
 from sdoml_dagster.archive.circuit_breaker import public
@@ -18,7 +19,6 @@ from sdoml_dagster.formatting import counted, percent, size_category, size_text,
 from sdoml_dagster.release.coverage import MEANINGS, REASONS
 from sdoml_dagster.release.description import ReleaseDescription
 from sdoml_dagster.release.reading_examples import reading_examples
-from sdoml_dagster.release.splits import SPLITS_FILE
 
 TAGS = (
     "webdataset",
@@ -290,7 +290,7 @@ def _files(release: ReleaseDescription) -> str:
     only = " Only samples with every channel were kept." if release.complete_only else ""
     split_row = []
     if release.splits:
-        split_row = [(f"`{SPLITS_FILE}`", "ranges and shards of each split")]
+        split_row = [(f"`{RELEASE_SPLITS}`", "ranges and shards of each split")]
     rows = [
         (
             f"`{release.shards[0]}` …" if len(release.shards) > 1 else f"`{release.shards[0]}`",

@@ -152,7 +152,9 @@ def _shards_of(store: Store, days: DayRange) -> tuple[list[date], dict[int, dict
     """Return the days that have a shard, and the sizes of all files of their years."""
     found = {day: parts for day, parts in layout.shard_files(store).items() if day in days}
     if not found:
-        raise MissingInputError(f"{store.url} has no shard{days}: run build_shards first")
+        raise MissingInputError(
+            f"{store.locate('')} has no shard{days}: run build_shards first, or check the store"
+        )
     halves = sorted(day for day, parts in found.items() if len(parts) < 2)
     if halves:
         raise MissingInputError(

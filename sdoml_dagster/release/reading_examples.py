@@ -86,10 +86,8 @@ By split: each shard belongs to one split, `splits.json` lists the ranges and th
 `load_dataset("{name}")` reads the splits from the head of this file.
 
 ```python
-import json
 from sdoml_core.loader import SDOMLlite
-splits = json.load(open("{name}/splits.json"))
-parts = SDOMLlite("{name}", channels={channels}).split(splits["ranges"])
+parts = SDOMLlite("{name}", channels={channels}).split()
 image, time = parts["{split}"][0]
 ```
 """

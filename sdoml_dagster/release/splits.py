@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sdoml_core.errors import SettingError
-
-SPLITS_FILE = "splits.json"
-"""File of a release that lists its splits."""
+from sdoml_dagster.formatting import counted
 
 _PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid both for Hugging Face and in file names
@@ -115,7 +113,7 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
     Raises
     ------
     SettingError
-        If the text cannot be parsed, or two splits overlap.
+        If the text cannot be parsed, two splits overlap, or the guard leaves a split without days.
     """
     found: dict[str, list[Period]] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -129,7 +127,14 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
         raise SettingError(f"{text!r} contains no split; an example is train=2010..2018,val=2019")
     parts = tuple(Split(name, tuple(ranges)) for name, ranges in found.items())
     _check_apart(parts)
-    return Splits(parts, parse_guard(guard))
+    splits = Splits(parts, parse_guard(guard))
+    for part in parts:
+        if not splits.kept_ranges(part):
+            raise SettingError(
+                f"the guard of {counted(splits.guard_days, 'day')} leaves no day of split "
+                f"{part.name}: make the split longer, or the guard shorter"
+            )
+    return splits
 
 
 def parse_guard(text: str) -> int:

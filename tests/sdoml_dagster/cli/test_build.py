@@ -45,11 +45,12 @@ def test_plan_makes_no_request_and_writes_nothing(
     roots: None, archive: Archive, tmp_path: Path
 ) -> None:
     asked = len(archive.log.requests)
-    done = build("--plan")
+    done = build("--plan", "--splits", "train=2024-03-08,test=2024-03-10", "--guard", "1d")
     assert done.returncode == 0, done.stderr
     assert "3 days of 8 frames, 2 channels at 64×64 float32, every 360 minutes" in done.stdout
     assert "fetch and process 3 days, pack 3 days" in done.stdout
-    assert "will be fitted to the days from 2024-03-08 to 2024-03-10" in done.stdout
+    assert "will be fitted to the frames on 2024-03-08" in done.stdout
+    assert "Splits     train 1 day, test 1 day, 1 day of guard between two splits" in done.stdout
     assert len(archive.log.requests) == asked
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "data.dagster").exists()
@@ -60,11 +61,13 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
 ) -> None:
     first = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
     assert first.returncode == 0, first.stderr
-    assert "ingest: 24/24 frames" in first.stderr
-    assert "HMI_M           12     100 %  12" in first.stdout
+    assert "ingest: 24 frames" in first.stderr
+    assert "HMI_M           12     100%  12" in first.stdout
     folder = tmp_path / "data/releases/my-sun"
     assert f"Release    {folder}" in first.stdout
     assert f"Picture    {folder}/contact_sheet.png" in first.stdout
+    assert f"sdoml view {folder}" in first.stdout
+    assert f"dataset = SDOMLlite('{folder}', channels=['AIA_0171', 'HMI_M'])\n" in first.stdout
     assert len(SDOMLlite(folder, channels=["AIA_0171", "HMI_M"])) == 12
     with dg.DagsterInstance.from_config(str(tmp_path / "data.dagster")) as instance:
         runs = [(run.job_name, run.status.value) for run in instance.get_runs()]

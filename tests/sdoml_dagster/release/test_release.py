@@ -766,8 +766,8 @@ def test_numbers_are_formatted_for_people() -> None:
         "10K<n<100K",
         "100K<n<1M",
     ]
-    assert percent(99_999, 100_000) == "99.99 %"
-    assert percent(8, 8) == "100 %"
+    assert percent(99_999, 100_000) == "99.99%"
+    assert percent(8, 8) == "100%"
     assert percent(0, 0) == "–"
     assert size_text(1536) == "1.5 KiB"
     assert size_text(397 << 30) == "397 GiB"

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -87,8 +88,13 @@ def test_guard_must_be_whole_days() -> None:
         parse_guard("12h")
 
 
+def test_guard_that_leaves_a_split_without_days_is_rejected() -> None:
+    with pytest.raises(SettingError, match="guard of 1 day leaves no day of split train"):
+        parse_splits("train=2024-03-08,val=2024-03-09", guard="1d")
+
+
 def test_first_split_loses_the_guard_days() -> None:
-    splits = parse_splits(SPLITS, guard="2d")
+    splits = replace(parse_splits(SPLITS), guard_days=2)
     names = [
         (part.name if (part := splits.of(date(2024, 3, day))) else None) for day in range(1, 12)
     ]
@@ -112,7 +118,8 @@ def test_every_reader_finds_the_same_splits(stored: Path) -> None:
     assert list(listed["shards"]) == list(expected)
     assert listed["shards"]["train"] == [f"split-train-{n}.tar" for n in range(1, 5)]
     assert listed["constants"]["fitted_to"] == "train"
-    ours = SDOMLlite(folder, channels=NAMES).split(listed["ranges"])
+    ours = SDOMLlite(folder, channels=NAMES).split()
+    assert list(ours) == list(expected)
     card = (folder / "README.md").read_text()
     hub = yaml.safe_load(card.split("---\n", 2)[1])["configs"][0]["data_files"]
     assert [item["split"] for item in hub] == list(expected)
