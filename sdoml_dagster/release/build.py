@@ -52,6 +52,7 @@ from sdoml_dagster.release.index import (
 )
 from sdoml_dagster.release.inputs import (
     BuiltDay,
+    archive_hosts,
     built_days,
     common_normalization,
     recorded_shards,
@@ -212,6 +213,7 @@ def publish(
             settings=settings,
             normalization=normalization,
             coverage=coverage,
+            hosts=archive_hosts(store, [day.day for day in built]),
             channels=channels,
             dtype=str(first.dtype),
             encoding=first.encoding,

@@ -249,7 +249,10 @@ def _making(release: ReleaseDescription) -> str:
             hosts |= {urlsplit(root).hostname for root in roots}
             listed = ", ".join(f"<{public(root)}>" for root in roots)
             lines.append(f"- {instrument} archive roots, in the order tried: {listed}.")
-    if hosts & THIS_MACHINE:
+    if release.hosts - hosts:
+        others = ", ".join(sorted(release.hosts - hosts))
+        lines.append(f"- Other hosts that frames were fetched from: {others}.")
+    if (hosts | release.hosts) & THIS_MACHINE:
         lines.append(
             "- **A root on the building machine may be the simulator that comes with sdoml-lite.** "
             "Its frames are rendered, not observed."

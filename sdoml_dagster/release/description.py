@@ -40,6 +40,9 @@ class ReleaseDescription:
 
     coverage: ReleaseCoverage
 
+    hosts: frozenset[str]
+    """Hosts that the frames were fetched from, by the ledgers of the first, middle and last day."""
+
     channels: tuple[str, ...]
     """Channels that occur, in canonical order."""
 

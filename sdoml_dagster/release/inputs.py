@@ -5,6 +5,7 @@ changed: each shard has an index and its recorded size, and all shards share one
 one pixel type.
 """
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -12,10 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
+from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError
 from sdoml_core.formats.encoding import CompactEncoding
 from sdoml_core.formats.index import Index, decode_index, read_footer, read_frames
@@ -25,6 +28,7 @@ from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.store import layout
+from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_dagster.threads import ordered_map
 
@@ -212,6 +216,20 @@ def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expec
         raise DamagedFileError(
             f"{_again(store.locate(path), day)}: it has {size} bytes, its index says {expected}"
         )
+
+
+def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
+    """Return the hosts in the ledgers of the first, middle and last day.
+
+    The settings may name other roots than those that the days were fetched from.
+    """
+    hosts: set[str | None] = set()
+    for day in {days[0], days[len(days) // 2], days[-1]}:
+        for instrument in INSTRUMENTS:
+            with contextlib.suppress(DamagedFileError):  # `verify_store` reports it
+                rows = StoredDay(store, day).ledger(instrument) or ()
+                hosts |= {urlsplit(row.url).hostname for row in rows if row.url}
+    return frozenset(filter(None, hosts))
 
 
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:

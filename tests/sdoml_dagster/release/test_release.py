@@ -33,12 +33,12 @@ from sdoml_core.errors import (
     SettingError,
 )
 from sdoml_core.formats.index import decode_index, encode_index
-from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.formats.ledger import FRAME_TABLE, RAW_LEDGER, FrameRow, RawRow
 from sdoml_core.formats.sketch_file import encode_sketches
 from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_core.normalization.transform import denormalize
-from sdoml_core.slots import day_slots
+from sdoml_core.slots import day_slots, midnight
 from sdoml_dagster.archive.circuit_breaker import public
 from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.days import DayRange, list_days
@@ -175,6 +175,17 @@ def materialize(folder: Path, **config: Any) -> dg.ExecuteInProcessResult:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_card_names_the_hosts_of_the_ledgers(stored: Path) -> None:
+    """The settings of the release may name other roots than those of the fetched days."""
+    store = Store(str(stored))
+    day = min(layout.shard_files(store))
+    row = RawRow(midnight(day), "AIA_0171", "ok", url="http://127.0.0.1:8300/2024/frame.fits")
+    store.write(layout.raw_ledger(day, "AIA"), RAW_LEDGER.encode([row]))
+    card = make(stored).card
+    assert "Other hosts that frames were fetched from: 127.0.0.1." in card
+    assert "may be the simulator that comes with sdoml-lite" in card
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
