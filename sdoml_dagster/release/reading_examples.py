@@ -142,11 +142,11 @@ def reading_examples(release: ReleaseDescription) -> str:
     plain = (_ASTROPY if compact else _NUMPY).format(
         name=name, shard=release.shards[0], member=release.member
     )
-    needs = " It needs the extra `compact`." if compact else ""
+    needs = "; it needs the extra `compact`" if compact else ""
     return f"""## Loading
 
 `{name}` is this folder. With the loader of sdoml-lite (random access by number or time; it reads
-only the requested channels):{needs}
+only the requested channels{needs}):
 
 ```python
 from sdoml_core.loader import SDOMLlite
