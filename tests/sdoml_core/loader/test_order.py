@@ -184,5 +184,5 @@ def test_remaining_samples_join_the_previous_step():
 
 
 def test_empty_state_is_rejected() -> None:
-    with pytest.raises(DatasetError, match="it has no shuffle, seed, samples, epoch"):
+    with pytest.raises(DatasetError, match="it lacks shuffle, seed, samples, epoch"):
         BatchSampler(range(40), 4).load_state_dict({})
