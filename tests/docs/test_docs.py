@@ -164,6 +164,12 @@ def test_shell_commands_of_a_page_run(
     run_shell(script, tmp_path, archive)
 
 
+OTHER_NAMES = {
+    "my-sun/releases/my-sun": "data/releases/sdoml-lite",
+    ".demo/store": "data",
+}
+"""Names of the folders of `built` in some pages."""
+
 WITH_PYTHON = [
     page
     for page in PAGES
@@ -178,6 +184,9 @@ def test_python_snippets_of_a_page_run(
     page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(built / "data", tmp_path / "data")
+    for name, folder in OTHER_NAMES.items():  # in the README and the tutorial
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / folder)
     bare = tmp_path / "sdoml-lite"  # shards without indexes, as others publish them
     bare.mkdir()
     for tar in (built / "data/shards").rglob("*.tar"):

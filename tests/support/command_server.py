@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import alembic.command  # noqa: F401
 import dagster._cli  # noqa: F401
 import numba  # noqa: F401
 import pandas as pd  # noqa: F401

@@ -62,7 +62,7 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
     first = build("--name", "my-sun", "--fit", "2024-03-08..2024-03-09")
     assert first.returncode == 0, first.stderr
     assert "ingest: 24 frames" in first.stderr
-    assert "HMI_M           12     100%  12" in first.stdout
+    assert "HMI_M           12      100%  12" in first.stdout
     folder = tmp_path / "data/releases/my-sun"
     assert f"Release    {folder}" in first.stdout
     assert f"Picture    {folder}/contact_sheet.png" in first.stdout
