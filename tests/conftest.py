@@ -3,12 +3,13 @@
 import os
 import shutil
 from collections.abc import Generator, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-from dagster._core.storage.defs_state.base import _current_storage
+from dagster._core.storage.defs_state import base as defs_state
 from xdist.scheduler import LoadFileScheduling
 
 from sdoml_dagster.instance.home import INSTANCE
@@ -58,12 +59,12 @@ def archive(frame_cache: Path) -> Iterator[Archive]:
 
 @pytest.fixture(autouse=True)
 def _no_instance_of_another_test() -> None:
-    """Reset Dagster's context variable for the current instance.
+    """Give each test a context variable of its own for Dagster's current instance.
 
-    Each instance restores the previous value when it is closed. If instances are not closed in
-    reverse order, a closed instance remains current.
+    Each instance and context restores the previous value when it is closed or garbage-collected,
+    which may happen during a later test. A token of another variable sets the value to None.
     """
-    _current_storage.set(None)
+    defs_state._current_storage = ContextVar("_current_storage", default=None)
 
 
 @pytest.fixture
