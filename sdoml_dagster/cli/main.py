@@ -228,11 +228,7 @@ def status(**given: str | None) -> None:
     from sdoml_dagster.cli.status import status_lines
 
     with _one_line_errors():
-        settings, store = _open(given, saved=True)
-        if not store.folders(""):
-            _fail(
-                f"there is no dataset at {store.locate('')}: name its folder with --store", FAILED
-            )
+        settings, store = _open_existing(given)
         for line in status_lines(settings, store, _code_versions(_definitions())):
             click.echo(line)
 
@@ -307,13 +303,16 @@ def release(
     if encoding is not None and encoding not in ENCODINGS:
         raise click.UsageError(f"--encoding {encoding!r} must be one of {', '.join(ENCODINGS)}")
     with _one_line_errors():
-        settings, store = _open(given, saved=True)
+        settings, store = _open_existing(given)
         name = name or settings.name
         options = ReleaseOptions(
             name, splits, guard, complete_only, days_per_shard, any_constants, encoding
         )
         if store.exists(f"{layout.release_folder(name)}/{RELEASE_SPLITS}") and not splits:
-            click.echo(f"replaces release {name}, which has splits; --name keeps both", err=True)
+            click.echo(
+                f"replaces release {name}, which has splits; to keep both, choose another --name",
+                err=True,
+            )
         _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
         _show_release(store, name)
 
@@ -426,6 +425,14 @@ def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Set
     return settings, Store(settings.store)
 
 
+def _open_existing(given: Mapping[str, str | None]) -> "tuple[Settings, Store]":
+    """Open the settings of the last build and its store, which must not be empty."""
+    settings, store = _open(given, saved=True)
+    if not store.folders(""):
+        _fail(f"there is no dataset at {store.locate('')}: name its folder with --store", FAILED)
+    return settings, store
+
+
 def _definitions() -> "dg.Definitions":
     """Load the code location with the settings of this command."""
     from sdoml_dagster.definitions import defs
@@ -480,7 +487,7 @@ def _run_day_job(
     """Run a job with one op over a range of days, with the last build's settings."""
     from sdoml_dagster.cli.build import day_config, op_config
 
-    settings, _ = _open(given, saved=True)
+    settings, _ = _open_existing(given)
     _run_job(job, op_config(op, config | day_config(_days(days))), settings)
 
 

@@ -52,6 +52,9 @@ def test_plan_makes_no_request_and_writes_nothing(
     assert "will be fitted to the frames on 2024-03-08" in done.stdout
     assert "Splits     train 1 day, test 1 day, 1 day of guard between two splits" in done.stdout
     assert len(archive.log.requests) == asked
+    missing = sdoml("release")
+    assert missing.returncode == 1
+    assert f"there is no dataset at {tmp_path / 'data'}: name its folder" in missing.stderr
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "data.dagster").exists()
 
