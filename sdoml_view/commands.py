@@ -95,7 +95,6 @@ def view(
 @click.option("--channels", help="Channels in order, separated by commas. Default: all.")
 @click.option("--fps", type=click.IntRange(1, 60), default=12, show_default=True,
               help="Frames per second.")  # fmt: skip
-# Fmt: skip.
 @click.option(
     "--size",
     type=click.IntRange(64, 1024),

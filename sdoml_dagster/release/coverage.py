@@ -10,7 +10,6 @@ from functools import partial
 import pyarrow as pa
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
-from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import FRAME_TABLE
 from sdoml_core.formats.parquet import write_parquet
 from sdoml_dagster import asset_names
@@ -231,6 +230,9 @@ def _not_built(
         yield Count(day, channel, expected, **others | {"not_built": expected})
 
 
+_TABLE_COLUMNS = ("slot", "channel", "status", "degradation_table")
+
+
 def _statuses(
     store: Store, day: date, tables: Mapping[Instrument, bytes | None]
 ) -> tuple[dict[Frame, str], set[str]]:
@@ -240,13 +242,12 @@ def _statuses(
     for instrument, data in tables.items():
         if data is None:
             continue
-        try:
-            columns = FRAME_TABLE.read(data, ("slot", "channel", "status", "degradation_table"))
-        except DamagedFileError as error:
-            raise DamagedFileError(
-                f"{store.locate(layout.frame_table(day, instrument))}: {error}; materialize "
-                f"{asset_names.processed(instrument)} of {day} again"
-            ) from error
+        columns = store.decode(
+            layout.frame_table(day, instrument),
+            data,
+            lambda table: FRAME_TABLE.read(table, _TABLE_COLUMNS),
+            made_by=f"{asset_names.processed(instrument)} of {day}",
+        )
         slots, names, states, degradations = columns.values()
         for slot, name, state in zip(slots, names, states, strict=True):
             if name in CHANNELS:

@@ -108,8 +108,10 @@ class Store:
             If the file cannot be decoded. The message names the file and the asset to materialize.
         """
         data = self.read_if_exists(path)
-        if data is None:
-            return None
+        return None if data is None else self.decode(path, data, decode, made_by=made_by)
+
+    def decode(self, path: str, data: bytes, decode: Callable[[bytes], T], *, made_by: str) -> T:
+        """Decode the bytes of a file. Raises the same error as `read_as`."""
         try:
             return decode(data)
         except DamagedFileError as error:
