@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from sdoml_dagster.cli.runs import InProcess, Queue
     from sdoml_dagster.days import DayRange
+    from sdoml_dagster.release.splits import Splits
     from sdoml_dagster.settings.model import Settings
     from sdoml_dagster.store.store import Store
 
@@ -218,7 +219,7 @@ def build(
                 say=click.echo,
             )
         _show_release(store, name)
-        _show_next_steps(store, name, settings)
+        _show_next_steps(store, name, settings, request.splits)
 
 
 @commands.command()
@@ -561,15 +562,14 @@ def _show_release(store: "Store", name: str) -> None:
     click.echo(f"Picture    {store.locate(folder)}/contact_sheet.png")
 
 
-def _show_next_steps(store: "Store", name: str, settings: "Settings") -> None:
-    from sdoml_core.formats.release_files import RELEASE_SPLITS
+def _show_next_steps(store: "Store", name: str, settings: "Settings", splits: "Splits") -> None:
+    """Show the commands that view and load a release."""
     from sdoml_dagster.store import layout
 
-    folder = layout.release_folder(name)
-    path = store.locate(folder)
+    path = store.locate(layout.release_folder(name))
     loaded = f"SDOMLlite({path!r}, channels={list(settings.channels)})"
-    if store.exists(f"{folder}/{RELEASE_SPLITS}"):
-        loaded += '.split()["train"]'
+    if splits:
+        loaded += f'.split()["{splits.train.name}"]'
     click.echo("\nLook at it")
     click.echo(f"  sdoml view {shlex.quote(path)}")
     click.echo("Load it")
