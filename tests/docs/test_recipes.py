@@ -1,11 +1,15 @@
 """The recipes of the docs, each run on a small release."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -44,21 +48,30 @@ def run_here(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
     return names
 
 
-def run_ranks(command: list[str], folder: Path, name: str) -> None:
+# For each script: the line that starts the work on a batch, the rank and the epoch.
+LOOPS = {
+    "train_ddp.py": ("    for images, times in loader:\n", "dist.get_rank()", "epoch"),
+    "train_lightning.py": (
+        "        images, times = batch\n",
+        "self.global_rank",
+        "self.current_epoch",
+    ),
+    "train_ray.py": (
+        "        for images, times in loader:\n",
+        "ray.train.get_context().get_world_rank()",
+        "epoch",
+    ),
+}
+
+
+def run_ranks(
+    command: list[str], folder: Path, name: str, environment: Mapping[str, str] | None = None
+) -> None:
     """Run a script that also records the times of each batch, one line per batch."""
-    recording = SCRIPTS[name]
-    if name == "train_ddp.py":
-        recording = recording.replace(
-            "    for images, times in loader:\n",
-            "    for images, times in loader:\n        record(dist.get_rank(), epoch, times)\n",
-        )
-    else:
-        recording = recording.replace(
-            "        images, times = batch\n",
-            "        images, times = batch\n"
-            "        record(self.global_rank, self.current_epoch, times)\n",
-        )
-    assert recording != SCRIPTS[name]
+    loop, rank, epoch = LOOPS[name]
+    indent = " " * (len(loop) - len(loop.lstrip()) + 4 * loop.lstrip().startswith("for"))
+    assert SCRIPTS[name].count(loop) == 1
+    recording = SCRIPTS[name].replace(loop, f"{loop}{indent}record({rank}, {epoch}, times)\n")
     for file in folder.glob("seen-*.txt"):
         file.unlink()
     record = (
@@ -67,17 +80,27 @@ def run_ranks(command: list[str], folder: Path, name: str) -> None:
         "        print(epoch, *times, file=file)\n"
     )
     (folder / name).write_text(record + recording)
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-W", "ignore", *command],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PAGE.parents[1])},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(PAGE.parents[1]),
+            **(environment or {}),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=400,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout[-3000:]
+    try:
+        output, _ = process.communicate(timeout=400)
+    finally:
+        # The processes that the script started must not outlive it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output[-3000:]
 
 
 def seen(folder: Path, *, epoch: int) -> Counter[str]:
@@ -125,6 +148,28 @@ def test_lightning_resumes_two_ranks_in_the_middle_of_an_epoch(
     run_ranks(["train_lightning.py", checkpoint], folder, "train_lightning.py")
     # Both ranks continue with the third of their three batches, as without the interruption.
     assert [file.read_text().splitlines() for file in files] == [lines[2:] for lines in before]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str]) -> None:
+    pytest.importorskip("ray")
+    # The paths of Ray's sockets must be short.
+    with TemporaryDirectory(prefix="ray-") as scratch:
+        run_ranks(
+            ["train_ray.py"],
+            folder,
+            "train_ray.py",
+            {
+                "RAY_TMPDIR": scratch,
+                "RAY_AUTH_MODE": "disabled",
+                "RAY_USAGE_STATS_ENABLED": "0",
+                # A full disk or little free memory must not stop the workers.
+                "RAY_local_fs_capacity_threshold": "1",
+                "RAY_memory_monitor_refresh_ms": "0",
+            },
+        )
+    assert seen(folder, epoch=0) == seen(folder, epoch=1) == expected
 
 
 def test_accelerate_trains_in_one_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
