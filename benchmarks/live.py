@@ -28,7 +28,7 @@ import psutil
 from sdoml_core.channels import CHANNELS, DEFAULT_CHANNELS
 from sdoml_core.ephemeris import hmi_observed, solar_radius
 from sdoml_core.errors import SdomlError
-from sdoml_core.formats.live import LIVE_TABLE
+from sdoml_core.formats.live_table import LIVE_TABLE
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import DegradationTable
 from sdoml_core.frames.flags import is_provisional

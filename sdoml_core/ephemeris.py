@@ -1,5 +1,6 @@
-"""Compute the solar radius and the true observing time from a date, without files or network."""
+"""Compute the solar radius, B0 and the true observing time from a date, without files."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +17,7 @@ ASTRONOMICAL_UNIT_KM = 149_597_870.7
 
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _J2000_JD = 2451545.0
+_POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
 _TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; 3 s change the radius by 1e-8
 
 
@@ -79,6 +81,17 @@ def earth_from_sun(*times: datetime) -> NDArray[np.float64]:
     heliocentric, _ = erfa.epv00(_J2000_JD, np.array(days, np.float64))
     position: NDArray[np.float64] = heliocentric["p"]
     return position
+
+
+def heliographic_latitude(time: datetime) -> float:
+    """Return the heliographic latitude of the Earth's center (B0), in degrees.
+
+    It is computed from ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU). Light
+    time and aberration, which together are below 0.001°, are neglected.
+    """
+    (position,) = earth_from_sun(time)
+    direction = position / np.linalg.norm(position)
+    return math.degrees(math.asin(float(direction @ erfa.s2c(*_POLE))))
 
 
 def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:

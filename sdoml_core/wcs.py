@@ -14,16 +14,12 @@ vertically flipped frame::
 import math
 from datetime import UTC, datetime, timedelta
 
-import erfa
-import numpy as np
-
 from sdoml_core.channels import CHANNELS
-from sdoml_core.ephemeris import SOLAR_RADIUS_KM, earth_from_sun
+from sdoml_core.ephemeris import SOLAR_RADIUS_KM, heliographic_latitude
 from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, SIZE, TARGET_RADIUS
 
 _TELESCOPES = {94: 4, 131: 1, 171: 3, 193: 2, 211: 2, 304: 4, 335: 1, 1600: 3, 1700: 3}
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
-_POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
 
 
 def frame_header(
@@ -107,14 +103,3 @@ def frame_header(
         "WAVEUNIT": "angstrom",
     }
     return header | ({"BUNIT": "DN / (pix s)"} if aia else {"CONTENT": "MAGNETOGRAM"})
-
-
-def heliographic_latitude(time: datetime) -> float:
-    """Return the heliographic latitude of the Earth's center (B0), in degrees.
-
-    It is computed from ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU). Light
-    time and aberration, which together are below 0.001°, are neglected.
-    """
-    (position,) = earth_from_sun(time)
-    direction = position / np.linalg.norm(position)
-    return math.degrees(math.asin(float(direction @ erfa.s2c(*_POLE))))

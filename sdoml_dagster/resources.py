@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from sdoml_core.channels import Instrument
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.settings.model import Settings
 
 if TYPE_CHECKING:  # slow to import; runs need requests and fsspec, but definitions do not

@@ -23,7 +23,7 @@ from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.reading.units import convert
 from sdoml_core.loader.storage.local import LocalFiles
-from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
+from sdoml_core.loader.storage.open_folder import open_catalog, open_files, without_missing_shards
 from sdoml_core.slots import paired_minute
 from sdoml_view.coordinates import View
 from sdoml_view.display import level_table

@@ -64,7 +64,7 @@ def decode_aia(data: bytes) -> AiaFrame:
     """Decode a synoptic FITS file.
 
     Quality, exposure and pointing are read from the header but not judged;
-    `sdoml_core.frames.judge` judges them.
+    `sdoml_core.frames.judge_aia` judges them.
 
     Parameters
     ----------

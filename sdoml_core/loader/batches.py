@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
-from sdoml_core.loader.reading.sources import pending
+from sdoml_core.loader.arguments import check_counts
+from sdoml_core.loader.reading.pending import pending
+from sdoml_core.loader.reading.prefetch import read_ahead
 from sdoml_core.loader.sampling.batch_sampler import BatchSampler
 from sdoml_core.loader.sampling.cursor import in_order
 

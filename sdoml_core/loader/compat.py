@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from sdoml_core.errors import DatasetError
 from sdoml_core.loader import dataset as ours
-from sdoml_core.loader.storage.sources import open_catalog, open_files
+from sdoml_core.loader.storage.open_folder import open_catalog, open_files
 from sdoml_core.loader.times import Time, inside, iso, parse_ranges, parse_time
 
 DELTA: Final = np.timedelta64(15, "m")

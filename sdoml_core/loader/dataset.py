@@ -18,24 +18,25 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.formats.holes import decode_holes
 from sdoml_core.frames.flags import flag_mask, flag_names
 from sdoml_core.frames.grid import GEOMETRIC_SCALE
+from sdoml_core.loader.arguments import check_counts
 from sdoml_core.loader.coverage import Coverage, cadence_of, count_coverage, describe
 from sdoml_core.loader.physical import Conversion, Statistics, convert_tensor, measure
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.collate import Sample, Samples, TargetValues, collate
-from sdoml_core.loader.reading.prefetch import Pending, check_counts
+from sdoml_core.loader.reading.prefetch import Pending
 from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.reading.units import Units, check_units, convert, restore
 from sdoml_core.loader.selection import Selection, check_channels
 from sdoml_core.loader.splits import NO_GUARD, Splits, month_ranges, release_splits
 from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.loader.storage.local import RangeFiles
+from sdoml_core.loader.storage.open_folder import open_catalog, open_files, without_missing_shards
 from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES
 from sdoml_core.loader.storage.several import merge
-from sdoml_core.loader.storage.sources import open_catalog, open_files, without_missing_shards
 from sdoml_core.loader.targets.matching import NO_TARGETS, Targets, check_targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
+from sdoml_core.loader.timed_transform import TimedTransform
 from sdoml_core.loader.times import Time, iso, parse_time
-from sdoml_core.loader.transforms import TimedTransform
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 """Default channels of the original's loader, in its order."""

@@ -17,7 +17,7 @@ from sdoml_core.loader.reading.reader import FrameReader
 from sdoml_core.loader.selection import EVER, INSTANT, check_channels
 from sdoml_core.loader.sequences import GAPS, SDOMLliteSequences
 from sdoml_core.loader.storage.catalog import Catalog
-from sdoml_core.loader.storage.sources import open_files
+from sdoml_core.loader.storage.open_folder import open_files
 from sdoml_core.loader.times import iso
 
 ATTEMPTS: Final = 5

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.arguments import check_counts
 from sdoml_core.loader.coverage import cadence_of
 from sdoml_core.loader.dataset import SDOMLlite
 from sdoml_core.loader.reading.buffers import Buffers
 from sdoml_core.loader.reading.collate import Metadata, Times
-from sdoml_core.loader.reading.prefetch import Pending, check_counts
+from sdoml_core.loader.reading.prefetch import Pending
 from sdoml_core.loader.selection import Selection
 from sdoml_core.loader.targets.matching import NO_TARGETS, Targets, one_sample
 from sdoml_core.loader.targets.series import TimeSeries
+from sdoml_core.loader.timed_transform import TimedTransform
 from sdoml_core.loader.times import iso, parse_duration
-from sdoml_core.loader.transforms import TimedTransform
 
 GAPS: Final = ("drop", "mask", "hold", "raise")
 

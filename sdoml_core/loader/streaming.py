@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from sdoml_core.errors import DatasetError
+from sdoml_core.loader.arguments import check_counts
 from sdoml_core.loader.dataset import DEFAULT_CHANNELS, SDOMLlite
 from sdoml_core.loader.reading.collate import Sample
-from sdoml_core.loader.reading.prefetch import check_counts, read_ahead
+from sdoml_core.loader.reading.prefetch import read_ahead
 from sdoml_core.loader.sampling.cursor import Cursor, Pass, in_order, warn_of_repeated_epoch
 from sdoml_core.loader.sampling.delivery import delivered_by_workers
 from sdoml_core.loader.sampling.order import permutation, random_keys, share

@@ -11,7 +11,6 @@ it, but it is still probed.
 
 import threading
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
 BREAKER_FAILURES = 8
 """Failures in a row that open the breaker. If one request in five fails at random, this happens
@@ -102,9 +101,3 @@ class Mirror:
 
     def _is_open(self) -> bool:
         return self._failures >= (BREAKER_FAILURES if self._answered else BREAKER_FAILURES // 2)
-
-
-def public(root: str) -> str:
-    """Return an address without user name and password."""
-    parts = urlsplit(root)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -42,7 +42,8 @@ from sdoml_core.errors import (
     NotAnImageError,
     OutageError,
 )
-from sdoml_dagster.archive.circuit_breaker import Mirror, public
+from sdoml_dagster.archive.address import public
+from sdoml_dagster.archive.circuit_breaker import Mirror
 from sdoml_dagster.archive.open_sockets import OpenSockets, TrackingAdapter
 
 USER_AGENT = f"sdoml-lite/{__version__} (+https://github.com/sdoml-lite/sdoml-lite)"

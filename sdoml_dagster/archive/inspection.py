@@ -9,7 +9,7 @@ from sdoml_core.channels import Channel
 from sdoml_core.ephemeris import hmi_observed, solar_radius
 from sdoml_core.errors import DoubtfulFrameError, FrameError, WrongFrameError
 from sdoml_core.frames.aia import decode_aia
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.judge_hmi import inspect_hmi
 
 FARTHEST_FROM_NAME = timedelta(seconds=90)

@@ -15,7 +15,7 @@ from dagster._core.event_api import EventLogRecord
 
 from sdoml_core.channels import Instrument
 from sdoml_dagster import asset_names
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.options import OWNERS
 from sdoml_dagster.partitions import daily_partitions

@@ -8,8 +8,8 @@ import dagster as dg
 from sdoml_core.channels import Instrument
 from sdoml_core.formats.ledger import FRAME_TABLE
 from sdoml_dagster import asset_names
+from sdoml_dagster.assets.build_days import build_days
 from sdoml_dagster.assets.data_versions import DayResults
-from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings

@@ -10,8 +10,8 @@ from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster import asset_names
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.assets.archive import availability, observation, repeats
+from sdoml_dagster.assets.build_days import build_days
 from sdoml_dagster.assets.data_versions import DayResults
-from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily, is_last_attempt
 from sdoml_dagster.failures import failures_explained
 from sdoml_dagster.latest_events import LatestOfRun

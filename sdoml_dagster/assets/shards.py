@@ -15,8 +15,8 @@ import dagster as dg
 from sdoml_core.channels import parse_channels
 from sdoml_dagster import asset_names
 from sdoml_dagster.assets.automation import shards_condition
+from sdoml_dagster.assets.build_days import build_days
 from sdoml_dagster.assets.data_versions import DayResults
-from sdoml_dagster.assets.day_runs import build_days
 from sdoml_dagster.assets.options import code_version, daily
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.resources import StoreResource

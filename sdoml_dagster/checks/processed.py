@@ -151,7 +151,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
     A frame that shows less than 90 % of the disk is skipped, because the edge of a shadow is not
     the limb.
     """
-    from sdoml_core.frames.judge import LIMB_VISIBLE
+    from sdoml_core.frames.judge_aia import LIMB_VISIBLE
     from sdoml_dagster.store.day import StoredDay
     from sdoml_dagster.threads import ordered_map
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.cli.options import SAVED_SETTINGS, option_name
 from sdoml_dagster.settings.model import Settings
 

@@ -13,8 +13,8 @@ from sdoml_core.errors import SettingError
 from sdoml_core.normalization.constants import Normalization
 from sdoml_dagster.days import DayRange, days_between
 from sdoml_dagster.formatting import counted, size_text
+from sdoml_dagster.pipeline.degradation_table import load_degradation
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
-from sdoml_dagster.pipeline.process import load_degradation
 from sdoml_dagster.pipeline.unchanged import is_finished
 from sdoml_dagster.progress import duration_text
 from sdoml_dagster.release.splits import Splits

@@ -14,8 +14,8 @@ from sdoml_dagster.cli.plan import announce, days_to_build
 from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_text
 from sdoml_dagster.pipeline.completeness import days_due
+from sdoml_dagster.pipeline.degradation_table import load_degradation
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
-from sdoml_dagster.pipeline.process import load_degradation
 from sdoml_dagster.pipeline.unchanged import is_finished
 from sdoml_dagster.release.coverage import REASONS
 from sdoml_dagster.settings.model import Settings

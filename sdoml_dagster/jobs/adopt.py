@@ -43,7 +43,7 @@ from sdoml_dagster.ui_metadata import coverage_metadata, number, path
 
 if TYPE_CHECKING:
     from sdoml_core.normalization.constants import Normalization
-    from sdoml_dagster.maintenance.adopt import DayContents, StoredFrames, StoredShard
+    from sdoml_dagster.maintenance.contents import DayContents, StoredFrames, StoredShard
 
 OTHER_SETTINGS = "other settings"
 """Code version of a day that the current settings would build differently, which makes the day
@@ -65,7 +65,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(name="adopt", description="Records the days of the store that Dagster does not know.")
     def adopt(context: dg.OpExecutionContext, config: AdoptConfig, store: StoreResource) -> None:
-        from sdoml_dagster.maintenance.adopt import read_dataset, read_days, stored_days
+        from sdoml_dagster.maintenance.contents import read_dataset, read_days, stored_days
 
         with failures_explained():
             opened = RecentTables(store.url)

@@ -29,7 +29,7 @@ from sdoml_core.frames.flags import flag_mask, is_provisional
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.slots import candidate_minutes
 from sdoml_dagster import asset_names
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.inspection import RawFacts, inspect_frame
 from sdoml_dagster.archive.tree import archive_path, file_name

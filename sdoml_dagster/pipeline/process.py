@@ -10,29 +10,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property, partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import Channel, Instrument
-from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError, SettingError
+from sdoml_core.errors import DamagedFileError, FrameError, MissingInputError
 from sdoml_core.formats.holes import encode_holes
 from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_core.formats.sketch_file import encode_sketches
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.content import Content
-from sdoml_core.frames.degradation import V10_FILE, V10_URL, DegradationTable
+from sdoml_core.frames.degradation import DegradationTable
 from sdoml_core.frames.flags import flag_mask
 from sdoml_core.frames.grid import DISK_RADIUS, GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import process_hmi
-from sdoml_core.frames.judge import Comparison, Look, compare_with_neighbors, judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.judge_hmi import inspect_hmi
+from sdoml_core.frames.neighbors import Comparison, Look, compare_with_neighbors
 from sdoml_core.frames.pointing import MIDDLE, Pointing
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_dagster import asset_names
+from sdoml_dagster.pipeline.degradation_table import load_degradation
 from sdoml_dagster.pipeline.unchanged import intact_frames, processed_inputs
 from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
@@ -307,42 +308,6 @@ class FrameProcessor:
             **measures,  # type: ignore[arg-type]  # columns of numbers
         )
         return row, pixels
-
-
-def load_degradation(settings: Settings, store: Store) -> DegradationTable:
-    """Load the degradation table from the settings, or the built-in one.
-
-    Raises
-    ------
-    SettingError
-        If the file is missing, or is not a valid table.
-    """
-    name = settings.degradation_table
-    if name is None:
-        return DegradationTable.default()
-    try:
-        if name == "V10":
-            return DegradationTable.from_v10(_read_v10(store))
-        path = Path(name)
-        data = path.read_bytes()
-        if path.suffix == ".csv":
-            return DegradationTable.from_csv(data, version=path.stem)
-        return DegradationTable.from_response_table(data)
-    except OSError as error:
-        raise SettingError(f"SDOML_DEGRADATION_TABLE={name}: {error.strerror}") from error
-    except SettingError as error:
-        raise SettingError(f"SDOML_DEGRADATION_TABLE={name}: {error}") from error
-
-
-def _read_v10(store: Store) -> bytes:
-    """Read the version 10 response table from the store, where every machine can read it."""
-    path = f"{layout.CALIBRATION}/{V10_FILE}"
-    data = store.read_if_exists(path)
-    if data is None:
-        raise SettingError(
-            f"{store.locate(path)} is missing. Get {V10_URL} and put it there; its hash is verified"
-        )
-    return data
 
 
 def _describe(table: DegradationTable, day: date) -> str:

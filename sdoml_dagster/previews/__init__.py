@@ -6,8 +6,8 @@ the caller attaches them to an asset, a check or a file.
 
 from sdoml_dagster.previews.contact_sheet import INLINE_TILE, Panel, contact_sheet
 from sdoml_dagster.previews.coverage_calendar import coverage_calendar
-from sdoml_dagster.previews.encoding import data_uri_markdown, inline_markdown, png
 from sdoml_dagster.previews.histograms import histograms
+from sdoml_dagster.previews.png import data_uri_markdown, inline_markdown, png
 
 __all__ = [
     "INLINE_TILE",

@@ -35,10 +35,17 @@ from sdoml_core.formats.release_files import (
 from sdoml_core.formats.release_index import ShardFacts, release_inputs, release_shards
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.encode import FrameEncoder
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.days import ALL_DAYS, DayRange, days_between
 from sdoml_dagster.previews import Panel, contact_sheet, png
 from sdoml_dagster.progress import Progress
+from sdoml_dagster.release.built_days import (
+    BuiltDay,
+    archive_hosts,
+    built_days,
+    common_normalization,
+    recorded_shards,
+)
 from sdoml_dagster.release.card import render_card
 from sdoml_dagster.release.coverage import DayCounts, ReleaseCoverage, count_frames
 from sdoml_dagster.release.description import ReleaseDescription, SplitDescription
@@ -49,13 +56,6 @@ from sdoml_dagster.release.index import (
     read_samples,
     utc,
     write_index,
-)
-from sdoml_dagster.release.inputs import (
-    BuiltDay,
-    archive_hosts,
-    built_days,
-    common_normalization,
-    recorded_shards,
 )
 from sdoml_dagster.release.previous import set_aside
 from sdoml_dagster.release.record import ReleaseRecord, read_record, write_record

@@ -13,7 +13,7 @@ from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.formats.release_files import RELEASE_SPLITS
 from sdoml_core.frames.grid import FIELD, TARGET_RADIUS, samples_per_pixel
 from sdoml_core.normalization.noise import ADDED_NOISE
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.days import list_days
 from sdoml_dagster.formatting import counted, percent, size_category, size_text, table
 from sdoml_dagster.release.coverage import MEANINGS, REASONS

@@ -14,7 +14,7 @@ from sdoml_core.formats.ledger import FRAME_TABLE
 from sdoml_core.formats.parquet import write_parquet
 from sdoml_dagster import asset_names
 from sdoml_dagster.progress import Progress
-from sdoml_dagster.release.inputs import BuiltDay, Frame
+from sdoml_dagster.release.built_days import BuiltDay, Frame
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store

@@ -18,8 +18,8 @@ import numpy as np
 
 from sdoml_core import __version__
 from sdoml_core.formats.release_index import ShardFacts
+from sdoml_dagster.release.built_days import BuiltDay
 from sdoml_dagster.release.coverage import Count, DayCounts
-from sdoml_dagster.release.inputs import BuiltDay
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 

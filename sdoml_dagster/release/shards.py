@@ -19,7 +19,7 @@ from sdoml_core.formats.members import member_name, parse_member_name
 from sdoml_core.formats.release_index import ShardFacts, shard_facts
 from sdoml_core.formats.shard import FrameFacts, ShardWriter, decode_data, read_data
 from sdoml_core.normalization.encode import FrameEncoder
-from sdoml_dagster.release.inputs import BuiltDay, damaged
+from sdoml_dagster.release.built_days import BuiltDay, damaged
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 

@@ -8,7 +8,7 @@ import pytest
 from sdoml_core.errors import TruncatedFrameError
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import V10_FILE, DegradationTable
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.limb import measure_disk
 from tests.support.aiapy_factors import assert_equal_to_aiapy
 

@@ -18,10 +18,11 @@ from skimage.registration import phase_cross_correlation
 from sunpy.coordinates import sun
 from sunpy.coordinates.utils import get_limb_coordinates
 
+from sdoml_core.ephemeris import heliographic_latitude
 from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
 from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, samples_per_pixel
 from sdoml_core.frames.hmi import process_hmi
-from sdoml_core.wcs import frame_header, heliographic_latitude
+from sdoml_core.wcs import frame_header
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # reproject imports modules with deprecated parts

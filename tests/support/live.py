@@ -9,7 +9,7 @@ from sdoml_core.normalization.constants import ChannelStatistics, Normalization
 from sdoml_core.normalization.transform import transform_of
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.pipeline.frozen_constants import freeze
-from sdoml_dagster.pipeline.live.look import News
+from sdoml_dagster.pipeline.live.poll import News
 from sdoml_dagster.pipeline.live.run import find_news, update_window
 from sdoml_dagster.pipeline.live.update import Updated
 from sdoml_dagster.settings.model import Settings

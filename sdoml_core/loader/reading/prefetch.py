@@ -5,10 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
-
-from sdoml_core.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -26,19 +23,6 @@ class Pending:
         for read in self.reads:
             read()
         return self.finish()
-
-
-def check_counts(least: int = 0, /, **counts: int) -> None:
-    """Raise an error for invalid numbers of threads, batches or frames.
-
-    Raises
-    ------
-    DatasetError
-        If a value is not a whole number of at least `least`. The message names it.
-    """
-    for name, count in counts.items():
-        if not isinstance(count, Integral) or count < least:
-            raise DatasetError(f"{name} must be an integer of at least {least}, not {count!r}")
 
 
 def read_ahead(

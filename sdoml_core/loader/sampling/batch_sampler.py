@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.reading.prefetch import check_counts
+from sdoml_core.loader.arguments import check_counts
 from sdoml_core.loader.sampling.cursor import Cursor, Pass
 from sdoml_core.loader.sampling.order import Order, permutation
 from sdoml_core.loader.sampling.weighted import WeightedOrder

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.reading.prefetch import check_counts
+from sdoml_core.loader.arguments import check_counts
 from sdoml_core.loader.sampling.agreement import count_begin, ranks_that_began, warn_of_lone_pass
 from sdoml_core.loader.sampling.order import Order, share, step_bounds
 from sdoml_core.loader.sampling.world import Place, World

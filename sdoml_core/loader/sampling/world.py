@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from sdoml_core.errors import DatasetError
-from sdoml_core.loader.reading.prefetch import check_counts
+from sdoml_core.loader.arguments import check_counts
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from sdoml_core.errors import (
     WrongFrameError,
 )
 from sdoml_core.formats.ledger import RawRow, Status
-from sdoml_core.formats.live import LiveRow, thumbnail
+from sdoml_core.formats.live_table import LiveRow, thumbnail
 from sdoml_core.frames.flags import flag_mask
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.archive.client import ArchiveClient, Fetched
 from sdoml_dagster.archive.inspection import RawFacts, inspect_frame
 from sdoml_dagster.archive.listing import listed_names
 from sdoml_dagster.archive.tree import live_folder, live_path
-from sdoml_dagster.pipeline.live.hours import PATIENCE, candidates, wanted
+from sdoml_dagster.pipeline.live.waiting import STAND_IN_AGE, candidates, wanted
 from sdoml_dagster.pipeline.process import FrameProcessor
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
@@ -177,7 +177,7 @@ class _Collector:
         for place, (minute, name) in enumerate(candidates(self.settings, row)):
             if row.status == "ok" and row.file == name:
                 return
-            if place and self.now - row.slot < PATIENCE and not self._first_is_rejected(row):
+            if place and self.now - row.slot < STAND_IN_AGE and not self._first_is_rejected(row):
                 return  # the correct frame may still appear
             yield minute, name
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sdoml_core.channels import Instrument
 from sdoml_core.errors import StoreError
 from sdoml_dagster.archive.client import ArchiveClient
-from sdoml_dagster.pipeline.live.look import News, look
+from sdoml_dagster.pipeline.live.poll import News, poll
 from sdoml_dagster.pipeline.live.state import load_state, save_state
 from sdoml_dagster.pipeline.live.update import Updated, update
 from sdoml_dagster.settings.model import Settings
@@ -31,7 +31,7 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
     with ExitStack() as stack:
         opened = {name: stack.enter_context(client) for name, client in clients.items()}
         state = load_state(store, settings, now=now)
-        news = look(settings, store, opened, state, now=now)
+        news = poll(settings, store, opened, state, now=now)
         state.news = {name: sorted(hours) for name, hours in news.hours.items()}
         state.days = news.days
         # A full disk must not prevent the update, which deletes old frames before it writes.
@@ -66,7 +66,7 @@ def update_window(
         state = load_state(store, settings, now=now)
         news = News({i: set(hours) for i, hours in state.news.items() if i in opened}, state.days)
         if not news:
-            news = look(settings, store, opened, state, now=now)
+            news = poll(settings, store, opened, state, now=now)
         done = update(
             news,
             settings=settings,

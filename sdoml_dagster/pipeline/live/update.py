@@ -15,7 +15,7 @@ from typing import Final
 from sdoml_core.channels import CHANNELS, Instrument
 from sdoml_core.errors import DamagedFileError, OutageError
 from sdoml_core.formats.index import Index
-from sdoml_core.formats.live import DEFINITIVE, LIVE_TABLE, LiveRow
+from sdoml_core.formats.live_table import DEFINITIVE, LIVE_TABLE, LiveRow
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.constants import Normalization
 from sdoml_core.slots import midnight
@@ -24,20 +24,18 @@ from sdoml_dagster.days import parse_day
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.pipeline.frozen_constants import needed_normalization
 from sdoml_dagster.pipeline.live.collect import collect_hour
-from sdoml_dagster.pipeline.live.compare import compare_day
+from sdoml_dagster.pipeline.live.compare_with_definitive import compare_with_definitive
 from sdoml_dagster.pipeline.live.hours import (
     HOUR,
-    PATIENCE,
     hour_of,
-    may_improve,
     not_requested,
     of_instrument,
     read_hour,
-    wanted,
     window_start,
 )
-from sdoml_dagster.pipeline.live.look import KEPT_TABLES, News, due_hours
+from sdoml_dagster.pipeline.live.poll import KEPT_TABLES, News, due_hours
 from sdoml_dagster.pipeline.live.state import OpenHour, Pause, State
+from sdoml_dagster.pipeline.live.waiting import STAND_IN_AGE, may_improve, wanted
 from sdoml_dagster.pipeline.live.window import (
     Window,
     copy_slot,
@@ -97,7 +95,7 @@ def update(
     Parameters
     ----------
     news
-        Hours and days to work on, from `sdoml_dagster.pipeline.live.look.look`.
+        Hours and days to work on, from `sdoml_dagster.pipeline.live.poll.poll`.
     settings, store
         The dataset.
     clients
@@ -128,7 +126,7 @@ def update(
     updater.collect(news)
     for day in news.days:
         if day not in state.compared:
-            compare_day(day, settings=settings, store=store)
+            compare_with_definitive(day, settings=settings, store=store)
     state.compared = sorted({*state.compared, *news.days})[-KEPT_DAYS:]
     state.replaced = sorted({*state.replaced, *news.days})[-KEPT_DAYS:]
     updater.publish({})
@@ -308,7 +306,7 @@ class _Updater:
         if new:
             late.pause = Pause()
         else:
-            late.failed(self.now, young=self.now - max(late.slots) < PATIENCE)
+            late.failed(self.now, young=self.now - max(late.slots) < STAND_IN_AGE)
         tree.open[hour] = late
 
     def _pack(

@@ -21,7 +21,7 @@ from sdoml_core.channels import CHANNELS, parse_channels
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.encoding import COMPACT_DTYPE
 from sdoml_core.formats.index import Index
-from sdoml_core.formats.live import LiveRow
+from sdoml_core.formats.live_table import LiveRow
 from sdoml_core.formats.merge_indexes import merge_releases
 from sdoml_core.formats.parquet import (
     index_metadata,

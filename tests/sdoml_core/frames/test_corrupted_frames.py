@@ -9,7 +9,7 @@ import pytest
 
 from sdoml_core.errors import FrameError
 from sdoml_core.frames.aia import decode_aia
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_demo import corruptions
 from sdoml_demo.absences import PERFECT
 from sdoml_demo.render.aia_file import render_aia

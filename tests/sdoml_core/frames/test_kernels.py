@@ -18,7 +18,7 @@ from pathlib import Path
 from numba.core import event
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.hmi import decode_hmi, process_hmi
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.kernel_cache import prepare_kernels
 from sdoml_core.normalization.sketch import Sketch
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from sdoml_core.frames.judge import Look, compare_with_neighbors
+from sdoml_core.frames.neighbors import Look, compare_with_neighbors
 
 THUMBNAIL = np.random.default_rng(5).random((32, 32)).astype(np.float32)
 

@@ -12,7 +12,7 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from sdoml_core.ephemeris import solar_radius
 from sdoml_core.errors import BadQualityError, CorruptFrameError
 from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.limb import measure_disk
 from sdoml_core.frames.pointing import MIDDLE, Pointing, radius_reason
 from sdoml_core.frames.resample import Warp, sum_blocks

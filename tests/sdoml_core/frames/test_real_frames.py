@@ -9,7 +9,7 @@ from astropy.io import fits
 from sdoml_core.ephemeris import solar_radius
 from sdoml_core.frames.aia import process_aia
 from sdoml_core.frames.grid import DISK_RADIUS
-from sdoml_core.frames.judge import judge_aia
+from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.limb import measure_disk
 from tests.support.real_frames import REAL_2014, REAL_FRAMES, real_frame
 

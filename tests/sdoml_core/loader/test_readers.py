@@ -109,7 +109,7 @@ def test_frame_is_read_without_torch(tmp_path: Path):
         "import sys; sys.modules['torch'] = None\n"
         "import numpy as np\n"
         "from sdoml_core.loader.reading.reader import FrameReader\n"
-        "from sdoml_core.loader.storage.sources import open_catalog, open_files\n"
+        "from sdoml_core.loader.storage.open_folder import open_catalog, open_files\n"
         "files = open_files(sys.argv[1])\n"
         "reader = FrameReader(files, open_catalog(files), ['AIA_0193'], units='normalized', "
         "verify=True)\n"
@@ -128,7 +128,7 @@ def test_frame_is_read_without_torch(tmp_path: Path):
 def test_shards_and_indexes_need_no_torch_or_astropy():
     code = (
         "import sys, sdoml_core.formats.shard, sdoml_core.formats.index\n"
-        "import sdoml_core.loader.reading.reader, sdoml_core.loader.storage.sources\n"
+        "import sdoml_core.loader.reading.reader, sdoml_core.loader.storage.open_folder\n"
         "print(sorted({'torch', 'astropy', 'numba', 'pandas', 'fsspec'} & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

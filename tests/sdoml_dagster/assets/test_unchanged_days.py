@@ -10,8 +10,8 @@ import pytest
 from sdoml_core.channels import CHANNELS
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.latest_events import latest_of_days
+from sdoml_dagster.pipeline.degradation_table import load_degradation
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
-from sdoml_dagster.pipeline.process import load_degradation
 from sdoml_dagster.pipeline.unchanged import is_finished
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout

@@ -12,7 +12,7 @@ from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.constants import from_json
 from sdoml_core.normalization.noise import steps_of
 from sdoml_dagster.days import ALL_DAYS
-from sdoml_dagster.maintenance.adopt import read_day
+from sdoml_dagster.maintenance.contents import read_day
 from sdoml_dagster.maintenance.verify import verify_store
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.release.build import ReleaseRequest, is_current

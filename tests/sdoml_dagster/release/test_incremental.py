@@ -15,7 +15,7 @@ from sdoml_dagster.pipeline.fit import fit_store
 from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.release import build as publish
-from sdoml_dagster.release import inputs, shards
+from sdoml_dagster.release import built_days, shards
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
@@ -63,7 +63,7 @@ def uncompressed_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the daily indexes that are decoded, and ``table`` for each frame table."""
     names: list[str] = []
-    decode, table = inputs.decode_index, type(FRAME_TABLE).read
+    decode, table = built_days.decode_index, type(FRAME_TABLE).read
 
     def decoded(data: bytes) -> Any:
         index = decode(data)
@@ -74,7 +74,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append("table")
         return table(self, data, columns)
 
-    monkeypatch.setattr(inputs, "decode_index", decoded)
+    monkeypatch.setattr(built_days, "decode_index", decoded)
     monkeypatch.setattr(type(FRAME_TABLE), "read", table_read)
     return names
 

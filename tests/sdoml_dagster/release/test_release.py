@@ -39,7 +39,7 @@ from sdoml_core.loader import SDOMLlite
 from sdoml_core.normalization.sketch import Sketch, merge
 from sdoml_core.normalization.transform import denormalize
 from sdoml_core.slots import day_slots, midnight
-from sdoml_dagster.archive.circuit_breaker import public
+from sdoml_dagster.archive.address import public
 from sdoml_dagster.assets.release import build_release_asset
 from sdoml_dagster.days import DayRange, list_days
 from sdoml_dagster.formatting import percent, size_category, size_text

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sdoml_core.channels import CHANNELS
-from sdoml_core.formats.live import LIVE_TABLE
+from sdoml_core.formats.live_table import LIVE_TABLE
 from sdoml_core.frames.aia import decode_aia, process_aia
 from sdoml_core.frames.degradation import DegradationTable
 from sdoml_core.frames.flags import is_provisional
@@ -20,7 +20,7 @@ from sdoml_core.normalization.transform import normalize
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.tree import live_path
 from sdoml_dagster.pipeline.fetch import fetch_day
-from sdoml_dagster.pipeline.live.compare import read_report
+from sdoml_dagster.pipeline.live.compare_with_definitive import read_report
 from sdoml_dagster.pipeline.live.window import GRACE
 from sdoml_dagster.pipeline.pack import pack_day
 from sdoml_dagster.pipeline.process import process_day

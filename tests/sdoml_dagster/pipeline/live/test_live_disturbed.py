@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sdoml_core.errors import StoreError
-from sdoml_core.formats.live import LIVE_TABLE
+from sdoml_core.formats.live_table import LIVE_TABLE
 from sdoml_core.loader import LiveDataset
 from sdoml_dagster.pipeline.frozen_constants import freeze
 from sdoml_dagster.store import layout

@@ -15,7 +15,7 @@ import numpy as np
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.errors import DamagedFileError, MissingInputError
 from sdoml_core.formats.ledger import FrameRow
-from sdoml_core.formats.live import LIVE_TABLE, LiveRow, read_thumbnail, thumbnail
+from sdoml_core.formats.live_table import LIVE_TABLE, LiveRow, read_thumbnail, thumbnail
 from sdoml_core.slots import midnight
 from sdoml_dagster.pipeline.live.hours import HOUR
 from sdoml_dagster.settings.model import Settings
@@ -47,7 +47,7 @@ class Difference:
     """Median time from the definitive to the provisional exposure."""
 
 
-def compare_day(day: date, *, settings: Settings, store: Store) -> list[Difference]:
+def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> list[Difference]:
     """Compare a day and add it to the report; empty without provisional or definitive frames.
 
     Parameters

@@ -14,7 +14,7 @@ from sdoml_core.formats.merge_indexes import merge_releases
 from sdoml_core.formats.parquet import open_parquet, read_columns, write_parquet
 from sdoml_core.formats.release_index import consolidate
 from sdoml_core.loader import SDOMLlite
-from sdoml_core.loader.storage import sources
+from sdoml_core.loader.storage import open_folder
 from tests.support.synthetic_shards import FIRST, VERSION, write_day, write_release
 
 
@@ -26,13 +26,13 @@ def days(count):
 def read(monkeypatch):
     """Records the names of the shards whose index or headers are read."""
     names = []
-    original = sources._read_index
+    original = open_folder._read_index
 
     def spy(files, shard):
         names.append(shard.tar.name)
         return original(files, shard)
 
-    monkeypatch.setattr(sources, "_read_index", spy)
+    monkeypatch.setattr(open_folder, "_read_index", spy)
     return names
 
 
@@ -62,7 +62,7 @@ def test_generated_index_is_updated_incrementally(tmp_path, read, index):
 def test_damaged_generated_index_is_rebuilt(tmp_path, read):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
-    kept = tmp_path / sources.KEPT_INDEX
+    kept = tmp_path / open_folder.KEPT_INDEX
     for damage in (b"", b"PAR1 nonsense", kept.read_bytes()[:-9]):
         kept.write_bytes(damage)
         read.clear()
@@ -85,7 +85,7 @@ def test_damaged_generated_index_is_rebuilt(tmp_path, read):
 def test_generated_index_with_damaged_metadata_is_rebuilt(tmp_path, read, key, value, grown):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
-    kept = tmp_path / sources.KEPT_INDEX
+    kept = tmp_path / open_folder.KEPT_INDEX
     table = read_columns(open_parquet(str(kept)))
     facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
     kept.write_bytes(write_parquet(table.replace_schema_metadata(facts | {key: value})))
@@ -122,22 +122,22 @@ def test_index_stays_in_memory_if_it_cannot_be_saved(tmp_path, monkeypatch):
         raise PermissionError("read-only file system")
 
     write_day(tmp_path, FIRST)
-    monkeypatch.setattr(sources, "write_atomically", refuse)
+    monkeypatch.setattr(open_folder, "write_atomically", refuse)
     assert len(SDOMLlite(tmp_path)) == 20
-    assert not (tmp_path / sources.KEPT_INDEX).exists()
+    assert not (tmp_path / open_folder.KEPT_INDEX).exists()
 
 
 def test_index_can_be_saved_in_another_folder(tmp_path):
     write_day(tmp_path / "shards", FIRST, index=False)
     SDOMLlite(tmp_path / "shards", cache_dir=tmp_path / "cache")
-    assert not (tmp_path / "shards" / sources.KEPT_INDEX).exists()
-    assert len(list((tmp_path / "cache").rglob(sources.KEPT_INDEX))) == 1
+    assert not (tmp_path / "shards" / open_folder.KEPT_INDEX).exists()
+    assert len(list((tmp_path / "cache").rglob(open_folder.KEPT_INDEX))) == 1
 
 
 def test_nothing_is_pickled(tmp_path):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
-    table = read_columns(open_parquet(str(tmp_path / sources.KEPT_INDEX)))
+    table = read_columns(open_parquet(str(tmp_path / open_folder.KEPT_INDEX)))
     assert json.loads(table.schema.metadata[b"sdoml.sources"])
 
 

@@ -11,14 +11,9 @@ from sdoml_core.slots import MINUTE
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.archive.listing import listed_names, newest_time
 from sdoml_dagster.archive.tree import archive_path, live_folder, newest_path
-from sdoml_dagster.pipeline.live.hours import (
-    PATIENCE,
-    WAIT,
-    hour_of,
-    slots_between,
-    window_start,
-)
+from sdoml_dagster.pipeline.live.hours import hour_of, slots_between, window_start
 from sdoml_dagster.pipeline.live.state import OpenHour, State, Tree
+from sdoml_dagster.pipeline.live.waiting import LAST_REQUEST_AGE, STAND_IN_AGE
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
@@ -69,7 +64,7 @@ class News:
         return bool(self.all_hours or self.days)
 
 
-def look(
+def poll(
     settings: Settings,
     store: Store,
     clients: Mapping[Instrument, ArchiveClient],
@@ -133,12 +128,12 @@ def _ask(
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
         # In the last check, request the frames themselves, which settles them.
-        last = now - max(its.slots) >= WAIT
+        last = now - max(its.slots) >= LAST_REQUEST_AGE
         found = {hour} if last or _has_appeared(instrument, client, tree, hour, its) else set()
         found |= due_hours(settings, tree, now)
         tree.looked_at_hour = not found
         if not found:
-            its.failed(now, young=now - max(its.slots) < PATIENCE)
+            its.failed(now, young=now - max(its.slots) < STAND_IN_AGE)
         return found
     tree.looked_at_hour = False
     try:
