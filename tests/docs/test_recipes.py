@@ -164,6 +164,9 @@ def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str
                 "RAY_TMPDIR": scratch,
                 "RAY_AUTH_MODE": "disabled",
                 "RAY_USAGE_STATS_ENABLED": "0",
+                # Processes start slowly on a busy machine.
+                "RAY_raylet_start_wait_time_s": "240",
+                "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
                 # A full disk or little free memory must not stop the workers.
                 "RAY_local_fs_capacity_threshold": "1",
                 "RAY_memory_monitor_refresh_ms": "0",
