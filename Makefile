@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## run all tests
 	@$(BIN)/python -m tests.support.requirements
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.dev ## run the tests without whole runs, releases and services, in about 90 seconds
+test-fast: $(VENV)/.dev ## run only the tests without pipeline runs, releases and services, in about 90 seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(VENV)/.dev ## check lint, format, types and import rules

@@ -7,15 +7,15 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and end the process.
 
-    ``sdoml view`` and ``sdoml movie`` start without the pipeline: it may not be installed, and its
+    ``sdoml view`` and ``sdoml movie`` do not import the pipeline. It may not be installed, and the
     import would delay the first picture.
     """
     try:
         from sdoml_view.commands import commands as viewer
     except ModuleNotFoundError as error:
         sys.exit(
-            f"the command sdoml needs {error.name}: pip install 'sdoml-lite[view]' to look at "
-            "datasets, or 'sdoml-lite[pipeline]' to build them"
+            f"the command sdoml needs {error.name}: install 'sdoml-lite[view]' to look at "
+            "datasets, or 'sdoml-lite[pipeline]' to build them, with pip"
         )
     if sys.argv[1:2] and sys.argv[1] in viewer.commands:
         viewer(prog_name="sdoml")

@@ -29,19 +29,19 @@ def commands() -> None:
     "series_files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="CSV or Parquet table of a time series, drawn below the light curves. Repeatable.",
+    help="CSV or Parquet table of a time series to draw below the light curves. Repeatable.",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port on 127.0.0.1; 0 selects a free one. Default: 8420, or a free one.",
+    help="Port on 127.0.0.1. 0 selects a free port. Default: 8420, or a free port if it is used.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 @click.option(
     "--write-page",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a static page with calendar, samples and light curves, and stop.",
+    help="Write a static page with the calendar, samples and light curves to FILE, and stop.",
 )
 def view(
     *, source: str, at: str | None, series_files: tuple[Path, ...], port: int | None,
@@ -49,8 +49,8 @@ def view(
 ) -> None:  # fmt: skip
     """Show a release or a folder of shards in the browser.
 
-    PATH_OR_URL is a release, or a folder of daily shards or tar files. The viewer reads only the
-    byte ranges of the frames that it shows, and never writes to the dataset.
+    PATH_OR_URL is a release, or a folder with daily shards or tar files. The viewer reads only the
+    byte ranges of the frames that it shows. It never writes to the dataset.
     """
     with _one_line_errors():
         opening = _opening(source)  # while the server is imported and the page loads
@@ -90,9 +90,9 @@ def view(
 @click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--start", metavar="TIME", help="First slot. Default: the start of the dataset.")
 @click.option(
-    "--end", metavar="TIME", help="End of the range, not included. Default: the end of the dataset."
+    "--end", metavar="TIME", help="End of the movie, not included. Default: the end of the dataset."
 )
-@click.option("--channels", help="Channels in order, separated by commas. Default: all.")
+@click.option("--channels", metavar="NAME,NAME", help="Channels in this order. Default: all.")
 @click.option("--fps", type=click.IntRange(1, 60), default=12, show_default=True,
               help="Frames per second.")  # fmt: skip
 @click.option(
@@ -104,7 +104,7 @@ def movie(
     *, source: str, target: Path, start: str | None, end: str | None, channels: str | None,
     fps: int, size: int | None,
 ) -> None:  # fmt: skip
-    """Write a movie: OUT is an .mp4 (H.264) or an animated .webp.
+    """Write a movie to OUT, which ends in .mp4 (H.264) or .webp (animated WebP).
 
     \b
     sdoml movie data/releases/sdoml-lite --start 2024-03-08 --end 2024-03-09 \\

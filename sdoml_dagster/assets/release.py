@@ -37,21 +37,22 @@ class ReleaseConfig(DayRangeConfig):
         None, description="Prefix of shard file names. Defaults to the name of the release."
     )
     days_per_shard: int = Field(
-        1, description="Days per shard. More than 1 rewrites the shards instead of linking them."
+        1, description="Days per shard. Values above 1 write new shards instead of hard links."
     )
     complete_only: bool = Field(
         default=False,
-        description="Keep only samples that have every channel, for readers that need the same "
+        description="Release only samples that have every channel, for readers that need the same "
         "members in every sample.",
     )
     splits: str | None = Field(
         None,
-        description="Splits by days, such as `train=2010..2018,val=2019,test=2020..2021`.",
+        description="Days of each split, both ends included, such as "
+        "`train=2010..2018,val=2019,test=2020..2021`.",
     )
     guard: str = Field(
         "0",
-        description="Gap between two splits in days, such as `2d`. The split named first loses "
-        "these days.",
+        description="Gap between two splits, such as `2d`. These days are removed from the split "
+        "that is listed first.",
     )
     any_constants: bool = Field(
         default=False,

@@ -79,7 +79,7 @@ def build(
     Raises
     ------
     IncompleteError
-        If a stage has failed runs. The message names them and what to do.
+        If a stage has failed runs. The message names the first one and says what to do.
     """
     _days("ingest", "raw_", plan.unprocessed, plan, runner, keep_going=keep_going)
     if plan.fit_days is not None:
@@ -124,7 +124,7 @@ def _days(
         raise IncompleteError(
             f"{job}: {len(outcome.failed)} of {len(days)} days failed (first: {first}: "
             f"{outcome.failed[first]}). Run the same command again to resume, or add --keep-going "
-            "to finish without these days"
+            "to make the release without these days"
         )
 
 

@@ -1,4 +1,4 @@
-"""Live progress of a build, from the log lines of its runs."""
+"""Show the progress of a build, based on the log lines of its runs."""
 
 import logging
 import os

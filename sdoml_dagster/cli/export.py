@@ -113,4 +113,4 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise CommandError(f"{error}; exports need pip install 'sdoml-lite[export]'") from error
+        raise CommandError(f"{error}: run pip install 'sdoml-lite[export]'") from error

@@ -1,4 +1,4 @@
-"""The Dagster instance that a command uses: the user's, or one next to the store."""
+"""The Dagster instance of a command: the user's own, or one next to the store."""
 
 import json
 import os
@@ -36,7 +36,9 @@ def prepare_home(settings: Settings, *, workers: int) -> Path:
     if home is None:
         named = Path(os.environ["DAGSTER_HOME"])
         if not named.is_dir():
-            raise click.UsageError(f"DAGSTER_HOME={named} is not a folder: create it or unset it")
+            raise click.UsageError(
+                f"DAGSTER_HOME={named} is not a folder: create it, or unset the variable"
+            )
         return named
     prepare_instance(home, max_concurrent_runs=max(2, workers))
     os.environ["DAGSTER_HOME"] = str(home)

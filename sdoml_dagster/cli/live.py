@@ -1,4 +1,4 @@
-"""Follow the near-real-time tree in the foreground, for `sdoml live`, without a daemon."""
+"""Follow the archive's near-real-time tree in the foreground, without a daemon (`sdoml live`)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ class LiveUpdates:
             time.sleep(max(0.0, interval - (time.monotonic() - began)))
 
     def update(self) -> bool:
-        """Look for new frames once, and run the job if there are any.
+        """Check for new frames once, and run the job if there are any.
 
         Returns
         -------
@@ -55,12 +55,12 @@ class LiveUpdates:
         Raises
         ------
         CommandError
-            If no constants are fitted.
+            If no constants have been fitted.
         """
         if not self.store.exists(layout.CURRENT_NORMALIZATION):
             raise CommandError(
-                f"{self.store.locate(layout.CURRENT_NORMALIZATION)} is missing, and live frames "
-                "use the constants of the dataset: run sdoml build for some days"
+                f"{self.store.locate(layout.CURRENT_NORMALIZATION)} is missing. Live frames use "
+                "the constants of the dataset: run sdoml build for some days first"
             )
         now = datetime.now(UTC)
         end_dead_runs(self.instance)
@@ -86,7 +86,7 @@ class LiveUpdates:
 
 
 def live_lines(store: Store, *, now: datetime) -> Iterator[str]:
-    """Describe the near-real-time window. Nothing if the store has none."""
+    """Describe the near-real-time window. Yield nothing if the store has none."""
     data = store.read_if_exists(layout.LIVE_INDEX)
     if data is None:
         return

@@ -18,6 +18,9 @@ from sdoml_core.errors import SdomlError, SettingError
 from sdoml_core.formats.encoding import ENCODINGS
 from sdoml_dagster.asset_names import DatasetNames
 from sdoml_dagster.cli.options import (
+    DATASET,
+    FRAMES,
+    SettingsCommand,
     load_settings,
     option_name,
     settings_options,
@@ -34,6 +37,26 @@ if TYPE_CHECKING:
     from sdoml_dagster.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_STATUS = (*DATASET, *FRAMES, "publication_lag_days", "lookback_days")
+_RELEASE = (
+    "store",
+    "start",
+    "end",
+    "cadence_minutes",
+    "channels",
+    "encoding",
+    "aia_tolerance_minutes",
+    "hmi_scale",
+    "member_case",
+    "aia_roots",
+    "hmi_roots",
+    "threads",
+)
+_PRUNE = ("store", "publication_lag_days", "lookback_days")
+_ADOPT = (*DATASET, *FRAMES, "threads", "coverage_warn", "coverage_error")
+_EXPORT_SURYA = ("store", "channels", "resolution", "hmi_values", "normalization")
+"""The settings that each command uses. `build` uses or saves all of them."""
 
 FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
 """Exit statuses. 0 is success; 2 is a wrong option or setting, as in click."""
@@ -84,23 +107,26 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     },
     "--splits": {
         "metavar": "NAME=DAYS,...",
-        "help": "Splits by days, such as train=2010..2018,val=2019,test=2020..2021. "
-        "Constants are fitted to train only, unless --fit or --any-constants says otherwise.",
+        "help": "Days of each split, both ends included, such as "
+        "train=2010..2018,val=2019,test=2020..2021. The constants must be fitted to the training "
+        "split only, unless --any-constants is set.",
     },
     "--guard": {
         "default": "0",
         "metavar": "DAYS",
-        "help": "Gap between two splits, such as 2d. The split named first loses these days.",
+        "help": "Gap between two splits, such as 2d. These days are removed from the split that "
+        "is listed first.",
     },
     "--complete-only": {
         "is_flag": True,
-        "help": "Keep only samples that have every channel, as Hugging Face datasets needs.",
+        "help": "Release only samples that have every channel. Hugging Face datasets requires "
+        "this.",
     },
     "--days-per-shard": {
         "type": click.IntRange(1),
         "default": 1,
         "show_default": True,
-        "help": "Days in one shard. More than 1 writes new shards instead of hard links.",
+        "help": "Days per shard. Values above 1 write new shards instead of hard links.",
     },
     "--any-constants": {
         "is_flag": True,
@@ -109,13 +135,13 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
 }
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @click.option(
     "--fit",
     metavar="DAYS",
-    help="Days to fit the normalization constants to, such as 2010..2018. Default: the training "
-    "split. Without splits, existing constants are kept; if there are none, they are fitted to "
-    "all days.",
+    help="Days to fit the normalization constants to, both ends included, such as 2010..2018. "
+    "Default: the training split. Without splits, the default keeps existing constants, or fits "
+    "new ones to all days.",
 )
 @release_options
 @click.option(
@@ -123,16 +149,16 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Days to build in parallel processes, through Dagster's run queue.",
+    help="Number of days to build in parallel, through Dagster's run queue.",
 )
 @click.option(
     "--submit",
     is_flag=True,
     help="Queue the runs on the deployment at DAGSTER_HOME, and follow their progress.",
 )
-@click.option("--keep-going", is_flag=True, help="Finish without the days that failed.")
-@click.option("--plan", "plan_only", is_flag=True, help="Show the plan and stop.")
-@settings_options
+@click.option("--keep-going", is_flag=True, help="Make the release without the days that failed.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
+@settings_options()
 def build(
     *,
     fit: str | None,
@@ -167,11 +193,11 @@ def build(
         name = name or settings.name
         ours = own_home(settings.store)
         if submit and ours is not None:
-            raise click.UsageError("--submit needs DAGSTER_HOME, the home of the deployment")
+            raise click.UsageError("--submit needs DAGSTER_HOME: set it to the deployment's home")
         if submit and (options := [k for k, value in given.items() if value is not None]):
             raise click.UsageError(
-                "--submit builds with the settings of the deployment: leave out "
-                f"{option_name(options[0])}, or set it there"
+                "--submit uses the settings of the deployment: remove "
+                f"{option_name(options[0])}, or change this setting there"
             )
         fit_days = _fit_days(fit, splits, guard, any_constants=any_constants)
         release = ReleaseOptions(
@@ -202,7 +228,7 @@ def build(
             _show_release(store, name)
             return
         if not made.fits:
-            _fail("not enough disk space: free some, or build fewer days", NO_SPACE)
+            _fail("not enough disk space: free some space, or build fewer days", NO_SPACE)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         home = prepare_home(settings, workers=workers)
         if ours is not None:
@@ -222,10 +248,10 @@ def build(
         _show_next_steps(store, name, settings, request.splits)
 
 
-@commands.command()
-@settings_options
+@commands.command(cls=SettingsCommand)
+@settings_options(_STATUS)
 def status(**given: str | None) -> None:
-    """Show days by state, coverage, size, constants and what the schedule would do."""
+    """Show the state of the days, coverage, size, constants and what the schedule would do."""
     from sdoml_dagster.cli.status import status_lines
 
     with _one_line_errors():
@@ -234,21 +260,22 @@ def status(**given: str | None) -> None:
             click.echo(line)
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.5),
     default=3.0,
     show_default=True,
     metavar="MINUTES",
-    help="Time between two looks at the archive.",
+    help="Time between two checks of the archive.",
 )
-@click.option("--once", is_flag=True, help="Look once and stop, for example from cron.")
-@settings_options
+@click.option("--once", is_flag=True, help="Check the archive once and stop, for example in cron.")
+@settings_options()
 def live(*, interval: float, once: bool, **given: str | None) -> None:
     """Keep the near-real-time window up to date until Ctrl-C, without a daemon.
 
-    Does what the schedule live_update_schedule does. Use only one of them for a store.
+    This command does the same as the schedule live_update_schedule. Use only one of them for a
+    store.
     """
     import dagster as dg
 
@@ -276,10 +303,14 @@ def live(*, interval: float, once: bool, **given: str | None) -> None:
             raise SystemExit(FAILED)
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @release_options
-@click.option("--days", metavar="DAYS", help="Days to release, such as 2019 or 2010..2018.")
-@settings_options
+@click.option(
+    "--days",
+    metavar="DAYS",
+    help="Days to release, such as 2019 or 2010..2018, both ends included. Default: all.",
+)
+@settings_options(_RELEASE)
 def release(
     *,
     name: str | None,
@@ -291,9 +322,9 @@ def release(
     days: str | None,
     **given: str | None,
 ) -> None:
-    """Release the packed days: numbered shards with an index, a card and checksums.
+    """Make a release of the packed days: numbered shards with an index, a card and checksums.
 
-    With --encoding, the shards are converted without reprocessing the frames.
+    --encoding converts the shards without processing the frames again.
     """
     from sdoml_core.formats.release_files import RELEASE_SPLITS
     from sdoml_dagster.cli.build import ReleaseOptions
@@ -311,40 +342,41 @@ def release(
         )
         if store.exists(f"{layout.release_folder(name)}/{RELEASE_SPLITS}") and not splits:
             click.echo(
-                f"replaces release {name}, which has splits; to keep both, choose another --name",
+                f"this replaces release {name}, which has splits. To keep both, choose another "
+                "--name",
                 err=True,
             )
         _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
         _show_release(store, name)
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @click.option("--days", metavar="DAYS", help="Days to verify, such as 2019 or 2010..2018.")
 @click.option("--only-report", is_flag=True, help="Leave damaged files where they are.")
-@settings_options
+@settings_options(("store", "threads"))
 def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
-    """Read every file again and compare it with its checksum; move damaged files aside."""
+    """Read every file, compare it with its checksum, and move damaged files aside."""
     with _one_line_errors():
         _run_day_job("verify_store", "verify", days, given, mark=not only_report)
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @click.option("--days", metavar="DAYS", help="Days to prune, such as 2019 or 2010..2018.")
-@click.option("--delete", is_flag=True, help="Delete the files. Without it, only list them.")
-@settings_options
+@click.option("--delete", is_flag=True, help="Delete the files. The default only lists them.")
+@settings_options(_PRUNE)
 def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
     """Delete the raw files of days whose shards are verified."""
     with _one_line_errors():
         _run_day_job("prune_raw", "prune", days, given, dry_run=not delete)
         if not delete:
-            click.echo("nothing was deleted; add --delete to delete these files")
+            click.echo("Nothing was deleted. Add --delete to delete these files.")
 
 
-@commands.command()
+@commands.command(cls=SettingsCommand)
 @click.option("--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018.")
-@settings_options
+@settings_options(_ADOPT)
 def adopt(*, days: str | None, **given: str | None) -> None:
-    """Record in Dagster the days of the store that Dagster does not know, without building them."""
+    """Record days of the store that Dagster has no record of, without building them."""
     with _one_line_errors():
         _run_day_job("adopt_store", "adopt", days, given)
 
@@ -371,21 +403,21 @@ def export() -> None:
     """Write a release in the formats of other projects' loaders, in physical units."""
 
 
-@export.command("surya")
+@export.command("surya", cls=SettingsCommand)
 @export_options
-@settings_options
+@settings_options(_EXPORT_SURYA)
 def export_surya(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
-    """Write the index, NetCDF files and scalers that Surya's HelioNetCDFDataset reads."""
+    """Write the index, the NetCDF files and the scalers for Surya's HelioNetCDFDataset."""
     from sdoml_dagster.cli.export import export_for_surya
 
     _export(export_for_surya, target, name, days, given)
 
 
-@export.command("zarr")
+@export.command("zarr", cls=SettingsCommand)
 @export_options
-@settings_options
+@settings_options(("store", "channels", "hmi_scale"))
 def export_zarr(*, target: Path, name: str | None, days: str | None, **given: str | None) -> None:
-    """Write zarr arrays per year and channel, in the layout of SDOML v2, which SDO-FM reads."""
+    """Write one zarr array per year and channel, in the layout of SDOML v2, for SDO-FM."""
     from sdoml_dagster.cli.export import export_as_zarr
 
     _export(export_as_zarr, target, name, days, given)
@@ -430,7 +462,7 @@ def _open_existing(given: Mapping[str, str | None]) -> "tuple[Settings, Store]":
     """Open the settings of the last build and its store, which must not be empty."""
     settings, store = _open(given, saved=True)
     if not store.folders(""):
-        _fail(f"there is no dataset at {store.locate('')}: name its folder with --store", FAILED)
+        _fail(f"there is no dataset at {store.locate('')}: set --store to its folder", FAILED)
     return settings, store
 
 
@@ -537,8 +569,8 @@ def _fit_days(
     kept = parsed.kept_ranges(parsed.train)
     if len(kept) != 1:
         raise click.UsageError(
-            f"the split {parsed.train.name} has {len(kept)} separate ranges, and constants are "
-            "fitted to one range of days: choose it with --fit"
+            f"the split {parsed.train.name} has {len(kept)} separate ranges of days, but constants "
+            "are fitted to one range: choose it with --fit"
         )
     return DayRange(kept[0].first, kept[0].last)
 

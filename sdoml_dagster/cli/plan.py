@@ -27,7 +27,7 @@ FRAME_BYTES = {"AIA": 1_100_000, "HMI": 400_000}
 """Typical size of a raw file."""
 
 BYTES_PER_SECOND = 2_000_000
-"""Assumed rate of one connection to the archive; it varies and was not measured."""
+"""Assumed speed of one connection to the archive. The real speed varies and was not measured."""
 
 SECONDS_PER_FRAME = 0.015
 """Processing and packing of one frame in one process, as measured for docs/costs.md."""
@@ -197,7 +197,8 @@ def _refit(
     """Return the days to fit to, or None to keep the current constants."""
     if wanted and not any(day in wanted for day in days):
         raise SettingError(
-            f"the constants cannot be fitted to the frames{wanted}: the dataset has no such day"
+            f"the constants cannot be fitted to the frames{wanted}: the dataset has no day in this "
+            "range"
         )
     target = wanted or DayRange(days[0], days[-1])
     if constants is None or (constants.resolution != settings.resolution):
@@ -214,9 +215,10 @@ def describe(plan: BuildPlan, settings: Settings, splits: Splits) -> list[str]:
     frames = plan.frames_per_day
     pixels = settings.dtype if settings.encoding == "npy" else settings.encoding
     return [
-        f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} of "
-        f"{frames:,} frames, {counted(len(settings.channels), 'channel')} at {settings.resolution}×"
-        f"{settings.resolution} {pixels}, every {settings.cadence_minutes} minutes",
+        f"Dataset    {plan.days[0]} to {plan.days[-1]}: {counted(len(plan.days), 'day')} with "
+        f"{counted(frames, 'frame')} each, {counted(len(settings.channels), 'channel')} every "
+        f"{settings.cadence_minutes} minutes at {settings.resolution}×{settings.resolution} "
+        f"({pixels})",
         f"To do      fetch and process {counted(len(plan.unprocessed), 'day')}, pack "
         f"{counted(len(plan.unpacked), 'day')}"
         + ("" if plan.unprocessed or plan.unpacked else ": everything is finished"),
@@ -238,7 +240,7 @@ def _describe_splits(plan: BuildPlan, splits: Splits) -> str:
     days = Counter(part.name for day in plan.days if (part := splits.of(day)))
     text = ", ".join(f"{part.name} {counted(days[part.name], 'day')}" for part in splits.parts)
     if splits.guard_days:
-        text += f", {counted(splits.guard_days, 'day')} of guard between two splits"
+        text += f", with a gap of {counted(splits.guard_days, 'day')} between splits"
     if plan.fit_days is not None:
         used = {part.name for day in plan.days if day in plan.fit_days and (part := splits.of(day))}
         others = ", ".join(sorted(used - {splits.train.name}))

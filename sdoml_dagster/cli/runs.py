@@ -1,10 +1,10 @@
 """Run jobs: in this process, or on Dagster's run queue.
 
-In this process, each day is one run, and the runs execute one after another. With ``--workers`` the
-days go through Dagster's run queue (`QueuedRunCoordinator`), because it is the only part of Dagster
-that runs whole days in parallel: an executor runs the steps of one run in parallel, and the steps
-of a day depend on each other. The queue needs a daemon. `sdoml` starts one for the duration of the
-build, or with ``--submit`` uses the daemon of the deployment.
+In this process, each day is one run, and the runs execute one after another. With ``--workers``,
+the days go through Dagster's run queue (`QueuedRunCoordinator`), because only the queue can run
+whole days in parallel. An executor runs the steps of one run in parallel, but the steps of a day
+depend on each other. The queue needs a daemon. `sdoml` starts one for the duration of the build.
+With ``--submit``, it uses the daemon of the deployment.
 """
 
 import contextlib
@@ -140,8 +140,8 @@ def _is_interrupt(event: dg.DagsterEvent) -> bool:
 def end_leftover_runs(instance: dg.DagsterInstance) -> None:
     """Cancel runs that an earlier, killed build left behind.
 
-    Otherwise these runs would look started forever and keep their slots in the pool. Call this only
-    while no other build uses the instance.
+    Otherwise, Dagster would show these runs as started forever, and they would keep their slots in
+    the pool. Call this only while no other build uses the instance.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=UNDERWAY)):
         if BUILD_TAG in run.tags:
@@ -163,7 +163,7 @@ def only_build(home: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise CommandError(
-                f"another sdoml build is using {home}: wait until it ends"
+                f"another sdoml build is using {home}: wait until that build ends"
             ) from error
         yield
 
@@ -290,8 +290,8 @@ class Queue:
 class Daemon:
     """A Dagster daemon that processes the queue during a build.
 
-    The daemon ends when this process ends for any reason, because it waits on a pipe that closes
-    then.
+    The daemon waits on a pipe, which closes when this process ends for any reason. The daemon then
+    ends too.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ class Daemon:
             If it has ended. The message names its log file.
         """
         if self._process.poll() is not None:
-            raise DaemonError(f"the Dagster daemon ended: see {self._log}")
+            raise DaemonError(f"the Dagster daemon ended unexpectedly: see {self._log}")
 
 
 _DAEMON = """

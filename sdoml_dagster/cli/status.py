@@ -1,4 +1,4 @@
-"""Describe a store's content and the remaining work, for `sdoml status` and the end of a build."""
+"""Describe the content of a store and the remaining work (`sdoml status`, end of a build)."""
 
 import os
 from collections import Counter
@@ -24,9 +24,9 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 STATES = {
-    "finished": "finished: shard up to date",
-    "stale": "to be processed or packed again: inputs, settings, constants or code changed",
-    "fetched": "fetched at least in part, without a shard",
+    "finished": "finished, with an up-to-date shard",
+    "stale": "outdated, because inputs, settings, constants or code changed",
+    "fetched": "fetched at least in part, but without a shard",
     "absent": "not fetched",
 }
 """Descriptions of the states of a day in `sdoml status`."""
@@ -73,7 +73,7 @@ def status_lines(
     yield f"constants  {announce(constants) if constants else 'none fitted yet'}"
     sizes = ", ".join(f"{name} {size_text(size)}" for name, size in folder_sizes(settings).items())
     if sizes:
-        yield f"size       {sizes} (hard links counted once)"
+        yield f"size       {sizes} (hard links are counted once)"
     for name in store.folders("releases"):
         yield f"release    {store.locate(layout.release_folder(name))}"
     yield f"schedule   {_schedule(settings, store, fitted=constants is not None)}"
@@ -140,7 +140,7 @@ def _ledger(stored: StoredDay, instrument: Instrument) -> Sequence[RawRow]:
 
 def _schedule(settings: Settings, store: Store, *, fitted: bool) -> str:
     if not fitted:
-        return "would do nothing: no constants are fitted yet"
+        return "would do nothing, because no constants have been fitted yet"
     due = list(days_due(settings, store, today=datetime.now(UTC).date()))
     return (
         f"would request {list_days(due)}" if due else "would request nothing: all days are complete"

@@ -1,4 +1,4 @@
-"""Errors of settings: one line that names the setting."""
+"""Describe errors in settings, in one line that names the setting."""
 
 import difflib
 import os

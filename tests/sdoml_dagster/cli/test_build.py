@@ -50,11 +50,13 @@ def test_plan_makes_no_request_and_writes_nothing(
     assert "3 days of 8 frames, 2 channels at 64×64 float32, every 360 minutes" in done.stdout
     assert "fetch and process 3 days, pack 3 days" in done.stdout
     assert "will be fitted to the frames on 2024-03-08" in done.stdout
-    assert "Splits     train 1 day, test 1 day, 1 day of guard between two splits" in done.stdout
+    assert "Splits     train 1 day, test 1 day, with a gap of 1 day between splits" in done.stdout
     assert len(archive.log.requests) == asked
     missing = sdoml("release")
     assert missing.returncode == 1
-    assert f"there is no dataset at {tmp_path / 'data'}: name its folder" in missing.stderr
+    assert (
+        f"there is no dataset at {tmp_path / 'data'}: set --store to its folder" in missing.stderr
+    )
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "data.dagster").exists()
 
@@ -93,7 +95,7 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
     assert len(compact) == 12
     assert "small.png" in sdoml("release", "--encoding", "small.png").stderr
     status = sdoml("status")
-    assert "3 finished: shard up to date (2024-03-08 … 2024-03-10)" in status.stdout
+    assert "3 finished, with an up-to-date shard (2024-03-08 … 2024-03-10)" in status.stdout
     assert sdoml("verify").returncode == 0
     check_exports(tmp_path)
     shard = tmp_path / "data/shards/2024/sdoml-lite-2024-03-09.tar"
