@@ -217,7 +217,7 @@ def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime,
         "The header of this channel has the pixels of another channel.",
         other_channel,
     )
-    kinds["cut off"] = "The file ends at 60 %.", lambda _c, _s, data: data[: len(data) * 3 // 5]
+    kinds["cut off"] = "The file ends at 60%.", lambda _c, _s, data: data[: len(data) * 3 // 5]
     kinds["bit flipped"] = "One bit of the compressed pixels is flipped.", _one_bit
     return kinds
 
@@ -312,7 +312,7 @@ def hmi(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
         return bench.good(CHANNELS["HMI_M"], paths[path] - timedelta(minutes=15))
 
     kinds["stale"] = "The image of the slot before.", stale
-    kinds["cut off"] = "The file ends at 60 %.", lambda _path, data: data[: len(data) * 3 // 5]
+    kinds["cut off"] = "The file ends at 60%.", lambda _path, data: data[: len(data) * 3 // 5]
     results = {"(none)": ("The good day, with the reconstructed JPG.",
                           Outcome(alarms=count_alarms(good)))}  # fmt: skip
     for name, (meaning, change) in kinds.items():
@@ -341,7 +341,7 @@ def count_alarms(day: Day) -> int:
 def bit_flips(bench: Bench) -> dict[str, dict[str, int]]:
     """Flip one bit of a JPG's compressed pixels, `FLIPS` times; count rejected and doubted files.
 
-    A flip is harmful if more than 1 % of the processed pixels change by more than a gray level.
+    A flip is harmful if more than 1% of the processed pixels change by more than a gray level.
     """
     slot = datetime.fromisoformat(f"{HMI_DAY}T09:00+00:00")
     channel = CHANNELS["HMI_M"]

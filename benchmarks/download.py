@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.download --output benchmarks/results/download.md``
 
-The target is 90 % of ``connections`` frames per latency plus transfer. The transfer time is that of
+The target is 90% of ``connections`` frames per latency plus transfer. The transfer time is that of
 a reference in the same run: threads that request the same files from the same server with a bare
 ``requests.Session`` and discard the bytes.
 """

@@ -212,7 +212,7 @@ def hours48(options):
     print(f"frames published while followed          {len(waits)}")
     print(f"polling interval                         {step}")
     print(f"readable at the archive to tick, median  {statistics.median(waits):.0f} s")
-    print(f"readable at the archive to tick, 90 %    {ordered[int(0.9 * len(ordered))]:.0f} s")
+    print(f"readable at the archive to tick, 90%    {ordered[int(0.9 * len(ordered))]:.0f} s")
     print(f"tick to published, median (real time)    {statistics.median(works):.2f} s")
     print(f"ticks without news                       {len(idle)}, at most {max(idle)} requests")
     print(f"frames compared with the archive's       {compared}, wrong: {wrong}")

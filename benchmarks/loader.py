@@ -370,7 +370,7 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
     for name, value in rows.items():
         print(f"  {name:<28}{value:>7.0f} /s {value / rows[ORIGINAL]:>8.2f} ×")
     part = rows["SDOMLlite"] / rows["bare pread, fresh tensor"]
-    print(f"  SDOMLlite / bare pread: {100 * part:.0f} %")
+    print(f"  SDOMLlite / bare pread: {100 * part:.0f}%")
     adjacent = each(SDOMLlite(eight, ["AIA_0171", "AIA_0193"]))
     apart = each(SDOMLlite(eight, ["AIA_0094", "HMI_M"]))
     whole = each(SDOMLlite(eight, DEFAULT_CHANNELS))

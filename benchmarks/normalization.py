@@ -12,7 +12,7 @@ There are a few hundred distinct days; the files of the others are links to them
 **Quality**: the real 193 Å frame, and the same frame with the brightness and contrast of the other
 wavelengths, over a solar cycle of 24 frames with one hot pixel in one of them. The report compares
 the constants of `max` with those of the default: the normalized value of a typical disk pixel, the
-part of [0, 1] that the central 98 % of the disk pixels span, the number of 256 gray levels in it,
+part of [0, 1] that the central 98% of the disk pixels span, the number of 256 gray levels in it,
 and the fraction of saturated pixels.
 """
 
@@ -143,7 +143,7 @@ def report_quality(picture: Path | None) -> None:
     y, x = np.mgrid[:512, :512] - 255.5
     disk = np.hypot(x, y) < 0.95 * 197.6  # RSUN_OBS / CDELT1 of this frame, halved
     print("\n24 frames through a solar cycle, one hot pixel in one of them")
-    print("channel   method           constant  median  span of 98 %  levels  saturated")
+    print("channel   method           constant  median  span of 98%  levels  saturated")
     for method in ("max", "quantile:0.9999"):
         sketches = {}
         for name in BRIGHTNESS:
@@ -160,7 +160,7 @@ def report_quality(picture: Path | None) -> None:
             print(
                 f"{name}  {method:15}  {fitted.constant(name):8.4g}  {median:6.4f}  "
                 f"{high - low:12.4f}  {len(np.unique(np.round(pixels * 255))):6d}  "
-                f"{(statistics.saturated or 0) * 100:.4f} %"
+                f"{(statistics.saturated or 0) * 100:.4f}%"
             )
     if picture is not None:
         from sdoml_dagster.previews import histograms, png

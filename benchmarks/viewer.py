@@ -171,7 +171,7 @@ def measure_steps(folder: Path, browser: Browser, side: int) -> None:
     steps = sorted(step["ms"] for step in found)
     report(
         f"step at {side}², 8",
-        f"{statistics.median(steps):.0f} ms, 95 % {steps[int(0.95 * len(steps))]:.0f} ms; "
+        f"{statistics.median(steps):.0f} ms, 95% {steps[int(0.95 * len(steps))]:.0f} ms; "
         f"{used / len(steps) * 1000:.0f} ms CPU and {len(requests) / len(steps):.1f} requests "
         "per step",
     )

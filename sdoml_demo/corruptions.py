@@ -97,7 +97,7 @@ def _half_dark(pixels: Pixels) -> Pixels:
 
 def _block(value: int) -> Callable[[Pixels], Pixels]:
     def change(pixels: Pixels) -> Pixels:
-        pixels[400:600, 350:560] = value  # 4 % of the image, on the disk
+        pixels[400:600, 350:560] = value  # 4% of the image, on the disk
         return pixels
 
     return change
@@ -117,7 +117,7 @@ def _shifted_rows(pixels: Pixels) -> Pixels:
 
 
 def _storm(pixels: Pixels) -> Pixels:
-    """Add particle hits to 2 % of the pixels."""
+    """Add particle hits to 2% of the pixels."""
     random = np.random.default_rng(digest("storm"))
     hit = random.random((SIZE, SIZE)) < 0.02
     return np.where(hit, pixels + random.integers(1600, 160000, (SIZE, SIZE)), pixels).astype(
@@ -176,7 +176,7 @@ AIA = (
     ),
     Corruption(
         "scale, not in the header",
-        "The Sun is 5 % too large, but the header does not say so.",
+        "The Sun is 5% too large, but the header does not say so.",
         _aia(lambda p: resample(p, zoom=1.05)),
     ),
     Corruption(
@@ -211,16 +211,16 @@ AIA = (
         _aia(lambda p: p * 0 + 16383 * 16),
     ),
     Corruption("half dark", "The Moon covers half of the disk; QUALITY is good.", _aia(_half_dark)),
-    Corruption("block without data", "4 % of the pixels are BLANK.", _aia(_block(BLANK))),
-    Corruption("block of zeros", "4 % of the pixels are 0. They are on the disk.", _aia(_block(0))),
+    Corruption("block without data", "4% of the pixels are BLANK.", _aia(_block(BLANK))),
+    Corruption("block of zeros", "4% of the pixels are 0. They are on the disk.", _aia(_block(0))),
     Corruption("scan lines", "Every eighth row contains noise.", _aia(_scan_lines)),
     Corruption("shifted half", "The northern half is shifted by 100 pixels.", _aia(_shifted_rows)),
-    Corruption("particle storm", "2 % of the pixels were hit by particles.", _aia(_storm)),
+    Corruption("particle storm", "2% of the pixels were hit by particles.", _aia(_storm)),
     Corruption("IMG_TYPE DARK", "The header says that the shutter was closed.",
                _cards(IMG_TYPE="DARK")),
     Corruption("ACS_ECLP YES", "The header says eclipse; QUALITY does not.",
                _cards(ACS_ECLP="YES")),
-    Corruption("PERCENTD 60", "The header says that 40 % of the data are lost.",
+    Corruption("PERCENTD 60", "The header says that 40% of the data are lost.",
                _cards(PERCENTD=60.0)),
     Corruption("QUALITY bit 30", "A near-real-time frame, which a definitive one will replace.",
                _cards(QUALITY=1 << 30)),
@@ -349,7 +349,7 @@ HMI = (
     Corruption("black", "The image is black.", _gray(lambda levels: levels * 0)),
     Corruption("off center", "The disk is shifted sideways by 15 pixels.",
                _gray(lambda levels: _moved(levels, shift=(15, 0)))),
-    Corruption("scale", "The disk is 5 % too large.",
+    Corruption("scale", "The disk is 5% too large.",
                _gray(lambda levels: _moved(levels, zoom=1.05))),
     Corruption("quarter black", "A quarter of the disk is black.", _gray(_black_corner)),
     Corruption("inverted", "Black and white are swapped, so the field has the wrong sign.",

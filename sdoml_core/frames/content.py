@@ -141,7 +141,7 @@ def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the logarithms minus their mean, of values raised to at least 1 % of the median."""
+    """Return the logarithms minus their mean, of values raised to at least 1% of the median."""
     floor = max(0.01 * float(np.median(values)), 1e-6)
     logs = np.log(np.maximum(values, floor).astype(np.float64))
     return np.asarray(logs - logs.mean())

@@ -39,7 +39,7 @@ LEAST_VISIBLE: Final = 0.5
 
 WHOLE_DISK: Final = 0.95
 """Visible fraction of the disk below which a picture is flagged. Umbrae with negative field are
-also black: at most 1.4 % of the disk in rendered pictures."""
+also black: at most 1.4% of the disk in rendered pictures."""
 
 LIMB_VISIBLE: Final = 0.9
 """Minimum visible fraction of the disk for judging the limb."""

@@ -62,8 +62,8 @@ def measure_disk(
         Shape (n, n), any unit; NaN where there is no data.
     finest
         A finer frame is averaged down to this many pixels. Photosphere and chromosphere (1600 Å,
-        1700 Å, magnetograms) need no averaging and give the radius to 0.5 %. The corona has no
-        sharp edge: at 128 pixels its loops merge, and brightness drops 2.5 % to 6 % above the limb.
+        1700 Å, magnetograms) need no averaging and give the radius to 0.5%. The corona has no
+        sharp edge: at 128 pixels its loops merge, and brightness drops 2.5% to 6% above the limb.
     center
         Expected center (column, row), 0-based; the middle of the frame by default.
     radius

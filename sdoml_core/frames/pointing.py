@@ -27,7 +27,7 @@ MAX_SHIFT: Final = 12.5
 the Sun by arcminutes."""
 
 MAX_SCALE: Final = 0.03
-"""Maximum relative difference of the scale from 2.4″. Registration corrects up to 2.2 %."""
+"""Maximum relative difference of the scale from 2.4″. Registration corrects up to 2.2%."""
 
 MAX_ROLL: Final = 1.0
 """Maximum roll in degrees. Registration corrects up to 0.15°; roll maneuvers go far beyond 1°."""

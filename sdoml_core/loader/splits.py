@@ -105,7 +105,7 @@ class Splits(Mapping[str, D]):
         total = sum(len(part.times) for part in parts.values())
         for name, part in parts.items():
             first, last, count = iso(part.times[0]), iso(part.times[-1]), len(part.times)
-            share = f"{100 * count / total:.1f} %"
+            share = f"{100 * count / total:.1f}%"
             rows.append((name, first, last, str(len(part.ranges)), f"{count:,}", share))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [

@@ -148,7 +148,7 @@ def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Se
 def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
     """Measure every processed frame, independently of the frame table.
 
-    A frame that shows less than 90 % of the disk is skipped, because the edge of a shadow is not
+    A frame that shows less than 90% of the disk is skipped, because the edge of a shadow is not
     the limb.
     """
     from sdoml_core.frames.judge_aia import LIMB_VISIBLE

@@ -1,7 +1,7 @@
 """Pruning: delete the raw frames of days whose shards are complete and intact.
 
-Raw frames are 70 % of a store. Their ledgers are kept, so materializing ``raw_aia`` or ``raw_hmi``
-of a pruned day fetches the same files again.
+With the default settings, raw frames take about a third of a store. Their ledgers are kept, so
+materializing ``raw_aia`` or ``raw_hmi`` of a pruned day fetches the same files again.
 """
 
 from collections import Counter

@@ -108,7 +108,7 @@ def fetch_day(
     rows: list[RawRow] = []
     fetched: list[int] = []
     # Use three threads per connection: while some decode and store files, another one can use a
-    # free connection. With two threads per connection, connections are idle 3 % of the time.
+    # free connection. With two threads per connection, connections are idle 3% of the time.
     pool = ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}")
     try:
         for row, received in pool.map(collect, wanted):

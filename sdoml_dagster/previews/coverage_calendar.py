@@ -17,9 +17,9 @@ from sdoml_dagster.previews.canvas import (
 
 CLASSES: tuple[tuple[float, str, Color], ...] = (
     (0.0, "none", (122, 38, 52)),
-    (0.5, "< 50 %", (191, 87, 48)),
-    (0.9, "< 90 %", (229, 160, 60)),
-    (1.0, "< 100 %", (158, 190, 106)),
+    (0.5, "< 50%", (191, 87, 48)),
+    (0.9, "< 90%", (229, 160, 60)),
+    (1.0, "< 100%", (158, 190, 106)),
     (float("inf"), "complete", (58, 166, 118)),
 )
 """Upper end (exclusive, except for "none"), name and color of each class, from bad to good."""
@@ -71,7 +71,7 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
         canvas.rectangle(box, color, radius=2.5)
     mean = sum(fractions) / len(fractions)
     # Round down, so that 100 % always means a complete year.
-    text = "100 %" if mean >= 1 else f"{int(mean * 1000) / 10:.1f} %"
+    text = "100%" if mean >= 1 else f"{int(mean * 1000) / 10:.1f}%"
     canvas.text((_LEFT + 54 * _STEP + 14, top + 3.5 * _STEP - 1), text, 14, anchor="lm")
 
 

@@ -141,9 +141,9 @@ def _mark_constant(canvas: Canvas, x: float, top: float, bottom: float) -> None:
 
 def _summary(sketch: "Sketch", transform: Transform, constant: float) -> str:
     """Describe the constant, the normalized median and the saturated fraction."""
-    saturated = f"saturated {sketch.fraction_above(constant) * 100:.2g} %"
+    saturated = f"saturated {sketch.fraction_above(constant) * 100:.2g}%"
     if transform != "sqrt":
-        return f"exactly 0 (off the disk) {sketch.zeros / sketch.pixels * 100:.0f} % · {saturated}"
+        return f"exactly 0 (off the disk) {sketch.zeros / sketch.pixels * 100:.0f}% · {saturated}"
     median = (sketch.quantile(0.5) / constant) ** 0.5
     return f"c = {_number(constant)} · median becomes {median:.2f} · {saturated}"
 

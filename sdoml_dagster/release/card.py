@@ -88,9 +88,9 @@ def _summary(release: ReleaseDescription) -> str:
     side = release.resolution
     scale = FIELD / side
     pattern = (
-        "every sample has all of them"
+        "every sample has all channels"
         if release.all_complete
-        else (f"{release.complete:,} have all of them; a missing channel is a missing member")
+        else (f"{release.complete:,} have all channels; a missing channel is a missing member")
     )
     rows = [
         ("Range", f"{release.first:%Y-%m-%d %H:%M} to {release.last:%Y-%m-%d %H:%M} UTC"),
@@ -99,8 +99,8 @@ def _summary(release: ReleaseDescription) -> str:
         ("Samples", f"{release.samples:,}; {pattern}"),
         ("Pixels", f"{side}×{side} {release.encoding or release.dtype}, values in [0, 1], "
          "north up"),
-        ("Scale", f"{scale:g}″ · RSUN_OBS/{TARGET_RADIUS:g}″ per pixel: on every date the "
-         f"Sun's radius is {TARGET_RADIUS / scale:.2f} pixels"),
+        ("Scale", f"{scale:g}″ · RSUN_OBS/{TARGET_RADIUS:g}″ per pixel; the radius of the Sun is "
+         f"{TARGET_RADIUS / scale:.2f} pixels on every date"),
         ("Shards", f"{counted(len(release.shards), 'tar file')}, {size_text(release.bytes)}"),
         ("Normalization", f"version `{release.normalization.version}`"),
     ]  # fmt: skip
@@ -111,11 +111,11 @@ def _summary(release: ReleaseDescription) -> str:
     )
     return (
         f"# {release.name}\n\n"
-        f"Full-disk {instruments} of the Sun from NASA's Solar Dynamics Observatory, scaled "
-        "to one size and orientation and ready for machine learning. The shards are in the "
-        "format of SDOML-lite: plain tar files of "
+        f"Full-disk {instruments} of the Sun from NASA's Solar Dynamics Observatory, ready for "
+        "machine learning. The Sun has the same size and orientation in all frames. The shards are "
+        "in the format of SDOML-lite: plain tar files with "
         f"{'NumPy arrays' if release.encoding is None else 'compressed FITS images'} (WebDataset), "
-        "here with an index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
+        "and an index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
     )
 
 
@@ -130,7 +130,7 @@ def _splits(release: ReleaseDescription) -> str:
         for split in release.splits
     ]
     gap = (
-        f"At least {counted(release.guard_days, 'day')} between two splits belong to neither.\n"
+        f"There is a gap of at least {counted(release.guard_days, 'day')} between the splits.\n"
         if release.guard_days
         else "There is no gap between the splits.\n"
     )
@@ -153,7 +153,7 @@ def _channels(release: ReleaseDescription) -> str:
                 "y = √(min(x, c)/c)" if aia else "y = x",
                 ""
                 if statistics.saturated is None or not aia
-                else f"{100 * statistics.saturated:.2g} %",
+                else f"{100 * statistics.saturated:.2g}%",
                 *([f"1/{1 / release.steps[name]:.0f}"] if release.steps else []),
             )
         )
@@ -173,13 +173,13 @@ def _channels(release: ReleaseDescription) -> str:
         seen = (
             f" They were fitted to the split `{release.fitted_to}` only."
             if release.fitted_to
-            else " **They were fitted to days outside the training split too**, as requested."
+            else " **They were also fitted to days outside the training split**, as requested."
         )
     return (
         "## Channels and normalization\n\n"
         + table(header, rows)
-        + f"\nFitted by `{fitted.method}` to {counted(fitted.days, 'day')} from "
-        f"{fitted.first_day} to {fitted.last_day}; version `{fitted.version}`.{seen}\n"
+        + f"\nThe constants (version `{fitted.version}`) were fitted with `{fitted.method}` to "
+        f"{counted(fitted.days, 'day')} from {fitted.first_day} to {fitted.last_day}.{seen}\n"
         "`normalization.json` has the constants in full precision, and quantiles, mean and "
         "standard deviation.\n"
     )
@@ -226,10 +226,10 @@ def _coverage(release: ReleaseDescription) -> str:
     header = ("channel", "expected", "coverage", *(n.replace("_", " ") for n in shown))
     absent = release.coverage.days_without_shard
     days = (
-        f"{len(absent):,} of {len(release.coverage.by_day()):,} days of this range were not built: "
+        f"{len(absent):,} of {len(release.coverage.by_day()):,} days in this range were not built: "
         f"{list_days(absent)}."
         if absent
-        else f"All {len(release.coverage.by_day()):,} days of this range were built."
+        else f"All {len(release.coverage.by_day()):,} days in this range were built."
     )
     meanings = "".join(f"- *{n.replace('_', ' ')}*: {MEANINGS[n]}\n" for n in shown)
     return (
@@ -248,7 +248,7 @@ def _making(release: ReleaseDescription) -> str:
         if any(CHANNELS[name].instrument == instrument for name in release.channels):
             hosts |= {urlsplit(root).hostname for root in roots}
             listed = ", ".join(f"<{public(root)}>" for root in roots)
-            lines.append(f"- {instrument} archive roots, in the order tried: {listed}.")
+            lines.append(f"- {instrument} archive roots, in the order of use: {listed}.")
     if release.hosts - hosts:
         others = ", ".join(sorted(release.hosts - hosts))
         lines.append(f"- Other hosts that frames were fetched from: {others}.")
@@ -263,46 +263,46 @@ def _making(release: ReleaseDescription) -> str:
     ]
     if any(CHANNELS[name].instrument == "AIA" for name in release.channels):
         lines.append(
-            "- AIA: negative pixels set to 0, divided by exposure time and degradation factor, "
-            f"summed in blocks to {release.resolution}×{release.resolution}. Frames whose QUALITY "
-            "marks them as unfit for science are left out. Where the paired minute has no good "
-            "frame, the nearest one within "
-            f"{settings.aia_tolerance_minutes} minutes replaces it; "
+            "- AIA: Negative pixels are set to 0. Frames are divided by the exposure time and by "
+            f"the degradation factor, and summed in blocks to {release.resolution}×"
+            f"{release.resolution}. Frames whose QUALITY marks them as unfit for science are left "
+            "out. If the paired minute has no good frame, the nearest good frame within "
+            f"{settings.aia_tolerance_minutes} minutes replaces it. "
             "`observed` in the index is the true time of each frame."
         )
     if "HMI_M" in release.channels:
         lines.append(
-            f"- HMI: JPG of the image catalog on the grid of AIA (scale "
-            f"{settings.hmi_scale}), its label masked, averaged in blocks."
+            "- HMI: The JPEG of the image catalog is resampled on the grid of AIA (scale "
+            f"{settings.hmi_scale}) and averaged in blocks. Its label is masked."
         )
     lines += [f"- AIA degradation: {text}." for text in release.coverage.degradation_tables]
     if release.encoding is not None:
         lines.append(
-            f"- Pixels are stored as integers ({release.encoding}): y is BSCALE times the integer, "
-            "within half a step. Rounding adds at most "
+            f"- Pixels are stored as integers ({release.encoding}): y is BSCALE times the integer. "
+            "The error is at most half a step. Rounding adds at most "
             f"{ADDED_NOISE[release.encoding]:.0%} to the photon noise of the quiet disk."
         )
     if release.dtype == "float16":
-        lines.append("- Pixels are rounded to float16: 11 bits, 0.05 % at most.")
+        lines.append("- Pixels are rounded to float16 (11 bits). The error is at most 0.05%.")
     lines += [f"- Built by sdoml-lite {__version__}.", ""]
     return "\n".join(lines)
 
 
 def _files(release: ReleaseDescription) -> str:
     days = counted(release.days_per_shard, "built day")
-    only = " Only samples with every channel were kept." if release.complete_only else ""
+    only = " Only samples with every channel were released." if release.complete_only else ""
     split_row = []
     if release.splits:
         split_row = [(f"`{RELEASE_SPLITS}`", "ranges and shards of each split")]
     rows = [
         (
             f"`{release.shards[0]}` …" if len(release.shards) > 1 else f"`{release.shards[0]}`",
-            f"shards of {days} each; days without a sample have no shard. Members are named "
-            f"like `{release.member}`; the time (UTC) is the HMI minute.{only}",
+            f"shards of {days} each; days without a sample have no shard. An example of a member "
+            f"name is `{release.member}`; its time (UTC) is the HMI minute.{only}",
         ),
         ("`index.parquet`",
-         "one row per sample: shard, and per channel the position of its frame, "
-         "crc32, true time, exposure, QUALITY, RSUN_OBS, degradation factor"),
+         "one row per sample: the shard, and for each channel the position of the frame, "
+         "crc32, true time, exposure, QUALITY, RSUN_OBS and degradation factor"),
         ("`normalization.json`", "constants and statistics of each channel"),
         ("`coverage.parquet`", "status of the expected frames, by day and channel"),
         ("`contact_sheet.png`", "the picture above"),
@@ -320,6 +320,6 @@ its [rules for data use](https://sdo.gsfc.nasa.gov/data/rules.php) and to give c
 
 > Courtesy of NASA/SDO and the AIA and HMI science teams.
 
-This is a derived product and differs from the original data: frames are rescaled, corrected,
+This is a derived product and differs from the original data. Frames are rescaled, corrected,
 clipped and normalized. The HMI frames come from browse images, not from calibrated magnetograms.
 """

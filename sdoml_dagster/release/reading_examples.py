@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from sdoml_dagster.release.description import ReleaseDescription
 
 _NOT_UNIFORM = """
-Hugging Face's builder requires the same members in the first samples of the first shard. In this
-release they have different channels. Make a release with `complete_only` to read it with
-`datasets`.
+Hugging Face's builder requires that the first samples of the first shard have the same members. In
+this release, they have different channels. To use `datasets`, make a release with `complete_only`.
 """
 
 _HUGGING_FACE = """
@@ -31,7 +30,7 @@ sample = next(iter(dataset))  # sample["{lower}"], sample["__key__"]
 """
 
 _NUMPY = """
-With Python's own tarfile and NumPy alone:
+With only Python's tarfile and NumPy:
 
 ```python
 import io, tarfile, numpy
@@ -57,8 +56,8 @@ sample = next(iter(dataset))  # sample["{lower}"], sample["__key__"]
 """
 
 _COMPACT_HUGGING_FACE = """
-With Hugging Face datasets 3.4 or later (keys keep the case of the member names). By default it
-opens FITS files with Pillow, which cannot read compressed ones, so switch its decoding off:
+With Hugging Face datasets 3.4 or later (keys keep the case of the member names). By default, it
+opens FITS files with Pillow, which cannot read compressed FITS files. Switch this decoding off:
 
 ```python
 import io
@@ -71,7 +70,8 @@ frame = fits.getdata(io.BytesIO(sample["{key}"]["bytes"]))
 """
 
 _ASTROPY = """
-With Python's own tarfile and astropy; row 0 is north, so that viewers such as DS9 show south up:
+With Python's tarfile and astropy. Row 0 is in the north, so viewers such as DS9 show the south at
+the top:
 
 ```python
 import io, tarfile
@@ -82,7 +82,7 @@ with tarfile.open("{name}/{shard}") as tar:
 """
 
 _SPLITS = """
-By split: each shard belongs to one split, `splits.json` lists the ranges and the shards, and
+To load a split: each shard belongs to one split, and `splits.json` lists the ranges and the shards.
 `load_dataset("{name}")` reads the splits from the head of this file.
 
 ```python
@@ -93,14 +93,14 @@ image, time = parts["{split}"][0]
 """
 
 _OTHERS = """
-Other libraries, one line each:
+Other libraries:
 
-- **Ray Data**: `ray.data.read_webdataset("{name}", file_extensions=["tar"])` (without the
-  argument Ray also opens the Parquet and JSON files).
-- **Hugging Face**: keys are `{key}`, in the case of the member names; webdataset makes them
+- **Ray Data**: `ray.data.read_webdataset("{name}", file_extensions=["tar"])`. Without the argument
+  `file_extensions`, Ray also opens the Parquet and JSON files.
+- **Hugging Face**: keys are `{key}`, in the case of the member names. webdataset converts them to
   lower case.
-- **Lightning**: return a `sdoml_core.loader.BatchLoader` from `train_dataloader`; it shuffles,
-  reads and resumes on its own, so pass no sampler and no workers.
+- **Lightning**: return a `sdoml_core.loader.BatchLoader` from `train_dataloader`. It shuffles,
+  reads and resumes by itself, so pass no sampler and no workers.
 - **wids** (part of webdataset before 1.0): `widsindex create "{name}"/*.tar > index.json`, then
   `wids.ShardListDataset("index.json")`.
 """
@@ -128,9 +128,9 @@ def reading_examples(release: ReleaseDescription) -> str:
         )
         if not release.all_complete:
             hub += (
-                "\nA channel that a sample lacks is `None` there. PyTorch's default collate\n"
-                "function, `to_tuple` and `batched` fail on such samples: make a release with\n"
-                "`complete_only` for them.\n"
+                "\nIf a sample lacks a channel, its value is `None`. PyTorch's default collate\n"
+                "function, `to_tuple` and `batched` fail on such samples. To use them, make a\n"
+                "release with `complete_only`.\n"
             )
     by_split = ""
     if release.splits:
@@ -142,16 +142,16 @@ def reading_examples(release: ReleaseDescription) -> str:
     plain = (_ASTROPY if compact else _NUMPY).format(
         name=name, shard=release.shards[0], member=release.member
     )
-    needs = "; it needs the extra `compact`" if compact else ""
+    needs = " It needs the extra `compact`." if compact else ""
     return f"""## Loading
 
-`{name}` is this folder. With the loader of sdoml-lite (random access by number or time; it reads
-only the requested channels{needs}):
+`{name}` is this folder. The loader of sdoml-lite has random access by number and by time, and reads
+only the requested channels.{needs}
 
 ```python
 from sdoml_core.loader import SDOMLlite
 dataset = SDOMLlite("{name}", channels={channels})
-image, time = dataset[0]  # the first sample that has them all
+image, time = dataset[0]  # the first sample that has all of these channels
 ```
 {by_split}
 {webdataset}{hub}{plain}{_OTHERS.format(name=name, key=key)}"""

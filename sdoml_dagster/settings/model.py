@@ -57,11 +57,13 @@ class Settings(BaseSettings):
     )
 
     name: str = DEFAULT_DATASET
-    """Name of the dataset and of its releases. If set, it is also the prefix of asset keys, groups
-    and pool, so that several datasets can share a Dagster instance."""
+    """Name of the dataset and of its releases. If set, it is also the prefix of the asset keys and
+    of the pool, and the group of the assets. This lets several datasets share a Dagster instance.
+    """
 
     store: str = "./data"
-    """Folder or fsspec URL (``s3://bucket/prefix``) that holds everything."""
+    """Folder or fsspec URL (``s3://bucket/prefix``) of the store, which contains all files of the
+    dataset."""
 
     start: datetime = datetime(2022, 11, 1, tzinfo=UTC)
     """Start of the dataset (UTC), included."""
@@ -70,100 +72,103 @@ class Settings(BaseSettings):
     """End of the dataset (UTC), not included. If unset, the dataset grows daily."""
 
     cadence_minutes: int = Field(15, ge=2, le=DAY_MINUTES)
-    """Minutes between slots; the grid restarts at each UTC midnight."""
+    """Time between slots, in minutes. The grid of slots restarts at each UTC midnight."""
 
     channels: Names = DEFAULT_CHANNELS
     """Names of the channels to build."""
 
     resolution: int = 512
-    """Pixels along each side of a frame."""
+    """Width and height of a frame, in pixels."""
 
     dtype: Literal["float32", "float16"] = "float32"
-    """Pixel type of the shards; compact encodings store integers instead."""
+    """Pixel type of the shards. Compact encodings store integers instead."""
 
     encoding: Encoding = "npy"
-    """Encoding of frames in shards: `npy` arrays, or quantized and compressed FITS files that add
-    at most 10 % (`compact`) or 1 % (`compact-fine`) to the photon noise."""
+    """Encoding of the frames in shards: `npy` arrays, or quantized and compressed FITS files that
+    add at most 10% (`compact`) or 1% (`compact-fine`) to the photon noise."""
 
     aia_roots: Names = (
         "http://jsoc.stanford.edu/data/aia/synoptic",
         "http://jsoc1.stanford.edu/data/aia/synoptic",
         "http://jsoc2.stanford.edu/data/aia/synoptic",
     )
-    """Roots of the AIA tree (mirrors), tried in order."""
+    """Root URLs of the AIA tree and its mirrors. They are tried in this order."""
 
     hmi_roots: Names = (
         "http://jsoc.stanford.edu/data/hmi/images",
         "http://jsoc1.stanford.edu/data/hmi/images",
     )
-    """Roots of the HMI tree (mirrors), tried in order."""
+    """Root URLs of the HMI tree and its mirrors. They are tried in this order."""
 
     max_connections: int = Field(4, ge=1, le=64)
     """Maximum number of connections to the archive per process."""
 
     connect_timeout: float = Field(10.0, gt=0)
-    """Timeout for a connection, in seconds."""
+    """Timeout for establishing a connection, in seconds."""
 
     read_timeout: float = Field(30.0, gt=0)
-    """Timeout for the next bytes, in seconds. A file slower than 20 kB/s times out too."""
+    """Timeout for receiving the next bytes, in seconds. A download slower than 20 kB/s also times
+    out."""
 
     attempts: int = Field(5, ge=1, le=20)
     """Attempts per mirror before a frame is recorded as an outage."""
 
     missing_recheck_hours: float = Field(20.0, ge=0)
-    """Hours for which a 404 of the archive is trusted before the frame is requested again."""
+    """A frame for which the archive returned 404 is requested again after this time, in hours."""
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Threads that one run uses for decoding, resampling and packing."""
+    """Number of threads that one run uses for decoding, resampling and packing."""
 
     aia_tolerance_minutes: int = Field(4, ge=0, le=60)
-    """Maximum distance of a stand-in AIA frame from the paired minute, in minutes; 0 is strict."""
+    """Maximum distance of a stand-in AIA frame from the paired minute, in minutes. 0 allows no
+    stand-ins."""
 
     hmi_scale: float | Literal["geometric"] = "geometric"
-    """Size of an HMI JPG pixel in AIA pixels: `geometric` (2.0168/2.4) or a number such as 0.85."""
+    """Size of an HMI JPEG pixel in AIA pixels: `geometric` (2.0168/2.4) or a number such as 0.85.
+    """
 
     hmi_values: Literal["level", "gauss"] = "level"
     """Values of HMI frames: `level` (gray, as in the original) or `gauss` (magnetic field)."""
 
     max_missing_fraction: float = Field(0.05, ge=0, le=1)
-    """A frame with a larger fraction of pixels without data is rejected."""
+    """A frame is rejected if a larger fraction of its pixels has no data."""
 
     degradation_table: str | None = None
-    """AIA degradation table instead of the built-in V9: `V10`, or the path of a file."""
+    """AIA degradation table that replaces the built-in V9: `V10`, or the path of a file."""
 
     normalization: str = "quantile:0.9999"
-    """How the normalization constants are chosen: `quantile:Q` or `max`."""
+    """Method that determines the normalization constants: `quantile:Q` or `max`."""
 
     member_case: MemberCase = "upper"
-    """Case of the channel names in shard members."""
+    """Case of the channel names in shard members: `upper` or `lower`."""
 
     publication_lag_days: int = Field(8, ge=0)
-    """The schedule does not request days younger than this."""
+    """Age in days at which the schedule first requests a day."""
 
     lookback_days: int = Field(28, ge=1)
-    """Days before the publication lag that the schedule keeps complete."""
+    """Number of days before the publication lag that the schedule keeps complete."""
 
     schedule_hour: int = Field(6, ge=0, le=23)
-    """UTC hour of the daily update."""
+    """Hour of the daily update (UTC)."""
 
     automation: Literal["schedule", "declarative"] = "schedule"
-    """`schedule`: the daily schedule builds shards. `declarative`: in addition, Dagster rebuilds a
-    day's shard when its processed frames change, and releases weekly."""
+    """With `schedule`, the daily schedule builds shards. With `declarative`, Dagster also rebuilds
+    a shard when its processed frames change, and makes a weekly release."""
 
     live_hours: int = Field(72, ge=1, le=13 * 24)
-    """Hours of the rolling window of the near-real-time dataset."""
+    """Length of the rolling window of the near-real-time dataset, in hours."""
 
     failure_webhook: str | None = None
-    """Address that receives a JSON message when a run fails. If unset, none is sent."""
+    """URL that receives a JSON message when a run fails. If unset, no message is sent."""
 
     days_per_run: int = Field(1, ge=0)
-    """Days per backfill run; 0 puts the whole range into one run."""
+    """Days per backfill run. 0 puts the whole range into one run."""
 
     run_retries: int = Field(3, ge=0, le=20)
-    """Retries of an asset after an outage or a full disk."""
+    """Number of retries of an asset after an outage or a full disk."""
 
     retry_delay: float = Field(30.0, ge=0)
-    """Delay before the first retry, in seconds; doubles with each retry, with jitter."""
+    """Delay before the first retry, in seconds. It doubles with each retry and has jitter."""
 
     coverage_warn: float = Field(0.95, ge=0, le=1)
     """The coverage check warns if a channel has a smaller fraction of its frames."""

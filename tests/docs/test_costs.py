@@ -47,7 +47,7 @@ def test_slowest_part_limits_the_deployment(workers: int) -> None:
     for pool in (1, 2, 4):
         deployment = Deployment(workers, pool, line=12e6)
         bound = 3600 * min(deployment.bounds.values())
-        # The mean of a sample of 6,000 days differs by up to 1 %.
+        # The mean of a sample of 6,000 days differs by up to 1%.
         assert simulate(deployment).days_per_hour < 1.01 * bound
 
 

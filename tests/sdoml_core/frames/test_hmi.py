@@ -199,7 +199,7 @@ def test_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     error = np.abs(field - truth)[disk & (np.abs(truth) < 200)]
     median, high = np.percentile(error, [50, 95])
     rms = np.sqrt((error**2).mean())
-    print(f"|B| < 200 G: median {median:.2f} G, 95 % {high:.2f} G, rms {rms:.2f} G")
+    print(f"|B| < 200 G: median {median:.2f} G, 95% {high:.2f} G, rms {rms:.2f} G")
     assert median < 0.7
     assert high < 2.2
     assert rms < 1.5

@@ -112,7 +112,7 @@ def test_split_is_a_dataset_and_prints_as_a_table(release):
     lines = str(splits).splitlines()
     assert lines[0].split() == ["split", "first", "last", "ranges", "samples", "share"]
     assert lines[1].split()[0] == "train"
-    assert "65.5 %" in lines[1]
+    assert "65.5%" in lines[1]
     assert lines[-1] == "guard gap 18:45:00"
     with pytest.raises(KeyError, match="choose from train, test"):
         splits["val"]

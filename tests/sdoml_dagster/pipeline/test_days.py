@@ -187,7 +187,7 @@ def test_missing_pixels_are_tolerated_up_to_the_setting(
 ) -> None:
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
-    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8 % of the pixels
+    holed = _with_blank_cells(fetched, ledger[0].file or "", rows=100)  # 9.8% of the pixels
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
     process(settings.model_copy(update={"max_missing_fraction": tolerated}), fetched)

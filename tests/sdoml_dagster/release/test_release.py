@@ -349,8 +349,8 @@ def test_card_states_the_facts(released: Path) -> None:
         "2024-03-01 00:00 to 2024-03-11 21:00 UTC",
         "180 minutes",
         "64×64 float32",
-        "| 80; 50 have all of them",
-        "1 of 11 days of this range were not built: 2024-03-05.",
+        "| 80; 50 have all channels",
+        "1 of 11 days in this range were not built: 2024-03-05.",
         "<https://archive.example/aia>",
         "<http://jsoc.stanford.edu/data/hmi/images>",
         "V9 (0123456789ab), frozen after 2020-06-02",
@@ -370,7 +370,7 @@ def test_code_in_the_card_runs(released: Path) -> None:
     # One of the first samples lacks 171 Å, so Hugging Face's builder fails.
     assert run_snippets(released) == 3
     card = (released / "README.md").read_text()
-    assert "Hugging Face's builder requires the same members" in card
+    assert "Hugging Face's builder requires that the first samples" in card
 
 
 def test_code_in_the_card_runs_with_incomplete_samples(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_code_in_the_card_runs_with_incomplete_samples(tmp_path: Path) -> None:
     make(tmp_path, settings)
     folder = tmp_path / "releases/sdoml-lite"
     assert run_snippets(folder) == 4
-    assert "A channel that a sample lacks is `None` there." in (folder / "README.md").read_text()
+    assert "If a sample lacks a channel, its value is `None`." in (folder / "README.md").read_text()
     samples = list(hf_dataset("webdataset", data_files=f"{folder}/*.tar"))
     assert [n for n, sample in enumerate(samples) if sample["AIA_0171.npy"] is None] == [6]
 
@@ -464,7 +464,7 @@ def test_complete_only_samples_have_the_same_members(stored: Path) -> None:
     members = {tuple(key for key in sample if key.endswith("npy")) for sample in samples}
     assert members == {("aia_0171.npy", "aia_0193.npy", "hmi_m.npy")}
     assert done.description.coverage.by_channel()["HMI_M"]["incomplete"] == 20
-    assert "Only samples with every channel were kept" in done.card
+    assert "Only samples with every channel were released" in done.card
 
 
 def test_complete_only_links_days_that_are_complete(stored: Path) -> None:
@@ -608,7 +608,7 @@ def test_release_keeps_its_bytes_when_a_day_is_packed_again(stored: Path) -> Non
 
 def test_card_lists_requested_days_without_a_shard(stored: Path) -> None:
     done = make(stored, days=DayRange(date(2024, 2, 1), date(2024, 3, 14)))
-    listed = "4 of 14 days of this range were not built: 2024-03-05, 2024-03-12 … 2024-03-14."
+    listed = "4 of 14 days in this range were not built: 2024-03-05, 2024-03-12 … 2024-03-14."
     assert listed in done.card
 
 

@@ -164,7 +164,7 @@ def test_constants_fitted_to_other_days_are_rejected_by_default(stored: Path) ->
         make(stored, splits=splits)
     done = make(stored, splits=splits, any_constants=True)
     assert done.description.fitted_to is None
-    assert "fitted to days outside the training split too" in done.card
+    assert "also fitted to days outside the training split" in done.card
 
 
 def test_splits_without_days_between_them_keep_every_day(stored: Path) -> None:
