@@ -21,7 +21,7 @@ class Channel:
     instrument: Instrument
 
     wavelength: int
-    """Wavelength in ångström. For HMI, the observed Fe I line: 6173."""
+    """Wavelength in ångström. For HMI, it is the observed Fe I line at 6173 Å."""
 
     def __str__(self) -> str:
         return self.name

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sdoml_core.channels import CHANNELS
 
 AIA_TABLE = tuple(name for name, channel in CHANNELS.items() if channel.instrument == "AIA")
-"""Channels of the table rows, in order."""
+"""Channels of the table, in the order of its rows."""
 
 
 @cache
@@ -26,7 +26,7 @@ def _table() -> NDArray[np.uint8]:
 
 
 def colormap(channel: str) -> NDArray[np.uint8]:
-    """Return red, green and blue of 256 levels, dark to bright: uint8 of shape (256, 3).
+    """Return red, green and blue of 256 levels from dark to bright, as uint8 of shape (256, 3).
 
     Raises
     ------
@@ -40,7 +40,7 @@ def colormap(channel: str) -> NDArray[np.uint8]:
 
 
 def apply_colormap(channel: str, brightness: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Map brightness in [0, 1] to colors: uint8 of shape (..., 3).
+    """Map brightness in [0, 1] to colors, as uint8 of shape (..., 3).
 
     Values outside [0, 1] are clipped. NaN (no data) is drawn like 0.
     """

@@ -1,4 +1,4 @@
-"""Compute the solar radius, B0 and the true observing time from a date, without files."""
+"""Compute the solar radius, B0 and the true observation time from a date, without files."""
 
 import math
 from collections.abc import Sequence
@@ -28,14 +28,15 @@ def solar_radius(times: Sequence[datetime]) -> NDArray[np.float64]: ...
 def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.float64]:
     """Return the angular radius of the Sun, like RSUN_OBS in the AIA headers.
 
-    asin(696000 km / d) where d is the distance of the Sun from the Earth's center (ERFA's `epv00`,
-    VSOP2000). The headers use the distance from SDO, which orbits 42,000 km from the Earth's
-    center. The difference is at most 0.27″, or 0.08 px on the grid of the processed frames.
+    The radius is asin(696000 km / d), where d is the distance of the Sun from the Earth's center
+    (ERFA's `epv00`, VSOP2000). The headers use the distance from SDO, which orbits 42,000 km from
+    the Earth's center. The difference is at most 0.27″, or 0.08 px on the grid of the processed
+    frames.
 
     Parameters
     ----------
     times
-        One or many timezone-aware datetimes.
+        One or more timezone-aware datetimes.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _leap_seconds() -> tuple[tuple[datetime, float], ...]:
-    """Return pairs (first instant, TAI − UTC in seconds), newest first."""
+    """Return pairs (start, TAI − UTC in seconds), newest first."""
     table = erfa.leap_seconds.get()
     recent = table[table["year"] >= 1972]  # before, UTC had no whole leap seconds
     return tuple(

@@ -22,8 +22,8 @@
     ├── NormalizationError (ValueError)     constants are missing, mixed, or do not match
     └── DatasetError (ValueError)           the dataset does not contain what was requested
 
-The type of an error decides whether it is retried, never the text of its message. Each type also
-inherits from the closest builtin, so code that does not know this package can still catch it.
+The type of an error decides whether it is retried. The text of its message is never used for this.
+Each type also inherits from the closest builtin type, so that other code can catch it too.
 """
 
 from typing import ClassVar, Literal
@@ -41,7 +41,7 @@ class SettingError(SdomlError, ValueError):
 
 
 class FrameError(SdomlError, ValueError):
-    """One frame is unusable. The day is processed without it."""
+    """A frame is unusable. The day is processed without this frame."""
 
     status: ClassVar[Literal["invalid", "quality", "blank"]] = "invalid"
     """Status of the frame in the ledger."""
@@ -76,7 +76,7 @@ class BlankFrameError(FrameError):
 
 
 class DoubtfulFrameError(FrameError):
-    """The file shows possible damage; a second download decides.
+    """The file may be damaged. A second download decides.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class MissingInputError(SdomlError, LookupError):
 
 
 class DamagedFileError(SdomlError, ValueError):
-    """A ledger, sketch, shard or index does not match what was written."""
+    """A ledger, sketch, shard or index is damaged."""
 
 
 class NormalizationError(SdomlError, ValueError):

@@ -1,7 +1,8 @@
 """Compile all Numba kernels before they are needed: ``python -m sdoml_core.kernel_cache``.
 
-Numba compiles a kernel at its first call and caches the machine code on disk, in
-``NUMBA_CACHE_DIR`` if set. This takes about 15 seconds, once per machine and version.
+Numba compiles a kernel at its first call and caches the machine code on disk. If
+``NUMBA_CACHE_DIR`` is set, the cache is in this folder. The compilation takes about 15 seconds,
+once per machine and version.
 """
 
 import io
@@ -24,12 +25,12 @@ from sdoml_core.normalization.sketch import Sketch
 
 
 def prepare_kernels(report: Callable[[str], None]) -> None:
-    """Load all kernels from Numba's cache, or compile them.
+    """Load all kernels from Numba's cache. Compile those that are missing.
 
     Parameters
     ----------
     report
-        Receives one line before the first compilation. Not called if all kernels are cached.
+        Called with one line before the first compilation. Not called if all kernels are cached.
     """
     with event.install_listener("numba:compile", _Announcer(report)):
         stream = np.frombuffer(bytes(8), np.uint8)

@@ -1,11 +1,12 @@
-"""Slots: the sample times of a dataset, and the minutes in the names of their files.
+"""Slots: the sample times of a dataset, and the minutes in the names of the raw files.
 
-This module does no I/O. A slot is named by its HMI minute. AIA observes at even minutes only, so an
-odd slot uses the AIA frame of the minute before: (HH:15, HH:14), (HH:45, HH:44). The grid restarts
-at each midnight (UTC), regardless of the requested range.
+The name of a slot is the minute of its HMI frame. AIA observes only at even minutes, so an odd slot
+uses the AIA frame of the previous minute: (HH:15, HH:14), (HH:45, HH:44). The grid restarts at each
+midnight (UTC), regardless of the requested range.
 
-File names contain UTC for AIA and TAI for HMI. Like the original dataset, slots take the times in
-both names at face value; ``sdoml_core.ephemeris.hmi_observed`` gives the true time of an HMI frame.
+The times in file names are UTC for AIA and TAI for HMI. As in the original dataset, slots use both
+without a correction. ``sdoml_core.ephemeris.hmi_observed`` returns the true time of an HMI frame.
+This module does no I/O.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -46,16 +47,16 @@ def candidate_minutes(
 ) -> tuple[datetime, ...]:
     """Return the minutes to try for a slot, best first.
 
-    For AIA these are the paired minute, then +2, −2, +4, −4 … relative to it. HMI
-    has one frame every 15 minutes, so it has no substitutes. A frame that is equally near to
-    another slot is not a candidate: no frame is used for two slots, even across two days.
+    For AIA, these are the paired minute, and then +2, −2, +4, −4 … relative to it. HMI has one
+    frame every 15 minutes, so it has no substitutes. A frame that is equally near to another slot
+    is not a candidate, because no frame is used for two slots, even on different days.
     """
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
         return (paired,)
     # The last slot of a day can be closer to the next midnight than one cadence.
     apart = DAY_MINUTES % cadence_minutes or cadence_minutes
-    # With an odd cadence, every second slot is paired with the minute before it.
+    # With an odd cadence, every second slot is paired with the previous minute.
     reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
     offsets = (sign * distance for distance in range(2, reach + 1, 2) for sign in (1, -1))
     return (paired, *(paired + offset * MINUTE for offset in offsets))
@@ -70,9 +71,9 @@ def live_minutes(
 ) -> tuple[datetime, ...]:
     """Return the minutes of near-real-time frames to try for a slot, best first.
 
-    The near-real-time AIA tree has a frame every three minutes. The nearest one comes first, which
-    is the slot itself for cadences of 15 minutes. A minute that is as near to another slot is not a
-    candidate. HMI has no substitutes.
+    The near-real-time AIA tree has a frame every three minutes. The nearest frame comes first. At a
+    cadence of 15 minutes, it is at the time of the slot. A minute that is equally near to another
+    slot is not a candidate. HMI has no substitutes.
     """
     if channel.instrument == "HMI":
         return (slot,)

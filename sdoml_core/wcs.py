@@ -1,10 +1,10 @@
-"""World coordinates of processed frames: FITS cards that give each pixel's position on the sky.
+"""World coordinates of processed frames, as FITS cards.
 
 Processing scales the Sun to one size: the photosphere has a radius of 976″ in pixels of 2.4″ at
 1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
 spans 2.4″ · RSUN_OBS/976.
 
-FITS and sunpy have row 0 in the south; processed frames have it in the north. A negative CDELT2
+Row 0 is in the south for FITS and sunpy, but in the north for processed frames. A negative CDELT2
 would also be correct, but every plot would be upside down. The header therefore describes the
 vertically flipped frame::
 
@@ -30,7 +30,7 @@ def frame_header(
     rsun_obs: float,
     hmi_scale: float = GEOMETRIC_SCALE,
 ) -> dict[str, str | int | float]:
-    """Return the FITS cards of a vertically flipped processed frame: row 0 is south.
+    """Return the FITS cards of a vertically flipped processed frame, with row 0 in the south.
 
     Let s be the scale of the warp, k = 1024/n, and the Sun's center at 511.5 (0-based) in the
     input. The warp moves it to 512 − s/2, and the sum of k×k blocks moves it to CRPIX = (512.5 −
@@ -53,11 +53,11 @@ def frame_header(
 
     Returns
     -------
-    Cards for `sunpy.map.Map` and `astropy.wcs.WCS`. The observer is placed on the line from the Sun
-    to the Earth, at the distance given by RSUN_OBS: SDO is never more than 0.02° off. BUNIT is DN/s
-    per camera pixel (0.6″), as with the loader's ``units="dn"``. Divide a frame of the store by
-    `sdoml_core.frames.grid.samples_per_pixel` to convert it to this unit. There is no BUNIT for
-    HMI.
+    Cards for `sunpy.map.Map` and `astropy.wcs.WCS`. The observer is on the line from the Sun to the
+    Earth, at the distance that follows from RSUN_OBS. SDO is never more than 0.02° from this line.
+    BUNIT is DN/s per camera pixel (0.6″), as with ``units="dn"`` in the loader. To convert a frame
+    of the store to this unit, divide it by `sdoml_core.frames.grid.samples_per_pixel`. HMI has no
+    BUNIT.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Read frames in the form that other projects use: physical units, first row in the south."""
+"""Read frames as other projects expect them: in physical units, with the first row in the south."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from sdoml_core.loader.reading.reader import FrameReader
 
 
 def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
-    """Yield a dataset's samples in order of time. Its units and transform are ignored.
+    """Yield the samples of a dataset in chronological order. Its units and transform are ignored.
 
     Yields
     ------
@@ -20,7 +20,7 @@ def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
     Raises
     ------
     NormalizationError
-        If the constants are unknown, because the shards have no index from this project.
+        If the constants are unknown because the shards have no index from this project.
     """
     stored = dataset.reader
     reader = FrameReader(

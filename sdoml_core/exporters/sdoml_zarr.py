@@ -1,8 +1,8 @@
 """Export as zarr in the layout of SDOML v2, which SDO-FM reads.
 
-A group per year has an array per channel, (frames, n, n). Every attribute of an array is a list
-with one entry per frame: ``T_OBS`` and the cards of `sdoml_core.wcs.frame_header`. The extra
-``export`` installs what this module needs.
+Each year is a group with one array per channel, of shape (frames, n, n). Every attribute of an
+array is a list with one entry per frame: ``T_OBS`` and the cards of `sdoml_core.wcs.frame_header`.
+The extra ``export`` installs the packages that this module needs.
 """
 
 import os
@@ -63,8 +63,9 @@ def export_zarr(
 
     Notes
     -----
-    Row 0 is in the south. AIA is in DN/s per camera pixel (0.6″) and HMI in gauss, 0 off the disk.
-    SDOML v2 itself has the three components of the field; here, ``M`` is the line-of-sight field.
+    Row 0 is in the south. AIA is in DN/s per camera pixel (0.6″). HMI is in gauss, and 0 off the
+    disk. SDOML v2 itself has the three components of the field. In this export, ``M`` is the
+    line-of-sight field.
     """
     if len(dataset.channels) != 1:
         raise DatasetError(

@@ -1,7 +1,7 @@
 """Export for Surya (NASA-IMPACT and IBM), a foundation model of the Sun.
 
-Its ``HelioNetCDFDataset`` reads an index (CSV), one NetCDF file per time, and the statistics of
-its signum-log transform (YAML). The extra ``export`` installs what this module needs.
+Its ``HelioNetCDFDataset`` reads an index (CSV), one NetCDF file per time, and the statistics of its
+signum-log transform (YAML). The extra ``export`` installs the packages that this module needs.
 """
 
 import csv
@@ -41,10 +41,10 @@ def export_surya(
     Parameters
     ----------
     dataset
-        Dataset whose samples are written, in physical units. Each sample has all its channels.
+        Dataset whose samples are written, in physical units. Each sample has all channels.
     folder
-        Folder that receives ``YYYY/MM/YYYYMMDD_HHMM.nc``, and at the end ``scalers.yaml`` and
-        ``index.csv``. Files of an earlier export are replaced.
+        Folder to which ``YYYY/MM/YYYYMMDD_HHMM.nc`` and, at the end, ``scalers.yaml`` and
+        ``index.csv`` are written. Files of an earlier export are replaced.
     statistics
         Statistics of each channel over the training days; see `signum_log_statistics`.
     progress
@@ -61,9 +61,9 @@ def export_surya(
 
     Notes
     -----
-    Variables have the names of `surya_name`, float32 (y, x), row 0 in the south, in DN/s per camera
-    pixel and gauss. ``path`` in the index is relative to the folder: pass the folder as
-    ``sdo_data_root_path``.
+    The names of the variables are those of `surya_name`. Their values are float32 (y, x), in DN/s
+    per camera pixel or gauss, and row 0 is in the south. ``path`` in the index is relative to the
+    folder, so pass the folder as ``sdo_data_root_path``.
     """
     missing = [name for name in dataset.channels if name not in statistics]
     if missing:

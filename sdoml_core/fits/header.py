@@ -1,4 +1,4 @@
-"""Headers of FITS files: position of the image, values of cards, checksums.
+"""Headers of FITS files: the position of the image, the values of cards, and checksums.
 
 Only the structure and the requested cards are parsed, so that the archive's illegal cards
 (``RSUN_LF = nan``) cause no errors. Sizes are compared with the length of the file before memory is
@@ -33,13 +33,13 @@ CARD = 80
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The cards of one HDU, parsed when a value is read."""
+    """The cards of one HDU. A card is parsed when its value is read."""
 
     cards: dict[str, bytes]
     """Text after the ``=`` of each card. For repeated keywords, the first card is used."""
 
     def text(self, key: str) -> str | None:
-        """Return a card's value as text without quotes, trailing blanks or comment."""
+        """Return the value of a card as text, without quotes, trailing blanks or comment."""
         raw = self.cards.get(key)
         if raw is None:
             return None
@@ -50,7 +50,10 @@ class Header:
         return quoted[1].replace("''", "'").rstrip() if quoted else None
 
     def number(self, key: str) -> float | None:
-        """Return a card's value as a float: NaN for ``nan``, None if missing or not a number."""
+        """Return the value of a card as a float.
+
+        NaN for ``nan``; None if missing or not a number.
+        """
         text = self.text(key)
         try:
             return None if text is None else float(text.replace("D", "E"))
@@ -58,7 +61,7 @@ class Header:
             return None
 
     def integer(self, key: str) -> int | None:
-        """Return a card's value as an int, or None if it is missing or not an integer."""
+        """Return the value of a card as an int, or None if it is missing or not an integer."""
         text = self.text(key)
         try:
             return None if text is None else int(text)
@@ -91,9 +94,9 @@ def find_image(data: bytes) -> ImageHdu:
     Raises
     ------
     NotAnImageError
-        If the bytes are not a FITS file, or a complete one without such an image.
+        If the bytes are not a FITS file, or if a complete file has no such image.
     TruncatedFrameError
-        If the bytes end before the header or the data do.
+        If the bytes end before the end of the header or the data.
     CorruptFrameError
         If the structural cards are invalid.
     """

@@ -36,7 +36,7 @@ PROBLEMS = {
 
 @intrinsic
 def _leading_zeros(typingctx: Any, word: Any) -> Any:  # noqa: ARG001 - numba passes it
-    """Count the leading zero bits of a 64-bit word; 64 for 0."""
+    """Count the leading zero bits of a 64-bit word. Return 64 for 0."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
@@ -60,7 +60,7 @@ def load_word(typingctx: Any, stream: Any, position: Any) -> Any:  # noqa: ARG00
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _load(stream: Any, position: Any) -> Any:
-    """Load eight bytes at a position as a big-endian word, padded with zeros past the end."""
+    """Load eight bytes at a position as a big-endian word. Bytes past the end are 0."""
     size = np.uint64(stream.size)
     if position + np.uint64(8) <= size:
         return load_word(stream, position)  # type: ignore[call-arg]
@@ -73,7 +73,7 @@ def _load(stream: Any, position: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _pour(word: Any, window: Any, held: Any, position: Any) -> Any:
-    """Append the next word to the window, which then contains at least 56 bits."""
+    """Append the next word to the window. The window then contains at least 56 bits."""
     window |= word >> held
     position += (np.uint64(63) - held) >> np.uint64(3)
     return window, held | _SURE, position
@@ -93,7 +93,7 @@ def _is_beyond(held: Any, position: Any, end: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) -> Any:
-    """Move the end of a unary part to the top of the window; also return the part's length."""
+    """Move the end of a unary part to the top of the window. Also return the length of the part."""
     zeros = np.uint64(0)
     leading: Any = _leading_zeros(window)  # type: ignore[call-arg]
     while leading >= held and position <= end:
@@ -127,11 +127,11 @@ def _take(window: Any, code: Any) -> Any:
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
-    """Decode the pixels of a block whose differences have code - 1 low bits; return the new state.
+    """Decode a block whose differences have code - 1 low bits, and return the new state.
 
-    A block consists of its code, start and stop in the row. Four pixels are decoded per refill if
-    the window contains them, which is nearly always the case. The one bit that ends a unary part
-    stays in front of the low bits, and its value, `one`, is subtracted from the sum.
+    A block is given by its code, start and stop in the row. Four pixels are decoded per refill if
+    the window contains all of them, which is nearly always the case. The single 1 bit that ends a
+    unary part stays in front of the low bits. Its value, `one`, is subtracted from the sum.
     """
     window, held, position, last = state
     code, start, stop = block
@@ -189,9 +189,9 @@ def decode_row(  # noqa: C901
     Parameters
     ----------
     stream
-        uint8 (bytes,), the whole file or heap.
+        uint8 (bytes,): the whole file or heap.
     tile
-        Where the tile starts and stops: 0 <= start <= stop <= stream.size.
+        Start and stop of the tile: 0 <= start <= stop <= stream.size.
     block
         Pixels per block (BLOCKSIZE), above 0.
     bytepix
@@ -266,18 +266,18 @@ def decode_image(
     stream
         uint8 (bytes,).
     tiles
-        int64 (rows, 2): where each row's tile starts and stops in the stream.
+        int64 (rows, 2): start and stop of the tile of each row in the stream.
     coding
         BLOCKSIZE and BYTEPIX, as for `decode_row`.
     scaling
-        BSCALE, BZERO and BLANK: value = BSCALE · pixel + BZERO, but NaN where the pixel is BLANK
-        (beyond the range of int32 where there is none).
+        BSCALE, BZERO and BLANK. The value is BSCALE · pixel + BZERO, or NaN for BLANK pixels. If
+        the image has no BLANK value, it is outside the range of int32.
     out
         float32 (rows, width). Filled in place.
 
     Returns
     -------
-    Status, number of the row where it occurred, and number of NaN pixels.
+    Status, number of the row in which it occurred, and number of NaN pixels.
     """
     block, bytepix = coding
     scale, zero, blank = scaling

@@ -1,10 +1,10 @@
 """RICE_1 compression of images of 32-bit integers, in blocks of 32 pixels, without the GIL.
 
-astropy's compressor is many times slower. The decoder, `sdoml_core.fits.rice`, is separate code, so
-that neither can hide a bug in the other.
+astropy's compressor is many times slower. The decoder, `sdoml_core.fits.rice`, does not share code
+with this module, so that neither can hide a bug in the other.
 
-Follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section 10.4.1. The
-same image gives the same bytes on every machine.
+The encoder follows ``fits_rcomp`` in CFITSIO's ``ricecomp.c`` and the FITS standard 4.0, section
+10.4.1. The same image gives the same bytes on every machine.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ FS_BITS = 5
 """Number of bits of a block's split-position code, for 4-byte pixels."""
 
 FS_MAX = 25
-"""Split position from which on the pixels of a block are stored uncompressed."""
+"""Split position at and above which the pixels of a block are stored without compression."""
 
 
 def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -27,7 +27,7 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
     Parameters
     ----------
     image
-        int32 (rows, columns); any values, including BLANK.
+        int32 (rows, columns) with any values, including BLANK.
 
     Returns
     -------
@@ -47,7 +47,10 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
-    """Write 32 bits if the accumulator has them; return the new position and the bits left."""
+    """Write 32 bits if the accumulator has that many.
+
+    Return the new position and the remaining bits.
+    """
     if held >= 32:
         held -= 32
         word = np.uint32(accumulator >> np.uint64(held))
@@ -62,9 +65,9 @@ def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _fold(row, start, size, last, zigzag):  # type: ignore[no-untyped-def]
-    """Fold a block's differences to unsigned numbers: 0, −1, 1, −2 become 0, 1, 2, 3.
+    """Fold the differences of a block to unsigned numbers: 0, −1, 1, −2 become 0, 1, 2, 3.
 
-    Returns their sum, the bitwise OR of all of them, and the last pixel.
+    Return the sum of these numbers, their bitwise OR, and the last pixel.
     """
     total = np.uint64(0)
     any_bits = np.uint32(0)
@@ -112,7 +115,8 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             position, held = _flush(heap, position, accumulator, held + FS_BITS)
             if total == 0:
                 continue
-            # Each number: its high part as a count of zeros, a one, then its low part.
+            # Write each number as its high part (that many zeros and a one), followed by its low
+            # part.
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
             if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:

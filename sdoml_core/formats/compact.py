@@ -1,14 +1,14 @@
-"""Compact frames: FITS files of integers on the normalized scale, compressed with RICE_1.
+"""Compact frames: FITS files with normalized values as integers, compressed with RICE_1.
 
 A pixel y is stored as the nearest integer to y/step, so that step times the integer is within half
-a step of y. BSCALE is the step, so astropy, sunpy, DS9 and CFITSIO read the normalized values
+a step of y. BSCALE is the step, so astropy, sunpy, DS9 and CFITSIO can read the normalized values
 without this package. The file follows the convention for tiled images (FITS standard 4.0, section
-10) with 16 tiles of whole rows, which costs less than a tile for each row. As in npy members, the
-first row is the northernmost.
+10). It has 16 tiles of whole rows, which need less space than one tile per row. As in npy members,
+the first row is in the north.
 
 The layout is fixed: two headers of 2,880 bytes, the table of the tiles, the tiles, and zeros up to
-a multiple of 2,880 bytes. Pixels are rounded, not dithered: their noise is larger than half a step,
-so means over regions are not biased.
+a multiple of 2,880 bytes. Pixels are rounded and not dithered. Their noise is larger than half a
+step, so the means of regions are not biased.
 """
 
 import re
@@ -29,7 +29,8 @@ BLOCK: Final = 32
 _NO_BLANK: Final = 1 << 40  # outside the range of the pixels, so no pixel is BLANK
 
 MAX_STEPS: Final = 1 << 22
-"""Maximum number of steps. More steps would be finer than float32 near 1."""
+"""Maximum number of steps. With more steps, the step would be smaller than that of float32 near
+1."""
 
 _VALUE: Final = re.compile(rb"[A-Z0-9]{1,8} *= +(?:'1PB\()?([0-9.E+-]{1,30})(?:\) *')? *")
 _PCOUNT, _TFORM1, _ZNAXIS1, _BSCALE = (RECORD + 80 * card for card in (5, 9, 14, 26))
@@ -99,7 +100,7 @@ def encode_compact(
     Raises
     ------
     ValueError
-        If shape or values are not as described.
+        If the shape or the values are not as described.
     ImportError
         If Numba is not installed.
     """
@@ -135,9 +136,7 @@ def frame_of_data(
     Parameters
     ----------
     data
-        Table of the tiles, and the tiles.
-    resolution, step, encoding
-        As in the index.
+        Table of the tiles, followed by the tiles. resolution, step, encoding As in the index.
     crc32
         CRC-32 of the data, if already known.
 
@@ -167,7 +166,7 @@ def decode_compact(
 ) -> NDArray[np.float32]:
     """Decode a compact frame into `out`, and return it. Releases the GIL.
 
-    The data are untrusted: invalid data cause an error or wrong pixels, but no access outside the
+    The data are untrusted. Invalid data cause an error or wrong pixels, but no access outside the
     arrays.
 
     Parameters
@@ -194,7 +193,7 @@ def decode_compact(
         raise DamagedFileError(f"a compact frame cannot have {out.shape[0]} rows")
     _, tiles = _tiles(data)
     stream = np.frombuffer(data, np.uint8)
-    stream.flags.writeable = False  # the kernel is compiled for this array type only
+    stream.flags.writeable = False  # the kernel is compiled only for this array type
     status, tile, _ = decode_image(
         stream, tiles, (BLOCK, 4), (step, 0.0, _NO_BLANK), out.reshape(TILES, -1)
     )
@@ -222,7 +221,7 @@ def parse_compact_header(name: str, start: bytes, size: int) -> tuple[int, float
     Raises
     ------
     DamagedFileError
-        If the headers are not those of `compact_header`, or do not match the size.
+        If the headers are not those of `compact_header`, or if they do not match the size.
     """
     values = [_VALUE.fullmatch(start[at : at + 80]) for at in (_ZNAXIS1, _BSCALE, _PCOUNT, _TFORM1)]
     try:
@@ -243,14 +242,14 @@ def parse_compact_header(name: str, start: bytes, size: int) -> tuple[int, float
 
 
 def check_step(step: float) -> float:
-    """Return a quantization step, or raise ValueError if it is impossible."""
+    """Return a quantization step. Raise ValueError if it is impossible."""
     if not 1 / MAX_STEPS <= step <= 1:
         raise ValueError(f"quantization step {step} is not between {1 / MAX_STEPS:.1e} and 1")
     return step
 
 
 def _tiles(data: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Read the table of the tiles: the size of each, and its start and end in the data."""
+    """Read the table of the tiles: the size of each tile, and its start and end in the data."""
     if len(data) <= TABLE_BYTES:
         raise DamagedFileError(f"{len(data)} bytes is the wrong size for a compact frame")
     table = np.frombuffer(data, ">i4", 2 * TILES).reshape(TILES, 2).astype(np.int64)

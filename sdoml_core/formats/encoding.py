@@ -1,4 +1,4 @@
-"""Encodings of frames in shards: names of the encodings, and the class of an encoded frame.
+"""Names of the encodings of frames in shards, and the class of an encoded frame.
 
 ``npy`` stores float32 or float16 arrays. The compact encodings store integers on the normalized
 scale in FITS files with RICE_1 compression (`sdoml_core.formats.compact`). They differ only in the
@@ -8,7 +8,7 @@ quantization step (`sdoml_core.normalization.noise`).
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-if TYPE_CHECKING:  # slow to import, and settings need only the encoding names
+if TYPE_CHECKING:  # slow to import, but settings need only the encoding names
     import numpy as np
     from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ COMPACT_DTYPE: Final = "int32"
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """The bytes of one frame, as a shard member stores them."""
+    """The bytes of one frame, as stored in a shard member."""
 
     header: bytes
     """Bytes before the data."""

@@ -1,8 +1,9 @@
 """Holes: the pixels of a frame that have no data.
 
 Shards contain only finite numbers, so a pixel without data is 0. The column ``holes`` of the frame
-table and of the indexes lists these pixels: little-endian uint32 pairs (start, length) of runs in
-the flattened frame, ascending. It is null if every pixel has data.
+table and of the indexes lists these pixels as runs in the flattened frame, in ascending order. Each
+run is a pair of little-endian uint32 values (start, length). The value is null if every pixel has
+data.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
     Parameters
     ----------
     missing
-        Shape (n, n); True where there is no data.
+        Shape (n, n). True for pixels without data.
 
     Returns
     -------
@@ -42,19 +43,19 @@ def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
 
     Returns
     -------
-    Shape (n, n); True where there is data.
+    Shape (n, n). True for pixels with data.
 
     Raises
     ------
     DamagedFileError
-        If the runs do not fit a frame of this size.
+        If the runs do not fit into a frame of this size.
     """
     valid = np.ones(resolution * resolution, np.bool_)
     if holes is None:
         return valid.reshape(resolution, resolution)
     if len(holes) % 8:
         raise DamagedFileError(
-            f"the holes of a frame have {len(holes)} bytes, which is not a multiple of 8"
+            f"the `holes` value of a frame has {len(holes)} bytes, which is not a multiple of 8"
         )
     for start, length in np.frombuffer(holes, "<u4").reshape(-1, 2).tolist():
         if start + length > valid.size:

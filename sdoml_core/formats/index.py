@@ -1,8 +1,8 @@
-"""Shard indexes: each frame's position in the shard, and its metadata.
+"""Shard indexes: the position of each frame in the shard, and its metadata.
 
-A daily index has one row per member and is stored next to its shard. It is Parquet, so pandas,
-polars and duckdb can read it. The index of a release is `sdoml_core.formats.release_index`.
-This module opens no files.
+A daily index has one row per member and is stored next to its shard. It is a Parquet file, so
+pandas, polars and duckdb can read it. `sdoml_core.formats.release_index` has the index of a
+release. This module opens no files.
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ _REQUIRED = [field for field in INDEX_SCHEMA if field not in _OPTIONAL]
 
 @dataclass(frozen=True)
 class Index:
-    """A daily index: its table, and facts about the shard that it describes."""
+    """A daily index: its table, and properties of the shard."""
 
     table: pa.Table
     """Columns as in `INDEX_SCHEMA`, sorted by slot and channel."""
@@ -225,7 +225,7 @@ def read_frames(data: bytes) -> set[tuple[datetime, str]]:
 
 
 def with_optional(table: pa.Table) -> pa.Table:
-    """Add the columns that indexes of earlier versions or npy shards lack, filled with null."""
+    """Add columns that the indexes of earlier versions or npy shards lack, filled with null."""
     for field in _OPTIONAL:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -287,7 +287,7 @@ def _check_rows(index: Index) -> None:
 def _npy_layout(
     index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Mark the npy members whose size matches their pixels."""
+    """Return which members are npy members whose size matches their pixels."""
     dtypes = index.table.column("dtype").to_pylist()
     others = any(index.table[name].null_count < len(dtypes) for name in ("step", "data_size"))
     if not set(dtypes) <= set(DTYPES) or others:
@@ -300,7 +300,7 @@ def _npy_layout(
 def _compact_layout(
     index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Mark the compact members whose size matches their data."""
+    """Return which members are compact members whose size matches their data."""
     table = index.table
     try:
         for step in table["step"].unique().to_pylist():

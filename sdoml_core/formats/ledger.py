@@ -2,7 +2,7 @@
 
 There are two Parquet tables with one row per expected (slot, channel). The *raw ledger* records
 what the archive returned, and the *frame table* records the result of processing. They contain no
-wall-clock times, so the same frames give the same bytes whenever and wherever a day is built.
+wall-clock times, so the same frames give the same bytes at any time and on any machine.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ STATUSES: tuple[Status, ...] = ("ok", "missing", "quality", "invalid", "blank", 
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One expected frame in the raw ledger."""
+    """An expected frame in the raw ledger."""
 
     slot: datetime
     channel: str
@@ -48,7 +48,7 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class FrameRow:
-    """One expected frame in the frame table."""
+    """An expected frame in the frame table."""
 
     slot: datetime
     channel: str
@@ -114,7 +114,7 @@ class TableFormat(Generic[Row]):
 
     def schema(self) -> "pa.Schema":
         """The Arrow schema, with each column's description as field metadata."""
-        import pyarrow as pa  # slow to import, and definitions need only the descriptions
+        import pyarrow as pa  # slow to import, but definitions need only the descriptions
 
         types = {
             "string": pa.string(),
@@ -201,7 +201,7 @@ class TableFormat(Generic[Row]):
         ]
 
     def read(self, data: bytes, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Read some columns by name, as lists. The checksum of the rows is not verified.
+        """Read the given columns as lists, by name. The checksum of the rows is not verified.
 
         Raises
         ------

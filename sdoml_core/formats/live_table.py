@@ -1,7 +1,7 @@
-"""The table of near-real-time frames: one hour, with one row per expected frame.
+"""The table of near-real-time frames of one hour, with one row per expected frame.
 
-It has the columns of the frame table, and also each frame's source and the time at which the file
-was first readable.
+It has the columns of the frame table, the source of each frame, and the time at which the file was
+first readable.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sdoml_core.formats.ledger import FRAME_TABLE, Column, FrameRow, TableFormat
 
 DEFINITIVE: Final = "definitive"
-"""Reason in the row of a frame that the definitive frame has replaced."""
+"""Reason for a frame that was replaced by the definitive frame."""
 
 SIDE: Final = 32
 """Pixels along each side of a thumbnail."""
@@ -35,7 +35,7 @@ class LiveRow(FrameRow):
 
     @property
     def rejects(self) -> frozenset[str]:
-        """Names of files that must not be used again."""
+        """Names of the files that must not be used again."""
         return frozenset(filter(None, (self.rejected or "").split(",")))
 
 

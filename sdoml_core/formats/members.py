@@ -63,7 +63,7 @@ def npy_header(dtype: str, resolution: int) -> bytes:
 
 
 def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]:
-    """Parse an npy header. Returns its length, and the dtype and resolution of the frame."""
+    """Parse an npy header. Return its length, and the dtype and the resolution of the frame."""
     if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
         raise DamagedFileError(f"{name} is not an npy array of format 1.0")
     length = 10 + int.from_bytes(start[8:10], "little")

@@ -1,4 +1,4 @@
-"""Merge two release indexes, so that a growing folder need not be read again completely."""
+"""Merge two release indexes, so that a growing folder does not have to be reread in full."""
 
 import json
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from sdoml_core.formats.release_index import check_versions, only_value
 
 
 def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
-    """Merge some shards of an old release index with all shards of a new one.
+    """Merge some shards of an old release index with all shards of a new index.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Read and write the Parquet bytes of indexes. All input is treated as untrusted."""
+"""Read and write indexes as Parquet bytes. All input is treated as untrusted."""
 
 import io
 import re
@@ -17,8 +17,8 @@ SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\
 
 MAX_ROWS: Final = 20_000_000
 MAX_ROWS_OF_A_DAY: Final = 100_000
-"""Maximum number of rows in a ledger, frame table or daily index. Ten channels at 2 minutes have
-7,200."""
+"""Maximum number of rows in a ledger, frame table or daily index. Ten channels every 2 minutes have
+7,200 rows."""
 
 MAX_UNCOMPRESSED: Final = 4 << 30
 
@@ -33,10 +33,9 @@ def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
 def integers(
     column: pa.ChunkedArray, dtype: type[np.integer[Any]], missing: int = 0
 ) -> NDArray[np.int64]:
-    """Convert an integer column to NumPy, with a replacement for null.
+    """Convert an integer column to NumPy, and replace null with a value.
 
-    This avoids pyarrow's own conversion, which takes half a second to import pandas or
-    pyarrow.compute.
+    pyarrow's own conversion would import pandas or pyarrow.compute, which takes half a second.
     """
     parts = [np.empty(0, np.int64)]
     for chunk in column.chunks:
@@ -52,7 +51,7 @@ def integers(
 
 
 def check_shard_name(name: str) -> str:
-    """Return the name if it stays within the folder of shards; otherwise raise."""
+    """Return the name of a shard. Raise an error if it is outside the folder of shards."""
     if not SHARD_NAME.fullmatch(name):
         raise DamagedFileError(f"index has an invalid shard name {name!r}")
     return name
@@ -76,8 +75,8 @@ def parquet_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 def arrow_file(data: bytes) -> pa.BufferReader:
     """Copy bytes into memory that Arrow owns, and open them as a file.
 
-    Arrow's threads may still hold a buffer for a moment after the table is read. If Python owns
-    the buffer and exits then, the process aborts.
+    Arrow's threads may still use a buffer shortly after the table has been read. If Python owns the
+    buffer and exits at this moment, the process aborts.
     """
     sink = pa.BufferOutputStream()
     sink.write(data)
@@ -85,7 +84,7 @@ def arrow_file(data: bytes) -> pa.BufferReader:
 
 
 def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
-    """Open a Parquet file, and reject it if its footer states an absurd size."""
+    """Open a Parquet file. Reject it if the size in its footer is impossible."""
     try:
         source = arrow_file(data) if isinstance(data, bytes) else data
         file = pq.ParquetFile(source, page_checksum_verification=True)
@@ -103,7 +102,7 @@ def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS)
 def read_columns(
     file: pq.ParquetFile, columns: list[str] | None = None, group: int | None = None
 ) -> pa.Table:
-    """Read some or all columns of a Parquet file, of one row group or of all."""
+    """Read columns of a Parquet file, from one row group or from all row groups."""
     try:
         if group is not None:
             return file.read_row_group(group, columns=columns, use_threads=True)
@@ -113,7 +112,7 @@ def read_columns(
 
 
 def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
-    """Return the schema metadata of an index, after checking its format and kind."""
+    """Return the schema metadata of an index, and check its format and kind."""
     try:
         facts = {
             key.decode(): value.decode()

@@ -1,7 +1,7 @@
 """The index of a release: one row per sample, merged from the indexes of its shards.
 
-Each channel has a struct column, so readers load only the fields they need. This is why six
-thousand shards open in a fraction of a second.
+Each channel has a struct column, so readers load only the fields that they need. Six thousand
+shards can therefore be opened in a fraction of a second.
 """
 
 import io
@@ -93,12 +93,13 @@ _CONSTANTS: Final = ["constant", "transform", "step"]
 """Columns with one value per channel. The step occurs only in compact shards."""
 
 GROUP_SAMPLES: Final = 1 << 14
-"""Samples in one row group. Writing needs the memory of about two groups, for any range."""
+"""Number of samples in one row group. Writing needs the memory of about two groups, for any
+range."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What the index of a release records about a whole shard."""
+    """Properties of a shard that the index of a release records."""
 
     shard: str
     """File name of the shard."""
@@ -205,7 +206,7 @@ def release_schema(facts: Iterable[ShardFacts], *, inputs: str | None = None) ->
     Parameters
     ----------
     facts
-        Facts of each shard.
+        Properties of each shard.
     inputs
         Fingerprint of the inputs of the release, to record in the index.
 
@@ -237,24 +238,24 @@ def write_release_index(
     *,
     inputs: str | None = None,
 ) -> None:
-    """Write the index of a release, one row per sample, shard by shard.
+    """Write the index of a release shard by shard, with one row per sample.
 
-    Columns: ``slot``, ``shard`` and, for each channel that occurs anywhere, a struct of
-    `FRAME_FIELDS` (null if the sample does not have the channel). The schema metadata contains the
-    normalization version and, as JSON, dtype and resolution, the constants of each channel and the
-    size and hash of each shard. For compact shards, it also contains the encoding and the step of
-    each channel.
+    The columns are ``slot``, ``shard`` and, for each channel that occurs in any shard, a struct of
+    `FRAME_FIELDS`. The struct is null if the sample does not have the channel. The schema metadata
+    contains the version of the normalization and, as JSON, the dtype, the resolution, the constants
+    of each channel, and the size and hash of each shard. For compact shards, it also contains the
+    encoding and the step of each channel.
 
     Parameters
     ----------
     sink
         File to write to.
     facts
-        Facts about each shard.
+        Properties of each shard.
     read
-        Called with the name of a shard, once per shard in order of the first slot. Returns its
-        index, or its rows in an earlier index of the same `release_schema`, with all columns except
-        ``shard``.
+        Called with the name of a shard, once per shard, in the order of the first slots. It returns
+        the index of the shard, or its rows in an earlier index of the same `release_schema`, with
+        all columns except ``shard``.
     inputs
         Fingerprint of the inputs of the release, to record in the index.
 
@@ -286,7 +287,7 @@ def write_release_index(
 
 
 class _Samples:
-    """Collects samples of shards, and cuts them into row groups in order of time."""
+    """Collects the samples of shards, and divides them into row groups in chronological order."""
 
     def __init__(self, names: Sequence[str], schema: pa.Schema) -> None:
         self._names = names
@@ -295,10 +296,10 @@ class _Samples:
         self._frames: list[tuple[pa.Table, int]] = []
         self._ready: list[tuple[pa.Table, NDArray[np.int32]]] = []
         self.rows = 0
-        """Approximate number of frames that were not returned as groups yet."""
+        """Approximate number of frames that have not been returned as groups yet."""
 
     def add(self, part: Index | pa.Table, code: int) -> None:
-        """Add the samples of a shard, given as its index or as rows of a release index."""
+        """Add the samples of a shard, from its index or from rows of a release index."""
         if isinstance(part, Index):
             self._frames.append((with_optional(part.table), code))
             self.rows += len(part.table)
@@ -307,7 +308,7 @@ class _Samples:
             self.rows += len(part) * (len(self._columns) - 1)
 
     def groups(self, *, before: np.datetime64 | None) -> Iterator[pa.Table]:
-        """Yield whole groups of samples, or all of them at the end.
+        """Yield complete groups of samples. At the end, yield all remaining samples.
 
         Samples from ``before`` on are kept, because the next shards may contain earlier samples.
         """
@@ -341,7 +342,7 @@ class _Samples:
         self.rows = len(owner[start:]) * (len(self._columns) - 1)
 
     def _joined(self) -> tuple[pa.Table, NDArray[np.int32]]:
-        """Return one row per sample, and the shard of each, of the indexes that were added."""
+        """Return one row per sample of the added indexes, and the shard of each sample."""
         table = pa.concat_tables([part for part, _ in self._frames])
         owner = np.repeat(
             np.array([code for _, code in self._frames], np.int32),
@@ -373,7 +374,7 @@ class _Samples:
 def _metadata(
     facts: Sequence[ShardFacts], channels: Sequence[str], inputs: str | None
 ) -> dict[str, str]:
-    """Return the schema metadata, after checking that the shards belong together."""
+    """Check that the shards belong together, and return the schema metadata."""
     version = check_versions((one.normalization_version, one.shard) for one in facts)
     pixels = {
         name: only_value(
@@ -412,7 +413,7 @@ def _metadata(
 def _struct(
     table: pa.Table, place: NDArray[np.int64], fields: Sequence[pa.Field]
 ) -> pa.StructArray:
-    """Build a channel column: row `place[i]` of the long table for sample i, or null for −1."""
+    """Build the column of a channel: row `place[i]` of the long table for sample i, null for −1."""
     missing = place < 0
     take = pa.array(place, mask=missing)
     leaves = [table.column(field.name).take(take).combine_chunks() for field in fields]
@@ -439,7 +440,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
     Parameters
     ----------
     values
-        Values, each with a shard in which it occurs.
+        Values, and for each value a shard in which it occurs.
     what
         Name of the value, for the message.
 
@@ -455,7 +456,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:
-    """Return the version that all shards, given as (version, name), share; "" without shards."""
+    """Return the version that all shards (version, name) share, or "" if there are no shards."""
     first: dict[str, str] = {}
     for version, shard in versions:
         first.setdefault(version, shard)

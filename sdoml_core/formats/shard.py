@@ -1,7 +1,8 @@
-"""Shards: plain ustar archives of .npy or compact FITS members, written in one pass.
+"""Shards: ustar archives of .npy or compact FITS members, written in one pass.
 
-The bytes depend only on the frames: members are sorted by slot and channel, with fixed time,
-owner and mode. Any tar tool reads them; an index (`sdoml_core.formats.index`) makes them seekable.
+The bytes depend only on the frames. Members are sorted by slot and channel, and have a fixed time,
+owner and mode. Any tar tool can read them. An index (`sdoml_core.formats.index`) makes them
+seekable.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ BLOCK: Final = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """A frame's metadata in the index, except for its position. Unknown values are None."""
+    """Metadata of a frame in the index, without its position. Unknown values are None."""
 
     observed: datetime | None = None
     exposure: float | None = None
@@ -78,19 +79,19 @@ class ShardSummary:
     """Description of a finished shard."""
 
     table: pa.Table
-    """Rows of the index, as `sdoml_core.formats.index.encode_index` takes them."""
+    """Rows of the index, in the form that `sdoml_core.formats.index.encode_index` expects."""
 
     bytes: int
     sha256: str
 
 
 class ShardWriter:
-    """Write one shard sequentially, without seeking.
+    """Writes one shard sequentially, without seeking.
 
     Parameters
     ----------
     file
-        Output file; only its ``write`` is used.
+        Output file. Only its method ``write`` is used.
     dtype
         dtype of the members: ``float32`` or ``float16``. Compact members are always ``int32``.
     case
@@ -129,7 +130,7 @@ class ShardWriter:
         Parameters
         ----------
         slot, channel
-            Must ascend from call to call.
+            Slot and channel. They must increase with each call.
         pixels
             Normalized pixels of shape (n, n), in the dtype of the shard.
         facts
@@ -138,7 +139,7 @@ class ShardWriter:
         Raises
         ------
         ValueError
-            If dtype or shape are wrong, or frames are out of order.
+            If the dtype or the shape is wrong, or if frames are out of order.
         """
         if pixels.dtype != np.dtype(self._dtype) or pixels.shape != (len(pixels),) * 2:
             raise ValueError(
@@ -161,7 +162,7 @@ class ShardWriter:
         Raises
         ------
         ValueError
-            If encoding or dtype are wrong, or frames are out of order.
+            If the encoding or the dtype is wrong, or if frames are out of order.
         """
         if (frame.encoding, frame.dtype) != (self._encoding, self._dtype):
             raise ValueError(
@@ -172,7 +173,7 @@ class ShardWriter:
         self._append(slot, channel, frame, about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:
-        """Copy frames from another shard and check each against its crc32.
+        """Copy frames from another shard, and check each frame against its crc32.
 
         Parameters
         ----------
@@ -233,7 +234,7 @@ class ShardWriter:
         self._write(bytes(frame.padding + -info.size % BLOCK))
 
     def close(self) -> ShardSummary:
-        """Finish the tar and return its description. The file stays open."""
+        """Finish the tar file, and return its description. The file stays open."""
         end = self._position + 2 * BLOCK
         self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
@@ -246,14 +247,14 @@ class ShardWriter:
 
 
 def read_data(source: BinaryIO, row: Mapping[str, Any]) -> bytes:
-    """Read the data of a frame from its shard and check them against its crc32.
+    """Read the data of a frame from its shard, and check them against its crc32.
 
     Parameters
     ----------
     source
         The shard. It must be seekable.
     row
-        The frame's row in the index.
+        Row of the frame in the index.
 
     Raises
     ------

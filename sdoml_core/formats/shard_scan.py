@@ -42,7 +42,7 @@ class Member:
 
 
 def scan_shard(file: BinaryIO) -> list[Member]:
-    """List the members of a shard in file order, reading headers only.
+    """List the members of a shard in file order. Only headers are read.
 
     Files written by tarfile and webdataset.TarWriter are supported: pax and GNU headers before a
     member, lower-case names, and folders.
@@ -55,9 +55,9 @@ def scan_shard(file: BinaryIO) -> list[Member]:
     Raises
     ------
     DamagedFileError
-        If the file is not a complete tar; if it contains a link, a device or an invalid member
-        name; if a member is neither a square float32 or float16 frame nor a compact frame; or if a
-        member occurs twice.
+        If the file is not a complete tar file, or contains a link, a device or an invalid member
+        name. Also if a member is neither a compact frame nor a square float32 or float16 frame, or
+        if a member occurs twice.
     """
     end = file.seek(0, io.SEEK_END)
     members: list[Member] = []
@@ -124,7 +124,7 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 
 def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | None, bytes]:
-    """Read the tar header at a position (None at the end of the tar), and some bytes after it."""
+    """Read the tar header at a position and some bytes after it. The header is None at the end."""
     blocks = _read(file, position, 2 * BLOCK)
     if len(blocks) >= BLOCK and not any(blocks[:BLOCK]):
         return None, blocks
@@ -136,7 +136,7 @@ def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | 
 
 
 def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
-    """Read a member's name and size from the pax or GNU header before it."""
+    """Read the name and the size of a member from the pax or GNU header before it."""
     if len(data) > MAX_EXTENDED_HEADER:
         raise DamagedFileError(f"tar header of {len(data)} bytes is too large")
     if info.type == tarfile.GNUTYPE_LONGNAME:

@@ -1,7 +1,7 @@
-"""The file of a day's sketches: an Arrow IPC file with one row per channel and a checksum.
+"""The file with the sketches of a day: an Arrow IPC file with one row per channel and a checksum.
 
-This module encodes and decodes sketches and is safe for untrusted bytes. Sketches themselves are in
-:mod:`sdoml_core.normalization.sketch`.
+This module encodes and decodes sketches. It is safe for untrusted bytes. The sketches themselves
+are defined in :mod:`sdoml_core.normalization.sketch`.
 """
 
 import re
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
         pa.field("zeros", pa.int64(), nullable=False),
         pa.field("minimum", pa.float32(), nullable=False),
         pa.field("maximum", pa.float32(), nullable=False),
-        # Stored as decimal digits, because the integers exceed Arrow's integer types.
+        # These are stored as decimal digits, because the integers exceed Arrow's integer types.
         pa.field("total", pa.string(), nullable=False),
         pa.field("squares", pa.string(), nullable=False),
         pa.field("bins", pa.list_(pa.field("item", pa.uint16(), nullable=False)), nullable=False),
@@ -65,12 +65,12 @@ def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
 
 
 def decode_sketches(data: bytes) -> dict[str, Sketch]:
-    """Decode the sketches that `encode_sketches` wrote, by channel name.
+    """Decode the output of `encode_sketches` to sketches by channel name.
 
     Raises
     ------
     DamagedFileError
-        If the bytes are not what was written.
+        If the bytes are damaged or not a sketch file.
     """
     try:
         reader = pa.ipc.RecordBatchFileReader(pa.py_buffer(data))
@@ -82,7 +82,8 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
             batch.validate(full=True)
             rows = _Rows.of(batch)
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
-        # Arrow reports damage with any of these errors; MemoryError means an absurd size.
+        # Arrow reports damage with any of these errors. MemoryError means that a size is
+        # impossible.
         raise DamagedFileError(f"not a readable sketch file: {error}") from error
     if batch is None:
         raise DamagedFileError("not a sketch file of a supported version")
@@ -92,13 +93,13 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
 
 
 class _Rows(NamedTuple):
-    """All rows of a sketch file. Validating them together is fast: a fit decodes many files."""
+    """All rows of a sketch file. They are validated together, because a fit decodes many files."""
 
     facts: list[list[Any]]
-    """The columns without lists."""
+    """The columns that are not lists."""
 
     bins: NDArray[np.uint16]
-    """Lists of all rows, concatenated."""
+    """The lists of all rows, concatenated."""
 
     bin_ends: list[int]
     """End of each row in ``bins``."""
@@ -137,7 +138,7 @@ class _Rows(NamedTuple):
         filled = [row for row, span in enumerate(spans) if span.start < span.stop]
         counted = list(zeros)
         if filled:
-            # Rows are contiguous, so summing from each start to the next covers each row.
+            # Rows are contiguous, so the sum from each start to the next start covers one row.
             bright = np.add.reduceat(self.counts, [spans[row].start for row in filled]).tolist()
             for row, count in zip(filled, bright, strict=True):
                 counted[row] += count
@@ -160,7 +161,7 @@ class _Rows(NamedTuple):
 
 
 def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
-    """Return the concatenated values of a list column, and the end of each list."""
+    """Return the concatenated values of a list column and the end of each list."""
     offsets = listed.offsets.to_numpy()
     values = listed.values.to_numpy()[offsets[0] : offsets[-1]]
     return values, (offsets[1:] - offsets[0]).tolist()

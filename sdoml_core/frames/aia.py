@@ -1,4 +1,4 @@
-"""Decode and process AIA frames: synoptic FITS files to float32 blocks with north up."""
+"""Decode AIA's synoptic FITS files, and process them to float32 frames with north up."""
 
 import math
 import re
@@ -22,14 +22,14 @@ _LEAP_SECOND = re.compile(r"(.*[T ][0-9]{2}:[0-9]{2}:)60(\.[0-9]+)?Z?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AiaFrame:
-    """One synoptic frame, decoded but not processed."""
+    """A synoptic frame that has been decoded but not processed."""
 
     image: NDArray[np.float32]
-    """(1024, 1024) DN per original 0.6″ pixel, not divided by exposure; row 0 is south; NaN where
-    there is no data."""
+    """(1024, 1024), in DN per original 0.6″ pixel, not divided by the exposure. Row 0 is in the
+    south. Pixels without data are NaN."""
 
     observed: datetime
-    """UTC start of the exposure (DATE-OBS, else T_OBS)."""
+    """UTC start of the exposure (DATE-OBS, or T_OBS if it is missing)."""
 
     wavelength: int
     """Ångström."""
@@ -54,7 +54,7 @@ class AiaFrame:
     image. See `sdoml_core.frames.quality.state_reason`."""
 
     percent: float = 100.0
-    """PERCENTD: percentage of the camera's pixels that reached the ground."""
+    """PERCENTD: percentage of the camera pixels that were received."""
 
     data_crc32: int | None = None
     """CRC-32 of the pixel data in the file, without the header."""
@@ -63,8 +63,8 @@ class AiaFrame:
 def decode_aia(data: bytes) -> AiaFrame:
     """Decode a synoptic FITS file.
 
-    Quality, exposure and pointing are read from the header but not judged;
-    `sdoml_core.frames.judge_aia` judges them.
+    Quality, exposure and pointing are read from the header. `sdoml_core.frames.judge_aia` judges
+    them.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def decode_aia(data: bytes) -> AiaFrame:
         If the bytes end before the image does.
     CorruptFrameError
         If a checksum, the structure or the compressed stream is wrong, or if a required card is
-        missing or not a number; the message names it.
+        missing or not a number. The message names the card.
     WrongFrameError
         If the image is not 1024×1024.
     """
@@ -122,7 +122,7 @@ def process_aia(
     shortest_exposure: float | None = None,
     holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale the Sun to the common size, correct exposure and degradation, sum blocks, and flip.
+    """Scale the Sun, correct exposure and degradation, sum blocks, and flip.
 
     Let X be the positive part of the image, M = 1 where it is positive, and s = 976″ / RSUN_OBS.
     The result is the block sums of warp(X)·warp(M) / (EXPTIME · degradation), flipped vertically.
@@ -135,9 +135,8 @@ def process_aia(
     frame
         Decoded frame. Its QUALITY is not checked.
     resolution
-        n, a divisor of 1024.
-    degradation
-        Factor of the day and wavelength, above 0.
+        n, a divisor of 1024. degradation Degradation factor for the day and the wavelength, above
+        0.
     shortest_exposure
         Lower limit for EXPTIME in seconds. Use `SHORTEST_EXPOSURE` only to reproduce SDOML-lite,
         which raises any shorter EXPTIME to 0.01 s. By default, such frames are rejected.
@@ -179,16 +178,18 @@ def process_aia(
 
 
 def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
-    """Return the warp that moves the Sun to the common position and size.
+    """Return the warp that gives the Sun the common position and size.
 
-    A registered frame is scaled about N/2, half a pixel off the center of the Sun, as in
-    SDOML-lite. Other frames are warped so that the Sun ends up in the same position.
+    As in the original SDOML-lite, a registered frame is scaled about N/2, which is half a pixel
+    from the center of the Sun. Other frames are warped so that the Sun has the same position
+    afterwards.
     """
     scale = TARGET_RADIUS / rsun_obs
     if pointing.registered:
         return Warp(scale)
     zoom = scale * pointing.pixel / PIXEL
-    # Where the warp puts the Sun's center of a registered frame, relative to N/2 on the fine grid.
+    # Position of the center of the Sun after the warp of a registered frame, relative to N/2 on the
+    # fine grid.
     target = (MIDDLE - SIZE / 2) * scale
     roll = math.radians(pointing.roll)
     column = target * (math.cos(roll) + math.sin(roll)) / zoom
@@ -223,7 +224,7 @@ def _time(header: Header) -> datetime:
 
 
 def parse_utc(text: str) -> datetime | None:
-    """Parse ISO text as a UTC time. Returns None for other text.
+    """Parse ISO text as a UTC time. Return None for other text.
 
     A leap second (``23:59:60.3``) cannot be a datetime, so it becomes the second after it.
     """

@@ -1,7 +1,7 @@
 """Measure the content of a raw AIA frame from its pixels, before any processing.
 
-The measures take 0.6 ms per frame: they use means of 8×8 pixels (4×4 for the sharp limb of 1600 Å
-and 1700 Å), which suppress noise. All distances are in solar radii, so the limits apply at any
+The measures take 0.6 ms per frame. They use means of 8×8 pixels (4×4 for the sharp limb of 1600 Å
+and 1700 Å), which suppress noise. All distances are in solar radii, so the limits are valid at any
 resolution.
 """
 
@@ -23,8 +23,9 @@ THUMBNAIL = 32
 
 _CELLS = 128
 _DARK = 0.03
-"""A cell is dark below this fraction of the way from background to bright disk. The darkest cells
-of coronal holes are at 0.04 to 0.2 (real frames of 2014 and 2018), a shadow is at 0."""
+"""Brightness below which a cell is dark, on a scale from the background (0) to the bright disk (1).
+The darkest cells of coronal holes have 0.04 to 0.2 (real frames of 2014 and 2018), and a shadow has
+0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +33,8 @@ class Content:
     """Measures of a raw frame."""
 
     center: tuple[float, float] | None
-    """Offset of the limb's center from the header's center, in columns and rows of the raw frame,
-    in solar radii. None if there is no limb."""
+    """Offset of the center of the limb from the center in the header, along columns and rows of the
+    raw frame, in solar radii. None if there is no limb."""
 
     radius: float | None
     """Radius of the limb, in solar radii."""
@@ -52,11 +53,11 @@ class Content:
     75th percentile)."""
 
     thumbnail: NDArray[np.float32]
-    """(32, 32) means of the raw image; NaN where there is no data."""
+    """(32, 32) means of the raw image. NaN for cells without data."""
 
     @property
     def offset(self) -> float:
-        """Distance between the header's center and the limb's center; infinite without a limb."""
+        """Distance of the limb's center from the center in the header; infinite without a limb."""
         return float("inf") if self.center is None else float(np.hypot(*self.center))
 
 
@@ -68,13 +69,13 @@ def measure_content(
     Parameters
     ----------
     image
-        float32 (1024, 1024), NaN where there is no data.
+        float32 (1024, 1024), with NaN for pixels without data.
     pointing
         Pointing from the header.
     rsun_obs
         Angular radius of the Sun in arcseconds.
     wavelength
-        In ångström. It determines how sharp the limb is.
+        In ångström. It determines the sharpness of the limb.
     """
     radius = rsun_obs / pointing.pixel
     fine = reduce_blocks(image, 4)
@@ -120,15 +121,16 @@ def _regions(x: float, y: float, radius: float) -> tuple[NDArray[np.bool_], NDAr
 
 @lru_cache(maxsize=1)
 def _disk_of_thumbnails() -> NDArray[np.bool_]:
-    """Return the pixels of a thumbnail that lie on the disk on every date."""
+    """Return the pixels of a thumbnail that are on the disk on every date."""
     row, column = np.mgrid[:THUMBNAIL, :THUMBNAIL] - (THUMBNAIL - 1) / 2
     return np.asarray(np.hypot(row, column) < 0.35 * THUMBNAIL)
 
 
 def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the correlation of the logarithms of two thumbnails on the disk, −1 to 1.
+    """Return the correlation of the logarithms of two thumbnails on the disk, from −1 to 1.
 
-    Logarithms keep a flare from outweighing the rest of the Sun. Returns 0 if undefined.
+    Because of the logarithms, a flare does not outweigh the rest of the Sun. Return 0 if the
+    correlation is undefined.
     """
     disk = _disk_of_thumbnails()
     a, b = one[disk], other[disk]
@@ -141,7 +143,7 @@ def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the logarithms minus their mean, of values raised to at least 1% of the median."""
+    """Raise values to at least 1% of their median, and return their logarithms minus the mean."""
     floor = max(0.01 * float(np.median(values)), 1e-6)
     logs = np.log(np.maximum(values, floor).astype(np.float64))
     return np.asarray(logs - logs.mean())

@@ -1,9 +1,10 @@
 """Degradation of the AIA channels: the remaining sensitivity on each UTC day.
 
-The factors come from the packaged table (version 9, one row per day, the values that SDOML-lite
-used) or from a response table of the AIA team (``aia_V10_…_response_table.txt``), evaluated at the
-start of each UTC day with the published formula. Values are validated only when they are used,
-because tables contain channels and dates with zero or negative values that may never be requested.
+The factors come from the packaged table or from a response table of the AIA team
+(``aia_V10_…_response_table.txt``). The packaged table is version 9 with one row per day, as in the
+original SDOML-lite. A response table is evaluated at the start of each UTC day with the published
+formula. Values are validated only when they are used, because tables contain zero and negative
+values for channels and dates that may never be requested.
 """
 
 import csv
@@ -35,7 +36,7 @@ V10_SHA256: Final = "0a3f2db39d05c44185f6fdeec928089fb55d1ce1e0a805145050c6356cb
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Series:
-    """Factors of one wavelength, one per day. NaN where the table has no value."""
+    """Factors of one wavelength, one per day. NaN for days without a value in the table."""
 
     first: int
     """Ordinal of the first day."""
@@ -43,7 +44,7 @@ class _Series:
     factors: NDArray[np.float64]
 
     def at(self, day: int) -> float:
-        """Return the factor of a day. Days outside the series use the nearest one."""
+        """Return the factor of a day. For a day outside the series, use the nearest day."""
         return float(self.factors[min(max(day - self.first, 0), len(self.factors) - 1)])
 
 
@@ -60,7 +61,7 @@ class _Epoch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DegradationTable:
-    """Degradation factors per UTC day and wavelength, by which to divide pixel values."""
+    """Degradation factors by UTC day and wavelength. Pixel values are divided by them."""
 
     version: str
     """Version of the table, such as ``V9``."""
@@ -69,7 +70,7 @@ class DegradationTable:
     """SHA-256 of the file. It is part of the fingerprint of all data that use the table."""
 
     calibrated_until: date
-    """The last calibrated day. Later days use its value."""
+    """The last calibrated day. Later days use the value of this day."""
 
     _series: dict[int, _Series]
 
@@ -80,7 +81,7 @@ class DegradationTable:
 
     @classmethod
     def from_csv(cls, data: bytes, *, version: str) -> Self:
-        """Read a table with a column ``date`` and one per wavelength, one row for every day.
+        """Read a table with a column ``date``, a column per wavelength, and a row for every day.
 
         Parameters
         ----------
@@ -121,11 +122,11 @@ class DegradationTable:
     def from_response_table(cls, data: bytes) -> Self:
         """Read a response table of the AIA team and evaluate it for every day.
 
-        The factor at time t is EFF_AREA / EFF_AREA₀ · (1 + P1·d + P2·d² + P3·d³) with EFF_AREA,
-        P1 … P3 (EFFA_P1 …) and T_START of the epoch with T_START <= t < T_STOP, EFF_AREA₀ of the
-        channel's first epoch, and d = t − T_START in days (Barnes et al. 2020, aiapy). Where epochs
-        overlap, the row with the latest DATE is used. If there are several versions, the highest is
-        used.
+        The factor at time t is EFF_AREA / EFF_AREA₀ · (1 + P1·d + P2·d² + P3·d³) with d = t −
+        T_START in days (Barnes et al. 2020, aiapy). EFF_AREA, P1 … P3 (EFFA_P1 …) and T_START are
+        the values of the epoch with T_START <= t < T_STOP, and EFF_AREA₀ is the value of the first
+        epoch of the channel. If epochs overlap, the row with the latest DATE is used. If there are
+        several versions, the highest version is used.
 
         Parameters
         ----------
@@ -171,7 +172,7 @@ class DegradationTable:
         ----------
         day
             Days before the first row of the table (the first weeks of the mission) use the first
-            row. Days after the last row use the last one.
+            row. Days after the last row use the last row.
         wavelength
             In ångström.
 
@@ -215,7 +216,7 @@ def _text(data: bytes) -> str:
 
 
 def _wavelength(channel: str) -> int | None:
-    """Return the wavelength of a science-mode WAVE_STR, or None for any other."""
+    """Return the wavelength of a science-mode WAVE_STR, or None for other values."""
     name, _, suffix = channel.partition("_")
     if not name.isdecimal() or (suffix != ("" if name in _WITHOUT_FILTER else "THIN")):
         return None
@@ -228,7 +229,7 @@ def _time(text: str) -> datetime:
 
 
 def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
-    """Return the highest version in a response table, and its epochs by wavelength."""
+    """Return the highest version in a response table and its epochs by wavelength."""
     lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
     heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
     if not heads:
@@ -275,8 +276,8 @@ def _epoch(row: dict[str, str]) -> _Epoch:
 def _evaluate(epochs: list[_Epoch]) -> _Series:
     """Compute the factors at the start of each day, from a channel's first epoch to its last.
 
-    There are no new measurements after the start of the last epoch, but its polynomial is evaluated
-    until the end of that epoch.
+    There are no measurements after the start of the last epoch, but its polynomial is evaluated
+    until the end of this epoch.
     """
     first = -(-(epochs[0].start - datetime.min.replace(tzinfo=UTC)) // _DAY) + 1
     last = (max(epoch.stop for epoch in epochs) - datetime.min.replace(tzinfo=UTC)) // _DAY

@@ -1,8 +1,8 @@
-"""Compute block means of the magnetic field that gray levels encode, over the disk only.
+"""Compute block means of the magnetic field that gray levels encode, only for the disk.
 
-Gray levels of a magnetogram are not linear in the field, and off the disk they are black. Each
-pixel is therefore decoded first, and pixels off the disk have no weight. Averaging the levels would
-give strong negative fields along the limb, where gray and black are mixed.
+The gray levels of a magnetogram are not linear in the field, and they are black off the disk. Each
+pixel is therefore decoded first, and pixels off the disk have no weight. The mean of the levels
+would give strong negative fields at the limb, where gray and black are mixed.
 """
 
 from typing import Any
@@ -33,19 +33,18 @@ def mean_field_blocks(
     resolution
         n, a divisor of N.
     scale
-        s, above 0; larger than 1 magnifies.
-    label
-        First row and last column (exclusive) of the label, whose pixels have no values.
+        s, above 0. Values above 1 magnify. label First row and last column (exclusive) of the
+        label. Its pixels have no values.
     table
         float64 (766,): value of each sum of red, green and blue; NaN for none.
     disk
-        Column and row of the center, and radius, in pixels. There are no values outside.
+        Column and row of the center, and radius, in pixels. Pixels outside the disk have no values.
     least
-        Minimum fraction of a block that must have values, above 0.
+        Minimum fraction of a block that must have values. It is above 0.
 
     Returns
     -------
-    float32 (n, n), not flipped. 0 if a smaller fraction has values.
+    float32 (n, n), not flipped. A block is 0 if a smaller fraction has values.
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)

@@ -1,8 +1,8 @@
 """Flags: unusual properties of frames that are in the dataset.
 
-A frame that cannot be a good observation is rejected and gets a status in the ledger. A frame that
-a flare, a short exposure, an eclipse or a maneuver can explain is kept and flagged, so that users
-can filter. The measure behind each flag is stored with it.
+A frame that cannot be a good observation is rejected and gets a status in the ledger. If a flare, a
+short exposure, an eclipse or a maneuver can explain an unusual frame, it is kept and flagged, so
+that users can exclude it. The measure behind each flag is also stored.
 
 Flags are stored as one integer (``flags``) in the raw ledger, the frame table and the indexes: the
 sum of 2**bit. Bits are never reused, so that old files keep their meaning.
@@ -92,7 +92,7 @@ FLAGS: Final = {flag.name: flag for flag in VOCABULARY}
 
 
 def flag_mask(names: Iterable[str]) -> int:
-    """Return the integer that encodes some flags.
+    """Return the integer that encodes the given flags.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Decode and process HMI frames: image catalog JPGs to float32 blocks.
+"""Decode the JPEG files of the HMI image catalog, and process them to float32 frames.
 
-The catalog renders the line-of-sight magnetogram north up on the full-disk grid shrunk to
-1024² (2.0168″ per pixel), gray 0 off the disk, with a white label in the lower left.
+The catalog renders the line-of-sight magnetogram on the full-disk grid at 1024² (2.0168″ per
+pixel), with north up. Pixels off the disk have gray level 0. A white label is in the lower left.
 """
 
 import io
@@ -21,21 +21,21 @@ from sdoml_core.frames.resample import mean_gray_blocks
 HmiValues = Literal["level", "gauss"]
 
 LABEL = (988, 400)
-"""The label is in rows at or after the first number, and columns before the second."""
+"""First row of the label, and first column to the right of the label."""
 
 SMALLEST_FILE = 30_000
 """Minimum file size in bytes. A black frame has about 21,000 bytes, a real one about 385,000."""
 
 LIMB_MARGIN = 1.5
-"""Width in JPG pixels of the zone inside the limb without field values. Rendering and JPEG mix the
-gray of the disk with the black sky there."""
+"""Width in JPEG pixels of the zone inside the limb without field values. In this zone, rendering
+and JPEG compression mix the gray of the disk with the black sky."""
 
 LEAST_COVERAGE = 0.5
 """Fraction of a processed pixel that must be on the disk for it to have a field value."""
 
 
 def decode_hmi(data: bytes) -> NDArray[np.uint8]:
-    """Decode a catalog JPG.
+    """Decode a JPEG file of the catalog.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     NotAnImageError
-        If the bytes are empty, HTML, or in another format than JPEG.
+        If the bytes are empty, HTML, or not a JPEG file.
     TruncatedFrameError
         If the bytes end before the image does.
     CorruptFrameError
@@ -65,10 +65,10 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
 def decode_checked(
     data: bytes,
 ) -> tuple[NDArray[np.uint8], Structure, tuple[Blocks, ...] | None]:
-    """Return the pixels, structure and blocks of a JPG. Raises the same errors as `decode_hmi`.
+    """Return the pixels, structure and blocks of a JPEG file. It raises the errors of `decode_hmi`.
 
-    The pixels of a file without any color are three views of one array, which takes half the time
-    to decode. The blocks are None for a progressive file, whose scans are not decoded.
+    If a file has no color, its pixels are three views of one array, which takes half the time to
+    decode. The blocks of a progressive file are None, because its scans are not decoded.
     """
     structure = read_structure(data)
     if (structure.width, structure.height) != (SIZE, SIZE):
@@ -93,7 +93,7 @@ def decode_checked(
 
 
 def has_color(blocks: tuple[Blocks, ...]) -> bool:
-    """Return whether any chrominance coefficient of a JPG is not 0."""
+    """Return whether any chrominance coefficient of a JPEG file is not 0."""
     return any(b.mean.any() or b.energy.any() for b in blocks[1:])
 
 
@@ -123,19 +123,20 @@ def process_hmi(
     rsun_obs
         Angular radius of the Sun in arcseconds.
     scale
-        Size of an HMI JPG pixel in AIA pixels: `GEOMETRIC_SCALE`, or 0.85 as in SDOML-lite.
+        Size of an HMI JPEG pixel in AIA pixels: `GEOMETRIC_SCALE`, or 0.85 as in the original.
     values
         ``level`` or ``gauss``.
     center
-        Center of the disk, columns and rows from the middle of the JPG. Only for ``gauss``.
+        Center of the disk, in columns and rows from the middle of the image. Only for ``gauss``.
     whole
-        Whether all of the disk is visible, so that black pixels on it are strong negative fields:
-        the rendering gives these gray level 1, and JPEG may change it to 0. Only for ``gauss``.
+        Whether all of the disk is visible. If so, black pixels on the disk are strong negative
+        fields, which the rendering draws with gray level 1 and JPEG may change to 0. Only for
+        ``gauss``.
 
     Returns
     -------
-    float32 (n, n) in [0, 1]; row 0 is north. For ``gauss`` the field B is stored as
-    1/2 + B / (2 · `FIELD_RANGE`), and 0 where less than half of the pixel is on the disk;
+    float32 (n, n) in [0, 1]. Row 0 is in the north. For ``gauss``, the field B is stored as 1/2 + B
+    / (2 · `FIELD_RANGE`). The value is 0 if less than half of the pixel is on the disk.
     `sdoml_core.frames.magnetogram.stored_to_gauss` is the inverse.
     """
     factor = scale * TARGET_RADIUS / rsun_obs
@@ -157,7 +158,7 @@ def process_hmi(
 
 
 def _stored_of_sums(*, whole: bool) -> NDArray[np.float64]:
-    """Return the stored value of each sum of red, green and blue; NaN if it has none."""
+    """Return the stored value for each sum of red, green and blue. NaN if there is no value."""
     table: NDArray[np.float64] = 0.5 + level_to_gauss(np.arange(766) / 765) / (2 * FIELD_RANGE)
     if whole:
         table[0] = table[1]

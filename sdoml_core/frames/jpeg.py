@@ -1,9 +1,9 @@
-"""Validate the structure of a JPEG file down to the last bit.
+"""Validate the complete structure of a JPEG file.
 
 JPEG has no checksum, and decoders silently conceal errors such as a flipped bit or a missing half.
-But a damaged baseline file is inconsistent: it has invalid Huffman codes, more or fewer bits than
-the image needs, or restart markers out of order. `read_scan` decodes the entropy-coded segment to
-its end and returns statistics of each 8×8 block, so that the caller can check whether the picture
+However, a damaged baseline file is inconsistent. It has invalid Huffman codes, more or fewer bits
+than the image needs, or restart markers out of order. `read_scan` decodes the entropy-coded segment
+to its end and returns statistics of each 8×8 block, so that the caller can check whether the image
 is plausible.
 
 The format is defined by ITU-T T.81: markers in annex B, Huffman decoding in annex F.2.2.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import CorruptFrameError, NotAnImageError, TruncatedFrameError
 
 PADDING: Final = b"\0\r\n"
-"""Bytes that may follow the end of the image."""
+"""Maximum number of bytes after the end of the image."""
 
 _BASELINE: Final = frozenset({0xC0, 0xC1})
 _OTHER_FRAMES: Final = frozenset({0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xD0)} - {0xCC})
@@ -40,7 +40,7 @@ _DAMAGE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One component of the image: luminance, or one of the two chrominance components."""
+    """A component of the image: luminance, or one of the two chrominance components."""
 
     number: int
     horizontal: int
@@ -65,7 +65,7 @@ class Structure:
     huffman: dict[int, bytes]
     """Huffman tables by class and number (``class << 4 | number``), as stored in the file."""
     selected: tuple[tuple[int, int], ...] = ()
-    """Numbers of the DC and AC table of each component in the scan."""
+    """Numbers of the DC and AC tables of each component in the scan."""
     interval: int = 0
     """MCUs between restart markers; 0 if there are none."""
     data_start: int = 0
@@ -76,18 +76,18 @@ class Structure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """Statistics of one component's 8×8 blocks."""
+    """Statistics of the 8×8 blocks of one component."""
 
     mean: NDArray[np.int32]
-    """DC coefficient of each block times its quantization step: 8 times the mean of the block,
-    minus 1024. Shape (rows, columns)."""
+    """DC coefficient of each block times its quantization step, which is 8 times the mean of the
+    block minus 1024. Shape (rows, columns)."""
 
     energy: NDArray[np.int32]
     """Largest absolute value of the other coefficients, times their steps; 0 for a flat block."""
 
 
 def read_structure(data: bytes) -> Structure:
-    """Read the markers of a file from the first byte to the last.
+    """Read all markers of a file.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def read_structure(data: bytes) -> Structure:
     baseline = parts["baseline"]
     if baseline:
         parts["selected"] = _selected(body, parts["components"])
-        # Files with one scan per component are legal, but their blocks have a different order.
+        # Files with one scan per component are valid, but their blocks have a different order.
         baseline = len(parts["selected"]) == len(parts["components"])
     end = _end_of_image(data, start) if baseline else _last_marker(data, start)
     return Structure(**parts | {"baseline": baseline, "data_start": start, "data_end": end})
@@ -134,12 +134,13 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
 
     Returns
     -------
-    The blocks of each component, including those that pad the image to whole MCUs.
+    The blocks of each component, including the blocks that pad the image to whole MCUs.
 
     Raises
     ------
     CorruptFrameError
-        If a code does not exist, data is missing or left over, or restart markers are out of order.
+        If a code does not exist, if data is missing or left over, or if restart markers are out of
+        order.
     """
     parts = structure.components
     if len(parts) == 1:  # without interleaving, an MCU is one block
@@ -293,7 +294,7 @@ def _last_marker(data: bytes, position: int) -> int:
 def _intervals(
     data: bytes, structure: Structure, units: int
 ) -> list[tuple[NDArray[np.uint8], int]]:
-    """Return the bytes of each restart interval without stuffing, and its number of MCUs."""
+    """Return the bytes of each restart interval, without stuffing, and its number of MCUs."""
     segment = data[structure.data_start : structure.data_end]
     cuts = [match.start() for match in _MARKER.finditer(segment)]
     interval = structure.interval or units
@@ -313,13 +314,13 @@ def _intervals(
 
 
 _FAST_BITS: Final = 11
-"""Index bits of the small lookup table, which stays in the L1 cache. Nearly all coefficients of the
-catalog's files have a code and a value of at most this many bits together."""
+"""Index bits of the small lookup table, which fits into the L1 cache. For nearly all coefficients
+in the files of the catalog, code and value together have at most this many bits."""
 
 
 @lru_cache(maxsize=16)
 def _lookups(tables: tuple[bytes, ...]) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-    """Return the small and the whole lookup table of each Huffman table, stacked."""
+    """Return the small and the full lookup table of each Huffman table, stacked."""
     stacks = np.stack([_fast_lookup(t) for t in tables]), np.stack([_lookup(t) for t in tables])
     for stack in stacks:
         stack.flags.writeable = False  # threads share the cached arrays
@@ -328,7 +329,7 @@ def _lookups(tables: tuple[bytes, ...]) -> tuple[NDArray[np.int32], NDArray[np.u
 
 @lru_cache(maxsize=64)
 def _lookup(table: bytes) -> NDArray[np.uint16]:
-    """Build a table indexed by the next 16 bits: code length << 8 | symbol, 0 for no code.
+    """Build a table indexed by the next 16 bits: code length << 8 | symbol; 0 without a code.
 
     Raises
     ------
@@ -350,11 +351,11 @@ def _lookup(table: bytes) -> NDArray[np.uint16]:
 
 
 def _fast_lookup(table: bytes) -> NDArray[np.int32]:
-    """Build a table of whole coefficients, indexed by the next 11 bits.
+    """Build a table of complete coefficients, indexed by the next 11 bits.
 
     An entry is value << 16 | run << 8 | number of bits of code and value. The entry is 0 if the
-    bits do not contain a whole coefficient, and for symbols that need a check; `_lookup` decodes
-    these.
+    bits do not contain a complete coefficient, or if the symbol needs a check. `_lookup` decodes
+    these cases.
     """
     bits = np.arange(1 << _FAST_BITS)
     entry = _lookup(table)[bits << (16 - _FAST_BITS)].astype(np.int64)
@@ -370,7 +371,7 @@ def _fast_lookup(table: bytes) -> NDArray[np.int32]:
 def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop: state of the bit reader stays in registers
     stream: Any, where: Any, sampling: Any, tables: Any, found: Any
 ) -> int:
-    """Decode one restart interval into block statistics; return 0 or an error code."""
+    """Decode one restart interval into block statistics. Return 0 or an error code."""
     columns, first, count = where
     fast_lookups, lookups, steps = tables
     mean, energy = found
@@ -391,7 +392,7 @@ def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop: state of the bit
                 while k < 64:
                     if bits < 32:  # a coefficient takes at most 27 bits
                         word = np.uint64(0)
-                        for n in range(at, at + 4):  # past the end, read 1 bits, as in the padding
+                        for n in range(at, at + 4):  # past the end, use 1 bits, as in the padding
                             byte = np.uint64(stream[n]) if n < size else np.uint64(255)
                             word = (word << np.uint64(8)) | byte
                         held = (held << np.uint64(32)) | word

@@ -1,8 +1,8 @@
 """Judge whether an AIA frame is good, flagged or rejected.
 
-Fetching and processing apply the same judgment to the raw frame, so fetching already tries a
-stand-in for every frame that processing would reject. Processing also flags problems that only a
-comparison with neighboring frames can show; see `compare_with_neighbors`.
+Fetching and processing apply the same rules to the raw frame. Fetching therefore tries a stand-in
+for every frame that processing would reject. Processing also flags problems that only a comparison
+with neighboring frames can show; see `compare_with_neighbors`.
 
 A frame is rejected only if it cannot be a good observation. `docs/calibration.md` derives each
 limit.
@@ -20,22 +20,24 @@ from sdoml_core.frames.pointing import pointing_reason, radius_reason
 from sdoml_core.frames.quality import QUICKLOOK, exposure_reason, is_short, quality_reason
 
 LEAST_VISIBLE: Final = 0.25
-"""Minimum visible fraction of the disk. A frame that shows less is blank, as in a deep eclipse."""
+"""Minimum visible fraction of the disk. A frame that shows less is blank, for example in an
+eclipse."""
 
 WHOLE_DISK: Final = 0.98
 """Visible fraction of the disk below which a frame is flagged. All real frames show 1.000."""
 
 LIMB_VISIBLE: Final = 0.9
-"""Minimum visible fraction of the disk for judging the limb: the edge of a shadow is not the
-limb."""
+"""Minimum visible fraction of the disk for judging the limb, because the edge of a shadow is not
+the limb."""
 
 BRIGHTEST_SKY: Final = {"whole": 0.6, "part": 0.3}
-"""Highest ratio of sky to bright disk, for frames that show the whole disk or a part of it. Above
-this ratio, the frame does not show the Sun. Real frames have 0.03 to 0.08, frames without the Sun
-0.6 to 1. Particle storms brighten the sky; a shadow does not."""
+"""Maximum ratio of sky to bright disk, for frames that show the whole disk or a part of it. Above
+this ratio, the frame does not show the Sun. Real frames have 0.03 to 0.08, and frames without the
+Sun have 0.6 to 1. Particle storms brighten the sky, but a shadow does not."""
 
 FLAG_SKY: Final = 0.15
-"""Ratio of sky to bright disk above which a frame is flagged: twice that of the real frames."""
+"""Ratio of sky to bright disk above which a frame is flagged: twice the ratio of the real
+frames."""
 
 MAX_SCATTER: Final = 0.03
 """Maximum scatter of the limb about the circle, in solar radii: four times that of the most active
@@ -67,9 +69,9 @@ BRIGHTEST_DISK: Final = {
     1600: 10_000.0,
     1700: 16_384.0,
 }
-"""Upper limit of the median of the disk, in DN/s per pixel of 0.6″, by wavelength: 20 times that of
-the real frames of solar maximum (94 to 335 Å), or the 14-bit limit of the camera at the usual
-exposure (304, 1600 and 1700 Å, which have no such frame)."""
+"""Upper limit of the median of the disk by wavelength, in DN/s per pixel of 0.6″. For 94 to 335 Å,
+it is 20 times the value of the real frames at solar maximum. For 304, 1600 and 1700 Å, there is no
+such frame, and it is the 14-bit limit of the camera at the usual exposure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +85,7 @@ class Judgment:
     """Names from `sdoml_core.frames.flags.FLAGS`."""
 
     content: Content | None = None
-    """Measures of the frame; None if the frame is rejected by its header."""
+    """Measures of the frame. None if the frame was rejected because of its header."""
 
 
 def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
@@ -182,7 +184,7 @@ def _flags(frame: AiaFrame, content: Content) -> tuple[str, ...]:
     found = {
         "provisional": bool(frame.quality & QUICKLOOK),
         "pointing_corrected": not frame.pointing.registered,
-        # a flare at the limb scatters the limb points and shifts the circle
+        # a flare at the limb increases the scatter and shifts the circle
         "off_center": limb and content.offset > max(FLAG_OFFSET, content.scatter / 2),
         "odd_radius": limb and content.radius is not None and not low <= content.radius <= high,
         "partial_disk": content.visible < WHOLE_DISK,

@@ -1,9 +1,9 @@
-"""Judge whether an HMI picture is a full-disk magnetogram: good, flagged, doubtful or rejected.
+"""Judge whether an HMI image is a full-disk magnetogram: good, flagged, doubtful or rejected.
 
-JPEG has no checksum and the catalog has no header, so only the picture itself can be checked. A
-picture is rejected only if it cannot be a magnetogram of the catalog. Signs of damage that a good
-file might also have are *doubts*: the file is then fetched a second time, and the frame is good if
-both downloads have the same bytes. `docs/calibration.md` derives each limit.
+JPEG has no checksum, and files of the catalog have no header, so only the image itself can be
+checked. An image is rejected only if it cannot be a magnetogram of the catalog. Signs of damage
+that a good file might also have are *doubts*. In this case, the file is fetched a second time, and
+the frame is good if both downloads have the same bytes. `docs/calibration.md` derives each limit.
 """
 
 import math
@@ -25,32 +25,31 @@ ZERO_FIELD: Final = 127
 """Gray level of zero field."""
 
 COLORED: Final = (24, 0.005)
-"""Difference of two color channels that a gray picture does not have at JPEG quality 95, and the
-fraction of the pixels that may exceed it. A colored magnetogram has over half of them."""
+"""Difference of two color channels that does not occur in a gray image with JPEG quality 95, and
+the fraction of the pixels that may exceed it. In a color magnetogram, more than half exceed it."""
 
 DARK: Final = 8
 """Gray level up to which a pixel is considered black."""
 
 SKY: Final = (24, 0.005)
-"""Gray level that sky pixels must not reach, and the fraction of them that may."""
+"""Gray level that sky pixels must not reach, and the fraction of sky pixels that may reach it."""
 
 LEAST_VISIBLE: Final = 0.5
-"""Minimum visible fraction of the disk. A picture that shows less is blank."""
+"""Minimum visible fraction of the disk. An image that shows less is blank."""
 
 WHOLE_DISK: Final = 0.95
-"""Visible fraction of the disk below which a picture is flagged. Umbrae with negative field are
-also black: at most 1.4% of the disk in rendered pictures."""
+"""Visible fraction of the disk below which an image is flagged. Umbrae with negative polarity are
+also black. They cover at most 1.4% of the disk in rendered images."""
 
 LIMB_VISIBLE: Final = 0.9
 """Minimum visible fraction of the disk for judging the limb."""
 
 MAX_SECTOR_LEVEL: Final = 25.0
-"""Gray levels (10 G) by which the median of a sector of the disk may differ from zero field. Fields
-that fill half of a sector with one polarity do not exist on the Sun; a continuum picture differs
-by 50 to 100."""
+"""Maximum difference of the median of a sector from zero field, in gray levels (10 G). On the Sun,
+one polarity never fills half of a sector. A continuum image differs by 50 to 100."""
 
 LEAST_SPREAD: Final = 1.5
-"""Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone gives more than 5."""
+"""Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone causes more than 5."""
 
 MAX_SCATTER: Final = 0.02
 """Maximum scatter of the limb about the circle, in solar radii."""
@@ -59,23 +58,23 @@ MAX_OFFSET: Final = 0.03
 """Maximum distance of the disk from the middle, in solar radii (14 pixels)."""
 
 FLAG_OFFSET: Final = 0.006
-"""Distance above which a picture is flagged, in solar radii (2.8 pixels): five times the largest
+"""Distance above which an image is flagged, in solar radii (2.8 pixels): five times the largest
 known offset in the catalog."""
 
 MAX_RADIUS_ERROR: Final = 0.01
-"""Maximum error of the radius, relative to the ephemeris. A picture from a month earlier or later
-differs by up to this much."""
+"""Maximum error of the radius, relative to the ephemeris. An image from a month earlier or later
+differs by up to this amount."""
 
 FLAG_RADIUS_ERROR: Final = 0.003
-"""Error of the radius above which a picture is flagged, relative to the ephemeris: six times that
-of real pictures."""
+"""Error of the radius above which an image is flagged, relative to the ephemeris: six times the
+error of real images."""
 
 ISOLATED: Final = (6.0, 100)
-"""A block is doubted if its largest coefficient is this many times that of each block around it,
-and at least this large. The most isolated block of real and rendered pictures has 2 to 4.5."""
+"""A block is doubtful if its largest coefficient is at least this many times that of each block
+around it, and at least this large. In real and rendered images, the largest ratio is 2 to 4.5."""
 
 _QUICKLOOK_COLUMNS: Final = slice(300, 400)
-"""Only the longer label "Quick-Look Magnetogram" reaches these columns."""
+"""Columns that only the longer label "Quick-Look Magnetogram" reaches."""
 
 _STEP = 4
 _RINGS = (0.0, 0.55, 0.78, 0.95)
@@ -85,13 +84,13 @@ _SKY, _NONE = _SECTORS, _SECTORS + 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HmiFrame:
-    """A usable catalog picture and its measures."""
+    """A usable image of the catalog and its measures."""
 
     rgb: NDArray[np.uint8]
     """(1024, 1024, 3); row 0 is north."""
 
     disk: Disk | None
-    """Measured disk, in pixels of the picture; None if too little of the limb is visible."""
+    """Measured disk, in pixels of the image. None if too little of the limb is visible."""
 
     visible: float
     """Fraction of the disk that is not black."""
@@ -114,7 +113,7 @@ class HmiFrame:
         return (0.0, 0.0) if self.disk is None else (self.disk.x, self.disk.y)
 
     def measures(self, *, resolution: int, rsun_obs: float, scale: float) -> dict[str, float]:
-        """Measures as columns of the frame table, in pixels of the processed frame.
+        """Return the measures as columns of the frame table, in pixels of the processed frame.
 
         Parameters
         ----------
@@ -125,7 +124,7 @@ class HmiFrame:
         if self.disk is not None:
             factor = scale * TARGET_RADIUS / rsun_obs
             block = SIZE // resolution
-            # The warp scales about pixel 512, which is half a pixel off the center.
+            # The warp scales about pixel 512, which is half a pixel from the center.
             found |= {
                 "center_x": (factor * (self.disk.x - 0.5) + 0.5) / block,
                 "center_y": (factor * (self.disk.y - 0.5) + 0.5) / block,
@@ -135,14 +134,14 @@ class HmiFrame:
 
 
 def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
-    """Decode a catalog JPG and judge it.
+    """Decode a JPEG file of the catalog, and judge the image.
 
     Parameters
     ----------
     data
         The whole file.
     rsun_obs
-        Angular radius of the Sun by the ephemeris, in arcseconds.
+        Angular radius of the Sun from the ephemeris, in arcseconds.
 
     Raises
     ------
@@ -190,7 +189,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
 
 
 def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
-    """Return whether the color channels differ by more than JPEG compression explains."""
+    """Return whether the color channels differ by more than JPEG compression can explain."""
     if blocks is not None and not has_color(blocks):
         return False
     red, green, blue = (rgb[::2, ::2, n].astype(np.int16) for n in range(3))
@@ -202,7 +201,7 @@ def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
 def _count_levels(
     gray: NDArray[np.uint8], regions: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Count the gray levels of every fourth pixel: (12, 256) in the sectors, (256,) in the sky."""
+    """Count gray levels of every fourth pixel in the sectors (12, 256) and in the sky (256,)."""
     counts = np.bincount(
         (regions + gray[::_STEP, ::_STEP]).ravel(), minlength=256 * (_SECTORS + 2)
     ).reshape(-1, 256)
@@ -224,7 +223,7 @@ def _check_field(sectors: NDArray[np.intp]) -> None:
     Raises
     ------
     WrongFrameError
-        If the picture is not a magnetogram.
+        If the image is not a magnetogram.
     """
     for counts in sectors:
         median = _quantile(counts, 0.5)
@@ -291,7 +290,7 @@ def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
 
 @lru_cache(maxsize=64)
 def _regions(radius: float) -> NDArray[np.intp]:
-    """Return the region of every fourth pixel times 256: a sector of the disk, the sky, or none."""
+    """Return 256 times the region of every fourth pixel: a sector, the sky, or none."""
     middle = (SIZE - 1) / 2
     row, column = np.mgrid[:SIZE:_STEP, :SIZE:_STEP]
     distance = np.hypot(column - middle, row - middle) / radius
@@ -310,7 +309,7 @@ def _block_regions(radius: float) -> tuple[NDArray[np.bool_], ...]:
     """Return which 8×8 blocks are on the disk, in the sky, and under the label."""
     row, column = np.mgrid[: SIZE // 8, : SIZE // 8] * 8 + 3.5
     distance = np.hypot(column - (SIZE - 1) / 2, row - (SIZE - 1) / 2)
-    # Whole blocks of 16 pixels, since color is stored at half the resolution.
+    # Use whole blocks of 16 pixels, because color is stored at half the resolution.
     label = (row >= LABEL[0] // 16 * 16) & (column < LABEL[1] + 8)
     on = distance < 0.9 * radius
     off = (distance > radius * (1 + MAX_OFFSET) + 8) & ~label

@@ -1,7 +1,7 @@
 """Measure the center and radius of the solar disk from the pixels of a frame.
 
-This is an independent check of the geometry. The limb is where brightness falls most steeply along
-rays from the expected center, and a circle is fitted to these points.
+This is an independent check of the geometry. The limb is where brightness drops most steeply along
+rays from the expected center. A circle is fitted to these points.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Disk:
 
     @property
     def offset(self) -> float:
-        """Distance between the expected center and the measured one."""
+        """Distance between the expected and the measured center."""
         return float(np.hypot(self.x, self.y))
 
 
@@ -54,12 +54,12 @@ def measure_disk(
     center: tuple[float, float] | None = None,
     radius: float | None = None,
 ) -> Disk | None:
-    """Measure center and radius of the disk.
+    """Measure the center and the radius of the disk.
 
     Parameters
     ----------
     frame
-        Shape (n, n), any unit; NaN where there is no data.
+        Shape (n, n), in any unit. NaN for pixels without data.
     finest
         A finer frame is averaged down to this many pixels. Photosphere and chromosphere (1600 Å,
         1700 Å, magnetograms) need no averaging and give the radius to 0.5%. The corona has no
@@ -67,11 +67,11 @@ def measure_disk(
     center
         Expected center (column, row), 0-based; the middle of the frame by default.
     radius
-        Expected radius in pixels; that of processed frames by default.
+        Expected radius in pixels. Defaults to the radius in processed frames.
 
     Returns
     -------
-    The disk, or None if no circle fits the limb, as in a frame without a disk.
+    The disk, or None if no circle fits the limb, for example in a frame without a disk.
     """
     side = frame.shape[0]
     step = max(side // finest, 1)
@@ -90,7 +90,7 @@ def measure_disk(
 
 
 def reduce_blocks(frame: NDArray[np.floating], step: int) -> NDArray[np.float64]:
-    """Average blocks of ``step`` × ``step`` pixels, ignoring NaN; NaN if a block has no data."""
+    """Average blocks of ``step`` × ``step`` pixels without NaN. NaN if a block has no data."""
     if step == 1:
         return np.asarray(frame, np.float64)
     means = np.empty((frame.shape[0] // step, frame.shape[1] // step))
@@ -113,9 +113,9 @@ def _measure(frame: NDArray[np.float64], x: float, y: float, expected: float) ->
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _reduce(frame: Any, step: int, means: Any) -> None:
-    """Compute block means; NaN for every block with a NaN."""
+    """Compute block means. Blocks with a NaN are NaN."""
     rows, columns = means.shape
-    # The sum of a few rows is precise enough in the frame's dtype, and twice as fast.
+    # For a few rows, the sum is precise enough in the dtype of the frame, and it is twice as fast.
     total = np.empty_like(frame[0])
     for p in range(rows):
         total[:] = frame[p * step]
@@ -158,10 +158,10 @@ def _search_limb(
     directions: Any,
     found: Any,
 ) -> None:
-    """Find the steepest fall of brightness along each ray: its distance and its depth.
+    """Find the distance and the depth of the steepest drop of brightness along each ray.
 
-    The fall at a step is the difference between the mean over one pixel inside and the mean over
-    one pixel outside. NaN is skipped. The depth of a ray without a fall is -inf.
+    The drop at a step is the difference between the mean over one pixel inside and the mean over
+    one pixel outside. NaN is skipped. The depth of a ray without a drop is -inf.
     """
     cosines, sines = directions
     limb, depth = found

@@ -1,4 +1,4 @@
-"""Conversion between gray levels of the HMI image catalog, gauss and stored values.
+"""Convert between gray levels of the HMI image catalog, gauss, and stored values.
 
 This module needs only NumPy, so readers of shards need neither a JPEG decoder nor a compiler.
 """
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIELD_RANGE: Final = 300.0
-"""Field in gauss that is stored as 1 if ``SDOML_HMI_VALUES=gauss``; −300 G would be 0. The catalog
-saturates at +271 and −264 G, so no field is stored as 0. The value 0 means no data."""
+"""Field in gauss that is stored as 1 with ``SDOML_HMI_VALUES=gauss``. −300 G would be stored as 0,
+but the catalog saturates at +271 and −264 G, so no field is stored as 0. The value 0 means no
+data."""
 
 _STRENGTH = 400.0
 _SOFTENING = 30.0
@@ -19,7 +20,7 @@ _POWER = 0.75
 _CLIP = 1500.0
 _STEPS = 253.0
 
-# With u = (|B| + 30)^(1/4) the rendering rule is the quartic 400·u⁴ − |s|·u³ − 12000 = 0.
+# With u = (|B| + 30)^(1/4), the rendering rule is the quartic 400·u⁴ − |s|·u³ − 12000 = 0.
 _ROOTS = np.linspace(_SOFTENING**0.25, (_SOFTENING + 272) ** 0.25, 1024)
 _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 
@@ -27,13 +28,13 @@ _TARGETS = _STRENGTH * (_ROOTS**4 - _SOFTENING) / _ROOTS**3
 def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Convert a field in gauss to the catalog's level in [0, 1] (gray/255, before rounding).
 
-    s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500, gray = 253·(s + 1500)/3000: the JSOC's
-    rendering rule, before it rounds. No field gets less than gray 1: 0 is off the disk.
+    The JSOC's rendering rule, before rounding, is s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500,
+    and gray = 253·(s + 1500)/3000. Fields have at least gray 1, because 0 is off the disk.
 
     Parameters
     ----------
     gauss
-        Any shape; line-of-sight field in gauss.
+        Line-of-sight field in gauss, of any shape.
     """
     field = np.asarray(gauss, np.float64)
     stretched = _STRENGTH * field / (np.abs(field) + _SOFTENING) ** _POWER
@@ -51,9 +52,8 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
     Returns
     -------
-    Gauss, within 1e-9 of the exact inverse. The rendering saturates at +271 and −264 G: all
-    levels beyond gray 253 give +271 G. Level 0 means off the disk or under the label, and gives
-    NaN.
+    Gauss, within 1e-9 of the exact inverse. The rendering saturates at +271 and −264 G, so all
+    levels above gray 253 give +271 G. Level 0 is off the disk or under the label, and gives NaN.
     """
     level = np.asarray(level, np.float64)
     stretched = np.clip(level * 255 / _STEPS * (2 * _CLIP) - _CLIP, -_CLIP, _CLIP)
@@ -72,7 +72,7 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def gauss_to_stored(
     gauss: NDArray[np.floating[Any]], *, field_range: float = FIELD_RANGE
 ) -> NDArray[np.float64]:
-    """Convert fields to the values that frames store: 1/2 + B / (2·range), 0 for NaN."""
+    """Convert fields to the values in frames: 1/2 + B / (2·range), and 0 for NaN."""
     field = np.asarray(gauss, np.float64)
     return np.where(np.isnan(field), 0.0, 0.5 + field / (2 * field_range))
 
@@ -83,7 +83,7 @@ def stored_to_gauss(
     *,
     field_range: float = FIELD_RANGE,
 ) -> None:
-    """Convert stored values to gauss (NaN for 0), into `out`: the inverse of `gauss_to_stored`.
+    """Convert stored values to gauss (NaN for 0) in `out`. The inverse of `gauss_to_stored`.
 
     Parameters
     ----------
@@ -101,11 +101,11 @@ def stored_to_gauss(
 
 
 def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the pixels off the disk, and those whose level averages disk and black sky.
+    """Return the pixels off the disk, and the pixels whose level is a mean of disk and black sky.
 
-    Such a level does not represent a mean field: it would convert to −30 to −264 G. The limb is
-    measured from the levels: along each row and column, the disk ends where the level falls below
-    half the level of zero field.
+    Such a level does not represent a mean field. It would be converted to −30 to −264 G. The limb
+    is measured from the levels. Along each row and column, the disk ends where the level drops
+    below half the level of zero field.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
     radius = math.sqrt(area / math.pi)
     if not 0.36 * side < radius < 0.45 * side:
         return np.zeros(levels.shape, np.bool_)
-    # Half a pixel's diagonal, plus one JPG pixel for the warp's bilinear interpolation.
+    # Half the diagonal of a pixel, plus one JPEG pixel for the bilinear interpolation of the warp.
     inside = radius - 0.75 - 1.2 * side / 1024
     x = np.square(np.arange(side, dtype=np.float32) - np.float32(row[0]))
     y = np.square(np.arange(side, dtype=np.float32) - np.float32(column[0]))

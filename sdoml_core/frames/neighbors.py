@@ -1,4 +1,4 @@
-"""Compare a frame with its neighbors in time: brightness and similarity."""
+"""Compare the brightness and the similarity of a frame with those of its neighbors in time."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from sdoml_core.frames.content import correlate
 
 BRIGHTNESS_RATIO: Final = 1.5
-"""Ratio of a frame's level to its neighbors' level, or the inverse, above which it is flagged. A
-flare hardly affects the median of the disk."""
+"""Ratio of the level of a frame to the level of its neighbors, or the inverse, above which the
+frame is flagged. A flare hardly affects the median of the disk."""
 
 
 LEAST_SIMILAR: Final = 0.9
-"""Minimum correlation with the neighbors. Real channels of one minute have correlations of 0.74 to
-0.96 with each other; a frame and itself rotated by 180° have −0.33 to 0.23 (1700 Å: 0.88)."""
+"""Minimum correlation with the neighbors. Real frames of different channels from the same minute
+have correlations of 0.74 to 0.96. A frame and the same frame rotated by 180° have −0.33 to 0.23
+(0.88 in 1700 Å)."""
 
 
 NEIGHBORHOOD: Final = timedelta(minutes=70)
@@ -64,13 +65,13 @@ class Comparison:
 def compare_with_neighbors(looks: Sequence[Look]) -> list[Comparison]:
     """Compare each good frame of a channel and day with the two frames before and after it.
 
-    Frames of other days are not used, so that the result for a day does not depend on which other
-    days exist.
+    Frames from other days are not used, so that the result for a day does not depend on the other
+    days in the store.
 
     Parameters
     ----------
     looks
-        Properties of the frames, in order of time.
+        Properties of the frames, in chronological order.
     """
     return [_compare(looks, number) for number in range(len(looks))]
 

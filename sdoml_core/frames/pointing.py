@@ -1,14 +1,15 @@
-"""Pointing of an AIA frame: the Sun's position according to the header, and limits for it.
+"""Pointing of an AIA frame: the position of the Sun according to the header, and its limits.
 
 The archive serves level 1.5 frames, which are registered: the Sun is in the middle, a pixel is 2.4″
-and solar north is up. Such frames take the fast path. If a header differs slightly, the frame was
-not registered: its center, scale and roll come from the telescope, and the warp corrects them. If a
-header differs more, it describes a maneuver or is wrong, and the frame is rejected.
+wide, and solar north is up. Such frames use a faster code path. If a header differs slightly, the
+frame was not registered. Its center, scale and roll are those of the telescope, and the warp
+corrects them. If a header differs more, it describes a maneuver or is wrong, and the frame is
+rejected.
 
 The limits leave a margin around the master pointing in level 1 headers, which registration
-corrects. In the genuine frames of 2014, 2018 and 2026 that were used to set the limits, ``X0_MP``
-and ``Y0_MP`` lie within 15 pixels of the middle of 4096 (3.7 of 1024), ``IMSCL_MP`` is 0.5995″ to
-0.6129″ for a pixel of 0.6″ (+2.2 %), and ``INST_ROT`` is at most 0.15°.
+corrects. They are based on real frames of 2014, 2018 and 2026. In these frames, ``X0_MP`` and
+``Y0_MP`` are within 15 pixels of the middle of 4096 (3.7 of 1024), ``IMSCL_MP`` is 0.5995″ to
+0.6129″ for a pixel of 0.6″ (+2.2%), and ``INST_ROT`` is at most 0.15°.
 """
 
 import math
@@ -30,7 +31,7 @@ MAX_SCALE: Final = 0.03
 """Maximum relative difference of the scale from 2.4″. Registration corrects up to 2.2%."""
 
 MAX_ROLL: Final = 1.0
-"""Maximum roll in degrees. Registration corrects up to 0.15°; roll maneuvers go far beyond 1°."""
+"""Maximum roll in degrees. Registration corrects up to 0.15°. Roll maneuvers are far above 1°."""
 
 MAX_RSUN: Final = 1.0
 """Maximum difference between RSUN_OBS and the ephemeris, in arcseconds. The orbit of SDO explains
@@ -78,8 +79,8 @@ def read_pointing(header: Header) -> Pointing:
     Raises
     ------
     CorruptFrameError
-        If a card is missing or not a number, or if pixels are not square. CROTA2 and CRVAL are 0
-        where they are missing, as in the FITS standard.
+        If a card is missing or not a number, or if pixels are not square. If CROTA2 or CRVAL is
+        missing, it is 0, as in the FITS standard.
     """
     crpix = [_number(header, f"CRPIX{axis}") for axis in (1, 2)]
     crval = [_number(header, f"CRVAL{axis}", 0.0) for axis in (1, 2)]

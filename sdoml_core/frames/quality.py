@@ -1,4 +1,4 @@
-"""Quality checks of AIA headers: QUALITY, exposure, and the state of camera and spacecraft."""
+"""Check AIA headers: QUALITY, exposure, and the state of the camera and the spacecraft."""
 
 import math
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 from sdoml_core.fits.header import Header
 
 QUICKLOOK: Final = 1 << 30
-"""Bit of QUALITY that marks near-real-time files. It says nothing about image quality."""
+"""Bit of QUALITY that marks near-real-time files. It does not describe the image quality."""
 
 SHORTEST_EXPOSURE: Final = 0.01
-"""Minimum exposure in seconds. No exposure of the science program is shorter. SDOML-lite raises
-shorter EXPTIMEs to this value."""
+"""Minimum exposure in seconds. No exposure of the science program is shorter. The original
+SDOML-lite raises shorter EXPTIMEs to this value."""
 
 LONGEST_EXPOSURE: Final = 12.0
 """Maximum exposure in seconds. A telescope takes two exposures every 12 s, so none can be
@@ -61,8 +61,8 @@ _STATES = {
     "IMG_TYPE": ("LIGHT", 16),
     "AISTATE": ("CLOSED", 17),
 }
-"""Cards from which bits of QUALITY are derived (SDO user guide, section 7.7.6), with the value in a
-science image and the bit."""
+"""Cards from which bits of QUALITY are derived (SDO user guide, section 7.7.6), the value of each
+card in a science image, and the bit."""
 
 
 def quality_reason(quality: int) -> str | None:
@@ -76,8 +76,8 @@ def quality_reason(quality: int) -> str | None:
 
     Returns
     -------
-    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``; None for a good frame. A frame with only
-    bit 30 set is good: the bit means that the file was made in near-real time.
+    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``. None for a good frame. A frame with only
+    bit 30 set is good, because this bit means that the file was made in near-real time.
     """
     word = quality & 0xFFFFFFFF
     if not word & ~QUICKLOOK:
@@ -98,7 +98,7 @@ def state_reason(header: Header) -> str | None:
 
     Returns
     -------
-    For example ``"ACS_ECLP is YES: eclipse"``; None if all present cards are good.
+    For example ``"ACS_ECLP is YES: eclipse"``. None if all present cards are good.
     """
     for key, (good, bit) in _STATES.items():
         value = header.text(key)

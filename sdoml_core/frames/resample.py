@@ -1,10 +1,10 @@
 """Resample frames to the common grid: bilinear scale, shift and roll, then k×k blocks.
 
-Without a roll, the taps are separable: every row and column of the fine grid is a weighted mean of
-two neighboring input rows and columns, precomputed once per scale. Warp, mask product, division and
-block sum happen in one pass over two cached rows, without an intermediate image. Sums are float64
-in a fixed order without contraction, so results are bit-identical between runs and thread counts.
-The kernels release the GIL.
+Without a roll, the interpolation is separable: every row and column of the fine grid is a weighted
+mean of two neighboring input rows and columns. The weights are computed once per scale. Warp, mask
+product, division and block sum are done in one pass over two cached rows, without an intermediate
+image. Sums are float64 in a fixed order without contraction, so results are bit-identical for all
+runs and thread counts. The kernels release the GIL.
 
 With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, pixel (r, c) of the
 fine grid samples the input at ((r − o)/s, (c − o)/s), coordinates clamped to the edge.
@@ -52,12 +52,12 @@ def sum_blocks(
 ) -> NDArray[np.float32]:
     """Compute block sums of warp(X)·warp(M) / divisor, flipped vertically.
 
-    X is the image where it is positive, else 0; M is 1 where it is positive, else 0.
+    For positive pixels, X is the image and M is 1. For all other pixels, X and M are 0.
 
     A NaN pixel has weight 0. A sample is interpolated from those of its four neighbors that have
-    data, with weights renormalized to a sum of 1. If no neighbor has data, the sample is left out,
-    and the sum of the remaining samples of its block is scaled up to compensate. A block without
-    any sample is 0.
+    data, with weights that are renormalized to a sum of 1. If no neighbor has data, the sample is
+    left out, and the sum of the other samples in the block is scaled up to compensate. A block
+    without any sample is 0.
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ def sum_blocks(
     resolution
         n, a divisor of N.
     warp
-        How the image is sampled. Without a roll the weights are separable, which is faster.
+        How the image is sampled. Without a roll, the weights are separable, which is faster.
     divisor
-        Number that all values are divided by.
+        Number by which all values are divided.
     complete
         Whether the image is known to have no NaN. This halves the time and does not change the
         result.
     holes
-        bool (n, n) to fill: True where a block has no sample.
+        bool (n, n) to fill: True for blocks without a sample.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def mean_gray_blocks(
     scale
         s, above 0; larger than 1 magnifies.
     label
-        First row and last column (exclusive) of the label, whose pixels are treated as 0.
+        First row and last column (exclusive) of the label. Its pixels are treated as 0.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def mean_gray_blocks(
 
 
 def pack_rows(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return each row's bytes: three per pixel, or one if red, green and blue share one array.
+    """Return the bytes of each row: three per pixel, or one if the colors share one array.
 
     Parameters
     ----------
@@ -150,8 +150,8 @@ def sample_taps(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Return input index i and weight f of each fine-grid coordinate: (1 − f)·x[i] + f·x[i + 1].
 
-    Both have shape (size,). i is at most size − 2, so i + 1 always exists. The third array contains
-    the starts of runs of consecutive indices, and the size.
+    Both arrays have the shape (size,). i is at most size − 2, so i + 1 always exists. The third
+    array contains the starts of runs of consecutive indices, followed by the size.
     """
     offset = size / 2 - scale * size / 2
     position = np.clip((np.arange(size) - offset) / scale + shift, 0, size - 1)
@@ -185,13 +185,13 @@ def block_taps(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _interpolate_row(source: Any, taps: Any, scratch: Any, into: Any) -> bool:
-    """Interpolate one input row at all column samples: the positive part, and where it is positive.
+    """Interpolate the positive part of one input row and its mask at all column samples.
 
-    Returns whether the whole row is positive. In this case the second result is not computed: it
-    would be exactly 1, because (1 − f) + f is rounded to 1.
+    Return whether the whole row is positive. In this case, the mask is not computed. It would be
+    exactly 1, because (1 − f) + f is rounded to 1.
 
-    Column samples come in runs with consecutive input indices, so the inner loop reads memory in
-    order and can be vectorized, unlike a gather through `index`.
+    Column samples are divided into runs with consecutive input indices. The inner loop therefore
+    reads memory in order and can be vectorized, unlike a gather through `index`.
     """
     index, weight, runs = taps
     size = source.shape[0]
@@ -289,7 +289,7 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
-    """Interpolate like `_interpolate_row`; also return the fraction of the weight that has data."""
+    """Interpolate like `_interpolate_row`. Also return the fraction of the weight that has data."""
     index, weight, _ = taps
     for c in range(source.shape[0]):
         a = source[index[c]]
@@ -303,7 +303,10 @@ def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_weighted(image: Any, rows: Any, columns: Any, divisor: float, out: Any) -> None:
-    """Compute the block sums of an image with NaN, which have no weight. NaN for empty blocks."""
+    """Compute the block sums of an image with NaN pixels, which have no weight.
+
+    Empty blocks are NaN.
+    """
     index, weight, _ = rows
     size = image.shape[0]
     resolution = out.shape[0]
@@ -340,7 +343,7 @@ def _sum_weighted(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
 def _sum_rolled(
     image: Any, turn: tuple[float, float], shift: tuple[float, float], divisor: float, out: Any
 ) -> None:
-    """Compute the sums of `_sum_weighted` for a warp with a roll; each sample uses four pixels."""
+    """Compute the sums of `_sum_weighted` for a warp with a roll. Each sample uses four pixels."""
     size = image.shape[0]
     resolution = out.shape[0]
     block = size // resolution
@@ -378,20 +381,22 @@ def _sum_rolled(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_channels(row: Any, gray: Any) -> None:
-    """Sum red, green and blue, which are three neighboring bytes, or one if they are equal."""
+    """Sum red, green and blue, which are three neighboring bytes, or one byte if they are equal."""
     if row.size == gray.size:
         for c in range(gray.size):
             gray[c] = np.int32(3) * np.int32(row[c])
         return
     for c in range(gray.size):
-        at = np.uint64(3) * np.uint64(c)  # unsigned: numba need not check for negative indices
+        at = np.uint64(3) * np.uint64(
+            c
+        )  # unsigned: numba does not have to check for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
         gray[c] = np.int32(red) + np.int32(green) + np.int32(blue)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _mean_gray(packed: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
-    """Compute block means of the mean of three bytes: down the columns, then along the row.
+    """Compute block means of the mean of three bytes, first down the columns, then along the row.
 
     A ring buffer keeps the rows that overlapping blocks share.
     """

@@ -1,12 +1,12 @@
 """PyTorch datasets over shards of SDOML-lite, local or remote.
 
 ``SDOMLlite`` is a map-style dataset. ``BatchLoader`` reads batches with threads instead of worker
-processes. ``SDOMLliteSequences`` returns windows of time. ``shard_dataset`` streams shard by shard.
-``compat.SDOMLlite`` follows the rules of the original loader, for code that was written for it.
-Only this part of the package needs torch.
+processes. ``SDOMLliteSequences`` returns sequences of frames. ``shard_dataset`` streams samples
+shard by shard. ``compat.SDOMLlite`` follows the rules of the original loader, for code that was
+written for it. Only this part of the package needs torch.
 
-Names are imported on first use, so the storage and frame reader below this package work without
-torch, which takes a second to import and hundreds of megabytes to install.
+Names are imported on first use, so that the modules for storage and frames work without torch. It
+takes a second to import torch, and hundreds of megabytes to install it.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ _MODULES = {
     "global_state": "sampling.resume",
     "shard_dataset": "streaming",
 }
-"""Module of each public name, below this package."""
+"""Module of each public name, relative to this package."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Checks of arguments."""
+"""Check arguments."""
 
 from numbers import Integral
 
@@ -6,12 +6,12 @@ from sdoml_core.errors import DatasetError
 
 
 def check_counts(least: int = 0, /, **counts: int) -> None:
-    """Raise an error for invalid numbers of threads, batches or frames.
+    """Check that numbers of threads, batches or frames are integers and not too small.
 
     Raises
     ------
     DatasetError
-        If a value is not a whole number of at least `least`. The message names it.
+        If a value is not an integer of at least `least`. The message names the argument.
     """
     for name, count in counts.items():
         if not isinstance(count, Integral) or count < least:

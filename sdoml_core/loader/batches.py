@@ -1,4 +1,4 @@
-"""`BatchLoader`: batches without worker processes, resumable to the sample."""
+"""`BatchLoader`: batches without worker processes, with an exact resume."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from sdoml_core.loader.sampling.cursor import in_order
 
 
 class BatchLoader:
-    """Batches of a dataset, read by threads directly into the memory of each batch.
+    """Batches of a dataset, which threads read directly into the memory of each batch.
 
     Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item if the dataset
     has it. For sequences they are dictionaries. This is faster than worker processes, which must
@@ -38,16 +38,16 @@ class BatchLoader:
 
     Notes
     -----
-    A complete pass advances to the next epoch. With one rank, a pass that ends early also advances.
-    With several ranks it does not, because one rank may only have inspected some batches, and all
-    ranks must read the same epoch. Call `set_epoch` before each pass if your loop ends passes
-    early.
+    After a complete pass, the loader advances to the next epoch. With one rank, it also advances
+    after a pass that ends early. With several ranks it does not, because perhaps only one rank has
+    inspected some batches, and all ranks must read the same epoch. If your loop ends passes early,
+    call `set_epoch` before each pass.
 
-    The loader asks torch.distributed for rank and world size when a pass begins, so it may be
-    created before ``init_process_group``. A change during a pass is an error.
+    The loader gets the rank and the world size from torch.distributed when a pass begins, so it may
+    be created before ``init_process_group``. It is an error if they change during a pass.
 
-    `state_dict` after any batch describes how to continue with the next batch, with any number of
-    ranks and threads.
+    After any batch, `state_dict` returns a state from which a loader can continue with the next
+    batch, with any number of ranks and threads.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class BatchLoader:
         current.finish()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. Keep the position of a loaded state of that epoch."""
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress after the last batch that was delivered: a few numbers."""
+        """Return the progress after the last batch that was delivered, as a few numbers."""
         return self._cursor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ class BatchLoader:
 
 
 def _can_pin() -> bool:
-    """Return whether there is a device to transfer batches to."""
+    """Return whether there is a device to which batches can be transferred."""
     accelerator = getattr(torch, "accelerator", torch.cuda)  # new in torch 2.6
     return bool(accelerator.is_available())
 

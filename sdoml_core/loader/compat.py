@@ -1,11 +1,11 @@
 """`compat.SDOMLlite`: the loader of the original project, for code that was written for it.
 
-Change the import and nothing else::
+Change only the import::
 
     from sdoml_core.loader.compat import SDOMLlite
 
-New code should use `sdoml_core.loader.SDOMLlite`, which raises errors where this class is lenient:
-for ranges outside the data and for times without a sample.
+New code should use `sdoml_core.loader.SDOMLlite`. It raises errors for ranges outside the data and
+for times without a sample. This class accepts both.
 """
 
 import operator
@@ -33,7 +33,7 @@ class NoFramesError(DatasetError, RuntimeError):
 
 
 class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
-    """Map-style dataset with the interface and the rules of the original loader.
+    """Map-style dataset with the interface and the behavior of the original loader.
 
     Samples are ``(tensor, time)``: float32 of shape (C, H, W) and an ISO string. A time without a
     sample returns ``(None, time)``.
@@ -49,15 +49,15 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     channels
         Channels in the order of the tensors. Case is ignored.
     date_start, date_end
-        Half-open range: datetime or ISO string. Naive times are UTC. A start or end that is not
-        within the data is replaced by the first or last slot of the folder, with a warning.
+        Half-open range: datetime or ISO string. Naive times are UTC. If the start or the end is not
+        within the data, it is replaced by the first or last slot of the folder, with a warning.
     date_exclusions
         Half-open pairs (start, end) to leave out.
 
     Attributes
     ----------
     date_start, date_end : datetime
-        The range, naive UTC.
+        The range, as naive datetimes in UTC.
     dates : list of datetime
         Times of the samples.
     dates_set : set of datetime
@@ -76,9 +76,9 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
 
     Notes
     -----
-    Three things differ from the original: tensors of float16 shards are float32, messages are
-    warnings instead of output on the terminal, and no caches that can go stale are left in the
-    folder.
+    This class differs from the original in three ways. Tensors of float16 shards are float32.
+    Messages are warnings instead of output on the terminal. No caches that can become stale are
+    left in the folder.
     """
 
     name: Final = "SDOML-lite"
@@ -156,7 +156,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
 def _range(
     start: Time | None, end: Time | None, first: np.datetime64, last: np.datetime64
 ) -> tuple[np.datetime64, np.datetime64]:
-    """Return the range, with each limit that is outside the data replaced by the data's limit."""
+    """Return the range. A limit outside the data is replaced by the first or last slot."""
     low, high = first, last
     if start is not None:
         wanted = parse_time(start, "date_start")

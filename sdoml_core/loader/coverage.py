@@ -14,16 +14,16 @@ from sdoml_core.loader.times import inside, iso
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of frames by month and channel. Prints as a table."""
+    """Number of frames by month and channel. ``print`` shows a table."""
 
     months: tuple[str, ...]
     """Month, such as ``2024-03``."""
     slots: tuple[int, ...]
     """Slots of the month within the range, at the cadence of the data."""
     complete: tuple[int, ...]
-    """Samples of the dataset, which have every requested channel."""
+    """Number of samples of the dataset, which have every requested channel."""
     frames: dict[str, tuple[int, ...]]
-    """Frames of each channel in the shards."""
+    """Number of frames of each channel in the shards."""
 
     def to_arrow(self) -> pa.Table:
         """Return a pyarrow table."""
@@ -63,10 +63,11 @@ def count_coverage(
     ranges: list[tuple[np.datetime64, np.datetime64]],
     rows: NDArray[np.int64],
 ) -> Coverage:
-    """Count the frames of all channels in some ranges, by month."""
+    """Count the frames of all channels in the given ranges, by month."""
     step = cadence_of(catalog.slots)
     within = inside(catalog.slots, ranges)
-    # Samples off the grid are counted too, because the cadence may have changed within the range.
+    # Also count samples that are not on the grid, because the cadence may have changed within the
+    # range.
     grid = [np.arange(start, end, step) for start, end in ranges]
     expected = np.unique(np.concatenate([*grid, catalog.slots[within]]))
     months = np.union1d(
@@ -91,7 +92,7 @@ def count_coverage(
 
 
 def describe(source: str, reader: FrameReader, selection: Selection) -> str:
-    """Return the ``repr`` of a dataset, which summarizes its content in a few lines."""
+    """Return the ``repr`` of a dataset, a summary of its content in a few lines."""
     catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)

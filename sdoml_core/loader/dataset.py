@@ -1,4 +1,4 @@
-"""`SDOMLlite`: samples by number or by time, as a map-style PyTorch dataset."""
+"""`SDOMLlite`: a map-style PyTorch dataset with samples by number or by time."""
 
 import copy
 import operator
@@ -39,30 +39,30 @@ from sdoml_core.loader.timed_transform import TimedTransform
 from sdoml_core.loader.times import Time, iso, parse_time
 
 DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
-"""Default channels of the original's loader, in its order."""
+"""Default channels of the original loader, in the same order."""
 
 NO_OFFSET: Final = np.zeros(1, "timedelta64[s]")
-"""A sample without a sequence has one frame, at its own time."""
+"""Outside of a sequence, a sample has one frame, at the time of the sample."""
 
 MISSING_SHARDS: Final = ("raise", "skip")
 
 
 class SDOMLlite(Dataset[Sample]):
-    """Dataset of solar images with access by number or by time.
+    """Dataset of solar images with access by number and by time.
 
     Samples are ``(tensor, time)``: float32 of shape (C, H, W), north up, in the order of
-    `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True`` a third item
-    contains the metadata of each frame, by channel. With `targets` the last item is a dictionary
+    `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True``, a third item
+    contains the metadata of each frame, by channel. With `targets`, the last item is a dictionary
     with ``targets`` and ``target_mask``.
 
     Parameters
     ----------
     data_dir
         Folder or URL (``s3://…``, ``https://…``) of a release, of daily shards, or of tar files
-        without an index. Member names can be in upper or lower case. A list of these is merged:
+        without an index. Member names can be in upper or lower case. A list of folders is merged:
         folders with different times are concatenated, and folders with different channels are
-        joined. They must have no frame in common, the same dtype, encoding and resolution, and the
-        same constants for common channels.
+        joined. The folders must have the same dtype, encoding and resolution, and the same
+        constants for common channels. No frame may be in two folders.
     channels
         Channels in the order of the tensors. Case is ignored.
     date_start, date_end
@@ -73,17 +73,17 @@ class SDOMLlite(Dataset[Sample]):
         Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of these
         flags is treated as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
-        ``normalized``; ``dn`` (AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
-        constant c of the normalization); ``gauss`` (HMI); ``physical`` (both); or units by
-        channel, such as ``{"AIA_0193": "dn", "HMI_M": "gauss"}``. Other channels are normalized.
+        ``normalized``; ``dn`` for AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
+        normalization constant c; ``gauss`` for HMI; ``physical`` for both; or a dictionary of units
+        by channel, such as ``{"AIA_0193": "dn", "HMI_M": "gauss"}``. Other channels are normalized.
     transform
         Called with each tensor. If the transform has a parameter ``time``, it also receives the
         sample's time as an ISO string.
     targets
-        Series to return with the images, by name. Samples then have float32 scalars as values and
-        bool scalars as masks. A sample is left out if a series has a gap there, unless the series
-        masks its gaps. No value depends on times outside the sample's range or within exclusions,
-        even after a split.
+        Series to return with the images, by name. The values of a sample are float32 scalars, and
+        the masks are bool scalars. A sample is left out if a series has a gap at its time, unless
+        the series masks its gaps. Values never depend on times outside the range of the sample or
+        within exclusions, even after a split.
     metadata
         Whether samples include metadata as a third item.
     verify
@@ -98,16 +98,16 @@ class SDOMLlite(Dataset[Sample]):
     cache_dir
         Folder that caches downloaded bytes and generated indexes.
     cache_bytes
-        Maximum size of the downloaded bytes in `cache_dir`, by default 100 GiB. The least recently
-        used bytes are deleted.
+        Maximum size of the downloaded bytes in `cache_dir`, by default 100 GiB. If it is exceeded,
+        the least recently used bytes are deleted.
     storage_options
         Options for fsspec if `data_dir` is a URL.
 
     Raises
     ------
     DatasetError
-        If a channel is unknown, a range is empty, the requested data do not exist, or folders do
-        not fit together.
+        If a channel is unknown, a range is empty, the requested data do not exist, or the folders
+        cannot be merged.
     NormalizationError
         If a channel was normalized with different constants.
     DamagedFileError
@@ -191,7 +191,7 @@ class SDOMLlite(Dataset[Sample]):
         self.selection = self.selection.keep(complete)
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
-        """Return the part of the dataset in half-open ranges, without copying data.
+        """Return the part of the dataset within half-open ranges, without copying data.
 
         Raises
         ------
@@ -228,7 +228,7 @@ class SDOMLlite(Dataset[Sample]):
     def mean(self) -> torch.Tensor:
         """Mean of the pixels of each channel: float32, shape (C, 1, 1); see `statistics`.
 
-        Reads up to 64 samples on first use. ``(image - train.mean) / train.std`` standardizes an
+        Up to 64 samples are read on first use. ``(image - train.mean) / train.std`` standardizes an
         image with the values of the training part.
         """
         return self._standardization()[0]
@@ -247,10 +247,10 @@ class SDOMLlite(Dataset[Sample]):
         return self._moments
 
     def statistics(self, samples: int = 64) -> dict[str, Statistics]:
-        """Return each channel's mean and standard deviation.
+        """Return the mean and the standard deviation of each channel.
 
-        They describe the pixels of the samples, in the dataset's units (for normalized units: y)
-        and before the transform. Use the training part of a split.
+        They describe the pixels of the samples in the units of the dataset, before the transform.
+        Call this method on the training part of a split.
 
         Parameters
         ----------
@@ -291,9 +291,9 @@ class SDOMLlite(Dataset[Sample]):
     def to_normalized(
         self, tensor: torch.Tensor | NDArray[Any], channels: Sequence[str] | None = None
     ) -> torch.Tensor:
-        """Convert physical values to normalized ones: the inverse of `to_physical`.
+        """Convert physical values to normalized values. This is the inverse of `to_physical`.
 
-        Values beyond the constant or the field range are clipped. NaN becomes 0.
+        Values above the constant or outside the field range are clipped. NaN becomes 0.
         """
         return self._converted(torch.as_tensor(tensor), channels, restore)
 
@@ -315,14 +315,14 @@ class SDOMLlite(Dataset[Sample]):
         *,
         guard: timedelta = NO_GUARD,
     ) -> Splits[Self]:
-        """Split by date ranges, with a gap between the parts. Prints as a table.
+        """Split by date ranges, with a gap between the parts. ``print`` shows the parts as a table.
 
         Parameters
         ----------
         ranges
-            Half-open ranges by name of the part. By default, the splits of the release.
+            Half-open ranges for each part, by name. Defaults to the splits of the release.
         guard
-            Minimum time between samples of different parts. The gap is taken from the part that
+            Minimum time between samples of different parts. The gap is removed from the part that
             is listed first.
         """
         if ranges is None:
@@ -339,7 +339,7 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Catalog rows of the samples."""
+        """Rows of the samples in the catalog."""
         return self.selection.rows
 
     @property
@@ -375,7 +375,7 @@ class SDOMLlite(Dataset[Sample]):
         return self._samples(indices, batch)
 
     def pending(self, indices: Sequence[int]) -> Pending:
-        """Return a batch of samples for `BatchLoader` that has not been read yet."""
+        """Return a batch of samples whose pixels have not been read yet, for `BatchLoader`."""
         batch, reads = self._reads(indices)
         return Pending(reads, lambda: collate(self._samples(indices, batch)))
 
@@ -419,7 +419,10 @@ class SDOMLlite(Dataset[Sample]):
         return Sample(items)
 
     def _targets_of(self, rows: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the targets of some rows, one value per row; empty if there are no targets."""
+        """Return the targets of the given rows, one value per row.
+
+        Empty if there are no targets.
+        """
         if not self.targets:
             return {}
         slots = self.reader.catalog.slots
@@ -470,7 +473,7 @@ class SDOMLlite(Dataset[Sample]):
         return {name: self.frame_facts(row, name) for name in self.channels}
 
     def frame_facts(self, row: int, channel: str) -> dict[str, Any]:
-        """Return the metadata of a frame of a catalog row.
+        """Return the metadata of one frame of a catalog row.
 
         ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
         ``degradation``, ``flags`` (tuple of names), ``missing`` (number of raw-frame pixels without
@@ -537,9 +540,9 @@ class SDOMLlite(Dataset[Sample]):
     ) -> Any:
         """Return one frame of a sample as a ``sunpy.map.GenericMap``, with world coordinates.
 
-        AIA frames are in DN/s per camera pixel (0.6″) and HMI frames in gauss, NaN off the disk,
-        whatever the units of the dataset. The transform is not applied. Row 0 of the map is in the
-        south, as in FITS files, so its data are the vertically flipped frame.
+        AIA frames are in DN/s per camera pixel (0.6″). HMI frames are in gauss, with NaN off the
+        disk. The units of the dataset do not matter, and the transform is not applied. Row 0 of the
+        map is in the south, as in FITS files, so its data are the vertically flipped frame.
 
         Parameters
         ----------
@@ -548,7 +551,7 @@ class SDOMLlite(Dataset[Sample]):
         channel
             One of the channels of the dataset.
         hmi_scale
-            Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
+            Scale with which the HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
 
         Raises
         ------
@@ -565,7 +568,10 @@ class SDOMLlite(Dataset[Sample]):
 def _without(
     catalog: Catalog, channels: Sequence[str], offsets: NDArray[np.int64], flags: Iterable[str]
 ) -> NDArray[np.int64]:
-    """Return frame offsets, with −1 for missing frames and frames that have one of the flags."""
+    """Return the frame offsets.
+
+    They are −1 for missing frames and for frames with one of the flags.
+    """
     if isinstance(flags, str):
         flags = (flags,)
     try:

@@ -1,4 +1,4 @@
-"""The newest window of the near-real-time dataset, for inference."""
+"""Read the newest window of the near-real-time dataset, for inference."""
 
 import os
 import time
@@ -27,7 +27,7 @@ CADENCE: Final = timedelta(minutes=15)
 
 
 class LiveWindow(NamedTuple):
-    """The frames of some slots, oldest first."""
+    """The frames of consecutive slots, oldest first."""
 
     frames: torch.Tensor
     """float32 (past, C, H, W). Frames without data are zero."""
@@ -36,19 +36,19 @@ class LiveWindow(NamedTuple):
     """bool (past, C): whether each frame exists."""
 
     age: torch.Tensor
-    """float32 (past, C): by how many minutes each frame is older than its slot; NaN if it is
-    missing."""
+    """float32 (past, C): number of minutes by which each frame is older than its slot. NaN if the
+    frame is missing."""
 
     times: list[str]
     """Slots as ISO strings (UTC)."""
 
 
 class LiveDataset:
-    """Reader of the near-real-time dataset, a rolling window that another process keeps up to date.
+    """Reader of the near-real-time dataset, a rolling window that another process updates.
 
-    Samples have the same pixel values, constants and channels as those of a release. A slot appears
-    with its first frame, and more channels are added as they arrive. Readers never see half of a
-    slot, because shards never change and their index is replaced atomically.
+    Samples have the same pixel values, constants and channels as in a release. A slot appears as
+    soon as its first frame is available, and more channels are added as they arrive. Readers never
+    see half of a slot, because shards never change and their index is replaced atomically.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class LiveDataset:
         return int(self._present.sum())
 
     def refresh(self) -> bool:
-        """Read the index again if it was replaced. Returns whether it was replaced."""
+        """Read the index again if it was replaced, and return whether it was replaced."""
         version = self._files.version(RELEASE_INDEX)
         if version == self._version:
             return False
@@ -138,18 +138,18 @@ class LiveDataset:
         stride
             Time between slots.
         max_age
-            Maximum age of the newest slot, and of frames that replace missing ones. None: the
-            window may have any age, and missing frames are not replaced.
+            Maximum age of the newest slot, and of frames that replace missing frames. With None,
+            the window may have any age, and missing frames are not replaced.
         gaps
-            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold`` or ``raise``, which raises an
-            error if the newest slot lacks frames. Defaults to ``hold`` with a `max_age`, else to
-            ``mask``.
+            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold``, or ``raise``, which raises an
+            error if the newest slot lacks frames. Defaults to ``hold`` if `max_age` is given, and
+            otherwise to ``mask``.
 
         Raises
         ------
         DatasetError
-            If no window is new and complete enough. The message contains the age of the newest
-            slot.
+            If no window is both new enough and complete enough. The message contains the age of the
+            newest slot.
         """
         self.refresh()
         return self._read(lambda: self._windows(past, stride, max_age, gaps), -1, max_age)
@@ -164,10 +164,10 @@ class LiveDataset:
         poll: float = 1.0,
         timeout: float | None = None,
     ) -> Iterator[LiveWindow]:
-        """Yield the newest window, then the window of each new slot as it appears.
+        """Yield the newest window, and then the window of each new slot as it appears.
 
-        Each slot is yielded once, as soon as the gap policy allows it: with ``drop``, when all of
-        its channels have arrived.
+        Each slot is yielded once, as soon as the gap policy allows it. With ``drop``, this is when
+        all of its channels have arrived.
 
         Parameters
         ----------
@@ -176,7 +176,8 @@ class LiveDataset:
         poll
             Seconds between two checks of the index.
         timeout
-            Seconds without a new slot after which the iteration ends. None: it never ends.
+            Number of seconds without a new slot after which the iteration ends. With None, it never
+            ends.
         """
         last: np.datetime64 | None = None
         waited_since = time.monotonic()
@@ -211,8 +212,8 @@ class LiveDataset:
             raise DatasetError(f"unknown gap policy {gaps!r}; use one of {', '.join(GAPS)}")
         source = _Slots(self._reader)
         if not len(source.ranges):
-            raise DatasetError(f"{self.data_dir} has no slot yet")
-        # Sequences need only the reader and the selection of a dataset. `SDOMLlite` would refuse a
+            raise DatasetError(f"{self.data_dir} has no slots yet")
+        # Sequences need only the reader and the selection of a dataset. `SDOMLlite` would reject a
         # window in which no slot has every channel.
         found = SDOMLliteSequences(
             cast("SDOMLlite", source),
@@ -249,7 +250,7 @@ class LiveDataset:
             try:
                 return self._window(windows, number)
             except (StoreError, DamagedFileError):
-                # This process was asleep for longer than old shards are kept.
+                # This process was suspended for longer than old shards are kept.
                 if attempt + 1 == ATTEMPTS or not self.refresh():
                     raise
         raise AssertionError
@@ -276,13 +277,13 @@ class LiveDataset:
 
 
 class _Slots:
-    """A selection of all slots in the window, whichever channels they have, for sequences."""
+    """A selection of all slots in the window, for sequences. Slots may lack channels."""
 
     def __init__(self, reader: FrameReader):
         slots = reader.catalog.slots
         self.reader = reader
         self.selection = self
-        # A window may reach back before the first slot: those frames are missing.
+        # A window may begin before the first slot. Its earlier frames are then missing.
         self.ranges = [(EVER[0], slots[-1] + INSTANT)] if len(slots) else []
         self._rows = len(slots)
 

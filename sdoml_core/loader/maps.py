@@ -1,4 +1,4 @@
-"""Convert frames to sunpy maps with physical units. Only this module uses sunpy."""
+"""Convert frames to sunpy maps in physical units. Only this module imports sunpy."""
 
 from typing import TYPE_CHECKING, Any
 

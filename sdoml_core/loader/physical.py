@@ -1,4 +1,4 @@
-"""Convert values of a dataset to physical units and back; compute mean and standard deviation."""
+"""Convert values to physical units and back, and compute means and standard deviations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def measure(
     channels: Sequence[str],
     shape: tuple[int, ...],
 ) -> dict[str, Statistics]:
-    """Return the statistics of some samples by channel. NaN pixels are left out.
+    """Return the statistics of the given samples by channel. NaN pixels are left out.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def measure(
     rows
         Rows to read.
     channels, shape
-        Names of the channels, and shape of a sample (C, H, W).
+        Names of the channels, and shape (C, H, W) of a sample.
     """
     pixels = np.empty(shape, np.float32)
     sums = np.zeros((3, len(channels)))  # sums of ones, values and squares

@@ -17,7 +17,7 @@ def plot_images(
     normalized: bool,
     path: str | os.PathLike[str] | None,
 ) -> Any:
-    """Plot one image per channel, north up, each stretched to its own range.
+    """Plot one image per channel, with north up and a separate color range for each image.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def plot_images(
     title
         Title of the figure.
     normalized
-        Whether HMI is in gray levels, which are drawn on a scale from 0 to 1.
+        Whether HMI values are gray levels, which are drawn on a scale from 0 to 1.
     path
-        File to save the figure to. None: do not save it.
+        File to save the figure to. With None, the figure is not saved.
 
     Returns
     -------

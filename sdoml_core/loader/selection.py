@@ -1,4 +1,4 @@
-"""Select the samples in the dataset's ranges that have every channel."""
+"""Select the samples within the ranges of the dataset that have every channel."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ EVER: Final = (np.datetime64("1900-01-01", "s"), np.datetime64("9999-01-01", "s"
 
 
 class Selection:
-    """Samples in order of time.
+    """Selected samples in chronological order.
 
     Parameters
     ----------
     slots
         Times of all samples of the catalog, ascending.
     offsets
-        Position of each frame, negative if missing. Shape (samples, channels).
+        Position of each frame, negative for missing frames. Shape (samples, channels).
     channels
         Channel names, for messages.
     start, end
@@ -39,8 +39,8 @@ class Selection:
     ranges
         Half-open pairs that contain the samples.
     limits
-        Like the ranges, but unbounded if no start or end was given. Everything that a sample
-        depends on, such as the value of a target, must be within these limits.
+        Like the ranges, but unbounded if no start or end was given. All data on which a sample
+        depends, such as the value of a target, must be within these limits.
     exclusions
         Half-open pairs without samples.
     rows, times
@@ -119,7 +119,7 @@ class Selection:
         first: NDArray[np.datetime64],
         last: NDArray[np.datetime64],
     ) -> NDArray[np.bool_]:
-        """Return whether each sample's interval stays within the limits and touches no exclusion.
+        """Return whether each sample's interval is within the limits and outside all exclusions.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Selection:
         return covered
 
     def keep(self, wanted: NDArray[np.bool_]) -> Self:
-        """Return a selection of some of the samples."""
+        """Return a selection of the given samples."""
         part = copy.copy(self)
         part.rows, part.times = self.rows[wanted], self.times[wanted]
         return part

@@ -1,4 +1,4 @@
-"""Windows of time: past frames, a forecast horizon, and a policy for gaps."""
+"""Sequences of frames, with a forecast horizon and a policy for gaps."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +34,13 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All frames
     lie in one range of the dataset. Excluded frames are treated as missing.
 
-    Items are dictionaries: ``past`` (past, C, H, W) and, with a horizon, ``future`` (future, C, H,
-    W), both float32; ``time`` (ISO string of t); ``times`` (list of ISO strings of all frames);
-    and, depending on the policy, ``mask`` or ``age`` of shape (past + future, C). If the dataset
-    has ``metadata=True``, ``metadata`` is a list with a dictionary for each frame: the metadata by
-    channel, None for missing frames. A held frame has the metadata of the earlier frame that
-    replaces it. A batch has ``times`` and ``metadata`` as a list of such lists,
-    ``[sample][frame]``, with `BatchLoader` and with PyTorch's ``DataLoader``.
+    Items are dictionaries with the float32 tensors ``past`` of shape (past, C, H, W) and, with a
+    horizon, ``future`` of shape (future, C, H, W). ``time`` is t as an ISO string, and ``times`` is
+    a list of the ISO strings of all frames. Depending on the policy, ``mask`` or ``age`` has the
+    shape (past + future, C). If the dataset has ``metadata=True``, ``metadata`` is a list with one
+    dictionary per frame: the metadata by channel, or None for missing frames. A repeated frame has
+    the metadata of the earlier frame. In a batch, ``times`` and ``metadata`` are lists of such
+    lists, ``[sample][frame]``, with `BatchLoader` and with PyTorch's ``DataLoader``.
 
     Parameters
     ----------
@@ -51,24 +51,24 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     stride
         Time between frames. Defaults to the cadence of the data.
     horizon
-        Time from t to the first frame to forecast. None means that there are no future frames.
+        Time from t to the first frame to forecast. With None, there are no future frames.
     future
         Number of frames to forecast.
     gaps
-        ``drop``: only sequences without missing frames. ``mask``: all sequences; missing frames are
-        zero, and ``mask`` (bool) is True for present frames. ``hold``: a missing past frame is
-        replaced by the last earlier frame of its channel, at most `max_age` older; ``age``
-        (float32, minutes) is how much older each frame is. Sequences that cannot be filled in this
-        way, or lack a future frame, are left out. ``raise``: a missing frame raises an error at
-        construction.
+        With ``drop``, only sequences without missing frames are included. With ``mask``, all
+        sequences are included. Missing frames are zero, and ``mask`` (bool) is True for present
+        frames. With ``hold``, a missing past frame is replaced by the last earlier frame of its
+        channel, which may be at most `max_age` older. ``age`` (float32, minutes) is the difference.
+        Sequences that cannot be filled in this way, or that lack a future frame, are left out. With
+        ``raise``, a missing frame raises an error when the sequences are created.
     max_age
         Limit for ``hold``.
     targets
-        Series to return with the frames, by name. Items then have ``targets`` and ``target_mask``:
-        dictionaries of float32 and bool tensors of shape (past + future,), or scalars for series
-        with ``per="sample"``. A sequence is left out if a series has a gap there, unless the series
-        masks its gaps. No value depends on times outside the range of t or within exclusions.
-        Defaults to the dataset's targets.
+        Series to return with the frames, by name. Items then have ``targets`` and ``target_mask``,
+        which are dictionaries of float32 and bool tensors of shape (past + future,), or of scalars
+        for series with ``per="sample"``. A sequence is left out if a series has a gap, unless the
+        series masks its gaps. Values never depend on times outside the range of t or within
+        exclusions. Defaults to the targets of the dataset.
     transform
         Called with each item.
 
@@ -114,7 +114,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             self._offsets = np.append(self._offsets, ahead + np.arange(future) * step)
         self._max_age = zero if max_age is None else parse_duration(max_age, "max_age")
         self._buffers = Buffers()
-        # A live window has a reader and a selection, but no whole dataset.
+        # A live window has a reader and a selection, but it is not a complete dataset.
         frame_transform = getattr(dataset, "transform", None)
         self._frame_transform = None if frame_transform is None else TimedTransform(frame_transform)
         self._with_metadata = bool(getattr(dataset, "metadata", False))
@@ -133,7 +133,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         allowed = dataset.selection.allowed()
         there = (dataset.reader.offsets >= 0) & allowed[:, None]
         rows = np.arange(len(slots))[:, None]
-        # Row of the latest frame of each channel at each row; −1 before the first frame.
+        # For each row, the row of the latest frame of each channel; −1 before the first frame.
         self._latest = np.maximum.accumulate(np.where(there, rows, -1).astype(np.int32), axis=0)
         whole = np.zeros(len(slots), bool)
         for start, end in dataset.selection.ranges:
@@ -169,10 +169,10 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _ages(
         self, times: NDArray[np.datetime64]
     ) -> tuple[NDArray[np.int64], NDArray[np.timedelta64]]:
-        """Return the row and age of each channel's latest frame at some times; each (times, C).
+        """Return the row and the age of the latest frame of each channel at the given times.
 
-        The age is 0 if there is a frame at the time itself. It exceeds any limit if there is no
-        frame, or only one from another range.
+        Both have the shape (times, C). The age is 0 if there is a frame at the time itself. It
+        exceeds any limit if there is no frame, or if the frame is in another range.
         """
         slots = self.dataset.reader.catalog.slots
         rows = np.searchsorted(slots, times, side="right") - 1
@@ -206,13 +206,13 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
 
     @property
     def times(self) -> NDArray[np.datetime64]:
-        """Times t of all sequences, datetime64[s] (UTC)."""
+        """Times t of all sequences, as datetime64[s] (UTC)."""
         return self.dataset.reader.catalog.slots[self.anchors]
 
     def _reads(
         self, indices: Sequence[int]
     ) -> tuple[torch.Tensor, NDArray[np.timedelta64], list[Callable[[], None]]]:
-        """Return memory for a batch, the ages of its frames (B, frames, C), and the reads."""
+        """Return memory for a batch, the ages of its frames (B, frames, C), and the read tasks."""
         ages, sources = self._sources(indices)
         shape = self.dataset.reader.shape
         pixels = self._buffers.take((*ages.shape[:2], *shape))
@@ -224,7 +224,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return torch.from_numpy(pixels), ages, reads
 
     def _sources(self, indices: Sequence[int]) -> tuple[NDArray[np.timedelta64], NDArray[np.int64]]:
-        """Return each frame's age and catalog row (−1 if missing); each (B, frames, C)."""
+        """Return the age and the catalog row (−1 if missing) of each frame, each (B, frames, C)."""
         times = self.times[list(indices)][:, None] + self._offsets
         latest, ages = self._ages(times.ravel())
         limit = np.timedelta64(0, "s") if self.gaps == "mask" else self._max_age
@@ -269,7 +269,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return default_collate([self._frame_transform(frame, time) for frame, time in pairs])
 
     def _metadata_of(self, indices: Sequence[int]) -> list[Metadata]:
-        """Return each sequence's frame metadata; empty if not requested."""
+        """Return the frame metadata of each sequence. Empty if metadata are not requested."""
         if not self._with_metadata:
             return []
         facts, channels = self.dataset.frame_facts, self.dataset.channels
@@ -285,7 +285,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         ]
 
     def _targets_of(self, indices: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the targets of a batch; empty if there are no series."""
+        """Return the targets of a batch. Empty if there are no series."""
         if self._targets is None:
             return {}
         anchors = self.times[list(indices)]
@@ -303,7 +303,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     def _batch(
         self, indices: Sequence[int], pixels: torch.Tensor, ages: NDArray[np.timedelta64]
     ) -> Any:
-        """Return items as one dictionary with stacked tensors."""
+        """Combine items into one dictionary with stacked tensors."""
         items = self._items(indices, pixels, ages)
         if self.transform is not None:
             return default_collate([self.transform(item) for item in items])

@@ -1,7 +1,7 @@
-"""Splits without leakage: parts of a dataset, separated by gaps in time.
+"""Split a dataset into parts that are separated by gaps in time, to prevent leakage.
 
 The Sun changes slowly, so samples that are close in time are similar. Samples of different parts
-must not be neighbors.
+must therefore not be neighbors.
 """
 
 import json
@@ -63,7 +63,7 @@ D = TypeVar("D", bound=Divisible)
 
 
 class Splits(Mapping[str, D]):
-    """Parts of a dataset by name. Prints as a table."""
+    """Parts of a dataset, by name. ``print`` shows a table."""
 
     def __init__(self, parts: Mapping[str, D], guard: timedelta):
         self._parts = dict(parts)
@@ -125,9 +125,10 @@ def apart(
     Parameters
     ----------
     ranges
-        Ranges by part. Of two adjacent ranges, the one whose part is listed first is shortened.
+        Ranges of each part. If two ranges are adjacent, the range of the part that is listed first
+        is shortened.
     guard
-        Minimum time between samples of different parts. Samples exactly that far apart are kept.
+        Minimum time between samples of different parts. Samples at exactly this distance are kept.
     step
         Time between samples. The last sample of a range is one step before its end.
 
@@ -172,7 +173,7 @@ def _without(one: Range, start: np.datetime64, end: np.datetime64) -> list[Range
 def month_ranges(
     times: NDArray[np.datetime64], months: Mapping[str, Iterable[int]]
 ) -> dict[str, list[Range]]:
-    """Return the ranges of the calendar months of each part; adjacent months are joined.
+    """Return the ranges of the calendar months of each part. Adjacent months are joined.
 
     Raises
     ------

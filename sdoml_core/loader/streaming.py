@@ -1,9 +1,9 @@
-"""`shard_dataset`: samples shard by shard, for disks and object stores that read in sequence.
+"""`shard_dataset`: stream samples shard by shard, for storage with slow random access.
 
-The order of an epoch is computed from the index only: shards are in random order, and within them
-each sample moves by less than the length of a shuffle buffer. Shuffling therefore keeps no samples
-in memory, ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch
-can be resumed from a single number.
+The order of an epoch is computed only from the index. Shards are in random order, and each sample
+moves by less than the length of a shuffle buffer. Shuffling therefore keeps no samples in memory.
+Ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch can be
+resumed from a single number.
 """
 
 import os
@@ -29,30 +29,31 @@ from sdoml_core.loader.times import Time
 
 
 class ShardDataset(IterableDataset[Any]):
-    """Samples or batches of a dataset in the order of its shards; see `shard_dataset`.
+    """Samples or batches of a dataset, read shard by shard; see `shard_dataset`.
 
     Parameters
     ----------
     dataset
         The dataset to stream, or one of its splits.
     batch_size
-        Yield batches of this many samples, for ``DataLoader(…, batch_size=None)``. None: yield
+        Yield batches of this many samples, for ``DataLoader(…, batch_size=None)``. With None, yield
         single samples.
     shuffle, seed
         Whether to shuffle shards and samples, and the seed. Each epoch has a different order.
     buffer
-        How far a sample can move within the order of its shards.
+        Maximum distance by which a sample can move in the order of the shards.
     drop_last, rank, world_size
         As for `sdoml_core.loader.BatchLoader`.
     threads, prefetch
-        Number of threads of each process that read (0 reads when a batch is requested), and
-        number of batches to read ahead. Without a batch size: samples for each thread.
+        Number of threads per process that read batches, and number of batches to read ahead. With 0
+        threads, each batch is read when it is requested. Without a batch size, `prefetch` is a
+        number of samples per thread.
 
     Notes
     -----
     Without worker processes, the epoch changes as for `sdoml_core.loader.BatchLoader`. With worker
     processes and one rank, each pass advances to the next epoch. With worker processes and several
-    ranks, call `set_epoch` before each pass. Otherwise the same epoch is repeated, with a warning,
+    ranks, call `set_epoch` before each pass. Otherwise, the same epoch is repeated with a warning,
     because a worker cannot know whether the last pass was complete.
     """
 
@@ -90,7 +91,8 @@ class ShardDataset(IterableDataset[Any]):
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
         self._passes = WorkerPasses()
-        # These are used only in workers: whether this worker loaded a state, and its current pass.
+        # The next attributes are used only in workers: whether this worker loaded a state, and its
+        # current pass.
         self._loaded = False
         self._pass: Pass | None = None
         self._passes_begun = 0
@@ -177,7 +179,7 @@ class ShardDataset(IterableDataset[Any]):
             self._cursor.set_epoch(last.epoch + (self._cursor.world.place().world_size == 1))
 
     def __len__(self) -> int:
-        """Number of batches, or of samples, of this rank in an epoch."""
+        """Number of batches (or samples) that this rank reads in an epoch."""
         bounds = self._cursor.bounds()
         if self.batch_size:
             return len(bounds) - 1
@@ -195,8 +197,8 @@ class ShardDataset(IterableDataset[Any]):
     def state_dict(self) -> dict[str, Any]:
         """Return the progress after the last sample or batch that was delivered.
 
-        In a worker this is the progress of that worker. `global_state` combines the states of all
-        workers into one that fits any number of workers.
+        In a worker, this is the progress of that worker. `global_state` combines the states of all
+        workers into a state that works with any number of workers.
 
         While a plain ``DataLoader`` with workers iterates, the state in the main process describes
         which samples the data loader delivered.
@@ -204,8 +206,8 @@ class ShardDataset(IterableDataset[Any]):
         Raises
         ------
         DatasetError
-            In the main process, if this is unknown: after the iteration of a ``DataLoader`` with
-            workers ended or was abandoned, or if it batches single samples.
+            In the main process, if the progress is unknown. This is the case after the iteration of
+            a ``DataLoader`` with workers, or if the ``DataLoader`` batches single samples.
         """
         if get_worker_info() is not None:
             return self._state_of_worker()
@@ -216,7 +218,7 @@ class ShardDataset(IterableDataset[Any]):
         return state | {"step": 0} | self._deal()
 
     def _delivered(self, last: LastPass) -> dict[str, int]:
-        """Return epoch and position after the last batch that was delivered from workers."""
+        """Return the epoch and the position after the last batch that workers delivered."""
         steps = delivered_by_workers(self, lambda seed: seed % KEY == last.key)
         if steps is None or last.start < 0:
             raise DatasetError(
@@ -293,15 +295,15 @@ def shard_dataset(
     """Stream samples shard by shard.
 
     ``DataLoader(shard_dataset(folder, batch_size=8), batch_size=None, num_workers=2)`` yields each
-    sample exactly once per epoch across all ranks and workers, the same number of batches on every
-    rank, and the same batches with any number of workers.
+    sample exactly once per epoch across all ranks and workers. Every rank gets the same number of
+    batches, and the batches do not depend on the number of workers.
 
     Parameters
     ----------
     data_dir, channels, date_start, date_end, date_exclusions, **options
         As for `SDOMLlite`.
     batch_size, shuffle, seed, buffer, drop_last, rank, world_size, threads, prefetch
-        As for `ShardDataset`. With ``batch_size=None``, items are single samples, and some ranks
+        As for `ShardDataset`. With ``batch_size=None``, items are single samples. Some ranks then
         get one sample more than others if the world size does not divide the number of samples.
     """
     dataset = SDOMLlite(data_dir, channels, date_start, date_end, date_exclusions, **options)

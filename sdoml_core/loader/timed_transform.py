@@ -1,4 +1,4 @@
-"""Call user-defined transforms, and pass them the frame's time if they accept it."""
+"""Call transforms of the user, and pass the time of the frame if they accept it."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,9 @@ import torch
 
 
 class TimedTransform:
-    """A transform that is called with a tensor, and with the time if it has a parameter ``time``.
+    """A transform that is called with a tensor.
+
+    If it has a parameter ``time``, it also gets the time.
 
     Parameters
     ----------

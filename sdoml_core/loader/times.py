@@ -1,4 +1,4 @@
-"""Convert between times, durations and ranges in the types that users pass, and NumPy types."""
+"""Convert times, durations and ranges that users pass to NumPy types, and back."""
 
 import contextlib
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def parse_time(time: Time, what: str = "time", *, unit: str = "s") -> np.datetim
             time = time.astimezone(UTC).replace(tzinfo=None)
         except OverflowError as error:
             raise DatasetError(f"{what} {time} is outside the years 1 to 9999 in UTC") from error
-    # NaT of pandas is a datetime, and not equal to itself.
+    # pandas' NaT is a datetime, but it is not equal to itself.
     if isinstance(time, date | np.datetime64) and time == time:  # noqa: PLR0124
         return cast("np.datetime64", np.array(time, f"datetime64[{unit}]")[()])
     hint = (

@@ -1,7 +1,7 @@
-"""Normalization constants: one per channel, fitted once to a whole dataset and then frozen.
+"""Normalization constants: one per channel, fitted once to a whole dataset.
 
-One small JSON document records the method, the days and the result of the fit. Its version is the
-hash of its content, and each shard records the version with which it was normalized.
+A small JSON document records the method, the days and the result of the fit. Its version is the
+hash of its content. Each shard records the version with which it was normalized.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ class ChannelStatistics:
     transform: Transform
 
     constant: float | None
-    """The value that is mapped to 1 (``field``: the field in gauss stored as 1); None without
-    frames."""
+    """The value that is mapped to 1. For ``field``, it is the field in gauss that is stored as 1.
+    None if there are no frames."""
 
     pixels: int
 
@@ -39,7 +39,7 @@ class ChannelStatistics:
     std: float | None = None
 
     quantiles: Mapping[str, float] | None = None
-    """Values of `LISTED_QUANTILES`, by the quantile as text."""
+    """Values of the quantiles in `LISTED_QUANTILES`. The keys are the quantiles as text."""
 
     saturated: float | None = None
     """Fraction of the pixels above the constant, which are all mapped to 1."""
@@ -47,7 +47,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """The frozen constants of a dataset. The version depends only on the content."""
+    """The constants of a dataset. The version depends only on the content."""
 
     method: str
     """``quantile:0.9999`` or ``max``."""
@@ -61,7 +61,7 @@ class Normalization:
     last_day: date
 
     days: int
-    """Days with data between the first and the last, both included."""
+    """Number of days with data, from the first day to the last day."""
 
     channels: Mapping[str, ChannelStatistics]
     """Statistics by channel name, in the order of ``CHANNELS``."""
@@ -72,12 +72,13 @@ class Normalization:
         return _version(self._content())
 
     def constant(self, channel: str) -> float:
-        """Return the channel's constant: the pixel value that is mapped to 1.
+        """Return the constant of a channel: the pixel value that is mapped to 1.
 
         Raises
         ------
         NormalizationError
-            If the normalization was fitted without this channel or found no frame of it.
+            If the normalization was fitted without this channel, or if it found no frame of this
+            channel.
         """
         statistics = self.channels.get(channel)
         if statistics is None or statistics.constant is None:
@@ -89,7 +90,7 @@ class Normalization:
         return statistics.constant
 
     def transform(self, channel: str) -> Transform:
-        """Return the transform of a channel. Raises the same errors as `constant`."""
+        """Return the transform of a channel. It raises the same errors as `constant`."""
         self.constant(channel)
         return self.channels[channel].transform
 

@@ -1,7 +1,7 @@
 """The kernel that counts the pixels of a frame for its sketch.
 
-This is a separate module because importing Numba takes more time and memory than a fit over the
-whole mission, which merges sketches and counts no pixels.
+This is a separate module, because importing Numba takes more time and memory than a fit over the
+whole mission. A fit merges sketches and does not count pixels.
 """
 
 import numpy as np
@@ -25,9 +25,9 @@ def count(
     Returns
     -------
     tuple
-        Number of negative, infinite or NaN pixels (not counted), number of zeros, lowest and
-        highest pattern, sum and sum of squares in float64. The sums follow the order of the
-        pixels, so they are equal on every machine.
+        Number of negative, infinite or NaN pixels (which are not counted), number of zeros, lowest
+        and highest pattern, and the sum and the sum of squares in float64. The sums are computed in
+        the order of the pixels, so they are the same on every machine.
     """
     bad = zeros = 0
     low, high = np.uint32(0xFFFFFFFF), np.uint32(0)

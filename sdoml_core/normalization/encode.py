@@ -12,7 +12,7 @@ from sdoml_core.normalization.noise import steps_of
 
 
 class FrameEncoder:
-    """Encodes the frames of one dataset. Thread-safe; releases the GIL while compressing.
+    """Encodes the frames of one dataset. It is thread-safe and releases the GIL while compressing.
 
     Parameters
     ----------

@@ -16,10 +16,10 @@ from sdoml_core.normalization.sketch import Sketch
 from sdoml_core.normalization.transform import Transform, transform_of
 
 LISTED_QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
-"""Quantiles in the statistics of each channel, which help users judge the constant."""
+"""Quantiles in the statistics of each channel. They help users judge the constant."""
 
 FIXED_CONSTANTS: Final[Mapping[Transform, float]] = {"linear": 1.0, "field": FIELD_RANGE}
-"""Constants that need no fit: HMI frames are levels in [0, 1], or fields of a fixed range."""
+"""Constants that need no fit. HMI frames are levels in [0, 1], or fields with a fixed range."""
 
 
 def fit(
@@ -50,7 +50,7 @@ def fit(
     Raises
     ------
     NormalizationError
-        If the quantile of a channel is zero, because most of its pixels are dark.
+        If the quantile of a channel is zero because most of its pixels are dark.
     SettingError
         If the text is not the name of a method.
     """

@@ -1,6 +1,6 @@
 """The method that determines the normalization constants, and the parser of its setting.
 
-This is a separate module because settings need it, and reading settings must not import NumPy.
+This is a separate module, because settings need it and reading settings must not import NumPy.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Noise of processed pixels, and the quantization steps of the compact encodings.
 
-A step is chosen so that rounding adds a given fraction of the photon noise to the total noise of a
-pixel of the quiet disk. The noise is a property of the instrument, so it is computed, not measured
-from frames. `benchmarks/encoding.py` compares it with the noise of real frames.
+With the chosen step, rounding adds a given fraction of the photon noise to the total noise of a
+pixel on the quiet disk. The noise is a property of the instrument, so it is computed and not
+measured in frames. `benchmarks/encoding.py` compares it with the noise of real frames.
 
 **AIA.** A processed pixel is the sum of k×k samples of a synoptic frame, k = 1024/n, divided by the
 exposure time t. A sample is the mean of 16 camera pixels. With D in DN per camera pixel, the
@@ -11,19 +11,19 @@ is::
 
     var(x) = (k²·V)² · (p·D + r²) / (16·t²)
 
-V² is the variance of the mean of k×k bilinear samples with unit variance; without interpolation it
-would be 1/k². The transform y = √(x/c) divides the standard deviation by 2·√(c·x), which makes
-the photon noise the same at any brightness.
+V² is the variance of the mean of k×k bilinear samples with unit variance. Without interpolation, it
+would be 1/k². The transform y = √(x/c) divides the standard deviation by 2·√(c·x). The photon noise
+is then the same at any brightness.
 
-p in DN per photon is the column DNPERPHT of AIA's error table, version 3 (SolarSoft,
+p, in DN per photon, is the column DNPERPHT of AIA's error table, version 3 (SolarSoft,
 ``aia_V3_error_table.txt``). r is the read noise of each camera from Boerner et al. (2012), Solar
-Physics 275, 41, table 6. D is taken at the 0.75 quantile of the fit, about the median of the disk,
-which covers half of the frame. Exposure times are the nominal values of the synoptic program. The
-degradation factor is 1, the value at launch: later, the same brightness has fewer photons and more
-noise, so the step is never too large.
+Physics 275, 41, table 6. D is the 0.75 quantile of the fit, which is about the median of the disk,
+because the disk covers half of the frame. Exposure times are the nominal values of the synoptic
+program. The degradation factor is 1, which is the value at launch. Later, the same brightness
+corresponds to fewer photons and more noise, so the step is never too large.
 
-**HMI.** The catalog rounds to 8 bits. The rounding error of a level, 1/(255·√12), takes the place
-of the photon noise, averaged over the samples of a pixel in the same way. If frames contain levels,
+**HMI.** The catalog rounds to 8 bits. The rounding error of a level, 1/(255·√12), replaces the
+photon noise and is averaged over the samples of a pixel in the same way. If frames contain levels,
 the number of steps is a multiple of 255, so that each source level is stored exactly.
 """
 
@@ -39,7 +39,7 @@ from sdoml_core.frames.magnetogram import level_to_gauss
 from sdoml_core.normalization.constants import Normalization
 
 ADDED_NOISE: Final[dict[CompactEncoding, float]] = {"compact": 0.1, "compact-fine": 0.01}
-"""Noise that rounding adds, as a fraction of the photon noise of a quiet-disk pixel."""
+"""Noise that rounding adds, as a fraction of the photon noise of a pixel on the quiet disk."""
 
 DN_PER_PHOTON: Final = {
     94: 1.975, 131: 1.473, 171: 1.122, 193: 0.962, 211: 0.880, 304: 0.611, 335: 0.576,
@@ -54,7 +54,7 @@ READ_NOISE: Final = {
 (94, 304)."""
 
 EXPOSURE: Final = {171: 2.0, 193: 2.0, 1700: 1.0}
-"""Nominal exposure times in s; 2.9 s for all other wavelengths."""
+"""Nominal exposure times in s. It is 2.9 s for all other wavelengths."""
 
 QUIET_DISK: Final = "0.75"
 """Quantile of a channel's pixels that represents the quiet disk."""
@@ -89,7 +89,7 @@ def steps_of(channel: str, encoding: CompactEncoding, normalization: Normalizati
 
 
 def pixel_noise(channel: str, normalization: Normalization) -> tuple[float, float]:
-    """Return the photon noise and the total noise of a quiet-disk pixel, on the scale of y.
+    """Return the photon noise and the total noise of a pixel on the quiet disk, in units of y.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def pixel_noise(channel: str, normalization: Normalization) -> tuple[float, floa
 
     Returns
     -------
-    Standard deviations without and with read noise. For HMI both are the rounding noise of the
+    Standard deviations without and with read noise. For HMI, both are the rounding noise of the
     catalog.
     """
     constant = normalization.constant(channel)
@@ -123,9 +123,9 @@ def pixel_noise(channel: str, normalization: Normalization) -> tuple[float, floa
 def _mean_variance(count: float, *, spacing: float) -> float:
     """Return the variance of the mean of bilinear samples along one axis, for unit variance.
 
-    The samples are `spacing` pixels apart at a random phase. The covariance of two samples is the
-    autocorrelation of the triangular kernel, a cubic B-spline. The standard deviation over two axes
-    is the product of the two standard deviations, which is this number.
+    The samples are `spacing` pixels apart and have a random phase. The covariance of two samples is
+    the autocorrelation of the triangular kernel, which is a cubic B-spline. The standard deviation
+    for two axes is the product of the standard deviations of both axes, which is this number.
     """
     whole = int(count)
     covariance = sum((whole - j) * _cubic_spline(j * spacing) for j in range(1, whole))

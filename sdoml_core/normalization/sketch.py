@@ -1,10 +1,10 @@
-"""Sketches: histograms of the pixels of many frames, a few kilobytes each, that merge exactly.
+"""Sketches: small histograms of the pixels of many frames that can be merged exactly.
 
-A sketch counts pixels in fine logarithmic bins: the upper 16 bits of a float32 (its exponent and
-7 bits of its mantissa, a bfloat16), which gives 128 bins per octave over the whole range of
-float32 without any parameter. It also stores the exact minimum and maximum, and the sums as
-fixed-point integers. Merging is integer arithmetic, so any order and any grouping of the same
-frames gives the same bytes. The pixels are not needed again.
+A sketch counts pixels in fine logarithmic bins. A bin is the upper 16 bits of a float32: its
+exponent and 7 bits of its mantissa (a bfloat16). This gives 128 bins per octave for the whole range
+of float32, without any parameter. A sketch also stores the exact minimum and maximum, and the sums
+as fixed-point integers. Merging uses only integer arithmetic, so any order and any grouping of the
+same frames gives the same bytes. The pixels are not needed again.
 
 `sdoml_core.normalization.fit` turns sketches into constants.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import CorruptFrameError, NormalizationError
 
 BINS = 0x7F80
-"""Number of bins: the upper halves of all finite, nonnegative float32 values."""
+"""Number of bins, which are the upper halves of all finite, nonnegative float32 values."""
 
 QUANTILE_TOLERANCE = 0.005
 """Maximum relative error of a quantile, for normal float32 values (above 1.2e-38)."""
@@ -46,16 +46,16 @@ class Sketch:
     """Number of counted frames. ``pixels`` divided by this number is the size of a frame."""
 
     pixels: int = 0
-    """Pixels counted, zeros included."""
+    """Number of counted pixels, including zeros."""
 
     zeros: int = 0
-    """Pixels that are exactly zero. They are in no bin."""
+    """Number of pixels that are exactly zero. No bin contains them."""
 
     minimum: float = math.inf
-    """Exact minimum. Infinite without pixels."""
+    """Exact minimum. Infinity if there are no pixels."""
 
     maximum: float = -math.inf
-    """Exact maximum. Minus infinity without pixels."""
+    """Exact maximum. Minus infinity if there are no pixels."""
 
     total: int = 0
     """Sum of the values, in units of 2^-64."""
@@ -64,14 +64,14 @@ class Sketch:
     """Sum of the squared values, in units of 2^-128."""
 
     bins: NDArray[np.uint16] = field(default_factory=_no_bins)
-    """Upper 16 bits of the positive values that occur, ascending."""
+    """Upper 16 bits of the positive values that occur, in ascending order."""
 
     counts: NDArray[np.int64] = field(default_factory=_no_counts)
-    """Pixels in each of ``bins``; all counts are positive."""
+    """Number of pixels in each bin. All counts are positive."""
 
     @classmethod
     def of(cls, frame: NDArray[np.float32]) -> Self:
-        """Count one frame. Counting releases the GIL.
+        """Count the pixels of one frame. The GIL is released.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Sketch:
         )
 
     def add(self, frame: NDArray[np.float32]) -> None:
-        """Count one more frame, in place. Arguments and errors are the same as for `Sketch.of`."""
+        """Add a frame in place. The arguments and errors are the same as for `Sketch.of`."""
         both = self + type(self).of(frame)
         for name in self.__slots__:
             setattr(self, name, getattr(both, name))
@@ -151,10 +151,10 @@ class Sketch:
     def quantile(self, q: float) -> float:
         """Return the value below which the fraction q of the pixels lies.
 
-        The definition is NumPy's default: linear between the two order statistics next to
-        ``q * (pixels - 1)``. Each of them is interpolated inside its bin and clipped to the part
-        of the bin that is within `QUANTILE_TOLERANCE` of both edges, and to [minimum, maximum].
-        The result is therefore within this tolerance of the exact quantile for any pixels.
+        The definition is NumPy's default, which is linear between the two order statistics next to
+        ``q * (pixels - 1)``. Each of them is interpolated inside its bin. It is clipped to the part
+        of the bin that is within `QUANTILE_TOLERANCE` of both edges, and to [minimum, maximum]. The
+        result is therefore within this tolerance of the exact quantile for any pixels.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            # If the bin contains a single value, the requested value was rounded up to this value.
+            # If the bin contains a single value, the value in question was rounded up to it.
             share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
             return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
@@ -221,7 +221,7 @@ class Sketch:
 def merge(sketches: Iterable[Sketch]) -> Sketch:
     """Merge sketches. Any order or grouping gives the same bytes.
 
-    The argument can be an iterator, so that merging thousands of sketches needs little memory.
+    The argument can be an iterator, so merging thousands of sketches needs little memory.
     """
     accumulator = _Accumulator()
     for sketch in sketches:
@@ -232,7 +232,7 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
 def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
     """Merge the sketches of several days by channel, sorted by name.
 
-    The argument iterates over the results of `decode_sketches`. Not every day needs every channel.
+    The argument iterates over the results of `decode_sketches`. Days may lack channels.
     """
     accumulators: defaultdict[str, _Accumulator] = defaultdict(_Accumulator)
     for day in days:
@@ -242,7 +242,7 @@ def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
 
 
 class _Accumulator:
-    """Adds up sketches in an array with one cell per bin, which is fast."""
+    """Adds sketches in an array with one cell per bin, which is fast."""
 
     def __init__(self) -> None:
         self._sum = Sketch()

@@ -1,8 +1,8 @@
 """The transform between physical values and [0, 1], and its inverse.
 
-AIA: y = sqrt(min(x, c) / c), as in SDOML-lite. HMI is already in [0, 1]: levels with
-y = min(x, c) / c and c = 1, or fields, which processing has already mapped to
-y = 1/2 + B / (2c), with 0 where there is no field.
+For AIA, y = sqrt(min(x, c) / c), as in the original SDOML-lite. HMI frames are already in [0, 1].
+For levels, y = min(x, c) / c with c = 1. Fields have already been mapped to y = 1/2 + B / (2c)
+during processing, with 0 for pixels without a field value.
 """
 
 from typing import Any, Literal, TypeVar
@@ -28,7 +28,7 @@ def transform_of(channel: str, hmi_values: str = "level") -> Transform:
 
     Returns
     -------
-    ``sqrt`` for AIA; for HMI ``linear`` (levels) or ``field`` (gauss).
+    ``sqrt`` for AIA. For HMI, ``linear`` (levels) or ``field`` (gauss).
     """
     if CHANNELS[channel].instrument == "AIA":
         return "sqrt"
@@ -41,10 +41,10 @@ Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
 def normalize(
     frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
 ) -> Pixels:
-    """Write normalized pixels in [0, 1] to `out`, and return it. Releases the GIL while computing.
+    """Write normalized pixels in [0, 1] to `out`, and return it. The GIL is released.
 
     Division and square root of float32 are correctly rounded, so the result is the same on every
-    machine; it never exceeds 1. NaN stays NaN.
+    machine and never exceeds 1. NaN stays NaN.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ def normalize(
     constant
         The value that is mapped to 1; see `Normalization.constant`.
     out
-        float32 or float16, of the shape of the frame. May be the frame itself.
+        float32 or float16, with the shape of the frame. It may be the frame itself.
     transform
-        ``sqrt``: sqrt(min(x, c) / c). ``linear``: min(x, c) / c. ``field``: x unchanged.
+        ``sqrt`` is sqrt(min(x, c) / c), ``linear`` is min(x, c) / c, and ``field`` leaves x
+        unchanged.
     """
     scale = np.float32(1 if transform == "field" else constant)
     scratch = out if out.dtype == np.float32 else np.empty(frame.shape, np.float32)
@@ -75,7 +76,7 @@ def denormalize(
     *,
     transform: Transform = "sqrt",
 ) -> NDArray[np.float32]:
-    """Write physical values to `out`, and return it: the inverse of `normalize`.
+    """Write physical values to `out`, and return it. This is the inverse of `normalize`.
 
     Saturated pixels are returned as the constant.
 
@@ -84,9 +85,9 @@ def denormalize(
     normalized
         float32 or float16, any shape.
     constant, transform
-        As in `normalize`. ``field`` gives gauss, NaN where there is no field.
+        As in `normalize`. ``field`` gives gauss, and NaN for pixels without a field value.
     out
-        float32, of the same shape. May be the normalized pixels themselves.
+        float32, with the same shape. It may be the normalized pixels themselves.
     """
     if transform == "field":
         stored_to_gauss(normalized, out, field_range=constant)

@@ -1,7 +1,7 @@
-"""Memory for batches that is reused when it is free.
+"""Reusable memory for batches.
 
 A new tensor of several megabytes causes a page fault for every 4 KiB, which takes longer than
-copying the pixels. This pool gets memory back only when the last tensor that uses it is deleted, so
+copying the pixels. This pool reuses memory only after the last tensor that uses it is deleted, so
 data in use is never overwritten.
 """
 
@@ -20,10 +20,10 @@ HUGE_PAGE: Final = 2 << 20
 
 
 class Buffers:
-    """A pool of arrays; safe to use from several threads."""
+    """A pool of arrays. It is thread-safe."""
 
     def __init__(self) -> None:
-        # Deques need no lock, which a fork could copy while it is held.
+        # A deque needs no lock. A fork could copy a lock while it is held.
         self._idle: dict[int, deque[mmap.mmap]] = defaultdict(lambda: deque(maxlen=MAX_IDLE))
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[()]]:
@@ -41,7 +41,7 @@ class Buffers:
             if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
                 with contextlib.suppress(OSError):  # the kernel does not support huge pages
                     memory.madvise(mmap.MADV_HUGEPAGE)
-        # Views and tensors keep this array alive as their base, and nothing else does.
+        # Only views and tensors keep this array alive, because it is their base.
         array = np.frombuffer(memory, np.float32).reshape(shape)
         base: Any = array.base
         weakref.finalize(base, self._give_back, memory).atexit = False

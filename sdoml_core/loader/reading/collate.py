@@ -1,4 +1,4 @@
-"""Collation: samples that are adjacent in memory are not copied, and times keep their layout."""
+"""Combine samples into batches. Adjacent samples are not copied, and times keep their layout."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +19,13 @@ class TargetValues(dict[str, dict[str, torch.Tensor]]):
 
 
 class Metadata(list[dict[str, Any]]):
-    """Metadata of the frames of one item. A batch of them is a list of ``[sample][frame]``."""
+    """Metadata of the frames of one item. In a batch, the layout is ``[sample][frame]``."""
 
 
 class Times(list[str]):
-    """Times of the frames of one item. A batch of them is a list of lists, ``[sample][frame]``.
+    """Times of the frames of one item. In a batch, the layout is ``[sample][frame]``.
 
-    PyTorch transposes plain lists, which gives ``[frame][sample]``.
+    PyTorch would transpose plain lists to ``[frame][sample]``.
     """
 
 
@@ -33,18 +33,17 @@ class Samples(list[Sample]):
     """Samples that were read into one block of memory."""
 
     batch: torch.Tensor | None = None
-    """All tensors as one. None after a transform."""
+    """All tensors as a single tensor. None after a transform."""
 
     items: int = 2
     """Number of items of each sample."""
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
-    """Combine samples: tensor (B, C, H, W), list of times, and any metadata and targets.
+    """Combine samples into a tensor (B, C, H, W), a list of times, and any metadata and targets.
 
-    Targets are stacked: a dictionary of tensors with first dimension B.
-
-    Samples that were read together are not copied. ``DataLoader`` uses this function by default.
+    Targets become a dictionary of tensors whose first dimension is B. Samples that were read
+    together are not copied. ``DataLoader`` uses this function by default.
     """
     if not isinstance(samples, Samples):
         tensors, *rest = zip(*samples, strict=True)
@@ -57,7 +56,7 @@ def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:
 
 
 def _together(items: list[Any]) -> Any:
-    """Return the same item of several samples: stacked targets, or a list."""
+    """Combine the same item of several samples: targets are stacked, other items become a list."""
     if items and isinstance(items[0], TargetValues):
         return {
             kind: {name: torch.stack([item[kind][name] for item in items]) for name in values}
@@ -74,7 +73,7 @@ def _collate_lists(items: Sequence[Any], *, collate_fn_map: Any = None) -> list[
     return list(items)
 
 
-# PyTorch documents this dictionary as the way to extend default_collate.
+# PyTorch's documentation recommends this dictionary for extending default_collate.
 default_collate_fn_map[Sample] = _collate_by_default
 default_collate_fn_map[Times] = _collate_lists
 default_collate_fn_map[Metadata] = _collate_lists

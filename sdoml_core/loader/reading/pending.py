@@ -18,7 +18,7 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
     ----------
     dataset
         A dataset with a method ``pending``; a ``Subset`` or ``ConcatDataset`` of such datasets; or
-        any other map-style dataset, which is read sample by sample and collated as by PyTorch's
+        any other map-style dataset, which is read sample by sample and collated as in PyTorch's
         ``DataLoader``.
     indices
         Numbers of the samples.
@@ -44,8 +44,8 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
 def _joinable(dataset: Any) -> bool:
     """Return whether `joined` can join batches of a dataset.
 
-    After a collation by PyTorch, a list of fields looks like a list of samples. So batches of other
-    datasets, and of transforms that may return anything, are collated from their samples.
+    After PyTorch's collation, a list of fields looks like a list of samples. Batches of other
+    datasets, and of transforms that may return anything, are therefore collated from their samples.
     """
     if isinstance(dataset, Subset):
         return _joinable(dataset.dataset)
@@ -57,7 +57,7 @@ def _joinable(dataset: Any) -> bool:
 
 
 def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
-    """Return a batch of samples from several datasets, in the order of the numbers."""
+    """Return a batch of samples from several datasets, in the order of their numbers."""
     starts = [0, *dataset.cumulative_sizes]
     places: dict[int, list[int]] = {}
     for place, index in enumerate(indices):
@@ -76,7 +76,7 @@ def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
 
 
 def joined(batches: Sequence[Any], order: Sequence[int]) -> Any:
-    """Join batches with the same structure, and reorder their samples."""
+    """Join batches that have the same structure, and reorder their samples."""
     first = batches[0]
     if isinstance(first, torch.Tensor):
         return torch.cat(list(batches))[list(order)]

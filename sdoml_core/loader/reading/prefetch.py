@@ -1,4 +1,7 @@
-"""Read batches ahead with threads. Positioned reads hold no lock, so threads are enough."""
+"""Read batches ahead with threads.
+
+Processes are not necessary, because positioned reads hold no lock.
+"""
 
 import sys
 from collections import deque
@@ -13,10 +16,10 @@ class Pending:
     """A batch with allocated memory, whose pixels have not been read yet."""
 
     reads: Sequence[Callable[[], None]]
-    """Tasks that each fill a part of the memory and can run in parallel."""
+    """Tasks that can run in parallel. Each task fills a part of the memory."""
 
     finish: Callable[[], Any]
-    """Called after all reads. Returns the batch."""
+    """Called after all reads to return the batch."""
 
     def run(self) -> Any:
         """Run all tasks in this thread and return the batch."""
@@ -32,14 +35,14 @@ def read_ahead(
     threads: int,
     prefetch: int,
 ) -> Iterator[tuple[Any, int]]:
-    """Yield batches in order, while reading the following ones.
+    """Yield batches in order, and read the following batches at the same time.
 
     Parameters
     ----------
     prepare
         Returns a batch of samples by number.
     batches
-        Sample numbers of each batch, with the number of steps taken after the batch.
+        Sample numbers of each batch, and the number of completed steps after the batch.
     threads
         Number of threads that read. With 0, the caller's thread reads each batch on request.
     prefetch

@@ -18,20 +18,20 @@ from sdoml_core.loader.storage.catalog import Catalog
 from sdoml_core.loader.storage.local import RangeFiles
 
 MAX_GAP: Final = 8192
-"""Frames with at most this many bytes between them are read by one call. The bytes are tar and npy
-headers of adjacent members, from any tool."""
+"""Frames with at most this many bytes between them are read with one call. The bytes between
+adjacent members are tar and npy headers, which depend on the tool that wrote the shard."""
 
 MAX_COMPACT_GAP: Final = 12 * 1024
-"""Like `MAX_GAP` for compact frames, which have FITS headers and padding between them."""
+"""Like `MAX_GAP`, for compact frames, which have FITS headers and padding between them."""
 
 
 class FrameReader:
-    """Reads the channels of a sample. Safe to use from several threads, to fork and to pickle.
+    """Reads the channels of a sample. It is thread-safe, and can be forked and pickled.
 
     Parameters
     ----------
     files, catalog
-        The shard folder, and its table of samples.
+        The folder of shards, and its table of samples.
     channels
         Channel names, in the order of the tensors.
     units
@@ -83,13 +83,14 @@ class FrameReader:
         out
             C-contiguous array of `shape`. Missing frames are left unchanged.
         only
-            Numbers of the channels to read. Other channels are left unchanged. Default: all.
+            Numbers of the channels to read. Other channels are left unchanged. Defaults to all
+            channels.
 
         Raises
         ------
         DamagedFileError
-            If the shard is truncated or does not match its index, or (with `verify`) a frame was
-            changed.
+            If the shard is truncated or does not match its index. With `verify`, also if a frame
+            was changed.
         """
         catalog = self.catalog
         places = self.offsets[row].tolist()
@@ -117,7 +118,7 @@ class FrameReader:
             convert(out[channel], self.channels[channel], self.units[channel], catalog.constants)
 
     def shards_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the numbers of the shards that have frames of some rows."""
+        """Return the numbers of the shards that contain frames of the given rows."""
         if self._owners is None:
             return np.unique(self.catalog.shard[rows])
         return np.unique(self._owners[rows][self.offsets[rows] >= 0])
@@ -163,7 +164,7 @@ class FrameReader:
                 convert(out[channel], name, self.units[channel], catalog.constants)
 
     def _read_run(self, shard: int, run: list[tuple[int, int]], target: NDArray[Any]) -> None:
-        """Read adjacent frames, each with the header before it."""
+        """Read adjacent frames and the header before each frame."""
         name, size = self.catalog.shards[shard], int(self.catalog.shard_bytes[shard])
         lead = len(self._header)
         gaps = [lead]
@@ -186,7 +187,7 @@ class FrameReader:
                 )
 
     def _scratch_of(self, size: int) -> memoryview:
-        """Return the buffer of this thread for headers between frames."""
+        """Return this thread's buffer for the headers between frames."""
         scratch: memoryview | None = getattr(self._scratch, "memory", None)
         if scratch is None or len(scratch) < size:
             scratch = memoryview(bytearray(max(size, 32 * 1024)))
@@ -208,7 +209,10 @@ class FrameReader:
 
 
 def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
-    """Convert pixels to float32. PyTorch is faster than NumPy, but readers work without it."""
+    """Convert pixels to float32.
+
+    Use PyTorch if it is installed, because it is faster than NumPy.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
         np.copyto(out, source)
@@ -221,7 +225,7 @@ def _runs(
 ) -> list[list[tuple[int, int]]]:
     """Group frames (offset, channel) that are adjacent in the shard.
 
-    `sizes` has the size of each channel's frame in the shard.
+    `sizes` contains the size of the frame of each channel in the shard.
     """
     runs: list[list[tuple[int, int]]] = []
     for place in order:

@@ -29,8 +29,8 @@ def check_units(
     Parameters
     ----------
     units
-        A unit for all channels to which it applies, ``physical`` for the physical unit of each,
-        or units by channel. Other channels are normalized.
+        A unit for all channels to which it applies, ``physical`` for the physical unit of each
+        channel, or a dictionary of units by channel. Other channels are normalized.
     channels
         Names of the channels.
     constants
@@ -102,7 +102,7 @@ def convert(
     *,
     side: int | None = None,
 ) -> None:
-    """Change the units of a frame in place.
+    """Convert a frame to other units, in place.
 
     Parameters
     ----------
@@ -111,15 +111,15 @@ def convert(
     channel
         Its name.
     units
-        ``dn`` gives AIA channels in DN/s per pixel of the camera (0.6″): the inverse of y =
+        ``dn`` converts AIA channels to DN/s per camera pixel (0.6″). This is the inverse of y =
         √(min(x, c)/c), divided by (1024/n)², because a pixel is the sum of that many means. Values
-        above c are returned as c. ``gauss`` gives HMI_M in gauss, NaN off the disk. If the shards
-        contain levels, the outermost pixels of the disk are NaN too, because their levels average
-        disk and sky. A channel to which the unit does not apply is not changed.
+        above c are returned as c. ``gauss`` converts HMI_M to gauss, with NaN off the disk. If the
+        shards contain levels, the outermost pixels of the disk are also NaN, because their levels
+        are averages of disk and sky. A channel to which the unit does not apply is not changed.
     constants
-        ``constant`` (c) and ``transform`` of each channel.
+        ``constant`` c and ``transform`` of each channel.
     side
-        Resolution n of the dataset, if the pixels are only part of a frame.
+        Resolution n of the dataset. Required if the pixels are only a part of a frame.
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]
@@ -143,10 +143,10 @@ def restore(
     *,
     side: int,
 ) -> None:
-    """Change physical values to normalized ones, in place: the inverse of `convert`.
+    """Convert physical values to normalized values, in place. This is the inverse of `convert`.
 
-    Values beyond the constant or the field range are clipped. NaN becomes 0, the stored value of
-    pixels without data. The parameters are those of `convert`.
+    Values above the constant or outside the field range are clipped. NaN becomes 0, the stored
+    value of pixels without data. The parameters are the same as for `convert`.
     """
     if units == "dn" and channel.startswith("AIA"):
         facts = constants[channel]
@@ -163,6 +163,6 @@ def restore(
 
 @cache
 def _gauss_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a table of levels and fields in gauss. Exact inversion takes 20 times as long."""
+    """Return a table of levels and fields in gauss. The exact inversion takes 20 times as long."""
     levels = np.linspace(0, 1, 1 << 16)
     return levels, level_to_gauss(levels)

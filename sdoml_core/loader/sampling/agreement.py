@@ -1,8 +1,8 @@
-"""Detection of ranks that are out of step.
+"""Detect ranks that read different epochs.
 
 If only one rank reads a complete pass, it advances to the next epoch and then shuffles differently
-from the other ranks. To detect this, each rank counts the epochs that it begins in the
-torch.distributed store. The store does not need other ranks to respond, so a pass never waits.
+from the other ranks. To detect this, each rank uses the torch.distributed store to count the epochs
+that it begins. The other ranks do not have to respond, so a pass never waits.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def count_begin(identity: Mapping[str, Any], epoch: int) -> None:
 
 
 def ranks_that_began(identity: Mapping[str, Any], epoch: int) -> int | None:
-    """Return how many ranks have begun an epoch, or None if unknown."""
+    """Return how many ranks have begun an epoch, or None if this is unknown."""
     return _add(_key(identity, epoch), 0)
 
 
@@ -48,7 +48,10 @@ def _key(identity: Mapping[str, Any], epoch: int) -> str:
 
 
 def _add(key: str, amount: int) -> int | None:
-    """Add to a counter that all ranks share, and return its value. None if there is no store."""
+    """Add to a counter that all ranks share, and return its value.
+
+    Return None if there is no store.
+    """
     try:
         store = torch.distributed.distributed_c10d._get_default_store()  # noqa: SLF001 not public
         return int(store.add(key, amount))

@@ -18,7 +18,7 @@ from sdoml_core.loader.sampling.order import Order, permutation
 from sdoml_core.loader.sampling.weighted import WeightedOrder
 
 MAX_DEPTH = 12
-"""Maximum number of calls between a data loader and this sampler. Wrappers of trainers add some."""
+"""Maximum number of stack frames between a data loader and this sampler. Trainers add wrappers."""
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -37,17 +37,18 @@ class BatchSampler(Sampler[list[int]]):
     shuffle, seed
         Whether to shuffle the samples, and the seed. Each epoch has a different order.
     weights
-        Draw samples with replacement, in proportion to these numbers: one per sample, or, for a
-        ``ConcatDataset``, one per dataset, the share of samples from each. Needs ``shuffle=True``.
-        A sample may occur several times in an epoch, or not at all.
+        Draw samples with replacement, in proportion to these numbers. Pass one number per sample.
+        For a ``ConcatDataset``, you can also pass one number per dataset: the share of samples from
+        it. Weights require ``shuffle=True``. A sample may occur several times in an epoch, or not
+        at all.
     length
         Samples per epoch across all ranks, with `weights`. Defaults to the length of the dataset.
     drop_last
-        Leave out the samples that do not fill a batch on every rank. Otherwise each sample occurs
+        Leave out the samples that do not fill a batch on every rank. Without it, each sample occurs
         exactly once per epoch, and all ranks have the same number of batches.
     rank, world_size
-        By default, the values that torch.distributed reports when a pass begins. With Accelerate's
-        ``prepare``, which divides batches itself, pass ``rank=0, world_size=1``.
+        By default, the values that torch.distributed reports when a pass begins. Pass ``rank=0,
+        world_size=1`` with Accelerate's ``prepare``, because it divides the batches itself.
 
     Notes
     -----
@@ -130,10 +131,10 @@ def _sorted(count: int, _seed: int, _epoch: int) -> NDArray[np.int64]:
 
 
 class Batches:
-    """The batches of one pass. Counts how many of them the data loader has delivered.
+    """The batches of one pass. It counts how many batches the data loader has delivered.
 
     A data loader with workers takes ``prefetch_factor × workers`` batches before it delivers the
-    first one. It then asks for one more batch before each delivery, even if none is left. The
+    first batch. It then requests one more batch before each delivery, even if no batch is left. The
     number of calls therefore shows how many batches were delivered.
 
     `state_dict` and `load_state_dict` are for torchdata, which stores a state with each batch that
@@ -198,7 +199,7 @@ def taken_ahead(cursor: Cursor) -> int:
     DatasetError
         If Accelerate divides batches that this sampler has already divided among ranks.
     """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 a sampler is not told who reads it
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 PyTorch does not tell a sampler its reader
     for _ in range(MAX_DEPTH):
         if frame is None:
             break

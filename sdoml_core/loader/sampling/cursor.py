@@ -1,9 +1,8 @@
 """The cursor of an epoch: the epoch and start position of the next pass.
 
-All ranks must read the same epoch. With several ranks, the epoch therefore changes only by
-`set_epoch`, a loaded state, or a complete pass, never by an action of a single rank. With one rank,
-a pass that ends early also advances to the next epoch, so that a loop that always stops early still
-gets new samples.
+All ranks must read the same epoch. With several ranks, the epoch therefore changes only after
+`set_epoch`, a loaded state, or a complete pass. With one rank, it also changes after a pass that
+ends early. A loop that always stops early therefore still gets new samples.
 """
 
 import warnings
@@ -20,7 +19,7 @@ from sdoml_core.loader.sampling.order import Order, share, step_bounds
 from sdoml_core.loader.sampling.world import Place, World
 
 LOOK = 1
-"""A pass that ended after at most this many batches is treated as an inspection of the data."""
+"""A pass with at most this many batches is treated as an inspection of the data."""
 
 
 class Pass:
@@ -31,13 +30,13 @@ class Pass:
     epoch
         Number of the epoch.
     start
-        Samples of the epoch that were used before this pass.
+        Number of samples of the epoch that were used before this pass.
     bounds
         Positions at which the steps begin, from `start` on, and the end of the last step.
     first
         First step of this pass.
     step
-        Steps that have been delivered, including those before `first`.
+        Number of steps that have been delivered, including those before `first`.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Pass:
 
     @property
     def position(self) -> int:
-        """Samples of the epoch that have been delivered across all ranks."""
+        """Number of samples of the epoch that have been delivered on all ranks."""
         return self.bounds[min(self.step, self.steps)]
 
     def indices(self, step: int) -> list[int]:
@@ -127,7 +126,7 @@ class Cursor:
     rank, world_size
         As for `sdoml_core.loader.BatchSampler`.
     identity
-        Other values that must match when a state is loaded, such as the seed.
+        Other values that must match if a state is loaded, such as the seed.
     """
 
     def __init__(
@@ -149,15 +148,15 @@ class Cursor:
         self.drop_last = drop_last
         self.current: Pass | None = None
         self.generation = 0
-        """Number of times that an epoch or state was set. A pass that began earlier does not change
-        the epoch."""
+        """Number of times that an epoch or a state was set. Passes that began before the last of
+        these do not change the epoch."""
         self.epoch = self.position = self.step = 0
         self._given = (0, 0, 0)
         self._epoch_is_set = False
         self._looked = False
         self._restarts = 0
         self._lone_ranks: int | None = None
-        """How many ranks had begun the epoch before this one at its end, if not all."""
+        """Number of ranks that had begun the previous epoch when it ended, if not all had."""
         self._last_place: Place | None = None
         self._count = count
         self._identity = identity | {"samples": count}
@@ -166,7 +165,7 @@ class Cursor:
         return self.__dict__ | {"current": None}
 
     def bounds(self, position: int = 0, place: Place | None = None) -> list[int]:
-        """Return where the steps from a position on begin, and where the last step ends."""
+        """Return where the steps begin, starting at a position, and where the last step ends."""
         return step_bounds(
             self._count,
             position,
@@ -200,7 +199,8 @@ class Cursor:
             left = None
         self.current = None
         if self._last_place not in {None, place}:
-            # Ignore passes with another world size, because not all ranks may have made them.
+            # Ignore passes with a different world size, because not all ranks may have completed
+            # them.
             self.epoch, self.position, self.step = self._given
         elif left is not None and left.generation == self.generation and left.step > left.first:
             self._after_a_pass_that_was_left(left, place)

@@ -1,7 +1,7 @@
-"""Number of items that a ``DataLoader`` with workers has delivered to the training loop.
+"""Find how many items a ``DataLoader`` with workers has delivered to the training loop.
 
-A ``DataLoader`` does not tell its dataset or sampler how many items it delivered. Its iterator
-counts them, so we look the iterator up in memory, once per saved state.
+A ``DataLoader`` does not tell its dataset or sampler how many items it has delivered. Its iterator
+counts them. We therefore look up the iterator in memory, once per saved state.
 """
 
 import gc
@@ -21,11 +21,12 @@ def delivered_by_workers(dataset: Any, belongs: Callable[[int], bool]) -> int | 
 
     Returns
     -------
-    None if there is no iterator of the pass in memory, or several, or if items are not delivered
-    one by one in order. After the last item, the result may exceed the number of items.
+    The number of items. None if memory contains no iterator of the pass or several iterators, or if
+    items are not delivered one by one in order. After the last item, the result may exceed the
+    number of items.
     """
     found = {}
-    # A referrer is the iterator, or its attribute dictionary.
+    # A referrer is either the iterator or its attribute dictionary.
     for each in gc.get_referrers(dataset):
         known = each if isinstance(each, dict) else getattr(each, "__dict__", {})
         if (

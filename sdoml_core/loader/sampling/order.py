@@ -1,8 +1,8 @@
 """The order of an epoch, and how ranks share its steps.
 
-The seed and the epoch alone determine the permutation of all samples. In each step, every rank
-takes its part of the next ``batch_size × world_size`` samples. A single number therefore describes
-the progress of a whole job: how many samples of the permutation have been used. A job can continue
+The permutation of all samples depends only on the seed and the epoch. In each step, every rank
+takes its part of the next ``batch_size × world_size`` samples. The progress of a whole job is
+therefore a single number: how many samples of the permutation have been used. A job can continue
 from this number with any number of ranks, workers or threads.
 """
 
@@ -42,11 +42,11 @@ def step_bounds(
     """Return the positions at which the steps of an epoch begin, and the end of the last step.
 
     Every step except the last has ``batch_size × world_size`` samples. The last step has the
-    remaining samples. If there are fewer of these than ranks, they join the previous step, whose
-    batches then have up to one sample more. Some ranks get an empty batch only if fewer samples
-    than ranks remain in the whole epoch. With `drop_last` the remaining samples are not used.
-    Without a batch size, a step is one sample for each rank, and in the last step some ranks may
-    have none.
+    remaining samples. If fewer samples than ranks remain, they are added to the previous step,
+    whose batches then have up to one additional sample. Some ranks get an empty batch only if the
+    whole epoch has fewer samples than there are ranks. With `drop_last`, the remaining samples are
+    not used. Without a batch size, a step is one sample for each rank, and some ranks may have no
+    sample in the last step.
     """
     whole = (batch_size or 1) * world_size
     bounds = list(range(position, count + 1, whole))

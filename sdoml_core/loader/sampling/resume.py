@@ -1,4 +1,4 @@
-"""States of torchdata's ``StatefulDataLoader``, independent of the number of workers."""
+"""Convert states of torchdata's ``StatefulDataLoader`` for any number of workers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from sdoml_core.loader.sampling.order import step_bounds
 def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the progress of a whole job from the ``StatefulDataLoader`` state of one rank.
 
-    The data loader itself accepts its state only with the same number of workers. Pass the result
-    of this function to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and create
-    a new data loader with any number of ranks and workers.
+    The data loader itself accepts a state only from the same number of workers. Pass the result of
+    this function to ``load_state_dict`` of the `BatchSampler` or the `ShardDataset`, and create a
+    new data loader with any number of ranks and workers.
 
     Parameters
     ----------
@@ -24,12 +24,13 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
     ------
     DatasetError
         If the state is not from this package, or if several workers read single samples (no
-        ``batch_size``), whose progress is not a single number.
+        ``batch_size``), because their progress is not a single number.
     """
     states = list(_states(loader_state))
     if not states:
         raise DatasetError("this state does not come from a BatchSampler or ShardDataset")
-    # The sampler's own state counts delivered batches. The iterator's state belongs to a batch.
+    # The state of the sampler counts delivered batches. The state of the iterator belongs to a
+    # batch.
     states = [state for state in states if state.get("taken")] or states
     epoch = min(state["epoch"] for state in states)
     states = [state for state in states if state["epoch"] == epoch]
@@ -45,7 +46,7 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def position_of(state: Mapping[str, Any]) -> int:
-    """Return how many samples of the epoch were used before a state of a `ShardDataset`."""
+    """Return how many samples of the epoch were used when a `ShardDataset` saved a state."""
     bounds = step_bounds(
         state["samples"],
         state["position"],

@@ -1,7 +1,7 @@
-"""Weighted sampling and mixing: the order of an epoch drawn with replacement.
+"""Weighted sampling and mixing: the order of an epoch that is drawn with replacement.
 
-The order depends only on weights, seed and epoch. Like a permutation, it can be divided among ranks
-and resumed.
+The order depends only on the weights, the seed and the epoch. Like a permutation, it can be divided
+among ranks and resumed.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ class WeightedOrder:
     dataset
         Anything with a length.
     weights
-        One number per sample. For a ``ConcatDataset``, also one per dataset: the share of samples
-        from each.
+        One number per sample. For a ``ConcatDataset``, one number per dataset is also possible: the
+        share of samples from each dataset.
     length
         Samples per epoch.
     seed
@@ -34,7 +34,7 @@ class WeightedOrder:
     Raises
     ------
     DatasetError
-        If the number of weights is wrong, one is negative or not finite, or all are zero.
+        If the number of weights is wrong, a weight is negative or not finite, or all weights are 0.
     """
 
     def __init__(self, dataset: Any, weights: Sequence[float], *, length: int, seed: int):
@@ -59,7 +59,7 @@ class WeightedOrder:
         """Return the numbers of the samples of an epoch, in order."""
         fraction = random_keys(self._length, self._seed, epoch, 2) / 2.0**64
         found = np.searchsorted(self._cumulative, fraction * self._cumulative[-1], side="right")
-        # Rounding may give the end, but the last sample with a weight is before it.
+        # Rounding may return the end of the list, which is after the last sample with a weight.
         last = np.searchsorted(self._cumulative, self._cumulative[-1])
         order: NDArray[np.int64] = np.minimum(found, last)
         return order

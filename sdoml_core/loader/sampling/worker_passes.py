@@ -1,11 +1,12 @@
-"""Coordination of ``DataLoader`` workers, so that all use the same epoch in a pass.
+"""Coordinate ``DataLoader`` workers, so that all of them use the same epoch in a pass.
 
-A ``DataLoader`` does not tell the main process when it starts a pass, so the workers count passes
-themselves, in memory that they share with the main process. Each worker writes only its own row, so
-that no lock is needed: the first worker of a pass takes the next number, and the others join it.
+A ``DataLoader`` does not tell the main process when it starts a pass. The workers therefore count
+passes in memory that they share with the main process. The first worker of a pass takes the next
+number, and the other workers use the same number. Each worker writes only to its own row, so no
+lock is needed.
 
 A worker does not know what the main process has delivered, so it cannot distinguish a complete pass
-from one that ended early. With several ranks, only the main process sets the epoch.
+from a pass that ended early. With several ranks, only the main process sets the epoch.
 """
 
 import multiprocessing
@@ -37,9 +38,9 @@ class Joined:
     position: int
     """Start position; −1 if it comes from the worker's own state."""
     given: int
-    """Whether the main process set the epoch, loaded a state, or neither."""
+    """Whether the main process set the epoch, loaded a state, or did neither."""
     repeated: bool
-    """Whether the previous pass had the same epoch without a request for it."""
+    """Whether the previous pass had the same epoch although this was not requested."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class LastPass:
     start: int
     """Start position; −1 if it is not known in the main process."""
     key: int
-    """Key of the DataLoader iterator, see `WorkerPasses.join`."""
+    """Key of the DataLoader iterator; see `WorkerPasses.join`."""
 
 
 class WorkerPasses:
-    """Passes of the workers that read one dataset."""
+    """The passes of all workers that read one dataset."""
 
     def __init__(self) -> None:
         self._start()
@@ -143,7 +144,7 @@ class WorkerPasses:
         return Joined(epoch, position, how, repeated)
 
     def correct(self, worker: int, *, epoch: int, start: int, empty: bool) -> None:
-        """Record what this worker really reads.
+        """Record the position from which this worker actually reads.
 
         Parameters
         ----------
@@ -163,7 +164,8 @@ class WorkerPasses:
     def last(self) -> LastPass | None:
         """Return the last pass of workers. Called in the main process.
 
-        Returns None if no worker began a pass since the main process set what to read.
+        Return None if no worker has begun a pass since the main process last set the epoch or the
+        position.
         """
         latest = self._latest(self._own)
         if os.getpid() != self._owner or latest <= int(self._own[-1, NUMBER]):

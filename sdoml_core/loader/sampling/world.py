@@ -1,4 +1,4 @@
-"""Rank and world size, resolved when a pass begins."""
+"""Rank and world size, which are looked up when a pass begins."""
 
 import contextlib
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Place:
 
 
 class World:
-    """Rank and world size as given, or as torch.distributed currently reports them.
+    """The given rank and world size, or the values that torch.distributed currently reports.
 
     A loader is often created before ``init_process_group``, for example when it is passed to a
     trainer. Values are therefore looked up only when they are needed.
@@ -28,7 +28,7 @@ class World:
     Raises
     ------
     DatasetError
-        If both numbers are given and there is no such rank.
+        If both numbers are given and the rank is out of range.
     """
 
     def __init__(self, rank: int | None, world_size: int | None):
@@ -46,7 +46,7 @@ class World:
         Raises
         ------
         DatasetError
-            If there is no such rank.
+            If the rank is out of range.
         """
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             known = Place(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -61,7 +61,7 @@ class World:
         return Place(rank, world_size)
 
     def is_distributed(self) -> bool:
-        """Return whether the rank comes from torch.distributed, because none was given."""
+        """Return whether the rank comes from torch.distributed because no rank was given."""
         given = self._rank is not None or self._world_size is not None
         group = torch.distributed.is_available() and torch.distributed.is_initialized()
         return group and not given

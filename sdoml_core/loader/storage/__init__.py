@@ -1,1 +1,1 @@
-"""Access to shards: folders and remote stores, their indexes, and the catalog of frames."""
+"""Read local and remote shards, their indexes, and the catalog of frames."""

@@ -1,7 +1,7 @@
 """The catalog: a table in memory of the samples in a shard folder.
 
-Every kind of folder (a release, daily shards with their indexes, or tar files only) is represented
-by one release index. Only the columns in use are read.
+All kinds of folders (a release, daily shards with their indexes, or only tar files) are represented
+by a release index. Only the required columns are read.
 """
 
 import copy
@@ -38,7 +38,7 @@ sample are in one shard."""
 
 
 class Catalog:
-    """The samples in a shard folder, in order of time.
+    """The samples in a shard folder, in chronological order.
 
     Parameters
     ----------
@@ -49,21 +49,21 @@ class Catalog:
     Raises
     ------
     DamagedFileError
-        If the bytes are not such an index, or point outside the shards.
+        If the bytes are not such an index, or if the index points outside the shards.
     """
 
     shards: tuple[str, ...]
     """Names of the shards, relative to the folder."""
     shard_bytes: NDArray[np.int64]
     shard_tags: tuple[str, ...]
-    """Fingerprint of the content of each shard: its SHA-256, or its listing."""
+    """Fingerprint of the content of each shard: its SHA-256, or its entry in the list of files."""
     absent: NDArray[np.int64]
     """Numbers of shards whose frames are treated as missing."""
     slots: NDArray[np.datetime64]
-    """Time of each sample, datetime64[s], UTC; shape (samples,)."""
+    """Time of each sample, as datetime64[s] in UTC; shape (samples,)."""
     shard: NDArray[np.int32]
-    """Number of the shard of each sample; shape (samples,). The frames of a sample may be in
-    several shards if folders were merged: see `owners`."""
+    """Number of the shard of each sample; shape (samples,). If folders were merged, the frames of a
+    sample may be in several shards; see `owners`."""
     channels: tuple[str, ...]
     """All channels that occur."""
     dtype: np.dtype[Any]
@@ -72,8 +72,8 @@ class Catalog:
     """``compact`` or ``compact-fine``; None for npy."""
     resolution: int
     constants: dict[str, dict[str, Any]]
-    """``constant`` and ``transform`` of each channel. None if unknown. For compact shards, also
-    the quantization ``step``."""
+    """``constant`` and ``transform`` of each channel; for compact shards, also the quantization
+    ``step``. None if unknown."""
     normalization_version: str
 
     def __init__(self, source: str | bytes):
@@ -130,7 +130,8 @@ class Catalog:
             owners = table.column("shard").unify_dictionaries()
             names = owners.chunk(0).dictionary.to_pylist() if owners.num_chunks else []
             number = {name: i for i, name in enumerate(self.shards)}
-            # The last entry stands for null. Shards without samples may have unknown names.
+            # The last entry represents null. The dictionary may also contain shards without
+            # samples, which are not in `shards`.
             lookup = np.array([number.get(name, -1) for name in [*names, None]], np.int32)
             indices = pa.chunked_array([chunk.indices for chunk in owners.chunks], pa.int32())
             self.shard = lookup[integers(indices, np.int32, missing=-1)]
@@ -176,14 +177,14 @@ class Catalog:
         return file
 
     def table(self) -> pa.Table:
-        """Return the whole index, without the samples of missing shards."""
+        """Return the complete index, without the samples of missing shards."""
         table = read_columns(self._reopen())
         if len(self.absent):
             table = table.filter(pa.array(~np.isin(self.shard, self.absent)))
         return table
 
     def without(self, shards: Collection[str]) -> Self:
-        """Return the catalog with all frames of some shards marked as missing."""
+        """Return a copy in which all frames of the given shards are marked as missing."""
         part = copy.copy(self)
         part.absent = np.flatnonzero(np.isin(self.shards, list(shards)))
         return part
@@ -194,7 +195,7 @@ class Catalog:
         return self.resolution**2 * self.dtype.itemsize
 
     def offsets(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the first data byte of each frame in its shard, −1 for missing frames.
+        """Return the position of each frame's data in its shard, −1 for missing frames.
 
         Parameters
         ----------
@@ -238,7 +239,7 @@ class Catalog:
         return owners
 
     def data_sizes(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the size of the data of each frame of compact shards; shape as `offsets`.
+        """Return the data size of each frame in compact shards; shape as `offsets`.
 
         Raises
         ------
@@ -249,7 +250,7 @@ class Catalog:
         missing = TABLE_BYTES + 1
         columns = [_leaf(file, name, "data_size", missing=missing) for name in channels]
         sizes = np.stack(columns, axis=1)
-        # RICE_1 never needs much more than the pixels themselves.
+        # RICE_1 data are never much larger than the pixels themselves.
         if np.any(sizes <= TABLE_BYTES) or np.any(sizes > 2 * self.frame_bytes + HEADER_BYTES):
             raise DamagedFileError("index of a release has impossible frame sizes")
         return sizes
@@ -272,7 +273,7 @@ class Catalog:
         return np.stack(columns, axis=1)
 
     def row_groups(self) -> tuple[range, ...]:
-        """Return the samples of each row group of the index, as ranges of their numbers."""
+        """Return the samples of each row group of the index, as ranges of sample numbers."""
         facts = open_parquet(self._source).metadata
         sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
         return tuple(starmap(range, pairwise(accumulate(sizes, initial=0))))
@@ -284,16 +285,18 @@ class Catalog:
         *,
         group: int | None = None,
     ) -> dict[str, pa.Table]:
-        """Return the metadata of each frame by channel. Null if the index does not have it.
+        """Return the metadata of each frame by channel.
+
+        Values that the index does not have are null.
 
         Parameters
         ----------
         channels
             Names from `channels`.
         names
-            Columns to read. By default all columns, which takes long for a large index.
+            Columns to read. Defaults to all columns, which is slow for a large index.
         group
-            Number of the row group to read; see `row_groups`. By default all of them.
+            Number of the row group to read; see `row_groups`. Defaults to all row groups.
         """
         file = self._reopen()
         rows = len(self) if group is None else file.metadata.row_group(group).num_rows
@@ -320,7 +323,7 @@ def _hold(path: str) -> pa.NativeFile:
 
 
 def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
-    """Check whether a channel has a field; indexes of earlier versions may not have it."""
+    """Check whether a channel has a field. Indexes of earlier versions may lack it."""
     kind = file.schema_arrow.field(channel).type
     return bool(pa.types.is_struct(kind)) and kind.get_field_index(name) >= 0
 
@@ -328,7 +331,7 @@ def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:
 def _chunks(
     file: pq.ParquetFile, channel: str, name: str, group: int | None = None
 ) -> pa.ChunkedArray:
-    """Return one field of a channel, null for missing frames."""
+    """Return one field of a channel, with null for missing frames."""
     column = read_columns(file, [f"{channel}.{name}"], group)
     try:
         chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
@@ -338,7 +341,7 @@ def _chunks(
 
 
 def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:
-    """Convert an integer field to NumPy, with a replacement for null."""
+    """Convert an integer field to NumPy, and replace null with a value."""
     leaf = _chunks(file, channel, name)
     if leaf.type not in {pa.int64(), pa.uint32()}:
         raise DamagedFileError(f"release index: {name} has type {leaf.type}, not int64 or uint32")

@@ -1,7 +1,7 @@
 """Read byte ranges of local shards with positioned reads.
 
-Positioned reads share no file position, so threads and forked workers can use the same handles. A
-handle is closed when its last reference is deleted.
+Positioned reads do not share a file position, so threads and forked workers can use the same
+handles. A handle is closed when its last reference is deleted.
 """
 
 import errno
@@ -19,13 +19,13 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 from sdoml_core.errors import DamagedFileError, StoreError
 
 MAX_HANDLES: Final = 256
-"""Maximum number of files that a dataset keeps open. It is lower if the process limit is below four
-times this number."""
+"""Maximum number of files that a dataset keeps open. The number is lower if the limit of the
+process is below four times this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """A listed file, with enough information to detect changes."""
+    """A file in a listing, with enough information to detect changes."""
 
     name: str
     size: int
@@ -33,7 +33,7 @@ class FileFacts:
 
 
 class RangeFiles(Protocol):
-    """Files whose byte ranges can be read."""
+    """Files from which byte ranges can be read."""
 
     root: str
     """Path or URL of the folder, for messages."""
@@ -54,13 +54,16 @@ class Files(RangeFiles, Protocol):
         """List all shards and indexes of the folder, sorted by name."""
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
 
     def version(self, name: str) -> str:
-        """Return a string that changes when the file is replaced. Raise if it does not exist."""
+        """Return a string that changes when the file is replaced.
+
+        Raise an error if it does not exist.
+        """
 
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file without read-ahead."""
@@ -110,11 +113,11 @@ class LocalFiles:
         return sorted(found, key=lambda facts: facts.name)
 
     def names(self) -> set[str]:
-        """Names of all entries directly in the folder."""
+        """Return the names of all entries of the folder itself."""
         return set(os.listdir(self.root))  # noqa: PTH208 pathlib is slow
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether the file exists."""
         return Path(self.root, name).is_file()
 
     def open(self, name: str) -> BinaryIO:
@@ -125,14 +128,14 @@ class LocalFiles:
             raise StoreError(f"cannot open {name} in {self.root}: {error.strerror}") from error
 
     def read(self, name: str) -> bytes:
-        """A whole file."""
+        """Read a whole file."""
         try:
             return Path(self.root, name).read_bytes()
         except OSError as error:
             raise StoreError(f"cannot read {name} in {self.root}: {error}") from error
 
     def version(self, name: str) -> str:
-        """Return a text that changes when the file is replaced."""
+        """Return a string that changes when the file is replaced."""
         try:
             facts = Path(self.root, name).stat()
         except OSError as error:
@@ -156,7 +159,7 @@ class LocalFiles:
             )
         wanted = sum(map(len, buffers))
         done = os.preadv(handle.descriptor, buffers, start)
-        while done < wanted:  # the end of the file, or the maximum of one call, is reached
+        while done < wanted:  # the call has reached the end of the file or its maximum size
             rest = _after(buffers, done)
             more = os.preadv(handle.descriptor, rest, start + done)
             if more == 0:
@@ -192,13 +195,13 @@ class LocalFiles:
 
 
 def _handle_limit() -> int:
-    """Return how many handles to keep: at most a quarter of the process's file limit."""
+    """Return the number of handles to keep: at most a quarter of the process's file limit."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_HANDLES if allowed == resource.RLIM_INFINITY else min(MAX_HANDLES, allowed // 4)
 
 
 def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
-    """Return the cache folder for one folder of shards."""
+    """Return the cache folder for a folder of shards."""
     return Path(cache_dir).expanduser().absolute() / hashlib.sha256(root.encode()).hexdigest()[:16]
 
 
@@ -218,7 +221,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _after(buffers: Sequence[memoryview], done: int) -> Sequence[memoryview]:
-    """Return the parts of the buffers that are not filled yet."""
+    """Return the parts of the buffers that have not been filled yet."""
     rest = []
     for buffer in buffers:
         if done < len(buffer):

@@ -1,8 +1,8 @@
-"""Open the catalog of a shard folder, from its index or from an index that is generated and saved.
+"""Open the catalog of a shard folder, from its index or from a generated index.
 
-If a folder has no index, one is generated and saved in a hidden file next to its shards. The
-generated index records the names, sizes and modification times of the files. When these change,
-only the changed files are read again.
+If a folder has no index, the loader generates an index and saves it in a hidden file next to the
+shards. The generated index records the names, sizes and modification times of the files. When these
+change, only the changed files are read again.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class _Shard:
     index: FileFacts | None
 
     def fingerprint(self) -> list[str]:
-        """Properties that must not have changed for a saved index to be valid."""
+        """Properties of the file. A saved index is valid only while they are unchanged."""
         facts = (self.tar, self.index) if self.index else (self.tar,)
         return [f"{file.name} {file.size} {file.changed}" for file in facts]
 
@@ -82,8 +82,8 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
     Parameters
     ----------
     files
-        A release (``index.parquet`` and tars), daily shards with an index each (in the folder
-        or below folders named for years), or tars alone.
+        A release (``index.parquet`` and tar files); daily shards with their indexes, in the folder
+        or in one folder per year; or only tar files.
     cache_dir
         Folder for generated indexes. By default, they are kept in the folder itself if it is local.
 
@@ -121,7 +121,7 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
 
 
 def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> Catalog:
-    """Build the catalog of a listing, reusing the valid part of the saved index."""
+    """Build the catalog of a list of files, and reuse the valid part of the saved index."""
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
     catalog, kept, known = _kept(kept_at)
     unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
@@ -151,8 +151,7 @@ def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Cat
     files, catalog
         The folder and the catalog of its index.
     skip
-        Whether to treat frames of missing shards as missing. Otherwise missing shards raise an
-        error.
+        Whether to treat frames of missing shards as missing. If not, missing shards raise an error.
 
     Raises
     ------
@@ -265,7 +264,7 @@ def _read_index(files: Files, shard: _Shard) -> Index:
 
 
 def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Return where the generated index is saved."""
+    """Return the path of the generated index."""
     if cache_dir is not None:
         return cache_folder(cache_dir, files.root) / KEPT_INDEX
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
@@ -274,7 +273,10 @@ def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | Non
 def _kept(
     path: Path | None,
 ) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
-    """Read a saved index and its list of files; empty if the index is missing or damaged."""
+    """Read a saved index and its list of files.
+
+    Both are empty if the index is missing or damaged.
+    """
     nothing = None, None, dict[str, list[str]]()
     try:
         data = None if path is None else path.read_bytes()

@@ -1,4 +1,4 @@
-"""A local cache of byte ranges. Entries are verified on reading, and the total size is limited."""
+"""Cache byte ranges in a local folder of limited size, and verify them when they are read."""
 
 import os
 import warnings
@@ -13,23 +13,23 @@ DEFAULT_BYTES: Final = 100 << 30
 """Size limit of a cache."""
 
 KEPT_SHARE: Final = 0.9
-"""Fraction of the limit that is kept after an eviction."""
+"""Fraction of the limit that is kept when old ranges are deleted."""
 
 _MAGIC: Final = b"sdml"
 _TRAILER: Final = len(_MAGIC) + 4
 
 
 class RangeCache:
-    """Byte ranges as files in a folder.
+    """Byte ranges that are stored as files in a folder.
 
-    Each file ends with a checksum of its bytes: a damaged file is treated as missing and written
-    again. A folder that is full or not writable is not used. If the ranges exceed the limit, the
-    least recently used ones are deleted.
+    Each file ends with a checksum of its bytes. A damaged file is treated as missing and written
+    again. The cache is not used if the folder is full or not writable. If the ranges exceed the
+    limit, the least recently used ranges are deleted.
 
     Parameters
     ----------
     folder
-        Folder for the ranges. Created when the first one is written.
+        Folder for the ranges. It is created when the first range is written.
     limit
         Maximum total size of all ranges in bytes.
     """
@@ -53,7 +53,7 @@ class RangeCache:
         return data[:size]
 
     def write(self, name: str, data: bytes) -> None:
-        """Store a range if possible. Delete old ranges if the limit is exceeded."""
+        """Store a range if possible, and delete old ranges if the limit is exceeded."""
         if not self._usable:
             return
         try:
@@ -81,7 +81,7 @@ class RangeCache:
         self._size = total
 
     def _files(self) -> list[tuple[Path, int, float]]:
-        """List the ranges with their size and the time of their last use."""
+        """List the ranges with their sizes and the times of their last use."""
         found = []
         for folder, _, names in os.walk(self._folder):
             for name in names:

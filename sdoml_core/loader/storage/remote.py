@@ -27,7 +27,7 @@ REFUSALS: Final = ("PermissionError", "NoCredentialsError")
 
 
 class RemoteFiles:
-    """Shards at a URL that fsspec supports, read by byte ranges.
+    """Shards at any URL that fsspec supports, from which byte ranges are read.
 
     A connection belongs to one process. After a fork, each worker opens its own connection.
     """
@@ -79,7 +79,7 @@ class RemoteFiles:
         return bytes(self._retry("cat_file", f"{self.root}/{name}"))
 
     def version(self, name: str) -> str:
-        """Return a text that changes when the file is replaced."""
+        """Return a string that changes when the file is replaced."""
         entry = self._retry("info", f"{self.root}/{name}")
         changed = entry.get("ETag") or entry.get("LastModified") or entry.get("mtime")
         return f"{changed} {entry.get('size')}"
@@ -110,7 +110,7 @@ class RemoteFiles:
             self._cache.write(kept, data)
 
     def _retry(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call the filesystem and retry temporary errors."""
+        """Call a method of the file system, and retry temporary errors."""
         for attempt in range(ATTEMPTS):
             try:
                 return getattr(self._filesystem(), method)(path, **arguments)
@@ -144,7 +144,7 @@ class RemoteFiles:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of network failures. HTTP errors are not OSErrors."""
+    """Return the error types of network failures. HTTP errors are not OSErrors."""
     aiohttp, botocore = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
     return (
         OSError,

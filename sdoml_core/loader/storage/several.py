@@ -1,4 +1,4 @@
-"""Combine several shard folders: releases of different years, or of different channels."""
+"""Combine several shard folders, such as releases of different years or channels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class SeveralFiles:
     parts
         The folders.
     places
-        For each shard name in the merged catalog: the shard's folder, and its name in that folder.
+        The folder of each shard in the merged catalog, and the name of the shard in that folder.
     """
 
     def __init__(self, parts: Sequence[RangeFiles], places: Mapping[str, tuple[int, str]]):
@@ -52,10 +52,10 @@ class _Folder:
     """The index, without missing shards."""
 
     owner: NDArray[np.int64]
-    """Number of the shard of each row of the table, counted over all folders."""
+    """Number of the shard of each row in the table, counted over all folders."""
 
     names: tuple[str, ...]
-    """Unique name of each shard, because shards of different releases may have the same name."""
+    """Unique name of each shard. Shards of different releases may have the same file name."""
 
 
 def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catalog]:
@@ -117,8 +117,8 @@ def _check_compatible(parts: Sequence[_Folder]) -> dict[str, str]:
     for channel in CHANNELS:
         having = [part for part in parts if channel in part.catalog.channels]
         for part in having[1:]:
-            # Each dataset has a separate version, so folders with different channels may differ in
-            # it.
+            # Each dataset has its own version, so folders with different channels may have
+            # different versions.
             for what in ("normalization_version", "constants"):
                 one, other = (getattr(each.catalog, what) for each in (having[0], part))
                 if what == "constants":
@@ -183,7 +183,7 @@ def _join(
 
 
 def _with_owner(column: pa.StructArray, owner: NDArray[np.int64]) -> pa.StructArray:
-    """Return a channel column with the number of the shard of each frame."""
+    """Return the column of a channel, with the shard number of each frame."""
     fields = [*column.type, pa.field(OWNER, pa.int64())]
     leaves = [*column.flatten(), pa.array(owner)]
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=column.is_null())

@@ -1,4 +1,4 @@
-"""Event lists as targets, such as the largest solar flare, or the number of flares, in a window."""
+"""Event lists as targets, such as the largest solar flare or the number of flares in a window."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
 
 
 class Events(TimeSeries):
-    """Events with a time and a size, as a target: the largest size or the number in a window.
+    """Events as a target: the largest event or the number of events in a window.
 
     A window within `covers` that has no events has the value 0, because the absence of events is
     information.
@@ -29,19 +29,20 @@ class Events(TimeSeries):
     times
         Time of each event, such as the peak of a flare (UTC).
     values
-        Size of each event: numbers, or GOES classes such as ``M1.2``, which become the peak flux
-        in W m⁻² (see `flare_flux`). Events without a time or a size (None, NaN, an empty string)
-        are left out; several events may have the same time.
+        Size of each event: numbers, or GOES classes such as ``M1.2``, which are converted to the
+        peak flux in W m⁻² (see `flare_flux`). Events without a time or a size (None, NaN, an empty
+        string) are left out. Several events may have the same time.
     window
-        Pair of offsets (start, end) relative to the time t of a sample; half-open,
-        (t + start, t + end]. ``(timedelta(0), timedelta(hours=24))`` is the day after t.
+        Pair of offsets (start, end) relative to the time t of a sample. The window is half-open: (t
+        + start, t + end]. ``(timedelta(0), timedelta(hours=24))`` is the day after t.
     reduce
         ``max``, ``count`` or ``sum``.
     covers
-        First and last time for which the list is complete; by default the times of the first and
-        the last event. Windows that extend beyond them are gaps. Required if there is no event.
+        First and last time for which the list is complete. Defaults to the times of the first and
+        the last event. Windows that extend beyond these times are gaps. Required if there is no
+        event.
     per, gaps, transform
-        As for `TimeSeries`; by default one value per sample.
+        As for `TimeSeries`. The default is one value per sample.
 
     Raises
     ------
@@ -81,7 +82,7 @@ class Events(TimeSeries):
     def _prepare(
         self, times: Times, values: NDArray[np.float64]
     ) -> tuple[Times, NDArray[np.float64]]:
-        """Keep all events, also those with equal times."""
+        """Keep all events, including events at equal times."""
         if not len(times) and self._covers is None:
             raise DatasetError("the list has no event with a time and a size: give covers")
         return times, values

@@ -21,8 +21,8 @@ NO_TARGETS: Final = (
 class Targets:
     """Several series that are matched to the frames of samples.
 
-    A value is used only if everything that it depends on lies in the same range of the dataset as
-    the sample and outside its exclusions. No target therefore uses data from another part of a
+    A value is used only if all data that it depends on are in the same range of the dataset as the
+    sample, and outside the exclusions. Targets therefore never use data from another part of a
     split.
 
     Parameters
@@ -69,8 +69,8 @@ class Targets:
 
         Returns
         -------
-        ``targets``: float32, NaN where there is no value, and ``target_mask``: bool; both of shape
-        (samples, frames) for ``per="frame"`` and (samples,) for ``per="sample"``.
+        ``targets`` is float32 with NaN for missing values, and ``target_mask`` is bool. Both have
+        the shape (samples, frames) for ``per="frame"`` and (samples,) for ``per="sample"``.
         """
         values: dict[str, torch.Tensor] = {}
         masks: dict[str, torch.Tensor] = {}
@@ -89,7 +89,7 @@ class Targets:
         offsets: NDArray[np.timedelta64],
         selection: Selection,
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return values and presence, (samples, frames). Series per sample have one frame."""
+        """Return the values and which of them exist, both of shape (samples, frames)."""
         if series.per == "sample":
             offsets = np.zeros(1, "timedelta64[s]")
         times = anchors[:, None] + offsets
@@ -121,7 +121,7 @@ def check_targets(targets: Any) -> dict[str, TimeSeries]:
 
 
 def one_sample(batch: Mapping[str, Mapping[str, torch.Tensor]], number: int) -> dict[str, Any]:
-    """Return the targets of one sample of a batch."""
+    """Return the targets of one sample in a batch."""
     return {
         kind: {name: tensor[number] for name, tensor in tensors.items()}
         for kind, tensors in batch.items()

@@ -1,4 +1,4 @@
-"""Time series as targets: values at any times, matched or reduced to the times of frames."""
+"""Time series as targets: values at any times, matched to the times of frames or reduced."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,19 +34,19 @@ class HasRanges(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Values of a series at some times, and the intervals of time that they depend on."""
+    """Values of a series at the given times, and the time intervals that they depend on."""
 
     values: NDArray[np.float64]
-    """NaN where there is no value."""
+    """NaN for missing values."""
 
     present: NDArray[np.bool_]
     """Whether each value exists."""
 
     first: Times
-    """Start of the interval on which each value depends, included."""
+    """Start of the interval on which each value depends (included)."""
 
     last: Times
-    """End of the interval on which each value depends, included."""
+    """End of the interval on which each value depends (included)."""
 
     def only(self, allowed: Allowed | None) -> "Matched":
         """Return a copy without the values that depend on excluded intervals."""
@@ -55,7 +55,7 @@ class Matched:
         return replace(self, present=self.present & allowed(self.first, self.last))
 
     def filled(self, other: "Matched") -> "Matched":
-        """Return a copy with gaps filled from another."""
+        """Return a copy whose gaps are filled from other values."""
         use = ~self.present
         return Matched(
             np.where(use, other.values, self.values),
@@ -66,7 +66,7 @@ class Matched:
 
 
 class TimeSeries:
-    """A quantity over time, given at regular or irregular times.
+    """A quantity that is given at regular or irregular times.
 
     Parameters
     ----------
@@ -76,21 +76,22 @@ class TimeSeries:
     values
         Numbers, one per time. NaN is treated as missing.
     reduce
-        How the value at a time t is computed. ``nearest``: the value nearest to t, at most
-        `tolerance` away. ``last``: the last value at or before t, at most `tolerance` older.
+        Method that computes the value at a time t. ``nearest`` uses the value nearest to t, at most
+        `tolerance` away. ``last`` uses the last value at or before t, at most `tolerance` older.
         ``mean``, ``max``, ``min``, ``sum`` and ``count`` reduce the values in a window around t.
     window
-        For the five reductions: pair of offsets (start, end) relative to t. The window is
-        half-open, (t + start, t + end]. By default, the stride before t: (−stride, 0].
+        Pair of offsets (start, end) relative to t, for the five reductions. The window is
+        half-open: (t + start, t + end]. Defaults to the stride before t, which is (−stride, 0].
     tolerance
-        Maximum distance for ``nearest`` (by default half a stride) and ``last`` (by default one
+        Maximum distance for ``nearest`` (defaults to half a stride) and ``last`` (defaults to one
         stride).
     per
-        ``frame``: one value per frame of a window, at the time of each. ``sample``: one value per
-        sample, at the time of the sample.
+        ``frame`` returns one value per frame of a window, at the time of the frame. ``sample``
+        returns one value per sample, at the time of the sample.
     gaps
-        ``drop``: a sample without a value is left out. ``mask``: the value is NaN and the mask
-        False. ``hold``: the last value at or before t is used, at most `max_age` older.
+        With ``drop``, a sample without a value is left out. With ``mask``, the value is NaN and the
+        mask is False. With ``hold``, the last value at or before t is used, at most `max_age`
+        older.
     max_age
         Maximum age for ``hold``.
     transform
@@ -166,7 +167,7 @@ class TimeSeries:
         Parameters
         ----------
         table
-            One row per time, or several in long form.
+            One row per time, or several rows per time in long form.
         time, value
             Names of the columns.
         where
@@ -217,7 +218,7 @@ class TimeSeries:
         Raises
         ------
         DatasetError
-            If the series has no transform, or no value within the range of the dataset.
+            If the series has no transform, or no values within the range of the dataset.
         """
         if self.transform is None:
             raise DatasetError("this series has no transform to fit")
@@ -254,13 +255,13 @@ class TimeSeries:
         stride
             Step between frames, for the defaults of window and tolerance.
         allowed
-            Called with the first and last times of the intervals that the values depend on. Returns
-            which intervals may be used. By default all of them.
+            Called with the first and last times of the intervals that the values depend on. It
+            returns which intervals may be used. By default, all intervals may be used.
 
         Returns
         -------
         values
-            float64, NaN where there is no value.
+            float64, with NaN for missing values.
         present
             Whether each value exists.
         """
@@ -305,7 +306,10 @@ class TimeSeries:
         return values, some
 
     def _covered(self, first: Times, last: Times) -> NDArray[np.bool_]:
-        """Return whether the series covers the intervals. Only counts need this check."""
+        """Return whether the series covers the intervals.
+
+        Only ``reduce="count"`` needs this check.
+        """
         # An empty window between the first and last value has the count 0.
         if self.reduce == "count":
             covered: NDArray[np.bool_] = (first >= self.times[0]) & (last <= self.times[-1])
@@ -313,7 +317,10 @@ class TimeSeries:
         return np.ones(first.shape, np.bool_)
 
     def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
-        """Return the values of some rows if they are near enough; rows below 0 have none."""
+        """Return the values of the given rows if they are near enough.
+
+        Rows below 0 have no value.
+        """
         if not len(self.times):  # a list without events
             return Matched(np.full(len(times), np.nan), np.zeros(len(times), bool), times, times)
         matched = self.times[rows]
@@ -356,7 +363,7 @@ def _parse_values(values: ArrayLike) -> NDArray[np.float64]:
 def _sorted(
     given_times: ArrayLike | Iterable[Any], given_values: ArrayLike
 ) -> tuple[Times, NDArray[np.float64]]:
-    """Return the finite values with a time, in order of time."""
+    """Return times and values sorted by time, without missing times or non-finite values."""
     times, values = _parse_times(given_times), _parse_values(given_values)
     if times.shape != values.shape or times.ndim != 1:
         raise DatasetError(
@@ -370,7 +377,7 @@ def _sorted(
 
 
 def _parse_limit(duration: timedelta | None, what: str) -> np.timedelta64 | None:
-    """Return a duration that is not negative, or None."""
+    """Convert a duration, which must not be negative. None stays None."""
     if duration is None:
         return None
     limit = parse_duration(duration, what)

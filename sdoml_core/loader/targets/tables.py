@@ -47,9 +47,9 @@ def read_parquet(path: str | os.PathLike[str]) -> pa.Table:
 def columns(
     table: pa.Table, names: Sequence[str], where: Mapping[str, Any]
 ) -> tuple[NDArray[Any], ...]:
-    """Return columns as NumPy arrays, for the rows with given values in other columns.
+    """Return columns as NumPy arrays, for the rows with the given values in other columns.
 
-    Time zones are converted to UTC and dropped.
+    Times are converted to UTC and lose their time zone.
 
     Raises
     ------
@@ -87,14 +87,14 @@ def is_missing(value: Any) -> bool:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column without dictionary encoding, as categories of pandas have it."""
+    """Return a column without dictionary encoding, which pandas uses for categories."""
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
     return column
 
 
 def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    column = _decoded(column)  # NumPy would take the last category for null
+    column = _decoded(column)  # NumPy would use the last category for null
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("ms"), safe=False)
     elif pa.types.is_date(column.type):

@@ -1,4 +1,4 @@
-"""Transforms of target values, each with its inverse.
+"""Transforms of target values and their inverses.
 
 A transform with parameters is fitted to the training part only; see
 :meth:`sdoml_core.loader.targets.TimeSeries.fitted`.
@@ -19,7 +19,7 @@ class Transform(Protocol):
     """An invertible elementwise function."""
 
     def fit(self, values: Values) -> Self:
-        """Return a copy fitted to values. A transform without parameters returns itself."""
+        """Return a copy that is fitted to values. A transform without parameters returns itself."""
 
     def forward(self, values: Values) -> Values:
         """Return the transformed values."""
@@ -30,14 +30,14 @@ class Transform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Log10:
-    """Logarithm to base 10, then optionally another transform.
+    """Logarithm to base 10, optionally followed by another transform.
 
     Parameters
     ----------
     floor
-        Lower limit of the values, above 0. Smaller values are raised to it.
+        Lower limit of the values, which must be above 0. Smaller values are raised to this limit.
     then
-        Transform applied to the logarithm, such as `Standardize`.
+        Transform that is applied to the logarithm, such as `Standardize`.
     """
 
     floor: float = 1e-9
@@ -68,7 +68,7 @@ class Log10:
 
 @dataclass(frozen=True, slots=True)
 class Standardize:
-    """Subtract the mean and divide by the standard deviation of the values it was fitted to."""
+    """Subtract the mean of the fitted values, and divide by their standard deviation."""
 
     mean: float | None = None
     std: float | None = None
