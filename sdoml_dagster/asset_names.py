@@ -1,4 +1,4 @@
-"""Names of the assets, and other names that a dataset uses in a Dagster instance."""
+"""Names of the assets, and other names of a dataset in a Dagster instance."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ def processed(instrument: Instrument) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DatasetNames:
-    """Names that must be unique to a dataset within a Dagster instance.
+    """Names that must be unique for each dataset in a Dagster instance.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Former name of `sdoml_dagster.celery.app`, kept for worker commands of existing deployments."""
+"""Former name of `sdoml_dagster.celery.app`, kept for existing worker commands."""
 
 from sdoml_dagster.celery.app import app
 

@@ -1,4 +1,4 @@
-"""Make Dagster's command line report user errors as one line that says what to do."""
+"""Report user errors on Dagster's command line as one line that says what to do."""
 
 import multiprocessing
 import re
@@ -19,7 +19,7 @@ from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
 
 LONG_RANGE = 60
-"""Days from which on Dagster is silent for long enough to need an explanation."""
+"""Number of days above which Dagster is silent for so long that users need an explanation."""
 
 _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
@@ -34,9 +34,10 @@ def is_command_line() -> bool:
 
 
 def set_up(settings: Settings | None = None) -> None:
-    """Show runs and fatal errors of Dagster's command line as single lines.
+    """Show runs and fatal errors on Dagster's command line as single lines.
 
-    Does nothing in other processes. Call it without settings if the settings are invalid.
+    This function does nothing in other processes. Call it without settings if the settings are
+    invalid.
     """
     if not is_command_line():
         return
@@ -56,7 +57,7 @@ def set_up(settings: Settings | None = None) -> None:
 
 
 def range_notice(arguments: Sequence[str]) -> str | None:
-    """Return a line about the work before the first line of a run over a long range, if any."""
+    """Return a line that explains the silence at the start of a run over a long range, if any."""
     found = re.search(r"--partition-range[ =](\S+)\.\.\.(\S+)", " ".join(arguments))
     first, last = (parse_day(found[1]), parse_day(found[2])) if found else (None, None)
     if first is None or last is None or (days := (last - first).days + 1) < LONG_RANGE:
@@ -112,7 +113,7 @@ def _days(settings: Settings) -> str:
 
 
 def _partition() -> str:
-    """Return the partition option as given on the command line."""
+    """Return the partition option as it was given on the command line."""
     for at, argument in enumerate(sys.argv):
         if argument.startswith("--partition"):
             return argument if "=" in argument else " ".join(sys.argv[at : at + 2])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 LISTED_RUNS = 12
-"""Maximum runs of consecutive days that a message or a card lists."""
+"""Maximum number of ranges of consecutive days that a message or a card lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def days_between(first: date, last: date) -> list[date]:
 
 
 def list_days(days: Iterable[date]) -> str:
-    """Format sorted days as runs: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
+    """Format sorted days as ranges: ``2024-03-01 … 2024-03-07, 2024-03-09``."""
     runs: list[list[date]] = []
     for day in days:
         if runs and day - runs[-1][-1] == timedelta(days=1):
@@ -50,7 +50,7 @@ def list_days(days: Iterable[date]) -> str:
 
 
 def parse_day(text: str) -> date | None:
-    """Parse a day such as ``2024-03-08``. Returns ``None`` for any other text."""
+    """Parse a day such as ``2024-03-08``. Return ``None`` for other text."""
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         return None
     try:

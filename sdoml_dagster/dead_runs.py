@@ -1,8 +1,8 @@
 """Find and end runs whose process was killed, for example by a crash of the machine.
 
-Such a run stays STARTED in Dagster forever. It occupies a place in the queue and a slot in the
-pool, and its days look as if they were in progress. Each run records the identity of its process
-when it starts. Runs of other machines and containers are left alone.
+Such a run stays STARTED in Dagster forever. It occupies slots in the queue and in the pool, and its
+days appear to be in progress. Each run records the identity of its process when it starts. Runs on
+other machines and in other containers are not changed.
 """
 
 import dagster as dg
@@ -16,7 +16,7 @@ _WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 ANY_RUN = "-"
-"""Placeholder for the run ID before the run has one. Only for runs that are never retried."""
+"""Placeholder for the run ID before the run has an ID. Only for runs that are never retried."""
 
 
 def process_tag(run_id: str) -> dict[str, str]:
@@ -36,7 +36,7 @@ def is_dead(run: dg.DagsterRun) -> bool:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the dead runs, so that Dagster retries them, and free their slots. Returns their IDs."""
+    """Fail the dead runs, so that Dagster retries them, and free their slots. Return their IDs."""
     ended = []
     for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         if not is_dead(found):

@@ -88,13 +88,14 @@ def _definitions(settings: Settings) -> dg.Definitions:
 try:
     _settings = Settings.load()
 except SettingError:
-    # Dagster's command line would print a long traceback before the one line that matters.
+    # Dagster's command line would print a long traceback before the important line.
     command_line.set_up()
     raise
 
 command_line.set_up(_settings)
 defs = build_defs(_settings)
 if command_line.is_command_line():
-    # Dagster's hundred thousand objects are never freed. Without a freeze, the garbage collector
-    # scans them repeatedly during imports, which takes a tenth of the startup time.
+    # Dagster creates about a hundred thousand objects that are never freed. Without a freeze, the
+    # garbage collector scans them repeatedly during imports, which takes a tenth of the startup
+    # time.
     gc.freeze()

@@ -24,14 +24,14 @@ def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
     Parameters
     ----------
     last_attempt
-        Whether no retries are left. A failure that requests another retry would be shown as
-        "Exceeded max_retries", with the helpful error only as its cause.
+        Whether no retries are left. If a failure requests a retry that is not left, Dagster shows
+        "Exceeded max_retries", and the helpful error only as its cause.
     """
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         raise InterruptedRunError(INTERRUPTED) from None
     except SdomlError as error:
-        # Hide the traceback of an expected error, because it does not help users of the UI.
+        # Hide the traceback of an expected error, because it does not help users in the UI.
         retry = error.may_pass and not last_attempt
         raise dg.Failure(str(error), allow_retries=retry) from None

@@ -36,7 +36,7 @@ def counted(number: int, what: str) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Format a percentage, rounded down so that 100% always means complete."""
+    """Format a percentage. It is rounded down, so that 100% always means complete."""
     if not whole:
         return "–"
     return "100%" if part == whole else f"{math.floor(10000 * part / whole) / 100:.2f}%"

@@ -1,4 +1,4 @@
-"""Look up the latest event of many days in two queries. One query per day would cost seconds."""
+"""Look up the latest events of many days in two queries. One query per day would take seconds."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -34,7 +34,7 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """Reads the latest event before a run for each of the run's days, many days at a time.
+    """Reads the latest event before a run for each day of the run, many days at a time.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class LatestOfRun:
         self._found: dict[str, EventLogRecord | None] = {}
 
     def get(self, day: str) -> EventLogRecord | None:
-        """Return the event of a day, if there is one."""
+        """Return the event of a day. Return None if there is no event."""
         if day not in self._found:
             first = self._days.index(day)
             ahead = self._days[first : first + self.READ_AHEAD]

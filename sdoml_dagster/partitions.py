@@ -12,7 +12,10 @@ from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """Return one partition per UTC day of the range. A growing dataset has no last partition."""
+    """Return one partition per UTC day of the range.
+
+    There is no last partition if the dataset grows.
+    """
     last = settings.last_day
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start:%Y-%m-%d}",
@@ -22,13 +25,16 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 LIVE_START = datetime(2026, 1, 1, tzinfo=UTC)
-"""First hour of the near-real-time partitions. The archive keeps two weeks of them."""
+"""First hour of the near-real-time partitions. The archive keeps frames for two weeks."""
 
 _HOUR = "%Y-%m-%d-%H:%M"
 
 
 def live_partitions() -> dg.HourlyPartitionsDefinition:
-    """Return one partition per hour. Near-real-time data do not depend on the dataset's range."""
+    """Return one partition per hour.
+
+    Near-real-time data do not depend on the range of the dataset.
+    """
     # The current hour is a partition too, because its first slots appear before the hour ends.
     return dg.HourlyPartitionsDefinition(
         start_date=LIVE_START, timezone="UTC", fmt=_HOUR, end_offset=1
@@ -60,7 +66,7 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
 
 
 class DayRangeConfig(dg.Config):
-    """Run config that limits a run to some days."""
+    """Run config that limits a run to a range of days."""
 
     first_day: str | None = Field(None, description="ISO date. Earlier days are left out.")
     last_day: str | None = Field(None, description="ISO date. Later days are left out.")

@@ -1,7 +1,7 @@
 """Identify a process by more than its ID, to check later whether it is still running.
 
 Process IDs are reused after a process ends and after the machine restarts, and each container has
-separate IDs. This works only on Linux, because other systems have no ``/proc``.
+its own IDs. This module works only on Linux, because other systems have no ``/proc``.
 """
 
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _INITIAL_NAMESPACE = "pid:[4026531836]"
-"""Namespace of processes outside containers. Linux gives it this fixed number."""
+"""Namespace of processes outside containers. Linux uses this fixed number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process, and the machine and container where it runs."""
+    """A process, and the machine and the container in which it runs."""
 
     pid: int
     started: str
@@ -29,7 +29,7 @@ class ProcessIdentity:
     """Namespace of process IDs, which differs between containers."""
 
     machine: str
-    """Name and ID of the machine, which stay the same when it boots again."""
+    """Name and ID of the machine. They stay the same after a reboot."""
 
     def __str__(self) -> str:
         return " ".join(
@@ -38,7 +38,7 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity | None":
-        """Parse the text form. Returns None for other text."""
+        """Parse the text form. Return None for other text."""
         parts = text.split(" ")
         if len(parts) != 5 or not parts[0].isdigit():
             return None
@@ -51,9 +51,9 @@ def this_process() -> ProcessIdentity | None:
 
 
 def has_ended(process: ProcessIdentity) -> bool:
-    """Return whether a process has certainly ended.
+    """Return whether a process is known to have ended.
 
-    Returns False for processes on other machines or in other containers, because their state is
+    Return False for processes on other machines or in other containers, because their state is
     unknown.
     """
     here = this_process()
@@ -79,7 +79,7 @@ def _identity(pid: int) -> ProcessIdentity | None:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process started, "" if it is a zombie, or None if it cannot be seen."""
+    """Return the start time of a process, "" for a zombie, or None if it is not visible."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
@@ -90,7 +90,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _exists(pid: int) -> bool:
-    """Return whether a process exists, even if ``/proc`` hides those of other users."""
+    """Return whether a process exists, even if ``/proc`` hides the processes of other users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

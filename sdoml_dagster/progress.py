@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 PARTS = 10
-"""Number of parts into which the work is divided; a line is reported after each part."""
+"""Number of parts into which the work is divided. A line is reported after each part."""
 
 PAUSE = 2.0
 """Minimum seconds between two lines."""
@@ -22,7 +22,7 @@ _LINE = re.compile(
 
 
 class Progress:
-    """Count steps and periodically report the number done and the estimated time left.
+    """Count steps, and periodically report the number of completed steps and the remaining time.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Progress:
         report(f"{title}: {total} {self._units}")
 
     def step(self, outcome: str, received: int = 0, *, steps: int = 1) -> None:
-        """Count steps with the same outcome, and the bytes they received over the network."""
+        """Count steps with the same outcome, and the bytes that they received over the network."""
         self._done += steps
         self._bytes += received
         self._outcomes[outcome] += steps
@@ -85,7 +85,7 @@ class ProgressReport:
 def read_progress(line: str) -> ProgressReport | None:
     """Parse a line from `Progress`, or a line that reports an unchanged day.
 
-    Returns None for any other line.
+    Return None for any other line.
     """
     match = _LINE.match(line)
     if match is None:

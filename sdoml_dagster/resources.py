@@ -10,14 +10,14 @@ from sdoml_core.channels import Instrument
 from sdoml_dagster.archive.address import public
 from sdoml_dagster.settings.model import Settings
 
-if TYPE_CHECKING:  # slow to import; runs need requests and fsspec, but definitions do not
+if TYPE_CHECKING:  # slow to import: runs need requests and fsspec, but definitions do not
     from sdoml_dagster.archive.client import ArchiveClient
     from sdoml_dagster.store.store import Store
 
 
 _ROOTS_WITH_CREDENTIALS: dict[str, str] = {}
-"""Roots with user name and password, by the address without credentials. Dagster stores resource
-values and shows them to everyone who opens the UI."""
+"""Roots with user name and password, by their address without credentials. Dagster stores the
+values of resources and shows them to everyone who opens the UI."""
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -57,7 +57,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def client(self, instrument: Instrument) -> "ArchiveClient":
-        """Create a client for one instrument's tree. Close it after use."""
+        """Create a client for the tree of an instrument. The caller closes it."""
         from sdoml_dagster.archive.client import ArchiveClient
 
         roots = self.aia_roots if instrument == "AIA" else self.hmi_roots
@@ -71,7 +71,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _without_credentials(roots: Sequence[str]) -> list[str]:
-    """Return roots without credentials, for display. The credentials are remembered."""
+    """Return roots without credentials, for display. The credentials are kept in memory."""
     shown = []
     for root in roots:
         shown.append(public(root))

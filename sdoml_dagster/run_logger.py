@@ -1,8 +1,8 @@
-"""Log runs to the terminal, with one line for each useful fact.
+"""Log runs to the terminal, with only the useful lines.
 
-Dagster prints every event, and each failure twice, with thirty lines of traceback. All of these are
-also in its database and in the UI. On the terminal, this logger shows the lines that assets log,
-failed checks, and each expected failure as one line. An unexpected error keeps its traceback.
+Dagster prints every event, and each failure twice, with thirty lines of traceback. All of this is
+also in its database and in the UI. On the terminal, this logger shows the messages of assets,
+failed checks, and one line for each expected failure. An unexpected error keeps its traceback.
 """
 
 import logging
@@ -15,10 +15,10 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
-"""Expected errors, of which only the message is shown."""
+"""Expected errors. Only their message is shown."""
 INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""Start of Dagster's message for each step after a failed step, which is not shown."""
+"""Start of Dagster's message about each step after a failed step. This message is not shown."""
 RETRY = "RetryRequestedFromPolicy"
 """Dagster's wrapper for an error that a retry policy handles. Its cause is the original error."""
 DATASET_CHECKS = frozenset({"freshness"})
@@ -26,7 +26,7 @@ DATASET_CHECKS = frozenset({"freshness"})
 
 
 class RunLogger(logging.Logger):
-    """Writes the important records of a run to the terminal, reworded.
+    """Writes the important records of a run to the terminal, in shorter form.
 
     Dagster creates the terminal logger of a run from the current logger class, and passes each
     record with its event. Records of other loggers pass unchanged.
@@ -35,7 +35,7 @@ class RunLogger(logging.Logger):
     terminal: ClassVar[logging.Handler]
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write a record to the terminal, or leave it to Dagster's event log."""
+        """Write a record to the terminal if it is important. The event log has all records."""
         meta = getattr(record, "dagster_meta", None)
         if meta is None:
             super().handle(record)
@@ -51,8 +51,8 @@ class RunLogger(logging.Logger):
 def install() -> None:
     """Write the logs of runs in this process to its current standard error.
 
-    While a step runs, Dagster redirects standard error to a file. Another process copies it to the
-    terminal, and may be stopped before it has copied the last lines.
+    While a step runs, Dagster redirects standard error to a file. Another process copies this file
+    to the terminal, but may be stopped before it has copied the last lines.
     """
     try:
         descriptor = os.dup(sys.stderr.fileno())
@@ -94,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """Return the message of an expected error, even inside a retry, or another error in full."""
+    """Return the message of an expected error, even within a retry. Return other errors in full."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause

@@ -1,4 +1,4 @@
-"""Map a function over items with threads: in order, and with bounded memory."""
+"""Map a function over items with threads, in order and with bounded memory."""
 
 import contextlib
 import ctypes
@@ -16,10 +16,10 @@ _KEPT_BYTES = 256 << 20
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse the memory of one frame for the next.
+    """Let glibc reuse the memory of one frame for the next frame.
 
     By default, glibc returns large blocks to the kernel, which clears every page again for each
-    frame. This takes a quarter of an HMI frame's CPU time.
+    frame. This takes a quarter of the CPU time of an HMI frame.
     """
     with contextlib.suppress(AttributeError):  # musl and macOS have no mallopt
         mallopt = ctypes.CDLL(None).mallopt
@@ -32,8 +32,8 @@ def ordered_map(
 ) -> Iterator[R]:
     """Yield results in the order of the items, with a bounded number in flight.
 
-    The function must release the GIL for the threads to run in parallel. Reading, decoding, Numba
-    kernels and hashing do.
+    The threads run in parallel only while the function releases the GIL. Reading, decoding, Numba
+    kernels and hashing release it.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def ordered_map(
     items
         Consumed lazily, only as workers become free.
     threads
-        Number of threads. At most twice as many items are in flight. With 1, the function runs in
-        the caller's thread.
+        Number of threads. At most twice this number of items are in flight. With 1, the function
+        runs in the caller's thread.
     name
         Name prefix of the threads, for debuggers.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LISTED_ROWS = 100
-"""Maximum rows of a table in the UI. Ledgers and logs contain all rows."""
+"""Maximum number of rows of a table in the UI. Ledgers and logs contain all rows."""
 
 STATUS_COLUMNS = {
     "ok": "Frames that are usable.",

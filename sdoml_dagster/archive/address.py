@@ -1,9 +1,9 @@
-"""Addresses of archives in messages and records: without user names and passwords."""
+"""Addresses of archives for messages and records, without user names and passwords."""
 
 from urllib.parse import urlsplit, urlunsplit
 
 
 def public(root: str) -> str:
-    """Return an address without user name and password."""
+    """Return an address without its user name and password."""
     parts = urlsplit(root)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

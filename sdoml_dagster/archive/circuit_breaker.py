@@ -1,23 +1,24 @@
-"""Circuit breaker: tracks the health of one mirror, and decides whether to send it requests.
+"""Circuit breaker: tracks the health of a mirror, and decides whether to send requests to it.
 
-This module counts successes and failures of one root. :mod:`sdoml_dagster.archive.client` makes the
-requests.
+This module counts the successes and failures of one root. :mod:`sdoml_dagster.archive.client` sends
+the requests.
 
 The breaker opens after several failures in a row, regardless of the file. The mirror then gets no
-requests for a while. After this pause, one caller may probe it while the others wait. Each failed
-probe doubles the pause. A mirror that has failed for long enough is *dead*: callers do not wait for
-it, but it is still probed.
+requests for some time. After this pause, one caller may probe it while the others wait. Each failed
+probe doubles the pause. A mirror that has failed for a long time is *dead*. Callers do not wait for
+a dead mirror, but they still probe it.
 """
 
 import threading
 from dataclasses import dataclass, field
 
 BREAKER_FAILURES = 8
-"""Failures in a row that open the breaker. If one request in five fails at random, this happens
-about once in 400,000 requests. For a mirror that has never responded, half of it is enough."""
+"""Number of consecutive failures that open the breaker. If one request in five fails at random,
+this happens about once in 400,000 requests. For a mirror that has never responded, half of this
+number is enough."""
 
 FIRST_REST = 2.0
-"""Seconds for which an open breaker blocks requests; doubles with each failed probe."""
+"""Seconds for which an open breaker blocks requests. The time doubles with each failed probe."""
 
 LONGEST_REST = 120.0
 """Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
@@ -28,14 +29,14 @@ PATIENCE = 30.0
 
 @dataclass
 class Mirror:
-    """One root and its health. Thread-safe.
+    """A root and its health. It is thread-safe.
 
     Times are in seconds of the monotonic clock.
     """
 
     root: str
     probe_seconds: float = 60.0
-    """Seconds that a probe may take before another caller may try."""
+    """Time in seconds after which another caller may also probe the mirror."""
 
     last_error: str = "not asked"
     _answered: bool = False
@@ -61,13 +62,13 @@ class Mirror:
         return max(self._rest_until - now, 0.0)
 
     def hopeless(self, now: float) -> bool:
-        """Return whether waiting is pointless: the mirror is dead, or the pause is too long."""
+        """Return whether waiting is useless: the mirror is dead, or the pause is too long."""
         with self._lock:
             dead = self._is_open() and now - self._failing_since >= PATIENCE
             return dead or self._rest_until - now > LONGEST_REST
 
     def succeed(self) -> None:
-        """Record a response of any kind. Even a 404 shows that the mirror works."""
+        """Record any response. Even a 404 shows that the mirror works."""
         with self._lock:
             if self._is_open():
                 self._rest_until = 0.0
@@ -81,7 +82,7 @@ class Mirror:
         Parameters
         ----------
         error
-            Human-readable error message.
+            Error message for users.
         asked, now
             When the request began and when it failed.
         retry_after

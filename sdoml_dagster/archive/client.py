@@ -1,18 +1,18 @@
 """The HTTP client of the archive: mirrors, keep-alive connections, retries and back-off.
 
 This module downloads single files and interprets the responses.
-:mod:`sdoml_dagster.archive.circuit_breaker` decides when to stop sending requests to a mirror,
-:mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs, and ``sdoml_core`` checks their
+:mod:`sdoml_dagster.archive.circuit_breaker` decides when to stop sending requests to a mirror.
+:mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs. ``sdoml_core`` checks their
 content.
 
 A response is *definite* if it is a whole file that passes the caller's check, a 404 that a second
-response confirms, a refusal (403), or a file that fails the check twice. Everything else (server
-errors, resets, timeouts, short bodies) may be temporary and is retried: immediately on the next
-mirror, then after a pause on all mirrors.
+response confirms, a refusal (403), or a file that fails the check twice. All other responses
+(server errors, resets, timeouts, short bodies) may be temporary and are retried. The client
+immediately tries the next mirror, and tries all mirrors again after a pause.
 
-A page instead of an image, or a refusal, is a definite response for one file. If a mirror returns
-nothing else, its circuit breaker opens, as for any other failure, and the remaining files are
-recorded as an outage.
+A web page instead of an image, or a refusal, is a definite response for one file. If a mirror
+returns only such responses, its circuit breaker opens, as after any other failure, and the
+remaining files are recorded as an outage.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ MAX_BYTES = 32 << 20
 MAX_REDIRECTS = 5
 
 SLOWEST_RATE = 20_000
-"""Bytes per second below which a body is considered stalled, once the read timeout has passed."""
+"""Bytes per second below which a body is considered stalled, after the read timeout has passed."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -75,7 +75,7 @@ class Fetched(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A file that one mirror served, with the headers that identify this version."""
+    """A file that a mirror served, with the headers that identify this version."""
 
     data: bytes
     etag: str | None = None
@@ -84,14 +84,14 @@ class Page:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Headers of a conditional request, which returns the file only if it has changed."""
+        """Headers of a request for the file only if it has changed."""
         known = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
         return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass
 class _Responses:
-    """All responses so far for one file, by root."""
+    """All responses for one file until now, by root."""
 
     missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class _Responses:
         return root in self.missing or root in self.refused or len(rejected) >= needed
 
     def confirmed(self, data: bytes) -> bool:
-        """Return whether an earlier response had the same bytes, so that neither is damaged."""
+        """Return whether an earlier response had the same bytes. If so, neither is damaged."""
         digest = hashlib.sha256(data).digest()
         seen = digest in self.doubted
         self.doubted.add(digest)
@@ -126,7 +126,7 @@ class _RefusedError(Exception):
 
 
 class ArchiveClient:
-    """Fetches files from the first of several mirrors that has them; thread-safe.
+    """Fetches each file from the first mirror that has it. It is thread-safe.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class ArchiveClient:
     attempts
         Attempts per mirror before a file is recorded as an outage.
     pause
-        Seconds before the second attempt; doubles with each attempt, with jitter.
+        Seconds before the second attempt. The pause doubles with each attempt and has jitter.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers give up. A caller that is opening a connection stops at its timeout."""
+        """Stop all callers. A caller that is opening a connection stops at its timeout."""
         self._cancelled.set()
         self._sockets.shut_down()
 
@@ -204,9 +204,9 @@ class ArchiveClient:
         FrameMissingError
             If at least one mirror responds with 404 and no mirror has the file.
         FrameRefusedError
-            If each mirror refuses the file, with 403 for example.
+            If each mirror refuses the file, for example with 403.
         FrameError
-            If the served bytes are not usable.
+            If the received bytes are not usable.
         OutageError
             If there is no definite response after all attempts.
         """
@@ -229,7 +229,7 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T] | None:
-        """Request the file from a mirror and record the response. Returns a good file."""
+        """Request the file from a mirror and record the response. Return the file if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:
@@ -242,8 +242,7 @@ class ArchiveClient:
                 return None
             return self._checked(mirror, page, check, responses)
         except NotAnImageError as error:
-            # A page instead of an image is either one broken file or an outage that returns status
-            # 200.
+            # A web page instead of an image is either a broken file or an outage with status 200.
             responses.rejected.setdefault(root, []).append(error)
             mirror.fail(str(error), asked=asked, now=time.monotonic())
         except FrameError as error:
@@ -286,7 +285,7 @@ class ArchiveClient:
         FrameMissingError
             If a mirror responds with 404 and no mirror has the file.
         FrameRefusedError
-            If the mirrors refuse the file, with 403 for example.
+            If the mirrors refuse the file, for example with 403.
         OutageError
             If no mirror responds.
         """
@@ -316,7 +315,7 @@ class ArchiveClient:
         raise OutageError(f"no answer for {path} ({said})")
 
     def _get(self, url: str, known: Page | None = None) -> Page | None:
-        """Download the body at an address, following redirects. Returns ``None`` for a 404."""
+        """Download the body at an address, and follow redirects. Return ``None`` for a 404."""
         try:
             with self._turns:
                 if self._cancelled.is_set():
@@ -379,7 +378,7 @@ class ArchiveClient:
         return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Wait before another round. Returns False if waiting is pointless."""
+        """Wait before another round. Return False if waiting is useless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
         while not self._cancelled.is_set():
@@ -415,8 +414,8 @@ class ArchiveClient:
 def _decompressed(data: bytes) -> bytes:
     """Remove gzip compression that was not requested.
 
-    No file of the archive starts like a gzip stream, so the first bytes decide. Some servers
-    declare the compression incorrectly, and some do not declare it at all.
+    No file of the archive starts like a gzip stream, so this function checks the first bytes. Some
+    servers declare the compression incorrectly or do not declare it.
     """
     if not data.startswith(_GZIP):
         return data
@@ -433,20 +432,20 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def _root_cause(error: BaseException) -> str:
-    """Return the innermost error of an exception chain, which describes the cause."""
+    """Return the innermost error of an exception chain, which is the cause."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
 def _proxies() -> dict[str, str]:
-    """Exempt loopback addresses from the environment's proxies, which cannot reach this machine."""
+    """Do not use the environment's proxies for loopback addresses."""
     exempt = ("localhost", "127.0.0.1", "::1")
     return {"no_proxy": ",".join(filter(None, (getproxies().get("no"), *exempt)))}
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Return the delay in Retry-After (seconds or a date) in seconds; 0 without the header."""
+    """Return the delay in Retry-After (seconds or a date) in seconds. 0 without the header."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])
@@ -455,7 +454,7 @@ def _retry_after(response: requests.Response) -> float:
 
 
 def _http_time(value: str) -> datetime | None:
-    """Parse a time as HTTP writes it. Returns None for other text."""
+    """Parse a time in HTTP format. Return None for other text."""
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:

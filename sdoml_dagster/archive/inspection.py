@@ -70,7 +70,7 @@ def _inspect_hmi(data: bytes, minute: datetime) -> RawFacts:
     observed = hmi_observed(minute)
     rsun_obs = float(solar_radius(observed))
     picture = inspect_hmi(data, rsun_obs=rsun_obs)
-    # A JPG has no header, so the whole file is hashed.
+    # A JPEG file has no header, so the whole file is hashed.
     facts = RawFacts(observed, rsun_obs, flags=picture.flags, data_crc32=crc32(data))
     if picture.doubt is not None:
         raise DoubtfulFrameError(picture.doubt, facts)

@@ -18,7 +18,7 @@ def listed_names(page: Page) -> frozenset[str]:
     Raises
     ------
     OutageError
-        If the page links to no frame. The archive has no empty folders, so it is a maintenance
+        If the page links to no frame. The archive has no empty folders, so it must be a maintenance
         page.
     """
     names = frozenset(name.decode("ascii") for name in _NAME.findall(page.data))
@@ -30,12 +30,12 @@ def listed_names(page: Page) -> frozenset[str]:
 def newest_time(page: Page) -> datetime:
     """Return the newest time in a listing or in an ``image_times`` file.
 
-    TAI times are taken at face value, as in file names.
+    TAI times are used without a correction, as in file names.
 
     Raises
     ------
     OutageError
-        If there is no time, as on a maintenance page.
+        If there is no time, for example on a maintenance page.
     """
     times = []
     for text in _TIME.findall(page.data):

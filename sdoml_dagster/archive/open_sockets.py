@@ -12,7 +12,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class OpenSockets:
-    """The sockets of a session. Thread-safe."""
+    """The sockets of a session. It is thread-safe."""
 
     def __init__(self) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -27,7 +27,7 @@ class OpenSockets:
                 _end(opened)
 
     def shut_down(self) -> None:
-        """Shut down all current and future sockets. Threads that wait on a socket get an error."""
+        """Shut down all current and future sockets. Threads that wait for a socket get an error."""
         with self._lock:
             self._closed = True
             for opened in list(self._sockets):
@@ -40,7 +40,7 @@ def _end(opened: socket.socket) -> None:
 
 
 class TrackingAdapter(HTTPAdapter):
-    """An adapter that registers every socket it opens."""
+    """An adapter that registers every socket that it opens."""
 
     def __init__(self, sockets: OpenSockets, **options: Any) -> None:
         self._sockets = sockets

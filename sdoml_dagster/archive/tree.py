@@ -1,7 +1,7 @@
 """The archive's directory tree: the name and path of each frame.
 
-File names contain UTC for AIA and TAI for HMI. The definitive AIA tree has a frame every even
-minute; the near-real-time tree has one every three minutes.
+The times in file names are UTC for AIA and TAI for HMI. The definitive AIA tree has a frame at
+every even minute, and the near-real-time tree has a frame every three minutes.
 """
 
 from datetime import datetime
@@ -30,8 +30,8 @@ def live_folder(hour: datetime) -> str:
 def live_path(channel: Channel, minute: datetime) -> str:
     """Return the path of a near-real-time frame, relative to the root of its instrument.
 
-    AIA frames have a separate tree and different names, ``AIA20260330_204500_1700.fits``. HMI
-    images appear in the ordinary catalog.
+    AIA frames have a separate tree and different names, such as ``AIA20260330_204500_1700.fits``.
+    HMI images are in the ordinary catalog.
     """
     if channel.instrument == "HMI":
         return archive_path(channel, minute)
@@ -40,5 +40,5 @@ def live_path(channel: Channel, minute: datetime) -> str:
 
 
 def newest_path(instrument: Instrument) -> str:
-    """Return the path of the file with a tree's newest time, relative to its root."""
+    """Return the path of the file with the newest time of a tree, relative to its root."""
     return "nrt/image_times" if instrument == "AIA" else "image_times"

@@ -1,1 +1,1 @@
-"""Dagster assets. Each one reads its partition, calls the library, and returns metadata."""
+"""Dagster assets. Each asset reads its partition, calls the library, and returns metadata."""

@@ -1,9 +1,9 @@
-"""External assets: the trees of the archive from which raw frames come.
+"""External assets: the archive trees that contain the raw frames.
 
-Dagster does not build them. They show where the data come from. Each day has an observation with
-the number of frames in the archive and the requested slots. The slots are the data version. If the
-dataset's range is extended within a day, the data version of the day changes, and Dagster shows the
-day's raw frames as stale.
+Dagster does not build these assets. They show the source of the data. Each day has an observation
+with the number of frames in the archive and the requested slots. The slots are the data version. If
+the range of the dataset is extended within a day, the data version of the day changes, and Dagster
+shows the raw frames of the day as stale.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def _archive_asset(instrument: Instrument, settings: Settings) -> dg.AssetSpec:
 
 
 def slots_version(settings: Settings, day: date) -> str:
-    """Return the data version of a day in the archive: the day's requested slots."""
+    """Return the data version of a day in the archive, which is the day's requested slots."""
     slots = settings.expected_slots(day)
     if not slots:
         return "no slots"
@@ -77,7 +77,7 @@ def observation(
 
 
 def repeats(last: EventLogRecord | None, new: dg.AssetObservation) -> bool:
-    """Return whether an observation repeats the last one of its day."""
+    """Return whether an observation is the same as the last observation of its day."""
     if last is None or last.asset_observation is None:
         return False
     return (last.asset_observation.metadata, last.asset_observation.tags) == (

@@ -1,7 +1,7 @@
-"""Declarative automation: rebuild shards when their frames change, release once a week.
+"""Declarative automation: rebuild shards when their frames change, and release once a week.
 
-The look-back schedule runs in either mode, because the ledgers of the store, not Dagster's events,
-record which frames may still appear.
+The look-back schedule runs in both modes. Only the ledgers in the store record which frames may
+still appear; Dagster's events do not.
 """
 
 import dagster as dg
@@ -19,9 +19,9 @@ RELEASE_CRON = "0 12 * * 1"
 def shards_condition(settings: Settings) -> Condition | None:
     """Materialize a day when the data version of its processed frames changes.
 
-    Dagster's ``eager`` looks only at the latest day and at every new materialization. This
-    condition covers every day and reacts only to changed content. New normalization constants do
-    not trigger anything: they affect all days, so a person decides.
+    Dagster's ``eager`` checks only the latest day, and reacts to every new materialization. This
+    condition checks every day and reacts only to changed content. New normalization constants
+    trigger nothing. They affect all days, so a person should decide.
     """
     if settings.automation != "declarative":
         return None
@@ -41,7 +41,8 @@ def shards_condition(settings: Settings) -> Condition | None:
 def release_condition(settings: Settings) -> Condition | None:
     """Release once a week.
 
-    Not ``on_cron``, which waits until every day of ``shards`` was materialized since the last tick.
+    ``on_cron`` is not used, because it waits until every day of ``shards`` has been materialized
+    since the last tick.
     """
     if settings.automation != "declarative":
         return None

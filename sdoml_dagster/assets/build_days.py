@@ -1,4 +1,4 @@
-"""Build the days of a run; a failed day does not stop the others."""
+"""Build the days of a run. A failed day does not stop the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -16,8 +16,8 @@ from sdoml_dagster.progress import Progress
 from sdoml_dagster.settings.model import Settings
 
 MOST_FAILURES = 3
-"""Number of consecutive failed days after which a run stops, because the days are probably not the
-cause."""
+"""Number of consecutive failed days after which a run stops, because the days themselves are
+probably not the cause."""
 
 
 class SomeDaysFailedError(SdomlError):
@@ -25,7 +25,7 @@ class SomeDaysFailedError(SdomlError):
 
 
 class SomeDaysMayPassError(SomeDaysFailedError):
-    """Some days of a range failed, at least one of them for a temporary reason."""
+    """Some days of a range failed, and at least one of them for a temporary reason."""
 
     may_pass = True
 
@@ -70,7 +70,7 @@ def build_days(
             except SdomlError as error:
                 if len(days) == 1:
                     raise
-                context.log.error(f"{day}: {error}")  # noqa: TRY400 the line says all
+                context.log.error(f"{day}: {error}")  # noqa: TRY400 the line has all information
                 failed[day] = error
                 if progress:
                     progress.step("failed")

@@ -1,4 +1,4 @@
-"""Content-based data versions: if a rebuilt day has the same content, nothing becomes stale."""
+"""Data versions that depend on content: a rebuilt day with the same content makes nothing stale."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ CONTENT = "content"
 """Metadata entry with the hash of a day's content."""
 
 FORMER_VERSION = "former_data_version"
-"""Metadata entry of a damaged day: the data version before the damage."""
+"""Metadata entry of a damaged day, with the data version before the damage."""
 
 PICTURE = "contact_sheet"
 """Metadata entry with the picture of a day. In a range, only the last event of a day has it,
-because it makes up most of an event's size."""
+because the picture is most of the size of an event."""
 
 
 def content_hash(content: bytes) -> str:
@@ -30,12 +30,12 @@ def content_hash(content: bytes) -> str:
 class DayResults:
     """Records the days that a run finishes, and derives the data version of the run.
 
-    If a day has the same content as its last materialization, it keeps that data version, so
-    nothing downstream becomes stale. This matters after a run over a range: Dagster has one data
-    version per asset and run, which for a range is a hash of all its days.
+    If a day has the same content as its last materialization, it keeps the data version, and
+    nothing downstream becomes stale. This is important after a run over a range. Dagster has one
+    data version per asset and run, and for a range it is a hash of all days.
 
-    In a range, each day is also recorded as soon as it is finished, so that the record survives if
-    the run fails or is killed later.
+    In a range, each day is also recorded as soon as it is finished, so that the record exists even
+    if the run fails or is killed later.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
@@ -53,7 +53,7 @@ class DayResults:
         return not self._hashes
 
     def report(self, line: str) -> None:
-        """Log a line about one day. In a range, only the progress of the whole range is logged."""
+        """Log a line about a day. In a range, log only the progress of the whole range."""
         if not self._range:
             self._context.log.info(line)
 
@@ -77,11 +77,11 @@ class DayResults:
         day
             The finished day.
         content
-            Identifies what was made. Equal contents get the same data version.
+            Identifies the content. Equal contents get the same data version.
         metadata
             Entries for the UI, except the picture.
         picture
-            Draws the picture of the day. An unchanged day keeps its last picture.
+            Draws the picture of the day. If the day is unchanged, it keeps its last picture.
         unchanged
             Whether the files of an earlier run were kept.
         """

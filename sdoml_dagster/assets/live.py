@@ -1,9 +1,9 @@
 """The near-real-time assets: frames and shards of the last hours.
 
-They are external assets: the job ``live_update`` records what it published for each hour. One run
-processes all hours that have new frames, and these are not a range of partitions. In addition,
-assets with hourly partitions cannot be part of a run for a day, such as ``dagster asset materialize
---select '*'``.
+They are external assets. The job ``live_update`` records the frames that it published for each
+hour. One run processes all hours that have new frames, and these hours are not a range of
+partitions. In addition, assets with hourly partitions cannot be part of a run for a day, such as
+``dagster asset materialize --select '*'``.
 """
 
 from collections.abc import Sequence
@@ -76,9 +76,9 @@ def hour_events(
     hour
         The hour, which is also the partition.
     rows
-        Rows of the hour's table.
+        Rows of the table of the hour.
     table, index
-        Locations of the hour's table and of the window's index.
+        Locations of the table of the hour and of the index of the window.
     """
     names = DatasetNames(settings.name)
     channels = [channel.name for channel in parse_channels(settings.channels)]

@@ -1,9 +1,9 @@
-"""Normalization constants: one per channel, fitted once to the whole dataset, then frozen.
+"""Normalization constants: one per channel, fitted once to the whole dataset.
 
 A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of the
-days from `first_day` to `last_day` of its config. A run that builds days (a partition, a backfill)
-keeps the current constants, and fits only if there are none yet. Each shard records the version
-with which it was packed; a new version makes all shards stale.
+days from `first_day` to `last_day` of its config. A run that builds days (a partition or a
+backfill) keeps the current constants, and fits constants only if none exist. Each shard records the
+version with which it was packed. A new version makes all shards stale.
 
 Volume: a few kilobytes of JSON. A fit over 6,000 days reads 1 GB of sketches.
 """
@@ -46,7 +46,7 @@ CHANNEL_COLUMNS = [
 
 
 class FitConfig(DayRangeConfig):
-    """Processed days to fit the constants to; all of them by default."""
+    """Processed days to which the constants are fitted. Defaults to all days."""
 
 
 def normalization_code_version(settings: Settings) -> str:
@@ -141,7 +141,7 @@ def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
 
 
 def _last_picture(context: dg.AssetExecutionContext, version: str) -> Mapping[str, Any]:
-    """Return the picture of the last fit; redrawing it would require reading all sketches."""
+    """Return the picture of the last fit. To draw it again, all sketches would have to be read."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
     last = event.asset_materialization if event else None
     if last is None or (last.tags or {}).get("dagster/data_version") != version:

@@ -30,7 +30,7 @@ class DailyOptions(CommonOptions):
 
 
 def common(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> CommonOptions:
-    """Return the options of an asset. Names are given without the dataset's prefix."""
+    """Return the options of an asset. Names are given without the prefix of the dataset."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),
@@ -63,7 +63,7 @@ def is_last_attempt(context: dg.AssetExecutionContext, settings: Settings) -> bo
 
 
 def code_version(version: str, **recipe: object) -> str:
-    """Return the code version of an asset, which includes the settings that determine its content.
+    """Return the code version of an asset, which includes the settings that affect its content.
 
     For example, after a change of the resolution, Dagster shows all days as stale.
     """

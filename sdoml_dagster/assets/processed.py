@@ -1,4 +1,4 @@
-"""Processed frames: co-registered, corrected for exposure and degradation, on a common grid."""
+"""Processed frames: co-registered, corrected for exposure and degradation, and on a common grid."""
 
 from datetime import date
 from typing import Any

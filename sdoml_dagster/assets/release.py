@@ -1,7 +1,7 @@
 """Release: numbered shards with an index of all samples and a description of the dataset.
 
 The release also contains the normalization constants, a coverage table, checksums and a dataset
-card. Shards are hard links where the store supports them, so a release needs no disk space.
+card. If the store supports hard links, the shards are hard links and need no disk space.
 `SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can read it without changes.
 """
 
@@ -26,7 +26,7 @@ RELEASE_CODE_VERSION = "1"
 
 
 class ReleaseConfig(DayRangeConfig):
-    """Days and name of a release."""
+    """Options of a release."""
 
     name: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Shards: one WebDataset tar and one index per day, with values in [0, 1].
+"""Shards: one WebDataset tar file and one index per day, with values in [0, 1].
 
 Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy` (or `.fits` in a compact encoding), so that the
 channels of a slot form one sample. A missing channel is a missing member. The same inputs and

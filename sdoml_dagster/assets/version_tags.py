@@ -1,7 +1,7 @@
 """Create the materialization tags from which Dagster derives what is stale.
 
-Dagster sets these tags for the outputs of a step. Materializations recorded in other ways (a
-finished day of a range, an adopted store) also need them.
+Dagster sets these tags for the outputs of a step. Materializations that are recorded in other ways,
+such as a finished day of a range or an adopted store, also need them.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""The Celery application of the worker machines: each task is one Dagster run, one day.
+"""The Celery application of the worker machines. Each task is one Dagster run for one day.
 
 Start a worker with ``celery -A sdoml_dagster.celery.app worker -P solo``. The pool must be solo,
-because a run starts child processes, which Celery's prefork workers cannot do. Celery's variables
-``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set broker and result backend.
+because runs start child processes and Celery's prefork workers cannot do this. Celery's variables
+``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set the broker and the result backend.
 
 While a task runs, a thread of the worker writes a heartbeat to the result backend. Celery reports
 the task of a dead worker as ``STARTED`` forever, so :mod:`sdoml_dagster.celery.launcher` uses the
@@ -30,7 +30,7 @@ PULSE_SECONDS = 5.0
 """Seconds between two heartbeats of a running task."""
 
 WORKER_TAG = "sdoml/worker"
-"""Run tag with the machine that executes the run."""
+"""Tag of a run with the machine that executes it."""
 
 _log = get_logger(__name__)
 
@@ -43,20 +43,20 @@ def pulse_key(task_id: str) -> str:
 app: Celery = make_app(  # type: ignore[no-untyped-call]
     {
         "config_source": {
-            # A run is a long task: take one at a time, and return a task that never began to the
-            # queue.
+            # A run is a long task. Take one task at a time, and return a task that never began to
+            # the queue.
             "task_acks_late": True,
             "worker_prefetch_multiplier": 1,
             "worker_concurrency": 1,
-            # After this time, Redis gives an unacknowledged task to a second worker. Dagster
-            # ignores this if the run has started. A run that never started is started now.
+            # After this time, Redis gives an unacknowledged task to a second worker. If the run has
+            # started, Dagster ignores this. If not, the second worker starts the run.
             "broker_transport_options": {
                 "visibility_timeout": 1800,
                 "socket_timeout": 20,
                 "socket_connect_timeout": 10,
                 "socket_keepalive": True,
             },
-            # A worker survives any broker outage, even one that starts during a task.
+            # A worker survives any outage of the broker, even if it begins during a task.
             "result_backend_always_retry": True,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,
@@ -90,7 +90,7 @@ class _Heart(threading.Thread):
                 return
 
     def end(self) -> None:
-        """Stop without waiting. A last heartbeat after the end of the task is harmless."""
+        """Stop without waiting. A heartbeat after the end of the task is harmless."""
         self._ended.set()
 
 

@@ -15,7 +15,7 @@ from sdoml_dagster.celery.app import PULSE_SECONDS, pulse_key
 
 @dataclass(frozen=True, slots=True)
 class _Pulse:
-    """The last heartbeat of a run, and when this machine first saw it (by its own clock)."""
+    """The last heartbeat of a run, and the time when this machine first saw it."""
 
     value: bytes
     since: float
@@ -23,20 +23,20 @@ class _Pulse:
 
 
 class WatchfulCeleryRunLauncher(CeleryRunLauncher):
-    """Reports a run's worker as failed if its heartbeat stops changing.
+    """Reports the worker of a run as failed if its heartbeat stops changing.
 
-    The launcher of ``dagster-celery`` asks Celery for the state of the task, which stays
-    ``STARTED`` if the worker is killed. The run would stay in progress forever. Dagster's run
+    The launcher of ``dagster-celery`` gets the state of the task from Celery. The state stays
+    ``STARTED`` if the worker is killed, so the run would stay in progress forever. Dagster's run
     monitoring calls :meth:`check_run_worker_health` and marks the run as failed. Dagster's run
-    retries then start its day again on another worker.
+    retries then start the day again on another worker.
 
-    Only this machine's clock is used, so the workers' clocks may differ.
+    Only the clock of this machine is used, so the clocks of the workers may differ.
 
     Parameters
     ----------
     silence_seconds
-        How long a heartbeat may stay unchanged. Runs continue during a network interruption, so
-        this must be longer than any interruption that they should survive.
+        Time for which a heartbeat may stay unchanged. Runs continue during a network interruption,
+        so this time must be longer than any interruption that they should survive.
     """
 
     def __init__(self, silence_seconds: int = 120, **options: Any) -> None:
@@ -46,7 +46,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Return the base class's fields and one additional field."""
+        """Return the fields of the base class and one additional field."""
         silence = dg.Field(
             dg.IntSource,
             is_required=False,
@@ -63,7 +63,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Count the silence only while the result backend was readable.
+            # Count only the time for which the result backend was readable.
             self._pulses.clear()
             raise
         if value is None:
@@ -80,7 +80,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         """Return the seconds since the last observed change of the heartbeat."""
         now = time.monotonic()
         known = self._pulses.get(task_id)
-        # Restart the count after an interruption of the checks, such as a hung daemon.
+        # Restart the count if the checks were interrupted, for example by a hung daemon.
         overslept = known is not None and now - known.looked > max(self._silence, PULSE_SECONDS)
         fresh = known is None or overslept or known.value != value
         since = now if known is None or fresh else known.since

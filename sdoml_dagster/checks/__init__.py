@@ -1,4 +1,4 @@
-"""Asset checks: read materialized data back from the store and check it.
+"""Asset checks: read materialized data from the store and check it.
 
-There is one module per checked asset, and one for freshness.
+There is one module for each checked asset, and one module for freshness.
 """

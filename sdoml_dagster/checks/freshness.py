@@ -1,7 +1,7 @@
-"""Freshness check of ``shards``: check that every day that is due has a shard.
+"""Freshness check of ``shards``: every day that is due must have a shard.
 
-Dagster's own freshness policy looks at the last materialization of an asset, whichever day that was
-for. It would stay green while the newest days are missing, as long as old days are rebuilt.
+Dagster's own freshness policy checks only the last materialization of an asset, regardless of its
+day. If old days are rebuilt, it would stay green although the newest days are missing.
 """
 
 from datetime import UTC, datetime

@@ -18,7 +18,7 @@ from sdoml_dagster.checks.days import DayCheck, DayChecks, Finding, build_day_ch
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
+if TYPE_CHECKING:  # slow to import, but definitions need only names and descriptions
     from sdoml_dagster.store.day import StoredDay
 
 VALUES = "values"
@@ -28,10 +28,10 @@ PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels with a sharp limb. In other channels, the corona extends above the limb."""
 
 CORONA_RADIUS = (0.98, 1.10)
-"""Radius of the limb in the other channels, in solar radii."""
+"""Limits for the radius of the limb in the other channels, in solar radii."""
 
 SHARP_RADIUS = 0.01
-"""Allowed deviation of the radius in channels with a sharp limb, as a fraction of it."""
+"""Allowed deviation of the radius in channels with a sharp limb, as a fraction of the radius."""
 
 BRIGHTEST = 1e7
 """Pixel value above the range of any instrument: 14 bits in 1 s, summed over 16×16 samples."""
@@ -91,11 +91,11 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
 
 
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Judge the coverage: a gap in the archive is a warning, a single bad channel may be an error.
+    """Judge the coverage. A gap in the archive is a warning; a single bad channel may be an error.
 
     At the edge of a gap, a neighboring frame may still be used for midnight. A day is therefore
-    treated as a gap if all channels are below the error level and the archive lacks all absent
-    frames.
+    treated as a gap if all channels are below the error level and all absent frames are missing in
+    the archive.
     """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
@@ -119,7 +119,7 @@ def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
 
 
 def judge_values(store: Store, day: date, rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Read every frame back from the store and check its values."""
+    """Read every frame from the store and check its values."""
     import numpy as np
 
     from sdoml_dagster.store.day import StoredDay
@@ -176,7 +176,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
 
 
 class _DiskJudge:
-    """Measures the disks of frames. Thread-safe."""
+    """Measures the disks of frames. It is thread-safe."""
 
     def __init__(self, day: "StoredDay", channels: Iterable[str], settings: Settings) -> None:
         self._day = day
@@ -187,7 +187,7 @@ class _DiskJudge:
         self._offsets: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
 
     def __call__(self, row: FrameRow) -> str | None:
-        """Describe what is wrong with the disk of a frame. Returns None if nothing is wrong."""
+        """Describe the problem with the disk of a frame. Return None if there is no problem."""
         from sdoml_core.frames.limb import measure_disk
 
         side, sharp = self._side, row.channel in PHOTOSPHERE
@@ -218,7 +218,7 @@ class _DiskJudge:
         return None
 
     def metadata(self) -> dict[str, float]:
-        """Return each channel's median radius and largest offset from the center, in arcseconds."""
+        """Return the median radius and the largest offset of each channel, in arcseconds."""
         return {
             key: value
             for channel in self._radii
@@ -231,7 +231,7 @@ class _DiskJudge:
 
 
 UNEXPLAINED = ("off_center", "odd_radius", "bright", "dim", "unlike_neighbors", "bright_sky")
-"""Flags that a person should inspect. The causes of all other flags are known."""
+"""Flags for which a person should inspect the frame. The causes of all other flags are known."""
 
 HISTORY_DAYS = 7
 """Number of previous days with which the brightness of a day is compared."""
@@ -241,9 +241,9 @@ DRIFT = 2.0
 
 
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
-    """Count the flags of all frames, and compare the brightness with the days before.
+    """Count the flags of all frames, and compare the brightness with the previous days.
 
-    Earlier days that are not in the store are skipped, so the first day is not compared.
+    Previous days that are not in the store are skipped, so the first day is not compared.
     """
     from sdoml_dagster.store.day import StoredDay
 
@@ -282,7 +282,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
 
 
 def _levels(rows: Iterable[FrameRow]) -> dict[str, float]:
-    """Return the median level of each measured channel's good frames."""
+    """Return the median level of the good frames of each measured channel."""
     levels: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.status == "ok" and row.level is not None and row.level > 0:

@@ -1,4 +1,4 @@
-"""Checks of shards: readable by other tools, consistent with the index and the constants."""
+"""Checks of shards: they are readable by other tools, and match the index and the constants."""
 
 import hashlib
 import io
@@ -18,14 +18,15 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
+if TYPE_CHECKING:  # slow to import, but definitions need only names and descriptions
     from numpy.typing import NDArray
 
 SATURATED = 0.01
-"""Maximum fraction of a channel's pixels above its constant on one day. Flares stay below it."""
+"""Maximum fraction of a channel's pixels above its constant on one day. Flares stay below this
+fraction."""
 
 DRIFT = 2.0
-"""Maximum factor between a day's median and the fit's median, in either direction."""
+"""Maximum factor between the median of a day and the median of the fit, in either direction."""
 
 
 def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -63,8 +64,8 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
-    # Adjacent members with the same key are one sample; a key that repeats later would start a
-    # second sample.
+    # Adjacent members with the same key are one sample. If a key repeats later, it starts a second
+    # sample.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
         wrong.append("samples are split or not in order of time")
@@ -112,7 +113,7 @@ def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
-    """Return type, shape and CRC-32 of a member's data, and check that pixels are in [0, 1]."""
+    """Check that the pixels of a member are in [0, 1], and return their type, shape and CRC-32."""
     import numpy as np
 
     from sdoml_core.formats.compact import HEADER_BYTES, decode_compact, parse_compact_header

@@ -1,4 +1,4 @@
-"""Prepare a Dagster instance in a folder: SQLite, ready for several processes."""
+"""Prepare a Dagster instance in a folder, with SQLite databases for several processes."""
 
 from pathlib import Path
 

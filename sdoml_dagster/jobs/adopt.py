@@ -1,6 +1,6 @@
-"""Job ``adopt_store``: record in Dagster what a store already contains.
+"""Job ``adopt_store``: record the content of an existing store in Dagster.
 
-The job reports a materialization of each day that Dagster does not know, with its data version and
+If Dagster has no record of a day, the job reports a materialization with its data version and
 metadata, and runs the checks that need no pixels. It does not use the network.
 """
 
@@ -46,18 +46,18 @@ if TYPE_CHECKING:
     from sdoml_dagster.maintenance.contents import DayContents, StoredFrames, StoredShard
 
 OTHER_SETTINGS = "other settings"
-"""Code version of a day that the current settings would build differently, which makes the day
+"""Code version of a day that the current settings would build differently. It makes the day
 stale."""
 
 NO_DAY = ""
 """Key of the latest record of an asset without days."""
 
 BATCH_DAYS = 50
-"""Days that are reported together."""
+"""Number of days that are reported together."""
 
 
 class AdoptConfig(DayRangeConfig):
-    """Days of the store to report; all of them by default."""
+    """Days of the store to report. Defaults to all days."""
 
 
 def build_adopt_job(settings: Settings) -> dg.JobDefinition:
@@ -107,22 +107,22 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What to report about one asset and day."""
+    """A report about one asset and day."""
 
     asset: str
     day: date
     version: str
     code_version: str
     inputs: Mapping[str, str | None]
-    """Versions of the inputs that were used, by asset; None if not recorded."""
+    """Versions of the inputs that were used, by asset. None if they were not recorded."""
     metadata: Mapping[str, Any]
     findings: Mapping[str, Finding]
     observation: dg.AssetObservation | None = None
-    """Observation of the archive, which precedes raw frames."""
+    """Observation of the archive, which is recorded before the raw frames."""
 
 
 class _Reporter:
-    """Reports materializations and checks without runs, each asset after its inputs.
+    """Reports materializations and checks without runs. Each asset is reported after its inputs.
 
     Days are collected and reported in batches, because single events are slow.
     """

@@ -17,11 +17,11 @@ INGEST = "ingest"
 DAILY_UPDATE = "daily_update"
 BUILD_SHARDS = "build_shards"
 DATASET_TAG = "sdoml/dataset"
-"""Tag of the runs of these jobs: the name of the dataset."""
+"""Tag of the runs of these jobs, with the name of the dataset."""
 
 
 def daily_assets(settings: Settings) -> list[str]:
-    """Return the names of the daily assets that the pipeline builds, in order, without prefix."""
+    """Return the names of the daily assets in build order, without the prefix."""
     return [*_ingested(settings), asset_names.SHARDS]
 
 

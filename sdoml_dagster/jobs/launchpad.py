@@ -1,4 +1,4 @@
-"""Prefill a job's launchpad, which would otherwise open empty and show no fields."""
+"""Fill the launchpad of a job in advance. Otherwise, it would be empty and show no fields."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import dagster as dg
 
 
 def default_run_config(op: str, config: type[dg.Config]) -> dict[str, Any]:
-    """Return one op's run config, with every field at its default.
+    """Return the run config of one op, with all fields at their defaults.
 
     Parameters
     ----------
     op
-        Name of the op; for an asset, its key with ``__`` between the parts.
+        Name of the op. For an asset, it is the key with ``__`` between the parts.
     config
-        Config of the op. Each field needs a default.
+        Config of the op. Every field must have a default.
     """
     values = {name: field.default for name, field in config.model_fields.items()}
     return {"ops": {op: {"config": values}}}

@@ -21,7 +21,7 @@ from sdoml_dagster.ui_metadata import column, number, table_metadata
 
 
 class VerifyConfig(DayRangeConfig):
-    """Days that ``verify_store`` reads, and how it handles damaged files."""
+    """Options of ``verify_store``: the days to read, and what to do with damaged files."""
 
     mark: bool = Field(
         default=True,
@@ -32,7 +32,7 @@ class VerifyConfig(DayRangeConfig):
 
 
 class PruneConfig(DayRangeConfig):
-    """Days that ``prune_raw`` prunes."""
+    """Options of ``prune_raw``."""
 
     last_day: str | None = Field(
         None,

@@ -1,6 +1,6 @@
-"""Show in Dagster that ``verify_store`` found a day damaged.
+"""Record in Dagster that ``verify_store`` found damage in a day.
 
-Otherwise a day whose shard was moved aside would still look materialized and fresh.
+Otherwise, a day whose shard was moved aside would still appear as materialized and fresh.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sdoml_dagster.maintenance.verify import Damage
 
 DAMAGED = "damaged"
-"""Data version and code version of a damaged day. No build has these versions, so the day is
+"""Data version and code version of a damaged day. No build has this version, so the day becomes
 stale."""
 
 
@@ -33,13 +33,14 @@ def report_damage(
     settings: Settings,
     damages: Iterable["Damage"],
 ) -> None:
-    """Make the damaged days stale, and fail the check that reads them.
+    """Mark the damaged days as stale, and fail the check that reads them.
 
     The check result is recorded under ``run``, because Dagster stores one result per check, day and
     run, and a day can be damaged more than once.
 
     The materialization keeps the content and the former data version of the day. If the day is
-    rebuilt with the same content, it gets that version back and nothing downstream is stale.
+    rebuilt with the same content, it gets the former version again, and nothing downstream is
+    stale.
     """
     reasons: dict[tuple[str, date], list[str]] = {}
     for damage in damages:
@@ -68,7 +69,7 @@ def _report_stale(instance: dg.DagsterInstance, key: dg.AssetKey, day: date, rea
     ).records
     last = records[0].asset_materialization if records else None
     if last is None:
-        return  # Dagster does not know the day and already shows it as missing
+        return  # Dagster has no record of the day and already shows it as missing
     tags = dict(last.tags or {})
     former = last.metadata.get(FORMER_VERSION) or tags.get("dagster/data_version") or ""
     kept = {name: value for name, value in last.metadata.items() if name == "content"}

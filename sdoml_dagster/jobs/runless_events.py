@@ -1,4 +1,4 @@
-"""Record many asset events without a run, in few transactions.
+"""Record many asset events without a run, in a few transactions.
 
 Dagster's ``report_runless_asset_event`` opens its SQLite databases several times for each event,
 and SQLAlchemy compiles every statement each time. Thousands of events would take an hour.
@@ -28,8 +28,8 @@ _BUSY_TIMEOUT = 60
 def record_events(instance: dg.DagsterInstance, events: Iterable[AssetEvent]) -> None:
     """Record events in order, as ``report_runless_asset_event`` does one at a time.
 
-    On SQLite all of them are one transaction. On PostgreSQL, Dagster writes the materializations
-    of an asset in one statement.
+    With SQLite, all events are one transaction. With PostgreSQL, Dagster writes the
+    materializations of an asset in one statement.
     """
     entries = [_entry(event) for event in events]
     storage = instance.event_log_storage
@@ -82,12 +82,12 @@ class _SingleTransaction(SqliteEventLogStorage):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator["_SingleTransaction"]:
-        """Commit everything at the end, or nothing after an error."""
+        """Commit all events at the end, or no event after an error."""
         self._connections: dict[str, Connection] = {}
         self._answers: dict[tuple[str, str], bool] = {}
         with contextlib.ExitStack() as self._stack:
-            # When the stack is closed, the index is committed last, because it determines what
-            # Dagster shows.
+            # When the stack is closed, the index is committed last, because Dagster shows the
+            # events in the index.
             with self.index_connection():
                 pass
             yield self

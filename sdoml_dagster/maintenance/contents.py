@@ -1,8 +1,8 @@
 """Describe the content of a store from its small tables, without reading pixels.
 
 If Dagster's database is lost, the store still has all data. For each day and asset, this module
-determines the content and whether it matches the settings. The job ``adopt_store`` reports the
-result to Dagster.
+determines the content and checks whether it matches the settings. The job ``adopt_store`` reports
+the result to Dagster.
 """
 
 import functools
@@ -32,12 +32,12 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class StoredFrames:
-    """One instrument's raw or processed frames of a day."""
+    """The raw or processed frames of one instrument and day."""
 
     instrument: Instrument
     rows: tuple[RawRow, ...] | tuple[FrameRow, ...]
     content: bytes
-    """The content whose hash is the data version, as when the day was built."""
+    """The content whose hash is the data version, in the same form as when the day was built."""
 
     as_configured: bool
     """Whether the settings would build the same frames."""
@@ -55,23 +55,23 @@ class StoredShard:
 
 @dataclass(frozen=True, slots=True)
 class DayContents:
-    """Everything that a store contains for one day."""
+    """The complete content of a store for one day."""
 
     day: date
     raw: tuple[StoredFrames, ...]
     processed: tuple[StoredFrames, ...]
     shard: StoredShard | None
     damaged: tuple[str, ...]
-    """Unreadable tables, one line each. These parts of the day are left out."""
+    """One line for each unreadable table. These parts of the day are left out."""
 
 
 def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:
-    """Return the days of a range, within the dataset, that have any data in the store, in order."""
+    """Return the days of a range that are in the dataset and have data in the store, in order."""
     return [day for day in layout.days_in(store) if day in days and settings.expected_slots(day)]
 
 
 def read_days(settings: Settings, store: Store, days: Sequence[date]) -> Iterator[DayContents]:
-    """Describe days, reading only a few ahead of the caller to limit memory."""
+    """Describe days. Only a few days are read ahead of the caller, to limit the memory."""
     read = functools.partial(read_day, settings, store)
     return ordered_map(read, days, threads=settings.threads, name="adopt")
 
@@ -167,5 +167,5 @@ def _expected(settings: Settings, day: date, instrument: Instrument) -> set[tupl
 
 
 def _channel_order(settings: Settings) -> dict[str, int]:
-    """Return each channel's position in build order, in which content hashes list the frames."""
+    """Return the position of each channel in build order, the order of frames in content hashes."""
     return {name: place for place, name in enumerate(settings.channels)}

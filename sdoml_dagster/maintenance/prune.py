@@ -24,13 +24,13 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PrunedDay:
-    """Raw frames of one day that were deleted, or would be deleted in a dry run."""
+    """The raw frames of a day that were deleted. In a dry run, those that would be deleted."""
 
     day: date
     files: int = 0
     bytes: int = 0
     kept_because: str | None = None
-    """Reason why the raw frames are kept; ``None`` if they are deleted."""
+    """Reason why the raw frames are kept. ``None`` if they are deleted."""
 
 
 def prune_raw(
@@ -43,8 +43,8 @@ def prune_raw(
     """Delete the raw frames of all days of a range whose shards are complete and intact.
 
     A day keeps its raw frames if its shard is missing or damaged, if its ledger has an outage, or
-    if a good raw frame is neither in the shard nor rejected in processing. Files that are not in a
-    ledger are kept.
+    if a good raw frame is not in the shard and was not rejected during processing. Files that are
+    not in a ledger are kept.
     """
     found = [day for day in layout.days_in(store) if day in days]
     progress = Progress("prune_raw", len(found), report, unit="days")
@@ -70,7 +70,7 @@ def kept_days(outcomes: Iterable[PrunedDay]) -> dict[str, list[date]]:
 
 
 def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
-    """Prune one day; return ``None`` if it has no raw frames."""
+    """Prune one day. Return ``None`` if it has no raw frames."""
     folder = layout.raw_folder(day)
     present = store.sizes(folder)
     rows: list[RawRow] = []

@@ -4,9 +4,9 @@ Each file is compared with its record: raw files with the SHA-256 of the ledger,
 with the CRC-32 of the frame table, shards with the SHA-256 of the index, releases with their
 SHA256SUMS. Tables, sketches, indexes and constants must decode.
 
-A damaged file can be *moved aside*: it goes to ``damaged/`` together with the small file that
-marks its day as present, so that steps and schedules rebuild it. Nothing is deleted, because a
-damaged raw frame may still be better than the current file of the archive.
+A damaged file can be *moved aside*. It is moved to ``damaged/`` together with the small file that
+marks its day as present, so that steps and schedules rebuild it. No file is deleted, because a
+damaged raw frame may still be better than the current file in the archive.
 """
 
 import functools
@@ -47,8 +47,7 @@ class Damage:
     """The asset to materialize."""
 
     marker: str | None = None
-    """The file that marks the product as present. It is moved aside together with the damaged
-    file."""
+    """The file that marks the data as present. It is moved aside together with the damaged file."""
 
 
 @dataclass
@@ -59,8 +58,8 @@ class Verification:
     bytes: int = 0
     damages: list[Damage] = field(default_factory=list)
     hashes: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
-    """SHA-256 and size of local shards by file identity, because release shards are links to
-    them."""
+    """SHA-256 and size of local shards by file identity. Release shards are links to these
+    shards."""
 
     def include(self, other: "Verification") -> None:
         """Add the result of another part of the store."""
@@ -114,7 +113,7 @@ def verify_day(store: Store, day: date) -> Verification:
 
 
 def verify_shard(store: Store, day: date) -> tuple[Verification, Index | None]:
-    """Compare a day's shard with its index; return the index if both exist and are intact."""
+    """Compare the shard of a day with its index. Return the index if both exist and are intact."""
     outcome = Verification()
     path, index_path = layout.shard(day), layout.shard_index(day)
     remedy = f"shards of {day}"
@@ -234,7 +233,10 @@ def _verify_release(
 
 
 def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
-    """Return the shards of a release that contain no sample of the days; empty if unknown."""
+    """Return the shards of a release that contain no sample of the days.
+
+    Empty if this is unknown.
+    """
     if days == ALL_DAYS:
         return set()
     try:
@@ -278,7 +280,7 @@ def _decoded(
     *,
     marker: str | None = None,
 ) -> T | None:
-    """Decode a small file. Returns ``None`` if it is missing or damaged; damage is recorded."""
+    """Decode a small file. Return ``None`` if it is missing or damaged, and record damage."""
     try:
         data = store.read_if_exists(path)
         if data is None:

@@ -1,4 +1,4 @@
-"""Choose the normalization constants of a run: the current ones, or a new fit."""
+"""Choose the normalization constants of a run: the current constants, or a new fit."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Constants:
 def choose_constants(
     settings: Settings, store: Store, *, days: DayRange, part_of_building: bool
 ) -> Constants:
-    """Keep the current constants, or fit and freeze new ones.
+    """Keep the current constants, or fit new constants and store them.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def choose_constants(
     days
         Days to fit the constants to.
     part_of_building
-        Whether the run builds days. Such a run must not change the constants of other days: it
-        keeps the current constants, and fits only in a store that has neither constants nor shards.
-        If several runs do this at the same time, the first run wins. Other runs always fit.
+        Whether the run builds days. Such a run must not change the constants of other days. It
+        keeps the current constants, and fits constants only if the store has neither constants nor
+        shards. If several runs do this at the same time, the first run wins. Other runs always fit.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Compare a day with the frozen constants, using only its sketches."""
+"""Compare a day with the constants, based only on its sketches."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,9 +12,9 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 DISK_MEDIAN = "0.75"
-"""Quantile of all pixels that is the median of the disk. The disk covers half of the frame
-(π · 0.397² of its area), and nearly all of it is brighter than the sky. The median of all pixels
-would lie at the limb, where it depends on the size of the disk."""
+"""Quantile of all pixels that is the median of the disk. The disk covers half of the frame (π ·
+0.397² of its area), and nearly all of the disk is brighter than the sky. The median of all pixels
+would be a value at the limb and would depend on the size of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class ChannelDay:
     """Fraction of the pixels above the constant, which are all mapped to 1."""
 
     fitted_saturated: float
-    """The same over all pixels of the fit."""
+    """The same fraction for all pixels of the fit."""
 
     median: float
     """Median of the disk, in the unit of processed frames."""
 
     fitted_median: float
-    """The same over all pixels of the fit."""
+    """The same fraction for all pixels of the fit."""
 
     @property
     def drift(self) -> float:
@@ -58,7 +58,7 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
 
 
 def compare_sketch(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
-    """Compare one channel's day with the constants. Returns None without a constant or frames."""
+    """Compare one channel of a day with the constants. Return None without a constant or frames."""
     fitted = constants.channels.get(name)
     if fitted is None or fitted.constant is None or not sketch.pixels:
         return None

@@ -1,7 +1,7 @@
-"""Draw contact sheets of a day's processed frames and of its shard.
+"""Draw contact sheets of the processed frames of a day and of its shard.
 
-Both show the slot with the most channels. If several slots have the most, they show the one nearest
-noon.
+Both show the slot with the most channels. If there are several such slots, they show the slot
+nearest to noon.
 """
 
 from collections import Counter
@@ -69,7 +69,10 @@ def shard_contact_sheet(
 
 
 def _best_slot(slots: Iterable[datetime], day: date) -> datetime | None:
-    """Return the slot that occurs most often. If there are several, return the one nearest noon."""
+    """Return the slot that occurs most often.
+
+    If there are several, return the slot nearest to noon.
+    """
     counts = Counter(slots)
     noon = midnight(day) + timedelta(hours=12)
     return min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)

@@ -1,4 +1,4 @@
-"""Load the degradation table that the settings name."""
+"""Load the degradation table that the settings specify."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sdoml_dagster.store.store import Store
 
 
 def load_degradation(settings: Settings, store: Store) -> DegradationTable:
-    """Load the degradation table from the settings, or the built-in one.
+    """Load the degradation table that the settings specify, or the built-in table.
 
     Raises
     ------

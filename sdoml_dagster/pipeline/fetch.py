@@ -1,8 +1,8 @@
-"""Fetch a day's raw frames: compare the expected frames with the store and the archive.
+"""Fetch the raw frames of a day.
 
-For each (slot, channel), the paired minute is tried first and then, for AIA, the neighboring
-minutes. Each candidate is looked up in the day's folder and then in the archive. The outcome
-becomes one ledger row.
+For each (slot, channel), the paired minute is tried first. For AIA, the neighboring minutes are
+tried next. Each candidate is looked up in the folder of the day and then in the archive. The
+outcome is one row of the ledger.
 """
 
 import hashlib
@@ -39,18 +39,18 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _ALL_ALIKE = 3
-"""If a channel has at least this many frames and all are the same picture, all are rejected."""
+"""If a channel has at least this many frames and all of them are identical, all are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayLedger:
-    """The outcome of fetching one instrument's day."""
+    """The outcome of fetching a day of one instrument."""
 
     rows: tuple[RawRow, ...]
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """A problem that a person should check, although missing data is not a failure."""
+    """A problem that a person should check, although the run does not fail."""
 
     @property
     def content(self) -> bytes:
@@ -71,11 +71,12 @@ def fetch_day(
     """Fetch a day's raw frames of one instrument into the store and write their ledger.
 
     Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
-    requested again once the ledger is older than ``missing_recheck_hours``. Frames with an outage
-    are requested again immediately.
+    requested again if the ledger is older than ``missing_recheck_hours``. Frames with an outage are
+    requested again immediately.
 
-    A web page instead of a file, or a refusal (403), is recorded for a single file. If at least
-    half of the day's requests end like this, or if requests for other files fail, it is an outage.
+    A web page instead of a file, or a refusal (403), is recorded for a single file. It is an outage
+    if at least half of the requests of the day end in this way, or if requests for other files
+    fail.
 
     Raises
     ------
@@ -103,12 +104,13 @@ def fetch_day(
         for channel in settings.channels_of(instrument)
     ]
     if any((slot, channel.name) not in earlier.rows for slot, channel in wanted):
-        prepare_kernels(report)  # compile before threads start and before timing starts
+        prepare_kernels(report)  # compile before threads and timing start
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
-    # Use three threads per connection: while some decode and store files, another one can use a
-    # free connection. With two threads per connection, connections are idle 3% of the time.
+    # Use three threads per connection. While some threads decode and store files, another thread
+    # can use a free connection. With two threads per connection, connections are idle 3% of the
+    # time.
     pool = ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}")
     try:
         for row, received in pool.map(collect, wanted):
@@ -126,8 +128,8 @@ def fetch_day(
     rows = _with_outages(rows, collector.unclear)
     same = earlier.content and rows == list(earlier.rows.values())
     content = earlier.content if same else RAW_LEDGER.encode(rows)
-    # If nothing is new, the file keeps its modification time, which shows when the archive was last
-    # asked.
+    # Keep the file if the archive was not queried and nothing has changed. Its modification time
+    # shows when the archive was last queried.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
@@ -150,9 +152,8 @@ def _replace_stale(
 ) -> tuple[list[RawRow], list[int]]:
     """Reject frames that repeat the pixels of an earlier frame, and find stand-ins for them.
 
-    No two exposures have the same noise in a million pixels, so the later file is a stale picture
-    with a new name or header. Returns all rows, and the size of each file that was fetched for
-    them.
+    No two exposures have the same noise in a million pixels, so the later file is a stale image
+    with a new name or header. Return all rows, and the size of each file that was fetched for them.
     """
     rows, fetched = list(rows), []
     stale = _stale(rows)
@@ -164,13 +165,13 @@ def _replace_stale(
             )
             rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
-        # A stand-in may be stale too; the loop ends because each file is rejected at most once.
+        # A stand-in may be stale too. The loop ends, because each file is rejected at most once.
         stale = _stale(rows)
     return rows, fetched
 
 
 def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Find rows with the same pixels as an earlier file. Returns row numbers and file names."""
+    """Find rows with the same pixels as an earlier file. Return row numbers and file names."""
     first: dict[tuple[str, int], RawRow] = {}
     seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
     for row in sorted(seen, key=lambda row: (row.observed, row.file)):
@@ -183,7 +184,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
     for channel in {row.channel for row in seen}:
         files = {row.file: row.data_crc32 for row in seen if row.channel == channel}
         if len(files) >= _ALL_ALIKE and len(set(files.values())) == 1:
-            # The whole day has the same picture, and the slot to which it belongs is unknown.
+            # The whole day has the same image, and the slot to which it belongs is unknown.
             stale |= {n: "all others" for n, row in enumerate(rows) if row.file in files}
     return stale
 
@@ -191,7 +192,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Mark pages and refusals as an outage, unless only a few files are affected."""
+    """Treat web pages and refusals as an outage, unless only a few files are affected."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -244,7 +245,7 @@ def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
 
 @dataclass
 class _Collector:
-    """Finds the frames of a day, one slot at a time. Shared by the threads of the day."""
+    """Finds the frames of a day, one slot at a time. All threads of the day share it."""
 
     settings: Settings
     store: Store
@@ -255,14 +256,15 @@ class _Collector:
     refused: dict[str, str] = field(default_factory=dict)
     """Files that must not be used, with the reason."""
     unclear: set[tuple[datetime, str]] = field(default_factory=set)
-    """Slots and channels for which each mirror returned a page or a refusal instead of the file."""
+    """Slots and channels for which each mirror returned a web page or a refusal instead of the
+    file."""
 
     def refuse(self, name: str, reason: str) -> None:
         """Never use a file again."""
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
-        """Return whether an earlier run's row is still valid."""
+        """Return whether the row of an earlier run is still valid."""
         if row.status == "ok" and row.flags is None:
             return False  # the row was written by a version that rejected fewer frames
         minutes = self._candidates(row.slot, channel)
@@ -286,11 +288,11 @@ class _Collector:
     ) -> tuple[RawRow, int]:
         """Return the row of one expected frame, and the number of bytes fetched for it.
 
-        ``earlier`` is an earlier run's row, which must be checked again.
+        ``earlier`` is the row of an earlier run, which must be checked again.
         """
         failures: list[_Failure] = []
         minutes = self._candidates(slot, channel)
-        # Request a provisional file, or a rejected file in the store, again.
+        # Request files again that are provisional, and files in the store that were rejected.
         renew = earlier is not None and (
             is_provisional(earlier.flags) or earlier.status == "invalid"
         )
@@ -354,7 +356,10 @@ class _Collector:
     def _frame(
         self, channel: Channel, minute: datetime, *, renew: bool
     ) -> tuple[bytes, RawFacts, int]:
-        """Get a good frame from the folder or the archive; ``renew`` tries the archive first."""
+        """Get a good frame from the folder or the archive.
+
+        With ``renew``, try the archive first.
+        """
         name = file_name(channel, minute)
         if name in self.refused:
             raise WrongFrameError(self.refused[name])
@@ -389,13 +394,13 @@ class _Collector:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """The reason why one candidate is not the frame of a slot."""
+    """The reason why a candidate cannot be the frame of a slot."""
 
     minute: datetime
     status: Status
     reason: str
     unclear: bool = False
-    """Whether the response was a page or a refusal, which says nothing about the frame."""
+    """Whether the response was a web page or a refusal, which does not describe the frame."""
 
 
 def _listed(failures: Sequence[_Failure]) -> str:

@@ -9,12 +9,12 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 GRACE_DAYS = 1
-"""Grace period in days after the publication lag, in which the schedule builds a day."""
+"""Grace period in days after the publication lag. The schedule builds a day in this period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Days that a dataset should have, and days that are missing."""
+    """The days that a dataset should have, and the days that are missing."""
 
     newest: date | None
     """The newest day with a shard."""
@@ -41,9 +41,9 @@ class Freshness:
 def judge_freshness(settings: Settings, store: Store, *, now: datetime) -> Freshness:
     """Compare the shards of a store with the days that are due.
 
-    A day becomes due after ``SDOML_PUBLICATION_LAG_DAYS`` plus a day of grace. Days after the end
+    A day becomes due after ``SDOML_PUBLICATION_LAG_DAYS`` and one day of grace. Days after the end
     of the dataset are never due. Days before the first shard are ignored, because a dataset may be
-    built from its newest day backward. In a store without shards, only the newest due day is
+    built backward from its newest day. In a store without shards, only the newest due day is
     reported as missing.
     """
     due = now.date() - timedelta(days=max(settings.publication_lag_days, 1) + GRACE_DAYS)

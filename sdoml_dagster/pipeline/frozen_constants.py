@@ -1,4 +1,4 @@
-"""The current normalization constants: written once, then frozen."""
+"""The current normalization constants, which are written once and then kept."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_core.normalization.constants import Normalization, from_json
@@ -7,9 +7,9 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Make constants current. Returns the constants that are then current.
+    """Set the current constants. Return the constants that are current afterwards.
 
-    Without ``replace``, existing constants are kept: the first of several runs wins.
+    Without ``replace``, existing constants are kept, so the first of several runs wins.
     """
     data = normalization.to_json()
     store.write(layout.normalization(normalization.version), data)
@@ -21,7 +21,7 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 
 
 def current_normalization(store: Store) -> Normalization | None:
-    """Return the current constants, or ``None`` if none were fitted yet."""
+    """Return the current constants, or ``None`` if none have been fitted yet."""
     return store.read_as(
         layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
     )
@@ -33,7 +33,7 @@ def needed_normalization(store: Store) -> Normalization:
     Raises
     ------
     MissingInputError
-        If there are none.
+        If there are no constants.
     """
     constants = current_normalization(store) or refuse_unasked_fit(store)
     if constants is None:
@@ -45,7 +45,7 @@ def needed_normalization(store: Store) -> Normalization:
 
 
 def refuse_unasked_fit(store: Store) -> Normalization | None:
-    """Raise an error instead of fitting constants as a side effect in a store that has shards.
+    """Raise an error if a run would fit constants as a side effect in a store that has shards.
 
     Returns
     -------

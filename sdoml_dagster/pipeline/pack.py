@@ -1,6 +1,6 @@
-"""Pack a day's processed frames into a shard and its index, with the frozen constants.
+"""Pack the processed frames of a day into a shard and its index, with the current constants.
 
-Equal inputs give equal bytes on any machine.
+The same inputs give the same bytes on any machine.
 """
 
 from collections import Counter
@@ -39,13 +39,13 @@ class PackedDay:
 
     index: Index
     frames: Counter[str]
-    """Frames in the shard by channel."""
+    """Number of frames in the shard, by channel."""
 
     complete: int
-    """Samples that have every channel."""
+    """Number of samples that have every channel."""
 
     unchanged: bool = False
-    """Whether an earlier run's shard was kept, because its inputs did not change."""
+    """Whether the shard of an earlier run was kept because its inputs did not change."""
 
 
 def pack_day(
@@ -56,10 +56,10 @@ def pack_day(
     report: Callable[[str], None],
     code_version: str = "",
 ) -> PackedDay:
-    """Write a day's shard and its index.
+    """Write the shard of a day and its index.
 
-    An earlier run's shard is kept if it is undamaged and was made from the same frames with the
-    same constants, settings and ``code_version`` (the version of the asset).
+    The shard of an earlier run is kept if it is undamaged and was made from the same frames with
+    the same constants, settings and ``code_version`` (the version of the asset).
 
     Raises
     ------
@@ -93,7 +93,7 @@ def pack_day(
             constants=constants,
             step=progress.step,
         )
-        # If the process is killed, no index must remain beside a shard that it does not describe.
+        # If the process is killed, there must be no index that does not match its shard.
         store.delete(index_path)
     index = Index(
         summary.table,
@@ -128,7 +128,7 @@ def _packed(
 
 
 def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
-    """Return the index of the day's shard if it is undamaged and was made from these inputs."""
+    """Return the index of the day's shard if the shard is undamaged and has these inputs."""
     try:
         index = stored.shard_index()
         if index is None or index.inputs != inputs:
@@ -197,7 +197,7 @@ def write_frames(
     rows
         Rows of the frames, sorted by slot and channel.
     read
-        Called with a row and ``resolution``; returns the processed frame, float32 (n, n).
+        Called with a row and ``resolution``. It returns the processed frame, float32 (n, n).
     settings, constants
         The dataset, and the constants for its channels.
     step

@@ -1,8 +1,8 @@
-"""Process a day's raw files into co-registered, corrected frames, with a table and sketches.
+"""Process the raw files of a day to co-registered, corrected frames, with a table and sketches.
 
 Channels are processed one after another, so that each ``.npy`` is written once and in order. A
-bounded pipeline of threads (read → decode → resample → count) keeps memory constant, regardless of
-the number of frames.
+bounded pipeline of threads (read → decode → resample → count) uses a constant amount of memory,
+regardless of the number of frames.
 """
 
 import hashlib
@@ -46,12 +46,12 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class ProcessedDay:
-    """The outcome of processing one instrument's day."""
+    """The outcome of processing a day of one instrument."""
 
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]
     unchanged: bool = False
-    """Whether an earlier run's files were kept, because their inputs did not change."""
+    """Whether the files of an earlier run were kept because their inputs did not change."""
 
     @property
     def content(self) -> bytes:
@@ -75,8 +75,8 @@ def process_day(
 ) -> ProcessedDay:
     """Process a day's raw frames of one instrument.
 
-    An earlier run's files are kept if they are undamaged and were made from the same raw frames
-    with the same settings and ``code_version`` (the version of the asset).
+    The files of an earlier run are kept if they are undamaged and were made from the same raw
+    frames with the same settings and ``code_version`` (the version of the asset).
 
     Raises
     ------
@@ -144,7 +144,7 @@ def process_day(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProcessedFrame:
-    """One processed frame: its row and, if usable, its pixels (float32, (n, n)) and sketch."""
+    """A processed frame: its row and, if it is usable, its pixels (float32, (n, n)) and sketch."""
 
     row: FrameRow
     pixels: NDArray[np.float32] | None = None
@@ -153,13 +153,13 @@ class ProcessedFrame:
 
 
 def _with_measures(row: FrameRow, content: Content, pointing: Pointing, side: int) -> FrameRow:
-    """Return a row with the measures of its disk. Distances are in pixels of the frame."""
+    """Add the measures of the disk to a row. Distances are in pixels of the frame."""
     unit = DISK_RADIUS * side
     moved = not pointing.registered
     return replace(
         row,
         center_x=None if content.center is None else content.center[0] * unit,
-        # Row 0 is south in a raw frame and north in a processed one.
+        # Row 0 is south in a raw frame and north in a processed frame.
         center_y=None if content.center is None else -content.center[1] * unit,
         radius=None if content.radius is None else content.radius * unit,
         visible=content.visible,
@@ -180,7 +180,7 @@ def _with_comparison(row: FrameRow, comparison: Comparison) -> FrameRow:
 
 
 class FrameProcessor:
-    """Processes the frames of one day, one at a time. Shared by threads."""
+    """Processes the frames of a day, one at a time. Several threads share it."""
 
     def __init__(self, day: date, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -200,7 +200,7 @@ class FrameProcessor:
         return self.process(raw, self._read(raw) if raw.status == "ok" else b"", channel)
 
     def process(self, raw: RawRow, data: bytes, channel: Channel) -> ProcessedFrame:
-        """Process one raw file. If the frame is unusable, the row has the reason.
+        """Process a raw file. If the frame is unusable, the row contains the reason.
 
         Parameters
         ----------
@@ -311,6 +311,6 @@ class FrameProcessor:
 
 
 def _describe(table: DegradationTable, day: date) -> str:
-    """Describe a factor's table, and whether the day is after the table's last calibration."""
+    """Describe the table of a factor, and whether the day is after its last calibration."""
     frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
     return f"{table.version} ({table.sha256[:12]}){frozen}"

@@ -1,9 +1,9 @@
 """Decide whether a day needs work, so that unchanged results are not rebuilt.
 
 Each frame table and each shard index records a fingerprint of its inputs: the rows of the previous
-step, the settings and the code version. A step whose fingerprint is unchanged and whose files are
-intact keeps its files. Files that were written before the table or index that describes them are
-intact if they have the right size; others are read and compared with it.
+step, the settings and the code version. A step keeps its files if the fingerprint is unchanged and
+the files are intact. A file that was written before its table or index is considered intact if it
+has the right size. Other files are read and compared with the table or index.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def processed_inputs(
     code_version
         Code version of the asset.
     degradation
-        Hash of the degradation table; None if none is used.
+        Hash of the degradation table. None if no table is used.
     """
     return _fingerprint(
         [_facts(row, leave_out=_NOT_INPUTS) for row in ledger],
@@ -86,7 +86,7 @@ def shard_inputs(
 
 
 def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
-    """Return the rows of the frames for a day's shard, in the shard's order.
+    """Return the rows of the frames for the shard of a day, in the order of the shard.
 
     Raises
     ------
@@ -141,9 +141,9 @@ def is_finished(
 ) -> bool:
     """Return whether a day's shard is up to date with its inputs, settings and code.
 
-    This reads the tables and the index, but no pixels. `verify_store` finds damaged pixels. Recent
-    days with missing or provisional frames are never finished, because the archive may still
-    publish them.
+    This function reads the tables and the index, but no pixels. `verify_store` finds damaged
+    pixels. Recent days with missing or provisional frames are never finished, because the archive
+    may still publish better frames.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def is_finished(
     settings
         Settings of the dataset.
     constants
-        Current constants. None (not fitted yet): only the processed frames are checked.
+        Current constants. With None (not fitted yet), only the processed frames are checked.
     code_versions
         Code versions of the daily assets, by asset name.
     degradation
@@ -196,7 +196,10 @@ def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings)
 
 
 def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:
-    """Return a row's values without nulls, so that a new optional column changes no fingerprint."""
+    """Return the values of a row without nulls.
+
+    A new optional column then changes no fingerprint.
+    """
     return {
         name: value
         for name in row.__dataclass_fields__

@@ -21,7 +21,10 @@ _FINE = 2  # supersampling factor, for smooth edges and evenly spaced letters
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load Pillow's built-in font, identical on every machine. It covers little beyond ASCII."""
+    """Load Pillow's built-in font, which is the same on every machine.
+
+    It has little besides ASCII.
+    """
     # Pillow returns a FreeType font if a size is given.
     return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
@@ -32,7 +35,7 @@ def text_width(text: str, size: int) -> float:
 
 
 def wrap_text(text: str, size: int, width: float) -> list[str]:
-    """Break a text between words into lines of at most ``width`` pixels, if words allow it."""
+    """Wrap text into lines of at most ``width`` pixels. A longer word gets a line of its own."""
     lines: list[str] = []
     for word in text.split():
         if lines and text_width(f"{lines[-1]} {word}", size) <= width:
@@ -43,7 +46,7 @@ def wrap_text(text: str, size: int, width: float) -> list[str]:
 
 
 def shorten(text: str, size: int, width: float) -> str:
-    """Cut a text to ``width`` pixels and end it with an ellipsis if it does not fit."""
+    """Shorten text to ``width`` pixels, with an ellipsis at the end, if it does not fit."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(f"{text.rstrip()}…", size) > width:
@@ -83,7 +86,7 @@ class Canvas:
     def rectangle(
         self, box: Box, fill: Color, outline: Color | None = None, *, radius: float = 0
     ) -> None:
-        """Draw a filled rectangle: left, top, right, bottom; right and bottom are exclusive."""
+        """Draw a filled rectangle (left, top, right, bottom). Right and bottom are exclusive."""
         left, top, right, bottom = (edge * _FINE for edge in box)
         inclusive = (left, top, right - 1, bottom - 1)
         self._draw.rounded_rectangle(inclusive, radius * _FINE, fill, outline, _FINE)

@@ -1,4 +1,4 @@
-"""Contact sheet: the channels of one sample side by side, each in its own colormap."""
+"""Contact sheet: the channels of one sample side by side, each with its colormap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,21 @@ from sdoml_dagster.previews.canvas import (
 )
 
 BLACK_PERCENTILE, WHITE_PERCENTILE = 1.0, 99.8
-"""Percentiles drawn as black and white, so that flares and hot pixels do not darken the disk."""
+"""Percentiles that are drawn as black and white. Flares and hot pixels then do not darken the
+disk."""
 
 SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
-"""Brightness is linear up to this fraction of white and logarithmic above it. The corona spans
-decades; the ultraviolet continuum does not."""
+"""Brightness is linear up to this fraction of white, and logarithmic above it. The brightness of
+the corona spans decades, but that of the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
-"""Side of a channel in inline sheets, in pixels: the largest that stays sharp in 20 kB."""
+"""Side of a channel in inline sheets, in pixels. It is the largest size that stays sharp in 20
+kB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """One channel of the sheet."""
+    """A channel of the sheet."""
 
     channel: str
     """Name as in ``CHANNELS``. Selects the colormap."""
@@ -69,10 +71,10 @@ def contact_sheet(
     title, subtitle
         Text above the grid, left and right.
     tile
-        Side of one channel's tile in pixels. All other sizes scale with it.
+        Side of the tile of a channel in pixels. All other sizes are proportional to it.
     normalized
-        Whether AIA images are normalized (square roots) rather than in the units of processed
-        frames. Both give the same picture except for saturated pixels.
+        Whether AIA images are normalized (square roots). If not, they are in the units of processed
+        frames. Both give the same picture, except for saturated pixels.
     """
     columns = max(min(columns, len(panels)), 1)
     rows = -(-len(panels) // columns)
@@ -134,7 +136,7 @@ def _caption(
 
 
 def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
-    """Color an image, stretched so that the quiet disk is visible, at tile × tile pixels."""
+    """Color an image with tile × tile pixels, stretched so that the quiet disk is visible."""
     values = np.nan_to_num(np.asarray(panel.image, np.float32))
     channel = CHANNELS[panel.channel]
     if channel.instrument == "AIA":
@@ -144,7 +146,7 @@ def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
         softening = SOFTENING_UV if channel.wavelength >= 1600 else SOFTENING_EUV
         values = np.clip((values - black) / ((white - black) or 1.0), 0, 1)
         values = np.arcsinh(values / softening) / np.arcsinh(1 / softening)
-    # Resample values, not colors: averaged colors are not in the colormap.
+    # Resample values and not colors, because averaged colors are not in the colormap.
     fitted = Image.fromarray(values.astype(np.float32)).resize((tile, tile))
     return Image.fromarray(apply_colormap(panel.channel, np.asarray(fitted)))
 

@@ -1,4 +1,4 @@
-"""Coverage calendar: one square per day, colored by how complete the day is."""
+"""Coverage calendar: one square per day, with a color that shows how complete the day is."""
 
 from calendar import monthrange
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _YEAR = 7 * _STEP + 22
 
 
 def coverage_calendar(days: Mapping[date, float], *, title: str = "Coverage") -> Image.Image:
-    """Draw years as rows and weeks as columns, Monday on top.
+    """Draw years as rows and weeks as columns, with Monday at the top.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def coverage_class(fraction: float) -> tuple[str, Color]:
 
 
 def _week(day: date) -> int:
-    """Return the column of a day. Weeks start on Monday; the first one may be partial."""
+    """Return the column of a day. Weeks start on Monday, and the first week may be partial."""
     first = date(day.year, 1, 1)
     return ((day - first).days + first.weekday()) // 7
 

@@ -1,4 +1,4 @@
-"""Histograms of the pixels that a normalization was fitted to, one per channel."""
+"""Histograms of the pixels to which a normalization was fitted, one per channel."""
 
 from collections.abc import Mapping
 from math import ceil, floor, log10
@@ -34,7 +34,7 @@ _AXES: Mapping[Transform, str] = {
     "linear": "gray level (0.5 is 0 gauss)",
     "field": f"1/2 + B / {2 * FIELD_RANGE:.0f} G",
 }
-_DARKEST = 1e-3  # fraction of nonzero pixels that may lie left of the axis
+_DARKEST = 1e-3  # fraction of nonzero pixels that may be left of the axis
 
 
 def histograms(
@@ -171,7 +171,7 @@ def _cells(
 
 
 def _ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
-    """Return the labeled positions of the value axis: powers of ten, or quarters."""
+    """Return the tick positions on the value axis: powers of ten, or quarters."""
     if not logarithmic:
         return [0, 0.25, 0.5, 0.75, 1]
     decades = range(ceil(low), floor(high) + 1)

@@ -6,7 +6,8 @@ import io
 from PIL import Image
 
 INLINE_LIMIT = 20_000
-"""Maximum characters of an inline image. Each materialization stores one in the event log."""
+"""Maximum number of characters of an inline image. Each materialization stores an image in the
+event log."""
 
 
 def png(image: Image.Image) -> bytes:
@@ -22,9 +23,10 @@ def data_uri_markdown(data: bytes, mime: str, alt: str) -> str:
 
 
 def inline_markdown(image: Image.Image, alt: str, *, limit: int = INLINE_LIMIT) -> str:
-    """Encode an image as Markdown of at most ``limit`` characters, as sharp as possible.
+    """Encode an image as Markdown with at most ``limit`` characters, as sharp as possible.
 
-    The image is WebP at the best quality that fits. If no quality fits, the image is made smaller.
+    The image is WebP with the best quality that fits. If no quality fits, the image is made
+    smaller.
     """
     while True:
         for quality in (90, 80, 70, 60, 50, 40, 30, 20):

@@ -1,12 +1,12 @@
 """Build a release: numbered shards, one index, and their description.
 
 The old index is removed first and SHA256SUMS is written last, so an unfinished release never looks
-complete. Building it again gives the same bytes. A release shard with the same content as a daily
+complete. A second build gives the same bytes. A release shard with the same content as a daily
 shard is a hard link, so a release needs no extra disk space. If a day is packed again with
 different content, it gets a new file, and the release keeps the old file.
 
-Days are read one at a time, so memory does not grow with their number. What has not changed since
-the last build is not read again: see `sdoml_dagster.release.record`.
+Days are read one at a time, so the memory does not grow with their number. Files that have not
+changed since the last build are not read again; see `sdoml_dagster.release.record`.
 """
 
 import hashlib
@@ -77,16 +77,17 @@ _SETTINGS_OF_A_RELEASE = (
     "aia_tolerance_minutes",
     "hmi_scale",
 )
-"""Settings on which the card, the coverage or the shards of a release depend, besides the roots."""
+"""Settings that affect the card, the coverage or the shards of a release, in addition to the
+roots."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
-"""Prefixes of the index files that the original's loader leaves among shards. It never checks them
-against the shards, so after a rebuild it would read wrong samples."""
+"""Prefixes of the index files that the original loader writes to a folder of shards. It never
+checks them against the shards, so after a rebuild it would read wrong samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """Request for a release: its days and options."""
+    """The days and options of a release."""
 
     name: str = "sdoml-lite"
     """Name of the release and of its folder."""
@@ -98,10 +99,10 @@ class ReleaseRequest:
     """Number of built days in one shard."""
 
     days: DayRange = ALL_DAYS
-    """Days to release; by default all days that have a shard."""
+    """Days to release. Defaults to all days that have a shard."""
 
     complete_only: bool = False
-    """Keep only samples that have every channel of the settings, and only these channels."""
+    """Release only samples that have every channel of the settings, and only these channels."""
 
     splits: Splits = NO_SPLITS
     """Splits of the release. Days outside all splits are left out."""
@@ -171,8 +172,7 @@ def publish(
     folder = layout.release_folder(request.name)
     previous = set_aside(store, folder)
     store.sweep(folder)
-    # This is written before the shards, so that a folder of shards without an index looks
-    # unfinished.
+    # Write this before the shards, so that a folder of shards without an index looks unfinished.
     store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
     shard_names = {plan.name for group in plans.values() for plan in group}
     for name in store.sizes(folder):
@@ -269,7 +269,7 @@ def publish(
 def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> bool:
     """Return whether a finished release matches this request and the current daily shards.
 
-    This reads only index footers and file sizes. Shard hashes are not recomputed.
+    This function reads only index footers and file sizes. It does not compute shard hashes.
     """
     folder = layout.release_folder(request.name)
     sizes = store.sizes(folder)
@@ -320,7 +320,7 @@ def _inputs(
     settings: Settings,
     recorded: Iterable[tuple[date, str, str | None]],
 ) -> str:
-    """Return the fingerprint of everything that a release depends on.
+    """Return the fingerprint of all inputs of a release.
 
     ``recorded`` contains the day, SHA-256 and inputs of each daily shard.
     """
@@ -406,7 +406,7 @@ def _describe_splits(
 
 
 def _steps(shards: Sequence[ShardFacts]) -> dict[str, float]:
-    """Return each channel's quantization step for compact shards; empty for npy."""
+    """Return the quantization step of each channel of compact shards. Empty for npy."""
     return {
         name: constants["step"]
         for shard in shards
@@ -488,7 +488,7 @@ def _coverage(
 
 
 def _picture(store: Store, index: Path, samples: Samples, release: ReleaseDescription) -> bytes:
-    """Draw a contact sheet of the middle sample among those with the most channels."""
+    """Draw a contact sheet of the middle one of the samples with the most channels."""
     number = samples.example
     shard, slot = samples.shard(number), samples.slots[number]
     folder = layout.release_folder(release.name)

@@ -1,8 +1,8 @@
 """Find the built days of a release and check that they are consistent.
 
-Everything that can be checked without reading pixels is checked here, before an earlier release is
-changed: each shard has an index and its recorded size, and all shards share one normalization and
-one pixel type.
+This module performs all checks that need no pixels, before an earlier release is changed. Each
+shard must have an index and its recorded size. All shards must have the same normalization and
+pixel type.
 """
 
 import contextlib
@@ -36,16 +36,19 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 Frame = tuple[datetime, str]
-"""Slot and channel."""
+"""Slot and channel of a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltDay:
-    """One day's shard, described by its index. The rows are read again when they are needed."""
+    """The shard of a day, as described by its index.
+
+    The rows are read again when they are needed.
+    """
 
     day: date
     facts: ShardFacts
-    """Facts of the released rows."""
+    """Properties of the released rows."""
 
     inputs: str | None
     """Fingerprint of the inputs of the shard. None if it was not recorded."""
@@ -57,7 +60,7 @@ class BuiltDay:
     """Channels that each released sample must have. None to release all rows."""
 
     index_sha256: str
-    """SHA-256 of the file of the index."""
+    """SHA-256 of the index file."""
 
     @property
     def whole(self) -> bool:
@@ -77,14 +80,14 @@ class BuiltDay:
         return self.facts.encoding
 
     def index(self, store: Store) -> Index:
-        """Read the index, with the released rows only."""
+        """Read only the released rows of the index."""
         index = decode_index(store.read(layout.shard_index(self.day)))
         if self.complete is None:
             return index
         return replace(index, table=complete_rows(index.table, self.complete))
 
     def packed_and_released(self, store: Store) -> tuple[set[Frame], set[Frame]]:
-        """Return slot and channel of all frames in the daily shard, and of the released frames."""
+        """Return the slots and channels of all frames in the shard, and of the released frames."""
         packed = read_frames(store.read(layout.shard_index(self.day)))
         if self.complete is None:
             return packed, packed
@@ -112,7 +115,7 @@ def built_days(
     store, days
         Store and range.
     threads
-        Indexes read at a time.
+        Number of indexes to read at the same time.
     report
         Receives progress lines.
     complete
@@ -140,7 +143,7 @@ def built_days(
 def recorded_shards(
     store: Store, *, days: DayRange, threads: int
 ) -> list[tuple[date, str, str | None]]:
-    """Return day, SHA-256 and inputs of the shards of a range, from the footers of their indexes.
+    """Return the day, SHA-256 and inputs of each shard in a range, from the index footers.
 
     Raises
     ------
@@ -221,7 +224,7 @@ def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expec
 def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
     """Return the hosts in the ledgers of the first, middle and last day.
 
-    The settings may name other roots than those that the days were fetched from.
+    The roots in the settings may differ from those from which the days were fetched.
     """
     hosts: set[str | None] = set()
     for day in {days[0], days[len(days) // 2], days[-1]}:
@@ -243,7 +246,7 @@ def _again(location: str, day: date) -> str:
 
 
 def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:
-    """Return the normalization that all days share, and the bytes of its file.
+    """Return the normalization of all days, and the bytes of its file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Render the dataset card of a release: README.md with the metadata block that hubs read.
+"""Render the dataset card of a release: README.md with a metadata block for dataset hubs.
 
 The card describes the content and configuration of the release. It has no creation date, so equal
 releases have equal cards.

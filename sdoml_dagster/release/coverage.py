@@ -23,7 +23,7 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """One channel on one day. ``expected`` is the sum of all fields after it."""
+    """Counts for one channel and day. ``expected`` is the sum of all fields after it."""
 
     day: date
     channel: str
@@ -51,7 +51,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """Counts of one day, and what they were computed from."""
+    """Counts of one day, with the fingerprint of their inputs."""
 
     key: str
     """Fingerprint of all inputs. Empty for a day that was not built."""
@@ -81,12 +81,12 @@ MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCoverage:
-    """All counts of a release, and the degradation tables that its frames were corrected with."""
+    """All counts of a release, and the degradation tables with which its frames were corrected."""
 
     counts: tuple[Count, ...]
     degradation_tables: tuple[str, ...]
     by_key: Mapping[date, DayCounts] = field(default_factory=dict, repr=False)
-    """Counts of each built day with their fingerprint, for the next build."""
+    """Counts of each built day and their fingerprint, for the next build."""
 
     @property
     def days_without_shard(self) -> list[date]:
@@ -236,7 +236,7 @@ _TABLE_COLUMNS = ("slot", "channel", "status", "degradation_table")
 def _statuses(
     store: Store, day: date, tables: Mapping[Instrument, bytes | None]
 ) -> tuple[dict[Frame, str], set[str]]:
-    """Return the status of each frame in a day's frame tables, and the degradation tables used."""
+    """Return the status of each frame in the frame tables of a day, and the degradation tables."""
     statuses: dict[Frame, str] = {}
     used: set[str] = set()
     for instrument, data in tables.items():

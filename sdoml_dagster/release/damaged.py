@@ -1,4 +1,4 @@
-"""Stop a release that would silently leave out days whose shard was found damaged."""
+"""Stop a release that would silently leave out days with damaged shards."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_dagster.days import DayRange, list_days
@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def refuse_damaged_days(store: Store, days: DayRange) -> None:
-    """Raise an error until all damaged shards of the release's range are rebuilt.
+    """Raise an error until all damaged shards in the range of the release are rebuilt.
 
     Raises
     ------

@@ -27,21 +27,25 @@ class SplitDescription:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDescription:
-    """Facts about a finished release. It has no date, so that equal releases are equal."""
+    """Properties of a finished release.
+
+    It has no date, so the same release has the same description.
+    """
 
     name: str
     """Name of the release and of its folder."""
 
     settings: Settings
-    """Settings that the release was configured with."""
+    """Settings with which the release was built."""
 
     normalization: Normalization
-    """Constants that all shards were normalized with."""
+    """Constants with which all shards were normalized."""
 
     coverage: ReleaseCoverage
 
     hosts: frozenset[str]
-    """Hosts that the frames were fetched from, by the ledgers of the first, middle and last day."""
+    """Hosts from which the frames were fetched, according to the ledgers of the first, middle and
+    last day."""
 
     channels: tuple[str, ...]
     """Channels that occur, in canonical order."""
@@ -76,7 +80,7 @@ class ReleaseDescription:
     samples: int
 
     complete: int
-    """Samples that have all of `channels`."""
+    """Number of samples that have all of `channels`."""
 
     uniform_start: bool
     """Whether the first five samples have the same channels, as Hugging Face's builder requires."""
@@ -90,7 +94,7 @@ class ReleaseDescription:
     """Splits in the order of the request; empty for a release without splits."""
 
     guard_days: int = 0
-    """Days between two splits that belong to neither."""
+    """Number of days between two splits that belong to neither split."""
 
     fitted_to: str | None = None
     """Name of the split to which the constants were fitted; None if they also used other days."""

@@ -24,13 +24,13 @@ from sdoml_dagster.release.shards import ShardMaker
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Slot, shard and channels of each sample, in order of time."""
+    """Slot, shard and channels of each sample, in chronological order."""
 
     slots: NDArray[np.datetime64]
     owners: NDArray[np.int64]
-    """Number of the shard in `names`."""
+    """Index of the shard in `names`."""
     channels: NDArray[np.bool_]
-    """Shape (samples, channels). True where the sample has the channel."""
+    """Shape (samples, channels). True if the sample has the channel."""
     names: Sequence[str]
     """Names of the shards."""
 
@@ -56,7 +56,7 @@ class Samples:
 
     @property
     def example(self) -> int:
-        """Number of the middle sample among those with the most channels."""
+        """Index of the middle one of the samples with the most channels."""
         counts = self.channels.sum(axis=1)
         candidates = np.flatnonzero(counts == counts.max())
         return int(candidates[len(candidates) // 2])
@@ -66,7 +66,7 @@ class Samples:
         return str(self.names[self.owners[number]])
 
     def by_shard(self) -> dict[str, int]:
-        """Return the number of samples of each shard."""
+        """Return the number of samples in each shard."""
         numbers = np.bincount(self.owners, minlength=len(self.names))
         return dict(zip(self.names, numbers.tolist(), strict=True))
 
@@ -80,7 +80,7 @@ class Samples:
 
 
 class IndexRows:
-    """Rows of the index of an earlier build, by shard. Keeps one row group in memory.
+    """Rows of the index of an earlier build, by shard. One row group is kept in memory.
 
     Parameters
     ----------
@@ -134,13 +134,13 @@ class IndexRows:
 
 @dataclass(frozen=True, slots=True)
 class KeptRows:
-    """Rows of the last build that are still right."""
+    """Rows of the last build that are still valid."""
 
     rows: IndexRows | None
     """None if there is no intact index."""
 
     shards: Mapping[str, ShardFacts]
-    """Facts of its shards by `ShardMaker.fingerprint`."""
+    """Properties of its shards, by `ShardMaker.fingerprint`."""
 
     def of(self, fingerprint: str, schema: pa.Schema) -> pa.Table | None:
         """Return the rows of a shard with these inputs, or None if they are not in this schema."""
@@ -172,9 +172,9 @@ def write_index(
     path
         Local file.
     maker
-        Gives the indexes of the shards.
+        Returns the indexes of the shards.
     shards
-        Facts of all shards.
+        Properties of all shards.
     inputs
         Fingerprint of the inputs of the release.
     kept
@@ -195,7 +195,7 @@ def write_index(
 
 
 def read_samples(path: Path) -> Samples:
-    """Read slot, shard and channels of all samples of a release."""
+    """Read the slot, the shard and the channels of all samples in a release."""
     slots, owners, channels = [], [], []
     with pq.ParquetFile(path) as file:
         names = [name for name in file.schema_arrow.names if name not in {"slot", "shard"}]
@@ -213,7 +213,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
-    """Read the facts of each frame of one sample of a release, by channel."""
+    """Read the index entries of the frames of one sample, by channel."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows

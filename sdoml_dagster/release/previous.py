@@ -1,4 +1,4 @@
-"""The last finished release in a folder, while a new one is written."""
+"""The last finished release in a folder while a new release is written."""
 
 import contextlib
 import hashlib
@@ -12,14 +12,14 @@ from sdoml_dagster.store.store import Store
 
 PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
 PREVIOUS_INDEX = f"{RELEASE_INDEX}.previous"
-"""Names of files of the last release while the new one is written."""
+"""Names of the files of the last release while the new release is written."""
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousRelease:
-    """The last finished release in a folder. Empty if there is none."""
+    """The last finished release in a folder. Empty if there is no finished release."""
 
     store: Store
     folder: str
@@ -28,7 +28,7 @@ class PreviousRelease:
 
     @property
     def hashes(self) -> Mapping[str, str]:
-        """SHA-256 of each of its files by name."""
+        """SHA-256 of each of its files, by name."""
         pairs = (line.partition("  ") for line in self.sums.decode(errors="replace").splitlines())
         return {name: sha256 for sha256, _, name in pairs}
 
@@ -36,8 +36,8 @@ class PreviousRelease:
     def index(self, sums_sha256: str, spool: Path) -> Iterator[IndexRows | None]:
         """Open its index.
 
-        None if the index is missing or damaged, or if ``sums_sha256`` is not the SHA-256 of its
-        sums. An index in an object store is copied to the local folder ``spool``.
+        Return None if the index is missing or damaged, or if ``sums_sha256`` is not the SHA-256 of
+        the sums. An index in an object store is copied to the local folder ``spool``.
         """
         if hashlib.sha256(self.sums).hexdigest() != sums_sha256:
             yield None
@@ -73,10 +73,10 @@ class PreviousRelease:
 
 
 def set_aside(store: Store, folder: str) -> PreviousRelease:
-    """Mark the release as unfinished, and return the last finished one.
+    """Mark the release as unfinished, and return the last finished release.
 
-    Its sums and its index keep other names until the new ones are written, so a build after a kill
-    need not read and hash everything again.
+    Its checksums and its index have other names until the new files are written. After a kill, the
+    next build therefore does not have to read and hash all files again.
     """
     sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
     if sums is not None:

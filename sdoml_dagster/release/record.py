@@ -1,9 +1,10 @@
-"""Record of a release's last build, so that the next build reads only changed files.
+"""Record of the last build of a release, so that the next build reads only changed files.
 
-The record has the facts of each daily index, the counts of each day, and the facts of each shard,
-with the SHA-256 of the files that they were computed from. A build compares these hashes with the
-current files and computes again what does not match, so the result does not depend on the record.
-The record is in the folder ``cache``, which may be deleted at any time.
+The record has the properties of each daily index, the counts of each day, and the properties of
+each shard, with the SHA-256 of the files from which they were computed. A build compares these
+hashes with the current files. If a hash does not match, the values are computed again, so the
+result does not depend on the record. The record is in the folder ``cache``, which may be deleted at
+any time.
 """
 
 import hashlib
@@ -28,12 +29,12 @@ _FORMAT = f"1 {__version__}"
 
 _COUNTS = [field.name for field in fields(Count) if field.name != "day"]
 _COMMON = ("normalization_version", "constants", "dtype", "resolution", "encoding", "bright")
-"""Facts that almost all shards share, written only once."""
+"""Values that almost all shards share. They are written only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
-    """What the last build of a release read and wrote; empty if there was no build."""
+    """Inputs and outputs of the last build of a release. Empty if there was no build."""
 
     sums: str = ""
     """SHA-256 of SHA256SUMS, which identifies the release that was written."""
@@ -41,11 +42,11 @@ class ReleaseRecord:
     days: Mapping[date, BuiltDay] = field(default_factory=dict)
     counts: Mapping[date, DayCounts] = field(default_factory=dict)
     shards: Mapping[str, ShardFacts] = field(default_factory=dict)
-    """Facts of each shard, by the fingerprint of its inputs."""
+    """Properties of each shard, by the fingerprint of its inputs."""
 
 
 def read_record(store: Store, name: str) -> ReleaseRecord:
-    """Read the record of a release. Returns an empty one if it is missing, damaged or old."""
+    """Read the record of a release. Return an empty record if it is missing, damaged or old."""
     data = store.read_if_exists(layout.release_record(name)) or b""
     digest, _, packed = data.partition(b"\n")
     if digest != hashlib.sha256(packed).hexdigest().encode():

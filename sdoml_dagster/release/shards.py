@@ -26,7 +26,7 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard to write."""
+    """A shard to write."""
 
     name: str
     days: tuple[BuiltDay, ...]
@@ -43,7 +43,7 @@ class ShardPlan:
 
 
 def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int) -> list[ShardPlan]:
-    """Number shards from 1, with numbers padded to the width of the last number."""
+    """Number shards from 1. Numbers are padded to the width of the last number."""
     starts = range(0, len(days), days_per_shard)
     width = len(str(len(starts)))
     return [
@@ -53,7 +53,7 @@ def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int)
 
 
 class ShardMaker:
-    """Writes shards of a release. Thread-safe.
+    """Writes the shards of a release. It is thread-safe.
 
     Parameters
     ----------
@@ -64,15 +64,15 @@ class ShardMaker:
     plans
         All shards of the release.
     case
-        Case of the channel names in member names, for shards that are not links.
+        Case of the channel names in members, for shards that are not links.
     encoder
-        Encoding of the release. None: the encoding of the daily shards.
+        Encoding of the release. With None, the encoding of the daily shards.
     previous
-        SHA-256 by shard name of the last finished release in this folder. Its shards are neither
-        written nor read again if they are still the same files.
+        SHA-256 by shard name, from the last finished release in this folder. If its shards are
+        still the same files, they are not written or read again.
     known
-        Facts of the shards of the last build, by `fingerprint`. A shard that is not a link is
-        neither written nor read again if it has the same inputs and still has its size.
+        Properties of the shards of the last build, by `fingerprint`. A shard that is not a link is
+        not written or read again if its inputs and its size are unchanged.
     spool
         Empty local folder for the indexes of shards that are not links.
     """
@@ -100,7 +100,7 @@ class ShardMaker:
         self._spool = spool
 
     def __call__(self, plan: ShardPlan) -> ShardFacts:
-        """Write a shard and return its facts, with the shard's name in the release."""
+        """Write a shard, and return its properties with its name in the release."""
         path = f"{self._folder}/{plan.name}"
         if self._is_link(plan):
             return self._link(path, plan.name, plan.days[0])
@@ -110,7 +110,7 @@ class ShardMaker:
         return self._rewrite(path, plan)
 
     def index(self, name: str) -> Index:
-        """Return the index of a written shard by the shard's name."""
+        """Return the index of a written shard by its name."""
         plan = self._plans[name]
         if self._is_link(plan):
             return replace(plan.days[0].index(self._store), shard=name)
@@ -142,7 +142,7 @@ class ShardMaker:
         return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
     def _is_kept(self, known: ShardFacts, name: str) -> bool:
-        """Return whether a shard with these facts is still in the release, by its size."""
+        """Return whether a known shard is still in the release and unchanged."""
         return (
             known.shard == name
             and self._previous.get(name) == known.sha256
@@ -160,7 +160,7 @@ class ShardMaker:
         return replace(day.facts, shard=name)
 
     def _encoder_of(self, plan: ShardPlan) -> FrameEncoder | None:
-        """Return the encoder for a shard; None if the daily shards already have the encoding."""
+        """Return the encoder for a shard. None if the daily shards already have the encoding."""
         encoder = self._encoder
         return None if encoder is None or encoder.compact == plan.days[0].encoding else encoder
 
@@ -202,7 +202,7 @@ class ShardMaker:
 
 
 def _convert(source: BinaryIO, table: pa.Table, writer: ShardWriter, encode: FrameEncoder) -> None:
-    """Copy frames to another encoding by decoding and encoding them."""
+    """Convert frames to another encoding: decode and encode them."""
     for row in table.to_pylist():
         pixels = decode_data(read_data(source, row), row).astype(np.float32, copy=False)
         facts = FrameFacts(**{name: row[name] for name in FrameFacts.__dataclass_fields__})

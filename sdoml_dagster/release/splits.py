@@ -1,7 +1,7 @@
 """Splits of a release: named ranges of whole days with a guard gap between them.
 
-The Sun changes little from one day to the next. A guard gap keeps neighboring days out of
-different splits.
+The Sun changes little from one day to the next. A guard gap ensures that neighboring days are not
+in different splits.
 """
 
 import calendar
@@ -14,7 +14,7 @@ from sdoml_core.errors import SettingError
 from sdoml_dagster.formatting import counted
 
 _PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid both for Hugging Face and in file names
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid for Hugging Face and in file names
 _GUARD = re.compile(r"(\d{1,4})\s*(?:d|days?)?")
 
 
@@ -49,19 +49,19 @@ class Splits:
 
     parts: tuple[Split, ...] = ()
     guard_days: int = 0
-    """Days between two splits that belong to neither. They are taken from the split that is listed
-    first."""
+    """Number of days between two splits that belong to neither split. They are removed from the
+    split that is listed first."""
 
     def __bool__(self) -> bool:
         return bool(self.parts)
 
     @property
     def train(self) -> Split:
-        """Split to which the constants are fitted: ``train``, or else the first split."""
+        """Split to which the constants are fitted: ``train`` if it exists, else the first."""
         return next((part for part in self.parts if part.name == "train"), self.parts[0])
 
     def of(self, day: date) -> Split | None:
-        """Return a day's split, or None if the day is in a guard gap or outside all splits."""
+        """Return the split of a day. None if the day is in a guard gap or outside all splits."""
         for number, part in enumerate(self.parts):
             if day in part:
                 later = (one for other in self.parts[number + 1 :] for one in other.ranges)
@@ -69,7 +69,7 @@ class Splits:
         return None
 
     def kept_ranges(self, split: Split) -> tuple[Period, ...]:
-        """Return the ranges of days that a split has left without the guard gaps."""
+        """Return the ranges of days of a split after the guard gaps are removed."""
         runs: list[Period] = []
         for one in sorted(split.ranges, key=lambda one: one.first):
             for number in range((one.last - one.first).days + 1):

@@ -1,4 +1,4 @@
-"""The daily schedule: requests every day of the last weeks that is not complete."""
+"""The daily schedule requests every day of the last weeks that is not complete."""
 
 from collections.abc import Iterator
 

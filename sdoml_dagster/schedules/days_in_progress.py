@@ -1,7 +1,7 @@
-"""Find the days of the dataset that active or queued runs build.
+"""Find the days of the dataset for which a run is active or queued.
 
 Runs can come from the schedule, a job, "Materialize all" or the command line. A run may build a
-range of days, and a backfill includes days whose runs have not been launched yet.
+range of days. A backfill includes days for which no run has been launched yet.
 """
 
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _days_of(run: dg.DagsterRun) -> Iterator[date]:
 
 
 def _days_of_backfills(instance: dg.DagsterInstance, keys: set[dg.AssetKey]) -> set[date]:
-    """Return the days of active backfills for which no run was launched yet."""
+    """Return the days of active backfills for which no run has been launched yet."""
     active = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
     days: set[date] = set()
     for backfill in instance.get_backfills(filters=active):

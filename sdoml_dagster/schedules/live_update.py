@@ -1,4 +1,4 @@
-"""The near-real-time schedule: checks for new frames and requests one run for all of them."""
+"""The near-real-time schedule checks for new frames and requests one run for all new frames."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -1,7 +1,7 @@
-"""Sensor that detects when the dataset's range includes more or fewer slots of a day.
+"""Sensor that detects a change of the dataset's range that affects the slots of a day.
 
-A day at the edge of the range may be built only in part. The day's slots are its data version in
-the archive assets; see :mod:`sdoml_dagster.assets.archive`.
+A day at the edge of the range may be built only in part. The slots of the day are its data version
+in the archive assets; see :mod:`sdoml_dagster.assets.archive`.
 """
 
 from datetime import date
@@ -15,7 +15,8 @@ from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 60
-"""Seconds between two evaluations. If nothing changed, they read only the settings."""
+"""Seconds between two evaluations. If nothing has changed, an evaluation reads only the
+settings."""
 
 
 def build_day_range_sensor(settings: Settings) -> dg.SensorDefinition:

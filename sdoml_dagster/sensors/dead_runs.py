@@ -5,7 +5,7 @@ import dagster as dg
 from sdoml_dagster.dead_runs import end_dead_runs
 
 INTERVAL = 30
-"""Seconds between two evaluations; each reads the runs in progress once."""
+"""Seconds between two evaluations. Each evaluation reads the runs in progress once."""
 
 
 def build_dead_runs_sensor() -> dg.SensorDefinition:

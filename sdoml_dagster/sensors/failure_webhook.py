@@ -31,7 +31,7 @@ def build_failure_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> dict[str, str]:
-    """Create the message: `text` for chat services such as Slack, and data for other receivers."""
+    """Create the message: `text` for chat services such as Slack, and data for others."""
     run = context.dagster_run
     steps = [
         event.step_failure_data.error.message.strip().partition("\n")[0]
@@ -55,7 +55,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
 
 def post(address: str, message: dict[str, str]) -> None:
     """Send a message. A response other than 2xx fails the sensor tick, where Dagster shows it."""
-    request = urllib.request.Request(  # noqa: S310 the setting allows http and https alone
+    request = urllib.request.Request(  # noqa: S310 the setting allows only http and https
         address, json.dumps(message).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310

@@ -1,1 +1,1 @@
-"""Settings: one typed model, and errors that name the setting."""
+"""Settings: a typed model, and errors that name the setting."""

@@ -19,7 +19,7 @@ _SERVICE_LINK = re.compile(
 
 
 _SECRET = {"failure_webhook"}
-"""Settings whose whole value is secret, because anyone who knows the address can post to it."""
+"""Settings whose value is secret, because anyone who knows the URL can post to it."""
 
 
 def hide_credentials(text: str) -> str:
@@ -62,7 +62,7 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Pat
     given = problem["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
-        shown = shown.lower()  # format the value as in TOML
+        shown = shown.lower()  # use the TOML format
     shown = "***" if name in _SECRET else hide_credentials(shown)
     variable = f"{PREFIX}{name.upper()}"
     in_environment = any(key.upper() == variable and value for key, value in os.environ.items())

@@ -1,7 +1,7 @@
-"""The settings of a deployment: the only module that reads, validates and documents them.
+"""The settings of a deployment. Only this module reads, validates and documents them.
 
 Settings come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
-(``resolution``; ``SDOML_CONFIG`` names another file). The environment wins.
+(``resolution``). ``SDOML_CONFIG`` sets the path of another file. The environment takes precedence.
 """
 
 import os
@@ -38,13 +38,13 @@ from sdoml_dagster.settings.errors import CONFIG, PREFIX, describe_problem, refu
 RESOLUTIONS = (64, 128, 256, 512, 1024)
 
 Names = Annotated[tuple[str, ...], NoDecode]
-"""Comma-separated in the environment, a list in TOML."""
+"""Comma-separated in the environment, and a list in TOML."""
 
 
 class Settings(BaseSettings):
-    """Settings of one deployment; immutable and always valid.
+    """Settings of a deployment. They are immutable and always valid.
 
-    Create them with :meth:`load`, which reports each mistake as one :class:`SettingError` line.
+    Use :meth:`load` to create them. It reports each mistake in one line of a :class:`SettingError`.
     """
 
     model_config = SettingsConfigDict(
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Load settings from the environment and ``sdoml.toml``; keyword arguments win over both.
+        """Load settings from the environment and ``sdoml.toml``. Keyword arguments take precedence.
 
         Raises
         ------

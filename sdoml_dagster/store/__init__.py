@@ -1,1 +1,1 @@
-"""The store: named files, and the layout of a day's artifacts."""
+"""The store: reading and writing of files, and their paths."""

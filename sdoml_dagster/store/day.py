@@ -1,7 +1,7 @@
-"""Read all artifacts of one day in the store.
+"""Read the files of one day in the store.
 
-Each method reads and checks one artifact. If the artifact is damaged, the error names the file and
-the asset to materialize again.
+Each method reads and checks one file. If the file is damaged, the error names the file and the
+asset to materialize again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, and most callers need neither
+if TYPE_CHECKING:  # slow to import, but most callers do not need them
     from sdoml_core.formats.index import Index
     from sdoml_core.normalization.sketch import Sketch
 
@@ -31,12 +31,12 @@ Row = TypeVar("Row", RawRow, FrameRow)
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """Reads the artifacts of one UTC day.
+    """Reads the files of one UTC day.
 
     Parameters
     ----------
     store
-        The store that holds the day.
+        The store that contains the day.
     day
         The UTC day.
     """
@@ -61,7 +61,7 @@ class StoredDay:
         )
 
     def processed_inputs(self, instrument: Instrument) -> str | None:
-        """Read the recorded fingerprint of the inputs of the processed day, or None if unknown."""
+        """Read the fingerprint of the inputs of the processed day. Return None if it is unknown."""
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.inputs,
@@ -110,7 +110,7 @@ class StoredDay:
         return sketches
 
     def frame(self, row: FrameRow, *, resolution: int) -> NDArray[np.float32]:
-        """Read one processed frame, float32 (n, n), and check it against the frame table.
+        """Read a processed frame, float32 (n, n), and check it against the frame table.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class StoredDay:
         return np.frombuffer(data, "<f4").reshape(resolution, resolution)
 
     def shard_index(self) -> "Index | None":
-        """Read the index of the day's shard, or return ``None`` if the day has none."""
+        """Read the index of the day's shard, or return ``None`` if the day has no index."""
         from sdoml_core.formats.index import decode_index
 
         return self.store.read_as(
@@ -139,12 +139,12 @@ class StoredDay:
         )
 
     def shard_size(self) -> int | None:
-        """Return the size of the day's shard in bytes, or ``None`` if the day has none."""
+        """Return the size of the day's shard in bytes, or ``None`` if the day has no shard."""
         folder, _, name = layout.shard(self.day).rpartition("/")
         return self.store.sizes(folder).get(name)
 
     def shard_frame(self, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-        """Read one frame of the day's shard by its row of the index."""
+        """Read a frame of the day's shard by its row in the index."""
         return read_shard_frame(self.store, layout.shard(self.day), row)
 
     def _expected(
@@ -173,19 +173,19 @@ class StoredDay:
         return [rows[key] for key in wanted]
 
     def missing(self, asset: str) -> MissingInputError:
-        """Create the error for a day that a previous step has not built."""
+        """Create the error for a day that the previous step has not built."""
         return MissingInputError(
             f"{asset} of {self.day} is not in {self.store.url}: run ingest for the day first"
         )
 
 
 def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-    """Read the frame of one row of a shard's index, shape (n, n).
+    """Read the frame of a row in the index of a shard, shape (n, n).
 
     Parameters
     ----------
     store
-        The store that holds the shard.
+        The store that contains the shard.
     shard
         Path of the shard.
     row

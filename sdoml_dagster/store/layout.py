@@ -1,4 +1,4 @@
-"""Paths of all artifacts in the store. ``docs/format.md`` documents the layout."""
+"""Paths of all files in the store. ``docs/format.md`` documents the layout."""
 
 import re
 from datetime import date, datetime
@@ -15,10 +15,10 @@ SHARDS = "shards"
 RELEASES = "releases"
 LIVE = "live"
 CALIBRATION = "calibration"
-"""Folder for calibration files that a user puts into the store."""
+"""Folder for calibration files that users put into the store."""
 
 CACHE = "cache"
-"""Folder for files that only save time. They may be deleted at any time."""
+"""Folder for caches. They may be deleted at any time."""
 
 DAMAGED = "damaged"
 """Folder that keeps damaged files, under their original paths."""
@@ -140,7 +140,7 @@ def damaged(path: str) -> str:
 
 
 def damaged_shards(store: Store) -> set[date]:
-    """Return the days whose shard or index was moved aside as damaged, rebuilt or not."""
+    """Return the days whose shard or index was moved aside as damaged, even if it was rebuilt."""
     found = set()
     for path in store.find(damaged(SHARDS)):
         match = _SHARD_PATH.match(path.removeprefix(f"{DAMAGED}/"))
@@ -180,7 +180,7 @@ def live_shard_name(path: str) -> str:
 
 
 def live_shards(store: Store) -> set[str]:
-    """Return the paths of all near-real-time shards in the store, in the window or not."""
+    """Return the paths of all near-real-time shards, including shards outside the window."""
     years = [name for name in store.folders(LIVE) if re.fullmatch(r"\d{4}", name)]
     found = (f"{LIVE}/{year}/{name}" for year in years for name in store.sizes(f"{LIVE}/{year}"))
     return {path for path in found if _LIVE_SHARD.fullmatch(path)}

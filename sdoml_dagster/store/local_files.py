@@ -1,8 +1,8 @@
 """Atomic writes of local files.
 
 Each file is written under a temporary name next to the target, flushed to disk and renamed. The
-temporary file is locked while it is written, and the lock ends with the process. An unlocked
-temporary file was therefore left by a killed process.
+temporary file is locked while it is written, and the lock ends with the process. If a temporary
+file is not locked, its process was killed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ TEMPORARY = ".partial"
 """Suffix of temporary names."""
 
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
-"""Errors of a file system without hard links, or at its link limit."""
+"""Errors of a file system that has no hard links or has reached its limit."""
 
 _LONG = 32 << 20
 """Writes of at least this many bytes are flushed while they are in progress."""
@@ -36,13 +36,13 @@ def writer(
     Parameters
     ----------
     target
-        The final name; its folder is created.
+        The final name. Its folder is created.
     size
         Approximate number of bytes, if known.
     overwrite
         Replace an existing file. If False, an existing file raises ``FileExistsError``.
     keep_equal
-        Keep an existing file that has the same bytes, with its hard links and its time.
+        If an existing file has the same bytes, keep it with its hard links and its time.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _temporary_file(target)
@@ -63,7 +63,7 @@ def writer(
 
 
 def _claim(temporary: Path, target: Path) -> None:
-    """Give a file a new name; raise ``FileExistsError`` if the name exists."""
+    """Rename a file. Raise ``FileExistsError`` if the name exists."""
     try:
         target.hardlink_to(temporary)
     except OSError as error:
@@ -75,7 +75,7 @@ def _claim(temporary: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> bool:
-    """Publish a hard link and replace the target; return False if links are not supported."""
+    """Replace the target with a hard link. Return False if links are not supported."""
     while True:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_name(target)
@@ -115,8 +115,9 @@ def sweep(folder: Path) -> None:
 def _followed(handle: BinaryIO) -> Iterator[None]:
     """Flush a long write while it is in progress, so that the final flush is short.
 
-    Flushed pages are dropped from the page cache. Otherwise a day of frames and its shard would
-    evict the pages of other programs. In addition, recently freed memory is the fastest to reuse.
+    Flushed pages are dropped from the page cache. Otherwise, the frames and the shard of a day
+    would evict the pages of other programs. In addition, recently freed memory is the fastest to
+    reuse.
     """
     ended = threading.Event()
 
@@ -151,7 +152,7 @@ def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Lock a file. Returns False if it is locked already or the file system has no locks."""
+    """Lock a file. Return False if it is already locked or the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,14 +1,14 @@
-"""One folder or bucket with all data, accessed through fsspec.
+"""A folder or bucket with all data, accessed through fsspec.
 
-This is the only module that reads and writes the dataset's files. Paths are relative and use
-``/``. Writes are atomic: a local file is written under a temporary name and renamed
-(:mod:`sdoml_dagster.store.local_files`); a remote file is one upload, multipart if it is large and
-aborted if it fails.
+Only this module reads and writes the files of the dataset. Paths are relative and use ``/``. Writes
+are atomic. A local file is written under a temporary name and renamed
+(:mod:`sdoml_dagster.store.local_files`). A remote file is one upload. Large uploads have several
+parts and are aborted if they fail.
 
-The folder is not flushed after a rename. A power cut may undo the last renames, but a name never
-appears without its bytes, and every step inspects the files themselves when it runs again.
+The folder is not flushed after a rename. A power failure may undo the last renames, but a name
+never appears without its bytes. Every step inspects the files themselves when it runs again.
 
-This module deals only with bytes and names. ``sdoml_core`` defines the content of files, and
+This module handles only bytes and names. ``sdoml_core`` defines the content of files, and
 :mod:`sdoml_dagster.store.layout` defines their paths.
 """
 
@@ -38,7 +38,7 @@ _UNUSABLE_PATH = {
     errno.ENOTDIR,
     errno.EROFS,
 }
-"""Errors of the operating system for a path that retrying does not fix."""
+"""Errors of the operating system that a retry does not fix."""
 
 
 class Store:
@@ -52,12 +52,12 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec  # slow to import, and the definitions do not need a store
+        import fsspec  # slow to import, but the definitions do not need a store
 
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
         self._errors = _errors_of(url)
-        # A cached listing would hide files that another worker has published since.
+        # A cached listing would hide new files from other workers.
         options = {"use_listings_cache": False} if self._remote else {}
         try:
             fs, root = fsspec.url_to_fs(url, **options)
@@ -72,7 +72,7 @@ class Store:
         return f"{root}/{path}" if path else root
 
     def local_path(self, path: str) -> Path | None:
-        """Return the file's path on this machine, or ``None`` if the store is remote."""
+        """Return the path of a file on this machine, or ``None`` if the store is remote."""
         return None if self._remote else Path(self.root, path)
 
     def exists(self, path: str) -> bool:
@@ -85,7 +85,7 @@ class Store:
                 return self._absent(error)
 
     def read(self, path: str) -> bytes:
-        """Read a whole file; raise ``FileNotFoundError`` if it does not exist."""
+        """Read a whole file. Raise ``FileNotFoundError`` if it does not exist."""
         return self._read(path, 0, None)
 
     def read_if_exists(self, path: str) -> bytes | None:
@@ -96,7 +96,7 @@ class Store:
             return None
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Read bytes from ``start`` up to ``end``; fewer if the file is shorter."""
+        """Read the bytes from ``start`` up to ``end``, or fewer bytes if the file is shorter."""
         return self._read(path, start, end)
 
     def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
@@ -111,7 +111,7 @@ class Store:
         return None if data is None else self.decode(path, data, decode, made_by=made_by)
 
     def decode(self, path: str, data: bytes, decode: Callable[[bytes], T], *, made_by: str) -> T:
-        """Decode the bytes of a file. Raises the same error as `read_as`."""
+        """Decode the bytes of a file. It raises the same error as `read_as`."""
         try:
             return decode(data)
         except DamagedFileError as error:
@@ -133,9 +133,9 @@ class Store:
     def unchanged_since(self, path: str, marker: str, *, size: int) -> bool:
         """Return whether a file has a size and was last written before another file.
 
-        This tells without reading it whether a file is still the one that the marker, such as a
-        ledger, describes. It does not notice damage of the disk, which `verify_store` finds. False
-        in an object store, where a copy changes the time.
+        If so, the file is still the one that the marker (for example a ledger) describes, and it
+        does not have to be read. This check does not find damage on the disk, but `verify_store`
+        does. Return False in an object store, because a copy changes the time.
         """
         file, written = self.local_path(path), self.local_path(marker)
         if file is None or written is None:
@@ -148,7 +148,7 @@ class Store:
                 return False
 
     def suspect(self, path: str) -> None:
-        """Give a damaged file the current time, so that the next run reads it again."""
+        """Set the time of a damaged file to now, so that the next run reads it again."""
         file = self.local_path(path)
         if file is not None:
             with contextlib.suppress(OSError):  # read-only, or deleted
@@ -165,7 +165,10 @@ class Store:
         return digest.hexdigest(), size
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of the files directly in a folder, by name; empty if it does not exist."""
+        """Return the sizes of the files in a folder by name, in bytes.
+
+        Empty if it does not exist.
+        """
         return {
             name: int(entry["size"])
             for entry in self._entries(folder)
@@ -174,7 +177,7 @@ class Store:
         }
 
     def folders(self, folder: str) -> list[str]:
-        """Return the sorted names of a folder's direct subfolders; none if it does not exist."""
+        """Return the sorted names of the subfolders of a folder. Empty if it does not exist."""
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
             for entry in self._entries(folder)
@@ -194,7 +197,7 @@ class Store:
             handle.write(data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Publish bytes under a new name; return False and write nothing if the name exists."""
+        """Publish bytes under a new name. If the name exists, write nothing and return False."""
         with self._explained("write", path, needed=len(data)):
             try:
                 if self._remote:
@@ -213,8 +216,8 @@ class Store:
         """Yield a seekable temporary file that is published under a name if the block succeeds.
 
         ``size`` is the approximate number of bytes. It is used in the message if the disk is full,
-        and to flush a long write while it is in progress. ``keep_equal`` keeps a local file that
-        already has the same bytes, and with it its hard links.
+        and to flush a long write while it is in progress. With ``keep_equal``, a local file that
+        already has the same bytes is kept with its hard links.
         """
         with self._explained("write", path, needed=size):
             if self._remote:
@@ -234,7 +237,7 @@ class Store:
             self.fs.rm_file(self._full(path))
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file and replace the target; on S3 this is a copy and a delete."""
+        """Rename a file and replace the target. On S3, this is a copy and a delete."""
         with self._explained("move", source):
             local = self.local_path(target)
             if local is None:
@@ -245,7 +248,7 @@ class Store:
                 Path(self.root, source).replace(local)
 
     def link_or_copy(self, source: str, target: str) -> None:
-        """Publish a file under a second name: a hard link if possible, else a copy."""
+        """Publish a file under a second name, as a hard link if possible, otherwise as a copy."""
         local = self.local_path(target)
         with self._explained("write", target):
             if local is None:
@@ -258,7 +261,7 @@ class Store:
                 writer.write(chunk)
 
     def file_identity(self, path: str) -> tuple[int, int] | None:
-        """Return an identity that all hard links to a file share; None in an object store."""
+        """Return an identity that all hard links to a file share. None in an object store."""
         local = self.local_path(path)
         if local is None:
             return None
@@ -269,7 +272,7 @@ class Store:
     def is_same_file(self, one: str, other: str) -> bool:
         """Return whether two names are hard links to one file.
 
-        In an object store, which has no links, return whether both objects have the same size.
+        An object store has no links. In this case, return whether both objects have the same size.
         """
         first, second = self.local_path(one), self.local_path(other)
         if first is not None and second is not None:
@@ -289,7 +292,7 @@ class Store:
             local_files.sweep(local)
 
     def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """List the entries directly in a folder; none if it does not exist."""
+        """List the entries of a folder. Empty if it does not exist."""
         with self._explained("list", folder):
             try:
                 return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
@@ -302,7 +305,7 @@ class Store:
         with self._explained("read", path):
             if local is None:
                 return cast("bytes", self.fs.cat_file(self._full(path), start=start, end=end))
-            # Read directly, because fsspec holds the GIL ten times as long.
+            # Read directly, because fsspec holds the GIL for ten times as long.
             with local.open("rb") as handle:
                 handle.seek(start)
                 return handle.read(-1 if end is None else end - start)
@@ -318,7 +321,7 @@ class Store:
 
     @contextlib.contextmanager
     def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
-        """Convert file system errors to one line that says which operation failed, and why."""
+        """Convert file system errors to one line that says which operation failed and why."""
         try:
             yield
         except SdomlError:
@@ -348,7 +351,10 @@ class Store:
 
 
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
-    """Return the error types that a store may raise. S3 adds error types besides ``OSError``."""
+    """Return the error types that a store may raise.
+
+    S3 also raises other types than ``OSError``.
+    """
     if not url.startswith("s3://"):
         return (OSError,)
     try:

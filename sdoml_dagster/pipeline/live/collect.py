@@ -1,4 +1,4 @@
-"""Fetch and process one hour's frames that are new in the archive."""
+"""Fetch and process the new frames of one hour."""
 
 import hashlib
 import io
@@ -38,13 +38,13 @@ PROVISIONAL = flag_mask(["provisional"])
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Outcome of requesting an hour's open frames."""
+    """Outcome of the requests for the open frames of an hour."""
 
     rows: tuple[LiveRow, ...]
     """Changed rows."""
 
     outage: OutageError | None = None
-    """Why requests for some frames failed; empty if none failed."""
+    """Reason why requests for some frames failed. Empty if no request failed."""
 
 
 def collect_hour(
@@ -57,11 +57,11 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process an hour's frames that are new or better than the current ones.
+    """Fetch and process the frames of an hour that are new or better than the current frames.
 
-    The hour's listing shows which AIA frames exist. HMI frames are requested directly, because a
-    listing of the catalog is larger than a frame. This function writes the frames to the store; the
-    caller writes the table.
+    The listing of the hour shows which AIA frames exist. HMI frames are requested directly, because
+    a listing of the catalog is larger than a frame. This function writes the frames to the store.
+    The caller writes the table.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def collect_hour(
 
 
 def _known_pixels(rows: Iterable[LiveRow]) -> dict[tuple[str, int], str]:
-    """Map the checksum of each picture of an hour to its file."""
+    """Map the checksum of each image of an hour to its file."""
     return {
         (row.channel, row.data_crc32): row.file or "" for row in rows if row.data_crc32 is not None
     }
@@ -128,18 +128,18 @@ def _stale(row: LiveRow, original: str) -> LiveRow:
 
 
 class _StaleFrameError(WrongFrameError):
-    """The archive serves an earlier picture under a new name."""
+    """The archive serves an earlier image under a new name."""
 
 
 @dataclass
 class _Collector:
-    """Collects one frame at a time. Shared by threads."""
+    """Collects one frame at a time. Several threads share it."""
 
     settings: Settings
     store: Store
     client: ArchiveClient
     names: Collection[str] | None
-    """Names of the files in the hour's folder, or None if unknown."""
+    """Names of the files in the folder of the hour. None if they are unknown."""
     now: datetime
     known: dict[tuple[str, int], str]
     processor: FrameProcessor
@@ -158,8 +158,8 @@ class _Collector:
                 failed.append(("missing", f"{minute:%H:%M} {error}"))
             except FrameError as error:
                 failed.append((error.status, f"{minute:%H:%M} {error}"))
-                # An invalid file may be incomplete because the archive is still writing it, or the
-                # transfer failed.
+                # Do not reject an invalid file. The archive may still be writing it, or the
+                # transfer may have failed.
                 if isinstance(error, _StaleFrameError) or error.status != "invalid":
                     row = _rejecting(row, name)
             except OutageError as error:
@@ -173,7 +173,7 @@ class _Collector:
         return replace(row, status=failed[0][0], reason=reason)
 
     def _to_try(self, row: LiveRow) -> Iterator[tuple[datetime, str]]:
-        """Yield the frames that are better than the current one, best first."""
+        """Yield the frames that are better than the current frame, best first."""
         for place, (minute, name) in enumerate(candidates(self.settings, row)):
             if row.status == "ok" and row.file == name:
                 return
@@ -182,7 +182,7 @@ class _Collector:
             yield minute, name
 
     def _known_problem(self, row: LiveRow, name: str) -> tuple[Status, str] | None:
-        """Return the reason not to request a frame, or None."""
+        """Return the reason why a frame is not requested, or None."""
         if name in row.rejects:
             return "invalid", "was rejected"
         if self.names is not None and name not in self.names:

@@ -1,7 +1,7 @@
-"""Compare a day's provisional frames with its definitive frames, once both exist.
+"""Compare the provisional frames of a day with its definitive frames, after both exist.
 
-The comparison uses 32×32 block means of the processed frames, in physical units. It shows the
-difference that a model meets between training and forecasting.
+The comparison uses 32×32 block means of the processed frames, in physical units. It shows how the
+inputs of a model differ between training and forecasting.
 """
 
 import json
@@ -24,7 +24,7 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 KEPT_DAYS = 400
-"""Days that the report keeps."""
+"""Number of days in the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Difference:
     day: str
     channel: str
     pairs: int
-    """Slots that have both frames."""
+    """Number of slots that have both frames."""
     same_time: int
-    """Pairs in which both frames are of the same exposure."""
+    """Number of pairs in which both frames are from the same exposure."""
     bias: float
     """Median over pairs of the difference of the frame means, relative to the definitive mean."""
     scatter: float
@@ -48,7 +48,7 @@ class Difference:
 
 
 def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> list[Difference]:
-    """Compare a day and add it to the report; empty without provisional or definitive frames.
+    """Compare a day and add it to the report. Empty without provisional or definitive frames.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
 
 
 def read_report(store: Store) -> list[Difference]:
-    """Read the report: one entry per day and channel. Empty if there is none."""
+    """Read the report, with one entry per day and channel. Empty if there is no report."""
     data = store.read_if_exists(layout.LIVE_REPORT)
     try:
         entries: Sequence[Mapping[str, Any]] = json.loads(data) if data else []

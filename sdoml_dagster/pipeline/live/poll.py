@@ -22,12 +22,13 @@ _SEARCH_PAUSE: Final = timedelta(hours=1)
 """Time between two searches of the store for definitive days."""
 
 _APPEARING: Final = timedelta(minutes=60)
-"""If an hour's newest open slot is younger than this, the hour's frames may be just appearing."""
+"""If the newest open slot of an hour is younger than this, the frames of the hour may appear
+now."""
 
 _OLD_PAUSE: Final = timedelta(minutes=15)
 
 KEPT_TABLES: Final = timedelta(days=15)
-"""Age up to which hourly tables are kept, for the comparison with definitive days."""
+"""Maximum age of hourly tables, which are kept for the comparison with definitive days."""
 
 _EARLIEST: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=12),
@@ -39,18 +40,18 @@ _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),
     "HMI": timedelta(minutes=65),
 }
-"""Assumed age of the newest frame of a tree that does not state its newest time."""
+"""Assumed age of the newest frame in a tree that does not state its newest time."""
 
 
 @dataclass
 class News:
-    """The work that a check found."""
+    """The work that results from a check."""
 
     hours: dict[Instrument, set[datetime]] = field(default_factory=dict)
     """Hours with frames to request, by instrument."""
 
     days: list[date] = field(default_factory=list)
-    """Definitive days that replace or can be compared with provisional ones."""
+    """Definitive days that replace provisional frames or can be compared with them."""
 
     outages: list[str] = field(default_factory=list)
     """Trees that did not respond."""
@@ -74,9 +75,9 @@ def poll(
 ) -> News:
     """Check whether the archive has new frames, and whether the store has new definitive days.
 
-    Each tree gets at most one request: a conditional request for its newest time, or a request for
-    one hour in which frames are late. Hours in which no frames appear, and trees that do not
-    respond, are checked at increasing intervals.
+    Each tree gets at most one request. It is either a conditional request for the newest time, or a
+    request for one hour with late frames. Hours without new frames, and trees that do not respond,
+    are checked at increasing intervals.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def poll(
     clients
         A client for each instrument.
     state
-        State from earlier updates. It is changed in place; the caller saves it.
+        State from earlier updates. It is changed in place, and the caller saves it.
     now
         The current time (UTC).
     """
@@ -111,7 +112,7 @@ def poll(
 
 
 def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
-    """Return the hours with known slots that were never requested."""
+    """Return the hours with known slots that have never been requested."""
     if tree.newest is None:
         return set()
     after = window_start(settings, now) - MINUTE
@@ -123,11 +124,11 @@ def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
 def _ask(
     settings: Settings, instrument: Instrument, client: ArchiveClient, tree: Tree, now: datetime
 ) -> set[datetime]:
-    """Make the one request to a tree, and return the hours with new frames."""
+    """Send the single request to a tree, and return the hours with new frames."""
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
-        # In the last check, request the frames themselves, which settles them.
+        # In the last check, request the frames themselves to determine whether they exist.
         last = now - max(its.slots) >= LAST_REQUEST_AGE
         found = {hour} if last or _has_appeared(instrument, client, tree, hour, its) else set()
         found |= due_hours(settings, tree, now)
@@ -149,7 +150,7 @@ def _ask(
 def _must_ask_for_newest(
     settings: Settings, instrument: Instrument, tree: Tree, hour: datetime, now: datetime
 ) -> bool:
-    """Return whether to request the newest time, because a new slot may exist."""
+    """Return whether a new slot may exist, so that the newest time must be requested."""
     if not tree.looked_at_hour or tree.newest is None:
         return False
     after = tree.collected or tree.newest
@@ -160,7 +161,7 @@ def _must_ask_for_newest(
 def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
     """Return the open hour whose next check is due.
 
-    Hours whose frames are just appearing come first. The other hours share one request every 15
+    Hours whose frames may appear now come first. The other hours share one request every 15
     minutes.
     """
     due = {hour: late for hour, late in tree.open.items() if late.wanted and late.pause.over(now)}
@@ -178,14 +179,14 @@ def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
 def _has_appeared(
     instrument: Instrument, client: ArchiveClient, tree: Tree, hour: datetime, late: OpenHour
 ) -> bool:
-    """Return whether a late frame of an hour is in the archive now."""
+    """Return whether the archive now has a late frame of an hour."""
     try:
         if instrument == "AIA":
             page = client.poll(live_folder(hour))
             names = listed_names(page)
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
-        # A day's folder lists every HMI product. A request for one frame is smaller.
+        # The listing of a day contains every HMI product, so a request for one frame is smaller.
         # Any of the slots may be the next to appear.
         slot = late.slots[late.pause.tries % len(late.slots)]
         client.poll(archive_path(CHANNELS["HMI_M"], slot))

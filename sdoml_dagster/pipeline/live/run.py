@@ -1,4 +1,4 @@
-"""Run one check or one update: load the state before it, and save the state after it."""
+"""Run a check or an update. The state is loaded before it and saved after it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -34,7 +34,8 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
         news = poll(settings, store, opened, state, now=now)
         state.news = {name: sorted(hours) for name, hours in news.hours.items()}
         state.days = news.days
-        # A full disk must not prevent the update, which deletes old frames before it writes.
+        # A full disk must not prevent the update, because the update deletes old frames before it
+        # writes.
         with suppress(StoreError):
             save_state(store, state, now=now)
     return news
@@ -48,7 +49,7 @@ def update_window(
     now: datetime,
     report: Callable[[str], None],
 ) -> Updated:
-    """Process the frames that the last check found. If it found none, check again first.
+    """Process the frames that the last check found. If it found no frames, check again first.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def update_window(
             now=now,
             report=report,
         )
-        # This comes last, so that an update that fails or is killed before is repeated.
+        # This comes last, so that an update is repeated if it fails or is killed earlier.
         state.news, state.days = {}, []
         save_state(store, state, now=now)
         return done

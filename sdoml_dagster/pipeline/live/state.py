@@ -1,7 +1,7 @@
-"""State that one update saves for the next. It only saves requests, and may be deleted.
+"""State that an update saves for the next update. It only avoids requests, and may be deleted.
 
-The tables and the window's index define the content. If the state is lost, the next update checks
-the whole window once.
+The tables and the index of the window define the content. If the state is lost, the next update
+checks the whole window once.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _FIRST_PAUSE = timedelta(minutes=3)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
 _CLOCK_ERROR = timedelta(minutes=10)
-"""Difference between clocks that changes nothing. Several machines may share a store."""
+"""Difference between clocks that is ignored. Several machines may share a store."""
 _DECISIVE = {
     "aia_roots",
     "aia_tolerance_minutes",
@@ -34,7 +34,7 @@ _DECISIVE = {
     "resolution",
 }
 _YOUNG_TRIES = 8
-"""Checks without a result after which even a recent hour is checked less often."""
+"""Number of checks without a result after which even a recent hour is checked less often."""
 
 
 class Pause(BaseModel):
@@ -50,7 +50,10 @@ class Pause(BaseModel):
     def failed(
         self, now: datetime, *, free: int = 0, longest: timedelta = _LONGEST_OUTAGE_PAUSE
     ) -> None:
-        """Count an attempt without a result. The first ``free`` ones do not lengthen the pause."""
+        """Count an attempt without a result.
+
+        The first ``free`` attempts do not lengthen the pause.
+        """
         self.tries += 1
         doublings = self.tries - free - 1
         pause = _FIRST_PAUSE * 2 ** min(doublings, 10) if doublings >= 0 else timedelta(0)
@@ -71,7 +74,7 @@ class OpenHour(BaseModel):
 
 
 class Tree(BaseModel):
-    """State of one instrument's tree."""
+    """State of the tree of one instrument."""
 
     newest: datetime | None = None
     """Newest time in the tree."""
@@ -82,9 +85,10 @@ class Tree(BaseModel):
     modified: str | None = None
     outage: Pause = Field(default_factory=Pause)
     looked_at_hour: bool = False
-    """The last request was for an hour and found nothing, so the next is for the newest time."""
+    """Whether the last request was for an hour without new frames. The next is for the newest
+    time."""
     next_old: datetime | None = None
-    """When an hour with long overdue frames may be checked next."""
+    """Time at which an hour with long overdue frames may be checked next."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
@@ -110,15 +114,15 @@ class State(BaseModel):
     days: list[date] = Field(default_factory=list)
     """Definitive days that the last check found."""
     retired: dict[str, datetime] = Field(default_factory=dict)
-    """Shards that were removed from the window, and when."""
+    """Shards that were removed from the window, with the time of the removal."""
     looked_for_days: datetime | None = None
-    """When the store was last searched for definitive days."""
+    """Time of the last search for definitive days in the store."""
     verified: datetime | None = None
-    """When the index was last compared with the tables of all hours."""
+    """Time of the last comparison of the index with the tables of all hours."""
     compared: list[date] = Field(default_factory=list)
     """Definitive days that are in the report or cannot be compared."""
     replaced: list[date] = Field(default_factory=list)
-    """Definitive days that replaced their provisional frames."""
+    """Definitive days that have replaced their provisional frames."""
 
     def tree(self, instrument: Instrument) -> Tree:
         """Return the state of a tree."""
@@ -128,9 +132,9 @@ class State(BaseModel):
 def load_state(store: Store, settings: Settings, *, now: datetime) -> State:
     """Read the state of the last update.
 
-    If it is missing or damaged, return an empty state. So too if it has other settings, because
-    other frames are expected now, or if it is from the future, because the clock was set back and
-    the pauses would last until then.
+    Return an empty state if the file is missing or damaged. Also return an empty state if it has
+    other settings, because other frames are expected now, or if it is from the future. In that
+    case, the clock was set back, and the pauses would last until the time of the state.
     """
     data = store.read_if_exists(layout.LIVE_STATE)
     mark = _mark(settings)
@@ -150,6 +154,6 @@ def save_state(store: Store, state: State, *, now: datetime) -> None:
 
 
 def _mark(settings: Settings) -> str:
-    """Return a hash of the settings that decide which frames the window has."""
+    """Return a hash of the settings that determine the frames of the window."""
     found = settings.model_dump_json(include=_DECISIVE)
     return hashlib.sha256(found.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Update the near-real-time window: fetch the hours with new frames, publish them, and clean up.
 
-An update can be killed at any moment, because it writes in this order: frames, the hour's table,
-shards, the window's index, and last the state. Work that is not in the state is repeated and gives
-the same bytes.
+An update can be killed at any time, because it writes in this order: frames, the table of the hour,
+shards, the index of the window, and finally the state. Work that is not in the state is repeated
+and gives the same bytes.
 """
 
 import contextlib
@@ -65,19 +65,19 @@ class Updated:
     """The outcome of an update."""
 
     rows: dict[datetime, list[LiveRow]] = field(default_factory=dict)
-    """All rows of each hour that changed."""
+    """All rows of each changed hour."""
 
     frames: Counter[str] = field(default_factory=Counter)
     """New frames by channel."""
 
     slots: int = 0
-    """Slots that were published again."""
+    """Number of slots that were published again."""
 
     samples: int = 0
-    """Slots in the window."""
+    """Number of slots in the window."""
 
     outage: OutageError | None = None
-    """Why requests for some frames failed; empty if none failed."""
+    """Reason why requests for some frames failed. Empty if no request failed."""
 
 
 def update(
@@ -101,7 +101,7 @@ def update(
     clients
         A client for each instrument.
     state
-        State from earlier updates. It is changed in place; the caller saves it.
+        State from earlier updates. It is changed in place, and the caller saves it.
     now
         The current time (UTC).
     report
@@ -110,7 +110,7 @@ def update(
     Raises
     ------
     MissingInputError
-        If no constants are fitted yet, because live frames use the dataset's constants.
+        If no constants have been fitted yet. Live frames use the constants of the dataset.
     NormalizationError
         If the constants do not match the settings.
     """
@@ -118,7 +118,7 @@ def update(
     check_constants(constants, settings)
     prepare_kernels(report)
     window = read_window(store, settings, constants)
-    # This comes first, because on a full disk nothing can be written before files are deleted.
+    # This comes first, because nothing can be written to a full disk before files are deleted.
     _remove_old(store, window_start(settings, now), now)
     if window.table is not None:
         retire(store, window, state, now)
@@ -152,7 +152,7 @@ class _Updater:
     """Trees that did not respond."""
 
     def collect(self, news: News) -> None:
-        """Fetch all hours with new frames, newest first, and publish each."""
+        """Fetch all hours with new frames, newest first, and publish each hour."""
         start = window_start(self.settings, self.now)
         hours = set(news.all_hours)
         for day in news.days:
@@ -178,8 +178,8 @@ class _Updater:
     def _hours_to_repair(self, start: datetime) -> set[datetime]:
         """Return the hours whose frames and published slots differ.
 
-        Two updates at the same time, for example of two schedulers, can each replace the index of
-        the other.
+        If two updates run at the same time, for example from two schedulers, each can replace the
+        index of the other.
         """
         found = set()
         for hour in _stored_hours(self.store):
@@ -232,8 +232,8 @@ class _Updater:
     def _forget_lost_frames(self, rows: dict[tuple[datetime, str], LiveRow]) -> set[Instrument]:
         """Reset the rows of frames that must be packed and are not in the store as required.
 
-        They were deleted or damaged, or have another resolution or kind of values. Returns the
-        instruments that have such frames.
+        These frames were deleted or damaged, or have another resolution or kind of values. Return
+        the instruments that have such frames.
         """
         lost: set[Instrument] = set()
         for slot, own in _by_slot(rows).items():
@@ -256,7 +256,7 @@ class _Updater:
         return True
 
     def _definitive_index(self, day: date) -> Index | None:
-        """Return the index of a definitive day that was packed like the window."""
+        """Return the index of a definitive day that was packed in the same way as the window."""
         if not self.store.exists(layout.shard_index(day)):
             return None
         index = StoredDay(self.store, day).shard_index()
@@ -270,7 +270,7 @@ class _Updater:
     def _collect(
         self, hour: datetime, instrument: Instrument, rows: dict[tuple[datetime, str], LiveRow]
     ) -> None:
-        """Request an hour's open frames, and record which may still appear or improve."""
+        """Request the open frames of an hour, and record which may still appear or improve."""
         tree = self.state.tree(instrument)
         newest = min(tree.newest or self.now, self.now)
         asked = [row for row in of_instrument(rows.values(), instrument) if row.slot <= newest]
@@ -339,7 +339,7 @@ def _by_slot(rows: Mapping[tuple[datetime, str], LiveRow]) -> dict[datetime, lis
 
 
 def _replace_rows(rows: dict[tuple[datetime, str], LiveRow], index: Index) -> None:
-    """Replace provisional rows with definitive ones. Thumbnails are kept for the comparison."""
+    """Replace provisional rows with definitive rows. Thumbnails are kept for the comparison."""
     wanted_columns = ("observed", "exposure", "quality", "rsun_obs", "degradation", "flags")
     found = {
         (frame["slot"], frame["channel"]): {name: frame[name] for name in wanted_columns}

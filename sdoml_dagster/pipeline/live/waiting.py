@@ -1,4 +1,4 @@
-"""How long the rolling window waits for a frame, and which frames may still improve."""
+"""Decide how long the rolling window waits for a frame, and which frames may still improve."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,10 +10,10 @@ from sdoml_dagster.archive.tree import live_path
 from sdoml_dagster.settings.model import Settings
 
 LAST_REQUEST_AGE: Final = timedelta(hours=24)
-"""Age of a slot from which a missing frame is requested once more at most."""
+"""Age of a slot after which a missing frame is requested at most once more."""
 
 STAND_IN_AGE: Final = timedelta(minutes=40)
-"""Age of a slot from which a frame of another minute may replace a missing or damaged frame.
+"""Age of a slot after which a frame of another minute may replace a missing or damaged frame.
 Channels appear 15 to 25 minutes after the exposure."""
 
 
@@ -30,7 +30,7 @@ def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
 
 
 def wanted(settings: Settings, row: LiveRow) -> list[str]:
-    """Return the names of files that would fill or improve a row; empty if the row is final."""
+    """Return the names of files that would fill or improve a row. Empty if the row is final."""
     if row.reason == DEFINITIVE:
         return []
     names = []
@@ -43,9 +43,9 @@ def wanted(settings: Settings, row: LiveRow) -> list[str]:
 
 
 def may_improve(settings: Settings, row: LiveRow, now: datetime) -> bool:
-    """Return whether a row is requested again after it was requested now.
+    """Return whether a row will be requested again after the current request.
 
-    A file that was incomplete is requested for as long as the row is in the window.
+    An incomplete file is requested as long as its row is in the window.
     """
     first = candidates(settings, row)[0][1]
     return now - row.slot < LAST_REQUEST_AGE or (

@@ -1,8 +1,8 @@
-"""The published window: one immutable shard per slot, and one index that names them.
+"""The published window: one immutable shard per slot, and an index that lists the shards.
 
-A reader reads the index, then the shards that it names. Shards never change, and the index is
+A reader reads the index and then the shards in the index. Shards never change, and the index is
 replaced atomically, so no reader ever sees half of a slot. A shard that was removed from the index
-is kept for a while, for readers that opened the earlier index.
+is kept for some time, for readers that have opened the earlier index.
 """
 
 import io
@@ -42,7 +42,7 @@ from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
 ENCODED: Final = ("dtype", "resolution", "encoding")
-"""Columns of an index that say how the pixels of a frame are stored."""
+"""Columns of an index that describe how the pixels of a frame are stored."""
 
 GRACE: Final = timedelta(minutes=15)
 """Time for which a shard stays in the store after it is removed from the index."""
@@ -50,10 +50,10 @@ GRACE: Final = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Window:
-    """The window's index in the store."""
+    """The index of the window in the store."""
 
     data: bytes
-    """Bytes of the index; empty if there is no index."""
+    """Bytes of the index. Empty if there is no index."""
 
     table: pa.Table | None
     frames: Mapping[datetime, Mapping[str, tuple[datetime | None, int]]]
@@ -66,7 +66,8 @@ class Window:
 def read_window(store: Store, settings: Settings, constants: Normalization) -> Window:
     """Read the published index.
 
-    If it is damaged, or has other constants or another kind of pixels, return an empty window.
+    Return an empty window if the index is damaged, or has other constants or another kind of
+    pixels.
     """
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     table = _decode(data, settings, constants)
@@ -128,7 +129,7 @@ def is_published(window: Window, slot: datetime, rows: Sequence[LiveRow]) -> boo
 def pack_slot(
     rows: Sequence[LiveRow], *, settings: Settings, store: Store, constants: Normalization
 ) -> Index | None:
-    """Write a slot's shard and return its index, or None if the slot has no frame.
+    """Write the shard of a slot and return its index. Return None if the slot has no frame.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def pack_slot(
 
 
 def copy_slot(slot: datetime, source: BinaryIO, index: Index, *, store: Store) -> Index | None:
-    """Write a slot's shard from a definitive day, or return None if the day lacks the slot."""
+    """Write the shard of a slot from a definitive day. Return None if the day lacks the slot."""
     table = index.table
     mine = [time == slot for time in table.column("slot").to_pylist()]
     rows = table.filter(pa.array(mine, pa.bool_()))
@@ -203,7 +204,7 @@ def publish(
     constants: Normalization,
     start: datetime,
 ) -> Window:
-    """Replace the index: add the changed slots, and drop the slots before ``start``.
+    """Replace the index: add the changed slots, and remove the slots before ``start``.
 
     Returns
     -------
@@ -259,14 +260,17 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """Return the table in a canonical form, so that equal windows have equal bytes."""
+    """Return the table in a canonical form. Equal windows then have equal bytes."""
     place = table.schema.get_field_index("shard")
     names = pa.array(table.column("shard").to_pylist(), pa.string()).dictionary_encode()
     return table.set_column(place, "shard", names).combine_chunks()
 
 
 def retire(store: Store, window: Window, state: State, now: datetime) -> int:
-    """Delete shards that were removed from the window a while ago. Returns their number."""
+    """Delete shards that were removed from the window more than `GRACE` ago.
+
+    Return their number.
+    """
     used = {f"{layout.LIVE}/{name}" for name in window.shards.values()}
     unused = layout.live_shards(store) - used
     since = {path: state.retired.get(path, now) for path in unused}
