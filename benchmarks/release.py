@@ -45,7 +45,7 @@ from sdoml_demo.server import Archive
 FIRST = date(2011, 1, 1)
 
 
-def build_first_day(folder: Path, cadence: int) -> None:
+def build_first_day(folder: Path, cadence: int, *, keep_raw: bool = False) -> None:
     """Build one day through the pipeline."""
     settings = _settings(folder, cadence, days=1)
     store = Store(str(folder))
@@ -58,7 +58,8 @@ def build_first_day(folder: Path, cadence: int) -> None:
             process_day(FIRST, instrument, settings=settings, store=store, report=_quiet)
     freeze(store, fit_store(settings, store).normalization, replace=True)
     pack_day(FIRST, settings=settings, store=store, report=_quiet)
-    shutil.rmtree(folder / "raw")
+    if not keep_raw:
+        shutil.rmtree(folder / "raw")
 
 
 def repeat_day(folder: Path, days: int) -> None:
@@ -70,11 +71,12 @@ def repeat_day(folder: Path, days: int) -> None:
         day = FIRST + timedelta(days=number)
         later = timedelta(days=number)
         members = [f"{day:%Y/%m/%d}{name[10:]}" for name in index.table["member"].to_pylist()]
-        slots = pa.array(
-            [slot + later for slot in index.table["slot"].to_pylist()],
-            index.table.schema.field("slot").type,
-        )
-        table = index.table.set_column(0, index.table.schema.field("slot"), slots)
+        table = index.table
+        for name in ("slot", "observed"):
+            field = table.schema.field(name)
+            moved = [time and time + later for time in table.column(name).to_pylist()]
+            position = table.schema.get_field_index(name)
+            table = table.set_column(position, field, pa.array(moved, field.type))
         table = table.set_column(2, table.schema.field("member"), pa.array(members))
         table = with_random_measures(table, number)
         store.write(

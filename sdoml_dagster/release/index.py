@@ -192,6 +192,8 @@ def write_index(
 
     with path.open("wb") as file:
         write_release_index(file, shards, read, inputs=inputs)
+    # Arrow would keep the memory of several row groups.
+    pa.default_memory_pool().release_unused()
 
 
 def read_samples(path: Path) -> Samples:
