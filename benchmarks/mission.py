@@ -1,0 +1,264 @@
+"""Rehearse a long backfill through the real daemon, with two crashes of the machine.
+
+    python -m benchmarks.mission [--days 6000] [--days-per-run 25]
+
+The simulated archive serves one slot a day, and frames are reduced to 64×64. The backfill runs as
+in a deployment: a webserver, a daemon and a code server start queued runs of several days. After a
+third and after two thirds of the days, all these processes are killed at once with SIGKILL, and
+the same instance starts again. Then constants are fitted, shards are packed by a second backfill,
+and a release is made.
+
+The result has the CPU time per day in the first and in the last tenth of the ingest, the peak
+memory of each kind of process, the sizes of the databases, the times of the queries behind the
+asset graph and the list of runs, and everything that was left undone. The exit status is 1 if
+anything was.
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import psutil
+
+from sdoml_dagster.store import layout
+from sdoml_dagster.store.store import Store
+from sdoml_demo.server import Archive
+from tests.support.deployment import Deployment
+
+FIRST = date(2010, 5, 13)
+INGEST = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi")
+GRAPH = """
+query($keys: [AssetKeyInput!]!) {
+  assetsLatestInfo(assetKeys: $keys) {
+    assetKey { path } unstartedRunIds inProgressRunIds latestRun { id status } }
+  assetNodes(assetKeys: $keys) {
+    staleStatus partitionStats { numMaterialized numMaterializing numFailed numPartitions } }
+}"""
+RUNS = "{ runsOrError(limit: 25) { ... on Runs { results { id status tags { key value } } } } }"
+QUEUED = """{ runsOrError(filter: { statuses: [QUEUED] }, limit: 10000) {
+  ... on Runs { results { id } } } }"""
+STATUS = """query($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass
+class Watch:
+    """Follows all processes of an instance in a thread."""
+
+    home: Path
+    cpu: dict[tuple[int, float], float] = field(default_factory=dict)
+    """CPU seconds of each process, by ID and start time. Ended processes keep their last value."""
+
+    peaks: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Peak resident memory in MiB, by kind of process."""
+
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Watch":
+        self._thread = threading.Thread(target=self._follow)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(0.5):
+            self._look()
+
+    def _look(self) -> None:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get("DAGSTER_HOME") != str(self.home):
+                    continue
+                times, memory = process.cpu_times(), process.memory_info()
+                key = process.pid, process.create_time()
+                self.cpu[key] = times.user + times.system
+                kind = _kind(" ".join(process.cmdline()))
+                self.peaks[kind] = max(self.peaks[kind], memory.rss / 2**20)
+
+
+def _kind(command: str) -> str:
+    marks = {
+        "dagster_webserver": "webserver",
+        "_daemon": "daemon",
+        "forkserver": "runs and their parent",
+        "grpc": "code server",
+    }
+    return next((kind for mark, kind in marks.items() if mark in command), "other")
+
+
+@dataclass
+class Rehearsal:
+    """The backfills of one instance, across crashes."""
+
+    environment: dict[str, str]
+    watch: Watch
+    days: list[str]
+    progress: list[tuple[int, float]] = field(default_factory=list)
+    """Finished days and CPU seconds since the start of the ingest."""
+
+    queries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    queued: int = 0
+    """Largest number of queued runs that was seen."""
+
+    def run(self) -> None:
+        """Ingest with two crashes, fit, pack and release."""
+        third = len(self.days) // 3
+        with Deployment(self.environment) as deployment:
+            backfill = deployment.launch(INGEST, self.days)
+            self._follow(deployment, backfill, self.processed, until=third)
+            print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
+        with Deployment(self.environment) as deployment:
+            self._follow(deployment, backfill, self.processed, until=2 * third)
+            print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
+        with Deployment(self.environment) as deployment:
+            self._follow(deployment, backfill, self.processed)
+            print(f"ingest: {self.processed()} of {len(self.days)} days", flush=True)
+            print("fit_normalization:", deployment.job("fit_normalization", 3600), flush=True)
+            ingest = list(self.progress)
+            backfill = deployment.launch(["shards"], self.days)
+            self._follow(deployment, backfill, self.packed)
+            self.progress = ingest
+            print("make_release:", deployment.job("make_release", 3600), flush=True)
+
+    def processed(self) -> int:
+        """Return the number of days whose last frame table was written."""
+        folder = Path(self.environment["SDOML_STORE"], "processed")
+        return sum(1 for _ in folder.glob("*/*/*/hmi.parquet"))
+
+    def packed(self) -> int:
+        """Return the number of days with a shard."""
+        return sum(1 for _ in Path(self.environment["SDOML_STORE"], "shards").glob("*/*.parquet"))
+
+    def _follow(
+        self, deployment: Deployment, backfill: str, done: Any, *, until: int | None = None
+    ) -> None:
+        """Query the UI until a backfill has ended, or has finished some days."""
+        keys = [{"path": [name]} for name in (*INGEST, "shards")]
+        while True:
+            for title, query, variables in (
+                ("asset graph", GRAPH, {"keys": keys}),
+                ("runs", RUNS, {}),
+            ):
+                started = time.perf_counter()
+                deployment.graphql(query, **variables)
+                self.queries[title].append(time.perf_counter() - started)
+            queued = deployment.graphql(QUEUED)["runsOrError"]["results"]
+            self.queued = max(self.queued, len(queued))
+            self.progress.append((done(), sum(self.watch.cpu.values())))
+            if until is not None and done() >= until:
+                return
+            found = deployment.graphql(STATUS, id=backfill)["partitionBackfillOrError"]
+            if found["status"] not in {"REQUESTED", "CANCELING", "FAILING"}:
+                print(f"backfill: {found['status']}", flush=True)
+                return
+            time.sleep(2)
+
+
+def cost_per_day(progress: list[tuple[int, float]], first: float, last: float) -> float:
+    """Return the CPU seconds per day between two fractions of the days, interpolated."""
+    days, cpu = np.array(progress).T
+    start, end = np.interp(np.array([first, last]) * days[-1], days, cpu)
+    return float((end - start) / ((last - first) * days[-1]))
+
+
+def left_undone(environment: dict[str, str], days: list[str]) -> list[str]:
+    """Return what the rehearsal should have done but did not."""
+    store = Store(environment["SDOML_STORE"])
+    packed = {f"{day}" for day, parts in layout.shard_files(store).items() if len(parts) == 2}
+    found = []
+    if missing := sorted(set(days) - packed):
+        found.append(f"{len(missing)} days without a shard, first {missing[0]}")
+    if not store.exists("releases/sdoml-lite/SHA256SUMS"):
+        found.append("no release")
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        waiting = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        recorded = instance.get_materialized_partitions(dg.AssetKey("shards"))
+        ends = Counter(run.status.value for run in instance.get_runs())
+    print("runs:", ", ".join(f"{count} {status}" for status, count in sorted(ends.items())))
+    if waiting:
+        found.append(f"{len(waiting)} runs have not ended")
+    if lost := set(days) - recorded:
+        found.append(f"{len(lost)} days of shards that Dagster has no record of")
+    return found
+
+
+def database_sizes(home: Path) -> dict[str, float]:
+    """Return the sizes of the databases in MiB."""
+    sizes: dict[str, float] = defaultdict(float)
+    for path in home.rglob("*.db*"):
+        kind = "event logs of runs" if path.parent.name == "runs" else path.parent.name
+        if path.name.startswith(("runs.db", "index.db", "schedules.db")):
+            kind = path.name.partition(".")[0]
+        sizes[kind] += path.stat().st_size / 2**20
+    return dict(sizes)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=6000)
+    parser.add_argument("--days-per-run", type=int, default=25)
+    parser.add_argument("--channels", default="AIA_0193,HMI_M")
+    options = parser.parse_args()
+    days = [f"{FIRST + timedelta(days=number)}" for number in range(options.days)]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name, Archive(absences=False) as archive:
+        home = Path(name, "dagster")
+        environment = {
+            "SDOML_STORE": str(Path(name, "store")),
+            "SDOML_START": days[0],
+            "SDOML_END": f"{FIRST + timedelta(days=options.days)}",
+            "SDOML_CADENCE_MINUTES": "1440",
+            "SDOML_CHANNELS": options.channels,
+            "SDOML_RESOLUTION": "64",
+            "SDOML_THREADS": "2",
+            "SDOML_DAYS_PER_RUN": str(options.days_per_run),
+            "SDOML_AIA_ROOTS": archive.aia_root,
+            "SDOML_HMI_ROOTS": archive.hmi_root,
+            "DAGSTER_HOME": str(home),
+        }
+        os.environ |= environment
+        with Watch(home) as watch:
+            rehearsal = Rehearsal(environment, watch, days)
+            rehearsal.run()
+        first, last = (cost_per_day(rehearsal.progress, *one) for one in ((0, 0.1), (0.9, 1)))
+        print(f"{options.days} days in {(time.perf_counter() - started) / 60:.0f} min")
+        print(f"CPU per day of ingest: first tenth {first:.2f} s, last tenth {last:.2f} s")
+        print(
+            f"CPU in all: {sum(watch.cpu.values()):.0f} s; queued runs: {rehearsal.queued} at most"
+        )
+        for kind, peak in sorted(watch.peaks.items()):
+            print(f"peak memory of {kind}: {peak:.0f} MiB")
+        for kind, size in sorted(database_sizes(home).items()):
+            print(f"database {kind}: {size:.1f} MiB, {1024 * size / options.days:.1f} KiB a day")
+        for title, times in rehearsal.queries.items():
+            median, worst = statistics.median(times), max(times)
+            print(f"query of the {title}: median {median:.2f} s, longest {worst:.2f} s")
+        undone = left_undone(environment, days)
+        print("left undone:", "; ".join(undone) or "nothing")
+    return 1 if undone else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
