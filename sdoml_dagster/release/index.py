@@ -126,6 +126,9 @@ class IndexRows:
 
     def _read(self, number: int) -> pa.Table:
         if number != self._number:
+            self._group = pa.table({})
+            # Otherwise Arrow keeps the memory of earlier row groups.
+            pa.default_memory_pool().release_unused()
             group = self._file.read_row_group(number)
             self._group = group.drop_columns(["shard"]).replace_schema_metadata(None)
             self._number = number
@@ -222,5 +225,9 @@ def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
             if number < rows:
                 break
             number -= rows
-        (row,) = file.read_row_group(group).slice(number, 1).to_pylist()
+        for batch in file.iter_batches(4096, row_groups=[group]):
+            if number < len(batch):
+                break
+            number -= len(batch)
+        (row,) = batch.slice(number, 1).to_pylist()
     return {name: frame for name, frame in row.items() if isinstance(frame, dict)}
