@@ -2,7 +2,9 @@
 
     python -m benchmarks.mission [--days 6000] [--days-per-run 25]
 
-The simulated archive serves one slot a day, and frames are reduced to 64×64. The backfill runs as
+The dataset has at least 6,000 days, of which the first ``--days`` are built. The simulated archive
+serves one slot a day, and frames are reduced to 64×64. It keeps the frames that it renders, which
+take 1.5 MB of disk per day; the store takes as much again. The backfill runs as
 in a deployment: a webserver, a daemon and a code server start queued runs of several days. After a
 third and after two thirds of the days, all these processes are killed at once with SIGKILL, and
 the same instance starts again. Then constants are fitted, shards are packed by a second backfill,
@@ -38,6 +40,7 @@ from sdoml_demo.server import Archive
 from tests.support.deployment import Deployment
 
 FIRST = date(2010, 5, 13)
+MISSION_DAYS = 6000
 INGEST = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi")
 GRAPH = """
 query($keys: [AssetKeyInput!]!) {
@@ -228,7 +231,7 @@ def main() -> int:
         environment = {
             "SDOML_STORE": str(Path(name, "store")),
             "SDOML_START": days[0],
-            "SDOML_END": f"{FIRST + timedelta(days=options.days)}",
+            "SDOML_END": f"{FIRST + timedelta(days=max(options.days, MISSION_DAYS))}",
             "SDOML_CADENCE_MINUTES": "1440",
             "SDOML_CHANNELS": options.channels,
             "SDOML_RESOLUTION": "64",

@@ -1,27 +1,14 @@
 """Stale and fresh days: exactly the days that a rebuild would change are stale."""
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
-from dagster._core.loader import LoadingContextForTest
 
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
 from tests.support.runs import DAILY, FIRST, SECOND, Materialize
+from tests.support.staleness import stale
 
 THIRD = "2024-03-10"
 ALL = (*DAILY, "normalization_stats")
-
-
-def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[str]:
-    """Return the days that the UI shows as stale: asset@day."""
-    graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
-    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-    keys = [(name, day) for name in DAILY for day in days] + [("normalization_stats", None)]
-    return {
-        f"{name}@{day}" if day else name
-        for name, day in keys
-        if resolver.get_status(dg.AssetKey(name), day).value == "STALE"
-    }
 
 
 def test_newly_built_days_are_fresh(built: dg.DagsterInstance) -> None:

@@ -4,19 +4,11 @@ Only the clock is simulated: the scheduler's iteration runs at given times. The 
 separate process, and queued runs are really executed.
 """
 
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.execution.api import execute_run
-from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
-from dagster._core.workspace.load_target import ModuleTarget
-from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from sdoml_core.formats.ledger import RAW_LEDGER
 from sdoml_dagster.definitions import build_defs
@@ -29,87 +21,11 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 from sdoml_demo.faults import FaultPlan
 from sdoml_demo.server import Archive
+from tests.support.clockwork import TICK, Clockwork
 from tests.support.deployment import Days
-from tests.support.runs import DAILY, Materialize
+from tests.support.runs import Materialize
 
-MODULE = "sdoml_dagster.definitions"
-# With a lag of 8 and a look-back of 3 days: March 10, 11 and 12.
-TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)
 WINDOW = ["2024-03-10", "2024-03-11", "2024-03-12"]
-
-
-@pytest.fixture
-def window(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDOML_LOOKBACK_DAYS", "3")
-    monkeypatch.setenv("SDOML_MISSING_RECHECK_HOURS", "0")
-    monkeypatch.setenv("SDOML_RUN_RETRIES", "0")
-    monkeypatch.setenv("SDOML_ATTEMPTS", "1")
-
-
-@pytest.fixture
-def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator["Clockwork"]:
-    target = ModuleTarget(MODULE, attribute=None, working_directory=None, location_name=None)
-    with create_test_daemon_workspace_context(target, instance) as workspace:
-        yield Clockwork(workspace, instance)
-        registry = workspace._grpc_server_registry  # type: ignore[attr-defined]
-    registry.wait_for_processes()  # otherwise the Popen objects of the processes warn
-
-
-class Clockwork:
-    """A scheduler whose time is set by hand."""
-
-    def __init__(self, workspace: object, instance: dg.DagsterInstance) -> None:
-        self._workspace = workspace
-        self.instance = instance
-        self._times: dict[str, object] = {}
-        location = next(iter(workspace.create_request_context().code_locations))  # type: ignore[attr-defined]
-        repository = next(iter(location.get_repositories().values()))
-        self.schedule = repository.get_schedule("daily_update_schedule")
-        with freeze_time(TICK - timedelta(minutes=1)):
-            instance.start_schedule(self.schedule)
-
-    def tick(self, time: datetime) -> list[str]:
-        """Return the days that a tick requests."""
-        known = {run.run_id for run in self.instance.get_runs()}
-        with freeze_time(time + timedelta(seconds=5)):
-            list(
-                launch_scheduled_runs(
-                    self._workspace,  # type: ignore[arg-type]
-                    logging.getLogger("scheduler"),
-                    time + timedelta(seconds=5),
-                    self._times,  # type: ignore[arg-type]
-                )
-            )
-        last = self.instance.get_ticks(
-            self.schedule.get_remote_origin_id(), self.schedule.selector_id
-        )[0]
-        assert last.error is None, last.error
-        runs = [run for run in self.instance.get_runs() if run.run_id not in known]
-        assert all(run.job_name == "daily_update" for run in runs)
-        return sorted(run.tags["dagster/partition"] for run in runs)
-
-    def work(self) -> dict[str, str]:
-        """Execute the queued runs; return their outcomes by day."""
-        outcomes = {}
-        for run in self.instance.get_runs(
-            dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
-        ):
-            self.instance.report_dagster_event(  # the run leaves the queue
-                DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name),
-                run_id=run.run_id,
-            )
-            taken = self.instance.get_run_by_id(run.run_id)
-            assert taken is not None
-            job = build_defs(Settings.load()).resolve_job_def("daily_update")
-            found = execute_run(InMemoryJob(job), taken, self.instance)
-            outcomes[run.tags["dagster/partition"]] = "ok" if found.success else "failed"
-        return outcomes
-
-
-@pytest.fixture
-def constants(window: None, materialize: Materialize) -> None:
-    """Constants fitted to a day outside the window."""
-    assert materialize(*DAILY[:4], "normalization_stats", day="2024-03-01").success
 
 
 def test_tick_requests_every_incomplete_day(

@@ -1,0 +1,110 @@
+"""Dagster's scheduler on the real code location, with a simulated clock.
+
+The scheduler's iteration runs at given times. The code location is a separate process, and queued
+runs are really executed.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.execution.api import execute_run
+from dagster._core.test_utils import freeze_time
+from dagster._scheduler.scheduler import launch_scheduled_runs
+
+from sdoml_dagster.definitions import build_defs
+from sdoml_dagster.settings.model import Settings
+
+ROOT = Path(__file__).parents[2]
+# With a lag of 8 and a look-back of 3 days: March 10, 11 and 12.
+TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)
+QUEUED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+EXECUTE = """
+import sys
+import dagster as dg
+from tests.support.clockwork import execute
+with dg.DagsterInstance.get() as instance:
+    execute(instance, instance.get_run_by_id(sys.argv[1]))
+"""
+
+
+def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Execute a queued run; return whether it succeeded."""
+    instance.report_dagster_event(  # the run leaves the queue
+        DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name), run_id=run.run_id
+    )
+    taken = instance.get_run_by_id(run.run_id)
+    assert taken is not None
+    job = build_defs(Settings.load()).resolve_job_def(run.job_name)
+    return execute_run(InMemoryJob(job), taken, instance).success
+
+
+class Clockwork:
+    """A scheduler whose time is set by hand."""
+
+    def __init__(self, workspace: object, instance: dg.DagsterInstance) -> None:
+        self._workspace = workspace
+        self.instance = instance
+        self._times: dict[str, object] = {}
+        location = next(iter(workspace.create_request_context().code_locations))  # type: ignore[attr-defined]
+        repository = next(iter(location.get_repositories().values()))
+        self.schedule = repository.get_schedule("daily_update_schedule")
+        with freeze_time(TICK - timedelta(minutes=1)):
+            instance.start_schedule(self.schedule)
+
+    def tick(self, time: datetime) -> list[str]:
+        """Return the days that a tick requests."""
+        known = {run.run_id for run in self.instance.get_runs()}
+        with freeze_time(time + timedelta(seconds=5)):
+            list(
+                launch_scheduled_runs(
+                    self._workspace,  # type: ignore[arg-type]
+                    logging.getLogger("scheduler"),
+                    time + timedelta(seconds=5),
+                    self._times,  # type: ignore[arg-type]
+                )
+            )
+        last = self.instance.get_ticks(
+            self.schedule.get_remote_origin_id(), self.schedule.selector_id
+        )[0]
+        assert last.error is None, last.error
+        runs = [run for run in self.instance.get_runs() if run.run_id not in known]
+        assert all(run.job_name == "daily_update" for run in runs)
+        return sorted(run.tags["dagster/partition"] for run in runs)
+
+    def work(self) -> dict[str, str]:
+        """Execute the queued runs; return their outcomes by day."""
+        return {
+            run.tags["dagster/partition"]: "ok" if execute(self.instance, run) else "failed"
+            for run in self.instance.get_runs(QUEUED)
+        }
+
+    def crash(self, day: str, at: str) -> None:
+        """Execute the queued run of a day, and kill it when a file of the store exists.
+
+        Parameters
+        ----------
+        day
+            Day of the run.
+        at
+            Pattern of the file, relative to the store.
+        """
+        queued = self.instance.get_runs(QUEUED)
+        (run,) = (run for run in queued if run.tags["dagster/partition"] == day)
+        store = Path(Settings.load().store)
+        command = [sys.executable, "-W", "ignore", "-c", EXECUTE, run.run_id]
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+            deadline = time.monotonic() + 120
+            while not list(store.glob(at)):
+                assert process.poll() is None, "the run ended before the crash"
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
