@@ -31,7 +31,7 @@ class ChannelDay:
     """Median of the disk, in the unit of processed frames."""
 
     fitted_median: float
-    """The same fraction for all pixels of the fit."""
+    """Median of the disk in the fit, in the same unit."""
 
     @property
     def drift(self) -> float:

@@ -28,7 +28,9 @@ SIMULATED = (ROOT / "benchmarks/results/jsoc_pool.md").read_text(encoding="utf-8
 @pytest.mark.parametrize("pool", [1, 2, 5])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8, 64])
 @pytest.mark.parametrize("compute", [5.0, 60.0])
-def test_equal_days_match_the_closed_form(workers: int, pool: int, compute: float) -> None:
+def test_estimate_for_equal_days_matches_the_closed_form(
+    workers: int, pool: int, compute: float
+) -> None:
     deployment = Deployment(workers, pool, line=math.inf, compute=compute, spread=0)
     fetch = DAY_BYTES / deployment.fetch_rate
     expected = 3600 * min(pool / fetch, workers / (fetch + compute))

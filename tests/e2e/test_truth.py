@@ -123,7 +123,7 @@ def test_terminated_run_ends_immediately_despite_a_stalled_archive(
     deployment.wait(backfill, timeout=60)
 
 
-def test_two_datasets_share_an_instance(page: Page, archive: Archive, tmp_path: Path) -> None:
+def test_two_datasets_can_share_an_instance(page: Page, archive: Archive, tmp_path: Path) -> None:
     base = environment(tmp_path, archive)
     workspace = ["load_from:"]
     for name, channels in (("aia-only", "AIA_1700"), ("hmi-only", "HMI_M")):

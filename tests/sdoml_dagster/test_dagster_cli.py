@@ -139,7 +139,7 @@ def test_unexpected_error_keeps_its_traceback(
         assert error[-12:-2] in done.stderr.splitlines()[-1]
 
 
-def test_partition_error_without_an_option_is_one_line(
+def test_partition_error_is_one_line_if_no_partition_is_given(
     environment: dict[str, str],
 ) -> None:
     done = ended_by("dg.DagsterInvalidSubsetError('no such partition key: 2031')")

@@ -83,7 +83,7 @@ def test_process_of_an_earlier_boot_has_ended(monkeypatch: pytest.MonkeyPatch) -
     assert not has_ended(replace(now, boot="earlier", machine="another/2"))
 
 
-def test_dead_runs_are_failed_and_their_days_are_free(
+def test_dead_runs_are_failed_and_their_days_are_released(
     settings: Settings, ended: ProcessIdentity
 ) -> None:
     def start(process: ProcessIdentity, day: int, *, of: str | None = None) -> str:
@@ -137,7 +137,7 @@ def test_next_command_ends_a_killed_run_and_takes_its_slot(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_backfill_finishes_after_all_processes_were_killed(
+def test_backfill_finishes_after_all_processes_are_killed(
     frame_cache: Path, tmp_path: Path
 ) -> None:
     days = [f"2024-03-{day:02}" for day in range(1, 5)]

@@ -37,7 +37,7 @@ def test_only_recent_years_have_near_real_time_frames():
     assert not any(state.quality & absences.QUICKLOOK_BIT for state in old)
 
 
-def test_1700_is_often_missing_at_the_hour():
+def test_1700_is_often_missing_at_the_top_of_the_hour():
     tops = [START + timedelta(hours=k) for k in range(1000)]
     missing = [condition(CHANNELS["AIA_1700"], top) for top in tops].count(None)
     assert 430 < missing < 570

@@ -96,7 +96,7 @@ def test_reset_ends_the_body_with_a_reset(failing, intact):
     assert aia(archive).content == intact["aia"]
 
 
-def test_cut_closes_before_the_promised_length(failing, intact):
+def test_cut_closes_before_the_declared_length(failing, intact):
     archive = failing(Fault.CUT)
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         aia(archive)

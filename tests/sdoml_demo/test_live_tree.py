@@ -85,7 +85,7 @@ def test_newest_time_is_served_conditionally(serve):
     assert newer.text > first.text
 
 
-def test_folder_lists_what_has_appeared(serve):
+def test_listing_contains_frames_that_have_appeared(serve):
     archive = serve(silent={"AIA_0171": [(MINUTE, MINUTE + timedelta(hours=1))]})
     archive.clock.advance(timedelta(minutes=40))
     page = get(archive.aia_root, live_folder(MINUTE)).text

@@ -97,7 +97,7 @@ def test_slots_mark_gaps_stand_ins_and_flags(viewer: str) -> None:
     assert found["after"] == at("2022-11-02T02:00").timestamp()
 
 
-def test_pixel_has_values_in_both_units_and_coordinates(viewer: str, release: Path) -> None:
+def test_pixel_reports_coordinates_and_values_in_both_units(viewer: str, release: Path) -> None:
     found = ask(viewer, "pixel", t=NOON, x=40, y=20).json()
     normalized, _ = SDOMLlite(release, CHANNELS)[NOON]
     dn, _ = SDOMLlite(release, CHANNELS, units="dn")[NOON]
@@ -121,7 +121,7 @@ def test_calendar_has_counts_and_reasons_of_the_release(viewer: str) -> None:
     assert table["reasons"]["1"] == {"AIA_1700": {"quality": 6}, "AIA_0211": {"missing": 4}}
 
 
-def test_index_is_counted_without_a_coverage_table(tmp_path: Path) -> None:
+def test_frames_in_the_index_are_counted_without_a_coverage_table(tmp_path: Path) -> None:
     write_day(tmp_path, day(0), channels=CHANNELS, hours=24)
     with serving(tmp_path) as viewer:
         table = ask(viewer, "calendar").json()

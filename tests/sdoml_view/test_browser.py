@@ -86,7 +86,7 @@ def test_first_view_shows_all_channels_with_times_and_marks(page: Page, viewer: 
     expect(panel(page, "AIA_1700").locator(".absent")).to_be_hidden()
 
 
-def test_keyboard_steps_plays_zooms_and_enlarges(page: Page, viewer: str) -> None:
+def test_keyboard_can_step_play_zoom_and_enlarge(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     time = page.locator("#time")
     for key, shown in (
@@ -183,7 +183,7 @@ def test_link_opens_the_same_view(page: Page, viewer: str) -> None:
     expect(link).to_contain_text("a=AIA_0211&b=AIA_0171&mode=blend&mix=20")
 
 
-def test_compare_swipes_blends_and_subtracts(page: Page, viewer: str) -> None:
+def test_compare_view_can_swipe_blend_and_subtract(page: Page, viewer: str) -> None:
     open_at(page, viewer, "view=compare&t=2022-11-02T01:15")
     captions = {
         "Swipe": "AIA 171 Å | HMI magnetogram",
@@ -284,7 +284,7 @@ def test_links_pictures_movies_and_code_can_be_exported(
 
 
 @pytest.mark.parametrize("view", ["day", "compare", "curves", "calendar"])
-def test_page_fits_a_phone(page: Page, viewer: str, view: str) -> None:
+def test_page_fits_on_a_phone(page: Page, viewer: str, view: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     open_at(page, viewer, f"view={view}")
     expect(page.locator(f"#view-{view} canvas").first).to_be_visible()
@@ -320,7 +320,7 @@ def test_controls_have_names(page: Page, viewer: str) -> None:
         assert unnamed == []
 
 
-def test_hostile_names_do_not_run(page: Page, tmp_path: Path) -> None:
+def test_hostile_names_are_not_executed(page: Page, tmp_path: Path) -> None:
     name = '<img src=x onerror="document.title=`taken`"><script>document.title=1<'
     folder = make_release(tmp_path / name.replace("/", ""))
     table = tmp_path / "series.csv"

@@ -21,7 +21,7 @@ def shown(channel: str, dn: float, constant: float) -> int:
 
 
 @pytest.mark.parametrize("channel", STRETCHES)
-def test_equal_brightness_has_the_same_level_with_any_constant(channel: str) -> None:
+def test_display_level_does_not_depend_on_the_constant(channel: str) -> None:
     stretch = STRETCHES[channel]
     dn = 0.3 * stretch.white
     # A flare sets the second constant, as in the original dataset.

@@ -96,7 +96,7 @@ def test_dataset_without_samples_is_an_error(tmp_path: Path) -> None:
         Release(tmp_path)
 
 
-def test_deleted_dataset_gets_error_messages(tmp_path: Path) -> None:
+def test_requests_for_a_deleted_dataset_get_error_messages(tmp_path: Path) -> None:
     folder = make_release(tmp_path / "sun")
     with serving(folder) as viewer:
         shutil.rmtree(folder)

@@ -24,7 +24,7 @@ def test_goes_table_has_one_series_per_band() -> None:
     assert long.times.tolist() == [1709856000, 1709856060]
 
 
-def test_parquet_has_times_in_utc_and_no_values_in_gaps() -> None:
+def test_series_from_parquet_has_utc_times_and_skips_gaps() -> None:
     times = pd.date_range("2024-03-08", periods=3, freq="1h", tz="Europe/Berlin")
     buffer = io.BytesIO()
     pd.DataFrame({"when": times, "index": [1.0, np.nan, 3.0]}).to_parquet(buffer)

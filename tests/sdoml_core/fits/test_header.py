@@ -346,7 +346,7 @@ def test_lower_case_cards_cannot_change_the_shape(card: str, shape: str) -> None
 @pytest.mark.parametrize(
     ("row", "column", "value"), [(3, 0, 10**9), (3, 0, 0), (3, 0, -5), (7, 1, 10**9), (7, 1, -1)]
 )
-def test_row_outside_the_data_is_named(row: int, column: int, value: int) -> None:
+def test_error_names_a_row_outside_the_data(row: int, column: int, value: int) -> None:
     data = bytearray(SMALL_BARE)
     at = fits.find_image(bytes(data)).data_start + 8 * row + 4 * column
     data[at : at + 4] = value.to_bytes(4, "big", signed=True)

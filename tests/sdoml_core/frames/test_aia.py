@@ -87,7 +87,7 @@ def test_time_within_a_leap_second_is_accepted(key: str, text: str, expected: da
 
 @pytest.mark.parametrize("key", ["WAVELNTH", "EXPTIME", "QUALITY", "RSUN_OBS"])
 @pytest.mark.parametrize("value", [None, "nan", "-nan", "inf", "'none'", ""])
-def test_missing_or_invalid_required_card_is_named(key: str, value: str | None) -> None:
+def test_error_names_a_missing_or_invalid_required_card(key: str, value: str | None) -> None:
     with pytest.raises(CorruptFrameError, match=f"{key} is "):
         decode_aia(with_card(key, value))
 
@@ -99,7 +99,7 @@ def test_fractional_integer_card_is_rejected(key: str) -> None:
     decode_aia(with_card(key, "193.0"))
 
 
-def test_frame_without_a_time_names_both_cards() -> None:
+def test_error_for_a_frame_without_a_time_names_both_cards() -> None:
     data = with_card("DATE-OBS", "'yesterday'").replace(b"T_OBS   =", b"T_XXX   =")
     with pytest.raises(CorruptFrameError, match="DATE-OBS is yesterday, T_OBS is missing"):
         decode_aia(data)

@@ -146,13 +146,13 @@ def test_half_a_scan_is_rejected() -> None:
         inspect(half)
 
 
-def test_sky_that_is_not_black_is_doubted() -> None:
+def test_sky_that_is_not_black_makes_a_frame_doubtful() -> None:
     picture = gray()
     picture[64:72, 64:72] = 3
     assert inspect(jpeg(picture)).doubt == "the sky is not exactly black"
 
 
-def test_isolated_block_is_doubted() -> None:
+def test_isolated_block_makes_a_frame_doubtful() -> None:
     picture = gray().astype(float)
     wave = 110 * np.cos(np.pi * (np.arange(8) + 0.5) * 3 / 8)
     picture[512:520, 512:520] += wave

@@ -130,7 +130,7 @@ def test_header_beyond_the_tolerances_is_rejected(
 
 @pytest.mark.parametrize("key", ["CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CROTA2", "CRVAL1"])
 @pytest.mark.parametrize("value", ["nan", "'none'"])
-def test_invalid_pointing_card_is_named(key: str, value: str) -> None:
+def test_error_names_the_invalid_pointing_card(key: str, value: str) -> None:
     with pytest.raises(CorruptFrameError, match=f"{key} is "):
         decode_aia(with_cards(**{key: value}))
 

@@ -46,7 +46,7 @@ def check(dataset, index=0, *, dtype="float32"):
         np.testing.assert_array_equal(pixels.numpy(), expected)
 
 
-def test_call_and_return_match_the_original(release):
+def test_arguments_and_result_match_the_original(release):
     dataset = SDOMLlite(
         str(release),
         ["hmi_m", "aia_0193"],
@@ -243,7 +243,7 @@ def test_find_returns_the_number_of_a_sample(release):
 
 
 @pytest.mark.parametrize("metadata", [False, True])
-def test_samples_read_singly_are_collated(release, metadata):
+def test_samples_that_are_read_one_by_one_are_collated(release, metadata):
     dataset = SDOMLlite(release, metadata=metadata)
     batch, *others = collate([dataset[3], dataset[59]])
     together, *expected = collate(dataset.__getitems__([3, 59]))
@@ -291,7 +291,7 @@ def test_plot_writes_no_file_by_default(release, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plot_without_matplotlib_names_the_package(release, monkeypatch):
+def test_plot_error_names_the_missing_package(release, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
     with pytest.raises(ImportError, match="plot_sample needs matplotlib: pip install matplotlib"):
         SDOMLlite(release).plot_sample()
@@ -351,13 +351,13 @@ def test_errors_list_the_available_values(release, options, message):
         (1.5, "a number, datetime or ISO string"),
     ],
 )
-def test_missing_time_explains_the_reason(release, time, message):
+def test_error_for_a_missing_time_explains_the_reason(release, time, message):
     dataset = SDOMLlite(release, date_exclusions=[("2022-11-02", "2022-11-03")])
     with pytest.raises(DatasetError, match=message):
         dataset[time]
 
 
-def test_mixed_normalizations_name_the_shards(tmp_path):
+def test_error_for_mixed_normalizations_lists_the_versions(tmp_path):
     write_day(tmp_path, FIRST, version="aaaa")
     write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
     with pytest.raises(NormalizationError, match="versions aaaa, bbbb"):

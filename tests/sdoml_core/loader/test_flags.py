@@ -69,7 +69,7 @@ def test_sequences_treat_excluded_frames_as_gaps(folder: Path) -> None:
     assert "2022-11-01T02:15:00" not in times
 
 
-def test_unknown_flag_lists_the_known_flags(folder: Path) -> None:
+def test_error_for_an_unknown_flag_lists_the_known_flags(folder: Path) -> None:
     with pytest.raises(
         DatasetError, match="exclude_flags: unknown flag 'cloudy'; choose from prov"
     ):

@@ -178,7 +178,7 @@ def test_index_of_another_shard_is_rejected(tmp_path):
         SDOMLlite(tmp_path)
 
 
-def test_damaged_day_is_named(tmp_path):
+def test_error_names_the_damaged_day(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.parquet").write_bytes(b"<html>")
@@ -186,7 +186,7 @@ def test_damaged_day_is_named(tmp_path):
         SDOMLlite(tmp_path)
 
 
-def test_damaged_release_index_is_named(tmp_path):
+def test_error_names_the_damaged_release_index(tmp_path):
     write_release(tmp_path, 1)
     (tmp_path / "index.parquet").write_bytes(b"<html>")
     with pytest.raises(DamagedFileError, match=r"^index\.parquet in .*; run make_release again$"):

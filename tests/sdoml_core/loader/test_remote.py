@@ -60,7 +60,7 @@ def test_permanent_error_names_the_file(server):
     assert len(server.faults) == 4  # a retry would not help
 
 
-def test_missing_or_truncated_shard_is_named(server):
+def test_error_names_a_missing_or_truncated_shard(server):
     dataset = SDOMLlite(server.url)
     shard = server.folder / "sdoml-lite-003.tar"
     shard.write_bytes(shard.read_bytes()[:200_000])

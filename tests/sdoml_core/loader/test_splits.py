@@ -83,7 +83,7 @@ def test_overlaps_and_bad_ranges_are_rejected(release):
         (None, "None"),
     ],
 )
-def test_malformed_ranges_show_an_example(release, ranges, culprit):
+def test_error_for_malformed_ranges_shows_an_example(release, ranges, culprit):
     dataset = SDOMLlite(release, ["HMI_M"])
     right = "is not a range; pass a list of pairs such as [('2022-11-01', '2022-12-01')]"
     for name, ask in {

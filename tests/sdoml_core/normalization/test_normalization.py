@@ -63,7 +63,7 @@ def test_methods_have_a_canonical_spelling(text: str, canonical: str) -> None:
     ["", "maximum", "quantile", "quantile:", "quantile:0", "quantile:1.1", "quantile:-1",
      "quantile:nan", "quantile:1e999", "quantile:1e", "quantile:0.9 9", "0.9999", "quantile:99%"],
 )  # fmt: skip
-def test_unknown_method_names_the_setting(text: str) -> None:
+def test_error_for_an_unknown_method_names_the_setting(text: str) -> None:
     with pytest.raises(SettingError, match="normalization") as caught:
         parse_method(text)
     assert "\n" not in str(caught.value)

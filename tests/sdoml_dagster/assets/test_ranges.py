@@ -34,7 +34,7 @@ def test_partition_range_builds_all_days_in_one_run(
         assert instance.get_materialized_partitions(dg.AssetKey(name)) == set(DAYS)
 
 
-def test_partition_range_with_one_day_per_run_names_the_setting(
+def test_error_for_a_partition_range_names_the_setting(
     environment: dict[str, str],
 ) -> None:
     done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
@@ -109,7 +109,9 @@ def test_inverted_partition_range_is_rejected(
     assert "an empty range: write the earlier day first" in done.stdout + done.stderr
 
 
-def test_job_without_a_day_explains_how_to_choose_one(environment: dict[str, str]) -> None:
+def test_error_of_a_job_without_a_day_explains_how_to_choose_a_day(
+    environment: dict[str, str],
+) -> None:
     module = ("-m", "sdoml_dagster.definitions")
     done = run_module("dagster", "job", "execute", *module, "-j", "build_shards")
     assert done.returncode != 0

@@ -429,7 +429,7 @@ def test_release_has_one_normalization(
     assert "make the release again" in judge_releases(store)[0]
 
 
-def test_release_without_its_constants_is_named(
+def test_release_without_its_constants_is_reported(
     store: Store, settings: Settings, materialize: Materialize
 ) -> None:
     assert materialize("release").success

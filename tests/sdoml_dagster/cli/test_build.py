@@ -202,7 +202,7 @@ def test_build_can_be_resumed_after_an_outage(
         (["--start", "2099-01-01", "--end", "2099-01-02"], "no days to build"),
     ],
 )
-def test_wrong_option_is_named_before_any_work(
+def test_wrong_option_is_reported_before_any_work(
     roots: None, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = build(*arguments)

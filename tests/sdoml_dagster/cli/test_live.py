@@ -40,7 +40,7 @@ def fit(settings):
     freeze(Store(settings.store), constants_for(settings), replace=False)
 
 
-def test_one_look_publishes_and_status_shows_the_window(settings):
+def test_one_check_publishes_frames_and_status_shows_the_window(settings):
     fit(settings)
     done = run_module("sdoml_dagster.cli", "live", "--once")
     assert done.returncode == 0, done.stderr
@@ -56,13 +56,13 @@ def test_one_look_publishes_and_status_shows_the_window(settings):
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_without_constants_the_command_says_what_to_do(settings):
+def test_command_without_constants_says_what_to_do(settings):
     done = run_module("sdoml_dagster.cli", "live", "--once")
     assert done.returncode == 1
     assert "run sdoml build for some days" in done.stderr
 
 
-def test_ctrl_c_ends_the_command_and_the_next_one_goes_on(settings):
+def test_ctrl_c_ends_the_command_and_the_next_command_continues(settings):
     fit(settings)
     command = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli", "live", "--interval", "9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -229,7 +229,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     assert day.files() == before
 
 
-def test_pruning_many_days_takes_few_lines(day: Deployment) -> None:
+def test_pruning_many_days_prints_few_lines(day: Deployment) -> None:
     for number in range(1, 30):  # these days were only fetched
         later = layout.raw_folder(DAY + timedelta(days=number))
         shutil.copytree(day.folder / RAW, day.folder / later)

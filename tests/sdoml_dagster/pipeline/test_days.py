@@ -249,7 +249,7 @@ def _with_blank_cells(
     return store.sha256_and_size(path)[0]
 
 
-def test_changed_or_missing_raw_file_is_named(settings: Settings, fetched: Store) -> None:
+def test_error_names_a_changed_or_missing_raw_file(settings: Settings, fetched: Store) -> None:
     ledger = StoredDay(fetched, DAY).ledger("HMI")
     assert ledger
     path = f"{layout.raw_folder(DAY)}/{ledger[0].file}"
@@ -261,7 +261,7 @@ def test_changed_or_missing_raw_file_is_named(settings: Settings, fetched: Store
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
 
 
-def test_each_step_names_the_missing_step(settings: Settings, fetched: Store) -> None:
+def test_error_names_the_missing_step(settings: Settings, fetched: Store) -> None:
     with pytest.raises(MissingInputError, match="raw_aia of 2024-03-09 is not in"):
         process(settings, fetched, NEXT)
     with pytest.raises(MissingInputError, match="no processed day"):
@@ -441,7 +441,7 @@ def test_second_run_reads_no_unchanged_file(
     assert pack_day(DAY, settings=settings, store=fetched, report=quiet).unchanged
 
 
-def test_damage_of_the_disk_is_repaired_after_it_was_found(
+def test_disk_damage_is_repaired_after_it_is_found(
     settings: Settings, fetched: Store, archive: Archive
 ) -> None:
     """A step that finds damage marks the file, so that the previous step makes it again."""
@@ -510,7 +510,7 @@ def test_constants_from_a_concurrent_run_are_used(settings: Settings, fetched: S
         pack(settings, fetched)
 
 
-def test_fit_range_leaves_days_out(settings: Settings, fetched: Store, archive: Archive) -> None:
+def test_fit_range_excludes_days(settings: Settings, fetched: Store, archive: Archive) -> None:
     process(settings, fetched)
     alone = fit_store(settings, fetched).normalization
     fetch(settings, fetched, archive, NEXT)
@@ -539,7 +539,7 @@ def test_fit_ignores_unrelated_files(settings: Settings, fetched: Store) -> None
     assert again.left_out == ()
 
 
-def test_ledger_without_rsun_obs_is_named(settings: Settings, fetched: Store) -> None:
+def test_error_names_a_ledger_without_rsun_obs(settings: Settings, fetched: Store) -> None:
     first, *others = StoredDay(fetched, DAY).ledger("HMI") or []
     ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
     fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
@@ -548,7 +548,7 @@ def test_ledger_without_rsun_obs_is_named(settings: Settings, fetched: Store) ->
 
 
 @pytest.mark.parametrize("channels", [("AIA_0171",), ("HMI_M",)])
-def test_single_instrument_works(
+def test_dataset_with_a_single_instrument_works(
     settings: Settings, store: Store, archive: Archive, channels: tuple[str, ...]
 ) -> None:
     alone = settings.model_copy(update={"channels": channels})

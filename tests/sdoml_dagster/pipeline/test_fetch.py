@@ -176,7 +176,9 @@ def test_missing_frame_is_requested_again_after_a_while(
     assert statuses(day) == ["ok"] * 4
 
 
-def test_confirmed_404_is_trusted_again(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
+def test_confirmed_404_is_not_requested_again(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
     plan.lose(NAME)
     day = deploy(faulty, aia_tolerance_minutes=0, **ONE)
     day.fetch()
@@ -287,7 +289,7 @@ def test_ledgers_and_messages_contain_no_password(faulty: Archive, deploy: Deplo
     assert "secret" not in "\n".join([str(caught.value), *map(repr, rows), *cut_off.lines])
 
 
-def test_404s_of_another_root_are_not_trusted(faulty: Archive, deploy: Deploy) -> None:
+def test_404s_from_another_root_are_requested_again(faulty: Archive, deploy: Deploy) -> None:
     day = deploy(faulty, **ONE)
     roots = day.settings.aia_roots
     day.settings = day.settings.model_copy(update={"aia_roots": (f"{roots[0]}/elsewhere",)})

@@ -23,7 +23,7 @@ def run(steps: int, clock: list[float], seconds: float) -> list[str]:
     return lines
 
 
-def test_first_line_and_every_tenth_are_reported(clock: list[float]) -> None:
+def test_first_line_and_each_ten_percent_are_reported(clock: list[float]) -> None:
     lines = run(30, clock, seconds=1.0)
     assert lines[0] == "raw_aia 2024-03-08: 30 frames"
     assert lines[1] == "raw_aia 2024-03-08: 3/30 frames, 1 missing, 27 s left"

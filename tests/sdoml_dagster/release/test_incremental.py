@@ -195,7 +195,9 @@ def test_second_build_with_other_options_has_the_bytes_of_a_new_release(stored: 
 
 
 @pytest.mark.parametrize("end", ["2024-03-08", None])
-def test_one_more_day_reads_that_day_only(stored: Path, read: list[str], end: str | None) -> None:
+def test_build_with_one_more_day_reads_only_that_day(
+    stored: Path, read: list[str], end: str | None
+) -> None:
     make(stored, _settings(stored, end=end))
     _pack(stored, 7)
     read.clear()
@@ -207,7 +209,7 @@ def test_one_more_day_reads_that_day_only(stored: Path, read: list[str], end: st
     assert read.count("table") == 2
 
 
-def test_build_after_a_kill_reads_only_what_changed(
+def test_build_after_a_kill_reads_only_changed_files(
     stored: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(stored, _settings(stored))

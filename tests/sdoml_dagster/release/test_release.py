@@ -336,7 +336,7 @@ def test_omitted_slots_are_counted_as_not_built(stored: Path) -> None:
     assert coverage.days_without_shard == [date(2024, 3, 5)]
 
 
-def test_card_states_the_facts(released: Path) -> None:
+def test_card_describes_the_release(released: Path) -> None:
     card = (released / "README.md").read_text()
     _, block, body = card.split("---\n", 2)
     hub = yaml.safe_load(block)
@@ -651,7 +651,7 @@ def test_unrelated_files_among_the_shards_are_ignored(stored: Path, released: Pa
     assert contents(stored / "releases/sdoml-lite") == contents(released)
 
 
-def test_damaged_index_is_named_before_any_change(stored: Path) -> None:
+def test_damaged_index_is_reported_before_any_change(stored: Path) -> None:
     make(stored)
     path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
     path.write_bytes(path.read_bytes()[:-100])
@@ -701,7 +701,7 @@ def test_range_without_complete_samples_is_rejected(stored: Path) -> None:
         make(stored, settings, complete_only=True)
 
 
-def test_missing_constants_are_named(stored: Path) -> None:
+def test_error_names_missing_constants(stored: Path) -> None:
     for path in (stored / "normalization").iterdir():
         path.unlink()
     with pytest.raises(

@@ -93,7 +93,7 @@ def test_guard_that_leaves_a_split_without_days_is_rejected() -> None:
         parse_splits("train=2024-03-08,val=2024-03-09", guard="1d")
 
 
-def test_first_split_loses_the_guard_days() -> None:
+def test_guard_days_are_removed_from_the_first_split() -> None:
     splits = replace(parse_splits(SPLITS), guard_days=2)
     names = [
         (part.name if (part := splits.of(date(2024, 3, day))) else None) for day in range(1, 12)

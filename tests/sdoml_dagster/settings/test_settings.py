@@ -95,7 +95,7 @@ def test_settings_file_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ),
     ],
 )
-def test_errors_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_error_names_the_settings_file(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "sdoml.toml").write_text(text)
     with pytest.raises(SettingError) as caught:
         Settings.load()

@@ -115,7 +115,7 @@ def test_days_are_found_by_folders_and_shards(store: Store) -> None:
     assert shard_files(store) == {date(2024, 3, 8): {"parquet"}, date(2024, 3, 9): {"tar"}}
 
 
-def test_unknown_store_type_names_the_setting() -> None:
+def test_error_for_an_unknown_store_type_names_the_setting() -> None:
     with pytest.raises(SettingError, match=r"^SDOML_STORE=s4://data: [^\n]*s4[^\n]*$"):
         Store("s4://data")
 
@@ -320,7 +320,7 @@ class TestS3:
         assert not s3.list_multipart_uploads("data")
         assert s3.cat("data/large") == b"before"
 
-    def test_missing_extra_names_the_package_to_install(
+    def test_error_for_a_missing_extra_names_the_package(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "botocore.exceptions", None)  # simulate a missing package

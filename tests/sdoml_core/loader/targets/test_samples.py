@@ -78,7 +78,7 @@ def test_sequences_have_the_targets_of_their_dataset(dataset):
     assert item["targets"]["now"].tolist() == minutes(item["times"])
 
 
-def test_misplaced_arguments_are_explained(release):
+def test_error_explains_misplaced_arguments(release):
     series = TimeSeries([FIRST], [1.0], transform=Standardize())
     for targets in (series, [series]):
         with pytest.raises(DatasetError, match=r"targets must be a dictionary such as"):
@@ -90,7 +90,7 @@ def test_misplaced_arguments_are_explained(release):
         series.fitted(dataset.at(["2022-11-01"]))
 
 
-def test_windows_beyond_the_range_are_named_as_a_reason(release):
+def test_error_mentions_windows_that_reach_beyond_the_range(release):
     flares = Events(
         [], [], window=(timedelta(0), timedelta(days=1)), covers=("2022-10-01", "2022-12-01")
     )

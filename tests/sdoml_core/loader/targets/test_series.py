@@ -215,7 +215,7 @@ def test_transforms_have_an_inverse(transform) -> None:
     assert transform.inverse(transform.forward(values)) == pytest.approx(values)
 
 
-def test_unfitted_transform_explains_how_to_fit_it() -> None:
+def test_error_for_an_unfitted_transform_explains_how_to_fit_it() -> None:
     series = TimeSeries(minutes(0), [1.0], transform=Standardize())
     with pytest.raises(DatasetError, match=r"not fitted: use TimeSeries\.fitted\(train\)"):
         series.at(minutes(0), stride=STRIDE)
@@ -293,7 +293,7 @@ def test_fractions_of_seconds_are_kept() -> None:
         (minutes(0), [1.0], {"transform": "log"}, "transform='log' must be a transform with"),
     ],
 )
-def test_values_that_cannot_be_used_are_named(times, values, options, message) -> None:
+def test_error_names_unusable_values(times, values, options, message) -> None:
     with pytest.raises(DatasetError, match=message):
         TimeSeries(times, values, **options)
 

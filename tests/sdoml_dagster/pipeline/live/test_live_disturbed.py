@@ -84,7 +84,7 @@ def test_lost_frames_are_fetched_again_when_they_are_needed(follow):
     assert live.files() == undisturbed.files()
 
 
-def test_clock_that_was_days_ahead_does_no_harm(follow):
+def test_window_is_complete_after_a_clock_was_days_ahead(follow):
     options = {"channels": ONE, "cadence_minutes": 30}
     # After this outage, the client pauses for some days.
     down = [(START + MINUTE, START + 8 * MINUTE)]
@@ -100,7 +100,7 @@ def test_clock_that_was_days_ahead_does_no_harm(follow):
     assert live.files() == undisturbed.files()
 
 
-def test_clock_that_is_set_back_does_no_harm(follow):
+def test_window_is_complete_after_a_clock_is_set_back(follow):
     live, undisturbed = (follow(channels=ONE, cadence_minutes=30) for _ in range(2))
     for deployment in (live, undisturbed):
         deployment.tick()
@@ -113,7 +113,7 @@ def test_clock_that_is_set_back_does_no_harm(follow):
     assert live.files() == undisturbed.files()
 
 
-def test_two_schedulers_give_the_window_of_one(follow):
+def test_two_schedulers_give_the_same_window_as_one(follow):
     live, undisturbed = follow(), follow()
     other = LiveDeployment(live.settings, live.archive)
     with ThreadPoolExecutor(2) as pool:
@@ -140,7 +140,7 @@ def test_slot_that_another_update_removed_from_the_index_is_published_again(foll
     assert set(found[2:]) <= set(times(live))
 
 
-def test_full_disk_is_freed_by_the_window_itself(follow, monkeypatch):
+def test_update_frees_space_on_a_full_disk(follow, monkeypatch):
     live = follow(channels=ONE, cadence_minutes=30, live_hours=1)
     undisturbed = follow(channels=ONE, cadence_minutes=30, live_hours=1)
     for deployment in (live, undisturbed):
@@ -178,7 +178,7 @@ def test_window_spans_midnight(follow, midnight):
     assert window.mask[:2, 1].all()
 
 
-def test_late_hmi_frame_is_found_beside_one_that_never_appears(follow, monkeypatch):
+def test_late_hmi_frame_is_found_although_another_never_appears(follow, monkeypatch):
     live = follow(channels=("HMI_M",), cadence_minutes=30, live_hours=6)
     appears = live.archive.live.appears
 
