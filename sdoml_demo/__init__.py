@@ -1,14 +1,14 @@
 """The simulated archive: an HTTP server that simulates the JSOC's AIA and HMI image trees.
 
-The server renders every frame from a few real ones, for any date, wavelength and minute, so that
-the whole pipeline can be tried and tested without the Internet. The frames are simulations, not
-observations. The pipeline does not import this package; it uses the server only over HTTP.
+The server renders frames from a few real frames, for any date, wavelength and minute, so that you
+can try and test the whole pipeline without the Internet. The frames are simulated, not observed.
+The pipeline does not import this package. It uses the server only over HTTP.
 
 - ``server``: the HTTP server, which ``python -m sdoml_demo`` runs. ``request_log``: its log.
 - ``files``: files by path, rendered or from the cache.
 - ``absences``: which frames are missing or bad, at the rates of the real archive.
-- ``faults``: failures of transport and content, on request.
-- ``tour``: what ``make demo`` runs. ``ui``: what ``make ui`` runs.
+- ``faults``: transport faults and wrong content, on request.
+- ``tour``: the program of ``make demo``. ``ui``: the program of ``make ui``.
 - ``render``: from the real frames to a file.
 
   - ``real_frames``: the packaged real frames. ``textures``: the data taken from each of them.

@@ -54,14 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--faults",
         default="",
         metavar="PLAN",
-        help="for example 500=0.1,reset=0.05,attempts=1,seed=3; kinds: "
+        help="for example 500=0.1,reset=0.05,attempts=1,seed=3. Kinds: "
         + ", ".join(fault.value for fault in Fault)
         + ", or all",
     )
     parser.add_argument(
         "--live",
         action="store_true",
-        help="serve the near-real-time tree too, in which frames appear minutes after the exposure",
+        help="also serve the near-real-time tree, where frames appear minutes after the exposure",
     )
     parser.add_argument(
         "--speed",

@@ -1,6 +1,6 @@
 """Decide which frames are missing or have bad quality, from their names alone.
 
-The rates are similar to those of the mission: 2.3% of AIA frames are unavailable for all reasons
+The rates are similar to those of the mission: 2.3 % of AIA frames are unavailable for all reasons
 together, 1700 Å is often missing at the top of the hour (when 4500 Å is taken), a few HMI images
 are black, and no frames exist before the first day.
 """

@@ -1,7 +1,7 @@
 """Create wrong frames in intact files, which checksums cannot detect.
 
-Each kind changes a file of the archive, real or rendered, and writes it so that every reader
-accepts it: CHECKSUM and DATASUM are valid, and JPGs decode. Tests and
+Each kind of corruption changes a real or rendered file of the archive. Every reader accepts the new
+file: CHECKSUM and DATASUM are valid, and JPEG files can be decoded. Tests and
 ``benchmarks/corrupted_frames`` apply these changes with ``Archive(alter=…)`` or directly to the
 bytes.
 """
@@ -30,7 +30,7 @@ class Corruption:
 
     name: str
     meaning: str
-    """What is wrong, in a sentence for reports."""
+    """Description of the error, as a sentence for reports."""
     change: Callable[[bytes], bytes]
     """Function that corrupts an intact file."""
 
@@ -80,7 +80,7 @@ def resample(
 
 
 def _noise(scale: float, key: str) -> NDArray[np.float64]:
-    """Return normal deviates in sixteenths of a DN; ``scale`` is in DN."""
+    """Return normal deviates in sixteenths of a DN. ``scale`` is in DN."""
     return np.random.default_rng(digest(key)).normal(0.0, scale * 16, (SIZE, SIZE))
 
 
@@ -134,19 +134,19 @@ def _scaled(factor: float) -> Callable[[Pixels], Pixels]:
 
 
 def shifted(west: float, north: float) -> Callable[[bytes], bytes]:
-    """Return a change that moves the Sun by some pixels without changing the header."""
+    """Return a change that moves the Sun by a few pixels without changing the header."""
     return _aia(lambda pixels: resample(pixels, shift=(west, north)))
 
 
 AIA = (
     Corruption(
         "roll 180°, in the header",
-        "The satellite is upside down, and CROTA2 says so.",
+        "The spacecraft is upside down, as CROTA2 says.",
         _aia(lambda p: np.ascontiguousarray(p[::-1, ::-1]), {"CROTA2": 180.0}),
     ),
     Corruption(
         "roll 0.5°, in the header",
-        "A small roll, and CROTA2 says so.",
+        "A small roll, as CROTA2 says.",
         _aia(lambda p: resample(p, turn=-0.5), {"CROTA2": 0.5}),
     ),
     Corruption(
@@ -161,7 +161,7 @@ AIA = (
     ),
     Corruption(
         "off center by 2.5 pixels, in the header",
-        "A small offset, and CRPIX says so.",
+        "A small offset, as CRPIX says.",
         _aia(lambda p: resample(p, shift=(2, -1.5)), {"CRPIX1": 514.5, "CRPIX2": 511.0}),
     ),
     Corruption(
@@ -171,7 +171,7 @@ AIA = (
     ),
     Corruption(
         "scale 1.2″, in the header",
-        "The Sun is twice as large, and CDELT says so.",
+        "The Sun is twice as large, as CDELT says.",
         _aia(lambda p: resample(p, zoom=2.0), {"CDELT1": 1.2, "CDELT2": 1.2}),
     ),
     Corruption(
@@ -210,7 +210,7 @@ AIA = (
         "All pixels are at the largest value of the camera.",
         _aia(lambda p: p * 0 + 16383 * 16),
     ),
-    Corruption("half dark", "The Moon covers half of the disk; QUALITY is good.", _aia(_half_dark)),
+    Corruption("half dark", "The Moon covers half of the disk. QUALITY is good.", _aia(_half_dark)),
     Corruption("block without data", "4% of the pixels are BLANK.", _aia(_block(BLANK))),
     Corruption("block of zeros", "4% of the pixels are 0. They are on the disk.", _aia(_block(0))),
     Corruption("scan lines", "Every eighth row contains noise.", _aia(_scan_lines)),
@@ -218,11 +218,11 @@ AIA = (
     Corruption("particle storm", "2% of the pixels were hit by particles.", _aia(_storm)),
     Corruption("IMG_TYPE DARK", "The header says that the shutter was closed.",
                _cards(IMG_TYPE="DARK")),
-    Corruption("ACS_ECLP YES", "The header says eclipse; QUALITY does not.",
+    Corruption("ACS_ECLP YES", "The header says eclipse, but QUALITY does not.",
                _cards(ACS_ECLP="YES")),
     Corruption("PERCENTD 60", "The header says that 40% of the data are lost.",
                _cards(PERCENTD=60.0)),
-    Corruption("QUALITY bit 30", "A near-real-time frame, which a definitive one will replace.",
+    Corruption("QUALITY bit 30", "A near-real-time frame, which a definitive frame will replace.",
                _cards(QUALITY=1 << 30)),
 )  # fmt: skip
 """Corruptions of a single AIA frame. See also `with_pixels_of`."""
@@ -231,7 +231,7 @@ AIA = (
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """Combine a frame's header with the pixels of another AIA frame.
 
-    Pixels of an earlier slot simulate a stale picture; pixels of another channel simulate a wrong
+    Pixels of an earlier slot simulate a stale image. Pixels of another channel simulate a wrong
     filter.
     """
     file = read_file(data)
@@ -241,8 +241,8 @@ def with_pixels_of(data: bytes, other: bytes) -> bytes:
 def near_real_time(path: str, data: bytes) -> bytes:
     """Return the near-real-time version of a frame, which the definitive version replaces later.
 
-    AIA frames have bit 30 in QUALITY; the label of HMI frames reads "Quick-Look". Use it with
-    ``Archive(alter=…)``.
+    AIA frames have bit 30 in QUALITY, and HMI frames have the label "Quick-Look". Use this function
+    with ``Archive(alter=…)``.
     """
     place = parse_path(path)
     if place is None:  # change only frames
@@ -254,7 +254,7 @@ def near_real_time(path: str, data: bytes) -> bytes:
 
 
 def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[[bytes], bytes]:
-    """Change the gray levels of a JPG; shape (1024, 1024), north up."""
+    """Change the gray levels of a JPEG file; shape (1024, 1024), north up."""
 
     def corrupt(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
@@ -272,7 +272,7 @@ def encode_jpg(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def flip_pixel_bits(data: bytes, *, seed: int, bits: int = 1) -> bytes:
-    """Flip bits of a JPG's compressed pixels."""
+    """Flip bits in the compressed pixels of a JPEG file."""
     damaged = bytearray(data)
     start = data.index(b"\xff\xda") + 14
     for k in range(bits):
@@ -289,7 +289,7 @@ def _half_scan(data: bytes) -> bytes:
 
 
 def _half_scan_filled(data: bytes) -> bytes:
-    """Make the missing half gray, as if a decoder had saved a truncated scan again."""
+    """Make the missing half gray, as if a truncated scan had been decoded and saved again."""
     with Image.open(io.BytesIO(data)) as image:
         rgb = np.array(image)
     rgb[512:] = 128
@@ -305,7 +305,10 @@ def _continuum(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _colored(data: bytes) -> bytes:
-    """Color a magnetogram: negative fields are blue to green, positive ones yellow to red."""
+    """Color a magnetogram.
+
+    Negative fields are blue to green, and positive fields are yellow to red.
+    """
     with Image.open(io.BytesIO(data)) as image:
         levels = np.array(image.convert("L")).astype(int)
     field = levels - 127
@@ -342,10 +345,10 @@ HMI = (
                lambda data: flip_pixel_bits(data, seed=1)),
     Corruption("half a scan", "The compressed pixels end in the middle.", _half_scan),
     Corruption("half a scan, gray", "The southern half is gray.", _half_scan_filled),
-    Corruption("continuum picture", "A picture in visible light has the name of a magnetogram.",
+    Corruption("continuum picture", "A visible-light image has the name of a magnetogram.",
                _gray(_continuum)),
-    Corruption("colored magnetogram", "The picture has the catalog's colors.", _colored),
-    Corruption("gray placard", "The picture is a sign on gray.", _gray(_placard)),
+    Corruption("colored magnetogram", "The image has the colors of the catalog.", _colored),
+    Corruption("gray placard", "The image is a placard on gray.", _gray(_placard)),
     Corruption("black", "The image is black.", _gray(lambda levels: levels * 0)),
     Corruption("off center", "The disk is shifted sideways by 15 pixels.",
                _gray(lambda levels: _moved(levels, shift=(15, 0)))),
@@ -358,4 +361,4 @@ HMI = (
                _gray(lambda levels: np.ascontiguousarray(levels[::-1, ::-1]))),
     Corruption("half the size", "The image is 512 pixels wide.", _shrunk),
 )  # fmt: skip
-"""Corruptions of a single HMI image. A stale picture is another image with its name."""
+"""Corruptions of a single HMI image. A stale image is another image with the name of this image."""

@@ -16,7 +16,7 @@ from sdoml_demo.render.solar_state import digest, uniform
 
 
 class Fault(Enum):
-    """Kinds of faults; the values are their names on the command line."""
+    """Kinds of faults. The values are their names on the command line."""
 
     NOT_FOUND = "404"
     FORBIDDEN = "403"
@@ -30,7 +30,8 @@ class Fault(Enum):
     SHORT = "short"
     """Part of the file, with the Content-Length of that part."""
     CUT = "cut"
-    """Part of the file, with the Content-Length of the whole file. Then the connection closes."""
+    """Part of the file, with the Content-Length of the whole file. The connection is then
+    closed."""
     HTML = "html"
     """A web page with status 200."""
     STALL = "stall"
@@ -40,7 +41,7 @@ class Fault(Enum):
     FLIP = "flip"
     """Flipped bits that checks can detect; see `flip`."""
     WRONG = "wrong"
-    """An intact frame, but not the one in the file name."""
+    """An intact frame that does not match the file name."""
     EMPTY = "empty"
     """No bytes, with status 200."""
     GZIP = "gzip"
@@ -67,13 +68,14 @@ class FaultPlan:
     seed: int = 0
 
     attempts: int | None = 1
-    """Number of faulty responses for an affected path, starting with the first. None: all."""
+    """Number of faulty responses for an affected path, starting with the first. With None, all
+    responses are faulty."""
 
     retry_after: int = 1
     """Retry-After in seconds, for 429 and 503."""
 
     stall_seconds: float = 120.0
-    """After this time a stalled or trickling connection is closed."""
+    """Time after which a stalled or slow connection is closed."""
 
     match: str = ""
     """Only paths that contain this text are affected, for example ``0193.fits``."""
@@ -143,9 +145,9 @@ class FaultPlan:
 def flip(path: str, body: bytes) -> bytes:
     """Flip bits of a file where structural checks detect them.
 
-    In a FITS file, three bits are flipped anywhere in the image's header or data, which CHECKSUM
-    covers. A JPG has no checksum, so one bit of the start or end marker is flipped. For bits within
-    the pixels of a JPG, see `corruptions.flip_pixel_bits`.
+    In a FITS file, three bits are flipped anywhere in the header or the data of the image, which
+    CHECKSUM covers. A JPEG file has no checksum, so one bit of the start or end marker is flipped.
+    To flip bits in the pixels of a JPEG file, use `corruptions.flip_pixel_bits`.
     """
     damaged = bytearray(body)
     if path.endswith(".jpg"):

@@ -1,7 +1,7 @@
-"""The archive's files by path, rendered on request and kept in a cache folder.
+"""The files of the archive by path. They are rendered on request and kept in a cache folder.
 
 A frame depends only on its name. The name of the cache folder contains a hash of the rendering
-code, so that old frames are never served after a code change.
+code, so that old frames are never served after a change of the code.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """Return the folder for rendered frames: in the user's cache, or else a temporary folder.
+    """Return the folder for rendered frames, in the user's cache or in a temporary folder.
 
-    The home folder may be read-only, as in containers.
+    The home folder may be read-only, for example in containers.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "sdoml-demo-archive"
@@ -106,7 +106,7 @@ class Frames:
         return plain_file.uncompressed(data) if uncompressed else data
 
     def _kept(self, name: str, render: Callable[[], bytes]) -> bytes:
-        """Return a file from the cache. Render it if necessary."""
+        """Return a file from the cache, and render it if necessary."""
         file = self._folder / name
         with self._turn(name):
             with contextlib.suppress(FileNotFoundError):
@@ -118,8 +118,8 @@ class Frames:
     def other(self, path: str) -> bytes:
         """Return an intact frame that clearly differs from the frame at a path.
 
-        For AIA, it has another wavelength or is from two hours earlier. For HMI, whose files do not
-        contain their time, it is an image of half the size.
+        For AIA, it has another wavelength or is from two hours earlier. HMI files do not contain
+        their time, so for HMI it is an image of half the size.
         """
         place = parse_path(path)
         if place is None:  # faults affect only existing frames
@@ -133,7 +133,7 @@ class Frames:
 
     @contextlib.contextmanager
     def _turn(self, path: str) -> Iterator[None]:
-        """Hold a lock for a path, so that only one thread renders the file."""
+        """Hold the lock of a path, so that only one thread renders the file."""
         with self._lock:
             lock = self._locks.setdefault(path, threading.Lock())
         with lock:
@@ -150,7 +150,7 @@ def _render(channel: Channel, minute: datetime, state: Condition) -> bytes:
 
 @cache
 def _rendering() -> str:
-    """Return a hash of what affects rendering: code, real frames and JPEG encoder version."""
+    """Return a hash of the code, the real frames and the version of the JPEG encoder."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
     digest.update((package / "absences.py").read_bytes())
@@ -170,7 +170,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def parse_path(path: str) -> tuple[Channel, datetime] | None:
-    """Return channel and minute of a path, or None if it is not a path of the archive."""
+    """Return the channel and the minute of a path. None if it is not a path of the archive."""
     name = path.rsplit("/", 1)[-1]
     try:
         if match := _AIA_NAME.fullmatch(name):

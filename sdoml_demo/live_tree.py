@@ -1,7 +1,7 @@
 """The near-real-time tree, in which each frame appears minutes after its exposure.
 
-AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
-catalog with the quick-look label and are rendered again a day later. The time at which a frame
+The AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
+catalog with the quick-look label, and are rendered again a day later. The time at which a frame
 appears depends only on its name, the seed and the plan, so that tests can predict it.
 """
 
@@ -32,7 +32,7 @@ _HMI_DELAY = (55, 70)
 _WRITING = timedelta(seconds=45)
 """Time for which a new AIA file is readable only in part."""
 _RENDERED_AGAIN = timedelta(hours=24)
-"""Age at which an HMI image is replaced by one without the quick-look label."""
+"""Age at which an HMI image is replaced by an image without the quick-look label."""
 
 _AIA_FOLDER = re.compile(re.escape(LIVE_TREE) + r"(\d{4})/(\d\d)/(\d\d)/H(\d\d)00/")
 _AIA_FILE = re.compile(re.escape(LIVE_TREE) + r".*/AIA(\d{8}_\d{4})00_(\d{4})\.fits")
@@ -66,7 +66,7 @@ class LivePlan:
     """Age at which AIA files are removed."""
 
     listings: bool = True
-    """Whether the server lists folders. Otherwise it responds with 403."""
+    """Whether the server lists folders. If not, it responds with 403."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class LiveTree:
         return None
 
     def appears(self, channel: Channel, minute: datetime) -> datetime | None:
-        """Return when a frame is first completely readable, or None if it never appears."""
+        """Return when a frame first becomes completely readable. None if it never appears."""
         if minute.minute % (15 if channel.instrument == "HMI" else 3):
             return None
         if channel.wavelength not in PASSBANDS and channel.instrument == "AIA":
@@ -166,7 +166,7 @@ class LiveTree:
         return Response(HTTPStatus.OK, "\n".join([body, *rows, "</ul></body></html>"]).encode())
 
     def _begun(self, hour: datetime, now: datetime) -> Iterator[tuple[Channel, datetime]]:
-        """Yield the AIA frames of an hour that are readable, whole or in part."""
+        """Yield the AIA frames of an hour that are completely or partly readable."""
         for number in range(20):
             minute = hour + number * LIVE_CADENCE
             for channel in CHANNELS.values():
@@ -204,7 +204,7 @@ class LiveTree:
 
 
 def http_date(time: datetime) -> str:
-    """Return a time as HTTP writes it."""
+    """Return a time in HTTP format."""
     return format_datetime(time.replace(microsecond=0), usegmt=True)
 
 
@@ -214,7 +214,7 @@ def _floor(time: datetime, step: timedelta) -> datetime:
 
 
 def _place(path: str) -> tuple[Channel, datetime] | None:
-    """Return channel and minute of a path, or None if it is not a path of the tree."""
+    """Return the channel and the minute of a path. None if it is not a path of the tree."""
     try:
         if match := _AIA_FILE.fullmatch(path):
             channel, tree = CHANNELS.get(f"AIA_{match[2]}"), LIVE_TREE

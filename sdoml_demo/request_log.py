@@ -1,4 +1,4 @@
-"""The log of the archive: requests, connections, and the maximum in flight."""
+"""The log of the archive: requests, connections, and the maximum number of concurrent requests."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request."""
+    """A request."""
 
     method: str
     path: str
@@ -19,16 +19,16 @@ class Request:
     agent: str
     """The User-Agent header."""
     fault: str | None = None
-    """Kind of fault in the response; None for a normal response."""
+    """Kind of fault in the response. None for a normal response."""
 
 
 @dataclass
 class Log:
-    """Requests and connections so far. Safe to read at any time."""
+    """All requests and connections. It can be read at any time."""
 
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
-    """Number of connections opened so far."""
+    """Number of opened connections."""
     open_connections: int = 0
     max_open_connections: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)

@@ -24,7 +24,7 @@ _HTML = "text/html; charset=iso-8859-1"
 
 
 class Archive:
-    """A running archive; a context manager.
+    """A running archive. It is a context manager.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class Archive:
     faults
         Transport faults to simulate. Defaults to none.
     alter
-        Called with the path and the body of each frame; returns the body to serve. Use it to serve
-        wrong frames, see `sdoml_demo.corruptions`.
+        Called with the path and the body of each frame. It returns the body to serve. Use it to
+        serve wrong frames; see `sdoml_demo.corruptions`.
     clock
         Time of the archive. Defaults to the real time.
     live
-        Serve the near-real-time tree as well, with these faults. Recent HMI images then appear
-        about an hour after the exposure, with the quick-look label.
+        Also serve the near-real-time tree, with these faults. Recent HMI images then appear about
+        an hour after the exposure, with the quick-look label.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class Archive:
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
-        """Return the fault of the next response for a path. This counts as one attempt."""
+        """Return the fault of the next response for a path, and count one attempt."""
         with self._attempts_lock:
             self._attempts[path] += 1
             attempt = self._attempts[path]
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _unchanged(self, response: Response) -> bool:
-        """Return whether a conditional request names the version that would be served."""
+        """Return whether a conditional request is for the version that would be served."""
         mark = self.headers.get("If-None-Match")
         return mark is not None and mark == _validators(response).get("ETag")
 
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, body, part)
 
     def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
-        """Announce a complete body, but send only part of it or send it slowly."""
+        """Declare a complete body, but send only a part of it or send it slowly."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
             waited, sent = 0.0, 0
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             while not self._hung_up(0.05, since=waited):
                 waited += 0.05
         elif fault is Fault.RESET:
-            # a linger time of 0 makes close() send RST; both handles must be closed
+            # with a linger time of 0, close() sends RST; both handles must be closed
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.rfile.close()
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Print nothing: requests are in `Archive.log`."""
+        """Print nothing, because requests are in `Archive.log`."""
 
 
 def _validators(response: Response) -> dict[str, str]:

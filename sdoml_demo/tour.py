@@ -1,4 +1,4 @@
-"""The tour that ``make demo`` runs: build two days of shards from the simulated archive.
+"""The program of ``make demo``: build two days of shards from the simulated archive.
 
 It runs the commands that a user would type, with its own simulated archive, and shows the results.
 """
@@ -109,8 +109,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
         print(f"  {name:<10}" + "".join(f"{counts[column]:>10}" for column in columns))
     for (status, reason), count in reasons.most_common():
         print(f"  {count:>4} × {status}: {reason}")
-    # At least one of the days has a contact sheet, because a release without frames would have
-    # failed.
+    # At least one day has a contact sheet, because a release without frames would have failed.
     sheets = (
         processed_contact_sheet(StoredDay(store, day), channels, settings=settings, tile=384)
         for day in days

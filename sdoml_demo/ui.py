@@ -1,7 +1,7 @@
 # ruff: noqa: T201 (it prints for its user)
 """``make ui``: Dagster's web UI, its daemon and the simulated archive.
 
-Everything listens on loopback and writes below one folder. Ctrl-C stops all of it.
+All services listen only on loopback and write to one folder. Ctrl-C stops all services.
 """
 
 import argparse
@@ -51,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if _taken(options.port):
-        parser.exit(1, f"port {options.port} is in use; choose another one with --port\n")
+        parser.exit(1, f"port {options.port} is in use: choose another port with --port\n")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with Archive(cache=options.cache) as archive:
         environment = {
-            # The user's settings take precedence, as everywhere.
+            # As elsewhere, the user's settings take precedence.
             **_defaults(options.folder.resolve(), archive, days=options.days),
             **{k: v for k, v in os.environ.items() if not k.endswith("_ROOTS")},
         }
@@ -110,7 +110,7 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
                     env=environment,
                     stdout=log,
                     stderr=log,
-                    # Ctrl-C then reaches the services only through this process.
+                    # As a result, Ctrl-C reaches the services only through this process.
                     start_new_session=True,
                 )
         if _wait(port, services, stop):
@@ -131,7 +131,7 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
 
 
 def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Wait until UI and daemon are ready. Returns False if a service ended first."""
+    """Wait until the UI and the daemon are ready. Return False if a service ends first."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stop.wait(0.3):
         if any(service.poll() is not None for service in services.values()):
@@ -161,7 +161,10 @@ def daemon_is_up(port: int) -> bool:
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt all services, then kill those still running. Active runs end with the webserver."""
+    """Interrupt all services, and kill those that do not end.
+
+    Active runs end with the webserver.
+    """
     for service in services:
         if service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The web application: static files, and the data of one dataset as JSON and raw bytes."""
+"""The web application: static files, and the data of a dataset as JSON and raw bytes."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ from sdoml_view.series import UserSeries, parse_series
 
 STATIC: Final = Path(__file__).parent / "static"
 MAX_RANGE: Final = np.timedelta64(40 * 86400, "s")
-"""Longest range of slots in one response."""
+"""Maximum number of slots in one response."""
 
 MAX_TABLE: Final = 256 << 20
 """Maximum size of a user's table in bytes."""
@@ -53,7 +53,7 @@ class Application:
     Parameters
     ----------
     opened
-        Waits until the dataset is open, and returns it. The page loads meanwhile.
+        Waits until the dataset is open, and returns it. The page loads in the meantime.
     at
         Slot to show first.
     series
@@ -132,7 +132,10 @@ class Application:
         )
 
     def refresh(self, request: Request) -> Response:  # noqa: ARG002 the same for all requests
-        """Open the dataset again if it changed, as a live dataset does. Report its last slot."""
+        """Open the dataset again if it has changed, for example a live dataset.
+
+        Report its last slot.
+        """
         renewed = self._release.renewed()
         if renewed is not None:
             self._renewed, self._calendar = renewed, None
@@ -179,7 +182,7 @@ class Application:
         return JSONResponse(self._calendar.to_json())
 
     def frames(self, request: Request) -> Response:
-        """Return display levels of the frames of a slot: one byte per pixel, frame after frame.
+        """Return the display levels of the frames of a slot, one byte per pixel, frame after frame.
 
         ``X-Frames`` lists the channels in order. Channels without a frame are left out.
         """
@@ -217,7 +220,7 @@ class Application:
         )
 
     def pixel(self, request: Request) -> Response:
-        """Return a pixel's values in some channels, and its coordinates."""
+        """Return the values of a pixel in the given channels, and its coordinates."""
         release = self._release
         row = self._row(request)
         limit = release.resolution - 1
@@ -249,7 +252,7 @@ class Application:
         )
 
     def overlay(self, request: Request) -> Response:
-        """Return limb and grid of a slot, by instrument."""
+        """Return the limb and the grid of a slot, by instrument."""
         release = self._release
         row = self._row(request)
         shapes: dict[str, Any] = {}
@@ -347,14 +350,14 @@ class Application:
         full = self._release.resolution
         size = _integer(request, "size", full, 1, full)
         if full % size:
-            raise DatasetError(f"size={size} must divide {full}")
+            raise DatasetError(f"size must divide {full}, but {size} does not")
         return size
 
 
 def _answer(
     handler: Callable[[Request], Response],
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """Run a handler in a thread, and turn expected errors into a message."""
+    """Run a handler in a thread, and convert expected errors to a message."""
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -372,7 +375,7 @@ async def _file(path: Path, request: Request) -> Response:  # noqa: ARG001 calle
 
 
 def _seconds(slots: NDArray[np.datetime64], row: int) -> int | None:
-    """Return the slot of a row in seconds since 1970, or None outside the dataset."""
+    """Return the slot of a row in seconds since 1970. None if it is outside the dataset."""
     return int(slots[row].astype(np.int64)) if 0 <= row < len(slots) else None
 
 
@@ -394,5 +397,5 @@ def _text(request: Request, name: str) -> str:
 def _integer(request: Request, name: str, default: int, low: int, high: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isascii() or not text.isdigit() or not low <= int(text[:12]) <= high:
-        raise DatasetError(f"{name}={text!r} must be a number from {low} to {high}")
+        raise DatasetError(f"{name} must be a number between {low} and {high}, not {text!r}")
     return int(text)

@@ -154,7 +154,7 @@ def _opening(source: str) -> "Future[Release]":
         except BaseException as error:  # noqa: BLE001 result() raises it
             future.set_exception(error)
 
-    # A daemon, so that Ctrl-C does not wait for a slow server.
+    # Use a daemon thread, so that Ctrl-C does not wait for a slow server.
     threading.Thread(target=run, daemon=True).start()
     return future
 

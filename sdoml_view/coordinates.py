@@ -1,4 +1,4 @@
-"""Positions on the Sun: heliographic coordinates of pixels, and lines to draw over frames."""
+"""Positions on the Sun: heliographic coordinates of pixels, and grid lines for frames."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ARCSEC = math.radians(1 / 3600)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A pixel's position on the sky and on the Sun."""
+    """Position of a pixel on the sky and on the Sun."""
 
     solar_x: float
     """Helioprojective longitude in arcsec, positive to the west."""
@@ -62,7 +62,7 @@ class View:
         observed
             Observation time, timezone-aware.
         rsun_obs
-            Apparent radius of the Sun in arcsec. None: computed from the time.
+            Apparent radius of the Sun in arcsec. With None, it is computed from the time.
         """
         radius = rsun_obs or solar_radius(observed)
         header = frame_header(channel, resolution=resolution, observed=observed, rsun_obs=radius)
@@ -94,7 +94,7 @@ class View:
         return Place(solar_x / _ARCSEC, solar_y / _ARCSEC, longitude, latitude)
 
     def limb(self) -> tuple[float, float, float]:
-        """Return center and radius of the limb as fractions of the frame's edge: x, y, r."""
+        """Return center and radius (x, y, r) of the limb, as fractions of the frame's side."""
         radius = math.tan(math.asin(1 / self.distance)) / self.pixel
         n = self.resolution
         return (self.center_x + 0.5) / n, (self.center_y + 0.5) / n, radius / n
@@ -102,7 +102,7 @@ class View:
     def grid(self, step: int = GRID_STEP) -> list[list[tuple[float, float]]]:
         """Return the visible parts of the heliographic grid as lines.
 
-        Points are fractions of the frame's edge from the northeast corner: (x, y).
+        Points (x, y) are distances from the northeast corner, as fractions of the frame's side.
         """
         fine = np.radians(np.arange(-90, 90.1, 3))
         around = np.radians(np.arange(-90, 90.1, 3))

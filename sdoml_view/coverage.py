@@ -35,9 +35,9 @@ class Calendar:
     first: date
     channels: tuple[str, ...]
     found: NDArray[np.int32]
-    """Frames in the dataset; shape (channels, days)."""
+    """Number of frames in the dataset; shape (channels, days)."""
     expected: NDArray[np.int32]
-    """Expected frames per day, 0 for days outside the range; shape (channels, days)."""
+    """Number of expected frames, 0 for days outside the range; shape (channels, days)."""
     reasons: dict[int, dict[str, dict[str, int]]] = field(default_factory=dict)
     """Number of missing frames by day (counted from `first`), channel and reason."""
 
@@ -87,7 +87,7 @@ def _count(release: Release) -> Calendar:
     ).astype(np.int32)
     per_day = max(86400 // max(release.cadence, 1), 1)
     start = first.astype("datetime64[s]") + np.arange(length) * np.timedelta64(86400, "s")
-    # The range may start or end partway through a day.
+    # The range may start or end within a day.
     low = np.maximum(start, slots[0])
     high = np.minimum(start + np.timedelta64(86400, "s"), slots[-1] + 1)
     spans = np.ceil((high - low).astype(np.int64) / max(release.cadence, 1))

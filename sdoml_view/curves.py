@@ -18,14 +18,14 @@ MAX_SAMPLED: Final = 64
 
 @dataclass(frozen=True)
 class Curve:
-    """Brightness of one channel at some slots."""
+    """Brightness of one channel at the given slots."""
 
     channel: str
     unit: str
     times: NDArray[np.int64]
     """Seconds since 1970."""
     mean: NDArray[np.float64]
-    """Mean over all pixels of the frame."""
+    """Mean of all pixels of the frame."""
     saturated: NDArray[np.float64]
     """Fraction of pixels at the upper end of the normalized range."""
 
@@ -41,7 +41,7 @@ class Curve:
 
 
 def unit_of(channel: str) -> str:
-    """Return the unit of a channel's mean brightness."""
+    """Return the unit of the mean brightness of a channel."""
     return "DN/s" if channel.startswith("AIA") else "level"
 
 
@@ -53,7 +53,7 @@ def sampled_rows(rows: range, limit: int = MAX_SAMPLED) -> list[int]:
 
 
 def from_index(release: Release, rows: range, channels: tuple[str, ...]) -> list[Curve] | None:
-    """Read the curves from the index, or return None if it has no brightness in the range."""
+    """Read the curves from the index. Return None if it has no brightness in the range."""
     times = release.catalog.slots[rows.start : rows.stop].astype("datetime64[s]").astype(np.int64)
     edges = np.unique(np.linspace(0, len(rows), MAX_POINTS + 1).astype(int)[:-1])
     if not len(rows):
@@ -76,7 +76,7 @@ def from_index(release: Release, rows: range, channels: tuple[str, ...]) -> list
 
 
 def _averages(values: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Average the known values between adjacent edges; NaN if there are none."""
+    """Average the known values between adjacent edges. NaN if there are no known values."""
     if not len(edges):
         return np.zeros(0)
     known = np.isfinite(values)
@@ -88,7 +88,7 @@ def _averages(values: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[
 def measure(
     release: Release, row: int, channels: tuple[str, ...]
 ) -> dict[str, tuple[float, float]]:
-    """Measure mean and saturated fraction from the pixels of a sample, by channel."""
+    """Measure the mean and the saturated fraction of the pixels of a sample, by channel."""
     measured = {}
     for name, pixels in release.frames(row, channels).items():
         aia = name.startswith("AIA")
@@ -99,7 +99,7 @@ def measure(
 
 
 def from_pixels(release: Release, rows: range, channels: tuple[str, ...]) -> list[Curve]:
-    """Read a few samples of a range and measure them."""
+    """Read and measure a few samples of a range."""
     chosen = sampled_rows(rows)
     times = release.catalog.slots[chosen].astype("datetime64[s]").astype(np.int64)
     values = np.full((len(channels), 2, len(chosen)), np.nan)

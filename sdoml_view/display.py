@@ -1,7 +1,7 @@
-"""Map pixels to display levels on a scale that is fixed per channel.
+"""Map pixels to display levels, with a fixed scale for each channel.
 
-Each channel has one range in DN/s for all frames and datasets. Movies therefore do not flicker, and
-two dates can be compared by eye.
+Each channel has the same range in DN/s for all frames and datasets. Movies therefore do not
+flicker, and you can compare two dates by eye.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from sdoml_core.frames.grid import samples_per_pixel
 from sdoml_core.frames.magnetogram import gauss_to_level
 
 STEPS: Final = 1 << 16
-"""Number of distinguished normalized values. Constants that are set by a flare put the disk
-below 0.01, where 8 bits would show bands."""
+"""Number of distinct normalized values. If a flare determines a constant, the disk is below 0.01,
+and 8 bits would show bands."""
 
 DIFFERENCE_GAIN: Final = 3.0
 """A difference of 1/3 of the display range is drawn as black or white."""
@@ -54,13 +54,13 @@ STRETCHES: Final[Mapping[str, Stretch]] = {
     "AIA_1600": Stretch(1, 330, "sqrt"),
     "AIA_1700": Stretch(1, 2500, "linear"),
 }
-"""Ranges of the AIA team's browse images (``aia_intscale`` in SolarSoft), divided by the common
-exposure times. Two differ: 304 Å is darker today even after correction, and 1600 Å has a square
-root, so that the quiet Sun is visible."""
+"""Ranges of the AIA team's browse images (``aia_intscale`` in SolarSoft), divided by the usual
+exposure times. There are two exceptions. 304 Å has become darker even after the correction, and
+1600 Å uses a square root, so that the quiet Sun is visible."""
 
 
 def level_table(channel: str, constants: Mapping[str, Any], resolution: int) -> NDArray[np.float32]:
-    """Return the display level in [0, 1] of each of `STEPS` normalized values.
+    """Return the display level in [0, 1] of each of the `STEPS` normalized values.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def to_levels(pixels: NDArray[np.float32], table: NDArray[np.float32]) -> NDArra
 def difference_levels(
     pixels: NDArray[np.float32], before: NDArray[np.float32], table: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Return the difference of two frames as gray levels: 128 is no change, brighter is more."""
+    """Return the difference of two frames as gray levels. 128 is no change; higher is brighter."""
     change = table[_steps(pixels)] - table[_steps(before)]
     gray: NDArray[np.uint8] = np.clip(
         np.rint(change * (127 * DIFFERENCE_GAIN)) + 128, 1, 255

@@ -19,7 +19,7 @@ def fits_map(release: Release, row: int, channel: str) -> bytes:
     Raises
     ------
     DatasetError
-        If there is no such frame.
+        If the frame does not exist.
     """
     from astropy.io import fits
 

@@ -1,4 +1,4 @@
-"""Movies: frames of some channels side by side, as MP4 (H.264) or animated WebP."""
+"""Movies: frames of several channels side by side, as MP4 (H.264) or animated WebP."""
 
 import math
 import tempfile
@@ -41,9 +41,9 @@ class MovieOptions:
                 f"the format of a movie must be {' or '.join(FORMATS)}, not {self.format}"
             )
         if not 1 <= self.fps <= 60:
-            raise DatasetError(f"fps={self.fps} must be from 1 to 60")
+            raise DatasetError(f"fps must be between 1 and 60, not {self.fps}")
         if not 64 <= self.tile <= 1024:
-            raise DatasetError(f"size={self.tile} must be from 64 to 1024")
+            raise DatasetError(f"size must be between 64 and 1024, not {self.tile}")
 
 
 def format_of(path: Path) -> str:
@@ -118,7 +118,7 @@ def movie_bytes(
     progress: Callable[[int], None] | None = None,
 ) -> bytes:
     """Encode a movie in memory; see `write_movie`."""
-    # FFmpeg moves the MP4 index to the front in a second pass, which needs a file.
+    # FFmpeg moves the MP4 index to the front in a second pass, for which it needs a file.
     with tempfile.TemporaryDirectory(prefix="sdoml-view-") as folder:
         path = Path(folder, f"movie.{options.format}")
         write_movie(release, rows, options, path, progress=progress)
@@ -183,7 +183,7 @@ def _columns(count: int) -> int:
 def _write_mp4(images: Iterator[Image.Image], fps: int, target: Path) -> None:
     import av
 
-    # The MP4 index goes to the front, so that browsers can play before the whole file has arrived.
+    # Put the MP4 index first, so that browsers can start playback before the whole file arrives.
     options = {"movflags": "faststart"}
     with av.open(str(target), "w", format="mp4", options=options) as container:
         stream = None

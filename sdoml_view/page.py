@@ -1,6 +1,6 @@
 """A static page about a dataset: calendar, contact sheets and light curves in one HTML file.
 
-The page opens from a disk or a dataset hub, without a server, scripts or other files.
+The page can be opened from disk or on a dataset hub, without a server, scripts or other files.
 """
 
 import base64
@@ -39,7 +39,7 @@ figure{margin:12px 0}svg{width:100%;height:auto;display:block}
 table{border-collapse:collapse}td,th{text-align:left;padding:2px 18px 2px 0}
 """
 
-# Cividis at equal steps: readable with color blindness; dark means no frames.
+# Cividis at equal steps, which is readable with color blindness. Dark means no frames.
 _HEAT = np.array(
     [(0, 34, 78), (24, 54, 111), (66, 78, 108), (101, 103, 112),
      (133, 128, 120), (168, 154, 114), (205, 183, 98), (253, 231, 55)], float,
@@ -50,7 +50,7 @@ _UNKNOWN = (128, 128, 128)
 def static_page(release: Release) -> str:
     """Return the page as HTML.
 
-    All texts are escaped, so names of files and folders cannot become markup.
+    All text is escaped, so names of files and folders cannot become markup.
     """
     calendar = read_calendar(release)
     slots = release.catalog.slots

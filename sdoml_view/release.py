@@ -1,4 +1,4 @@
-"""An open dataset: its frames, their metadata, and their pixels by byte ranges."""
+"""An open dataset: its frames, their metadata, and their pixels, which are read by byte ranges."""
 
 import os
 import tempfile
@@ -32,8 +32,8 @@ CACHE_BYTES: Final = 256 << 20
 """Maximum size of the decoded frames in memory."""
 
 STAND_IN_SECONDS: Final = 90
-"""A frame that was observed further from its nominal minute than this is a stand-in. Frames
-that can stand in are at least 2 minutes away."""
+"""If a frame was observed further from its nominal minute than this, it is a stand-in. Possible
+stand-ins are at least 2 minutes away."""
 
 FACTS: Final = ("observed", "exposure", "quality", "rsun_obs", "flags")
 
@@ -51,13 +51,13 @@ class FrameInfo:
     flags: int
     """See `sdoml_core.frames.flags`."""
     stand_in: bool
-    """Whether the frame was taken at another minute than the slot's."""
+    """Whether the frame was taken at another minute than that of the slot."""
 
 
 class Release:
-    """A release, a folder of daily shards, or a folder of tar files; local or remote.
+    """A release, a folder of daily shards, or a folder of tar files, local or remote.
 
-    Thread-safe. Nothing is written to the folder: a generated index is saved in the user's cache
+    It is thread-safe. It never writes to the folder. A generated index is saved in the user's cache
     folder.
 
     Parameters
@@ -92,7 +92,7 @@ class Release:
         self._brightness: dict[str, pa.Table] | None = None
 
     def renewed(self) -> "Release | None":
-        """Reopen the dataset, or return None if its files have not changed since it was opened.
+        """Reopen the dataset. Return None if its files have not changed since it was opened.
 
         A live dataset replaces its index atomically, so a reader sees either the old or the new
         index.
@@ -102,14 +102,14 @@ class Release:
         return Release(self.source)
 
     def _files_now(self) -> list[str]:
-        """Return a fingerprint of the index, or of all files of a folder without one."""
+        """Return a fingerprint of the index, or of all files if there is no index."""
         if isinstance(self.files, LocalFiles) and self.files.has(RELEASE_INDEX):
             facts = Path(self.files.root, RELEASE_INDEX).stat()
             return [f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"]
         try:
             listing = self.files.list()
         except (SdomlError, OSError, NotImplementedError):
-            return []  # a server without listings: treat the dataset as unchanged
+            return []  # the server has no listings, so treat the dataset as unchanged
         index = [file for file in listing if file.name == RELEASE_INDEX]
         return [f"{file.name} {file.size} {file.changed}" for file in index or listing]
 
@@ -152,12 +152,12 @@ class Release:
         return range(int(first), int(last))
 
     def first_view(self, at: np.datetime64 | None = None) -> int:
-        """Return the row to show first: the nearest to a time, or else the last complete sample.
+        """Return the row to show first: the row nearest to a time, or the last complete sample.
 
         Parameters
         ----------
         at
-            Time to show. None: no preference.
+            Time to show. None if there is no preference.
         """
         slots = self.catalog.slots
         if at is not None:
@@ -176,7 +176,7 @@ class Release:
         Raises
         ------
         DatasetError
-            If a channel is not in the dataset, or none is given.
+            If a channel is not in the dataset, or if no channel is given.
         """
         unknown = [name for name in names if name not in self.channels]
         if unknown or not names:
@@ -243,7 +243,8 @@ class Release:
         """Return the metadata of a frame."""
         tables, first = self._facts_of(row)
         scalars = {name: tables[channel].column(name)[row - first] for name in FACTS}
-        # Milliseconds: the conversion to a datetime would import pandas, which takes long.
+        # Read milliseconds, because the conversion to a datetime would import pandas, which is
+        # slow.
         time = scalars.pop("observed")
         observed = datetime.fromtimestamp(time.value / 1000, UTC) if time.is_valid else None
         values = {name: scalar.as_py() for name, scalar in scalars.items()}
@@ -273,12 +274,12 @@ class Release:
     def brightness(
         self, channel: str, rows: range
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean pixel and saturated fraction of frames, from the index.
+        """Return the mean pixel and the saturated fraction of frames, from the index.
 
         Returns
         -------
-        float64 of shape (len(rows),) each; NaN if there is no frame or the index was written by an
-        earlier version. The mean is in the unit of processed frames.
+        Two float64 arrays of shape (len(rows),). NaN if there is no frame, or if the index was
+        written by an earlier version. The mean is in the unit of processed frames.
         """
         with self._facts_lock:
             if self._brightness is None:
@@ -290,7 +291,7 @@ class Release:
         return mean, saturated
 
     def _facts_of(self, row: int) -> tuple[dict[str, pa.Table], int]:
-        """Return the metadata of the row group of a row by channel, and the group's first row."""
+        """Return the metadata of a row's row group, by channel, and the first row of the group."""
         with self._facts_lock:
             if not self._groups:
                 self._groups = self.catalog.row_groups()

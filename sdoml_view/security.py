@@ -1,4 +1,4 @@
-"""Security: the requests that the server rejects, and the permissions of the page.
+"""The requests that the server rejects, and the permissions of the page.
 
 The viewer shows local data in a browser that also opens other sites. Another site must not be able
 to read the data, and names in a dataset must not become code.
@@ -12,11 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK: Final = "127.0.0.1"
 HOSTS: Final = (LOOPBACK, "localhost")
-"""Names in the ``Host`` header. The name of another site that resolves to loopback is rejected."""
+"""Valid names in the ``Host`` header. The name of another site that resolves to loopback is
+rejected."""
 
 READ_METHODS: Final = ("GET", "HEAD")
 PARSER: Final = "/api/series"
-"""The only path that accepts a request body: a table, which is parsed and not stored."""
+"""The only path that accepts a request body. The body is a table, which is parsed but not
+stored."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -62,7 +64,7 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     name, _, port = headers.get("host", "").partition(":")
     if name not in HOSTS or (port and not port.isdigit()):
         return PlainTextResponse("unknown host; open the viewer at 127.0.0.1\n", 421)
-    # A link in a chat or a notebook opens the page, which holds no data yet.
+    # A link in a chat or a notebook may open the page, which contains no data yet.
     opens_page = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
     if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"} and not opens_page:
         return PlainTextResponse("requests from other sites are refused\n", 403)

@@ -1,4 +1,4 @@
-"""The user's own time series, such as GOES X-ray flux: columns of a CSV or Parquet table."""
+"""Time series of the user, such as GOES X-ray flux, from columns of a CSV or Parquet table."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from sdoml_core.loader.times import parse_time
 
 MAX_SERIES: Final = 12
 MAX_GROUPS: Final = 8
-"""Maximum number of values of a text column that distinguishes series, such as energy bands."""
+"""Maximum number of values in a text column that distinguishes series, such as energy bands."""
 
 MAX_POINTS: Final = 50_000
-"""Longer series are thinned: each step keeps its lowest and highest value."""
+"""Longer series are thinned out: each step keeps its lowest and highest value."""
 
 
 @dataclass(frozen=True)
 class UserSeries:
-    """One quantity over time."""
+    """A quantity over time."""
 
     name: str
     times: NDArray[np.int64]
@@ -121,7 +121,10 @@ def _time_column(table: pa.Table, name: str) -> str:
 
 
 def _groups(table: pa.Table, time: str) -> list[dict[str, Any]]:
-    """Return the values of a text column that distinguishes series, or one empty condition."""
+    """Return the values of a text column that distinguishes series.
+
+    One empty condition if none does.
+    """
     for field in table.schema:
         if field.name == time or not pa.types.is_string(field.type):
             continue

@@ -21,7 +21,7 @@ def listen(port: int | None) -> socket.socket:
     Parameters
     ----------
     port
-        Port; 0 selects a free one. None: `DEFAULT_PORT`, or a free one if it is in use.
+        Port. 0 selects a free port. None selects `DEFAULT_PORT`, or a free port if it is in use.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server that can run on a socket of `listen`."""
+    """Return a server that can use a socket of `listen`."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -96,5 +96,5 @@ def url_of(listener: socket.socket) -> str:
 
 
 def _in_background(action: Callable[[], object]) -> None:
-    # The socket is already listening, so the browser's first request waits for the server.
+    # The socket is already listening, so the first request of the browser waits for the server.
     threading.Thread(target=action, daemon=True).start()

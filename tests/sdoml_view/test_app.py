@@ -188,7 +188,7 @@ def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Pa
         ("frames", {"t": "yesterday"}, "not an ISO date"),
         ("frames", {"t": "0001-01-01T00:00:00+14:00"}, "outside the years 1 to 9999"),
         ("frames", {"t": NOON, "channels": "AIA_9999"}, "no channel AIA_9999"),
-        ("frames", {"t": NOON, "size": 17}, "must divide"),
+        ("frames", {"t": NOON, "size": 17}, "size must divide"),
         ("frames", {"t": NOON, "before": -1}, "must be a number"),
         ("pixel", {"t": NOON, "x": SIDE, "y": 0}, "must be a number"),
         ("slots", {"start": NOON, "end": NOON}, "empty or too long"),
