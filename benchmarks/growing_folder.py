@@ -136,7 +136,7 @@ def read(root: Path, until: float, pause: float, seed: int) -> dict[str, int]:
 def work(task: Callable[..., dict[str, int]], name: str, *arguments: object) -> None:
     """Run a task in a process and print its result. An error makes the exit code 1."""
     # A day whose index has not been written yet is skipped with a warning.
-    warnings.filterwarnings("ignore", message="these shards are skipped")
+    warnings.filterwarnings("ignore", message="these files are skipped")
     print(json.dumps({name: task(*arguments)}), flush=True)
 
 

@@ -18,7 +18,7 @@ AIA_TABLE = tuple(name for name, channel in CHANNELS.items() if channel.instrume
 
 @cache
 def _table() -> NDArray[np.uint8]:
-    """Load the table of colors, uint8 of shape (9, 256, 3)."""
+    """Load the color table, uint8 of shape (9, 256, 3)."""
     with resources.files("sdoml_core").joinpath("data/colormaps.npy").open("rb") as file:
         table: NDArray[np.uint8] = np.load(file, allow_pickle=False)
     table.flags.writeable = False
@@ -42,7 +42,7 @@ def colormap(channel: str) -> NDArray[np.uint8]:
 def apply_colormap(channel: str, brightness: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Map brightness in [0, 1] to colors, as uint8 of shape (..., 3).
 
-    Values outside [0, 1] are clipped. NaN (no data) is drawn like 0.
+    Values outside [0, 1] are clipped. NaN (no data) is drawn as 0.
     """
     levels = np.clip(np.nan_to_num(brightness, nan=0.0) * 255 + 0.5, 0, 255).astype(np.uint8)
     colors: NDArray[np.uint8] = colormap(channel)[levels]

@@ -18,7 +18,7 @@ ASTRONOMICAL_UNIT_KM = 149_597_870.7
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _J2000_JD = 2451545.0
 _POLE = (math.radians(286.13), math.radians(63.87))  # right ascension, declination; IAU
-_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; 3 s change the radius by 1e-8
+_TT_MINUS_UTC_DAYS = 69.184 / 86400  # exact since 2017; an error of 3 s changes the radius by 1e-8
 
 
 @overload
@@ -57,7 +57,7 @@ def hmi_observed(minute: datetime) -> datetime:
 
     Returns
     -------
-    Timezone-aware UTC time, 37 s earlier since 2017 according to ERFA's leap seconds.
+    Timezone-aware UTC time, earlier by ERFA's leap seconds (37 s since 2017).
     """
     for since, seconds in _leap_seconds():
         observed = minute - timedelta(seconds=seconds)
@@ -72,7 +72,7 @@ def earth_from_sun(*times: datetime) -> NDArray[np.float64]:
     Parameters
     ----------
     times
-        Timezone-aware.
+        Timezone-aware datetimes.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:
 def _leap_seconds() -> tuple[tuple[datetime, float], ...]:
     """Return pairs (start, TAI − UTC in seconds), newest first."""
     table = erfa.leap_seconds.get()
-    recent = table[table["year"] >= 1972]  # before, UTC had no whole leap seconds
+    recent = table[table["year"] >= 1972]  # UTC had no whole leap seconds before 1972
     return tuple(
         (datetime(int(row["year"]), int(row["month"]), 1, tzinfo=UTC), float(row["tai_utc"]))
         for row in recent[::-1]

@@ -98,8 +98,8 @@ class FrameMissingError(SdomlError, LookupError):
 class FrameRefusedError(FrameMissingError):
     """Every mirror refuses the file, for example with 403. The message contains the response.
 
-    If only a single file is refused, it is recorded as missing. If most files of a day are refused,
-    it is an outage.
+    A single refused file is recorded as missing. If most files of a day are refused, the day counts
+    as an outage.
     """
 
 

@@ -1,6 +1,6 @@
 """Compile all Numba kernels before they are needed: ``python -m sdoml_core.kernel_cache``.
 
-Numba compiles a kernel at its first call and caches the machine code on disk. If
+Numba compiles a kernel when it is first called and caches the machine code on disk. If
 ``NUMBA_CACHE_DIR`` is set, the cache is in this folder. The compilation takes about 15 seconds,
 once per machine and version.
 """

@@ -38,7 +38,7 @@ def day_slots(
 
 
 def paired_minute(channel: Channel, slot: datetime) -> datetime:
-    """Return the minute in the file name of a channel's frame for a slot."""
+    """Return the minute in the name of the file that a channel uses for a slot."""
     return slot - (slot.minute % 2) * MINUTE if channel.instrument == "AIA" else slot
 
 
@@ -54,7 +54,7 @@ def candidate_minutes(
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
         return (paired,)
-    # The last slot of a day can be closer to the next midnight than one cadence.
+    # The last slot of a day can be less than one cadence before midnight.
     apart = DAY_MINUTES % cadence_minutes or cadence_minutes
     # With an odd cadence, every second slot is paired with the previous minute.
     reach = min(tolerance_minutes, (apart - apart % 2 - 1) // 2)
@@ -63,7 +63,7 @@ def candidate_minutes(
 
 
 LIVE_CADENCE = 3
-"""Minutes between AIA frames of the near-real-time tree."""
+"""Minutes between AIA frames in the near-real-time tree."""
 
 
 def live_minutes(

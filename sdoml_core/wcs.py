@@ -45,7 +45,7 @@ def frame_header(
         n, pixels along each side.
     observed
         Observation time of the frame: datetime, or ISO string as in the loader's metadata. Times
-        without a zone are UTC.
+        without a time zone are UTC.
     rsun_obs
         Apparent radius of the Sun in arcseconds, from the index of the frame.
     hmi_scale
@@ -65,7 +65,7 @@ def frame_header(
         If the channel does not exist or the string is not an ISO time.
     """
     if channel not in CHANNELS:
-        raise ValueError(f"no channel {channel!r}; choose from {', '.join(CHANNELS)}")
+        raise ValueError(f"unknown channel {channel!r}; choose from {', '.join(CHANNELS)}")
     time = datetime.fromisoformat(observed) if isinstance(observed, str) else observed
     time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     known = CHANNELS[channel]
@@ -95,7 +95,7 @@ def frame_header(
         "HGLN_OBS": 0.0,
         "HGLT_OBS": heliographic_latitude(time),
         "DATE-OBS": time.replace(tzinfo=None).isoformat("T", "milliseconds"),
-        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # otherwise astropy warns
+        "MJD-OBS": (time - _MJD_EPOCH) / timedelta(days=1),  # astropy warns if this card is missing
         "TIMESYS": "UTC",
         "TELESCOP": f"SDO/{known.instrument}",
         "INSTRUME": f"AIA_{_TELESCOPES[known.wavelength]}" if aia else "HMI",

@@ -35,7 +35,7 @@ from sdoml_view.series import UserSeries, parse_series
 
 STATIC: Final = Path(__file__).parent / "static"
 MAX_RANGE: Final = np.timedelta64(40 * 86400, "s")
-"""Maximum number of slots in one response."""
+"""Maximum time range of the slots in one response."""
 
 MAX_TABLE: Final = 256 << 20
 """Maximum size of a user's table in bytes."""
@@ -53,7 +53,7 @@ class Application:
     Parameters
     ----------
     opened
-        Waits until the dataset is open, and returns it. The page loads in the meantime.
+        Function that waits until the dataset is open and returns it. The page loads meanwhile.
     at
         Slot to show first.
     series
@@ -100,7 +100,7 @@ class Application:
         return Starlette(routes=routes, middleware=[Middleware(Guard)])
 
     def dataset(self, request: Request) -> Response:  # noqa: ARG002 the same for all requests
-        """Describe the dataset, and the slot to show first."""
+        """Describe the dataset and the slot to show first."""
         release = self._release
         row = release.first_view(self._at)
         slots = release.catalog.slots
@@ -280,7 +280,7 @@ class Application:
         )
 
     async def series(self, request: Request) -> Response:
-        """Return the series from the command line, or (POST) from a table in the body."""
+        """Return the series from the command line or, for POST, from a table in the body."""
         if request.method != "POST":
             return JSONResponse([series.to_json() for series in self._series])
         body = b""
@@ -357,7 +357,7 @@ class Application:
 def _answer(
     handler: Callable[[Request], Response],
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    """Run a handler in a thread, and convert expected errors to a message."""
+    """Run a handler in a thread, and turn expected errors into error responses."""
 
     async def endpoint(request: Request) -> Response:
         try:

@@ -1,4 +1,4 @@
-"""The commands ``sdoml view`` and ``sdoml movie``. They need no Dagster."""
+"""The commands ``sdoml view`` and ``sdoml movie``. They do not need Dagster."""
 
 import sys
 import threading
@@ -143,7 +143,7 @@ def movie(
 
 
 def _opening(source: str) -> "Future[Release]":
-    """Start to open a dataset in a thread."""
+    """Start opening a dataset in a thread."""
     from sdoml_view.release import Release
 
     future: Future[Release] = Future()

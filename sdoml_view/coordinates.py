@@ -19,7 +19,7 @@ _ARCSEC = math.radians(1 / 3600)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Position of a pixel on the sky and on the Sun."""
+    """A pixel's position in the sky and on the Sun."""
 
     solar_x: float
     """Helioprojective longitude in arcsec, positive to the west."""

@@ -20,12 +20,12 @@ REASONS: Final = {
     "missing": "not in the archive",
     "quality": "rejected for QUALITY",
     "invalid": "damaged in the archive",
-    "blank": "blank image",
-    "outage": "the archive did not respond",
-    "unexplained": "no reason recorded",
+    "blank": "blank",
+    "outage": "without a response from the archive",
+    "unexplained": "without a recorded reason",
     "not_built": "not built",
 }
-"""Meaning of the columns of the coverage table that count missing frames."""
+"""Meaning of each column of the coverage table that counts missing frames. It follows a count."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_calendar(release: Release) -> Calendar:
     except (
         SdomlError, OSError, pa.ArrowException, KeyError, OverflowError, ValueError, TypeError,
     ):  # fmt: skip
-        return counted  # the table is damaged: count the frames in the index instead
+        return counted  # if the table is damaged, count the frames in the index instead
 
 
 def _count(release: Release) -> Calendar:
@@ -103,7 +103,7 @@ def _with_reasons(release: Release, table: pa.Table) -> Calendar:
     first, last = min(days), max(days)
     length = (last - first) // timedelta(days=1) + 1
     if not 0 < length <= 366 * 100:
-        raise ValueError(f"coverage of {length} days")
+        raise ValueError(f"the coverage table spans {length} days")
     number = {name: i for i, name in enumerate(release.channels)}
     found = np.zeros((len(number), length), np.int32)
     expected = np.zeros_like(found)

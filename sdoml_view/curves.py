@@ -10,7 +10,7 @@ from sdoml_core.frames.grid import samples_per_pixel
 from sdoml_view.release import Release
 
 MAX_POINTS: Final = 2000
-"""Maximum number of points of a curve. Longer ranges are averaged."""
+"""Maximum number of points in a curve. Longer ranges are averaged."""
 
 MAX_SAMPLED: Final = 64
 """Maximum number of samples that are read if the index has no brightness."""

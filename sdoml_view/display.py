@@ -31,7 +31,7 @@ class Stretch:
     scale: Literal["linear", "sqrt", "log"]
 
     def levels(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return brightness in [0, 1] of values in DN/s."""
+        """Return the brightness in [0, 1] of values in DN/s."""
         clipped = np.clip(values, self.black, self.white)
         if self.scale == "linear":
             low, high, position = self.black, self.white, clipped
@@ -55,7 +55,7 @@ STRETCHES: Final[Mapping[str, Stretch]] = {
     "AIA_1700": Stretch(1, 2500, "linear"),
 }
 """Ranges of the AIA team's browse images (``aia_intscale`` in SolarSoft), divided by the usual
-exposure times. There are two exceptions. 304 Å has become darker even after the correction, and
+exposure times. There are two exceptions. 304 Å is darker today even after the correction, and
 1600 Å uses a square root, so that the quiet Sun is visible."""
 
 
@@ -91,7 +91,7 @@ def level_table(channel: str, constants: Mapping[str, Any], resolution: int) -> 
 
 
 def to_levels(pixels: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return display levels 0 … 255 of normalized pixels."""
+    """Return the display levels (0 … 255) of normalized pixels."""
     coarse = np.rint(table * 255).astype(np.uint8)
     levels: NDArray[np.uint8] = coarse[_steps(pixels)]
     return levels

@@ -13,8 +13,8 @@ from sdoml_view.release import Release
 def fits_map(release: Release, row: int, channel: str) -> bytes:
     """Encode a frame with its world coordinates.
 
-    Values are in DN/s per camera pixel (AIA) or in gauss (HMI). If the constants of the
-    normalization are unknown, they are the normalized values.
+    Values are in DN/s per camera pixel (AIA) or in gauss (HMI). If the normalization
+    constants are unknown, the file contains the normalized values.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def fits_map(release: Release, row: int, channel: str) -> bytes:
 
     frames = release.frames(row, [channel])
     if channel not in frames:
-        raise DatasetError(f"no frame of {channel} at {release.slot(row):%Y-%m-%dT%H:%M}")
+        raise DatasetError(f"there is no {channel} frame at {release.slot(row):%Y-%m-%dT%H:%M}")
     info = release.info(row, channel)
     observed = info.observed or release.slot(row)
     cards = frame_header(

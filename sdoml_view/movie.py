@@ -87,11 +87,11 @@ def write_movie(
         If there are no samples, or too many for the format.
     """
     if not rows:
-        raise DatasetError("no samples in this range")
+        raise DatasetError("there are no samples in this range")
     if len(rows) > MAX_FRAMES[options.format]:
         raise DatasetError(
-            f"{len(rows)} frames are too many for {options.format}: "
-            f"at most {MAX_FRAMES[options.format]}; choose a shorter range"
+            f"a movie in the format {options.format} can have at most "
+            f"{MAX_FRAMES[options.format]} frames, not {len(rows)}; choose a shorter range"
         )
     images = _images(release, rows, options, progress)
     if options.format == "mp4":

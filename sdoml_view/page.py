@@ -74,8 +74,8 @@ def static_page(release: Release) -> str:
             f"<title>{escape(release.name)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(release.name)}</h1><table>{rows}</table>",
             "<h2>Coverage</h2>",
-            "<p>One row per channel, in this order from top to bottom, and one column per day: "
-            "yellow is complete, dark blue is empty, gray is outside the dataset.</p>",
+            "<p>Each row is a channel, in the order listed above, and each column is a day. "
+            "Yellow is complete, dark blue is empty, and gray is outside the dataset.</p>",
             *_years(calendar),
             "<h2>Samples</h2>",
             *_sheets(release),

@@ -51,7 +51,7 @@ class FrameInfo:
     flags: int
     """See `sdoml_core.frames.flags`."""
     stand_in: bool
-    """Whether the frame was taken at another minute than that of the slot."""
+    """Whether the frame was taken in a different minute than the slot's."""
 
 
 class Release:
@@ -157,7 +157,7 @@ class Release:
         Parameters
         ----------
         at
-            Time to show. None if there is no preference.
+            Time to show. With None, the last complete sample is shown.
         """
         slots = self.catalog.slots
         if at is not None:
@@ -171,7 +171,7 @@ class Release:
         return bool(self.reader.offsets[row, self.channels.index(channel)] >= 0)
 
     def check_channels(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return channels if the dataset has all of them.
+        """Return the channels if the dataset has all of them.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class Release:
         return tuple(names)
 
     def frames(self, row: int, channels: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Read normalized frames of a sample, through a cache in memory.
+        """Read normalized frames of a sample, through an in-memory cache.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Release:
 
         Returns
         -------
-        float32 of shape (n, n) by channel. Do not change them.
+        float32 of shape (n, n) by channel. Do not modify these arrays.
         """
         wanted = [name for name in channels if self.has(row, name)]
         found: dict[str, NDArray[np.float32]] = {}
@@ -212,7 +212,7 @@ class Release:
             numbers = {self.channels.index(name) for name in absent}
             pixels = np.empty(self.reader.shape, np.float32)
             self.reader.read(row, pixels, only=numbers)
-            # Copy the frames, because a view would keep the memory of all channels.
+            # Copy the frames, because a view would keep all channels in memory.
             new = {name: pixels[self.channels.index(name)].copy() for name in absent}
             with self._lock:
                 self._frames.update({(row, name): image for name, image in new.items()})

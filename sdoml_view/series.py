@@ -40,7 +40,7 @@ class UserSeries:
 
 
 def read_series_file(path: Path) -> list[UserSeries]:
-    """Read all series of a file; see `parse_series`."""
+    """Read all series in a file; see `parse_series`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -49,7 +49,7 @@ def read_series_file(path: Path) -> list[UserSeries]:
 
 
 def parse_series(data: bytes, name: str) -> list[UserSeries]:
-    """Read all series of a table.
+    """Read all series in a table.
 
     The first column with times (or ISO strings) is the time axis. Each numeric column is a series.
     If a text column has only a few different values, such as the energy band in a GOES table, there
@@ -67,7 +67,7 @@ def parse_series(data: bytes, name: str) -> list[UserSeries]:
     DatasetError
         If the table cannot be read, or lacks times or numbers.
     """
-    # These imports would delay the first picture.
+    # Imported here, because these modules would delay the first picture.
     import pyarrow.compute as pc
     from pyarrow import csv
 

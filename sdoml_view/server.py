@@ -40,7 +40,7 @@ def listen(port: int | None) -> socket.socket:
             if candidate == candidates[-1]:
                 raise SettingError(
                     f"cannot listen on {LOOPBACK}:{candidate}: {error.strerror}; "
-                    "use --port 0 to take a free port"
+                    "use --port 0 to select a free port"
                 ) from error
             continue
         return listener
@@ -48,7 +48,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server that can use a socket of `listen`."""
+    """Return a server that can run on a socket from `listen`."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -70,9 +70,9 @@ def serve(
     Parameters
     ----------
     app, listener
-        The application, and a socket of `listen`.
+        The application, and a socket from `listen`.
     opened
-        Waits until the dataset is open. The server stops if it raises an error.
+        Function that waits until the dataset is open. If it raises an error, the server stops.
     open_browser
         Whether to open the address in the browser.
     """

@@ -1,1 +1,1 @@
-"""Exporters: write datasets in the formats that loaders of other projects read."""
+"""Exporters: write datasets in the formats that other projects read."""

@@ -14,8 +14,8 @@ def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
 
     Yields
     ------
-    float32 (C, n, n). AIA in DN/s per camera pixel (0.6″), HMI in gauss. Pixels without data, such
-    as HMI off the disk, are 0. Row 0 is in the south, as in FITS files.
+    float32 (C, n, n). AIA is in DN/s per camera pixel (0.6″) and HMI in gauss. Pixels without
+    data, such as HMI pixels off the disk, are 0. Row 0 is in the south, as in FITS files.
 
     Raises
     ------

@@ -46,11 +46,11 @@ def export_zarr(
         Dataset with one channel. Its frames are written in physical units.
     folder
         Folder that receives ``aia.zarr`` or ``hmi.zarr``, in zarr format 2, which zarr 2 and zarr 3
-        can read. Arrays of an earlier export are replaced.
+        can read. Arrays from an earlier export are replaced.
     hmi_scale
         Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
     progress
-        Called with a line of text per year.
+        Called with one line of text per year.
 
     Returns
     -------
@@ -59,7 +59,8 @@ def export_zarr(
     Raises
     ------
     DatasetError
-        If the dataset has several channels, because channels have frames at different times.
+        If the dataset has several channels. Their frames have different times, so each channel
+        needs a separate export.
 
     Notes
     -----
@@ -69,7 +70,7 @@ def export_zarr(
     """
     if len(dataset.channels) != 1:
         raise DatasetError(
-            f"export one channel at a time as zarr, not {', '.join(dataset.channels)}"
+            f"a zarr export takes one channel at a time, not {', '.join(dataset.channels)}"
         )
     (channel,) = dataset.channels
     store = AIA_STORE if channel.startswith("AIA") else HMI_STORE

@@ -1,7 +1,7 @@
 """Compute a channel's signum-log statistics from its sketch, without reading pixels.
 
-Surya standardizes sign(x)·log(1 + abs(x)) of each pixel x, and needs its mean and standard
-deviation over the training data.
+Surya standardizes sign(x)·log(1 + abs(x)) of each pixel x, and needs the mean and standard
+deviation of this value over the training data.
 """
 
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ def signum_log_statistics(
     Parameters
     ----------
     sketch
-        Counts of the pixels of processed frames.
+        Pixel counts of processed frames.
     statistics
-        Constant and transform of the channel. Exported AIA pixels are at most the constant.
+        Constant and transform of the channel. Exported AIA pixels never exceed the constant.
     resolution
         Pixels along each side of the frames.
 

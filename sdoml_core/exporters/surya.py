@@ -24,7 +24,7 @@ _EPSILON, _SCALE_FACTOR = 1e-8, 1.0
 
 
 def surya_name(channel: str) -> str:
-    """Return Surya's name of a channel: ``aia193`` for ``AIA_0193``, ``hmi_m`` for ``HMI_M``."""
+    """Return Surya's name for a channel: ``aia193`` for ``AIA_0193``, ``hmi_m`` for ``HMI_M``."""
     kind, _, rest = channel.lower().partition("_")
     return f"{kind}{int(rest)}" if kind == "aia" else channel.lower()
 
@@ -44,11 +44,11 @@ def export_surya(
         Dataset whose samples are written, in physical units. Each sample has all channels.
     folder
         Folder to which ``YYYY/MM/YYYYMMDD_HHMM.nc`` and, at the end, ``scalers.yaml`` and
-        ``index.csv`` are written. Files of an earlier export are replaced.
+        ``index.csv`` are written. Files from an earlier export are replaced.
     statistics
         Statistics of each channel over the training days; see `signum_log_statistics`.
     progress
-        Called with a line of text per day.
+        Called with one line of text per day.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def export_surya(
     """
     missing = [name for name in dataset.channels if name not in statistics]
     if missing:
-        raise DatasetError(f"{SCALERS} needs statistics of {', '.join(missing)}, which are missing")
+        raise DatasetError(f"{SCALERS} needs the statistics of {', '.join(missing)}")
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -103,7 +103,7 @@ def export_surya(
 
 
 def _scaler(statistics: SignumLogStatistics) -> dict[str, Any]:
-    """Return the dictionary of Surya's ``StandardScaler``, whose numbers are strings."""
+    """Return the dictionary of Surya's ``StandardScaler``, with all numbers as strings."""
     return {
         "base": "surya.datasets.transformations",
         "class": "StandardScaler",

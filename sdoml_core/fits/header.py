@@ -130,7 +130,7 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
     stream = np.frombuffer(data, np.uint8)
     promised = hdu.header.integer("DATASUM")
     checksum = hdu.header.text("CHECKSUM")
-    checksum = checksum if checksum and checksum.strip("0") else None  # zeros: not computed
+    checksum = checksum if checksum and checksum.strip("0") else None  # "000…" means not computed
     if promised is None and checksum is None:
         return
     data_sum = ones_complement(stream, hdu.data_start, hdu.data_start + hdu.data_size)

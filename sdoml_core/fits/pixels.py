@@ -38,7 +38,7 @@ def read_pixels(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
     Returns
     -------
     float32 (rows, columns), physical values (BSCALE and BZERO applied), NaN where there is no
-    data; and the number of NaN.
+    data; and the number of NaN pixels.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _scaling(header: Header) -> tuple[float, float, int]:
 
 
 def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[int, int]] | None:
-    """Return tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX), or None for another layout."""
+    """Return tile positions (rows, 2) and (BLOCKSIZE, BYTEPIX), or None for any other layout."""
     header = hdu.header
     rows, columns = hdu.shape
     options = {
@@ -118,7 +118,7 @@ def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32],
     from astropy.io import fits  # astropy is slow to import and rarely needed
 
     if any((hdu.header.integer(f"ZTILE{axis}") or 1) > max(hdu.shape) for axis in (1, 2)):
-        raise CorruptFrameError("compressed tiles larger than the image")
+        raise CorruptFrameError("the compressed tiles are larger than the image")
     kind = "BINTABLE" if hdu.compressed else "IMAGE"
     cards = [f"XTENSION= '{kind:8}'".encode()]
     cards += [

@@ -1,10 +1,11 @@
 """RICE_1 decompression of image rows, without the GIL.
 
 The format is defined in the FITS standard 4.0, section 10.4.1 (R. White's code). A row starts with
-its first pixel, followed by blocks of pixel differences. Each block starts with a code of 4 (16-bit
-pixels) or 5 bits (32-bit): 0 for "all differences are zero", the highest for "verbatim", else the
-number k + 1 of low bits that follow each unary-coded high part. Differences are folded to unsigned
-numbers: 0, −1, 1, −2, …
+its first pixel, followed by blocks of pixel differences. Each block starts with a code of 4 bits
+(16-bit pixels) or 5 bits (32-bit pixels). Code 0 means that all differences are zero, and the
+highest code means that they are stored verbatim. Any other code is k + 1, where k is the number of
+low bits that follow each unary-coded high part. Differences are folded to unsigned numbers: 0, −1,
+1, −2, …
 
 The input is untrusted. Reads stay within the buffer and writes within the row. An invalid or
 truncated stream is reported as an error.
@@ -19,7 +20,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 _ONE = np.uint64(1)
-_WORD = np.uint64(64)  # bits of the window
+_WORD = np.uint64(64)  # bits in the window
 _SURE = np.uint64(56)  # bits in the window after a refill
 
 OK = 0
@@ -136,7 +137,7 @@ def _fill_block(stream: Any, state: Any, block: Any, end: Any, row: Any) -> Any:
     window, held, position, last = state
     code, start, stop = block
     one = _ONE << (code - _ONE)
-    i, stop = np.uint64(start), np.uint64(stop)  # unsigned: such an index is never negative
+    i, stop = np.uint64(start), np.uint64(stop)  # unsigned, so that an index is never negative
     # Each refill advances the position by at most 7 bytes, so 8 bytes per pixel are enough.
     # This does not hold after a long unary part.
     furthest = position + (stop - i) * np.uint64(8)
@@ -201,7 +202,7 @@ def decode_row(  # noqa: C901
 
     Returns
     -------
-    OK, or another status of `PROBLEMS`. Unless the status is OK, the content of the row is
+    `OK`, or a status from `PROBLEMS`. Unless the status is `OK`, the content of the row is
     undefined.
     """
     code_bits = np.uint64(5 if bytepix == 4 else 4)

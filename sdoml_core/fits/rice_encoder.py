@@ -15,7 +15,7 @@ BLOCK = 32
 """Number of pixels that share one split position."""
 
 FS_BITS = 5
-"""Number of bits of a block's split-position code, for 4-byte pixels."""
+"""Number of bits in a block's split-position code, for 4-byte pixels."""
 
 FS_MAX = 25
 """Split position at and above which the pixels of a block are stored without compression."""
@@ -54,7 +54,7 @@ def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
     if held >= 32:
         held -= 32
         word = np.uint32(accumulator >> np.uint64(held))
-        place = np.uint64(position)  # unsigned: numba need not test for negative indices
+        place = np.uint64(position)  # unsigned: numba does not test for negative indices
         heap[place] = np.uint8(word >> np.uint32(24))
         heap[place + np.uint64(1)] = np.uint8(word >> np.uint32(16))
         heap[place + np.uint64(2)] = np.uint8(word >> np.uint32(8))
@@ -120,7 +120,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
             if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:
-                # true for nearly every block of an image: two numbers fit into 32 bits
+                # This is true for nearly every block of an image: two numbers fit into 32 bits.
                 for k in range(0, BLOCK, 2):
                     first, second = np.uint64(zigzag[k]), np.uint64(zigzag[k + 1])
                     bits = low_bits + np.int64(second >> np.uint64(split))
@@ -144,7 +144,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
                     bits = low_bits + zeros
                 accumulator = (accumulator << np.uint64(bits)) | low
                 position, held = _flush(heap, position, accumulator, held + bits)
-        # pad the last byte with zeros
+        # Pad the last byte with zeros.
         while held > 0:
             heap[position] = np.uint8((accumulator << np.uint64(32 - held)) >> np.uint64(24))
             held -= 8

@@ -6,8 +6,8 @@ without this package. The file follows the convention for tiled images (FITS sta
 10). It has 16 tiles of whole rows, which need less space than one tile per row. As in npy members,
 the first row is in the north.
 
-The layout is fixed: two headers of 2,880 bytes, the table of the tiles, the tiles, and zeros up to
-a multiple of 2,880 bytes. Pixels are rounded and not dithered. Their noise is larger than half a
+The layout is fixed: two headers of 2,880 bytes, the tile table, the tiles, and zeros up to a
+multiple of 2,880 bytes. Pixels are rounded and not dithered. Their noise is larger than half a
 step, so the means of regions are not biased.
 """
 
@@ -46,9 +46,9 @@ def compact_header(resolution: int, step: float, *, heap: int, longest: int) -> 
     step
         Quantization step.
     heap
-        Bytes of all tiles together.
+        Total size of the tiles in bytes.
     longest
-        Bytes of the longest tile.
+        Size of the longest tile in bytes.
     """
     primary = _cards(("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True))
     return primary + _cards(
@@ -172,7 +172,7 @@ def decode_compact(
     Parameters
     ----------
     data
-        Table of the tiles, and the tiles.
+        Tile table, followed by the tiles.
     step
         Quantization step.
     out

@@ -17,10 +17,10 @@ Encoding = Literal["npy", "compact", "compact-fine"]
 ENCODINGS: Final[tuple[Encoding, ...]] = ("npy", "compact", "compact-fine")
 COMPACT: Final[tuple[CompactEncoding, ...]] = ("compact", "compact-fine")
 DTYPES: Final = ("float32", "float16")
-"""Types of the pixels of npy members."""
+"""Pixel types of npy members."""
 
 COMPACT_DTYPE: Final = "int32"
-"""Type of the stored pixels of compact members."""
+"""Type of the stored pixels in compact members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class EncodedFrame:
 
 
 def encode_npy(pixels: "NDArray[np.float32] | NDArray[np.float16]") -> EncodedFrame:
-    """Return a square frame, shape (n, n), as an npy file in little-endian order."""
+    """Encode a square frame of shape (n, n) as an npy file in little-endian order."""
     import numpy as np
     from zlib_ng import zlib_ng
 

@@ -55,7 +55,7 @@ def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
         return valid.reshape(resolution, resolution)
     if len(holes) % 8:
         raise DamagedFileError(
-            f"the `holes` value of a frame has {len(holes)} bytes, which is not a multiple of 8"
+            f"the `holes` value of a frame is {len(holes)} bytes long, which is not a multiple of 8"
         )
     for start, length in np.frombuffer(holes, "<u4").reshape(-1, 2).tolist():
         if start + length > valid.size:

@@ -38,7 +38,7 @@ FACTS: Final = [
     pa.field("rsun_obs", pa.float64()),  # arcsec
     pa.field("degradation", pa.float64()),
 ]
-"""Recorded metadata of a frame, in both kinds of indexes. Null if unknown."""
+"""Recorded metadata of a frame, in both kinds of index. Null if unknown."""
 
 MEASURES: Final = [
     pa.field("flags", pa.uint32()),  # bits of sdoml_core.frames.flags
@@ -52,23 +52,22 @@ MEASURES: Final = [
     pa.field("sky", pa.float64()),  # ratio of the sky to the bright quarter of the disk
     pa.field("holes", pa.binary()),  # pixels without data; see sdoml_core.formats.holes
 ]
-"""Measures of a frame, in both kinds of indexes. Indexes of earlier versions do not have these
-columns; they are read as null."""
+"""Measures of a frame, in both kinds of index. Indexes of earlier versions do not have these
+columns, which are then read as null."""
 
 BRIGHTNESS: Final = [
     pa.field("mean", pa.float32()),  # mean pixel of the processed frame
     pa.field("saturated", pa.float32()),  # fraction of pixels that are 1 after normalization
 ]
-"""Brightness of a frame, in both kinds of indexes, for light curves. Indexes of earlier versions do
-not have these columns; they are read as null."""
+"""Brightness of a frame, in both kinds of index, for light curves. Indexes of earlier versions do
+not have these columns, which are then read as null."""
 
 ENCODING: Final = [
     pa.field("encoding", pa.string()),  # compact or compact-fine; null for npy
     pa.field("step", pa.float64()),  # quantization step: y = step times the stored integer
-    pa.field("data_size", pa.int64()),  # bytes from data_offset on; null for npy
+    pa.field("data_size", pa.int64()),  # bytes of the data; null for npy
 ]
-"""Columns of an index of compact shards. Indexes of npy shards do not have them; they are read as
-null."""
+"""Columns that only the indexes of compact shards have. For npy shards they are read as null."""
 
 INDEX_SCHEMA: Final = pa.schema(
     [
@@ -267,7 +266,7 @@ def _check_rows(index: Index) -> None:
         raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
     compact = np.array([encoding is not None for encoding in encodings])
     if compact.any() and not compact.all():
-        raise DamagedFileError(f"index of {index.shard} has frames of several encodings")
+        raise DamagedFileError(f"index of {index.shard} has frames with different encodings")
     inside = (
         (offset >= 512)
         & (start > offset)

@@ -113,7 +113,7 @@ class TableFormat(Generic[Row]):
     columns: tuple[Column, ...]
 
     def schema(self) -> "pa.Schema":
-        """The Arrow schema, with each column's description as field metadata."""
+        """Return the Arrow schema, with each column's description as field metadata."""
         import pyarrow as pa  # slow to import, but definitions need only the descriptions
 
         types = {
@@ -191,9 +191,12 @@ class TableFormat(Generic[Row]):
         # Parquet's own checksums do not cover the footer, where a flipped bit can drop rows.
         if (table.schema.metadata or {}).get(_CHECKSUM) != _checksum(columns):
             raise DamagedFileError(f"unreadable {self.name}: its checksum is wrong")
-        bad = set(columns["status"]) - set(STATUSES)
-        if bad or None in columns["slot"] or None in columns["channel"]:
-            raise DamagedFileError(f"unreadable {self.name}: bad status, slot or channel {bad}")
+        unknown = set(columns["status"]) - set(STATUSES)
+        if unknown:
+            listed = ", ".join(sorted(map(repr, unknown)))
+            raise DamagedFileError(f"unreadable {self.name}: unknown status {listed}")
+        if None in columns["slot"] or None in columns["channel"]:
+            raise DamagedFileError(f"unreadable {self.name}: a row has no slot or channel")
         make = cast("type[Any]", self.row)
         return [
             make(**dict(zip(names, values, strict=True)))

@@ -61,7 +61,7 @@ LIVE_TABLE = TableFormat(
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> bytes:
-    """Return the means of a processed frame over 32×32 blocks, as little-endian float32."""
+    """Return the means of 32×32 blocks of a processed frame, as little-endian float32."""
     block = len(pixels) // SIDE
     means = pixels.reshape(SIDE, block, SIDE, block).mean(axis=(1, 3), dtype=np.float64)
     return bytes(means.astype("<f4").data)

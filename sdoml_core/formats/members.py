@@ -45,7 +45,7 @@ def parse_member_name(name: str) -> tuple[datetime, Channel]:
     match = MEMBER_NAME.fullmatch(name)
     channel = CHANNELS.get(match["channel"].upper()) if match else None
     if match is None or channel is None:
-        raise DamagedFileError(f"{name!r} is not a valid member name of a shard")
+        raise DamagedFileError(f"{name!r} is not a valid name for a shard member")
     try:
         slot = datetime.strptime(f"{match['day']}/{match['minute']}Z", "%Y/%m/%d/%H%M%z")
     except ValueError as error:

@@ -66,7 +66,7 @@ def write_parquet(table: pa.Table) -> bytes:
 
 
 def parquet_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a writer of tables with checksums. Each table becomes a row group."""
+    """Open a Parquet writer with checksums. Each table that it writes becomes a row group."""
     return pq.ParquetWriter(
         sink, schema, compression="zstd", use_dictionary=True, write_page_checksum=True
     )
@@ -124,7 +124,7 @@ def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
     found = facts.get("sdoml.kind"), facts.get("sdoml.format")
     if found != (kind, FORMAT_VERSION):
         raise DamagedFileError(
-            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]}, "
-            f"its format {found[1]}"
+            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]} "
+            f"and its format is {found[1]}"
         )
     return facts

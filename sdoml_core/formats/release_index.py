@@ -41,8 +41,7 @@ FRAME_FIELDS: Final = [
     *FACTS,
     *MEASURES,
 ]
-"""Fields of the struct column of each channel. Shards whose indexes have them also have
-`BRIGHTNESS`, and compact shards have ``data_size``."""
+"""Fields that every channel's struct column has. `frame_fields` adds the optional ones."""
 
 
 def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
@@ -73,7 +72,7 @@ def release_inputs(data: bytes | pa.NativeFile) -> str | None:
 
 
 def release_shards(data: bytes | pa.NativeFile) -> dict[str, int]:
-    """Return the size of each shard in bytes by name, from the index of a release.
+    """Return the size of each shard in bytes, by shard name, from the index of a release.
 
     Raises
     ------
@@ -130,7 +129,7 @@ class ShardFacts:
 
 
 def release_days(data: bytes) -> dict[str, set[date]]:
-    """Return the days of the samples of each shard, from the index of a release.
+    """Return the days that have samples in each shard, from the index of a release.
 
     Raises
     ------
@@ -264,7 +263,7 @@ def write_release_index(
     NormalizationError
         If the shards were normalized with different constants.
     DamagedFileError
-        If the shards differ in dtype or resolution, or contain a sample twice.
+        If the shards differ in dtype or resolution, or if two shards contain the same sample.
     """
     facts = sorted(facts, key=lambda one: one.shard)
     names = [one.shard for one in facts]
@@ -310,7 +309,7 @@ class _Samples:
     def groups(self, *, before: np.datetime64 | None) -> Iterator[pa.Table]:
         """Yield complete groups of samples. At the end, yield all remaining samples.
 
-        Samples from ``before`` on are kept, because the next shards may contain earlier samples.
+        Samples at or after ``before`` are kept, because the next shards may have earlier samples.
         """
         if self._frames:
             self._ready.append(self._joined())

@@ -95,7 +95,7 @@ class ShardWriter:
     dtype
         dtype of the members: ``float32`` or ``float16``. Compact members are always ``int32``.
     case
-        Case of the channels in member names.
+        Case of the channel names in member names.
     encoding
         Encoding of the members; None for npy.
     """
@@ -166,8 +166,8 @@ class ShardWriter:
         """
         if (frame.encoding, frame.dtype) != (self._encoding, self._dtype):
             raise ValueError(
-                f"expected a frame of {self._encoding or self._dtype}, not "
-                f"{frame.encoding or frame.dtype}"
+                f"expected a {self._encoding or self._dtype} frame, not a "
+                f"{frame.encoding or frame.dtype} frame"
             )
         about = {name: getattr(facts, name) for name in FrameFacts.__dataclass_fields__}
         self._append(slot, channel, frame, about)

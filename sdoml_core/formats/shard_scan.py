@@ -45,7 +45,7 @@ def scan_shard(file: BinaryIO) -> list[Member]:
     """List the members of a shard in file order. Only headers are read.
 
     Files written by tarfile and webdataset.TarWriter are supported: pax and GNU headers before a
-    member, lower-case names, and folders.
+    member, lowercase names, and folders.
 
     Parameters
     ----------
@@ -71,7 +71,10 @@ def scan_shard(file: BinaryIO) -> list[Member]:
         position += BLOCK
         size = int(extended.get("size", info.size))
         if size > end - position or size < 0:
-            raise DamagedFileError(f"the shard is truncated: {info.name!r} needs {size} more bytes")
+            raise DamagedFileError(
+                f"the shard is truncated: {info.name!r} has {size} bytes, but only "
+                f"{end - position} bytes follow its header"
+            )
         following = position + math.ceil(size / BLOCK) * BLOCK
         if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
             if info.type != tarfile.XGLTYPE:
@@ -79,7 +82,7 @@ def scan_shard(file: BinaryIO) -> list[Member]:
         elif info.isdir():
             extended = {}
         elif not info.isreg() or info.type not in tarfile.REGULAR_TYPES:
-            raise DamagedFileError(f"a shard contains regular files only, not {info.name!r}")
+            raise DamagedFileError(f"a shard may contain only regular files, not {info.name!r}")
         else:
             slot, channel = parse_member_name(extended.get("path", info.name))
             if (slot, channel) in seen:
@@ -138,7 +141,7 @@ def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | 
 def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
     """Read the name and the size of a member from the pax or GNU header before it."""
     if len(data) > MAX_EXTENDED_HEADER:
-        raise DamagedFileError(f"tar header of {len(data)} bytes is too large")
+        raise DamagedFileError(f"a tar header of {len(data)} bytes is too large")
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     records: dict[str, str] = {}

@@ -167,4 +167,4 @@ def _flat(listed: pa.ListArray) -> tuple[NDArray[Any], list[int]]:
     return values, (offsets[1:] - offsets[0]).tolist()
 
 
-_DIGITS = re.compile(r"[0-9]{1,200}")  # more digits than the sum of 2^63 times the largest float32
+_DIGITS = re.compile(r"[0-9]{1,200}")  # more digits than any sum of 2^63 pixels

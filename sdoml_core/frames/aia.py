@@ -85,7 +85,9 @@ def decode_aia(data: bytes) -> AiaFrame:
     """
     hdu = find_image(data)
     if hdu.shape != (SIZE, SIZE):
-        raise WrongFrameError(f"{hdu.shape[1]}×{hdu.shape[0]} pixels, not {SIZE}×{SIZE}")
+        raise WrongFrameError(
+            f"the image is {hdu.shape[1]}×{hdu.shape[0]} pixels, not {SIZE}×{SIZE}"
+        )
     verify_checksum(data, hdu)
     header = hdu.header
     observed = _time(header)
@@ -141,7 +143,8 @@ def process_aia(
         Lower limit for EXPTIME in seconds. Use `SHORTEST_EXPOSURE` only to reproduce SDOML-lite,
         which raises any shorter EXPTIME to 0.01 s. By default, such frames are rejected.
     holes
-        bool (n, n) to fill: True for pixels that are 0 because the frame has no data there.
+        bool (n, n), filled in place: True for pixels that are 0 because the frame has no data
+        there.
 
     Returns
     -------

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from sdoml_core.errors import MissingInputError, SettingError
 
 _DAY = timedelta(days=1)
-_WITHOUT_FILTER = ("1600", "1700", "4500")  # other rows have channels such as ``94_THIN``
+_WITHOUT_FILTER = ("1600", "1700", "4500")  # the other channels have names such as ``94_THIN``
 
 
 V10_FILE: Final = "aia_V10_20201119_190000_response_table.txt"
-"""Name of the current calibration in SolarSoft, folder ``sdo/aia/response``."""
+"""Name of the current calibration file, in the SolarSoft folder ``sdo/aia/response``."""
 
 V10_URL: Final = f"https://soho.nascom.nasa.gov/solarsoft/sdo/aia/response/{V10_FILE}"
 
@@ -150,18 +150,18 @@ class DegradationTable:
 
     @classmethod
     def from_v10(cls, data: bytes) -> Self:
-        """Read the AIA team's response table of version 10, and verify the SHA-256 of the file.
+        """Read version 10 of the AIA team's response table, and verify the file's SHA-256.
 
         Raises
         ------
         SettingError
-            If the bytes are another file.
+            If the bytes are a different file.
         """
         digest = hashlib.sha256(data).hexdigest()
         if digest != V10_SHA256:
             raise SettingError(
                 f"degradation table: the SHA-256 is {digest[:16]}…, but {V10_FILE} has "
-                f"{V10_SHA256[:16]}…: get the file again"
+                f"{V10_SHA256[:16]}…: download the file again"
             )
         return cls.from_response_table(data)
 
@@ -186,12 +186,12 @@ class DegradationTable:
         series = self._series.get(wavelength)
         if series is None:
             raise MissingInputError(
-                f"degradation table {self.version} has no {wavelength} Å, "
-                f"only {', '.join(map(str, sorted(self._series)))}"
+                f"degradation table {self.version} has no factors for {wavelength} Å, "
+                f"only for {', '.join(map(str, sorted(self._series)))} Å"
             )
         factor = series.at(day.toordinal())
         if not (math.isfinite(factor) and factor > 0):
-            reason = "no epoch" if math.isnan(factor) else f"the factor {factor:g}, not above 0,"
+            reason = "no epoch" if math.isnan(factor) else f"a factor of {factor:g}, not above 0,"
             raise SettingError(
                 f"degradation table {self.version} has {reason} for {wavelength} Å on {day}"
             )
@@ -248,7 +248,7 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
         except (KeyError, ValueError) as error:
             raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
     if not rows:
-        raise SettingError("degradation table: no row has an AIA channel")
+        raise SettingError("degradation table: no row is for an AIA channel")
     version = max(number for number, _, _ in rows)
     channels: dict[int, list[_Epoch]] = {}
     for number, wavelength, row in rows:
@@ -269,7 +269,9 @@ def _epoch(row: dict[str, str]) -> _Epoch:
     except (KeyError, ValueError) as error:
         raise SettingError(f"degradation table: {error} in row {' '.join(row.values())}") from error
     if not epoch.start < epoch.stop:
-        raise SettingError(f"degradation table: no epoch in row {' '.join(row.values())}")
+        raise SettingError(
+            f"degradation table: T_STOP is not after T_START in row {' '.join(row.values())}"
+        )
     return epoch
 
 
@@ -283,7 +285,7 @@ def _evaluate(epochs: list[_Epoch]) -> _Series:
     last = (max(epoch.stop for epoch in epochs) - datetime.min.replace(tzinfo=UTC)) // _DAY
     midnights = np.arange(first, max(last, first) + 1)
     factors = np.full(midnights.size, np.nan)
-    # later DATEs overwrite earlier ones where epochs overlap
+    # Where epochs overlap, later DATEs overwrite earlier ones.
     for epoch in sorted(epochs, key=lambda epoch: epoch.made):
         start = (epoch.start - datetime.min.replace(tzinfo=UTC)) / _DAY + 1
         stop = (epoch.stop - datetime.min.replace(tzinfo=UTC)) / _DAY + 1

@@ -36,7 +36,7 @@ def mean_field_blocks(
         s, above 0. Values above 1 magnify. label First row and last column (exclusive) of the
         label. Its pixels have no values.
     table
-        float64 (766,): value of each sum of red, green and blue; NaN for none.
+        float64 (766,): value of each sum of red, green and blue; NaN if the sum has no value.
     disk
         Column and row of the center, and radius, in pixels. Pixels outside the disk have no values.
     least
@@ -76,7 +76,7 @@ def _mean_field(
     table: Any,
     out: Any,
 ) -> None:
-    """Average down columns, then along rows. A ring buffer keeps rows shared by blocks."""
+    """Average down columns, then along rows. A ring buffer keeps the rows that blocks share."""
     first, weights = taps
     label, disk, least = limits
     size = packed.shape[0]

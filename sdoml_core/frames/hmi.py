@@ -72,7 +72,9 @@ def decode_checked(
     """
     structure = read_structure(data)
     if (structure.width, structure.height) != (SIZE, SIZE):
-        raise WrongFrameError(f"{structure.width}×{structure.height} pixels, not {SIZE}×{SIZE}")
+        raise WrongFrameError(
+            f"the image is {structure.width}×{structure.height} pixels, not {SIZE}×{SIZE}"
+        )
     if len(data) < SMALLEST_FILE:
         raise BlankFrameError(f"{len(data)} bytes, fewer than {SMALLEST_FILE}: a black image")
     blocks = read_scan(data, structure) if structure.baseline else None
@@ -111,8 +113,8 @@ def process_hmi(
 
     The image is warped by s = scale · 976″ / RSUN_OBS. ``level`` is the mean of red, green and blue
     divided by 255, as in SDOML-lite. ``gauss`` converts gray levels to gauss at full resolution,
-    before the warp, and averages over the part of the pixel that is on the disk. The mask covers
-    both lengths of the label.
+    before the warp, and averages over the part of the pixel that is on the disk. The mask
+    covers both the short and the long label.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def read_structure(data: bytes) -> Structure:
     NotAnImageError
         If the bytes are not a JPEG file.
     TruncatedFrameError
-        If they end before the image does.
+        If the bytes end before the image does.
     CorruptFrameError
         If a marker is not at the expected position, or its segment is invalid.
     """
@@ -246,8 +246,15 @@ def _frame(body: bytes) -> dict[str, Any]:
         Component(body[n], body[n + 1] >> 4, body[n + 1] & 15, body[n + 2])
         for n in range(6, 6 + 3 * count, 3)
     )
-    if body[0] != 8 or len(body) != 6 + 3 * count or count not in {1, 3}:
-        raise CorruptFrameError(f"{count} components of {body[0]} bits, not 1 or 3 of 8 bits")
+    if body[0] != 8 or count not in {1, 3}:
+        raise CorruptFrameError(
+            f"the JPEG frame header lists {count} component(s) of {body[0]} bits; expected 1 or 3 "
+            "components of 8 bits"
+        )
+    if len(body) != 6 + 3 * count:
+        raise CorruptFrameError(
+            f"the JPEG frame header is {len(body)} bytes long, not {6 + 3 * count}"
+        )
     if any(not 1 <= factor <= 4 for c in components for factor in (c.horizontal, c.vertical)):
         raise CorruptFrameError("a sampling factor is not between 1 and 4")
     return {"width": width, "height": height, "components": components}
@@ -279,7 +286,7 @@ def _end_of_image(data: bytes, position: int) -> int:
             return match.start()
         if match.start() >= len(data) - 2 and marker == 0xFF:
             break
-        raise CorruptFrameError(f"a marker 0x{marker:02X} in the compressed pixels")
+        raise CorruptFrameError(f"unexpected marker 0x{marker:02X} in the compressed pixels")
     raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
 
 
@@ -368,7 +375,7 @@ def _fast_lookup(table: bytes) -> NDArray[np.int32]:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop: state of the bit reader stays in registers
+def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop, so that the bit reader stays in registers
     stream: Any, where: Any, sampling: Any, tables: Any, found: Any
 ) -> int:
     """Decode one restart interval into block statistics. Return 0 or an error code."""

@@ -49,7 +49,7 @@ pixels)."""
 
 FLAG_OFFSET: Final = 0.008
 """Distance above which a frame is flagged, in solar radii (2.4 of 1024 pixels): four times the
-largest in the real frames."""
+largest distance in the real frames."""
 
 RADIUS_LIMITS: Final = {"sharp": (0.97, 1.03), "corona": (0.95, 1.12)}
 """Limits of the limb's radius, in solar radii, beyond which a frame is rejected."""
@@ -96,7 +96,7 @@ def judge_aia(frame: AiaFrame, *, max_missing_fraction: float) -> Judgment:
     frame
         Result of `sdoml_core.frames.aia.decode_aia`.
     max_missing_fraction
-        Largest fraction of pixels without data.
+        Maximum fraction of pixels without data.
     """
     flaw = _header_flaw(frame, max_missing_fraction)
     if flaw is not None:
@@ -138,7 +138,7 @@ def _header_flaw(frame: AiaFrame, max_missing_fraction: float) -> FrameError | N
 
 
 def _content_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
-    # A level above 0 implies that some pixel is above 0, so the pixels need not be checked.
+    # A level above 0 implies that some pixel is above 0, so the pixels are checked only if it is 0.
     if not content.level > 0 and not bool((frame.image > 0).any()):
         return BlankFrameError("no pixel is above 0")
     whole = content.visible >= LIMB_VISIBLE

@@ -1,7 +1,7 @@
 """Judge whether an HMI image is a full-disk magnetogram: good, flagged, doubtful or rejected.
 
 JPEG has no checksum, and files of the catalog have no header, so only the image itself can be
-checked. An image is rejected only if it cannot be a magnetogram of the catalog. Signs of damage
+checked. An image is rejected only if it cannot be a magnetogram from the catalog. Signs of damage
 that a good file might also have are *doubts*. In this case, the file is fetched a second time, and
 the frame is good if both downloads have the same bytes. `docs/calibration.md` derives each limit.
 """
@@ -99,7 +99,7 @@ class HmiFrame:
     """Median of the disk, in [0, 1]."""
 
     provisional: bool
-    """Whether the label says that it is a quick-look version."""
+    """Whether the label says that the picture is a quick-look version."""
 
     flags: tuple[str, ...]
     """Names from `sdoml_core.frames.flags.FLAGS`."""

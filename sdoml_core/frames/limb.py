@@ -170,7 +170,7 @@ def _search_limb(
     steps = int(np.ceil((bounds[1] - bounds[0]) * width))
     profile = np.empty(steps)
     falls = np.empty(steps - 2 * width + 1)
-    one, last = np.uint64(1), np.uint64(side - 2)  # unsigned: such an index is never negative
+    one, last = np.uint64(1), np.uint64(side - 2)  # unsigned, so that an index is never negative
     for ray in range(cosines.size):
         for n in range(steps):
             distance = bounds[0] + n / width
@@ -201,7 +201,7 @@ def _search_limb(
 
 
 def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool_]) -> Disk | None:
-    """Fit an algebraic least-squares circle (Kåsa 1976), without outliers."""
+    """Fit an algebraic least-squares circle (Kåsa 1976), leaving out outliers."""
     while use.sum() >= _FEWEST_RAYS:
         matrix = np.column_stack([x[use], y[use], np.ones(use.sum())])
         # Points in so many directions are never collinear, so the normal equations are solvable.

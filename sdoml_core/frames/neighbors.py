@@ -29,7 +29,7 @@ by 0.7° in this time."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """Properties of a frame that are compared with its neighbors."""
+    """Properties of a frame that are compared with those of its neighbors."""
 
     observed: datetime
     level: float

@@ -70,7 +70,7 @@ class Pointing:
 
 
 REGISTERED: Final = Pointing()
-"""The pointing of the archive's frames."""
+"""The pointing of the archive's registered frames."""
 
 
 def read_pointing(header: Header) -> Pointing:

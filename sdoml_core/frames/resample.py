@@ -70,8 +70,7 @@ def sum_blocks(
     divisor
         Number by which all values are divided.
     complete
-        Whether the image is known to have no NaN. This halves the time and does not change the
-        result.
+        Whether the image is known to have no NaN. If so, the same result takes half the time.
     holes
         bool (n, n) to fill: True for blocks without a sample.
 
@@ -101,7 +100,7 @@ def sum_blocks(
 def mean_gray_blocks(
     rgb: NDArray[np.uint8], *, resolution: int, scale: float, label: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Compute block means of the warped mean of R, G and B over 255, with the label set to 0.
+    """Compute block means of the warped mean of R, G and B, divided by 255, without the label.
 
     Parameters
     ----------
@@ -138,9 +137,8 @@ def pack_rows(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     gray = rgb.strides[2] == 0
     rows = np.ascontiguousarray(rgb[..., 0] if gray else rgb).reshape(rgb.shape[0], -1).view()
-    rows.flags.writeable = (
-        False  # arguments always have the same type, so the kernels are compiled once
-    )
+    # The arguments then always have the same type, so the kernels are compiled once.
+    rows.flags.writeable = False
     return rows
 
 

@@ -18,8 +18,8 @@ from sdoml_core.loader.sampling.cursor import in_order
 class BatchLoader:
     """Batches of a dataset, which threads read directly into the memory of each batch.
 
-    Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item if the dataset
-    has it. For sequences they are dictionaries. This is faster than worker processes, which must
+    Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item if the dataset has
+    it. For sequences, batches are dictionaries. This is faster than worker processes, which must
     copy each batch from one process to another.
 
     Parameters
@@ -68,7 +68,7 @@ class BatchLoader:
     ):
         if not isinstance(dataset, Dataset) or isinstance(dataset, IterableDataset):
             raise DatasetError(
-                "a BatchLoader reads an SDOMLlite, one of its splits, SDOMLliteSequences, or "
+                "a BatchLoader needs an SDOMLlite, one of its splits, SDOMLliteSequences, or "
                 f"another map-style dataset, not {dataset!r}"
             )
         check_counts(threads=threads, prefetch=prefetch)
@@ -125,7 +125,7 @@ class BatchLoader:
         Raises
         ------
         DatasetError
-            If the state belongs to another set of samples, seed or order.
+            If the state belongs to a different set of samples, seed or order.
         """
         self._cursor.load_state_dict(state)
 

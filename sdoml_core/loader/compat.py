@@ -38,7 +38,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     Samples are ``(tensor, time)``: float32 of shape (C, H, W) and an ISO string. A time without a
     sample returns ``(None, time)``.
 
-    Samples lie on a grid of 15 minutes that begins at `date_start`. The grid ends before
+    Samples lie on a 15-minute grid that begins at `date_start`. The grid ends before
     `date_end`, so a dataset without `date_end` leaves out the last slot of the folder.
 
     Parameters
@@ -52,7 +52,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         Half-open range: datetime or ISO string. Naive times are UTC. If the start or the end is not
         within the data, it is replaced by the first or last slot of the folder, with a warning.
     date_exclusions
-        Half-open pairs (start, end) to leave out.
+        Half-open ranges (start, end) to leave out.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         IndexError
             If the number is beyond the last sample.
         ValueError
-            If the index is of another type.
+            If the index is of a different type.
         """
         if isinstance(index, str | date):
             time = _datetime(parse_time(index)) if isinstance(index, str) else _naive(index)

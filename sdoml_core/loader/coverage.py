@@ -17,9 +17,9 @@ class Coverage:
     """Number of frames by month and channel. ``print`` shows a table."""
 
     months: tuple[str, ...]
-    """Month, such as ``2024-03``."""
+    """Months, such as ``2024-03``."""
     slots: tuple[int, ...]
-    """Slots of the month within the range, at the cadence of the data."""
+    """Number of slots in each month within the range, at the cadence of the data."""
     complete: tuple[int, ...]
     """Number of samples of the dataset, which have every requested channel."""
     frames: dict[str, tuple[int, ...]]

@@ -68,7 +68,7 @@ class SDOMLlite(Dataset[Sample]):
     date_start, date_end
         Half-open range: datetime, date, ISO string or datetime64. Naive times are UTC.
     date_exclusions
-        Half-open pairs (start, end) to leave out.
+        Half-open ranges (start, end) to leave out.
     exclude_flags
         Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of these
         flags is treated as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
@@ -90,8 +90,8 @@ class SDOMLlite(Dataset[Sample]):
         Check every frame against the CRC-32 in the index. Shard sizes and frame headers are
         always checked.
     missing_shards
-        What to do if a local release lacks some of its shards: ``raise`` lists them, ``skip``
-        opens the dataset without their samples.
+        What to do if a local release lacks some of its shards: ``raise`` raises an error that lists
+        them, and ``skip`` opens the dataset without their samples.
     threads
         Number of threads that read a batch in parallel, outside worker processes. With 0 or 1,
         samples are read one after another.
@@ -137,7 +137,7 @@ class SDOMLlite(Dataset[Sample]):
         check_counts(threads=threads, cache_bytes=cache_bytes)
         if missing_shards not in MISSING_SHARDS:
             raise DatasetError(
-                f"missing_shards={missing_shards!r} must be one of {', '.join(MISSING_SHARDS)}"
+                f"missing_shards must be {' or '.join(MISSING_SHARDS)}, not {missing_shards!r}"
             )
         sources = [data_dir] if isinstance(data_dir, str | os.PathLike) else list(data_dir)
         if not sources:
@@ -327,7 +327,7 @@ class SDOMLlite(Dataset[Sample]):
         """
         if ranges is None:
             if len(self._folders) > 1:
-                raise DatasetError("pass the ranges of the splits: there are several folders")
+                raise DatasetError("pass the ranges of the splits: the dataset has several folders")
             ranges = release_splits(self._folders[0])
         return Splits.of(self, ranges, guard=guard)
 
@@ -452,7 +452,7 @@ class SDOMLlite(Dataset[Sample]):
                 f"the index of a sample must be a number, datetime or ISO string, not {index!r}"
             ) from error
         if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} is out of range; the dataset has {len(self)}")
+            raise IndexError(f"sample {number} is out of range: there are {len(self)} samples")
         return int(self.rows[number])
 
     def find(self, time: Time) -> int | None:
@@ -519,9 +519,9 @@ class SDOMLlite(Dataset[Sample]):
         return describe(self.data_dir, self.reader, self.selection)
 
     def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw a sample in the standard colormaps with matplotlib. Save it if a path is given.
+        """Draw a sample with matplotlib in the standard colormaps, and save the plot to a path.
 
-        The transform is not applied.
+        Without a path, the plot is not saved. The transform is not applied.
         """
         from sdoml_core.loader.plots import plot_images
 

@@ -61,7 +61,7 @@ class LiveDataset:
     storage_options
         Options for fsspec if `data_dir` is a URL.
     now
-        Returns the current time (UTC). Defaults to the real time.
+        Returns the current time (UTC). Defaults to the system clock.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class LiveDataset:
         Parameters
         ----------
         past
-            Number of slots, the newest one included.
+            Number of slots, including the newest.
         stride
             Time between slots.
         max_age
@@ -174,7 +174,7 @@ class LiveDataset:
         past, stride, max_age, gaps
             As for `latest`.
         poll
-            Seconds between two checks of the index.
+            Seconds between checks of the index.
         timeout
             Number of seconds without a new slot after which the iteration ends. With None, it never
             ends.
@@ -195,7 +195,7 @@ class LiveDataset:
                         lambda: self._windows(past, stride, max_age, gaps), slot, max_age
                     )
                 except DatasetError:
-                    continue  # too old by now
+                    continue  # the slot is too old by now
                 yield window
                 waited_since = time.monotonic()
             if timeout is not None and time.monotonic() - waited_since >= timeout:
@@ -271,8 +271,8 @@ class LiveDataset:
         old = self._now().replace(tzinfo=None) - cast("datetime", newest.item())
         if max_age is not None and old > max_age:
             raise DatasetError(
-                f"the newest window of {self.data_dir} ends at {iso(newest)}, {old} ago: older "
-                f"than max_age={max_age}"
+                f"the newest window of {self.data_dir} ends at {iso(newest)}, {old} ago, "
+                f"which is more than max_age={max_age}"
             )
 
 

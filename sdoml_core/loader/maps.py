@@ -29,7 +29,7 @@ def sunpy_map(
     if facts["observed"] is None or facts["rsun_obs"] is None:
         raise DatasetError(
             f"{name} at {iso(dataset.reader.catalog.slots[row])} has no observation time or "
-            "RSUN_OBS, because its shards have no index of this project: a map needs both"
+            "RSUN_OBS, because its shards have no index from this project; a map needs both"
         )
     reader = FrameReader(
         dataset.reader.files,

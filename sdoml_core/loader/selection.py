@@ -30,19 +30,19 @@ class Selection:
     start, end
         Half-open range. None means unbounded.
     exclusions
-        Half-open pairs (start, end) to leave out.
+        Half-open ranges (start, end) to leave out.
     source
         Path or URL of the shards, for messages.
 
     Attributes
     ----------
     ranges
-        Half-open pairs that contain the samples.
+        Half-open ranges that contain the samples.
     limits
         Like the ranges, but unbounded if no start or end was given. All data on which a sample
         depends, such as the value of a target, must be within these limits.
     exclusions
-        Half-open pairs without samples.
+        Half-open ranges without samples.
     rows, times
         Catalog rows and times of the samples.
 
@@ -89,7 +89,7 @@ class Selection:
         first, beyond = self._slots[0], self._slots[-1] + INSTANT
         a = first if start is None else parse_time(start, "date_start")
         b = beyond if end is None else parse_time(end, "date_end")
-        found = f"{source} has {iso(first)} to {iso(self._slots[-1])}"
+        found = f"{source} has samples from {iso(first)} to {iso(self._slots[-1])}"
         if start is not None and end is not None and a >= b:
             raise DatasetError(f"empty range: {iso(a)} is not before {iso(b)}; {found}")
         if b <= first or a >= beyond:
@@ -126,7 +126,7 @@ class Selection:
         times
             Times of samples.
         first, last
-            Ends of the interval of each sample, both included.
+            First and last time of the interval of each sample, inclusive.
         """
         covered = np.zeros(len(times), bool)
         for start, end in self.limits:
@@ -158,7 +158,7 @@ class Selection:
             listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
             raise DatasetError(
                 f"no sample in {listed or 'an empty list of ranges'}; "
-                f"the dataset has {iso(self.times[0])} to {iso(self.times[-1])}"
+                f"the dataset has samples from {iso(self.times[0])} to {iso(self.times[-1])}"
             )
         part.rows, part.times = self.rows[keep], self.times[keep]
         return part

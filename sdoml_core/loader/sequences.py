@@ -30,7 +30,7 @@ GAPS: Final = ("drop", "mask", "hold", "raise")
 class SDOMLliteSequences(Dataset[dict[str, Any]]):
     """Sequences of frames around each time of a dataset.
 
-    The sequence of time t has the frames at t − (past − 1)·stride, …, t − stride, t. With a
+    The sequence at time t has the frames at t − (past − 1)·stride, …, t − stride, t. With a
     horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All frames
     lie in one range of the dataset. Excluded frames are treated as missing.
 
@@ -45,7 +45,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
     Parameters
     ----------
     dataset
-        The dataset. Its transform is applied to each frame (C, H, W), missing frames included.
+        The dataset. Its transform is applied to each frame (C, H, W), including missing frames.
     past
         Number of frames up to and including t.
     stride

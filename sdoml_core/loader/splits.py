@@ -24,7 +24,7 @@ Range = tuple[np.datetime64, np.datetime64]
 
 
 def release_splits(files: Files) -> dict[str, list[tuple[str, str]]]:
-    """Read the ranges of the splits of a release.
+    """Read the ranges of a release's splits.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def apart(
     """
     gap = parse_duration(guard, "guard")
     if gap < np.timedelta64(0, "s"):
-        raise DatasetError(f"guard={guard} must not be negative")
+        raise DatasetError(f"guard must not be negative, but is {guard}")
     flat = [(start, end, name) for name, listed in ranges.items() for start, end in listed]
     for start, end, name in flat:
         if start >= end:

@@ -222,9 +222,9 @@ class ShardDataset(IterableDataset[Any]):
         steps = delivered_by_workers(self, lambda seed: seed % KEY == last.key)
         if steps is None or last.start < 0:
             raise DatasetError(
-                "worker processes read this stream, so its progress is known only while their "
-                "data loader iterates: call set_epoch before state_dict to save the start of an "
-                "epoch, or use torchdata's StatefulDataLoader and "
+                "worker processes read this stream, so its position is known only during "
+                "iteration. To save the start of an epoch, call set_epoch before state_dict. To "
+                "save a position, use torchdata's StatefulDataLoader and "
                 "global_state(loader.state_dict())"
             )
         bounds = self._cursor.bounds(last.start)
@@ -246,7 +246,7 @@ class ShardDataset(IterableDataset[Any]):
         Raises
         ------
         DatasetError
-            If the state belongs to another set of samples, seed or order.
+            If the state belongs to a different set of samples, seed or order.
         """
         step = int(state.get("step", 0))
         if step and {key: state.get(key) for key in self._deal()} != self._deal():

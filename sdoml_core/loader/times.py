@@ -20,7 +20,7 @@ def parse_time(time: Time, what: str = "time", *, unit: str = "s") -> np.datetim
     Raises
     ------
     DatasetError
-        If it is not a time. The message calls it `what`.
+        If the argument is not a time. The message calls it `what`.
     """
     if isinstance(time, str):
         try:
@@ -73,7 +73,7 @@ def parse_duration(duration: timedelta, what: str) -> np.timedelta64:
     Raises
     ------
     DatasetError
-        If it is not a time. The message calls it `what`.
+        If the argument is not a duration. The message calls it `what`.
     """
     seconds = np.timedelta64("NaT")
     if isinstance(duration, timedelta | np.timedelta64):

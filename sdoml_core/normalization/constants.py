@@ -53,7 +53,7 @@ class Normalization:
     """``quantile:0.9999`` or ``max``."""
 
     resolution: int
-    """Resolution of the frames of the fit. Pixel values are sums, so they grow with the pixel
+    """Resolution of the fitted frames. Pixel values are sums, so they grow with the pixel
     area."""
 
     first_day: date
@@ -117,7 +117,7 @@ def from_json(data: bytes) -> Normalization:
     Raises
     ------
     DamagedFileError
-        If the document is invalid, or its content does not match the version that it states.
+        If the document is invalid, or its content does not match its version.
     """
     try:
         content = json.loads(data)

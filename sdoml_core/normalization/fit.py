@@ -43,7 +43,7 @@ def fit(
     resolution
         Pixels along each side of the frames.
     first_day, last_day, days
-        First and last day of the sketches, both included, and the number of days.
+        First and last day of the sketches (inclusive), and the number of days.
     hmi_values
         Values of HMI frames: ``level`` or ``gauss``.
 
@@ -79,7 +79,7 @@ def _statistics(
     constant = sketch.quantile(method.q) if fixed is None else fixed
     if constant == 0 and sketch.maximum > 0:
         raise NormalizationError(
-            f"{name}: the quantile {method.q!r} of its pixels is 0; choose a higher one"
+            f"{name}: the quantile {method.q!r} of its pixels is 0; choose a higher quantile"
         )
     return ChannelStatistics(
         transform=transform,

@@ -63,12 +63,12 @@ LEVEL_ROUNDING: Final = 1 / (255 * math.sqrt(12))
 
 
 def steps_of(channel: str, encoding: CompactEncoding, normalization: Normalization) -> int:
-    """Return the number of quantization steps between 0 and 1. A step is 1 divided by it.
+    """Return the number of quantization steps between 0 and 1: the inverse of the step.
 
     Parameters
     ----------
     channel
-        Its name.
+        Name of the channel.
     encoding
         ``compact`` or ``compact-fine``.
     normalization

@@ -22,7 +22,7 @@ def transform_of(channel: str, hmi_values: str = "level") -> Transform:
     Parameters
     ----------
     channel
-        Its name.
+        Name of the channel.
     hmi_values
         ``SDOML_HMI_VALUES``: ``level`` or ``gauss``.
 

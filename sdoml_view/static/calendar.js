@@ -4,7 +4,7 @@ import { $, askJson, css, h, pad, secondsOf, toast, tooltip } from "./dom.js";
 import { channelOf, onChange, set, state } from "./state.js";
 import { goTo } from "./timeline.js";
 
-// Cividis, from dark blue to yellow, which looks the same with color blindness.
+// Cividis, from dark blue to yellow, which is readable with color blindness.
 const STOPS = [[0, 34, 78], [24, 54, 111], [66, 78, 108], [101, 103, 112], [133, 128, 120], [168, 154, 114], [205, 183, 98], [253, 231, 55]];
 export function heat(share) {
   const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
@@ -18,7 +18,7 @@ const DAY = 86400000;
 let table = null;
 const dayAt = (index) => new Date(Date.parse(`${table.first}T00:00:00Z`) + index * DAY);
 
-// Split the range into rows of the page: the longest calendar unit whose days are wide enough.
+// Split the range into rows. Each row is the longest calendar unit in which days are wide enough.
 function bands(width) {
   const months = [12, 6, 3, 1].find((count) => width / (count * 30.6) >= 3.2) ?? 1;
   const first = dayAt(0);
@@ -63,7 +63,7 @@ function draw() {
     const element = h("div", { className: "band" }, h("h2", {}, band.title), labels, canvas);
     const found = table.channels.map((_, row) => sum(table.found[row], shift, band.days)).reduce((a, b) => a + b, 0);
     const wanted = table.channels.map((_, row) => sum(table.expected[row], shift, band.days)).reduce((a, b) => a + b, 0);
-    canvas.setAttribute("aria-label", `Coverage ${band.title}: ${found.toLocaleString("en")} of ${wanted.toLocaleString("en")} frames. Arrow keys choose a day, Enter opens it.`);
+    canvas.setAttribute("aria-label", `Coverage ${band.title}: ${found.toLocaleString("en")} of ${wanted.toLocaleString("en")} frames. Use the arrow keys to choose a day and Enter to open it.`);
     requestAnimationFrame(() => drawBand(canvas, band, shift, cell, line));
     connect(canvas, band, shift, cell);
     return element;
@@ -95,7 +95,7 @@ function drawBand(canvas, band, shift, cell, line, chosen = null) {
         context.fillText(`${table.found[row][at]} / ${expected}`, i * cell + (cell - gap) / 2, row * line + line / 2 + 3);
         context.textAlign = "left";
       }
-      if (expected && !table.found[row][at]) { // nothing: marked by form too, not by color alone
+      if (expected && !table.found[row][at]) { // a line also marks days without frames, so that color is not the only cue
         context.strokeStyle = "rgba(255,255,255,.6)";
         context.lineWidth = 1;
         context.beginPath();

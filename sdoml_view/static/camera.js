@@ -1,11 +1,11 @@
-// Zoom and pan that all pictures share, by mouse, touch and keyboard, and the linked cursor.
+// Zoom and pan by mouse, touch and keyboard, and the cursor. All pictures share them.
 
 import { set, state } from "./state.js";
 
 export const MAX_ZOOM = 32;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-// Zoom by a factor, and keep a point of the frame (fractions) in place.
+// Zoom by a factor, and keep a point (in fractions of the frame) in place.
 export function zoomBy(factor, x = state.x, y = state.y) {
   const zoom = clamp(state.zoom * factor, 1, MAX_ZOOM);
   const ratio = state.zoom / zoom;
@@ -21,7 +21,7 @@ function moveTo(x, y, zoom) {
   set({ zoom, x: clamp(x, half, 1 - half), y: clamp(y, half, 1 - half) });
 }
 
-// Point of the frame (fractions) at a position in a picture.
+// Return the point, in fractions of the frame, at a pointer position in a picture.
 export function pointAt(event, canvas) {
   const box = canvas.getBoundingClientRect();
   return [

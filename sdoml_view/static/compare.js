@@ -48,8 +48,8 @@ export async function renderCompare() {
     document.dispatchEvent(new CustomEvent("drawn", { detail: { t, size, ms: performance.now() - began } }));
   } catch (error) {
     toast(error.message);
-    loaded.a = loaded.b = false; // the time is already the new one
-    draw("could not be read");
+    loaded.a = loaded.b = false; // the state already has the new time
+    draw("the frames could not be read");
   }
   busy = false;
   if (again) { again = false; renderCompare(); }
@@ -104,7 +104,7 @@ function showControls() {
   $("compare-swap").disabled = difference;
 }
 
-// The divider of a swipe can be dragged. Elsewhere, dragging pans.
+// Dragging moves the divider of a swipe. Elsewhere, dragging pans.
 function dragDivider() {
   let dragging = false;
   const share = (event) => {
@@ -128,7 +128,7 @@ function dragDivider() {
 }
 
 export function startCompare() {
-  dragDivider(); // before the handlers that pan
+  dragDivider(); // must be registered before the handlers that pan
   $("stage").append(figure);
   for (const key of ["a", "b"]) {
     const select = $(`compare-${key}`);

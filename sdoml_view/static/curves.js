@@ -33,8 +33,8 @@ async function load() {
     const points = Math.max(0, ...curves.map((curve) => curve.times.length));
     const each = Math.round(found.samples / Math.max(points, 1));
     $("curve-note").textContent = source === "index"
-      ? `From the index: mean of ${each > 1 ? `each ${each} frames` : "every frame"}. Thin line: share of saturated pixels.`
-      : `The index has no brightness: measured from ${points} sample${points === 1 ? "" : "s"}, evenly spaced. Thin line: share of saturated pixels.`;
+      ? `From the index: ${each > 1 ? `averages over ${each} frames` : "every frame"}. Thin line: fraction of saturated pixels.`
+      : `The index has no brightness values, so these are measured from ${points} sample${points === 1 ? "" : "s, evenly spaced"}. Thin line: fraction of saturated pixels.`;
     draw();
   } catch (error) { if (mine === wish) { $("curve-note").textContent = ""; toast(error.message); } }
 }
@@ -72,7 +72,7 @@ function alternative(row) {
   return `${row.label}: ${known.length} values from ${low.toPrecision(3)} to ${high.toPrecision(3)} ${row.unit}`;
 }
 
-function colorOf(name) { // a bright color of the channel's own map
+function colorOf(name) { // a bright color from the channel's colormap
   const bytes = Uint8Array.from(atob(channelOf(name).colors), (letter) => letter.charCodeAt(0));
   const at = document.documentElement.dataset.theme === "light" ? 110 : 190;
   return name === "HMI_M" ? css("--text") : `rgb(${bytes[3 * at]} ${bytes[3 * at + 1]} ${bytes[3 * at + 2]})`;
@@ -121,7 +121,7 @@ function paintRow(canvas, row, last) {
   const known = inside.filter((value) => value !== null);
   context.font = "600 12.5px system-ui, sans-serif";
   context.fillStyle = css("--text");
-  if (row.user) context.fillText(fit(context, row.label, width - LEFT - RIGHT - 50), LEFT + 8, top + 16); // names of files are long
+  if (row.user) context.fillText(fit(context, row.label, width - LEFT - RIGHT - 50), LEFT + 8, top + 16); // file names can be long
   else context.fillText(row.label, 0, top + 12);
   context.strokeStyle = css("--line");
   context.strokeRect(LEFT, top, width - LEFT - RIGHT, bottom - top);
@@ -149,7 +149,7 @@ function paintRow(canvas, row, last) {
   for (const [text, at] of [[most, top + 11], [least, bottom - 2]]) context.fillText(text, LEFT - 6, at);
   if (row.unit) context.fillText(row.unit, LEFT - 6, (top + bottom) / 2 + 4);
   context.textAlign = "left";
-  if (log) { // a line per decade
+  if (log) { // one line per decade
     context.strokeStyle = css("--line");
     context.lineWidth = 0.6;
     context.beginPath();
@@ -176,7 +176,7 @@ function paintRow(canvas, row, last) {
     line(row.extra, (value) => bottom - (value / highest) * (bottom - top) * 0.45, css("--muted"), 0.8);
     context.textAlign = "right";
     context.fillStyle = css("--muted");
-    if (width > 600) context.fillText(`saturated ≤ ${(highest * 100).toPrecision(2)} %`, width - RIGHT - 6, top + 12);
+    if (width > 600) context.fillText(`saturated ≤ ${(highest * 100).toPrecision(2)}%`, width - RIGHT - 6, top + 12);
     context.textAlign = "left";
   }
   line(inside, y, row.color, 1.6);

@@ -85,8 +85,8 @@ export async function render() {
     document.dispatchEvent(new CustomEvent("drawn", { detail: { t, size, ms: performance.now() - began } }));
   } catch (error) {
     toast(error.message);
-    for (const name of names) panels.get(name).picture.show(null); // the time is already the new one
-    captions({}, "could not be read");
+    for (const name of names) panels.get(name).picture.show(null); // the state already has the new time
+    captions({}, "this frame could not be read");
   }
   busy = false;
   if (again) { again = false; render(); }
@@ -120,7 +120,7 @@ export function offset(seconds) {
   return `${seconds < -0.5 ? "−" : "+"}${text}`;
 }
 
-// Values under the cursor: one request at a time, the latest position wins.
+// Values under the cursor. Only one request runs at a time, and the latest position wins.
 let asking = false;
 let next = null;
 export async function point(x, y) {
@@ -167,7 +167,7 @@ export function describe({ x, y, longitude, latitude }) {
 }
 
 let overlayDay = "";
-export async function loadOverlay() { // the Sun's tilt changes by less than 0.1° a day
+export async function loadOverlay() { // once per day, because the Sun's tilt changes by less than 0.1° per day
   const day = dayOf(state.t);
   if (overlayDay === day) return overlays;
   overlayDay = day;

@@ -24,7 +24,7 @@ export function toast(message) {
 export async function ask(path, query = {}, options = {}) {
   const response = await fetch(`/api/${path}?${new URLSearchParams(query)}`, options);
   if (!response.ok) {
-    let message = `the viewer responded with ${response.status}`;
+    let message = `the viewer responded with status ${response.status}`;
     try { message = (await response.json()).error ?? message; } catch { /* not JSON */ }
     throw new Error(message);
   }
@@ -46,7 +46,7 @@ export function tooltip(event, content) {
   box.style.top = `${event.clientY + 18 + height > innerHeight ? event.clientY - height - 12 : event.clientY + 18}px`;
 }
 
-// Format a number with some digits; very small and large numbers as 1.02·10⁻⁶.
+// Format a number with the given number of digits. Very small and large numbers look like 1.02·10⁻⁶.
 export function short(value, digits = 4) {
   const size = Math.abs(value);
   if (size === 0 || (size >= 1e-3 && size < 1e5)) return String(Number(value.toPrecision(digits)));

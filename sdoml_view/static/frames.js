@@ -26,7 +26,7 @@ export function frames(t, channels, size, before = 0) {
   return loading;
 }
 
-// Forget all frames, because slots of a live dataset gain channels.
+// Forget all frames, because slots of a live dataset can gain channels.
 export function forget() { cache.clear(); sizes.clear(); total = 0; }
 
 function evict() {

@@ -15,9 +15,9 @@ import { openTake } from "./take.js";
 const VIEWS = ["day", "compare", "curves", "calendar"];
 const KEYS = [
   ["space", "play or pause"], ["← →", "previous or next slot"], ["Shift ← →", "previous or next day"], ["< >", "slower or faster"],
-  ["+ −", "zoom in or out"], ["w a s d", "pan"], ["0", "whole Sun"], ["g", "limb and grid"], ["1 … 9", "enlarge a channel; Esc: all"],
-  ["i j k l", "move the cursor in a focused picture; Shift: faster"], ["Enter", "enlarge the focused picture"],
-  ["d c v m", "day, compare, light curves, calendar"], ["f", "follow the newest slot"], ["e", "export"], ["?", "these keys"],
+  ["+ −", "zoom in or out"], ["w a s d", "pan"], ["0", "whole Sun"], ["g", "limb and grid"], ["1 … 9", "enlarge a channel (Esc shows all)"],
+  ["i j k l", "move the cursor in the focused picture (faster with Shift)"], ["Enter", "enlarge the focused picture"],
+  ["d c v m", "day, compare, light curves, calendar"], ["f", "follow the newest slot"], ["e", "export"], ["?", "show this list"],
 ];
 
 function showView() {
@@ -46,7 +46,7 @@ function openHelp() {
     h("h2", { id: "help-title" }, "Keys"),
     h("dl", {}, ...KEYS.flatMap(([keys, text]) => [h("dt", {}, ...keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, text)])),
     h("h3", {}, "About"),
-    h("p", {}, `${dataset.name}: ${dataset.samples.toLocaleString("en")} samples every ${dataset.cadence / 60} min, ${dataset.resolution} × ${dataset.resolution} pixels, ${dataset.shards.toLocaleString("en")} shards, constants ${dataset.constants || "unknown"}. Wheel or pinch zooms, dragging pans.`));
+    h("p", {}, `${dataset.name}: ${dataset.samples.toLocaleString("en")} samples every ${dataset.cadence / 60} min, ${dataset.resolution} × ${dataset.resolution} pixels, ${dataset.shards.toLocaleString("en")} shards, constants ${dataset.constants || "unknown"}. Use the wheel or pinch to zoom, and drag to pan.`));
   dialog.showModal();
 }
 

@@ -27,7 +27,8 @@ export class Picture {
   }
 }
 
-export function place(width) { // of the frame's north-east corner and its edge, in CSS pixels
+// Return the position of the frame's northeast corner and the length of its edge, in CSS pixels.
+export function place(width) {
   const edge = width * state.zoom;
   return [width / 2 - state.x * edge, width / 2 - state.y * edge, edge];
 }
@@ -36,7 +37,7 @@ export function drawSource(context, source, width, alpha = 1) {
   if (!source) return;
   const [left, top, edge] = place(width);
   const scale = edge * (window.devicePixelRatio || 1) / source.width;
-  context.imageSmoothingEnabled = scale < 4; // pixels become visible when they are large
+  context.imageSmoothingEnabled = scale < 4; // show sharp pixels when they are large
   context.imageSmoothingQuality = "high";
   context.globalAlpha = alpha;
   context.drawImage(source, left, top, edge, edge);

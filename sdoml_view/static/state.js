@@ -21,7 +21,7 @@ export function set(changes) {
 }
 
 let pending = 0;
-function remember() { // browsers limit how often an address changes
+function remember() { // browsers limit how often an address can change
   clearTimeout(pending);
   pending = setTimeout(() => history.replaceState(null, "", `#${address()}`), 250);
 }

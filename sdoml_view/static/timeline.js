@@ -63,7 +63,7 @@ export async function goTo(t) {
   } catch (error) { toast(error.message); }
 }
 
-// Time of the slot some steps away, or null at the end of the dataset.
+// Time of the slot `count` steps away, or null at the end of the dataset.
 export function neighbor(count, t = state.t) {
   const at = range.slots.indexOf(t) + count;
   if (at < 0) return range.before;
@@ -88,7 +88,7 @@ export async function play(on = !playing.on) {
   let due = performance.now();
   while (playing.on) {
     let t = neighbor(1);
-    if (t === null || t === undefined) t = range.slots[0]; // the end: start the window again
+    if (t === null || t === undefined) t = range.slots[0]; // at the end, restart the window
     try {
       await windowAround(t);
       playing.ahead(Array.from({ length: Math.max(6, state.fps) }, (_, i) => neighbor(i + 1))
@@ -118,7 +118,7 @@ export function show() {
 }
 
 let drawn = null;
-function drawMarks() { // one column per slot: how many of the chosen channels it has
+function drawMarks() { // one column per slot, which shows how many of the selected channels it has
   const { context, width, height } = context2d($("marks"));
   const { slots } = range;
   const names = state.channels;

@@ -168,7 +168,7 @@ def test_coordinates_round_trip_through_the_stonyhurst_frame() -> None:
 
 
 def test_unknown_frame_is_rejected() -> None:
-    with pytest.raises(ValueError, match="no channel 'AIA_0195'; choose from AIA_0094"):
+    with pytest.raises(ValueError, match="unknown channel 'AIA_0195'; choose from AIA_0094"):
         frame_header("AIA_0195", resolution=512, observed=DATES[0], rsun_obs=960)
     with pytest.raises(ValueError, match="yesterday"):
         frame_header("HMI_M", resolution=512, observed="yesterday", rsun_obs=960)

@@ -194,7 +194,11 @@ def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Pa
         ("slots", {"start": NOON, "end": NOON}, "empty or too long"),
         ("movie", {"start": NOON, "end": "2022-11-03", "format": "exe"}, "mp4 or webp"),
         ("movie", {"start": NOON, "end": "2032-11-03"}, "empty or too long"),
-        ("fits", {"t": "2022-11-02T01:00:00", "channels": "AIA_1700"}, "no frame"),
+        (
+            "fits",
+            {"t": "2022-11-02T01:00:00", "channels": "AIA_1700"},
+            "there is no AIA_1700 frame",
+        ),
     ],
 )
 def test_wrong_requests_get_an_error_message(

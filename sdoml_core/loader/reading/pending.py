@@ -17,7 +17,7 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
     Parameters
     ----------
     dataset
-        A dataset with a method ``pending``; a ``Subset`` or ``ConcatDataset`` of such datasets; or
+        A dataset with a ``pending`` method; a ``Subset`` or ``ConcatDataset`` of such datasets; or
         any other map-style dataset, which is read sample by sample and collated as in PyTorch's
         ``DataLoader``.
     indices
@@ -51,7 +51,7 @@ def _joinable(dataset: Any) -> bool:
         return _joinable(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         return all(map(_joinable, dataset.datasets))
-    frames = getattr(dataset, "dataset", None)  # of sequences
+    frames = getattr(dataset, "dataset", None)  # the dataset of sequences
     transforms = (getattr(each, "transform", None) for each in (dataset, frames))
     return hasattr(dataset, "pending") and not any(transforms)
 

@@ -50,7 +50,9 @@ def check_units(
                 f"units='gauss' applies only to HMI_M; the channels are {', '.join(channels)}"
             )
         if units == "dn" and not any(name.startswith("AIA") for name in channels):
-            raise DatasetError(f"units='dn' is for AIA; the channels are {', '.join(channels)}")
+            raise DatasetError(
+                f"units='dn' applies only to AIA; the channels are {', '.join(channels)}"
+            )
         wanted = {name: physical_unit(name) for name in channels}
         found = tuple(
             unit if units in {unit, "physical"} else "normalized" for unit in wanted.values()
@@ -109,7 +111,7 @@ def convert(
     pixels
         Normalized values.
     channel
-        Its name.
+        Name of the channel.
     units
         ``dn`` converts AIA channels to DN/s per camera pixel (0.6″). This is the inverse of y =
         √(min(x, c)/c), divided by (1024/n)², because a pixel is the sum of that many means. Values

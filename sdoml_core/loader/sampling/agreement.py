@@ -34,9 +34,9 @@ def warn_of_lone_pass(epoch: int, ranks: int, world_size: int) -> None:
     """Warn that this rank completed an epoch before another rank began it."""
     warnings.warn(
         f"this rank completed epoch {epoch} when only {ranks} of {world_size} ranks had begun it. "
-        "If it read that pass alone, the ranks now read different epochs: call "
-        "set_epoch(epoch) before each pass, or read alone with a loader made with rank=0 and "
-        "world_size=1",
+        "If it read that pass alone, the ranks now read different epochs. Call "
+        "set_epoch(epoch) before each pass. To read on one rank only, create a loader with rank=0 "
+        "and world_size=1",
         UserWarning,
         stacklevel=2,
     )

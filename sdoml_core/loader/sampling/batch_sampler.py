@@ -25,7 +25,7 @@ class BatchSampler(Sampler[list[int]]):
     """Batches of sample numbers in a resumable order, for a ``DataLoader``.
 
     ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8))`` resumes exactly. For
-    another number of ranks or workers, pass the result of `sdoml_core.loader.global_state` to
+    a different number of ranks or workers, pass the result of `sdoml_core.loader.global_state` to
     `load_state_dict`.
 
     Parameters
@@ -117,7 +117,7 @@ class BatchSampler(Sampler[list[int]]):
         Raises
         ------
         DatasetError
-            If the state belongs to another set of samples, seed or order.
+            If the state belongs to a different set of samples, seed or order.
         """
         self.cursor.load_state_dict(state)
 
@@ -213,9 +213,9 @@ def taken_ahead(cursor: Cursor) -> int:
             and cursor.world.place().world_size > 1
         ):
             raise DatasetError(
-                "Accelerate divides the batches of this BatchSampler among the ranks, but the "
-                "sampler divides them already, so samples would be lost: create the sampler with "
-                "rank=0 and world_size=1, or use a BatchLoader, which needs no prepare()"
+                "Accelerate and this BatchSampler would both divide the batches among the ranks, "
+                "so samples would be lost. Create the sampler with rank=0 and world_size=1, or use "
+                "a BatchLoader, which does not need prepare()"
             )
         frame = frame.f_back
     return 0

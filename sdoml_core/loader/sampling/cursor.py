@@ -277,12 +277,12 @@ class Cursor:
         return self._identity | {"epoch": epoch, "position": position}
 
     def load_state_dict(self, state: dict[str, Any], *, step: int = 0) -> None:
-        """Continue from a state of any rank and any world size.
+        """Continue from a state that any rank saved, with any world size.
 
         Raises
         ------
         DatasetError
-            If the state is invalid, or belongs to other samples or another order.
+            If the state is invalid, or belongs to different samples or a different order.
         """
         absent = [key for key in self.state_dict() if key not in state]
         if absent:

@@ -38,8 +38,8 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in states[-1].items() if key != "taken"}
     if states[0]["batch_size"] is None and len(states) > 1:
         raise DatasetError(
-            "this state of single samples can only be resumed with the same number of workers; "
-            "use shard_dataset(…, batch_size=…) to resume with any number"
+            "this state is from a stream of single samples, which can resume only with the same "
+            "number of workers; use shard_dataset(…, batch_size=…) to resume with any number"
         )
     last = max(states, key=lambda state: int(state["step"]))
     return dict(last) | {"position": position_of(last), "step": 0}

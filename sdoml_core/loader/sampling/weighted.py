@@ -45,7 +45,8 @@ class WeightedOrder:
         if not known or not np.all(np.isfinite(each) & (each >= 0)) or not each.sum() > 0:
             also = f", or {len(parts)}, one per dataset" if parts else ""
             raise DatasetError(
-                f"weights must be {count} numbers, one per sample{also}, not negative and not all 0"
+                f"weights must be {count} numbers, one per sample{also}; they must be finite, not "
+                "negative, and not all 0"
             )
         if len(each) != count:
             sizes = np.diff(dataset.cumulative_sizes, prepend=0)

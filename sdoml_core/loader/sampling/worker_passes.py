@@ -85,8 +85,8 @@ class WorkerPasses:
             return self._inherited[0]
         raise DatasetError(
             "this stream was created in a different process from the one that starts the "
-            "workers, so they cannot agree on an epoch: create it in this process, or call its "
-            "set_epoch"
+            "workers, so the workers cannot agree on an epoch: create the stream in this process, "
+            "or call its set_epoch"
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:
@@ -162,7 +162,7 @@ class WorkerPasses:
         row[STATE] = EMPTY if empty else READING
 
     def last(self) -> LastPass | None:
-        """Return the last pass of workers. Called in the main process.
+        """Return the last pass that workers began. Called in the main process.
 
         Return None if no worker has begun a pass since the main process last set the epoch or the
         position.

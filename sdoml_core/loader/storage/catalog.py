@@ -1,4 +1,4 @@
-"""The catalog: a table in memory of the samples in a shard folder.
+"""The catalog: an in-memory table of the samples in a shard folder.
 
 All kinds of folders (a release, daily shards with their indexes, or only tar files) are represented
 by a release index. Only the required columns are read.
@@ -65,7 +65,7 @@ class Catalog:
     """Number of the shard of each sample; shape (samples,). If folders were merged, the frames of a
     sample may be in several shards; see `owners`."""
     channels: tuple[str, ...]
-    """All channels that occur."""
+    """All channels in the index."""
     dtype: np.dtype[Any]
     """Type of the stored pixels; int32 for compact shards."""
     encoding: str | None
@@ -80,7 +80,7 @@ class Catalog:
         self._source = _hold(source) if isinstance(source, str) else source
         self.absent = np.zeros(0, np.int64)
         file = open_parquet(self._source)
-        schema = file.schema_arrow  # avoids parsing it at each access
+        schema = file.schema_arrow  # each access to this property parses the schema again
         facts = index_metadata(schema, kind="release")
         self.channels = tuple(name for name in CHANNELS if name in schema.names)
         try:
@@ -219,9 +219,9 @@ class Catalog:
         return offsets
 
     def owners(self, channels: Sequence[str]) -> NDArray[np.int32] | None:
-        """Return the number of the shard of each frame; shape as `offsets`.
+        """Return the shard number of each frame, in the shape of `offsets`.
 
-        None if all frames of each sample are in the shard of the sample.
+        Returns None if all frames of each sample are in the shard of the sample.
 
         Raises
         ------
@@ -256,13 +256,13 @@ class Catalog:
         return sizes
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the CRC-32 of each frame, −1 if unknown; shape as `offsets`."""
+        """Return the CRC-32 of each frame, −1 if unknown, in the shape of `offsets`."""
         file = self._reopen()
         columns = [_leaf(file, name, "crc32", missing=-1) for name in channels]
         return np.stack(columns, axis=1)
 
     def flags(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the `sdoml_core.frames.flags` of each frame, 0 if unknown; shape as `offsets`."""
+        """Return the flags of each frame as an integer, 0 if unknown, in the shape of `offsets`."""
         file = self._reopen()
         columns = [
             _leaf(file, name, "flags", missing=0)

@@ -51,7 +51,7 @@ class Files(RangeFiles, Protocol):
     """The files of a shard folder, local or remote."""
 
     def list(self) -> list[FileFacts]:
-        """List all shards and indexes of the folder, sorted by name."""
+        """List all shards and indexes in the folder, sorted by name."""
 
     def has(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -95,7 +95,7 @@ class LocalFiles:
         self.__init__(state["root"])  # type: ignore[misc]
 
     def list(self) -> list[FileFacts]:
-        """List tar and Parquet files of the folder and of its year folders."""
+        """List the tar and Parquet files in the folder and in its year folders."""
         folder = Path(self.root)
         if not folder.is_dir():
             if folder.is_file():
@@ -149,7 +149,7 @@ class LocalFiles:
         buffers: Sequence[memoryview],
         *,
         size: int | None,
-        tag: str,  # noqa: ARG002 nothing is kept of what is here
+        tag: str,  # noqa: ARG002 local files are not cached
     ) -> None:
         """Fill buffers in order with the bytes of a file from `start` on."""
         handle = self._handle(name)
@@ -210,9 +210,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open(
-            "xb"
-        ) as file:  # temporary files are private; use the user's default permissions
+        # The `tempfile` module makes files private. This uses the user's default permissions.
+        with temporary.open("xb") as file:
             file.write(data)
         temporary.replace(path)
     except BaseException:
@@ -231,7 +230,7 @@ def _after(buffers: Sequence[memoryview], done: int) -> Sequence[memoryview]:
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """Return size and time of a file, or ``None`` if it is not a file or was just removed."""
+    """Return the status of a file, or ``None`` if it is not a file or was just removed."""
     try:
         facts = path.stat()
     except FileNotFoundError:

@@ -85,7 +85,7 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
         A release (``index.parquet`` and tar files); daily shards with their indexes, in the folder
         or in one folder per year; or only tar files.
     cache_dir
-        Folder for generated indexes. By default, they are kept in the folder itself if it is local.
+        Folder for generated indexes. By default, they are saved in the shard folder if it is local.
 
     Raises
     ------
@@ -210,11 +210,11 @@ def _shards(files: Files) -> list[_Shard]:
 
 
 def _warn_of(names: list[str], why: str) -> None:
-    """Warn about shards that are left out."""
+    """Warn about files that are left out."""
     if names:
         more = " …" if len(names) > 5 else ""
         warnings.warn(
-            f"these shards are skipped, because {why}: {', '.join(names[:5])}{more}", stacklevel=5
+            f"these files are skipped, because {why}: {', '.join(names[:5])}{more}", stacklevel=5
         )
 
 
@@ -230,7 +230,7 @@ def _read_index(files: Files, shard: _Shard) -> Index:
         if shard.index:
             index = decode_index(files.read(shard.index.name))
             if index.shard.rpartition("/")[2] != name.rpartition("/")[2]:
-                raise DamagedFileError(f"is the index of {index.shard}")
+                raise DamagedFileError(f"it is the index of {index.shard}")
             table, version, digest = index.table, index.normalization_version, index.shard_sha256
             size = index.shard_bytes
         else:

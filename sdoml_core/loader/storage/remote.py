@@ -49,7 +49,7 @@ class RemoteFiles:
         return self.__dict__ | {"_connected": None}
 
     def list(self) -> list[FileFacts]:
-        """List tar and Parquet files of the folder and of its year folders."""
+        """List the tar and Parquet files in the folder and in its year folders."""
         found = {}
         for parent in ("", *self._years()):
             for entry in self._retry("ls", f"{self.root}/{parent}".rstrip("/"), detail=True):

@@ -15,7 +15,7 @@ from sdoml_core.formats.parquet import FORMAT_VERSION, timestamps, write_parquet
 from sdoml_core.loader.storage.catalog import OWNER, Catalog
 from sdoml_core.loader.storage.local import Files, RangeFiles
 
-_REMEDY: Final = "open them as separate datasets, or build them again with equal settings"
+_REMEDY: Final = "open them as separate datasets, or build them again with the same settings"
 
 
 class SeveralFiles:

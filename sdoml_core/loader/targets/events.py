@@ -64,7 +64,7 @@ class Events(TimeSeries):
         transform: Transform | None = None,
     ):
         if reduce not in {"max", "count", "sum"}:
-            raise DatasetError(f"reduce={reduce!r} must be one of max, count, sum")
+            raise DatasetError(f"reduce must be one of max, count, sum, not {reduce!r}")
         items: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)  # type: ignore[arg-type]
         sizes = np.array([_size(item) for item in items], np.float64)
         self._covers = None if covers is None else _parse_covers(covers)
@@ -84,7 +84,7 @@ class Events(TimeSeries):
     ) -> tuple[Times, NDArray[np.float64]]:
         """Keep all events, including events at equal times."""
         if not len(times) and self._covers is None:
-            raise DatasetError("the list has no event with a time and a size: give covers")
+            raise DatasetError("the list has no event with a time and a size, so it needs covers")
         return times, values
 
     def _over(
@@ -120,8 +120,8 @@ def _parse_covers(covers: tuple[Time, Time]) -> tuple[np.datetime64, np.datetime
 def flare_flux(goes_class: str) -> float:
     """Convert a GOES flare class to its peak flux in W m⁻²: ``M1.2`` is 1.2e-5.
 
-    The classes A, B, C, M and X stand for 1e-8, 1e-7, 1e-6, 1e-5 and 1e-4 W m⁻² in the band of
-    0.1–0.8 nm (NOAA SWPC).
+    The classes A, B, C, M and X stand for 1e-8, 1e-7, 1e-6, 1e-5 and 1e-4 W m⁻² in the
+    0.1–0.8 nm band (NOAA SWPC).
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Matched:
     """End of the interval on which each value depends (included)."""
 
     def only(self, allowed: Allowed | None) -> "Matched":
-        """Return a copy without the values that depend on excluded intervals."""
+        """Return a copy without the values whose intervals are not allowed."""
         if allowed is None:
             return self
         return replace(self, present=self.present & allowed(self.first, self.last))
@@ -71,8 +71,8 @@ class TimeSeries:
     Parameters
     ----------
     times
-        Times of the values (UTC): datetimes, ISO strings or ``datetime64``. The times are sorted.
-        If a time occurs several times, its last value is used.
+        Times of the values (UTC): datetimes, ISO strings or ``datetime64``. They do not
+        have to be sorted. If a time occurs more than once, its last value is used.
     values
         Numbers, one per time. NaN is treated as missing.
     reduce
@@ -122,12 +122,12 @@ class TimeSeries:
             ("per", per, PER),
         ):
             if value not in known:
-                raise DatasetError(f"{name}={value!r} must be one of {', '.join(known)}")
+                raise DatasetError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         windowed = reduce not in {"nearest", "last"}
         if windowed and tolerance is not None:
-            raise DatasetError(f"tolerance cannot be used with reduce={reduce!r}: give a window")
+            raise DatasetError(f"tolerance cannot be used with reduce={reduce!r}: use window")
         if not windowed and window is not None:
-            raise DatasetError(f"window cannot be used with reduce={reduce!r}: give a tolerance")
+            raise DatasetError(f"window cannot be used with reduce={reduce!r}: use tolerance")
         if (gaps == "hold") != (max_age is not None):
             raise DatasetError("gaps='hold' needs max_age, and max_age needs gaps='hold'")
         self.reduce = reduce
@@ -136,7 +136,7 @@ class TimeSeries:
         self.transform = transform
         if transform is not None and not hasattr(transform, "inverse"):
             raise DatasetError(
-                f"transform={transform!r} must be a transform with an inverse, such as Log10()"
+                f"transform must have an inverse, such as Log10(), but {transform!r} has none"
             )
         self._window = None if window is None else _parse_window(window)
         self._tolerance = _parse_limit(tolerance, "tolerance")
@@ -196,11 +196,11 @@ class TimeSeries:
 
     @classmethod
     def from_pandas(cls, series: Any, **options: Any) -> Self:
-        """Create a series from a ``pandas.Series`` whose index has the times."""
+        """Create a series from a ``pandas.Series`` whose index contains the times."""
         index: Any = getattr(series, "index", None)
         if not hasattr(index, "dtype") or not hasattr(series, "dtype"):
             raise DatasetError(
-                f"from_pandas needs a pandas.Series whose index has the times, not "
+                f"from_pandas needs a pandas.Series whose index contains the times, not "
                 f"{type(series).__name__}: select a column of a DataFrame first"
             )
         if getattr(index, "tz", None) is not None:
@@ -246,7 +246,7 @@ class TimeSeries:
     def at(
         self, times: Times, *, stride: np.timedelta64, allowed: Allowed | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the transformed values at some times, and which of them exist.
+        """Return the transformed values at the given times, and which of them exist.
 
         Parameters
         ----------
@@ -382,13 +382,13 @@ def _parse_limit(duration: timedelta | None, what: str) -> np.timedelta64 | None
         return None
     limit = parse_duration(duration, what)
     if limit < np.timedelta64(0, "s"):
-        raise DatasetError(f"{what}={duration!r} must not be negative")
+        raise DatasetError(f"{what} must not be negative, but is {duration!r}")
     return limit
 
 
 def _parse_window(window: Sequence[timedelta]) -> tuple[np.timedelta64, np.timedelta64]:
     if not isinstance(window, Sequence) or isinstance(window, str) or len(window) != 2:
-        raise DatasetError(f"window={window!r} must be a pair of timedeltas (start, end)")
+        raise DatasetError(f"window must be a pair of timedeltas (start, end), not {window!r}")
     start, end = (parse_duration(offset, "window") for offset in window)
     if start >= end:
         raise DatasetError(f"window={window!r} is empty: start must be before end")

@@ -60,7 +60,7 @@ def columns(
         if table.column_names.count(name) != 1:
             number = "several columns" if name in table.column_names else "no column"
             raise DatasetError(
-                f"the table has {number} {name!r}; it has {', '.join(table.column_names)}"
+                f"the table has {number} {name!r}; its columns are {', '.join(table.column_names)}"
             )
     for name, value in where.items():
         column = _decoded(table[name])
@@ -68,8 +68,8 @@ def columns(
             wanted = pa.scalar(value, column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
             raise DatasetError(
-                f"where={dict(where)}: column {name!r} has type {column.type}, not that of "
-                f"{value!r}"
+                f"where={dict(where)}: column {name!r} has type {column.type}, which "
+                f"does not match {value!r}"
             ) from error
         table = table.filter(pc.equal(column, wanted))
     if not table.num_rows:

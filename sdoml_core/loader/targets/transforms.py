@@ -45,7 +45,7 @@ class Log10:
 
     def __post_init__(self) -> None:
         if not 0 < self.floor < np.inf:
-            raise DatasetError(f"Log10(floor={self.floor!r}) must be above 0 and finite")
+            raise DatasetError(f"the floor of Log10 must be above 0 and finite, not {self.floor!r}")
 
     def fit(self, values: Values) -> "Log10":
         """Return a copy whose second transform is fitted to the logarithms."""
@@ -101,6 +101,6 @@ class Standardize:
     def _parameters(self) -> tuple[float, float]:
         if self.mean is None or self.std is None:
             raise DatasetError(
-                "Standardize is not fitted: use TimeSeries.fitted(train), or give mean and std"
+                "Standardize is not fitted: use TimeSeries.fitted(train), or pass mean and std"
             )
         return self.mean, self.std

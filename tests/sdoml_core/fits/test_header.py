@@ -328,7 +328,7 @@ def test_empty_image_is_skipped() -> None:
 @pytest.mark.parametrize("axis", [1, 2])
 def test_oversized_tiles_are_rejected_before_astropy_allocates_them(axis: int) -> None:
     data = compressed(np.zeros((8, 8), np.int32), "GZIP_1")
-    with pytest.raises(CorruptFrameError, match="tiles larger than the image"):
+    with pytest.raises(CorruptFrameError, match="tiles are larger than the image"):
         read(replace_card(data, f"ZTILE{axis}", b"9"))
 
 

@@ -164,7 +164,7 @@ def test_unknown_format_version_is_rejected():
     table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    with pytest.raises(DamagedFileError, match="its format 9"):
+    with pytest.raises(DamagedFileError, match="its format is 9"):
         decode_index(sink.getvalue())
 
 

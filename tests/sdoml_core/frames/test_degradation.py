@@ -47,7 +47,7 @@ def test_days_before_the_table_use_its_first_row() -> None:
 
 
 def test_error_names_the_missing_wavelength() -> None:
-    with pytest.raises(MissingInputError, match="4500 Å, only 94, 131"):
+    with pytest.raises(MissingInputError, match="4500 Å, only for 94, 131"):
         DegradationTable.default().factor(date(2012, 1, 1), 4500)
 
 

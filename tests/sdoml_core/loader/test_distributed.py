@@ -76,7 +76,7 @@ def test_accelerate_does_not_divide_batches_twice(world, expected):
     if len(world) != 2:
         return
     for rank in world:
-        assert "create the sampler with rank=0 and world_size=1" in rank["twice"][0][0][0]
+        assert "Create the sampler with rank=0 and world_size=1" in rank["twice"][0][0][0]
     # Accelerate repeats batches to give each rank the same number; BatchLoader does not.
     assert seen(world, "once", 0).keys() == expected.keys()
     assert seen(world, "own", 0) == expected

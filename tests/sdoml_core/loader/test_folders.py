@@ -82,7 +82,7 @@ def test_folder_can_be_opened_while_days_are_added(tmp_path):
     deadline = time.monotonic() + 200
     with warnings.catch_warnings():
         # A day whose index has not been written yet is skipped with a warning.
-        warnings.filterwarnings("ignore", message="these shards are skipped")
+        warnings.filterwarnings("ignore", message="these files are skipped")
         while writer.is_alive() or not lengths or lengths[-1] < 240:
             dataset = SDOMLlite(tmp_path, CHANNELS)
             lengths.append(len(dataset))

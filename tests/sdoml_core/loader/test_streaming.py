@@ -110,7 +110,7 @@ def test_batches_resume_exactly_despite_prefetch(dataset, stop):
 
 
 def test_invalid_arguments_are_rejected(dataset):
-    with pytest.raises(DatasetError, match=r"a BatchLoader reads an SDOMLlite, .* not 'data/s"):
+    with pytest.raises(DatasetError, match=r"a BatchLoader needs an SDOMLlite, .* not 'data/s"):
         BatchLoader("data/shards")
     with pytest.raises(DatasetError, match="batch_size must be an integer of at least 1, not '8'"):
         BatchLoader(dataset, "8")

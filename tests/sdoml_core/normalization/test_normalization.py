@@ -113,7 +113,7 @@ def test_channel_with_only_dark_frames_has_no_constant() -> None:
 
 def test_quantile_of_zero_is_rejected() -> None:
     sketch = Sketch.of(np.array([0, 0, 0, 1], np.float32))
-    with pytest.raises(NormalizationError, match="choose a higher one"):
+    with pytest.raises(NormalizationError, match="choose a higher quantile"):
         fit({"AIA_0094": sketch}, method="quantile:0.5", **RANGE)
 
 

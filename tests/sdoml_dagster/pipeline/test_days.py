@@ -609,7 +609,9 @@ def test_version_10_table_is_read_from_the_store_and_verified(
     with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* is missing. Get htt"):
         process(other, fetched)
     fetched.write(path, HAND_MADE.encode())
-    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* get the file again"):
+    with pytest.raises(
+        SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* download the file again"
+    ):
         process(other, fetched)
 
 

@@ -134,7 +134,9 @@ def test_long_tables_are_filtered(tmp_path) -> None:
     ]
     with pytest.raises(DatasetError, match=r"no row with \{'energy': 'x'\}"):
         TimeSeries.from_csv(path, **(options | {"where": {"energy": "x"}}))
-    with pytest.raises(DatasetError, match="no column 'flow'; it has time_tag, satellite, flux"):
+    with pytest.raises(
+        DatasetError, match="no column 'flow'; its columns are time_tag, satellite, flux"
+    ):
         TimeSeries.from_csv(path, **(options | {"value": "flow"}))
     with pytest.raises(DatasetError, match=r"cannot read .*absent\.csv as CSV"):
         TimeSeries.from_csv(tmp_path / "absent.csv", **options)
@@ -166,7 +168,7 @@ def test_events_with_classes_are_read_from_pandas_and_csv(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reduce": "median"}, "reduce='median' must be one of nearest"),
+        ({"reduce": "median"}, "reduce must be one of nearest, .* not 'median'"),
         ({"gaps": "hold"}, "gaps='hold' needs max_age"),
         ({"max_age": MINUTE}, "max_age needs gaps='hold'"),
         ({"window": (MINUTE, 2 * MINUTE)}, "window cannot be used with reduce='nearest'"),
@@ -266,7 +268,7 @@ def test_list_without_events_gives_zero_where_it_is_complete(options) -> None:
     for reduce in ("max", "count", "sum"):
         quiet = Events([], [], window=window, covers=covers, reduce=reduce, **options)
         assert values_at(quiet, 0, 60, 61) == [0, 0, None]
-    with pytest.raises(DatasetError, match="no event with a time and a size: give covers"):
+    with pytest.raises(DatasetError, match="no event with a time and a size, so it needs covers"):
         Events([], [], window=window)
 
 
@@ -282,15 +284,20 @@ def test_fractions_of_seconds_are_kept() -> None:
     [
         ([1667260800, 1667261700], [1, 2], {}, r"1667260800 .*; convert numbers, for example with"),
         (minutes(0), np.ones(1, complex), {}, "they are complex"),
-        (minutes(0), [1.0], {"tolerance": -MINUTE}, "tolerance=.* must not be negative"),
+        (minutes(0), [1.0], {"tolerance": -MINUTE}, "tolerance must not be negative"),
         (
             minutes(0),
             [1.0],
             {"gaps": "hold", "max_age": -MINUTE},
-            "max_age=.* must not be negative",
+            "max_age must not be negative",
         ),
         (minutes(0), [1.0], {"reduce": "max", "window": MINUTE}, "must be a pair of timedeltas"),
-        (minutes(0), [1.0], {"transform": "log"}, "transform='log' must be a transform with"),
+        (
+            minutes(0),
+            [1.0],
+            {"transform": "log"},
+            "transform must have an inverse, .* but 'log' has none",
+        ),
     ],
 )
 def test_error_names_unusable_values(times, values, options, message) -> None:
@@ -309,7 +316,7 @@ def test_tensors_with_gradients_and_tables_without_times_are_rejected() -> None:
     table = pa.table([pa.array(minutes(0)), pa.array([1]), pa.array([1])], names=["t", "v", "v"])
     with pytest.raises(DatasetError, match="several columns 'v'"):
         TimeSeries.from_arrow(table, time="t", value="v")
-    with pytest.raises(DatasetError, match="column 'a' has type int64, not that of 'x'"):
+    with pytest.raises(DatasetError, match="column 'a' has type int64, which does not match 'x'"):
         TimeSeries.from_arrow(
             pa.table({"t": minutes(0), "v": [1], "a": [1]}), time="t", value="v", where={"a": "x"}
         )
