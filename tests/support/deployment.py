@@ -101,6 +101,8 @@ class Deployment:
         whose runs start fast. Otherwise each service starts its own, as ``make ui`` does.
     location
         Name of the code location of that code server.
+    storage
+        YAML to append to ``dagster.yaml``, such as another database.
     """
 
     def __init__(
@@ -109,8 +111,10 @@ class Deployment:
         source: Sequence[str] = (),
         *,
         location: str = MODULE,
+        storage: str = "",
     ) -> None:
         self.environment = {**os.environ, **environment}
+        self._storage = storage
         self._source = source
         self._location = location
         self.home = Path(environment["DAGSTER_HOME"])
@@ -120,6 +124,8 @@ class Deployment:
 
     def __enter__(self) -> Self:
         prepare_instance(self.home)
+        with (self.home / "dagster.yaml").open("a") as configuration:
+            configuration.write(self._storage)
         source = self._source or self._start_code_server()
         web = ("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port))
         self._start("webserver", *web, *source)
