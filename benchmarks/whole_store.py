@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.release import FIRST, build_first_day, repeat_day
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
+from sdoml_core.formats.index import decode_index
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow
 from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.archive.tree import archive_path
@@ -165,8 +166,9 @@ def main() -> None:
             raise SystemExit(f"prune left {len(left)} raw frames, such as {left[0]}")
         run([sdoml, "verify"], environment)
         run([sdoml, "adopt"], environment)
-        slots = 24 * 60 // cadence
-        read_samples(folder / layout.RELEASES / "sdoml-lite", days * slots)
+        index = decode_index(Store(str(folder)).read(layout.shard_index(FIRST)))
+        samples = len(index.table.column("slot").unique())
+        read_samples(folder / layout.RELEASES / "sdoml-lite", days * samples)
 
 
 if __name__ == "__main__":
