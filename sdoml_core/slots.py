@@ -1,8 +1,8 @@
 """Slots: the sample times of a dataset, and the minutes in the names of the raw files.
 
 The name of a slot is the minute of its HMI frame. AIA observes only at even minutes, so an odd slot
-uses the AIA frame of the previous minute: (HH:15, HH:14), (HH:45, HH:44). The grid restarts at each
-midnight (UTC), regardless of the requested range.
+uses the AIA frame of the previous minute: HH:15 uses HH:14, and HH:45 uses HH:44. The grid restarts
+at each midnight (UTC), regardless of the requested range.
 
 The times in file names are UTC for AIA and TAI for HMI. As in the original dataset, slots use both
 without a correction. ``sdoml_core.ephemeris.hmi_observed`` returns the true time of an HMI frame.

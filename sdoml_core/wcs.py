@@ -1,8 +1,8 @@
 """World coordinates of processed frames, as FITS cards.
 
-Processing scales the Sun to one size: the photosphere has a radius of 976″ in pixels of 2.4″ at
-1024² on every date. Its apparent radius on that date is RSUN_OBS, so a pixel of the 1024² grid
-spans 2.4″ · RSUN_OBS/976.
+Processing scales the Sun to the same size on every date: at 1024², the photosphere has a radius of
+976″ in pixels of 2.4″. Its true apparent radius is RSUN_OBS, so a pixel of the 1024² grid spans
+2.4″ · RSUN_OBS/976.
 
 Row 0 is in the south for FITS and sunpy, but in the north for processed frames. A negative CDELT2
 would also be correct, but every plot would be upside down. The header therefore describes the

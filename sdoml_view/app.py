@@ -132,10 +132,7 @@ class Application:
         )
 
     def refresh(self, request: Request) -> Response:  # noqa: ARG002 the same for all requests
-        """Open the dataset again if it has changed, for example a live dataset.
-
-        Report its last slot.
-        """
+        """Reopen the dataset if it has changed, as live datasets do, and report its last slot."""
         renewed = self._release.renewed()
         if renewed is not None:
             self._renewed, self._calendar = renewed, None

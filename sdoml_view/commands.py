@@ -34,7 +34,7 @@ def commands() -> None:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port on 127.0.0.1. 0 selects a free port. Default: 8420, or a free port if it is used.",
+    help="Port on 127.0.0.1; 0 selects a free port. Default: 8420, or a free port if it is in use.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address without opening a browser.")
 @click.option(

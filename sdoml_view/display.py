@@ -100,7 +100,7 @@ def to_levels(pixels: NDArray[np.float32], table: NDArray[np.float32]) -> NDArra
 def difference_levels(
     pixels: NDArray[np.float32], before: NDArray[np.float32], table: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Return the difference of two frames as gray levels. 128 is no change; higher is brighter."""
+    """Return the difference between two frames as gray levels: 128 is none, higher is brighter."""
     change = table[_steps(pixels)] - table[_steps(before)]
     gray: NDArray[np.uint8] = np.clip(
         np.rint(change * (127 * DIFFERENCE_GAIN)) + 128, 1, 255

@@ -1,4 +1,4 @@
-"""Time series of the user, such as GOES X-ray flux, from columns of a CSV or Parquet table."""
+"""The user's time series, such as GOES X-ray flux, from columns of a CSV or Parquet table."""
 
 from collections import Counter
 from dataclasses import dataclass

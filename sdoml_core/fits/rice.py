@@ -271,8 +271,8 @@ def decode_image(
     coding
         BLOCKSIZE and BYTEPIX, as for `decode_row`.
     scaling
-        BSCALE, BZERO and BLANK. The value is BSCALE · pixel + BZERO, or NaN for BLANK pixels. If
-        the image has no BLANK value, it is outside the range of int32.
+        BSCALE, BZERO and BLANK. The value is BSCALE · pixel + BZERO, or NaN for BLANK pixels. For
+        an image without BLANK pixels, BLANK must be outside the range of int32.
     out
         float32 (rows, width). Filled in place.
 

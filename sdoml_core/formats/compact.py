@@ -136,7 +136,9 @@ def frame_of_data(
     Parameters
     ----------
     data
-        Table of the tiles, followed by the tiles. resolution, step, encoding As in the index.
+        Table of the tiles, followed by the tiles.
+    resolution, step, encoding
+        As in the index.
     crc32
         CRC-32 of the data, if already known.
 

@@ -1,8 +1,8 @@
 """Shard indexes: the position of each frame in the shard, and its metadata.
 
 A daily index has one row per member and is stored next to its shard. It is a Parquet file, so
-pandas, polars and duckdb can read it. `sdoml_core.formats.release_index` has the index of a
-release. This module opens no files.
+pandas, polars and duckdb can read it. `sdoml_core.formats.release_index` defines the index of
+a release. This module opens no files.
 """
 
 from dataclasses import dataclass

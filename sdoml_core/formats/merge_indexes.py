@@ -14,7 +14,7 @@ from sdoml_core.formats.release_index import check_versions, only_value
 
 
 def merge_releases(old: pa.Table, keep: Collection[str], new: pa.Table) -> pa.Table:
-    """Merge some shards of an old release index with all shards of a new index.
+    """Merge the given shards of an old release index with all shards of a new index.
 
     Parameters
     ----------

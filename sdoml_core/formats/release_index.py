@@ -92,8 +92,8 @@ _CONSTANTS: Final = ["constant", "transform", "step"]
 """Columns with one value per channel. The step occurs only in compact shards."""
 
 GROUP_SAMPLES: Final = 1 << 14
-"""Number of samples in one row group. Writing needs the memory of about two groups, for any
-range."""
+"""Number of samples in one row group. Writing needs memory for about two groups, whatever
+the range."""
 
 
 @dataclass(frozen=True, slots=True)

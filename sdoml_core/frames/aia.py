@@ -137,8 +137,9 @@ def process_aia(
     frame
         Decoded frame. Its QUALITY is not checked.
     resolution
-        n, a divisor of 1024. degradation Degradation factor for the day and the wavelength, above
-        0.
+        n, a divisor of 1024.
+    degradation
+        Degradation factor for the day and the wavelength, above 0.
     shortest_exposure
         Lower limit for EXPTIME in seconds. Use `SHORTEST_EXPOSURE` only to reproduce SDOML-lite,
         which raises any shorter EXPTIME to 0.01 s. By default, such frames are rejected.

@@ -33,8 +33,9 @@ def mean_field_blocks(
     resolution
         n, a divisor of N.
     scale
-        s, above 0. Values above 1 magnify. label First row and last column (exclusive) of the
-        label. Its pixels have no values.
+        s, above 0. Values above 1 magnify.
+    label
+        First row and last column (exclusive) of the label. Its pixels have no values.
     table
         float64 (766,): value of each sum of red, green and blue; NaN if the sum has no value.
     disk

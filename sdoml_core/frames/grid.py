@@ -24,7 +24,7 @@ JPG_PIXEL = 4 * 0.5042
 """Arcseconds per pixel of the JPEG files in the HMI catalog, which is four camera pixels."""
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
-"""Ratio of the pixel size of these JPEG files to that of AIA's synoptic frames."""
+"""Ratio of the pixel size of the HMI catalog's JPEG files to that of AIA's synoptic frames."""
 
 
 def samples_per_pixel(resolution: int) -> float:

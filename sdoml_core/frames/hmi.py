@@ -65,7 +65,7 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
 def decode_checked(
     data: bytes,
 ) -> tuple[NDArray[np.uint8], Structure, tuple[Blocks, ...] | None]:
-    """Return the pixels, structure and blocks of a JPEG file. It raises the errors of `decode_hmi`.
+    """Return the pixels, structure and blocks of a JPEG file. Errors are as in `decode_hmi`.
 
     If a file has no color, its pixels are three views of one array, which takes half the time to
     decode. The blocks of a progressive file are None, because its scans are not decoded.
@@ -113,8 +113,8 @@ def process_hmi(
 
     The image is warped by s = scale · 976″ / RSUN_OBS. ``level`` is the mean of red, green and blue
     divided by 255, as in SDOML-lite. ``gauss`` converts gray levels to gauss at full resolution,
-    before the warp, and averages over the part of the pixel that is on the disk. The mask
-    covers both the short and the long label.
+    before the warp, and averages over the part of the pixel that is on the disk. The mask covers
+    both the short and the long label.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import CorruptFrameError, NotAnImageError, TruncatedFrameError
 
 PADDING: Final = b"\0\r\n"
-"""Maximum number of bytes after the end of the image."""
+"""Bytes that may follow the end of the image."""
 
 _BASELINE: Final = frozenset({0xC0, 0xC1})
 _OTHER_FRAMES: Final = frozenset({0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xD0)} - {0xCC})

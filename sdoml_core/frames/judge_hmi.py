@@ -25,14 +25,14 @@ ZERO_FIELD: Final = 127
 """Gray level of zero field."""
 
 COLORED: Final = (24, 0.005)
-"""Difference of two color channels that does not occur in a gray image with JPEG quality 95, and
-the fraction of the pixels that may exceed it. In a color magnetogram, more than half exceed it."""
+"""Largest difference between two color channels in a gray image with JPEG quality 95, and the
+fraction of the pixels that may exceed it. In a color magnetogram, more than half exceed it."""
 
 DARK: Final = 8
 """Gray level up to which a pixel is considered black."""
 
 SKY: Final = (24, 0.005)
-"""Gray level that sky pixels must not reach, and the fraction of sky pixels that may reach it."""
+"""Maximum gray level of sky pixels, and the fraction of sky pixels that may exceed it."""
 
 LEAST_VISIBLE: Final = 0.5
 """Minimum visible fraction of the disk. An image that shows less is blank."""
@@ -70,8 +70,9 @@ FLAG_RADIUS_ERROR: Final = 0.003
 error of real images."""
 
 ISOLATED: Final = (6.0, 100)
-"""A block is doubtful if its largest coefficient is at least this many times that of each block
-around it, and at least this large. In real and rendered images, the largest ratio is 2 to 4.5."""
+"""A block is doubtful if its largest coefficient exceeds the first number times that of each block
+around it, and also exceeds the second number. In real and rendered images, the largest ratio is 2
+to 4.5."""
 
 _QUICKLOOK_COLUMNS: Final = slice(300, 400)
 """Columns that only the longer label "Quick-Look Magnetogram" reaches."""

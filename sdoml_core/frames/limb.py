@@ -61,8 +61,8 @@ def measure_disk(
     frame
         Shape (n, n), in any unit. NaN for pixels without data.
     finest
-        A finer frame is averaged down to this many pixels. Photosphere and chromosphere (1600 Å,
-        1700 Å, magnetograms) need no averaging and give the radius to 0.5%. The corona has no
+        A finer frame is averaged down to this many pixels. The photosphere and chromosphere (1600
+        Å, 1700 Å, magnetograms) need no averaging and give the radius to 0.5%. The corona has no
         sharp edge: at 128 pixels its loops merge, and brightness drops 2.5% to 6% above the limb.
     center
         Expected center (column, row), 0-based; the middle of the frame by default.

@@ -385,9 +385,7 @@ def _sum_channels(row: Any, gray: Any) -> None:
             gray[c] = np.int32(3) * np.int32(row[c])
         return
     for c in range(gray.size):
-        at = np.uint64(3) * np.uint64(
-            c
-        )  # unsigned: numba does not have to check for negative indices
+        at = np.uint64(3) * np.uint64(c)  # unsigned: numba does not check for negative indices
         red, green, blue = row[at], row[at + np.uint64(1)], row[at + np.uint64(2)]
         gray[c] = np.int32(red) + np.int32(green) + np.int32(blue)
 

@@ -1,4 +1,4 @@
-"""`BatchLoader`: batches without worker processes, with an exact resume."""
+"""`BatchLoader`: batches without worker processes, resumable at any sample."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

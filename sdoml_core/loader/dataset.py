@@ -42,7 +42,7 @@ DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_021
 """Default channels of the original loader, in the same order."""
 
 NO_OFFSET: Final = np.zeros(1, "timedelta64[s]")
-"""Outside of a sequence, a sample has one frame, at the time of the sample."""
+"""Outside a sequence, a sample has one frame, at the time of the sample."""
 
 MISSING_SHARDS: Final = ("raise", "skip")
 
@@ -475,10 +475,11 @@ class SDOMLlite(Dataset[Sample]):
     def frame_facts(self, row: int, channel: str) -> dict[str, Any]:
         """Return the metadata of one frame of a catalog row.
 
-        ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs`` (arcsec),
-        ``degradation``, ``flags`` (tuple of names), ``missing`` (number of raw-frame pixels without
-        data; see `mask`) and the measures of the disk: ``center_x``, ``center_y``, ``radius``
-        (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``. Unknown values are None.
+        The result has ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs``
+        (arcsec), ``degradation``, ``flags`` (tuple of names), ``missing`` (number of raw-frame
+        pixels without data; see `mask`) and the measures of the disk: ``center_x``, ``center_y``,
+        ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``. Unknown values
+        are None.
         """
         if self._facts is None:
             self._facts = self.reader.catalog.facts(self.channels)

@@ -27,7 +27,7 @@ CADENCE: Final = timedelta(minutes=15)
 
 
 class LiveWindow(NamedTuple):
-    """The frames of consecutive slots, oldest first."""
+    """The frames of several slots, oldest first."""
 
     frames: torch.Tensor
     """float32 (past, C, H, W). Frames without data are zero."""

@@ -1,4 +1,4 @@
-"""Call transforms of the user, and pass the time of the frame if they accept it."""
+"""Call the user's transforms, and pass the time of the frame if they accept it."""
 
 import inspect
 from collections.abc import Callable

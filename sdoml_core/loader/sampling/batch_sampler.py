@@ -44,7 +44,7 @@ class BatchSampler(Sampler[list[int]]):
     length
         Samples per epoch across all ranks, with `weights`. Defaults to the length of the dataset.
     drop_last
-        Leave out the samples that do not fill a batch on every rank. Without it, each sample occurs
+        Leave out the samples that do not fill a batch on every rank. Otherwise, each sample occurs
         exactly once per epoch, and all ranks have the same number of batches.
     rank, world_size
         By default, the values that torch.distributed reports when a pass begins. Pass ``rank=0,

@@ -113,7 +113,7 @@ class LocalFiles:
         return sorted(found, key=lambda facts: facts.name)
 
     def names(self) -> set[str]:
-        """Return the names of all entries of the folder itself."""
+        """Return the names of all entries directly in the folder."""
         return set(os.listdir(self.root))  # noqa: PTH208 pathlib is slow
 
     def has(self, name: str) -> bool:

@@ -55,7 +55,7 @@ class Matched:
         return replace(self, present=self.present & allowed(self.first, self.last))
 
     def filled(self, other: "Matched") -> "Matched":
-        """Return a copy whose gaps are filled from other values."""
+        """Return a copy whose gaps are filled with the values of `other`."""
         use = ~self.present
         return Matched(
             np.where(use, other.values, self.values),
