@@ -1,5 +1,5 @@
 """The command ``sdoml``, which combines the commands of the installed packages.
 
-Building needs the extra ``pipeline``; viewing needs the extra ``view``. Each works without the
-other.
+Building datasets needs the extra ``pipeline``, and viewing them needs the extra ``view``. Each
+extra works without the other.
 """

@@ -14,8 +14,9 @@ def main() -> NoReturn:
         from sdoml_view.commands import commands as viewer
     except ModuleNotFoundError as error:
         sys.exit(
-            f"the command sdoml needs {error.name}: install 'sdoml-lite[view]' to look at "
-            "datasets, or 'sdoml-lite[pipeline]' to build them, with pip"
+            f"the sdoml command needs {error.name}. To view datasets, run "
+            "pip install 'sdoml-lite[view]'. To build them, run "
+            "pip install 'sdoml-lite[pipeline]'"
         )
     if sys.argv[1:2] and sys.argv[1] in viewer.commands:
         viewer(prog_name="sdoml")

@@ -16,7 +16,7 @@ DEFAULT_DATASET = "sdoml-lite"
 
 
 def archive(instrument: Instrument) -> str:
-    """Return ``jsoc_aia`` or ``jsoc_hmi``: the trees of the archive, which are external assets."""
+    """Return ``jsoc_aia`` or ``jsoc_hmi``, the external asset for an archive tree."""
     return f"jsoc_{instrument.lower()}"
 
 
@@ -44,11 +44,11 @@ class DatasetNames:
 
     @property
     def prefix(self) -> str | None:
-        """Prefix of asset keys and pool; ``None`` for the default dataset."""
+        """Prefix of the asset keys and the pool. ``None`` for the default dataset."""
         return None if self.dataset == DEFAULT_DATASET else self.dataset.replace("-", "_")
 
     def key(self, asset: str) -> list[str]:
-        """Return the path of an asset key."""
+        """Return the parts of an asset key."""
         return [asset] if self.prefix is None else [self.prefix, asset]
 
     def text(self, asset: str) -> str:
@@ -61,7 +61,7 @@ class DatasetNames:
 
     @property
     def group(self) -> str:
-        """Group of all assets of the dataset. The UI shows several groups collapsed."""
+        """Group of all assets of the dataset. The UI collapses groups if there are several."""
         return self.dataset.replace("-", "_")
 
     @property

@@ -1,4 +1,4 @@
-"""Report user errors on Dagster's command line as one line that says what to do."""
+"""Make Dagster's command line report each user error in one line that says what to do."""
 
 import multiprocessing
 import re
@@ -19,7 +19,7 @@ from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
 
 LONG_RANGE = 60
-"""Number of days above which Dagster is silent for so long that users need an explanation."""
+"""Number of days from which Dagster is silent for so long that this needs an explanation."""
 
 _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
@@ -57,14 +57,14 @@ def set_up(settings: Settings | None = None) -> None:
 
 
 def range_notice(arguments: Sequence[str]) -> str | None:
-    """Return a line that explains the silence at the start of a run over a long range, if any."""
+    """Return a line that explains the silence before a run over a long range, or None."""
     found = re.search(r"--partition-range[ =](\S+)\.\.\.(\S+)", " ".join(arguments))
     first, last = (parse_day(found[1]), parse_day(found[2])) if found else (None, None)
     if first is None or last is None or (days := (last - first).days + 1) < LONG_RANGE:
         return None
     return (
         f"{first} to {last}: before the run starts, Dagster records {days:,} planned days for each "
-        "selected asset. It prints nothing meanwhile, which takes minutes for a year"
+        "selected asset. This takes minutes for a year, and nothing is printed in the meantime"
     )
 
 
@@ -85,11 +85,11 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
 def _about_days(text: str, settings: Settings) -> str | None:
     """Return the line for a Dagster error about partitions, or ``None`` for other errors."""
     if "none of the assets are partitioned" in text:
-        return f"{_partition()}: these assets have no days; leave the option out"
+        return f"{_partition()}: these assets have no days; omit the option"
     if "single_run" in text:
         return (
-            f"{_partition()}: a range in one run needs {PREFIX}DAYS_PER_RUN=0; "
-            "sdoml build --start … --end … builds a range without it"
+            f"{_partition()}: a run over a range needs {PREFIX}DAYS_PER_RUN=0; "
+            "or use sdoml build --start … --end …"
         )
     if "partition key" in text:
         form = "" if _FORM.search(_partition()) else "write one day, such as 2024-03-08; "
@@ -97,14 +97,14 @@ def _about_days(text: str, settings: Settings) -> str | None:
     if "partition range format" in text:
         return f"{_partition()}: write a range as 2024-03-08...2024-03-09; {_days(settings)}"
     if "'--partition' option" in text:
-        return f"{text}\nGive a day such as --partition {settings.start:%F}: {_days(settings)}"
+        return f"{text}\nAdd a day, such as --partition {settings.start:%F}: {_days(settings)}"
     return None
 
 
 def _days(settings: Settings) -> str:
     start = f"{PREFIX}START={settings.start:%F}"
     if settings.end is None:
-        return f"the dataset has the days from {settings.start:%F} to yesterday, by UTC ({start})"
+        return f"the dataset has the days from {settings.start:%F} to yesterday in UTC ({start})"
     future = ", so far up to yesterday" if settings.end > datetime.now(UTC) else ""
     return (
         f"the dataset has the days from {settings.start:%F} to {settings.last_day}{future} "

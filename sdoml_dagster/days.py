@@ -1,4 +1,4 @@
-"""Ranges of days, readable lists of days, and parsing."""
+"""Ranges of days, readable lists of days, and parsing of days."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 LISTED_RUNS = 12
-"""Maximum number of ranges of consecutive days that a message or a card lists."""
+"""Maximum number of runs of consecutive days that a message or a card lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayRange:
-    """Days from ``first`` to ``last``, both included; ``None`` means no limit on that side."""
+    """Days from ``first`` to ``last``, inclusive. ``None`` means no limit on that side."""
 
     first: date | None = None
     last: date | None = None
@@ -32,7 +32,7 @@ ALL_DAYS = DayRange()
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Return all days from ``first`` to ``last``, both included."""
+    """Return all days from ``first`` to ``last``, inclusive."""
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 

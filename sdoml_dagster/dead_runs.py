@@ -1,8 +1,8 @@
 """Find and end runs whose process was killed, for example by a crash of the machine.
 
-Such a run stays STARTED in Dagster forever. It occupies slots in the queue and in the pool, and its
-days appear to be in progress. Each run records the identity of its process when it starts. Runs on
-other machines and in other containers are not changed.
+Such a run stays STARTED in Dagster forever. It occupies a place in the queue and a slot in the
+pool, and its days look as if they were in progress. To detect this, each run records the identity
+of its process when it starts. Runs on other machines and in other containers are left alone.
 """
 
 import dagster as dg
@@ -10,13 +10,13 @@ import dagster as dg
 from sdoml_dagster.process_identity import ProcessIdentity, has_ended, this_process
 
 PROCESS_TAG = ".dagster/sdoml_process"
-"""Tag of a run with the ID of the run and the identity of its process. Hidden in the UI."""
+"""Run tag that holds the run ID and the identity of the process. Hidden in the UI."""
 
 _WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 ANY_RUN = "-"
-"""Placeholder for the run ID before the run has an ID. Only for runs that are never retried."""
+"""Placeholder for the run ID until the run has one. Only for runs that are never retried."""
 
 
 def process_tag(run_id: str) -> dict[str, str]:
@@ -36,7 +36,7 @@ def is_dead(run: dg.DagsterRun) -> bool:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the dead runs, so that Dagster retries them, and free their slots. Return their IDs."""
+    """Fail dead runs, so that Dagster retries them, and free their slots. Returns their IDs."""
     ended = []
     for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         if not is_dead(found):

@@ -9,8 +9,8 @@ from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Delete a finished run, its events, its captured output and its database file.
 
-    SQLite instances have one database file per run, with a size of 240 KiB or more. Dagster deletes
-    the rows in this file but keeps the file, so hundreds of short runs per day would fill the disk.
+    SQLite instances have one database file per run, of 240 KiB or more. Dagster deletes the rows
+    but keeps the file, so hundreds of short runs a day would fill the disk.
     """
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])

@@ -1,6 +1,6 @@
 """Executor of all jobs: Dagster's in-process executor, which also records its process.
 
-A day is a chain of short steps. To start a process for each step would take longer than the work.
+A day is a chain of short steps. Starting a process for each step would take longer than the work.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from sdoml_dagster.dead_runs import end_dead_runs, process_tag
 
 
 class RecordingExecutor(InProcessExecutor):
-    """Executes all steps in this process, and records the process to detect a crash."""
+    """Executes all steps in this process, and records the process so that a crash is detected."""
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the steps. Dead runs are ended first, because they may occupy the pool."""

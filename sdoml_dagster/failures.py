@@ -1,4 +1,4 @@
-"""Convert errors to one-line failures, which are retried only if a retry can help."""
+"""Convert errors to one-line failures that are retried only if a retry can help."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
 
 @contextlib.contextmanager
 def failures_explained(*, last_attempt: bool = False) -> Iterator[None]:
-    """Convert errors to one-line failures, which Dagster retries if the error type allows it.
+    """Convert errors to one-line failures that Dagster retries if the error type allows it.
 
     Parameters
     ----------
     last_attempt
-        Whether no retries are left. If a failure requests a retry that is not left, Dagster shows
-        "Exceeded max_retries", and the helpful error only as its cause.
+        Whether no retries are left. If the failure requested another retry, Dagster would show it
+        as "Exceeded max_retries", with the helpful error only as its cause.
     """
     try:
         yield

@@ -34,18 +34,18 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """Reads the latest event before a run for each day of the run, many days at a time.
+    """Reads the latest event of each of a run's days before the run, many days at a time.
 
     Parameters
     ----------
     instance
-        Instance that has the events.
+        Instance that stores the events.
     asset
         The asset.
     days
         Days of the run, in the order in which they are needed.
     observed
-        Read observations instead of materializations.
+        Whether to read observations instead of materializations.
     """
 
     READ_AHEAD = 50

@@ -12,10 +12,7 @@ from sdoml_dagster.settings.model import Settings
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """Return one partition per UTC day of the range.
-
-    There is no last partition if the dataset grows.
-    """
+    """Return one partition per UTC day in the range. A growing dataset has no last partition."""
     last = settings.last_day
     return dg.DailyPartitionsDefinition(
         start_date=f"{settings.start:%Y-%m-%d}",
@@ -25,7 +22,7 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 LIVE_START = datetime(2026, 1, 1, tzinfo=UTC)
-"""First hour of the near-real-time partitions. The archive keeps frames for two weeks."""
+"""First hour of the near-real-time partitions. The archive keeps two weeks of frames."""
 
 _HOUR = "%Y-%m-%d-%H:%M"
 
@@ -56,8 +53,8 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
     """
     if not context.has_partition_key and not context.has_partition_key_range:
         raise SettingError(
-            "this run has no day: launch a backfill, or on the command line materialize the "
-            "assets with --partition 2024-03-08"
+            "this run has no day: launch a backfill, or materialize the assets on the command "
+            "line with --partition 2024-03-08"
         )
     keys = context.partition_keys
     if not keys:
@@ -73,7 +70,7 @@ class DayRangeConfig(dg.Config):
 
 
 def config_days(config: DayRangeConfig) -> DayRange:
-    """Return the days of a run config.
+    """Return the days in a run config.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class ProcessIdentity:
     """Namespace of process IDs, which differs between containers."""
 
     machine: str
-    """Name and ID of the machine. They stay the same after a reboot."""
+    """Name and ID of the machine, which stay the same after a reboot."""
 
     def __str__(self) -> str:
         return " ".join(
@@ -79,7 +79,7 @@ def _identity(pid: int) -> ProcessIdentity | None:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return the start time of a process, "" for a zombie, or None if it is not visible."""
+    """Return the start time of a process, "" if it is a zombie, or None if it is not visible."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
@@ -90,7 +90,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _exists(pid: int) -> bool:
-    """Return whether a process exists, even if ``/proc`` hides the processes of other users."""
+    """Return whether a process exists, even if ``/proc`` hides other users' processes."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

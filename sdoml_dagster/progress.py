@@ -1,4 +1,4 @@
-"""Report the progress of long work in a few log lines, for terminals and for Dagster's log."""
+"""Report the progress of long tasks in a few log lines, for terminals and for Dagster's log."""
 
 import re
 from collections import Counter
@@ -10,10 +10,10 @@ PARTS = 10
 """Number of parts into which the work is divided. A line is reported after each part."""
 
 PAUSE = 2.0
-"""Minimum seconds between two lines."""
+"""Minimum number of seconds between two lines."""
 
 SILENCE = 60.0
-"""Maximum seconds between two lines."""
+"""Maximum number of seconds between two lines."""
 
 _LINE = re.compile(
     r"(?P<title>[a-z_]+ [\w.-]+): (?:(?P<done>\d+)/\d+ \w+(?:, (?P<mib>[\d.]+) MiB fetched)?"
@@ -22,7 +22,7 @@ _LINE = re.compile(
 
 
 class Progress:
-    """Count steps, and periodically report the number of completed steps and the remaining time.
+    """Counts steps, and periodically reports how many are done and an estimate of the time left.
 
     Parameters
     ----------

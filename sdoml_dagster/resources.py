@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # slow to import: runs need requests and fsspec, but definiti
 
 
 _ROOTS_WITH_CREDENTIALS: dict[str, str] = {}
-"""Roots with user name and password, by their address without credentials. Dagster stores the
-values of resources and shows them to everyone who opens the UI."""
+"""Roots with user name and password, by the address without credentials. They are kept out of the
+resource, because Dagster stores resource values and shows them to everyone who opens the UI."""
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -33,13 +33,13 @@ class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The JSOC archive or another server with the same trees."""
+    """The JSOC archive, or another server with the same trees."""
 
     aia_roots: list[str] = Field(description="Roots of the AIA tree, without credentials.")
     hmi_roots: list[str] = Field(description="Roots of the HMI tree, without credentials.")
     max_connections: int = Field(description="Maximum number of connections per process.")
-    connect_timeout: float = Field(description="Timeout for a connection, in seconds.")
-    read_timeout: float = Field(description="Timeout for the next bytes, in seconds.")
+    connect_timeout: float = Field(description="Timeout for opening a connection, in seconds.")
+    read_timeout: float = Field(description="Timeout for receiving the next bytes, in seconds.")
     attempts: int = Field(
         description="Attempts per mirror before a frame is recorded as an outage."
     )

@@ -1,8 +1,8 @@
 """Log runs to the terminal, with only the useful lines.
 
-Dagster prints every event, and each failure twice, with thirty lines of traceback. All of this is
-also in its database and in the UI. On the terminal, this logger shows the messages of assets,
-failed checks, and one line for each expected failure. An unexpected error keeps its traceback.
+Dagster prints every event, and prints each failure twice, with thirty lines of traceback. All of
+this is also in its database and in the UI. This logger shows only the lines that assets log, failed
+checks, and expected failures, each in one line. An unexpected error keeps its traceback.
 """
 
 import logging
@@ -15,10 +15,10 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterEventType
 
 EXPECTED = frozenset({"Failure", "InterruptedRunError"})
-"""Expected errors. Only their message is shown."""
+"""Expected errors. Only their messages are shown."""
 INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""Start of Dagster's message about each step after a failed step. This message is not shown."""
+"""Start of Dagster's message for each step after a failed step. These messages are not shown."""
 RETRY = "RetryRequestedFromPolicy"
 """Dagster's wrapper for an error that a retry policy handles. Its cause is the original error."""
 DATASET_CHECKS = frozenset({"freshness"})
@@ -26,10 +26,10 @@ DATASET_CHECKS = frozenset({"freshness"})
 
 
 class RunLogger(logging.Logger):
-    """Writes the important records of a run to the terminal, in shorter form.
+    """Rewords the important records of a run and writes them to the terminal.
 
     Dagster creates the terminal logger of a run from the current logger class, and passes each
-    record with its event. Records of other loggers pass unchanged.
+    record with its event. Records from other loggers pass through unchanged.
     """
 
     terminal: ClassVar[logging.Handler]
@@ -52,7 +52,7 @@ def install() -> None:
     """Write the logs of runs in this process to its current standard error.
 
     While a step runs, Dagster redirects standard error to a file. Another process copies this file
-    to the terminal, but may be stopped before it has copied the last lines.
+    to the terminal, and that process may be stopped before it has copied the last lines.
     """
     try:
         descriptor = os.dup(sys.stderr.fileno())
@@ -94,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """Return the message of an expected error, even within a retry. Return other errors in full."""
+    """Return the message of an expected error, even inside a retry, or any other error in full."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause

@@ -18,8 +18,8 @@ _KEPT_BYTES = 256 << 20
 def _keep_freed_memory() -> None:
     """Let glibc reuse the memory of one frame for the next frame.
 
-    By default, glibc returns large blocks to the kernel, which clears every page again for each
-    frame. This takes a quarter of the CPU time of an HMI frame.
+    By default, glibc returns large blocks to the kernel, which then clears every page again for
+    each frame. For HMI frames, this takes a quarter of the CPU time.
     """
     with contextlib.suppress(AttributeError):  # musl and macOS have no mallopt
         mallopt = ctypes.CDLL(None).mallopt
@@ -42,8 +42,8 @@ def ordered_map(
     items
         Consumed lazily, only as workers become free.
     threads
-        Number of threads. At most twice this number of items are in flight. With 1, the function
-        runs in the caller's thread.
+        Number of threads. At most twice as many items are in flight. If 1, the function runs in the
+        caller's thread.
     name
         Name prefix of the threads, for debuggers.
     """

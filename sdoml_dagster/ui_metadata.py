@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LISTED_ROWS = 100
-"""Maximum number of rows of a table in the UI. Ledgers and logs contain all rows."""
+"""Maximum number of table rows in the UI. Ledgers and logs contain all rows."""
 
 STATUS_COLUMNS = {
     "ok": "Frames that are usable.",
     "missing": "Frames that the archive does not have.",
-    "invalid": "Frames that are damaged or not an image.",
+    "invalid": "Frames that are damaged or are not images.",
     "quality": "Frames whose QUALITY excludes them.",
     "blank": "Frames without content.",
     "outage": "Frames for which the archive did not respond.",
@@ -25,7 +25,7 @@ STATUS_COLUMNS = {
 
 
 def number(value: float) -> float:
-    """Round a number to six significant digits, enough to read and to plot."""
+    """Round a number to six significant digits, which is enough to read and to plot."""
     return float(f"{value:.6g}")
 
 
@@ -45,7 +45,7 @@ def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
 
 
 def picture(sheet: "Image | None", alt: str) -> dg.MetadataValue | None:
-    """Return a contact sheet as metadata; None if there is none."""
+    """Return a contact sheet as metadata, or None without a sheet."""
     from sdoml_dagster.previews import inline_markdown
 
     return None if sheet is None else dg.MetadataValue.md(inline_markdown(sheet, alt))
@@ -56,7 +56,7 @@ def coverage_metadata(
 ) -> dict[str, Any]:
     """Return coverage as numbers that Dagster plots over partitions, and absent frames as tables.
 
-    Without expected frames the coverage is undefined, so it is left out.
+    If no frames are expected, the coverage is undefined and is left out.
     """
     found = sum(row.status == "ok" for row in rows)
     metadata: dict[str, Any] = {"frames_expected": len(rows), "frames_ok": found}
@@ -91,7 +91,7 @@ def coverage_metadata(
             column("slot", "string", "Time of the slot (UTC)."),
             column("channel", "string", "Name of the channel."),
             column("status", "string", "Why the frame is absent, in one word."),
-            column("reason", "string", "Why the frame is absent, in full."),
+            column("reason", "string", "Why the frame is absent, in detail."),
         ],
     )
     return metadata
@@ -102,7 +102,7 @@ def table_metadata(
 ) -> dg.TableMetadataValue:
     """Return the first rows of a table, with the columns in the given order.
 
-    The UI takes the order of columns from the records, and shows all digits of numbers.
+    The UI takes the order of the columns from the records, and shows all digits of a number.
     """
     names = [column.name for column in columns]
     records = []

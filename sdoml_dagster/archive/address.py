@@ -1,4 +1,4 @@
-"""Addresses of archives for messages and records, without user names and passwords."""
+"""Archive addresses for messages and records, without user names and passwords."""
 
 from urllib.parse import urlsplit, urlunsplit
 

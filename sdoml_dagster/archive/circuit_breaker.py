@@ -1,6 +1,6 @@
 """Circuit breaker: tracks the health of a mirror, and decides whether to send requests to it.
 
-This module counts the successes and failures of one root. :mod:`sdoml_dagster.archive.client` sends
+This module counts the successes and failures of one root. :mod:`sdoml_dagster.archive.client` makes
 the requests.
 
 The breaker opens after several failures in a row, regardless of the file. The mirror then gets no
@@ -13,12 +13,13 @@ import threading
 from dataclasses import dataclass, field
 
 BREAKER_FAILURES = 8
-"""Number of consecutive failures that open the breaker. If one request in five fails at random,
-this happens about once in 400,000 requests. For a mirror that has never responded, half of this
-number is enough."""
+"""Number of consecutive failures that opens the breaker. If one request in five fails at random,
+this happens about once in 400,000 requests. For a mirror that has never responded, half as many
+failures are enough."""
 
 FIRST_REST = 2.0
-"""Seconds for which an open breaker blocks requests. The time doubles with each failed probe."""
+"""Seconds for which a breaker that has just opened blocks requests. Each failed probe doubles this
+pause."""
 
 LONGEST_REST = 120.0
 """Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
@@ -58,7 +59,7 @@ class Mirror:
             return True
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the mirror accepts requests again."""
+        """Return the number of seconds until the mirror accepts requests again."""
         return max(self._rest_until - now, 0.0)
 
     def hopeless(self, now: float) -> bool:
@@ -84,7 +85,7 @@ class Mirror:
         error
             Error message for users.
         asked, now
-            When the request began and when it failed.
+            Times at which the request began and failed.
         retry_after
             Seconds to wait before the next request, as requested by the mirror.
         """

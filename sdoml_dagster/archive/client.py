@@ -1,18 +1,18 @@
-"""The HTTP client of the archive: mirrors, keep-alive connections, retries and back-off.
+"""The archive's HTTP client: mirrors, keep-alive connections, retries and back-off.
 
 This module downloads single files and interprets the responses.
-:mod:`sdoml_dagster.archive.circuit_breaker` decides when to stop sending requests to a mirror.
-:mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs. ``sdoml_core`` checks their
-content.
+:mod:`sdoml_dagster.archive.circuit_breaker` decides when to stop sending requests to a mirror,
+:mod:`sdoml_dagster.pipeline.fetch` decides which files a day needs, and ``sdoml_core`` checks the
+content of the files.
 
 A response is *definite* if it is a whole file that passes the caller's check, a 404 that a second
 response confirms, a refusal (403), or a file that fails the check twice. All other responses
 (server errors, resets, timeouts, short bodies) may be temporary and are retried. The client
 immediately tries the next mirror, and tries all mirrors again after a pause.
 
-A web page instead of an image, or a refusal, is a definite response for one file. If a mirror
-returns only such responses, its circuit breaker opens, as after any other failure, and the
-remaining files are recorded as an outage.
+A web page instead of an image, or a refusal, is a definite response for that file. If a mirror
+returns nothing else, its circuit breaker opens, as after any other failure, and the remaining files
+are recorded as an outage.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class Page:
     data: bytes
     etag: str | None = None
     modified: str | None = None
-    """Last-Modified, as the mirror wrote it."""
+    """Last-Modified, as the mirror sent it."""
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -108,7 +108,7 @@ class _Responses:
         return root in self.missing or root in self.refused or len(rejected) >= needed
 
     def confirmed(self, data: bytes) -> bool:
-        """Return whether an earlier response had the same bytes. If so, neither is damaged."""
+        """Return whether an earlier response had the same bytes, which shows that both are good."""
         digest = hashlib.sha256(data).digest()
         seen = digest in self.doubted
         self.doubted.add(digest)
@@ -126,7 +126,7 @@ class _RefusedError(Exception):
 
 
 class ArchiveClient:
-    """Fetches each file from the first mirror that has it. It is thread-safe.
+    """Fetches each file from the first mirror that has it. Thread-safe.
 
     Parameters
     ----------
@@ -135,11 +135,11 @@ class ArchiveClient:
     connections
         Maximum number of concurrent requests. Additional callers wait.
     connect_timeout, read_timeout
-        Seconds.
+        Timeouts in seconds.
     attempts
         Attempts per mirror before a file is recorded as an outage.
     pause
-        Seconds before the second attempt. The pause doubles with each attempt and has jitter.
+        Seconds before the second attempt. The pause doubles with each attempt and includes jitter.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ArchiveClient:
         self._attempts = attempts
         self._pause = pause
         self._turns = threading.BoundedSemaphore(connections)
-        self._cancelled = threading.Event()
+        self._canceled = threading.Event()
         self._sockets = OpenSockets()
         self._session = requests.Session()
         # Without compression, Content-Length is the size of the file.
@@ -182,8 +182,8 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Stop all callers. A caller that is opening a connection stops at its timeout."""
-        self._cancelled.set()
+        """Make all callers give up. A caller that is opening a connection stops at its timeout."""
+        self._canceled.set()
         self._sockets.shut_down()
 
     def fetch(self, path: str, check: Callable[[bytes], T]) -> Fetched[T]:
@@ -229,7 +229,7 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T] | None:
-        """Request the file from a mirror and record the response. Return the file if it is good."""
+        """Request the file from a mirror and record the response. Returns it if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:
@@ -242,7 +242,8 @@ class ArchiveClient:
                 return None
             return self._checked(mirror, page, check, responses)
         except NotAnImageError as error:
-            # A web page instead of an image is either a broken file or an outage with status 200.
+            # A web page instead of an image is either one broken file, or an outage in which the
+            # server returns status 200.
             responses.rejected.setdefault(root, []).append(error)
             mirror.fail(str(error), asked=asked, now=time.monotonic())
         except FrameError as error:
@@ -318,8 +319,8 @@ class ArchiveClient:
         """Download the body at an address, and follow redirects. Return ``None`` for a 404."""
         try:
             with self._turns:
-                if self._cancelled.is_set():
-                    raise _TransientError("cancelled")
+                if self._canceled.is_set():
+                    raise _TransientError("canceled")
                 for _ in range(MAX_REDIRECTS + 1):
                     if not url.startswith(("http://", "https://")):
                         raise _RefusedError(f"redirected to {url[:200]}")
@@ -373,15 +374,15 @@ class ArchiveClient:
                 raise NotAnImageError(f"larger than {MAX_BYTES >> 20} MiB")
             if time.monotonic() > started + timeout + received / SLOWEST_RATE:
                 raise _TransientError(f"stalled: {received} bytes within {timeout:g} s")
-            if self._cancelled.is_set():
-                raise _TransientError("cancelled")
+            if self._canceled.is_set():
+                raise _TransientError("canceled")
         return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Wait before another round. Return False if waiting is useless."""
+        """Wait before the next round. Returns False if waiting is pointless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
-        while not self._cancelled.is_set():
+        while not self._canceled.is_set():
             now = time.monotonic()
             if all(mirror.hopeless(now) for mirror in unsettled):
                 return False
@@ -389,7 +390,7 @@ class ArchiveClient:
             if wait <= 0:
                 return True
             # Sleep in short intervals, because a successful probe ends a mirror's pause early.
-            self._cancelled.wait(min(wait, 0.1))
+            self._canceled.wait(min(wait, 0.1))
         return False
 
     def _verdict(self, path: str, responses: _Responses) -> Exception:
@@ -414,8 +415,8 @@ class ArchiveClient:
 def _decompressed(data: bytes) -> bytes:
     """Remove gzip compression that was not requested.
 
-    No file of the archive starts like a gzip stream, so this function checks the first bytes. Some
-    servers declare the compression incorrectly or do not declare it.
+    No file in the archive starts like a gzip stream, so the first bytes show whether a body is
+    compressed. The headers do not: some servers declare the compression incorrectly or not at all.
     """
     if not data.startswith(_GZIP):
         return data
@@ -445,7 +446,7 @@ def _proxies() -> dict[str, str]:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Return the delay in Retry-After (seconds or a date) in seconds. 0 without the header."""
+    """Return the delay in Retry-After (seconds or a date) in seconds, or 0 without the header."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])
@@ -454,7 +455,7 @@ def _retry_after(response: requests.Response) -> float:
 
 
 def _http_time(value: str) -> datetime | None:
-    """Parse a time in HTTP format. Return None for other text."""
+    """Parse a date in the format of HTTP headers. Returns None for other text."""
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Check that a raw file contains a usable frame that matches the name of the file."""
+"""Check that a raw file contains a usable frame that matches the file name."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,9 +41,9 @@ def inspect_frame(
     Raises
     ------
     FrameError
-        If the file is damaged or contains another frame.
+        If the file is damaged or contains a different frame.
     DoubtfulFrameError
-        If an HMI file has signs of damage that a good file might also have.
+        If an HMI file has signs of damage that a good file may also have.
     """
     if channel.instrument == "HMI":
         return _inspect_hmi(data, minute)

@@ -18,12 +18,14 @@ def listed_names(page: Page) -> frozenset[str]:
     Raises
     ------
     OutageError
-        If the page links to no frame. The archive has no empty folders, so it must be a maintenance
-        page.
+        If the page does not link to any frames. The archive has no empty folders, so the page must
+        be a maintenance page.
     """
     names = frozenset(name.decode("ascii") for name in _NAME.findall(page.data))
     if not names:
-        raise OutageError("a page without frames instead of the listing of a folder")
+        raise OutageError(
+            "the folder listing contains no frames; the server may have returned another page"
+        )
     return names
 
 
@@ -35,7 +37,7 @@ def newest_time(page: Page) -> datetime:
     Raises
     ------
     OutageError
-        If there is no time, for example on a maintenance page.
+        If the page contains no time, as a maintenance page does.
     """
     times = []
     for text in _TIME.findall(page.data):

@@ -1,7 +1,7 @@
 """The archive's directory tree: the name and path of each frame.
 
-The times in file names are UTC for AIA and TAI for HMI. The definitive AIA tree has a frame at
-every even minute, and the near-real-time tree has a frame every three minutes.
+AIA file names contain UTC times, and HMI file names contain TAI times. The definitive AIA tree has
+a frame for every even minute. The near-real-time tree has one every three minutes.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from sdoml_core.channels import Channel, Instrument
 
 
 def file_name(channel: Channel, minute: datetime) -> str:
-    """Return the file name: ``AIA20240102_0100_0094.fits``, ``20240102_010000_M_1k.jpg``."""
+    """Return the file name: ``AIA20240102_0100_0094.fits`` or ``20240102_010000_M_1k.jpg``."""
     if channel.instrument == "AIA":
         return f"AIA{minute:%Y%m%d_%H%M}_{channel.wavelength:04d}.fits"
     return f"{minute:%Y%m%d_%H%M}00_M_1k.jpg"
@@ -40,5 +40,5 @@ def live_path(channel: Channel, minute: datetime) -> str:
 
 
 def newest_path(instrument: Instrument) -> str:
-    """Return the path of the file with the newest time of a tree, relative to its root."""
+    """Return the path, relative to its root, of the file that holds a tree's newest time."""
     return "nrt/image_times" if instrument == "AIA" else "image_times"

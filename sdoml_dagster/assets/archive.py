@@ -1,9 +1,9 @@
-"""External assets: the archive trees that contain the raw frames.
+"""External assets for the archive trees from which raw frames come.
 
-Dagster does not build these assets. They show the source of the data. Each day has an observation
-with the number of frames in the archive and the requested slots. The slots are the data version. If
-the range of the dataset is extended within a day, the data version of the day changes, and Dagster
-shows the raw frames of the day as stale.
+Dagster does not build them. They show where the data come from. Each day has an observation that
+reports how many frames the archive had and which slots were requested. The slots are the data
+version. If the dataset's range is extended within a day, the data version of that day changes, and
+Dagster shows the day's raw frames as stale.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def observation(
 
 
 def repeats(last: EventLogRecord | None, new: dg.AssetObservation) -> bool:
-    """Return whether an observation is the same as the last observation of its day."""
+    """Return whether an observation repeats the last one for its day."""
     if last is None or last.asset_observation is None:
         return False
     return (last.asset_observation.metadata, last.asset_observation.tags) == (

@@ -1,7 +1,7 @@
 """Declarative automation: rebuild shards when their frames change, and release once a week.
 
-The look-back schedule runs in both modes. Only the ledgers in the store record which frames may
-still appear; Dagster's events do not.
+The look-back schedule runs in either mode, because the ledgers in the store, not Dagster's events,
+record which frames may still appear.
 """
 
 import dagster as dg
@@ -41,8 +41,8 @@ def shards_condition(settings: Settings) -> Condition | None:
 def release_condition(settings: Settings) -> Condition | None:
     """Release once a week.
 
-    ``on_cron`` is not used, because it waits until every day of ``shards`` has been materialized
-    since the last tick.
+    This does not use ``on_cron``, which would wait until every day of ``shards`` has been
+    materialized since the last tick.
     """
     if settings.automation != "declarative":
         return None

@@ -70,7 +70,7 @@ def build_days(
             except SdomlError as error:
                 if len(days) == 1:
                     raise
-                context.log.error(f"{day}: {error}")  # noqa: TRY400 the line has all information
+                context.log.error(f"{day}: {error}")  # noqa: TRY400 a traceback adds nothing
                 failed[day] = error
                 if progress:
                     progress.step("failed")

@@ -18,8 +18,8 @@ FORMER_VERSION = "former_data_version"
 """Metadata entry of a damaged day, with the data version before the damage."""
 
 PICTURE = "contact_sheet"
-"""Metadata entry with the picture of a day. In a range, only the last event of a day has it,
-because the picture is most of the size of an event."""
+"""Metadata entry with the picture of a day. In a range, only the last event of a day has this
+entry, because the picture makes up most of an event's size."""
 
 
 def content_hash(content: bytes) -> str:
@@ -30,9 +30,9 @@ def content_hash(content: bytes) -> str:
 class DayResults:
     """Records the days that a run finishes, and derives the data version of the run.
 
-    If a day has the same content as its last materialization, it keeps the data version, and
-    nothing downstream becomes stale. This is important after a run over a range. Dagster has one
-    data version per asset and run, and for a range it is a hash of all days.
+    If a day has the same content as its last materialization, it keeps that data version, so
+    nothing downstream becomes stale. This matters after a run over a range: Dagster has only one
+    data version per asset and run, which for a range is a hash of all its days.
 
     In a range, each day is also recorded as soon as it is finished, so that the record exists even
     if the run fails or is killed later.
@@ -77,7 +77,7 @@ class DayResults:
         day
             The finished day.
         content
-            Identifies the content. Equal contents get the same data version.
+            Identifies what was built. Equal contents get the same data version.
         metadata
             Entries for the UI, except the picture.
         picture
@@ -108,7 +108,7 @@ class DayResults:
             )
 
     def result(self) -> dg.MaterializeResult[Any]:
-        """Return the result of the asset, after all days."""
+        """Return the result of the asset, once all days have been added."""
         hashes = list(self._hashes.values())
         kept = next(iter(self._kept)) if len(self._kept) == 1 else None
         if kept is None:
@@ -127,7 +127,7 @@ class DayResults:
         return {} if picture is None else {PICTURE: picture}
 
     def _last_of_same_content(self, key: str, digest: str) -> dg.AssetMaterialization | None:
-        """Return the last materialization if it had the same content."""
+        """Return the last materialization of a day if it had the same content."""
         last = self._last_materialization(key)
         recorded = last.metadata.get(CONTENT) if last else None
         return last if recorded is not None and recorded.value == digest else None

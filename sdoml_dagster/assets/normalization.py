@@ -1,9 +1,9 @@
 """Normalization constants: one per channel, fitted once to the whole dataset.
 
 A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of the
-days from `first_day` to `last_day` of its config. A run that builds days (a partition or a
-backfill) keeps the current constants, and fits constants only if none exist. Each shard records the
-version with which it was packed. A new version makes all shards stale.
+days from `first_day` to `last_day` in its config. A run that builds days (a partition or a
+backfill) keeps the current constants, and fits them only if there are none yet. Each shard records
+the version of the constants with which it was packed. A new version makes all shards stale.
 
 Volume: a few kilobytes of JSON. A fit over 6,000 days reads 1 GB of sketches.
 """
@@ -33,9 +33,7 @@ CHANNEL_COLUMNS = [
     column("channel", "string", "Name of the channel."),
     column("constant", "float", "Pixel value c that is mapped to 1, in units of processed frames."),
     column("transform", "string", "sqrt: y = √(min(x, c)/c); linear: y = x/c."),
-    column(
-        "saturated", "float", "Fraction of the pixels above the constant; they are mapped to 1."
-    ),
+    column("saturated", "float", "Fraction of the pixels that exceed c and are mapped to 1."),
     column("minimum", "float", "Smallest pixel value in the fit."),
     column("median", "float", "Median of the pixel values in the fit."),
     column("mean", "float", "Mean of the pixel values in the fit."),
@@ -46,7 +44,7 @@ CHANNEL_COLUMNS = [
 
 
 class FitConfig(DayRangeConfig):
-    """Processed days to which the constants are fitted. Defaults to all days."""
+    """Processed days to which the constants are fitted. The default is all of them."""
 
 
 def normalization_code_version(settings: Settings) -> str:
@@ -85,7 +83,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
             if chosen.former and chosen.former.version != current.version:
                 stale = len(layout.shard_files(opened))
                 context.log.warning(
-                    f"The constants replace version {chosen.former.version}. Run build_shards "
+                    f"The new constants replace version {chosen.former.version}. Run build_shards "
                     f"again for the {counted(stale, 'day')} with a shard"
                 )
         if not fitted:
@@ -120,7 +118,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def constants_metadata(current: "Normalization") -> dict[str, Any]:
-    """Return the metadata of constants."""
+    """Return the metadata that describe the constants."""
     return {
         "channels": _channels(current),
         "version": current.version,
@@ -133,7 +131,7 @@ def constants_metadata(current: "Normalization") -> dict[str, Any]:
 
 
 def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
-    """Draw histograms of the pixel values of the fit."""
+    """Draw histograms of the pixel values in the fit."""
     from sdoml_dagster.previews import histograms, inline_markdown
 
     image = histograms(fitted.normalization, fitted.sketches)

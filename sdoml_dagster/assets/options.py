@@ -30,7 +30,7 @@ class DailyOptions(CommonOptions):
 
 
 def common(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> CommonOptions:
-    """Return the options of an asset. Names are given without the prefix of the dataset."""
+    """Return the options of an asset. The names have no dataset prefix."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),

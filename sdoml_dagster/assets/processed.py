@@ -23,15 +23,15 @@ from sdoml_dagster.ui_metadata import (
 )
 
 DESCRIPTIONS: dict[Instrument, str] = {
-    "AIA": """AIA frames scaled to a solar radius of 976″, divided by exposure time and instrument
-degradation, summed to the resolution of the dataset, north up. A pixel is the sum of (1024/n)²
-samples in DN/s per camera pixel (0.6″).
+    "AIA": """AIA frames with north up, scaled to a solar radius of 976″, divided by exposure time
+and instrument degradation, and summed to the resolution of the dataset. A pixel is the sum of
+(1024/n)² samples in DN/s per camera pixel (0.6″).
 
-Each channel is one `.npy` file, (frames, n, n) float32. The frame table names the slot of each
-frame; the sketch counts its pixel values for the normalization.
+Each channel is one `.npy` file, (frames, n, n) float32. The frame table lists the slot of each
+frame. The sketch counts pixel values for the normalization.
 Volume: 1 MiB per frame at 512×512, 0.7 GB per day for seven channels at 15 minutes.""",
-    "HMI": """HMI magnetograms on the grid of AIA: the same solar radius and orientation, with the
-label masked; gray levels in [0, 1], where 127/255 is zero field.
+    "HMI": """HMI magnetograms on the AIA grid, with the same solar radius and orientation, and with
+the label masked. Values are gray levels in [0, 1], where 127/255 is zero field.
 
 One `.npy` file, (frames, n, n) float32, with a frame table and a sketch.
 Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",

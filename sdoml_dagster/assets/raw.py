@@ -1,4 +1,4 @@
-"""Raw frames as served by the archive, and a ledger of all expected frames."""
+"""Raw frames, as served by the archive, and a ledger of all expected frames."""
 
 from datetime import date
 from typing import Any
@@ -22,17 +22,17 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.ui_metadata import column_schema, coverage_metadata, number, path
 
 DESCRIPTIONS: dict[Instrument, str] = {
-    "AIA": """Synoptic images of the Atmospheric Imaging Assembly, as the JSOC serves them.
+    "AIA": """Synoptic images from the Atmospheric Imaging Assembly, as the JSOC serves them.
 
-Source: the AIA synoptic tree of the JSOC, 1024×1024 FITS (RICE), published a week after
+Source: the AIA synoptic tree of the JSOC, 1024×1024 FITS (RICE), published about a week after
 observation.
 Cadence: the archive has a frame every 2 minutes. The frame that is paired with each slot is used.
 If it is missing or has bad quality, the nearest good one within `SDOML_AIA_TOLERANCE_MINUTES` is
 used instead.
 Volume: about 1.1 MB per frame, 0.7 GB per day for seven channels at 15 minutes.""",
-    "HMI": """Line-of-sight magnetograms of the Helioseismic and Magnetic Imager.
+    "HMI": """Line-of-sight magnetograms from the Helioseismic and Magnetic Imager.
 
-Source: the HMI image catalog of the JSOC, 1024×1024 JPG, named by TAI.
+Source: the HMI image catalog of the JSOC, 1024×1024 JPG, with TAI times in the file names.
 Cadence: 15 minutes.
 Volume: about 0.4 MB per frame, 37 MB per day.""",
 }

@@ -1,7 +1,7 @@
 """Release: numbered shards with an index of all samples and a description of the dataset.
 
 The release also contains the normalization constants, a coverage table, checksums and a dataset
-card. If the store supports hard links, the shards are hard links and need no disk space.
+card. Shards are hard links if the store supports them; the release then needs no disk space.
 `SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can read it without changes.
 """
 
@@ -109,13 +109,13 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         absent = made.coverage.days_without_shard
         if made.coverage.days_built_in_part:
             context.log.warning(
-                f"release {request.name}: days built only in part, with other settings: "
+                f"release {request.name}: some days were built only in part, with other settings: "
                 f"{list_days(made.coverage.days_built_in_part)}. Run ingest and build_shards for "
                 "them, then make_release again"
             )
         if absent:
             context.log.warning(
-                f"release {request.name}: days without a shard are not included: "
+                f"release {request.name}: some days have no shard and are not included: "
                 f"{list_days(absent)}. Run build_shards for them, then make_release again"
             )
         context.log.info(

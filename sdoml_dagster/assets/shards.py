@@ -1,8 +1,8 @@
 """Shards: one WebDataset tar file and one index per day, with values in [0, 1].
 
 Members are named `YYYY/MM/DD/HHMM.AIA_0193.npy` (or `.fits` in a compact encoding), so that the
-channels of a slot form one sample. A missing channel is a missing member. The same inputs and
-settings give the same bytes on any machine.
+channels of a slot form one sample. If a channel is missing, the sample has no member for it. The
+same inputs and settings give the same bytes on any machine.
 
 Volume: 0.8 GB per day for eight channels at 512×512 in float32, half of that in float16.
 """
@@ -33,8 +33,8 @@ INDEX_COLUMNS = {
     "channel": "Name of the channel.",
     "member": "Path of the member in the tar.",
     "offset": "First byte of the member in the shard.",
-    "size": "Bytes of the member.",
-    "data_offset": "First byte of the data in the shard: pixels, or compressed pixels.",
+    "size": "Size of the member in bytes.",
+    "data_offset": "First byte of the pixels or compressed pixels in the shard.",
     "crc32": "CRC-32 of the data.",
     "dtype": "Type of the stored pixels.",
     "resolution": "Pixels along each side.",
@@ -46,7 +46,7 @@ INDEX_COLUMNS = {
     "constant": "Constant c of the transform.",
     "transform": "Transform of the pixels: sqrt is y = √(min(x, c)/c), linear is y = x/c.",
     "flags": "Flags of the frame, as a sum of powers of 2.",
-    "missing": "Pixels of the raw frame without data.",
+    "missing": "Number of pixels without data in the raw frame.",
     "center_x": "Measured center of the disk, in pixels right of the middle.",
     "center_y": "Measured center of the disk, in pixels below the middle.",
     "radius": "Measured radius of the disk in pixels.",
@@ -55,17 +55,17 @@ INDEX_COLUMNS = {
     "brightness": "Brightness relative to the neighboring frames.",
     "similarity": "Correlation with the neighboring frames.",
     "holes": "Positions of the pixels without data.",
-    "mean": "Mean pixel of the processed frame.",
+    "mean": "Mean pixel value of the processed frame.",
     "saturated": "Fraction of pixels that are 1 after normalization.",
     "encoding": "Compact encoding; empty for npy.",
     "step": "Quantization step of a compact frame: y is step times the stored integer.",
-    "data_size": "Bytes of the data of a compact frame.",
+    "data_size": "Size of a compact frame's data in bytes.",
 }
-"""Columns of the index, for the catalog."""
+"""Descriptions of the index columns, for Dagster's catalog."""
 
 
 def index_columns(index: "Index") -> dg.TableSchema:
-    """Return the columns of the shard's index."""
+    """Return the columns of a shard's index."""
     return dg.TableSchema(
         [
             column(field.name, str(field.type), INDEX_COLUMNS.get(field.name, ""))

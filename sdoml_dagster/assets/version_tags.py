@@ -28,7 +28,7 @@ class Input:
 
     version: str = DEFAULT_DATA_VERSION.value
     storage_id: int | None = None
-    """The event that recorded it."""
+    """ID of the event that recorded the version."""
 
     @classmethod
     def of(cls, record: EventLogRecord | None) -> Self:

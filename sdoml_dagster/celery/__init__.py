@@ -1,1 +1,1 @@
-"""Celery deployment: the worker application and the run launcher."""
+"""Deployment with Celery: the worker application and the run launcher."""

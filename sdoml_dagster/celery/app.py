@@ -1,10 +1,10 @@
-"""The Celery application of the worker machines. Each task is one Dagster run for one day.
+"""The Celery application for worker machines. Each task is one Dagster run.
 
 Start a worker with ``celery -A sdoml_dagster.celery.app worker -P solo``. The pool must be solo,
-because runs start child processes and Celery's prefork workers cannot do this. Celery's variables
-``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set the broker and the result backend.
+because a run starts child processes, which Celery's prefork workers cannot do. Celery's environment
+variables ``CELERY_BROKER_URL`` and ``CELERY_RESULT_BACKEND`` set the broker and the result backend.
 
-While a task runs, a thread of the worker writes a heartbeat to the result backend. Celery reports
+While a task runs, a thread in the worker writes a heartbeat to the result backend. Celery reports
 the task of a dead worker as ``STARTED`` forever, so :mod:`sdoml_dagster.celery.launcher` uses the
 heartbeat to detect dead workers.
 """
@@ -43,13 +43,13 @@ def pulse_key(task_id: str) -> str:
 app: Celery = make_app(  # type: ignore[no-untyped-call]
     {
         "config_source": {
-            # A run is a long task. Take one task at a time, and return a task that never began to
-            # the queue.
+            # A run is a long task. Take one at a time, and put a task back in the queue if it never
+            # began.
             "task_acks_late": True,
             "worker_prefetch_multiplier": 1,
             "worker_concurrency": 1,
-            # After this time, Redis gives an unacknowledged task to a second worker. If the run has
-            # started, Dagster ignores this. If not, the second worker starts the run.
+            # After this time, Redis gives an unacknowledged task to a second worker. Dagster
+            # ignores this if the run has already started. Otherwise, the run starts then.
             "broker_transport_options": {
                 "visibility_timeout": 1800,
                 "socket_timeout": 20,

@@ -28,7 +28,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
     The launcher of ``dagster-celery`` gets the state of the task from Celery. The state stays
     ``STARTED`` if the worker is killed, so the run would stay in progress forever. Dagster's run
     monitoring calls :meth:`check_run_worker_health` and marks the run as failed. Dagster's run
-    retries then start the day again on another worker.
+    retries then run it again on another worker.
 
     Only the clock of this machine is used, so the clocks of the workers may differ.
 
@@ -63,7 +63,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Count only the time for which the result backend was readable.
+            # Only count silence during which the result backend was readable.
             self._pulses.clear()
             raise
         if value is None:
@@ -77,7 +77,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         )
 
     def _silent_for(self, task_id: str, value: bytes) -> float:
-        """Return the seconds since the last observed change of the heartbeat."""
+        """Return the number of seconds since the last observed change of the heartbeat."""
         now = time.monotonic()
         known = self._pulses.get(task_id)
         # Restart the count if the checks were interrupted, for example by a hung daemon.

@@ -1,4 +1,4 @@
-"""Checks of days: declare checks, select the days to check, and record findings."""
+"""Checks of daily assets: declare checks, select the days to check, and record the findings."""
 
 import hashlib
 import warnings
@@ -39,7 +39,7 @@ class Finding:
     passed: bool
     description: str
     severe: bool = False
-    """Whether a failed check is an error. If not, it is a warning."""
+    """Whether a failed check is an error rather than a warning."""
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,7 +63,7 @@ class DayCheck:
 
 
 JUDGED = "judged"
-"""Metadata entry of checks that read pixels, with the hash of the checked content."""
+"""Metadata entry of checks that read pixels: a hash of what the check judged."""
 
 DayChecks = Mapping[str, DayCheck]
 """Checks of one asset by name."""
@@ -108,7 +108,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                 if dated
                 else [_latest_day(context.instance, key, settings)]
             )
-            # Several checks read the same tables, and the tables of earlier days.
+            # Several checks read the same tables, including those of earlier days.
             opened = RecentTables(store.url)
             latest = LatestOfRun(context.instance, key, [day.isoformat() for day in days])
             for day in days:
@@ -235,6 +235,6 @@ def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Sett
 
 
 def listed(texts: Sequence[str], most: int = 5) -> str:
-    """Format the first problems of a list and the number of the others."""
+    """Return the first few problems in a list, and the number of other problems."""
     shown = "; ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

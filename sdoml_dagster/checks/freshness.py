@@ -1,7 +1,7 @@
 """Freshness check of ``shards``: every day that is due must have a shard.
 
-Dagster's own freshness policy checks only the last materialization of an asset, regardless of its
-day. If old days are rebuilt, it would stay green although the newest days are missing.
+Dagster's own freshness policy looks at the last materialization of an asset, regardless of its day.
+It would stay green while the newest days are missing, as long as old days are rebuilt.
 """
 
 from datetime import UTC, datetime
@@ -25,9 +25,9 @@ def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key,
         name=FRESHNESS,
-        description=f"Every day older than {settings.publication_lag_days} days (publication lag) "
-        "and one day of grace has a shard, from the first day that has one to the end of the "
-        "dataset. The sensor `freshness_sensor` evaluates the check continuously.",
+        description="From the first day that has a shard to the end of the dataset, every day that "
+        f"is older than the publication lag ({settings.publication_lag_days} days) plus one day of "
+        "grace has a shard. The sensor `freshness_sensor` evaluates the check continuously.",
     )
     def freshness(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():

@@ -28,7 +28,7 @@ PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels with a sharp limb. In other channels, the corona extends above the limb."""
 
 CORONA_RADIUS = (0.98, 1.10)
-"""Limits for the radius of the limb in the other channels, in solar radii."""
+"""Allowed radius of the limb in the other channels, in solar radii."""
 
 SHARP_RADIUS = 0.01
 """Allowed deviation of the radius in channels with a sharp limb, as a fraction of the radius."""
@@ -73,17 +73,18 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
 
     return {
         "coverage": DayCheck(
-            f"Each channel has at least {settings.coverage_warn:.0%} of its frames (otherwise a "
-            f"warning) and {settings.coverage_error:.0%} (otherwise an error, except if the "
-            "archive has a gap in all channels).",
+            f"Each channel has at least {settings.coverage_warn:.0%} of its frames. A smaller "
+            f"fraction is a warning. Below {settings.coverage_error:.0%}, it is an error, unless "
+            "the archive has a gap in all channels.",
             coverage,
             reads_pixels=False,
         ),
         VALUES: DayCheck("All pixels are intact, finite and in range.", values),
-        "disk": DayCheck("The solar disk of every frame is centered and has the right size.", disk),
+        "disk": DayCheck("The solar disk in every frame is centered and has the right size.", disk),
         "flags": DayCheck(
             "No frame is off center, has an odd size or brightness, or differs from its "
-            f"neighbors. No channel is {DRIFT:g} times brighter or darker than on the days before.",
+            f"neighbors. No channel is more than {DRIFT:g} times as bright, or less than "
+            f"1/{DRIFT:g} times as bright, as on the previous days.",
             flags,
             reads_pixels=False,
         ),
@@ -91,11 +92,11 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
 
 
 def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
-    """Judge the coverage. A gap in the archive is a warning; a single bad channel may be an error.
+    """Judge the coverage. A gap in the archive is a warning; one bad channel may be an error.
 
-    At the edge of a gap, a neighboring frame may still be used for midnight. A day is therefore
-    treated as a gap if all channels are below the error level and all absent frames are missing in
-    the archive.
+    At the edge of a gap, a neighboring frame may still be used for the slot at midnight. A day is
+    therefore treated as a gap if all channels are below the error level and every absent frame is
+    missing from the archive.
     """
     expected = Counter(row.channel for row in rows)
     found = Counter(row.channel for row in rows if row.status == "ok")
@@ -113,7 +114,7 @@ def judge_coverage(rows: Sequence[FrameRow], settings: Settings) -> Finding:
         severe=worst < settings.coverage_error and not gap,
         description=("the archive has a gap: " if gap else "") + listed(complaints)
         if low
-        else "complete enough",
+        else "every channel has enough frames",
         metadata={"coverage": worst, **{f"coverage_{n}": f for n, f in fractions.items()}},
     )
 
@@ -170,7 +171,8 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or f"centered and of the right size in {len(whole)} frames",
+        description=listed(wrong)
+        or f"the disk is centered and has the right size in {len(whole)} frames",
         metadata=judge.metadata(),
     )
 
@@ -187,7 +189,7 @@ class _DiskJudge:
         self._offsets: dict[str, list[float]] = {channel: [] for channel in sorted(channels)}
 
     def __call__(self, row: FrameRow) -> str | None:
-        """Describe the problem with the disk of a frame. Return None if there is no problem."""
+        """Describe what is wrong with the disk in a frame. Returns None if nothing is wrong."""
         from sdoml_core.frames.limb import measure_disk
 
         side, sharp = self._side, row.channel in PHOTOSPHERE
@@ -207,12 +209,12 @@ class _DiskJudge:
         low, high = (1 - slack, 1 + slack) if sharp else CORONA_RADIUS
         if disk.offset > max(0.005 * side, 0.5) * (1 if sharp else 2):
             return (
-                f"center is {disk.offset:.1f} pixels from the middle "
+                f"the center is {disk.offset:.1f} pixels from the middle "
                 f"({disk.x:+.1f} right, {disk.y:+.1f} down)"
             )
         if not low <= radius <= high:
             return (
-                f"radius is {radius * expected * TARGET_RADIUS:.0f}″, "
+                f"the radius is {radius * expected * TARGET_RADIUS:.0f}″, "
                 f"not {expected * TARGET_RADIUS:.0f}″"
             )
         return None
@@ -237,11 +239,12 @@ HISTORY_DAYS = 7
 """Number of previous days with which the brightness of a day is compared."""
 
 DRIFT = 2.0
-"""Maximum ratio to the median of the previous days. Solar activity changes less in a week."""
+"""Maximum ratio of a day's brightness to the median of the previous days. Within a week, solar
+activity changes the brightness by less."""
 
 
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
-    """Count the flags of all frames, and compare the brightness with the previous days.
+    """Count the flags of all frames, and compare the brightness with that of the previous days.
 
     Previous days that are not in the store are skipped, so the first day is not compared.
     """
@@ -267,13 +270,13 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
         if past[channel]
     }
     complaints += [
-        f"{channel} is {ratio:.2g} times as bright as on the days before"
+        f"{channel} is {ratio:.2g} times as bright as on the previous days"
         for channel, ratio in ratios.items()
         if not 1 / DRIFT <= ratio <= DRIFT
     ]
     return Finding(
         passed=not complaints,
-        description=listed(complaints) or "nothing unusual",
+        description=listed(complaints) or "nothing unusual was found",
         metadata={
             **{f"flagged_{name}": count for name, count in sorted(flagged.items())},
             **{f"brightness_{channel}": ratio for channel, ratio in ratios.items()},

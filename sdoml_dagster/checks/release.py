@@ -50,10 +50,7 @@ def judge_releases(store: Store) -> list[str]:
 
 
 def _judge(store: Store, folder: str) -> str | None:
-    """Describe how the constants of a release differ from those of its shards.
-
-    None if they agree.
-    """
+    """Describe how a release's constants differ from those of its shards. None if they agree."""
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 
@@ -71,4 +68,6 @@ def _judge(store: Store, folder: str) -> str | None:
         for name, used in json.loads(facts["sdoml.channels"]).items()
         if used["constant"] != beside.constant(name)
     ]
-    return f"its shards have another constant for {', '.join(different)}" if different else None
+    if not different:
+        return None
+    return f"its shards were normalized with a different constant for {', '.join(different)}"

@@ -1,4 +1,4 @@
-"""Checks of shards: they are readable by other tools, and match the index and the constants."""
+"""Checks that shards are readable by other tools and agree with the index and the constants."""
 
 import hashlib
 import io
@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # slow to import, but definitions need only names and descrip
     from numpy.typing import NDArray
 
 SATURATED = 0.01
-"""Maximum fraction of a channel's pixels above its constant on one day. Flares stay below this
-fraction."""
+"""Maximum fraction of a channel's pixels that may exceed its constant on one day. Flares stay below
+this limit."""
 
 DRIFT = 2.0
 """Maximum factor between the median of a day and the median of the fit, in either direction."""
@@ -68,13 +68,13 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
     # sample.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
-        wrong.append("samples are split or not in order of time")
+        wrong.append("samples are split or not in chronological order")
     if source.sha256 != index.shard_sha256:
-        wrong.append("its SHA-256 differs from the index")
+        wrong.append("its SHA-256 differs from the one in the index")
     return Finding(
         passed=not wrong,
         severe=True,
-        description=listed(wrong) or f"{len(keys)} samples, all match the index",
+        description=listed(wrong) or f"all {len(keys)} samples match the index",
         metadata={"samples": len(keys), "frames": len(rows)},
     )
 
@@ -113,7 +113,7 @@ def _members(source: _Hashing) -> Iterator[tuple[str, bytes]]:
 
 
 def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
-    """Check that the pixels of a member are in [0, 1], and return their type, shape and CRC-32."""
+    """Return the type, shape and CRC-32 of a member's data. Check that pixels are in [0, 1]."""
     import numpy as np
 
     from sdoml_core.formats.compact import HEADER_BYTES, decode_compact, parse_compact_header
@@ -133,7 +133,7 @@ def _facts(name: str, member: bytes) -> tuple[str, tuple[int, ...], int]:
         found = pixels.dtype.name, pixels.shape, crc32(pixels.data)
     # NaN fails every comparison, so this also finds NaN.
     if pixels.size == 0 or not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise DamagedFileError(f"{name} has values outside 0 … 1")
+        raise DamagedFileError(f"{name} has values outside [0, 1]")
     return found
 
 
@@ -145,7 +145,9 @@ def judge_saturation(store: Store, day: date, settings: Settings) -> Finding:
     over = {name: share for name, share in fractions.items() if share > SATURATED}
     return Finding(
         passed=not over,
-        description=listed([f"{share:.1%} of {name} is saturated" for name, share in over.items()])
+        description=listed(
+            [f"{share:.1%} of the {name} pixels are saturated" for name, share in over.items()]
+        )
         or "few pixels are saturated",
         metadata={f"saturated_{name}": share for name, share in fractions.items()},
     )
@@ -175,7 +177,8 @@ READABLE = "readable"
 
 SHARD_CHECKS: DayChecks = {
     READABLE: DayCheck(
-        "The tar matches its index when it is read sequentially, as webdataset does.", judge_shard
+        "The tar matches its index when it is read sequentially, as webdataset reads it.",
+        judge_shard,
     ),
     "saturation": DayCheck(
         f"At most {SATURATED:.0%} of each channel's pixels are above its constant.",

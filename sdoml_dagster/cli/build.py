@@ -36,7 +36,7 @@ class ReleaseOptions:
     days_per_shard: int
     any_constants: bool
     encoding: str | None = None
-    """Encoding of the shards. None: the encoding of the daily shards."""
+    """Encoding of the shards. None means the encoding of the daily shards."""
 
     def request(self, days: DayRange) -> ReleaseRequest:
         """Return the request that the job `make_release` creates from this config."""

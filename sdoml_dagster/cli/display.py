@@ -14,7 +14,7 @@ import click
 from sdoml_dagster.progress import duration_text, read_progress
 
 QUIET_SECONDS = 15.0
-"""Seconds between two progress lines if the output is not a terminal."""
+"""Seconds between progress lines if the output is not a terminal."""
 
 
 Line = Callable[[int, str], None]
@@ -22,7 +22,7 @@ Line = Callable[[int, str], None]
 
 
 def own_stderr() -> TextIO:
-    """Return standard error of this process, even while Dagster redirects it during a step."""
+    """Return this process's standard error, even while Dagster redirects it during a step."""
     try:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="backslashreplace")
     except (AttributeError, OSError):  # standard error is captured or closed
@@ -79,7 +79,7 @@ class Display:
         spent = max(monotonic() - self._started, 1e-3)
         done = min(sum(frames for frames, _ in self._tasks.values()), self.frames)
         received = sum(mib for _, mib in self._tasks.values())
-        # A stage has fewer frames than expected if some are missing.
+        # Omit the total at the end: if frames are missing, the stage has fewer than expected.
         total = "" if final else f"/{self.frames:,}"
         parts = [f"{self.title}: {done:,}{total} frames"]
         if received:

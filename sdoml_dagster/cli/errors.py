@@ -4,13 +4,13 @@ from typing import ClassVar
 
 
 class CommandError(Exception):
-    """Ends a command with one line."""
+    """Ends a command with a one-line message."""
 
     exit_status: ClassVar[int] = 1
 
 
 class IncompleteError(CommandError):
-    """Some runs failed. The same command resumes."""
+    """Some runs failed. Running the same command again resumes them."""
 
     exit_status = 3
 

@@ -54,7 +54,10 @@ def export_for_surya(
         )
     fitted = DayRange(normalization.first_day, normalization.last_day)
     sketches = fit_store(settings, store, days=fitted).sketches
-    say(f"scalers    for {normalization.first_day} … {normalization.last_day}, from the sketches")
+    say(
+        "scalers    computed from the sketches of "
+        f"{normalization.first_day} to {normalization.last_day}"
+    )
     with _extra():
         from sdoml_core.exporters.signum_log import signum_log_statistics
         from sdoml_core.exporters.surya import export_surya
@@ -109,7 +112,7 @@ def _open(store: Store, release: str, channels: Sequence[str], days: DayRange) -
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Report a missing package of the extra in one line that names the pip command."""
+    """Report a missing package in one line that names the pip command for the extra."""
     try:
         yield
     except ImportError as error:

@@ -73,11 +73,11 @@ def changed_settings(settings: Settings, home: Path) -> Iterator[str]:
         before = former.get(name, field.get_default(call_default_factory=True))
         now, then = _plain(getattr(settings, name)), _plain(before)
         if now != then:
-            yield f"Changed    {option_name(name)}: {then}, now {now}"
+            yield f"Changed    {option_name(name)} from {then} to {now}"
 
 
 def _plain(value: object) -> str:
-    """Return a setting as text, the same for a value from TOML and for a parsed one."""
+    """Return a setting as text. A value from TOML and a parsed value give the same text."""
     if isinstance(value, tuple | list):
         return ",".join(str(public(item)) for item in value)
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -50,7 +50,7 @@ class LiveUpdates:
 
         Returns
         -------
-        Whether the archive answered and the run succeeded.
+        Whether the archive responded and the run succeeded.
 
         Raises
         ------
@@ -59,8 +59,8 @@ class LiveUpdates:
         """
         if not self.store.exists(layout.CURRENT_NORMALIZATION):
             raise CommandError(
-                f"{self.store.locate(layout.CURRENT_NORMALIZATION)} is missing. Live frames use "
-                "the constants of the dataset: run sdoml build for some days first"
+                f"{self.store.locate(layout.CURRENT_NORMALIZATION)} is missing. Live frames need "
+                "the normalization constants of a dataset: build a few days with sdoml build first"
             )
         now = datetime.now(UTC)
         end_dead_runs(self.instance)
@@ -76,7 +76,7 @@ class LiveUpdates:
             self.say(str(error))
             return False
         for outage in news.outages:
-            self.say(f"no answer: {outage}")
+            self.say(f"archive unavailable: {outage}")
         if not news:
             return not news.outages
         outcome = self.runner.run_job(LIVE_UPDATE, {}, self.line)

@@ -56,7 +56,7 @@ _RELEASE = (
 _PRUNE = ("store", "publication_lag_days", "lookback_days")
 _ADOPT = (*DATASET, *FRAMES, "threads", "coverage_warn", "coverage_error")
 _EXPORT_SURYA = ("store", "channels", "resolution", "hmi_values", "normalization")
-"""The settings that each command uses. `build` uses or saves all of them."""
+"""Settings that each command uses. `build` uses or saves all of them."""
 
 FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
 """Exit statuses. 0 is success; 2 is a wrong option or setting, as in click."""
@@ -67,7 +67,8 @@ FAILED, NO_SPACE, INTERRUPTED = 1, 4, 130
 def commands() -> None:
     """Build and manage datasets of full-disk solar images for machine learning.
 
-    Every setting is an option, an environment variable and a key of sdoml.toml; options win.
+    Each setting is an option, an environment variable and a key in sdoml.toml. Options take
+    precedence.
 
     \b
     Exit status: 0 done, 1 failed, 2 wrong option or setting, 3 incomplete (run the same command
@@ -86,7 +87,7 @@ def main() -> NoReturn:
         commands(prog_name="sdoml")
     except SystemExit as end:
         exit_status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    atexit._run_exitfuncs()  # noqa: SLF001 there is no public way
+    atexit._run_exitfuncs()  # noqa: SLF001 there is no public function
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # standard output is closed, or a pipe without a reader
@@ -251,7 +252,7 @@ def build(
 @commands.command(cls=SettingsCommand)
 @settings_options(_STATUS)
 def status(**given: str | None) -> None:
-    """Show the state of the days, coverage, size, constants and what the schedule would do."""
+    """Show the state of the days, coverage, size, constants, and what the schedule would do."""
     from sdoml_dagster.cli.status import status_lines
 
     with _one_line_errors():
@@ -376,7 +377,7 @@ def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
 @click.option("--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018.")
 @settings_options(_ADOPT)
 def adopt(*, days: str | None, **given: str | None) -> None:
-    """Record days of the store that Dagster has no record of, without building them."""
+    """Record days in the store that are missing from Dagster's records, without building them."""
     with _one_line_errors():
         _run_day_job("adopt_store", "adopt", days, given)
 
@@ -444,7 +445,7 @@ def _export(
 
 
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
-    """Open settings and store. With ``saved``, the last build's settings are the defaults."""
+    """Open the settings and the store. With ``saved``, the last build's settings are defaults."""
     from sdoml_dagster.cli.home import own_home
     from sdoml_dagster.store.store import Store
 
@@ -557,7 +558,7 @@ def _days(text: str | None) -> "DayRange":
 def _fit_days(
     fit: str | None, splits: str | None, guard: str, *, any_constants: bool
 ) -> "DayRange | None":
-    """Return the days to fit to: as given, or the training split, or None (default)."""
+    """Return the days to fit to: the given days, the training split, or None for the default."""
     from sdoml_dagster.days import DayRange
     from sdoml_dagster.release.splits import parse_splits
 
@@ -602,9 +603,9 @@ def _show_next_steps(store: "Store", name: str, settings: "Settings", splits: "S
     loaded = f"SDOMLlite({path!r}, channels={list(settings.channels)})"
     if splits:
         loaded += f'.split()["{splits.train.name}"]'
-    click.echo("\nLook at it")
+    click.echo("\nView the release")
     click.echo(f"  sdoml view {shlex.quote(path)}")
-    click.echo("Load it")
+    click.echo("Load the release")
     click.echo("  from sdoml_core.loader import SDOMLlite")
     click.echo(f"  dataset = {loaded}")
 

@@ -44,10 +44,10 @@ class BuildPlan:
     """Days that the job `ingest` must fetch or process."""
 
     constants: Normalization | None
-    """Constants in use; None if none were fitted yet."""
+    """Constants in use, or None if none have been fitted yet."""
 
     fit_days: DayRange | None
-    """Days to fit constants to; None if the current constants are kept."""
+    """Days to fit constants to, or None if the current constants are kept."""
 
     unpacked: tuple[date, ...]
     """Days whose shard must be packed."""
@@ -60,7 +60,7 @@ class BuildPlan:
     """Estimated size of the processed frames, shards and release to write."""
 
     free_bytes: int | None
-    """Free space on the store's disk; None for a remote store."""
+    """Free space on the store's disk, or None for a remote store."""
 
     seconds: float
 
@@ -103,11 +103,11 @@ def make_plan(
     code_versions
         Code versions of the daily assets, by asset name.
     fit_days
-        Days to fit the constants to, as requested by the user. None: the default.
+        Days to fit the constants to, as requested by the user. None means the default.
     linked
         Whether the release can use hard links.
     workers
-        Days that are built in parallel.
+        Number of days that are built in parallel.
     """
     days = days_to_build(settings)
     constants = current_normalization(store)
@@ -140,7 +140,7 @@ def make_plan(
     pixels = settings.resolution**2
     item = 2 if settings.dtype == "float16" else 4
     if settings.encoding != "npy":
-        item = 1  # an upper estimate: most channels take less
+        item = 1  # an upper bound: most channels need less
     derived = frames * pixels * (len(unprocessed) * 4 + len(unpacked) * item * (1 if linked else 2))
     connections = settings.max_connections * min(workers, 2)
     return BuildPlan(
@@ -174,7 +174,7 @@ def days_to_build(settings: Settings) -> Sequence[date]:
         day for day in days_between(settings.start.date(), last) if settings.expected_slots(day)
     ]
     if not days:
-        raise SettingError(f"there are no days to build from {settings.start:%F} to {last}")
+        raise SettingError(f"there are no days to build between {settings.start:%F} and {last}")
     return days
 
 
@@ -236,7 +236,7 @@ def describe(plan: BuildPlan, settings: Settings, splits: Splits) -> list[str]:
 
 
 def _describe_splits(plan: BuildPlan, splits: Splits) -> str:
-    """Count the days of each split, and say if the constants will use days of other splits."""
+    """Count the days in each split, and say whether the constants will use days of other splits."""
     days = Counter(part.name for day in plan.days if (part := splits.of(day)))
     text = ", ".join(f"{part.name} {counted(days[part.name], 'day')}" for part in splits.parts)
     if splits.guard_days:
@@ -244,7 +244,7 @@ def _describe_splits(plan: BuildPlan, splits: Splits) -> str:
     if plan.fit_days is not None:
         used = {part.name for day in plan.days if day in plan.fit_days and (part := splits.of(day))}
         others = ", ".join(sorted(used - {splits.train.name}))
-        text += f"; the constants also use days of {others}" if others else ""
+        text += f"; the constants also use days from {others}" if others else ""
     return text
 
 
@@ -255,7 +255,7 @@ def describe_constants(plan: BuildPlan) -> str:
         if plan.constants is None:
             return new
         return f"{new}, replacing {plan.constants.version}: all days are packed again"
-    assert plan.constants is not None  # noqa: S101 a plan without constants fits some
+    assert plan.constants is not None  # noqa: S101 a plan without constants has days to fit
     return announce(plan.constants)
 
 

@@ -40,8 +40,8 @@ BUILD_TAG = "sdoml/build"
 
 PARTITION = "dagster/partition"
 WINDOW = 200
-"""Maximum number of runs that a build queues at once. The asset graph of Dagster's UI needs
-about 2 ms for each queued run: 12 s if all days of the mission were queued."""
+"""Maximum number of runs that a build queues at once. The asset graph in Dagster's UI needs about
+2 ms for each queued run, which would be 12 s if all days of the mission were queued."""
 
 QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 POLL_SECONDS = 0.5
@@ -81,7 +81,7 @@ class InProcess:
         self._instance = instance
 
     def run_days(self, job: str, days: Sequence[date], line: Line) -> Outcome:
-        """Run a partitioned job for each day; a failed day does not stop the others."""
+        """Run a partitioned job for each day. A failed day does not stop the others."""
         outcome = Outcome()
         for day in days:
             error = self._execute(job, line, partition_key=day.isoformat())
@@ -176,7 +176,7 @@ class Queue:
     instance
         Instance that has the queue.
     daemon
-        The daemon that was started for this build. None: use the deployment's daemon and its code
+        The daemon that was started for this build. None means the deployment's daemon and its code
         location, which has the same name as in ``workspace.yaml``.
     """
 
@@ -207,7 +207,7 @@ class Queue:
         return outcome
 
     def _queue(self, job: str, days: Sequence[str]) -> dict[str, str]:
-        """Queue a backfill of some days. Returns the ID of each run by day."""
+        """Queue a backfill of the given days. Returns the run IDs by day."""
         label = uuid.uuid4().hex
         tags = json.dumps({BUILD_TAG: label})
         self._dagster("backfill", job, "--noprompt", "--partitions", ",".join(days), "--tags", tags)
@@ -233,7 +233,7 @@ class Queue:
         try:
             while waiting:
                 for name, run_id in list(waiting.items()):
-                    # Check this before reading the lines, so that none is missed.
+                    # Get the status before the lines, so that no line is missed.
                     status = self._status(run_id)
                     errors = self._show_lines(run_id, cursors, line)
                     if errors:
@@ -241,7 +241,9 @@ class Queue:
                     if status not in UNDERWAY:
                         del waiting[name]
                         if status != dg.DagsterRunStatus.SUCCESS:
-                            outcome.failed.setdefault(name, f"the run ended as {status.value}")
+                            outcome.failed.setdefault(
+                                name, f"the run ended with status {status.value}"
+                            )
                         else:
                             outcome.failed.pop(name, None)
                 if self._daemon is not None:
@@ -307,7 +309,7 @@ class Daemon:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C must not reach the daemon: this process ends it
+                start_new_session=True,  # keep Ctrl-C from the daemon: this process ends it
             )
 
     def __enter__(self) -> Self:
@@ -327,7 +329,7 @@ class Daemon:
         Raises
         ------
         DaemonError
-            If it has ended. The message names its log file.
+            If the daemon has ended. The message names its log file.
         """
         if self._process.poll() is not None:
             raise DaemonError(f"the Dagster daemon ended unexpectedly: see {self._log}")
@@ -360,7 +362,7 @@ def _dagster(command: str, target: Sequence[str], job: str, *options: str) -> No
     Raises
     ------
     DaemonError
-        If it fails. The message contains the end of its output.
+        If the command fails. The message contains the end of its output.
     """
     done = subprocess.run(  # noqa: S603 our own interpreter and arguments
         [sys.executable, *_DAGSTER_JOB, command, *target, "-j", job, *options],

@@ -103,7 +103,7 @@ def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
-    """Return the counts of a release by channel, from its coverage.parquet."""
+    """Return the frame counts of a release by channel, from its coverage.parquet."""
     from sdoml_core.formats.parquet import open_parquet, read_columns
 
     data = store.read(f"{layout.release_folder(name)}/coverage.parquet")
@@ -115,7 +115,7 @@ def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
 
 
 def folder_sizes(settings: Settings) -> dict[str, int]:
-    """Return the bytes in each folder of a local store. Hard links to a file count once."""
+    """Return the size of each folder in a local store. Hard links to a file count once."""
     if "://" in settings.store:
         return {}
     seen: set[tuple[int, int]] = set()

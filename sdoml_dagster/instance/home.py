@@ -1,4 +1,4 @@
-"""Prepare a Dagster instance in a folder, with SQLite databases for several processes."""
+"""Prepare a Dagster instance with SQLite in a folder, ready for several processes."""
 
 from pathlib import Path
 

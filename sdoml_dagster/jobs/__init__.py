@@ -1,1 +1,1 @@
-"""Dagster jobs: selections of assets, and maintenance jobs."""
+"""Dagster jobs: asset jobs and maintenance jobs."""

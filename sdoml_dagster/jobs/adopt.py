@@ -1,7 +1,7 @@
 """Job ``adopt_store``: record the content of an existing store in Dagster.
 
-If Dagster has no record of a day, the job reports a materialization with its data version and
-metadata, and runs the checks that need no pixels. It does not use the network.
+For each day that is not in Dagster's records, the job reports a materialization with its data
+version and metadata, and runs the checks that need no pixels. It does not use the network.
 """
 
 from collections import Counter
@@ -50,20 +50,20 @@ OTHER_SETTINGS = "other settings"
 stale."""
 
 NO_DAY = ""
-"""Key of the latest record of an asset without days."""
+"""Key for the latest record of an asset without days."""
 
 BATCH_DAYS = 50
 """Number of days that are reported together."""
 
 
 class AdoptConfig(DayRangeConfig):
-    """Days of the store to report. Defaults to all days."""
+    """Days in the store to report. The default is all of them."""
 
 
 def build_adopt_job(settings: Settings) -> dg.JobDefinition:
     """Build the job ``adopt_store``."""
 
-    @dg.op(name="adopt", description="Records the days of the store that Dagster does not know.")
+    @dg.op(name="adopt", description="Records days in the store that Dagster has no record of.")
     def adopt(context: dg.OpExecutionContext, config: AdoptConfig, store: StoreResource) -> None:
         from sdoml_dagster.maintenance.contents import read_dataset, read_days, stored_days
 
@@ -78,8 +78,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
                     context.log.error(line)
                 progress.step("damaged" if contents.damaged else "ok")
             reporter.flush()
-            # This comes last, because Dagster compares the order of these events with the order of
-            # the days.
+            # These events come last, because Dagster compares their order with that of the days.
             dataset = read_dataset(settings, opened)
             if dataset.constants is not None:
                 reporter.constants(dataset.constants)
@@ -88,14 +87,14 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
         reported = reporter.reported
         context.log.info(
             f"adopt_store: reported {counted(reported.total(), 'materialization')} from "
-            f"{counted(len(days), 'day')} of the store"
+            f"{counted(len(days), 'day')} in the store"
         )
         context.add_output_metadata({"days": len(days), **reported})
 
     @dg.job(
         description=(
-            "Record all days of the store in Dagster, after its database was lost or for a store "
-            "from another deployment. Reads no pixels and fetches nothing."
+            "Record all days in the store in Dagster, after Dagster's database was lost or for a "
+            "store from another deployment. The job reads no pixels and fetches nothing."
         ),
         config=default_run_config("adopt", AdoptConfig),
     )
@@ -114,11 +113,11 @@ class _Report:
     version: str
     code_version: str
     inputs: Mapping[str, str | None]
-    """Versions of the inputs that were used, by asset. None if they were not recorded."""
+    """Versions of the inputs that were used, by asset. None if a version was not recorded."""
     metadata: Mapping[str, Any]
     findings: Mapping[str, Finding]
     observation: dg.AssetObservation | None = None
-    """Observation of the archive, which is recorded before the raw frames."""
+    """Observation of the archive, which is recorded before raw frames."""
 
 
 class _Reporter:
@@ -196,7 +195,7 @@ class _Reporter:
         )
 
     def release(self, version: str) -> None:
-        """Report the release with the name of the dataset."""
+        """Report the release that is named after the dataset."""
         if self._latest(asset_names.RELEASE) is not None:
             return
         folder = layout.release_folder(self._settings.name)
@@ -320,7 +319,7 @@ class _Reporter:
         }
 
     def _is_known(self, asset: str, day: date) -> bool:
-        """Return whether Dagster has a materialization of the day."""
+        """Return whether Dagster has recorded a materialization of the day."""
         if asset not in self._known:
             self._known[asset] = self._instance.get_materialized_partitions(self._key(asset))
         return day.isoformat() in self._known[asset]

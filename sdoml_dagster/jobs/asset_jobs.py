@@ -17,7 +17,7 @@ INGEST = "ingest"
 DAILY_UPDATE = "daily_update"
 BUILD_SHARDS = "build_shards"
 DATASET_TAG = "sdoml/dataset"
-"""Tag of the runs of these jobs, with the name of the dataset."""
+"""Tag with the name of the dataset, on all runs of these jobs."""
 
 
 def daily_assets(settings: Settings) -> list[str]:
@@ -26,7 +26,7 @@ def daily_assets(settings: Settings) -> list[str]:
 
 
 def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
-    """Build the asset jobs: ``ingest`` to ``make_release``."""
+    """Build the asset jobs, from ``ingest`` to ``make_release``."""
     return [
         _job(settings, INGEST, _ingested(settings), "Fetch and process days: the first step."),
         _job(
@@ -52,7 +52,7 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             settings,
             "make_release",
             [asset_names.RELEASE],
-            "Make a release for training: number, index and describe the shards.",
+            "Make a release for training, with numbered shards, an index and a dataset card.",
             config=default_run_config(_op(settings, asset_names.RELEASE), ReleaseConfig),
         ),
     ]

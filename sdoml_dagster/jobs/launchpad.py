@@ -1,4 +1,4 @@
-"""Fill the launchpad of a job in advance. Otherwise, it would be empty and show no fields."""
+"""Prefill a job's launchpad. Otherwise it would open empty and show no fields."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def default_run_config(op: str, config: type[dg.Config]) -> dict[str, Any]:
     Parameters
     ----------
     op
-        Name of the op. For an asset, it is the key with ``__`` between the parts.
+        Name of the op. For an asset, this is its key with ``__`` between the parts.
     config
         Config of the op. Every field must have a default.
     """

@@ -22,7 +22,7 @@ def build_live_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         name="update_live_window",
-        description="Fetches, processes and publishes the near-real-time frames that are new.",
+        description="Fetches, processes and publishes new near-real-time frames.",
         pool=names.pool,
         # Retries are disabled, because the next tick of the schedule requests the same frames
         # again.

@@ -49,7 +49,7 @@ class PruneConfig(DayRangeConfig):
 
 
 def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
-    """``verify_store``, ``prune_raw`` and ``adopt_store``."""
+    """Build ``verify_store``, ``prune_raw`` and ``adopt_store``."""
 
     @dg.op(name="verify", description="Reads every file and compares it with its record.")
     def verify(context: dg.OpExecutionContext, config: VerifyConfig, store: StoreResource) -> None:
@@ -96,7 +96,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                         ],
                         [
                             column("file", "string", "Path of the damaged file."),
-                            column("reason", "string", "What is wrong with it."),
+                            column("reason", "string", "What is wrong with the file."),
                             column("materialize", "string", "What to materialize again."),
                         ],
                     )
@@ -109,7 +109,8 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         context.add_output_metadata(metadata)
 
     @dg.op(
-        name="prune", description="Deletes raw frames of days whose shards are complete and intact."
+        name="prune",
+        description="Deletes the raw frames of days whose shards are complete and intact.",
     )
     def prune(context: dg.OpExecutionContext, config: PruneConfig, store: StoreResource) -> None:
         from sdoml_dagster.maintenance.prune import kept_days, prune_raw
@@ -128,7 +129,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         files = sum(outcome.files for outcome in outcomes)
         size = sum(outcome.bytes for outcome in outcomes) / 2**20
         verb = "would be deleted (set dry_run: false)" if config.dry_run else "deleted"
-        context.log.info(f"prune_raw: {files} files, {size:.0f} MiB {verb}")
+        context.log.info(f"prune_raw: {files} files ({size:.0f} MiB) {verb}")
         context.add_output_metadata(
             {
                 "dry_run": config.dry_run,
@@ -142,16 +143,14 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
                     [
                         column("days", "string", "Days (UTC) that keep their raw frames."),
                         column("number", "int", "Number of these days."),
-                        column("reason", "string", "Why they keep their raw frames."),
+                        column("reason", "string", "Why these days keep their raw frames."),
                     ],
                 ),
             }
         )
 
     @dg.job(
-        description=(
-            "Read the whole store again, move damaged files aside, and fail if there are any."
-        ),
+        description=("Read the whole store, move damaged files aside, and fail if there are any."),
         config=default_run_config("verify", VerifyConfig),
     )
     def verify_store() -> None:

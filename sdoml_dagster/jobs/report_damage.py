@@ -1,4 +1,4 @@
-"""Record in Dagster that ``verify_store`` found damage in a day.
+"""Show in Dagster that ``verify_store`` found damage in a day.
 
 Otherwise, a day whose shard was moved aside would still appear as materialized and fresh.
 """

@@ -26,10 +26,10 @@ _BUSY_TIMEOUT = 60
 
 
 def record_events(instance: dg.DagsterInstance, events: Iterable[AssetEvent]) -> None:
-    """Record events in order, as ``report_runless_asset_event`` does one at a time.
+    """Record events in order, like repeated calls of ``report_runless_asset_event``.
 
-    With SQLite, all events are one transaction. With PostgreSQL, Dagster writes the
-    materializations of an asset in one statement.
+    On SQLite, all of them are one transaction. On PostgreSQL, Dagster writes the materializations
+    of an asset in one statement.
     """
     entries = [_entry(event) for event in events]
     storage = instance.event_log_storage

@@ -63,10 +63,10 @@ def test_cancel_ends_pending_requests_and_starts_no_new_ones(stalled: Stalled) -
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.1)
-        cancelled = time.monotonic()
+        canceled = time.monotonic()
         client.cancel()
         for thread in threads:
             thread.join(10)
     assert len(ended) == 6
-    assert max(ended) - cancelled < 1
+    assert max(ended) - canceled < 1
     assert stalled.requests == 2

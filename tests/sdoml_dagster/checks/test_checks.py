@@ -288,7 +288,7 @@ def test_brightness_change_between_days_warns(store: Store) -> None:
     ]
     store.write(layout.frame_table(yesterday, "AIA"), FRAME_TABLE.encode(brighter))
     finding = judge_flags(store, DAY, table)
-    assert finding.description == "AIA_0171 is 0.33 times as bright as on the days before"
+    assert finding.description == "AIA_0171 is 0.33 times as bright as on the previous days"
     assert finding.metadata["brightness_AIA_1700"] == 1
 
 

@@ -120,7 +120,7 @@ def check_exports(folder: Path) -> None:
             return CliRunner().invoke(commands, ["export", *arguments]).output
 
     output = export("surya", "--name", "my-sun", "--to", "surya", "--days", "2024-03-10")
-    assert "scalers    for 2024-03-08 … 2024-03-09, from the sketches" in output
+    assert "scalers    computed from the sketches of 2024-03-08 to 2024-03-09" in output
     assert "exported   4 samples to surya" in output
     assert len(list((folder / "surya/2024/03").glob("20240310_*.nc"))) == 4
     output = export("zarr", "--name", "my-sun", "--to", "zarr", "--channels", "HMI_M")

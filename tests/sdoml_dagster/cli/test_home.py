@@ -23,8 +23,8 @@ def test_build_with_the_same_settings_reports_no_change(home: Path) -> None:
 def test_build_reports_each_setting_that_differs_from_the_last_build(home: Path) -> None:
     save_settings(settings(aia_roots="http://user:secret@localhost:8300"), home)
     roots, resolution = changed_settings(settings(resolution="64"), home)
-    assert roots.startswith("Changed    --aia-roots: http://localhost:8300, now http")
-    assert resolution == "Changed    --resolution: 512, now 64"
+    assert roots.startswith("Changed    --aia-roots from http://localhost:8300 to http")
+    assert resolution == "Changed    --resolution from 512 to 64"
 
 
 @pytest.fixture

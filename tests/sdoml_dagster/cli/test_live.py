@@ -59,7 +59,7 @@ def test_one_check_publishes_frames_and_status_shows_the_window(settings):
 def test_command_without_constants_says_what_to_do(settings):
     done = run_module("sdoml_dagster.cli", "live", "--once")
     assert done.returncode == 1
-    assert "run sdoml build for some days" in done.stderr
+    assert "build a few days with sdoml build first" in done.stderr
 
 
 def test_ctrl_c_ends_the_command_and_the_next_command_continues(settings):
