@@ -1,8 +1,8 @@
 """Describe the content of a store from its small tables, without reading pixels.
 
 If Dagster's database is lost, the store still has all data. For each day and asset, this module
-determines the content and checks whether it matches the settings. The job ``adopt_store`` reports
-the result to Dagster.
+finds out what the store contains and whether that matches the settings. The job ``adopt_store``
+reports the result to Dagster.
 """
 
 import functools
@@ -49,7 +49,7 @@ class StoredShard:
 
     index: Index
     as_configured: bool
-    """Whether the shard has all frames of its day, in the encoding, pixel type and resolution of
+    """Whether the shard has all frames of its day, with the encoding, pixel type and resolution in
     the settings."""
 
 
@@ -66,7 +66,7 @@ class DayContents:
 
 
 def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:
-    """Return the days of a range that are in the dataset and have data in the store, in order."""
+    """Return the days of the dataset within a range that have any data in the store, in order."""
     return [day for day in layout.days_in(store) if day in days and settings.expected_slots(day)]
 
 
@@ -103,11 +103,11 @@ def read_day(settings: Settings, store: Store, day: date) -> DayContents:
 
 @dataclass(frozen=True, slots=True)
 class DatasetContents:
-    """Content of a store that does not belong to a single day."""
+    """The content of a store that does not belong to a single day."""
 
     constants: Normalization | None
     release_sums: str | None
-    """SHA-256 of the SHA256SUMS of the release with the name of the dataset."""
+    """SHA-256 of the SHA256SUMS file in the release that is named after the dataset."""
 
 
 def read_dataset(settings: Settings, store: Store) -> DatasetContents:
@@ -167,5 +167,5 @@ def _expected(settings: Settings, day: date, instrument: Instrument) -> set[tupl
 
 
 def _channel_order(settings: Settings) -> dict[str, int]:
-    """Return the position of each channel in build order, the order of frames in content hashes."""
+    """Return each channel's position in the build order, which is also the order for hashing."""
     return {name: place for place, name in enumerate(settings.channels)}

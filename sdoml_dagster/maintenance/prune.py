@@ -1,7 +1,7 @@
 """Pruning: delete the raw frames of days whose shards are complete and intact.
 
-With the default settings, raw frames take about a third of a store. Their ledgers are kept, so
-materializing ``raw_aia`` or ``raw_hmi`` of a pruned day fetches the same files again.
+With the default settings, raw frames take up about a third of a store. Their ledgers are kept, so
+materializing ``raw_aia`` or ``raw_hmi`` for a pruned day fetches the same files again.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class PrunedDay:
     files: int = 0
     bytes: int = 0
     kept_because: str | None = None
-    """Reason why the raw frames are kept. ``None`` if they are deleted."""
+    """Reason why the raw frames are kept, or ``None`` if they are deleted."""
 
 
 def prune_raw(
@@ -40,7 +40,7 @@ def prune_raw(
     dry_run: bool,
     report: Callable[[str], None],
 ) -> list[PrunedDay]:
-    """Delete the raw frames of all days of a range whose shards are complete and intact.
+    """Delete the raw frames of all days in a range whose shards are complete and intact.
 
     A day keeps its raw frames if its shard is missing or damaged, if its ledger has an outage, or
     if a good raw frame is not in the shard and was not rejected during processing. Files that are
@@ -70,7 +70,7 @@ def kept_days(outcomes: Iterable[PrunedDay]) -> dict[str, list[date]]:
 
 
 def _prune_day(store: Store, day: date, *, dry_run: bool) -> PrunedDay | None:
-    """Prune one day. Return ``None`` if it has no raw frames."""
+    """Prune one day. Returns ``None`` if the day has no raw frames."""
     folder = layout.raw_folder(day)
     present = store.sizes(folder)
     rows: list[RawRow] = []

@@ -1,12 +1,12 @@
-"""Verification: read a whole store again and report damaged files.
+"""Verification: read a whole store and report damaged files.
 
-Each file is compared with its record: raw files with the SHA-256 of the ledger, processed frames
-with the CRC-32 of the frame table, shards with the SHA-256 of the index, releases with their
+Each file is compared with its record: raw files with the SHA-256 in the ledger, processed frames
+with the CRC-32 in the frame table, shards with the SHA-256 in the index, and releases with their
 SHA256SUMS. Tables, sketches, indexes and constants must decode.
 
-A damaged file can be *moved aside*. It is moved to ``damaged/`` together with the small file that
-marks its day as present, so that steps and schedules rebuild it. No file is deleted, because a
-damaged raw frame may still be better than the current file in the archive.
+A damaged file can be *moved aside*: it is moved to ``damaged/`` together with the small file that
+marks its day as present, so that steps and schedules rebuild the day. Nothing is deleted, because a
+damaged raw frame may still be better than the archive's current file.
 """
 
 import functools
@@ -47,12 +47,12 @@ class Damage:
     """The asset to materialize."""
 
     marker: str | None = None
-    """The file that marks the data as present. It is moved aside together with the damaged file."""
+    """The small file that marks the data as present. It is moved aside with the damaged file."""
 
 
 @dataclass
 class Verification:
-    """Result of a verification: number of files and bytes read, and the damaged files."""
+    """Result of a verification: the numbers of files and bytes read, and the damaged files."""
 
     files: int = 0
     bytes: int = 0
@@ -76,9 +76,9 @@ def verify_store(
     threads: int,
     report: Callable[[str], None],
 ) -> Verification:
-    """Read all files of the days of a range, the constants and the releases.
+    """Read all files of the days in a range, the constants and the releases.
 
-    In a release, only the shards that contain samples of these days are read. A hard link to a
+    In a release, only the shards that contain samples from these days are read. A hard link to a
     shard that was already read is not read again.
     """
     found = [day for day in layout.days_in(store) if day in days]
@@ -113,7 +113,7 @@ def verify_day(store: Store, day: date) -> Verification:
 
 
 def verify_shard(store: Store, day: date) -> tuple[Verification, Index | None]:
-    """Compare the shard of a day with its index. Return the index if both exist and are intact."""
+    """Compare a day's shard with its index. Returns the index if both exist and are intact."""
     outcome = Verification()
     path, index_path = layout.shard(day), layout.shard_index(day)
     remedy = f"shards of {day}"
@@ -175,7 +175,7 @@ def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verifi
 def _damage_of_frames(
     outcome: Verification, store: Store, path: str, rows: Sequence[FrameRow]
 ) -> str | None:
-    """Return the damage of a channel's ``.npy``, or ``None``."""
+    """Describe the damage to a channel's ``.npy`` file. Returns ``None`` if it is intact."""
     try:
         with store.open(path) as file:
             size = file.seek(0, 2)
@@ -233,10 +233,7 @@ def _verify_release(
 
 
 def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
-    """Return the shards of a release that contain no sample of the days.
-
-    Empty if this is unknown.
-    """
+    """Return the shards of a release without samples from the given days, or none if unknown."""
     if days == ALL_DAYS:
         return set()
     try:
@@ -268,7 +265,9 @@ def _verify_sha256(
     if identity is not None and path.endswith(".tar"):
         outcome.hashes[identity] = sha256, size
     if sha256 != expected:
-        outcome.damages.append(Damage(path, "its SHA-256 differs", remedy, marker))
+        outcome.damages.append(
+            Damage(path, "its SHA-256 differs from the recorded one", remedy, marker)
+        )
 
 
 def _decoded(
@@ -280,7 +279,7 @@ def _decoded(
     *,
     marker: str | None = None,
 ) -> T | None:
-    """Decode a small file. Return ``None`` if it is missing or damaged, and record damage."""
+    """Decode a small file. Returns ``None`` if it is missing or damaged, and records damage."""
     try:
         data = store.read_if_exists(path)
         if data is None:

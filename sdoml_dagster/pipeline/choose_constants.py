@@ -1,4 +1,4 @@
-"""Choose the normalization constants of a run: the current constants, or a new fit."""
+"""Choose the normalization constants for a run: the current ones, or a new fit."""
 
 from dataclasses import dataclass
 
@@ -20,10 +20,10 @@ class Constants:
 
     current: Normalization
     former: Normalization | None
-    """The previous constants; ``None`` if there were none."""
+    """The previous constants, or ``None`` if there were none."""
 
     fitted: Fitted | None
-    """The fit of this run; ``None`` if it kept the current constants."""
+    """The fit of this run, or ``None`` if the run kept the current constants."""
 
 
 def choose_constants(
@@ -38,14 +38,15 @@ def choose_constants(
     days
         Days to fit the constants to.
     part_of_building
-        Whether the run builds days. Such a run must not change the constants of other days. It
-        keeps the current constants, and fits constants only if the store has neither constants nor
-        shards. If several runs do this at the same time, the first run wins. Other runs always fit.
+        Whether the run builds days. Such a run must not change the constants of other days: it
+        keeps the current constants, and fits new ones only in a store that has neither constants
+        nor shards. If several runs do this at the same time, the first run wins. Runs that do not
+        build days always fit new constants.
 
     Raises
     ------
     MissingInputError
-        If no day of the range is processed, or if there are shards but their constants are missing.
+        If no day in the range is processed, or if there are shards but their constants are missing.
     """
     former = current_normalization(store)
     if part_of_building:

@@ -12,9 +12,9 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 DISK_MEDIAN = "0.75"
-"""Quantile of all pixels that is the median of the disk. The disk covers half of the frame (π ·
-0.397² of its area), and nearly all of the disk is brighter than the sky. The median of all pixels
-would be a value at the limb and would depend on the size of the disk."""
+"""Quantile of all pixels that equals the median of the disk. The disk covers half of the frame
+(π · 0.397² of its area), and nearly all of the disk is brighter than the sky. The median of all
+pixels would be a pixel value at the limb, so it would depend on the size of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,16 @@ class ChannelDay:
     """Saturation and disk median of one channel, on one day and in the fit."""
 
     saturated: float
-    """Fraction of the pixels above the constant, which are all mapped to 1."""
+    """Fraction of the day's pixels that exceed the constant and are mapped to 1."""
 
     fitted_saturated: float
-    """The same fraction for all pixels of the fit."""
+    """The same fraction for all pixels in the fit."""
 
     median: float
     """Median of the disk, in the unit of processed frames."""
 
     fitted_median: float
-    """Median of the disk in the fit, in the same unit."""
+    """Median of the disk in the fit."""
 
     @property
     def drift(self) -> float:
@@ -45,7 +45,7 @@ def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str
 
 
 def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
-    """Compare each channel that has a constant and frames on the day."""
+    """Compare each channel that has a constant and has frames on the day."""
     constants = needed_normalization(store)
     return {
         name: compared
@@ -58,7 +58,7 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
 
 
 def compare_sketch(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
-    """Compare one channel of a day with the constants. Return None without a constant or frames."""
+    """Compare a day of one channel with the constants. None without a constant or frames."""
     fitted = constants.channels.get(name)
     if fitted is None or fitted.constant is None or not sketch.pixels:
         return None

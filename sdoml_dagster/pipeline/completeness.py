@@ -14,7 +14,7 @@ from sdoml_dagster.store.store import Store
 
 
 def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]:
-    """Return the incomplete days of the look-back window, in order."""
+    """Return the incomplete days in the look-back window, in order."""
     for age in range(settings.lookback_days - 1, -1, -1):
         # Without a publication lag, the newest day is yesterday, because today has no partition
         # yet.
@@ -27,7 +27,7 @@ def days_due(settings: Settings, store: Store, *, today: date) -> Iterator[date]
 
 
 def is_complete(settings: Settings, stored: StoredDay) -> bool:
-    """Return whether a day's shard has all frames that the archive has or may still publish."""
+    """Return whether a day's shard has every frame that the archive has or may still publish."""
     rows: list[RawRow] = []
     try:
         index = stored.shard_index()

@@ -1,7 +1,7 @@
 """Draw contact sheets of the processed frames of a day and of its shard.
 
-Both show the slot with the most channels. If there are several such slots, they show the slot
-nearest to noon.
+Both kinds show the slot with the most channels. If several slots are tied, they show the one
+nearest noon.
 """
 
 from collections import Counter
@@ -69,10 +69,7 @@ def shard_contact_sheet(
 
 
 def _best_slot(slots: Iterable[datetime], day: date) -> datetime | None:
-    """Return the slot that occurs most often.
-
-    If there are several, return the slot nearest to noon.
-    """
+    """Return the slot that occurs most often. In a tie, return the slot nearest noon."""
     counts = Counter(slots)
     noon = midnight(day) + timedelta(hours=12)
     return min(counts, key=lambda slot: (-counts[slot], abs(slot - noon)), default=None)

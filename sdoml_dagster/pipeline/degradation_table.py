@@ -1,4 +1,4 @@
-"""Load the degradation table that the settings specify."""
+"""Load the degradation table that is named in the settings."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sdoml_dagster.store.store import Store
 
 
 def load_degradation(settings: Settings, store: Store) -> DegradationTable:
-    """Load the degradation table that the settings specify, or the built-in table.
+    """Load the degradation table that is named in the settings, or the built-in one.
 
     Raises
     ------
@@ -40,6 +40,7 @@ def _read_v10(store: Store) -> bytes:
     data = store.read_if_exists(path)
     if data is None:
         raise SettingError(
-            f"{store.locate(path)} is missing. Get {V10_URL} and put it there; its hash is verified"
+            f"{store.locate(path)} is missing. Download {V10_URL} and save it there; its hash will "
+            "be verified"
         )
     return data

@@ -1,8 +1,8 @@
 """Fetch the raw frames of a day.
 
 For each (slot, channel), the paired minute is tried first. For AIA, the neighboring minutes are
-tried next. Each candidate is looked up in the folder of the day and then in the archive. The
-outcome is one row of the ledger.
+tried next. Each candidate is looked up in the day's folder and then in the archive. The outcome
+becomes one ledger row.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _ALL_ALIKE = 3
-"""If a channel has at least this many frames and all of them are identical, all are rejected."""
+"""If a channel has at least this many frames and all show the same picture, all are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class DayLedger:
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """A problem that a person should check, although the run does not fail."""
+    """A problem that a person should check. Missing data alone is not a failure."""
 
     @property
     def content(self) -> bytes:
-        """Status and bytes of each frame, but not their source. This identifies the outcome."""
+        """The status and hash of each frame, but not its source. This identifies the outcome."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -68,15 +68,15 @@ def fetch_day(
     client: ArchiveClient,
     report: Callable[[str], None],
 ) -> DayLedger:
-    """Fetch a day's raw frames of one instrument into the store and write their ledger.
+    """Fetch one instrument's raw frames of a day into the store, and write their ledger.
 
     Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
     requested again if the ledger is older than ``missing_recheck_hours``. Frames with an outage are
     requested again immediately.
 
-    A web page instead of a file, or a refusal (403), is recorded for a single file. It is an outage
-    if at least half of the requests of the day end in this way, or if requests for other files
-    fail.
+    A web page instead of a file, or a refusal (403), is recorded as the outcome of that file only.
+    If at least half of the day's requests end like this, or if requests for other files fail, these
+    outcomes are recorded as an outage.
 
     Raises
     ------
@@ -108,9 +108,8 @@ def fetch_day(
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
-    # Use three threads per connection. While some threads decode and store files, another thread
-    # can use a free connection. With two threads per connection, connections are idle 3% of the
-    # time.
+    # Use three threads per connection, so that some can decode and store files while others use the
+    # connections. With two threads per connection, connections are idle 3% of the time.
     pool = ThreadPoolExecutor(3 * client.connections, f"raw-{instrument}")
     try:
         for row, received in pool.map(collect, wanted):
@@ -128,8 +127,8 @@ def fetch_day(
     rows = _with_outages(rows, collector.unclear)
     same = earlier.content and rows == list(earlier.rows.values())
     content = earlier.content if same else RAW_LEDGER.encode(rows)
-    # Keep the file if the archive was not queried and nothing has changed. Its modification time
-    # shows when the archive was last queried.
+    # If nothing was requested again and nothing is new, keep the file's modification time, which
+    # shows when the archive was last asked.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
@@ -152,8 +151,9 @@ def _replace_stale(
 ) -> tuple[list[RawRow], list[int]]:
     """Reject frames that repeat the pixels of an earlier frame, and find stand-ins for them.
 
-    No two exposures have the same noise in a million pixels, so the later file is a stale image
-    with a new name or header. Return all rows, and the size of each file that was fetched for them.
+    No two exposures have the same noise in a million pixels, so the later file is a stale picture
+    with a new name or header. Returns all rows, and the size of each file that was fetched as a
+    stand-in.
     """
     rows, fetched = list(rows), []
     stale = _stale(rows)
@@ -165,7 +165,7 @@ def _replace_stale(
             )
             rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
-        # A stand-in may be stale too. The loop ends, because each file is rejected at most once.
+        # A stand-in may be stale too. The loop ends because each file is rejected at most once.
         stale = _stale(rows)
     return rows, fetched
 
@@ -184,7 +184,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
     for channel in {row.channel for row in seen}:
         files = {row.file: row.data_crc32 for row in seen if row.channel == channel}
         if len(files) >= _ALL_ALIKE and len(set(files.values())) == 1:
-            # The whole day has the same image, and the slot to which it belongs is unknown.
+            # All files of the day show the same picture, and its correct slot is unknown.
             stale |= {n: "all others" for n, row in enumerate(rows) if row.file in files}
     return stale
 
@@ -192,7 +192,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Treat web pages and refusals as an outage, unless only a few files are affected."""
+    """Mark web pages and refusals as an outage, unless only a few files are affected."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -221,7 +221,7 @@ def _doubt(
 
 @dataclass(frozen=True, slots=True)
 class _EarlierLedger:
-    """The ledger of an earlier run. Empty if there is none or if it is damaged."""
+    """The ledger of an earlier run. Empty if there is no ledger or if it is damaged."""
 
     content: bytes = b""
     rows: Mapping[tuple[datetime, str], RawRow] = field(default_factory=dict)
@@ -245,7 +245,7 @@ def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
 
 @dataclass
 class _Collector:
-    """Finds the frames of a day, one slot at a time. All threads of the day share it."""
+    """Finds the frames of a day, one slot at a time. Shared by the day's threads."""
 
     settings: Settings
     store: Store
@@ -256,11 +256,10 @@ class _Collector:
     refused: dict[str, str] = field(default_factory=dict)
     """Files that must not be used, with the reason."""
     unclear: set[tuple[datetime, str]] = field(default_factory=set)
-    """Slots and channels for which each mirror returned a web page or a refusal instead of the
-    file."""
+    """Slots and channels for which each mirror returned a web page or a refusal."""
 
     def refuse(self, name: str, reason: str) -> None:
-        """Never use a file again."""
+        """Exclude a file from further use."""
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
@@ -270,7 +269,7 @@ class _Collector:
         minutes = self._candidates(row.slot, channel)
         names = [file_name(channel, minute) for minute in minutes]
         if row.status != "ok":
-            # With another tolerance or root, the outcome may be different.
+            # With a different tolerance or root, the outcome may be different.
             alike = row.candidates == len(names) and row.url == self._address(channel, minutes[0])
             return believed and row.status != "outage" and alike
         if row.file not in names or row.file not in self.present:
@@ -292,7 +291,7 @@ class _Collector:
         """
         failures: list[_Failure] = []
         minutes = self._candidates(slot, channel)
-        # Request files again that are provisional, and files in the store that were rejected.
+        # Re-request files that are provisional, and files in the store that were rejected.
         renew = earlier is not None and (
             is_provisional(earlier.flags) or earlier.status == "invalid"
         )
@@ -356,10 +355,7 @@ class _Collector:
     def _frame(
         self, channel: Channel, minute: datetime, *, renew: bool
     ) -> tuple[bytes, RawFacts, int]:
-        """Get a good frame from the folder or the archive.
-
-        With ``renew``, try the archive first.
-        """
+        """Get a good frame from the folder or the archive. ``renew`` tries the archive first."""
         name = file_name(channel, minute)
         if name in self.refused:
             raise WrongFrameError(self.refused[name])
@@ -400,7 +396,7 @@ class _Failure:
     status: Status
     reason: str
     unclear: bool = False
-    """Whether the response was a web page or a refusal, which does not describe the frame."""
+    """Whether the response was a web page or a refusal, which says nothing about the frame."""
 
 
 def _listed(failures: Sequence[_Failure]) -> str:

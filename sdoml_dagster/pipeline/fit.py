@@ -22,16 +22,16 @@ class Fitted:
     normalization: Normalization
     sketches: dict[str, Sketch]
     left_out: tuple[date, ...]
-    """Requested days that are processed only in part: the sketches of an instrument are missing."""
+    """Requested days that are only partly processed: the sketches of an instrument are missing."""
 
 
 def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) -> Fitted:
-    """Fit constants to the processed days of a range.
+    """Fit constants to the processed days in a range.
 
     Raises
     ------
     MissingInputError
-        If no day of the range is processed, or if the processed days have no frames.
+        If no day in the range is processed, or if the processed days have no frames.
     NormalizationError
         If days were processed at different resolutions.
     """
@@ -58,7 +58,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
     if not any(sketch.pixels for sketch in wanted.values()):
         roots = ", ".join(f"SDOML_{i}_ROOTS" for i in INSTRUMENTS if settings.channels_of(i))
         raise MissingInputError(
-            f"{store.url}: the processed {_span(chosen)} no frame, so there is nothing to fit "
+            f"{store.url}: the processed {_span(chosen)} no frames, so there is nothing to fit "
             f"constants to: check {roots} and SDOML_START, run ingest for days with data, then "
             "fit_normalization"
         )
@@ -76,7 +76,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
 
 
 def _span(days: list[date]) -> str:
-    """Format the days as the subject and verb of a message."""
+    """Format the days as the subject of a message, with its verb."""
     if len(days) == 1:
         return f"day {days[0]} has"
     return f"{len(days)} days from {days[0]} to {days[-1]} have"

@@ -9,7 +9,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 GRACE_DAYS = 1
-"""Grace period in days after the publication lag. The schedule builds a day in this period."""
+"""Grace period in days after the publication lag, which gives the schedule time to build a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +20,22 @@ class Freshness:
     """The newest day with a shard."""
 
     due: date | None
-    """The newest day that should have a shard; ``None`` if no day is due yet."""
+    """The newest day that should have a shard, or ``None`` if no day is due yet."""
 
     missing: tuple[date, ...]
     """Days without a shard, from the first day that has one to the newest day that is due."""
 
     @property
     def fresh(self) -> bool:
-        """Whether no day is missing."""
+        """Whether all days that are due have a shard."""
         return not self.missing
 
     def __str__(self) -> str:
         if self.due is None:
             return "no day is due yet"
         if self.fresh:
-            return f"every day to {self.due} has a shard"
-        return f"no shard of {list_days(self.missing)}"
+            return f"every day up to {self.due} has a shard"
+        return f"no shard for {list_days(self.missing)}"
 
 
 def judge_freshness(settings: Settings, store: Store, *, now: datetime) -> Freshness:

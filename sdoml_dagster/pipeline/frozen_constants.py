@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Set the current constants. Return the constants that are current afterwards.
+    """Make constants current. Returns the constants that are current afterward.
 
     Without ``replace``, existing constants are kept, so the first of several runs wins.
     """
@@ -39,7 +39,7 @@ def needed_normalization(store: Store) -> Normalization:
     if constants is None:
         raise MissingInputError(
             f"{store.locate(layout.CURRENT_NORMALIZATION)} is missing: "
-            "run fit_normalization first (ingest, if no day is processed yet)"
+            "run fit_normalization first, or ingest if no day is processed yet"
         )
     return constants
 
@@ -49,7 +49,7 @@ def refuse_unasked_fit(store: Store) -> Normalization | None:
 
     Returns
     -------
-    Constants that another run has just fitted; ``None`` in a store without shards.
+    The constants that another run has just fitted, or ``None`` in a store without shards.
 
     Raises
     ------

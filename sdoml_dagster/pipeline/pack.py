@@ -39,7 +39,7 @@ class PackedDay:
 
     index: Index
     frames: Counter[str]
-    """Number of frames in the shard, by channel."""
+    """Numbers of frames in the shard by channel."""
 
     complete: int
     """Number of samples that have every channel."""
@@ -64,9 +64,9 @@ def pack_day(
     Raises
     ------
     MissingInputError
-        If the day was not processed, or there are no constants.
+        If the day was not processed, or if there are no constants.
     NormalizationError
-        If the constants are for another resolution or lack a channel.
+        If the constants are for a different resolution or lack a channel.
     """
     constants = needed_normalization(store)
     check_constants(constants, settings)
@@ -93,7 +93,8 @@ def pack_day(
             constants=constants,
             step=progress.step,
         )
-        # If the process is killed, there must be no index that does not match its shard.
+        # Even if the process is killed, no index may remain beside a shard that it does not
+        # describe.
         store.delete(index_path)
     index = Index(
         summary.table,
@@ -148,7 +149,7 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
     Raises
     ------
     NormalizationError
-        If the constants are for another resolution or another ``SDOML_HMI_VALUES``.
+        If the constants are for a different resolution or a different ``SDOML_HMI_VALUES``.
     """
     if constants.resolution != settings.resolution:
         raise NormalizationError(
@@ -159,7 +160,7 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
     fitted = constants.channels.get("HMI_M")
     if fitted and fitted.transform != transform_of("HMI_M", settings.hmi_values):
         raise NormalizationError(
-            f"constants {constants.version} were fitted with another SDOML_HMI_VALUES than "
+            f"constants {constants.version} were fitted with a different SDOML_HMI_VALUES, not "
             f"{settings.hmi_values}: run fit_normalization again, then build_shards"
         )
 
@@ -197,7 +198,7 @@ def write_frames(
     rows
         Rows of the frames, sorted by slot and channel.
     read
-        Called with a row and ``resolution``. It returns the processed frame, float32 (n, n).
+        Called with a row and ``resolution``. Returns the processed frame, float32 (n, n).
     settings, constants
         The dataset, and the constants for its channels.
     step

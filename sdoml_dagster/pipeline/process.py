@@ -73,7 +73,7 @@ def process_day(
     report: Callable[[str], None],
     code_version: str = "",
 ) -> ProcessedDay:
-    """Process a day's raw frames of one instrument.
+    """Process one instrument's raw frames of a day.
 
     The files of an earlier run are kept if they are undamaged and were made from the same raw
     frames with the same settings and ``code_version`` (the version of the asset).
@@ -153,7 +153,7 @@ class ProcessedFrame:
 
 
 def _with_measures(row: FrameRow, content: Content, pointing: Pointing, side: int) -> FrameRow:
-    """Add the measures of the disk to a row. Distances are in pixels of the frame."""
+    """Return a row with the measurements of its disk. Distances are in pixels of the frame."""
     unit = DISK_RADIUS * side
     moved = not pointing.registered
     return replace(
@@ -191,7 +191,7 @@ class FrameProcessor:
 
     @cached_property
     def _degradation(self) -> tuple[DegradationTable, str]:
-        """Return the degradation table (None for HMI), and its description for the frame table."""
+        """Return the degradation table, and its description for the frame table."""
         table = load_degradation(self._settings, self._store)
         return table, _describe(table, self._day)
 
@@ -200,7 +200,7 @@ class FrameProcessor:
         return self.process(raw, self._read(raw) if raw.status == "ok" else b"", channel)
 
     def process(self, raw: RawRow, data: bytes, channel: Channel) -> ProcessedFrame:
-        """Process a raw file. If the frame is unusable, the row contains the reason.
+        """Process one raw file. If the frame is unusable, the row states the reason.
 
         Parameters
         ----------
@@ -311,6 +311,6 @@ class FrameProcessor:
 
 
 def _describe(table: DegradationTable, day: date) -> str:
-    """Describe the table of a factor, and whether the day is after its last calibration."""
+    """Describe the table, and state whether the day is after the table's last calibration."""
     frozen = f", frozen after {table.calibrated_until}" if table.extrapolated(day) else ""
     return f"{table.version} ({table.sha256[:12]}){frozen}"

@@ -1,9 +1,10 @@
 """Decide whether a day needs work, so that unchanged results are not rebuilt.
 
 Each frame table and each shard index records a fingerprint of its inputs: the rows of the previous
-step, the settings and the code version. A step keeps its files if the fingerprint is unchanged and
-the files are intact. A file that was written before its table or index is considered intact if it
-has the right size. Other files are read and compared with the table or index.
+step, the settings and the code version. A step whose fingerprint is unchanged and whose files are
+intact keeps its files. Files that were written before the table or index that describes them are
+considered intact if they have the right size. Other files are read and compared with the table or
+index.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ def processed_inputs(
     code_version
         Code version of the asset.
     degradation
-        Hash of the degradation table. None if no table is used.
+        Hash of the degradation table, or None if no table is used.
     """
     return _fingerprint(
         [_facts(row, leave_out=_NOT_INPUTS) for row in ledger],
@@ -103,7 +104,7 @@ def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
     found = {row.values or "level" for row in rows if row.channel == "HMI_M"}
     if found - {settings.hmi_values}:
         raise MissingInputError(
-            f"processed_hmi of {stored.day} was made with another SDOML_HMI_VALUES than "
+            f"processed_hmi of {stored.day} was made with a different SDOML_HMI_VALUES, not "
             f"{settings.hmi_values}: run ingest for the day again"
         )
     return sorted(rows, key=lambda row: (row.slot, row.channel))
@@ -112,7 +113,7 @@ def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
 def intact_frames(
     stored: StoredDay, instrument: Instrument, settings: Settings, inputs: str
 ) -> tuple[list[FrameRow], dict[str, Sketch]] | None:
-    """Return rows and sketches of a processed day if it is undamaged and has these inputs."""
+    """Return the rows and sketches of a processed day if it is undamaged and has these inputs."""
     try:
         if stored.processed_inputs(instrument) != inputs:
             return None
@@ -152,7 +153,7 @@ def is_finished(
     settings
         Settings of the dataset.
     constants
-        Current constants. With None (not fitted yet), only the processed frames are checked.
+        Current constants. If None (not fitted yet), only the processed frames are checked.
     code_versions
         Code versions of the daily assets, by asset name.
     degradation

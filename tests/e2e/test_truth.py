@@ -86,7 +86,7 @@ def test_execute_all_checks_the_latest_day(page: Page, deployment: Deployment) -
 
 def test_freshness_fails_while_days_are_missing(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/shards?view=checks&checkDetail=freshness")
-    expect(page.get_by_text("no shard of 2024-03-10 … 2024-03-11").first).to_be_visible()
+    expect(page.get_by_text("no shard for 2024-03-10 … 2024-03-11").first).to_be_visible()
     page.wait_for_timeout(1500)
     save_screenshot(page, "freshness")
 

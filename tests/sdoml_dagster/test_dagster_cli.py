@@ -61,7 +61,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
             {},
             ["SDOML_DAYS_PER_RUN=0", "sdoml build --start"],
         ),
-        (["--select", "release", "--partition", "2024-03-08"], {}, ["leave the option out"]),
+        (["--select", "release", "--partition", "2024-03-08"], {}, ["omit the option"]),
         (["--select", "raw_hmi"], {}, ["--partition 2024-03-01"]),
         (["--select", "row_hmi", "--partition", "2024-03-08"], {}, ["row_hmi", "asset list"]),
         (["--select", "raw_hmi"], {"SDOML_RESOLUTION": "7"}, ["SDOML_RESOLUTION=7"]),

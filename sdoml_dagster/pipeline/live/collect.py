@@ -38,13 +38,13 @@ PROVISIONAL = flag_mask(["provisional"])
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Outcome of the requests for the open frames of an hour."""
+    """The outcome of requesting an hour's open frames."""
 
     rows: tuple[LiveRow, ...]
-    """Changed rows."""
+    """Rows that changed."""
 
     outage: OutageError | None = None
-    """Reason why requests for some frames failed. Empty if no request failed."""
+    """Why requests for some frames failed, or None if none failed."""
 
 
 def collect_hour(
@@ -57,18 +57,18 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process the frames of an hour that are new or better than the current frames.
+    """Fetch and process the frames of an hour that are new or better than the current ones.
 
-    The listing of the hour shows which AIA frames exist. HMI frames are requested directly, because
-    a listing of the catalog is larger than a frame. This function writes the frames to the store.
-    The caller writes the table.
+    The hour's listing shows which AIA frames exist. HMI frames are requested directly, because a
+    listing of the catalog is larger than a frame. This function writes the frames to the store. The
+    caller writes the table.
 
     Parameters
     ----------
     hour, instrument
-        Frames to collect.
+        The hour and the instrument whose frames are collected.
     rows
-        Rows of the hour and instrument whose slots are not in the future.
+        The rows for this hour and instrument whose slots are not in the future.
     settings, store, client
         The dataset and the archive.
     now
@@ -101,7 +101,7 @@ def collect_hour(
 
 
 def _known_pixels(rows: Iterable[LiveRow]) -> dict[tuple[str, int], str]:
-    """Map the checksum of each image of an hour to its file."""
+    """Map the checksum of each of an hour's pictures to its file."""
     return {
         (row.channel, row.data_crc32): row.file or "" for row in rows if row.data_crc32 is not None
     }
@@ -158,7 +158,7 @@ class _Collector:
                 failed.append(("missing", f"{minute:%H:%M} {error}"))
             except FrameError as error:
                 failed.append((error.status, f"{minute:%H:%M} {error}"))
-                # Do not reject an invalid file. The archive may still be writing it, or the
+                # Do not reject an invalid file: the archive may still be writing it, or the
                 # transfer may have failed.
                 if isinstance(error, _StaleFrameError) or error.status != "invalid":
                     row = _rejecting(row, name)
@@ -182,7 +182,7 @@ class _Collector:
             yield minute, name
 
     def _known_problem(self, row: LiveRow, name: str) -> tuple[Status, str] | None:
-        """Return the reason why a frame is not requested, or None."""
+        """Return the reason why a frame should not be requested, or None."""
         if name in row.rejects:
             return "invalid", "was rejected"
         if self.names is not None and name not in self.names:

@@ -1,7 +1,7 @@
 """Compare the provisional frames of a day with its definitive frames, after both exist.
 
 The comparison uses 32×32 block means of the processed frames, in physical units. It shows how the
-inputs of a model differ between training and forecasting.
+frames that a model is trained on differ from those that it uses for forecasts.
 """
 
 import json
@@ -24,7 +24,7 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 KEPT_DAYS = 400
-"""Number of days in the report."""
+"""Number of days that the report keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,19 @@ class Difference:
     pairs: int
     """Number of slots that have both frames."""
     same_time: int
-    """Number of pairs in which both frames are from the same exposure."""
+    """Number of pairs in which both frames come from the same exposure."""
     bias: float
-    """Median over pairs of the difference of the frame means, relative to the definitive mean."""
+    """Median over pairs of the difference in frame means, relative to the definitive mean."""
     scatter: float
-    """Standard deviation over pairs of the relative difference of the frame means."""
+    """Standard deviation over pairs of the relative difference in frame means."""
     blocks: float
-    """Median over pairs of the RMS difference of blocks, relative to the definitive mean."""
+    """Median over pairs of the RMS difference between blocks, relative to the definitive mean."""
     seconds: float
     """Median time from the definitive to the provisional exposure."""
 
 
 def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> list[Difference]:
-    """Compare a day and add it to the report. Empty without provisional or definitive frames.
+    """Compare a day, and add it to the report. Empty without provisional or definitive frames.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
                 pixels = stored.frame(row, resolution=settings.resolution)
                 pairs.setdefault(row.channel, []).append((other, row, thumbnail(pixels)))
         except (DamagedFileError, MissingInputError, FileNotFoundError):
-            continue  # `sdoml verify` reports it
+            continue  # `sdoml verify` reports the damage
     found = [_difference(day, channel, its) for channel, its in sorted(pairs.items())]
     if found:
         _add_to_report(store, day, found)

@@ -1,4 +1,4 @@
-"""The hours of the rolling window: the slots and the table of expected frames of each hour."""
+"""The hours of the rolling window: their slots and their tables of expected frames."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ def window_start(settings: Settings, now: datetime) -> datetime:
 
 
 def slots_between(settings: Settings, start: datetime, end: datetime) -> list[datetime]:
-    """Return the slots after ``start`` up to and including ``end``."""
+    """Return the slots after ``start``, up to and including ``end``."""
     days = ((start + n * timedelta(days=1)).date() for n in range((end - start).days + 2))
     slots = (s for day in days for s in day_slots(day, cadence_minutes=settings.cadence_minutes))
     return [slot for slot in slots if start < slot <= end]
@@ -40,7 +40,7 @@ def hour_slots(settings: Settings, hour: datetime) -> tuple[datetime, ...]:
 
 
 def not_requested(slot: datetime, channel: str) -> LiveRow:
-    """Return the row of a frame that has never been requested."""
+    """Return the row for a frame that was never requested."""
     return LiveRow(slot, channel, "missing", reason="not published yet")
 
 
@@ -52,7 +52,7 @@ def read_hour(
     try:
         found = LIVE_TABLE.decode(data) if data is not None else []
     except DamagedFileError:
-        found = []  # the table is damaged, so its frames are requested again
+        found = []  # the frames of a damaged table are requested again
     known = {(row.slot, row.channel): row for row in found}
     return {
         key: known.get(key) or not_requested(*key)

@@ -19,22 +19,21 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _SEARCH_PAUSE: Final = timedelta(hours=1)
-"""Time between two searches of the store for definitive days."""
+"""Time between searches of the store for definitive days."""
 
 _APPEARING: Final = timedelta(minutes=60)
-"""If the newest open slot of an hour is younger than this, the frames of the hour may appear
-now."""
+"""If an hour's newest open slot is younger than this, its frames may be about to appear."""
 
 _OLD_PAUSE: Final = timedelta(minutes=15)
 
 KEPT_TABLES: Final = timedelta(days=15)
-"""Maximum age of hourly tables, which are kept for the comparison with definitive days."""
+"""Maximum age of hourly tables. They are kept for the comparison with definitive days."""
 
 _EARLIEST: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=12),
     "HMI": timedelta(minutes=30),
 }
-"""Age of a slot before which no frame is expected."""
+"""Minimum age of a slot at which a frame is expected."""
 
 _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),
@@ -54,7 +53,7 @@ class News:
     """Definitive days that replace provisional frames or can be compared with them."""
 
     outages: list[str] = field(default_factory=list)
-    """Trees that did not respond."""
+    """Errors of trees that did not respond."""
 
     @property
     def all_hours(self) -> list[datetime]:
@@ -128,7 +127,7 @@ def _ask(
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
-        # In the last check, request the frames themselves to determine whether they exist.
+        # In the last check, request the frames themselves, which makes their status final.
         last = now - max(its.slots) >= LAST_REQUEST_AGE
         found = {hour} if last or _has_appeared(instrument, client, tree, hour, its) else set()
         found |= due_hours(settings, tree, now)
@@ -161,7 +160,7 @@ def _must_ask_for_newest(
 def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
     """Return the open hour whose next check is due.
 
-    Hours whose frames may appear now come first. The other hours share one request every 15
+    Hours whose frames may be about to appear come first. The other hours share one request every 15
     minutes.
     """
     due = {hour: late for hour, late in tree.open.items() if late.wanted and late.pause.over(now)}
@@ -179,15 +178,15 @@ def _latest_due(tree: Tree, now: datetime) -> tuple[datetime, OpenHour] | None:
 def _has_appeared(
     instrument: Instrument, client: ArchiveClient, tree: Tree, hour: datetime, late: OpenHour
 ) -> bool:
-    """Return whether the archive now has a late frame of an hour."""
+    """Return whether a late frame of an hour is now in the archive."""
     try:
         if instrument == "AIA":
             page = client.poll(live_folder(hour))
             names = listed_names(page)
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
-        # The listing of a day contains every HMI product, so a request for one frame is smaller.
-        # Any of the slots may be the next to appear.
+        # A day's folder lists every HMI product, so a request for one frame is smaller. Take turns,
+        # because any of the slots may be the next to appear.
         slot = late.slots[late.pause.tries % len(late.slots)]
         client.poll(archive_path(CHANNELS["HMI_M"], slot))
     except FrameRefusedError:
@@ -199,7 +198,7 @@ def _has_appeared(
 
 
 def _definitive_days(settings: Settings, store: Store, state: State, now: datetime) -> list[date]:
-    """Return the days with a definitive shard that are not yet in the report or the window."""
+    """Return the days with a definitive shard that are not yet in the report and the window."""
     first = min(window_start(settings, now), now - KEPT_TABLES).date()
     days = (first + n * timedelta(days=1) for n in range((now.date() - first).days + 1))
     done = set(state.compared) & set(state.replaced)

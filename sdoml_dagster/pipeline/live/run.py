@@ -1,4 +1,4 @@
-"""Run a check or an update. The state is loaded before it and saved after it."""
+"""Run one check or one update. Load the state first, and save the state afterward."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -49,7 +49,7 @@ def update_window(
     now: datetime,
     report: Callable[[str], None],
 ) -> Updated:
-    """Process the frames that the last check found. If it found no frames, check again first.
+    """Process the frames that the last check found. If it found none, first check again.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def update_window(
             now=now,
             report=report,
         )
-        # This comes last, so that an update is repeated if it fails or is killed earlier.
+        # This comes last, so that an update that fails or is killed earlier is repeated.
         state.news, state.days = {}, []
         save_state(store, state, now=now)
         return done

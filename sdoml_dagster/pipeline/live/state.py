@@ -1,4 +1,4 @@
-"""State that an update saves for the next update. It only avoids requests, and may be deleted.
+"""State that one update saves for the next. It only avoids requests, and may be deleted.
 
 The tables and the index of the window define the content. If the state is lost, the next update
 checks the whole window once.
@@ -19,7 +19,7 @@ _FIRST_PAUSE = timedelta(minutes=3)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
 _CLOCK_ERROR = timedelta(minutes=10)
-"""Difference between clocks that is ignored. Several machines may share a store."""
+"""Difference between clocks that is tolerated, because several machines may share a store."""
 _DECISIVE = {
     "aia_roots",
     "aia_tolerance_minutes",
@@ -34,7 +34,7 @@ _DECISIVE = {
     "resolution",
 }
 _YOUNG_TRIES = 8
-"""Number of checks without a result after which even a recent hour is checked less often."""
+"""Number of unsuccessful checks after which even a recent hour is checked less often."""
 
 
 class Pause(BaseModel):
@@ -50,10 +50,7 @@ class Pause(BaseModel):
     def failed(
         self, now: datetime, *, free: int = 0, longest: timedelta = _LONGEST_OUTAGE_PAUSE
     ) -> None:
-        """Count an attempt without a result.
-
-        The first ``free`` attempts do not lengthen the pause.
-        """
+        """Count an unsuccessful attempt. The first ``free`` attempts cause no pause."""
         self.tries += 1
         doublings = self.tries - free - 1
         pause = _FIRST_PAUSE * 2 ** min(doublings, 10) if doublings >= 0 else timedelta(0)
@@ -69,7 +66,7 @@ class OpenHour(BaseModel):
     pause: Pause = Field(default_factory=Pause)
 
     def failed(self, now: datetime, *, young: bool) -> None:
-        """Count a check of the hour without a result."""
+        """Count an unsuccessful check of the hour."""
         self.pause.failed(now, free=_YOUNG_TRIES if young else 0, longest=_LONGEST_PAUSE)
 
 
@@ -85,10 +82,10 @@ class Tree(BaseModel):
     modified: str | None = None
     outage: Pause = Field(default_factory=Pause)
     looked_at_hour: bool = False
-    """Whether the last request was for an hour without new frames. The next is for the newest
-    time."""
+    """Whether the last request was for an hour and found nothing. The next one may then be for the
+    newest time."""
     next_old: datetime | None = None
-    """Time at which an hour with long overdue frames may be checked next."""
+    """Earliest time of the next check of an hour with long overdue frames."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
@@ -106,7 +103,7 @@ class State(BaseModel):
     """The complete state."""
 
     settings: str = ""
-    """Hash of the settings that it was saved for."""
+    """Hash of the settings for which the state was saved."""
     saved: datetime | None = None
     trees: dict[Instrument, Tree] = Field(default_factory=dict)
     news: dict[Instrument, list[datetime]] = Field(default_factory=dict)
@@ -114,9 +111,9 @@ class State(BaseModel):
     days: list[date] = Field(default_factory=list)
     """Definitive days that the last check found."""
     retired: dict[str, datetime] = Field(default_factory=dict)
-    """Shards that were removed from the window, with the time of the removal."""
+    """Shards that were removed from the window, with the times of removal."""
     looked_for_days: datetime | None = None
-    """Time of the last search for definitive days in the store."""
+    """Time of the last search of the store for definitive days."""
     verified: datetime | None = None
     """Time of the last comparison of the index with the tables of all hours."""
     compared: list[date] = Field(default_factory=list)
@@ -132,9 +129,9 @@ class State(BaseModel):
 def load_state(store: Store, settings: Settings, *, now: datetime) -> State:
     """Read the state of the last update.
 
-    Return an empty state if the file is missing or damaged. Also return an empty state if it has
-    other settings, because other frames are expected now, or if it is from the future. In that
-    case, the clock was set back, and the pauses would last until the time of the state.
+    Returns an empty state if the saved one is missing or damaged. A state that was saved for other
+    settings is not used either, because other frames are expected now. The same applies to a state
+    from the future: the clock was set back, and the pauses would last until that time.
     """
     data = store.read_if_exists(layout.LIVE_STATE)
     mark = _mark(settings)
@@ -154,6 +151,6 @@ def save_state(store: Store, state: State, *, now: datetime) -> None:
 
 
 def _mark(settings: Settings) -> str:
-    """Return a hash of the settings that determine the frames of the window."""
+    """Return a hash of the settings that determine which frames the window has."""
     found = settings.model_dump_json(include=_DECISIVE)
     return hashlib.sha256(found.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Update the near-real-time window: fetch the hours with new frames, publish them, and clean up.
 
-An update can be killed at any time, because it writes in this order: frames, the table of the hour,
-shards, the index of the window, and finally the state. Work that is not in the state is repeated
-and gives the same bytes.
+An update can be killed at any moment, because it writes in this order: frames, the hour's table,
+shards, the window's index, and finally the state. Work that is not in the state is repeated and
+gives the same bytes.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 VERIFIED_EVERY: Final = timedelta(hours=1)
-"""Time between two comparisons of the index with the tables of all hours."""
+"""Time between comparisons of the index with the tables of all hours."""
 
 KEPT_DAYS = 30
 """Number of definitive days that the state remembers."""
@@ -68,16 +68,16 @@ class Updated:
     """All rows of each changed hour."""
 
     frames: Counter[str] = field(default_factory=Counter)
-    """New frames by channel."""
+    """Numbers of new frames by channel."""
 
     slots: int = 0
-    """Number of slots that were published again."""
+    """Number of slots that were published or republished."""
 
     samples: int = 0
     """Number of slots in the window."""
 
     outage: OutageError | None = None
-    """Reason why requests for some frames failed. Empty if no request failed."""
+    """Why requests for some frames failed, or None if none failed."""
 
 
 def update(
@@ -110,7 +110,7 @@ def update(
     Raises
     ------
     MissingInputError
-        If no constants have been fitted yet. Live frames use the constants of the dataset.
+        If no constants have been fitted yet. Live frames use the dataset's constants.
     NormalizationError
         If the constants do not match the settings.
     """
@@ -178,8 +178,8 @@ class _Updater:
     def _hours_to_repair(self, start: datetime) -> set[datetime]:
         """Return the hours whose frames and published slots differ.
 
-        If two updates run at the same time, for example from two schedulers, each can replace the
-        index of the other.
+        Two simultaneous updates, for example from two schedulers, can each replace the other's
+        index.
         """
         found = set()
         for hour in _stored_hours(self.store):
@@ -230,10 +230,10 @@ class _Updater:
         )
 
     def _forget_lost_frames(self, rows: dict[tuple[datetime, str], LiveRow]) -> set[Instrument]:
-        """Reset the rows of frames that must be packed and are not in the store as required.
+        """Reset the rows of frames that must be packed but are not in the store as required.
 
-        These frames were deleted or damaged, or have another resolution or kind of values. Return
-        the instruments that have such frames.
+        These frames were deleted or damaged, or have a different resolution or kind of values.
+        Returns the instruments that have such frames.
         """
         lost: set[Instrument] = set()
         for slot, own in _by_slot(rows).items():
@@ -256,7 +256,7 @@ class _Updater:
         return True
 
     def _definitive_index(self, day: date) -> Index | None:
-        """Return the index of a definitive day that was packed in the same way as the window."""
+        """Return the index of a definitive day if it was packed in the same way as the window."""
         if not self.store.exists(layout.shard_index(day)):
             return None
         index = StoredDay(self.store, day).shard_index()
@@ -374,7 +374,7 @@ def _stored_hours(store: Store) -> list[datetime]:
 
 
 def _remove_old(store: Store, start: datetime, now: datetime) -> None:
-    """Remove frames older than the window, and tables that are too old for the comparison."""
+    """Remove frames that are older than the window, and tables too old for the comparison."""
     oldest = hour_of(now) - KEPT_TABLES
     for path in store.find(layout.LIVE_FRAMES):
         *_, year, month, day, name = path.split("/")
@@ -388,7 +388,7 @@ def _remove_old(store: Store, start: datetime, now: datetime) -> None:
 
 
 def _remove_empty_folders(store: Store, path: str) -> None:
-    """Remove the folder of a file and its parents, if they are empty (local stores only)."""
+    """Remove a file's folder and its parents if they are empty (local stores only)."""
     local = store.local_path(path)
     if local is None:
         return

@@ -10,10 +10,10 @@ from sdoml_dagster.archive.tree import live_path
 from sdoml_dagster.settings.model import Settings
 
 LAST_REQUEST_AGE: Final = timedelta(hours=24)
-"""Age of a slot after which a missing frame is requested at most once more."""
+"""Age of a slot from which a missing frame is requested at most once more."""
 
 STAND_IN_AGE: Final = timedelta(minutes=40)
-"""Age of a slot after which a frame of another minute may replace a missing or damaged frame.
+"""Age of a slot from which a frame from another minute may replace a missing or damaged frame.
 Channels appear 15 to 25 minutes after the exposure."""
 
 
@@ -43,7 +43,7 @@ def wanted(settings: Settings, row: LiveRow) -> list[str]:
 
 
 def may_improve(settings: Settings, row: LiveRow, now: datetime) -> bool:
-    """Return whether a row will be requested again after the current request.
+    """Return whether a row that has just been requested will be requested again.
 
     An incomplete file is requested as long as its row is in the window.
     """

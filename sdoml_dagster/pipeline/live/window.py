@@ -2,7 +2,7 @@
 
 A reader reads the index and then the shards in the index. Shards never change, and the index is
 replaced atomically, so no reader ever sees half of a slot. A shard that was removed from the index
-is kept for some time, for readers that have opened the earlier index.
+is kept for ``GRACE``, for readers that opened the earlier index.
 """
 
 import io
@@ -42,7 +42,7 @@ from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
 ENCODED: Final = ("dtype", "resolution", "encoding")
-"""Columns of an index that describe how the pixels of a frame are stored."""
+"""Index columns that describe how the pixels of a frame are stored."""
 
 GRACE: Final = timedelta(minutes=15)
 """Time for which a shard stays in the store after it is removed from the index."""
@@ -60,14 +60,14 @@ class Window:
     """Observed time and flags of each frame, by slot and channel."""
 
     shards: Mapping[datetime, str]
-    """Name of the shard of each slot."""
+    """Shard name by slot."""
 
 
 def read_window(store: Store, settings: Settings, constants: Normalization) -> Window:
     """Read the published index.
 
-    Return an empty window if the index is damaged, or has other constants or another kind of
-    pixels.
+    If the index is damaged, or has other constants or another kind of pixels, return an empty
+    window.
     """
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     table = _decode(data, settings, constants)
@@ -95,7 +95,7 @@ def _decode(data: bytes, settings: Settings, constants: Normalization) -> pa.Tab
 
 
 def _pixels(settings: Settings, constants: Normalization) -> str:
-    """Return how an index describes the pixels of its frames."""
+    """Return the text with which an index describes the pixels of its frames."""
     compact = FrameEncoder(settings.encoding, constants).compact
     pixels: dict[str, object] = {"dtype": settings.dtype, "resolution": settings.resolution}
     if compact is not None:
@@ -111,7 +111,7 @@ def has_pixels_of(index: Index, settings: Settings, constants: Normalization) ->
 
 
 def _shards(table: pa.Table) -> dict[datetime, str]:
-    """Return the name of the shard of each slot."""
+    """Return the shard name of each slot."""
     times = [_utc(slot) for slot in timestamps(table.column("slot")).tolist()]
     return dict(zip(times, table.column("shard").to_pylist(), strict=True))
 
@@ -129,7 +129,7 @@ def is_published(window: Window, slot: datetime, rows: Sequence[LiveRow]) -> boo
 def pack_slot(
     rows: Sequence[LiveRow], *, settings: Settings, store: Store, constants: Normalization
 ) -> Index | None:
-    """Write the shard of a slot and return its index. Return None if the slot has no frame.
+    """Write a slot's shard and return its index, or None if the slot has no frames.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def pack_slot(
 
 
 def copy_slot(slot: datetime, source: BinaryIO, index: Index, *, store: Store) -> Index | None:
-    """Write the shard of a slot from a definitive day. Return None if the day lacks the slot."""
+    """Copy a slot's shard from a definitive day. Returns None if the day lacks the slot."""
     table = index.table
     mine = [time == slot for time in table.column("slot").to_pylist()]
     rows = table.filter(pa.array(mine, pa.bool_()))
@@ -179,7 +179,7 @@ def _publish(
 
 
 def read_frame(store: Store, row: LiveRow, *, resolution: int) -> NDArray[np.float32]:
-    """Read a processed near-real-time frame, float32 (n, n), and check it.
+    """Read and check a processed near-real-time frame, float32 (n, n).
 
     Raises
     ------
@@ -234,9 +234,9 @@ def publish(
 
 
 def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
-    """Add the channels of the dataset that have no frame in the window, as missing frames.
+    """Add the dataset's channels that have no frames in the window, as missing frames.
 
-    A model needs all of its channels, and a channel without frames is treated as a gap.
+    A model needs all of its channels. A channel without frames is treated as a gap.
     """
     facts = dict(table.schema.metadata)
     known = json.loads(facts[b"sdoml.channels"])
@@ -267,10 +267,7 @@ def _canonical(table: pa.Table) -> pa.Table:
 
 
 def retire(store: Store, window: Window, state: State, now: datetime) -> int:
-    """Delete shards that were removed from the window more than `GRACE` ago.
-
-    Return their number.
-    """
+    """Delete shards that left the window more than ``GRACE`` ago. Returns how many."""
     used = {f"{layout.LIVE}/{name}" for name in window.shards.values()}
     unused = layout.live_shards(store) - used
     since = {path: state.retired.get(path, now) for path in unused}

@@ -256,7 +256,7 @@ def test_days_that_need_their_raw_frames_keep_them(
     )
     shard = day.folder / "shards/2024/sdoml-lite-2024-03-08.tar"
     flip(shard)
-    assert "its SHA-256 differs" in reason(day)
+    assert "its SHA-256 differs from the recorded one" in reason(day)
     shard.unlink()
     assert "is missing" in reason(day)
     day.pack()

@@ -228,12 +228,14 @@ def test_levels_and_gauss_are_not_mixed(day: Deployment) -> None:
     day.process()
     day.pack()
     day.settings = day.settings.model_copy(update={"hmi_values": "gauss"})
-    with pytest.raises(NormalizationError, match="another SDOML_HMI_VALUES than gauss"):
+    with pytest.raises(NormalizationError, match="a different SDOML_HMI_VALUES, not gauss"):
         day.pack()
     from sdoml_dagster.pipeline.frozen_constants import freeze
 
     freeze(day.store, fit_store(day.settings, day.store).normalization, replace=True)
-    with pytest.raises(MissingInputError, match="another SDOML_HMI_VALUES than gauss: run ingest"):
+    with pytest.raises(
+        MissingInputError, match="a different SDOML_HMI_VALUES, not gauss: run ingest"
+    ):
         day.pack()
     process_day(DAY, "HMI", settings=day.settings, store=day.store, report=day.lines.append)
     day.pack()

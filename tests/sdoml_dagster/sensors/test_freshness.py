@@ -32,13 +32,13 @@ def test_newest_due_day_is_needed_even_if_an_old_day_was_rebuilt(settings: Setti
     build(store, 11)
     assert judge_freshness(settings, store, now=NOW).fresh
     tomorrow = judge_freshness(settings, store, now=NOW + timedelta(days=1))
-    assert str(tomorrow) == "no shard of 2024-03-12"
+    assert str(tomorrow) == "no shard for 2024-03-12"
 
 
 def test_gaps_after_the_first_shard_are_reported(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 7, 9, 11)
-    assert str(judge_freshness(settings, store, now=NOW)) == "no shard of 2024-03-08, 2024-03-10"
+    assert str(judge_freshness(settings, store, now=NOW)) == "no shard for 2024-03-08, 2024-03-10"
 
 
 def test_shard_without_its_index_is_missing(settings: Settings) -> None:
@@ -80,10 +80,10 @@ def test_sensor_evaluates_only_changes_without_a_run(
         (evaluation,) = first.asset_events
         assert not evaluation.passed
         assert evaluation.severity == dg.AssetCheckSeverity.ERROR
-        assert evaluation.description == "no shard of 2024-03-09"
+        assert evaluation.description == "no shard for 2024-03-09"
         again = tick(instance, settings, first.cursor)
         assert again.asset_events == []
-        assert again.skip_message == "unchanged: no shard of 2024-03-09"
+        assert again.skip_message == "unchanged: no shard for 2024-03-09"
         build(Store(settings.store), 9)
         (evaluation,) = tick(instance, settings, first.cursor).asset_events
         assert evaluation.passed
