@@ -1,7 +1,7 @@
 """Preview images, which are drawn only with Pillow.
 
 The same input gives the same bytes on any machine. This package draws and encodes images. The
-caller attaches them to an asset or a check, or writes them to a file.
+caller attaches them to an asset, a check or a file.
 """
 
 from sdoml_dagster.previews.contact_sheet import INLINE_TILE, Panel, contact_sheet

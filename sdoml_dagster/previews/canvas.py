@@ -21,10 +21,7 @@ _FINE = 2  # supersampling factor, for smooth edges and evenly spaced letters
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load Pillow's built-in font, which is the same on every machine.
-
-    It has little besides ASCII.
-    """
+    """Load Pillow's built-in font, which is the same everywhere and covers little beyond ASCII."""
     # Pillow returns a FreeType font if a size is given.
     return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
@@ -35,7 +32,10 @@ def text_width(text: str, size: int) -> float:
 
 
 def wrap_text(text: str, size: int, width: float) -> list[str]:
-    """Wrap text into lines of at most ``width`` pixels. A longer word gets a line of its own."""
+    """Wrap text at word boundaries into lines of at most ``width`` pixels.
+
+    A word that is longer gets a separate line.
+    """
     lines: list[str] = []
     for word in text.split():
         if lines and text_width(f"{lines[-1]} {word}", size) <= width:
@@ -46,7 +46,7 @@ def wrap_text(text: str, size: int, width: float) -> list[str]:
 
 
 def shorten(text: str, size: int, width: float) -> str:
-    """Shorten text to ``width`` pixels, with an ellipsis at the end, if it does not fit."""
+    """Shorten text that does not fit into ``width`` pixels, and end it with an ellipsis."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(f"{text.rstrip()}…", size) > width:
@@ -68,7 +68,7 @@ class Canvas:
     def text(
         self, at: Point, text: str, size: int, color: Color = TEXT, *, anchor: str = "ls"
     ) -> None:
-        """Draw one line of text. The anchor ``ls`` is the left of the baseline, as in Pillow."""
+        """Draw one line of text. The anchor ``ls`` is the left end of the baseline (see Pillow)."""
         position = (at[0] * _FINE, at[1] * _FINE)
         self._draw.text(position, text, color, _font(size * _FINE), anchor)
 
@@ -86,7 +86,7 @@ class Canvas:
     def rectangle(
         self, box: Box, fill: Color, outline: Color | None = None, *, radius: float = 0
     ) -> None:
-        """Draw a filled rectangle (left, top, right, bottom). Right and bottom are exclusive."""
+        """Draw a filled rectangle. ``box`` is left, top, and (both exclusive) right, bottom."""
         left, top, right, bottom = (edge * _FINE for edge in box)
         inclusive = (left, top, right - 1, bottom - 1)
         self._draw.rounded_rectangle(inclusive, radius * _FINE, fill, outline, _FINE)
@@ -97,6 +97,6 @@ class Canvas:
         self._draw.circle(middle, radius * _FINE, outline=color, width=_FINE)
 
     def line(self, points: Sequence[Point], color: Color, width: float = 1) -> None:
-        """Draw a line through points."""
+        """Draw a line through the points."""
         scaled = [(x * _FINE, y * _FINE) for x, y in points]
         self._draw.line(scaled, color, round(width * _FINE), "curve")

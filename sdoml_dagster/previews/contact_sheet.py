@@ -32,8 +32,7 @@ SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
 the corona spans decades, but that of the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
-"""Side of a channel in inline sheets, in pixels. It is the largest size that stays sharp in 20
-kB."""
+"""Side of a tile in inline sheets, in pixels. This is the largest that stays sharp in 20 kB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +135,7 @@ def _caption(
 
 
 def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
-    """Color an image with tile × tile pixels, stretched so that the quiet disk is visible."""
+    """Color an image at tile × tile pixels, with a stretch that makes the quiet disk visible."""
     values = np.nan_to_num(np.asarray(panel.image, np.float32))
     channel = CHANNELS[panel.channel]
     if channel.instrument == "AIA":

@@ -22,7 +22,7 @@ CLASSES: tuple[tuple[float, str, Color], ...] = (
     (1.0, "< 100%", (158, 190, 106)),
     (float("inf"), "complete", (58, 166, 118)),
 )
-"""Upper end (exclusive, except for "none"), name and color of each class, from bad to good."""
+"""Upper limit (exclusive, except for "none"), name and color of each class, from bad to good."""
 
 _CELL, _GAP, _MARGIN = 12, 3, 28
 _STEP = _CELL + _GAP
@@ -37,8 +37,8 @@ def coverage_calendar(days: Mapping[date, float], *, title: str = "Coverage") ->
     Parameters
     ----------
     days
-        Fraction of the expected frames on each day, 0 … 1. Days that are not in the mapping were
-        not requested and are drawn dark.
+        Fraction (0 to 1) of the expected frames that each day has. Days that are not in the mapping
+        were not requested and are drawn dark.
     """
     years = sorted({day.year for day in days})
     width = _LEFT + 54 * _STEP + _RIGHT
@@ -70,7 +70,7 @@ def _draw_year(canvas: Canvas, year: int, top: int, days: Mapping[date, float]) 
         color = coverage_class(days[day])[1] if day in days else PANEL
         canvas.rectangle(box, color, radius=2.5)
     mean = sum(fractions) / len(fractions)
-    # Round down, so that 100 % always means a complete year.
+    # Round down, so that 100% always means a complete year.
     text = "100%" if mean >= 1 else f"{int(mean * 1000) / 10:.1f}%"
     canvas.text((_LEFT + 54 * _STEP + 14, top + 3.5 * _STEP - 1), text, 14, anchor="lm")
 

@@ -40,14 +40,14 @@ _DARKEST = 1e-3  # fraction of nonzero pixels that may be left of the axis
 def histograms(
     normalization: Normalization, sketches: Mapping[str, "Sketch"], *, columns: int = 2
 ) -> Image.Image:
-    """Draw each channel's pixel counts by value, log-log, and mark the constant.
+    """Draw each channel's pixel counts by value on logarithmic axes, and mark the constant.
 
     Parameters
     ----------
     normalization
         The fitted constants.
     sketches
-        The merged sketches used for the fit. HMI, in [0, 1], has a linear value axis.
+        The merged sketches of the fit. HMI values, in [0, 1], have a linear axis.
     """
     names = [name for name in normalization.channels if name in sketches]
     columns = max(min(columns, len(names)), 1)
@@ -155,7 +155,7 @@ def _number(value: float) -> str:
 def _cells(
     sketch: "Sketch", *, logarithmic: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the edges (log10 or value) and pixel counts of cells of equal width on the axis."""
+    """Return the edges (log10 of the value, or the value) and pixel counts of equal-width cells."""
     patterns = sketch.bins.astype(np.uint32) << 16
     values = (patterns | 0x8000).view(np.float32).astype(np.float64)
     if logarithmic:

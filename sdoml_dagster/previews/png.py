@@ -6,8 +6,8 @@ import io
 from PIL import Image
 
 INLINE_LIMIT = 20_000
-"""Maximum number of characters of an inline image. Each materialization stores an image in the
-event log."""
+"""Maximum length of an inline image in characters. Each materialization stores one in the event
+log."""
 
 
 def png(image: Image.Image) -> bytes:

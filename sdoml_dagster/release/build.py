@@ -5,8 +5,8 @@ complete. A second build gives the same bytes. A release shard with the same con
 shard is a hard link, so a release needs no extra disk space. If a day is packed again with
 different content, it gets a new file, and the release keeps the old file.
 
-Days are read one at a time, so the memory does not grow with their number. Files that have not
-changed since the last build are not read again; see `sdoml_dagster.release.record`.
+Days are read one at a time, so memory does not grow with their number. Files that have not changed
+since the last build are not read again: see `sdoml_dagster.release.record`.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ _SETTINGS_OF_A_RELEASE = (
 roots."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
-"""Prefixes of the index files that the original loader writes to a folder of shards. It never
+"""Prefixes of the index files that the original's loader leaves among shards. That loader never
 checks them against the shards, so after a rebuild it would read wrong samples."""
 
 
@@ -99,10 +99,10 @@ class ReleaseRequest:
     """Number of built days in one shard."""
 
     days: DayRange = ALL_DAYS
-    """Days to release. Defaults to all days that have a shard."""
+    """Days to release. The default is all days that have a shard."""
 
     complete_only: bool = False
-    """Release only samples that have every channel of the settings, and only these channels."""
+    """Keep only samples that have every channel in the settings, and only these channels."""
 
     splits: Splits = NO_SPLITS
     """Splits of the release. Days outside all splits are left out."""
@@ -116,7 +116,8 @@ class ReleaseRequest:
     def __post_init__(self) -> None:
         if self.encoding is not None and self.encoding not in ENCODINGS:
             raise SettingError(
-                f"encoding {self.encoding!r} of a release must be one of {', '.join(ENCODINGS)}"
+                f"the encoding of a release must be one of {', '.join(ENCODINGS)}, not "
+                f"{self.encoding!r}"
             )
         for name in (self.name, self.shard_prefix):
             if "/" in name or not SHARD_NAME.fullmatch(f"{name}-1.tar"):
@@ -124,7 +125,9 @@ class ReleaseRequest:
                     f"{name!r} is not a valid release name: use letters, digits, . _ and -"
                 )
         if self.days_per_shard < 1:
-            raise SettingError(f"run config days_per_shard={self.days_per_shard} must be 1 or more")
+            raise SettingError(
+                f"run config days_per_shard must be 1 or more, not {self.days_per_shard}"
+            )
         if self.days.first and self.days.last and self.days.first > self.days.last:
             raise SettingError(f"first_day {self.days.first} is after last_day {self.days.last}")
 
@@ -155,7 +158,7 @@ def publish(
     Raises
     ------
     MissingInputError
-        If the range has no frames, or a shard has no index.
+        If the range has no frames, or if a shard has no index.
     NormalizationError
         If the shards were normalized with different constants, or the constants were fitted to
         days outside the training split.
@@ -224,7 +227,7 @@ def publish(
             bytes=sum(shard.bytes for shard in shards),
             first=samples.first,
             last=samples.last,
-            samples=samples.number,
+            samples=samples.count,
             complete=samples.complete,
             uniform_start=samples.uniform_start(first.shard),
             complete_only=request.complete_only,
@@ -310,7 +313,8 @@ def _built(
     inside = [day for day in built if request.splits.of(day.day)]
     if not inside:
         raise MissingInputError(
-            f"no day of the splits has a shard in {store.url}: run build_shards for them first"
+            f"no day in the splits has a shard in {store.url}: run build_shards for these days "
+            "first"
         )
     return inside
 
@@ -334,7 +338,7 @@ def _inputs(
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
-    """Return the split to which the constants were fitted, or None if they also used other days."""
+    """Return the split that the constants were fitted to, or None if they also used other days."""
     if not request.splits:
         return None
     train = request.splits.train
@@ -357,7 +361,7 @@ def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | No
 def _plan_shards(
     released: Sequence[BuiltDay], request: ReleaseRequest
 ) -> dict[str, list[ShardPlan]]:
-    """Plan the shards of each split, in order. Without splits, the only name is empty."""
+    """Plan the shards of each split, in order. Without splits, the only key is an empty name."""
     groups: dict[Split | None, list[BuiltDay]] = {part: [] for part in request.splits.parts}
     for day in released:
         groups.setdefault(request.splits.of(day.day), []).append(day)
@@ -406,7 +410,7 @@ def _describe_splits(
 
 
 def _steps(shards: Sequence[ShardFacts]) -> dict[str, float]:
-    """Return the quantization step of each channel of compact shards. Empty for npy."""
+    """Return each channel's quantization step for compact shards. Empty for npy."""
     return {
         name: constants["step"]
         for shard in shards
@@ -462,7 +466,7 @@ def _coverage(
     known: Mapping[date, DayCounts],
     report: Callable[[str], None],
 ) -> ReleaseCoverage:
-    """Count the frames of all days of the range, including days that were not built."""
+    """Count the frames of all days in the range, including days that were not built."""
     there = {day.day: day for day in built}
     first = max(request.days.first or built[0].day, min(settings.start.date(), built[0].day))
     last = request.days.last or built[-1].day

@@ -41,10 +41,7 @@ Frame = tuple[datetime, str]
 
 @dataclass(frozen=True, slots=True)
 class BuiltDay:
-    """The shard of a day, as described by its index.
-
-    The rows are read again when they are needed.
-    """
+    """One day's shard, as described by its index. Its rows are read again when they are needed."""
 
     day: date
     facts: ShardFacts
@@ -57,7 +54,7 @@ class BuiltDay:
     """Number of frames of each channel in the daily shard."""
 
     complete: tuple[str, ...] | None
-    """Channels that each released sample must have. None to release all rows."""
+    """Channels that each released sample must have. None means that all rows are released."""
 
     index_sha256: str
     """SHA-256 of the index file."""
@@ -69,14 +66,14 @@ class BuiltDay:
 
     @property
     def pixels(self) -> str | None:
-        """Type and resolution of the frames; None for a day without frames."""
+        """Type and resolution of the frames. None for a day without frames."""
         if not self.facts.frames:
             return None
         return f"{self.encoding or self.facts.dtype} at {self.facts.resolution}×"
 
     @property
     def encoding(self) -> CompactEncoding | None:
-        """Compact encoding of the frames; None for npy and for a day without frames."""
+        """Compact encoding of the frames. None for npy and for a day without frames."""
         return self.facts.encoding
 
     def index(self, store: Store) -> Index:
@@ -87,7 +84,7 @@ class BuiltDay:
         return replace(index, table=complete_rows(index.table, self.complete))
 
     def packed_and_released(self, store: Store) -> tuple[set[Frame], set[Frame]]:
-        """Return the slots and channels of all frames in the shard, and of the released frames."""
+        """Return the slot and channel of the frames in the daily shard, and of those released."""
         packed = read_frames(store.read(layout.shard_index(self.day)))
         if self.complete is None:
             return packed, packed
@@ -113,22 +110,22 @@ def built_days(
     Parameters
     ----------
     store, days
-        Store and range.
+        The store, and the range of days.
     threads
-        Number of indexes to read at the same time.
+        Number of indexes that are read in parallel.
     report
         Receives progress lines.
     complete
-        Channels that each released sample must have. None to release all rows.
+        Channels that each released sample must have. None means that all rows are released.
     known
         Days of an earlier build. An index with the same bytes is not decoded again.
 
     Raises
     ------
     MissingInputError
-        If no day has a shard, or a shard has no index.
+        If no day has a shard, or if a shard has no index.
     DamagedFileError
-        If an index cannot be read, or the size of a shard differs from its index.
+        If an index cannot be read, or if a shard's size differs from the size in its index.
     """
     found, sizes = _shards_of(store, days)
     progress = Progress("release, reading indexes", len(found), report, unit="days")
@@ -143,7 +140,7 @@ def built_days(
 def recorded_shards(
     store: Store, *, days: DayRange, threads: int
 ) -> list[tuple[date, str, str | None]]:
-    """Return the day, SHA-256 and inputs of each shard in a range, from the index footers.
+    """Return the day, SHA-256 and inputs of each shard in a range, from the footer of its index.
 
     Raises
     ------
@@ -156,7 +153,7 @@ def recorded_shards(
 
 
 def _shards_of(store: Store, days: DayRange) -> tuple[list[date], dict[int, dict[str, int]]]:
-    """Return the days that have a shard, and the sizes of all files of their years."""
+    """Return the days that have a shard, and the sizes of all files in their years' folders."""
     found = {day: parts for day, parts in layout.shard_files(store).items() if day in days}
     if not found:
         raise MissingInputError(
@@ -217,19 +214,19 @@ def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expec
     size = sizes[day.year].get(path.rsplit("/", 1)[1])
     if size != expected:
         raise DamagedFileError(
-            f"{_again(store.locate(path), day)}: it has {size} bytes, its index says {expected}"
+            f"{_again(store.locate(path), day)}: it has {size} bytes, but its index says {expected}"
         )
 
 
 def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
     """Return the hosts in the ledgers of the first, middle and last day.
 
-    The roots in the settings may differ from those from which the days were fetched.
+    The days may have been fetched from other roots than those in the settings.
     """
     hosts: set[str | None] = set()
     for day in {days[0], days[len(days) // 2], days[-1]}:
         for instrument in INSTRUMENTS:
-            with contextlib.suppress(DamagedFileError):  # `verify_store` reports it
+            with contextlib.suppress(DamagedFileError):  # `verify_store` reports the damage
                 rows = StoredDay(store, day).ledger(instrument) or ()
                 hosts |= {urlsplit(row.url).hostname for row in rows if row.url}
     return frozenset(filter(None, hosts))
@@ -251,9 +248,9 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
     Raises
     ------
     NormalizationError
-        If the days have different normalizations. The message names the days and the remedy.
+        If the days have different normalizations. The message lists the days and says what to do.
     DamagedFileError
-        If the days differ in pixel type or resolution, or the file has another version.
+        If the days differ in pixel type or resolution, or if the file has a different version.
     MissingInputError
         If the file is missing.
     """
@@ -267,16 +264,16 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
         raise NormalizationError(
             f"the shards were normalized with different constants ({listed}). "
             + (
-                f"Materialize shards of {list_days(stale)} again, with {keep}, which is current"
+                f"Materialize shards of {list_days(stale)} again with the current constants, {keep}"
                 if keep == in_force
-                else "None of them is current: materialize shards of all these days again"
+                else "None of these are current: materialize shards of all these days again"
             )
         )
     kinds = _groups((day for day in days if day.pixels), lambda day: day.pixels)
     if len(kinds) > 1:
         listed = "; ".join(f"{kind}: {list_days(group)}" for kind, group in kinds.items())
         raise DamagedFileError(
-            f"the shards differ in type or resolution ({listed}): materialize one group again"
+            f"the shards differ in pixel type or resolution ({listed}): materialize one group again"
         )
     version = next(iter(versions))
     path = layout.normalization(version)

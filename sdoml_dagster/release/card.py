@@ -90,7 +90,7 @@ def _summary(release: ReleaseDescription) -> str:
     pattern = (
         "every sample has all channels"
         if release.all_complete
-        else (f"{release.complete:,} have all channels; a missing channel is a missing member")
+        else f"{release.complete:,} have all channels; a sample has no member for a missing channel"
     )
     rows = [
         ("Range", f"{release.first:%Y-%m-%d %H:%M} to {release.last:%Y-%m-%d %H:%M} UTC"),
@@ -113,7 +113,7 @@ def _summary(release: ReleaseDescription) -> str:
         f"# {release.name}\n\n"
         f"Full-disk {instruments} of the Sun from NASA's Solar Dynamics Observatory, ready for "
         "machine learning. The Sun has the same size and orientation in all frames. The shards are "
-        "in the format of SDOML-lite: plain tar files with "
+        "in the SDOML-lite format: plain tar files with "
         f"{'NumPy arrays' if release.encoding is None else 'compressed FITS images'} (WebDataset), "
         "and an index.\n\n![One sample](contact_sheet.png)\n\n" + table(("", ""), rows)
     )
@@ -171,7 +171,7 @@ def _channels(release: ReleaseDescription) -> str:
     seen = ""
     if release.splits:
         seen = (
-            f" They were fitted to the split `{release.fitted_to}` only."
+            f" They were fitted to the `{release.fitted_to}` split only."
             if release.fitted_to
             else " **They were also fitted to days outside the training split**, as requested."
         )
@@ -180,8 +180,8 @@ def _channels(release: ReleaseDescription) -> str:
         + table(header, rows)
         + f"\nThe constants (version `{fitted.version}`) were fitted with `{fitted.method}` to "
         f"{counted(fitted.days, 'day')} from {fitted.first_day} to {fitted.last_day}.{seen}\n"
-        "`normalization.json` has the constants in full precision, and quantiles, mean and "
-        "standard deviation.\n"
+        "`normalization.json` contains the constants at full precision, and each channel's "
+        "quantiles, mean and standard deviation.\n"
     )
 
 
@@ -198,7 +198,8 @@ def _inverse(release: ReleaseDescription) -> str:
         ]
     if hmi:
         lines += [
-            "- **HMI**: y is gray/255 of the catalog's rendering. With s = 3000·y·255/253 − "
+            "- **HMI**: y is the gray level of the catalog image, divided by 255. With s = "
+            "3000·y·255/253 − "
             "1500, the field B in gauss solves 400·B/(|B| + 30)^0.75 = s "
             "(`sdoml_core.frames.magnetogram.level_to_gauss`). It saturates at +271 G and "
             "−264 G; y = 127/255 is about zero field, and y = 0 is off the disk or under the "
@@ -248,14 +249,14 @@ def _making(release: ReleaseDescription) -> str:
         if any(CHANNELS[name].instrument == instrument for name in release.channels):
             hosts |= {urlsplit(root).hostname for root in roots}
             listed = ", ".join(f"<{public(root)}>" for root in roots)
-            lines.append(f"- {instrument} archive roots, in the order of use: {listed}.")
+            lines.append(f"- {instrument} archive roots, in order of use: {listed}.")
     if release.hosts - hosts:
         others = ", ".join(sorted(release.hosts - hosts))
         lines.append(f"- Other hosts that frames were fetched from: {others}.")
     if (hosts | release.hosts) & THIS_MACHINE:
         lines.append(
-            "- **A root on the building machine may be the simulator that comes with sdoml-lite.** "
-            "Its frames are rendered, not observed."
+            "- **An archive on the machine that built this release may be the simulator that comes "
+            "with sdoml-lite.** Its frames are rendered, not observed."
         )
     lines += [
         f"- The Sun is scaled about the center of the frame by {TARGET_RADIUS:g}″/RSUN_OBS "
@@ -272,7 +273,7 @@ def _making(release: ReleaseDescription) -> str:
         )
     if "HMI_M" in release.channels:
         lines.append(
-            "- HMI: The JPEG of the image catalog is resampled on the grid of AIA (scale "
+            "- HMI: The JPEG image from the catalog is resampled to the AIA grid (scale "
             f"{settings.hmi_scale}) and averaged in blocks. Its label is masked."
         )
     lines += [f"- AIA degradation: {text}." for text in release.coverage.degradation_tables]
@@ -297,8 +298,8 @@ def _files(release: ReleaseDescription) -> str:
     rows = [
         (
             f"`{release.shards[0]}` …" if len(release.shards) > 1 else f"`{release.shards[0]}`",
-            f"shards of {days} each; days without a sample have no shard. An example of a member "
-            f"name is `{release.member}`; its time (UTC) is the HMI minute.{only}",
+            f"shards with {days} each; days without samples have no shard. An example of a member "
+            f"name is `{release.member}`. The time in the name (UTC) is the HMI minute.{only}",
         ),
         ("`index.parquet`",
          "one row per sample: the shard, and for each channel the position of the frame, "

@@ -86,7 +86,7 @@ class ReleaseCoverage:
     counts: tuple[Count, ...]
     degradation_tables: tuple[str, ...]
     by_key: Mapping[date, DayCounts] = field(default_factory=dict, repr=False)
-    """Counts of each built day and their fingerprint, for the next build."""
+    """Counts of each built day, with a fingerprint, for the next build."""
 
     @property
     def days_without_shard(self) -> list[date]:

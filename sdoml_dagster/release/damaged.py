@@ -1,4 +1,4 @@
-"""Stop a release that would silently leave out days with damaged shards."""
+"""Stop a release that would silently leave out days whose shards were found to be damaged."""
 
 from sdoml_core.errors import MissingInputError
 from sdoml_dagster.days import DayRange, list_days
@@ -7,12 +7,12 @@ from sdoml_dagster.store.store import Store
 
 
 def refuse_damaged_days(store: Store, days: DayRange) -> None:
-    """Raise an error until all damaged shards in the range of the release are rebuilt.
+    """Raise an error until all damaged shards in the release's range are rebuilt.
 
     Raises
     ------
     MissingInputError
-        If ``verify_store`` moved a shard of the range aside and the day has no shard now.
+        If ``verify_store`` moved a shard in the range aside and its day still has no shard.
     """
     lost = sorted(
         day

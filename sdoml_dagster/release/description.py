@@ -44,20 +44,20 @@ class ReleaseDescription:
     coverage: ReleaseCoverage
 
     hosts: frozenset[str]
-    """Hosts from which the frames were fetched, according to the ledgers of the first, middle and
-    last day."""
+    """Hosts that the frames came from, according to the ledgers of the first, middle and last
+    day."""
 
     channels: tuple[str, ...]
-    """Channels that occur, in canonical order."""
+    """Channels in the release, in canonical order."""
 
     dtype: str
     """Type of the stored pixels."""
 
     encoding: CompactEncoding | None
-    """Encoding of the shards; None for npy."""
+    """Encoding of the shards. None for npy."""
 
     steps: Mapping[str, float]
-    """Quantization step of each channel; empty for npy."""
+    """Quantization step of each channel. Empty for npy."""
 
     resolution: int
     """Pixels along each side of a frame."""
@@ -69,7 +69,7 @@ class ReleaseDescription:
     """File names of the shards, in order."""
 
     bytes: int
-    """Size of all shards together."""
+    """Total size of all shards."""
 
     first: datetime
     """Slot of the first sample."""
@@ -80,7 +80,7 @@ class ReleaseDescription:
     samples: int
 
     complete: int
-    """Number of samples that have all of `channels`."""
+    """Number of samples that have all `channels`."""
 
     uniform_start: bool
     """Whether the first five samples have the same channels, as Hugging Face's builder requires."""
@@ -91,13 +91,13 @@ class ReleaseDescription:
     days_per_shard: int
 
     splits: tuple[SplitDescription, ...] = ()
-    """Splits in the order of the request; empty for a release without splits."""
+    """Splits in the order of the request. Empty for a release without splits."""
 
     guard_days: int = 0
     """Number of days between two splits that belong to neither split."""
 
     fitted_to: str | None = None
-    """Name of the split to which the constants were fitted; None if they also used other days."""
+    """Name of the split that the constants were fitted to. None if they also used other days."""
 
     @property
     def all_complete(self) -> bool:

@@ -35,7 +35,7 @@ class Samples:
     """Names of the shards."""
 
     @property
-    def number(self) -> int:
+    def count(self) -> int:
         """Number of samples."""
         return len(self.slots)
 
@@ -56,13 +56,13 @@ class Samples:
 
     @property
     def example(self) -> int:
-        """Index of the middle one of the samples with the most channels."""
+        """Index of the middle sample among those with the most channels."""
         counts = self.channels.sum(axis=1)
         candidates = np.flatnonzero(counts == counts.max())
         return int(candidates[len(candidates) // 2])
 
     def shard(self, number: int) -> str:
-        """Return the name of the shard of a sample."""
+        """Return the name of the shard that contains a sample."""
         return str(self.names[self.owners[number]])
 
     def by_shard(self) -> dict[str, int]:
@@ -71,21 +71,21 @@ class Samples:
         return dict(zip(self.names, numbers.tolist(), strict=True))
 
     def uniform_start(self, shard: str) -> bool:
-        """Return whether the first five samples of a shard have equal channels.
+        """Return whether the first five samples of a shard have the same channels.
 
-        Hugging Face requires this of the first shard.
+        Hugging Face requires this for the first shard.
         """
         first = self.channels[self.owners == self.names.index(shard)][:5]
         return bool((first == first[0]).all())
 
 
 class IndexRows:
-    """Rows of the index of an earlier build, by shard. One row group is kept in memory.
+    """Rows of an earlier build's index, by shard. Keeps one row group in memory.
 
     Parameters
     ----------
     path
-        Local file of the index.
+        Local copy of the index.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,10 +143,10 @@ class KeptRows:
     """None if there is no intact index."""
 
     shards: Mapping[str, ShardFacts]
-    """Properties of its shards, by `ShardMaker.fingerprint`."""
+    """Facts of the last build's shards, by `ShardMaker.fingerprint`."""
 
     def of(self, fingerprint: str, schema: pa.Schema) -> pa.Table | None:
-        """Return the rows of a shard with these inputs, or None if they are not in this schema."""
+        """Return the rows of a shard with these inputs. None without rows in this schema."""
         facts = self.shards.get(fingerprint)
         if self.rows is None or facts is None or not self.rows.schema.equals(schema):
             return None
@@ -175,7 +175,7 @@ def write_index(
     path
         Local file.
     maker
-        Returns the indexes of the shards.
+        Provides the indexes of the shards.
     shards
         Properties of all shards.
     inputs
@@ -200,7 +200,7 @@ def write_index(
 
 
 def read_samples(path: Path) -> Samples:
-    """Read the slot, the shard and the channels of all samples in a release."""
+    """Read the slot, shard and channels of all samples in a release."""
     slots, owners, channels = [], [], []
     with pq.ParquetFile(path) as file:
         names = [name for name in file.schema_arrow.names if name not in {"slot", "shard"}]
@@ -212,13 +212,13 @@ def read_samples(path: Path) -> Samples:
             owners.append(owner.indices.to_numpy().astype(np.int64))
             found = [group.column(name).is_valid().to_numpy() for name in names]
             channels.append(np.column_stack(found))
-    # Each row group has the names of all shards.
+    # The dictionary of each row group has the names of all shards.
     shards = owner.dictionary.to_pylist()
     return Samples(np.concatenate(slots), np.concatenate(owners), np.concatenate(channels), shards)
 
 
 def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
-    """Read the index entries of the frames of one sample, by channel."""
+    """Read the facts of each frame in one sample of a release, by channel."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows

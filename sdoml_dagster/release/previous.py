@@ -12,32 +12,33 @@ from sdoml_dagster.store.store import Store
 
 PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
 PREVIOUS_INDEX = f"{RELEASE_INDEX}.previous"
-"""Names of the files of the last release while the new release is written."""
+"""File names of the last release while the new one is being written."""
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousRelease:
-    """The last finished release in a folder. Empty if there is no finished release."""
+    """The last finished release in a folder. Empty if there is no such release."""
 
     store: Store
     folder: str
     sums: bytes
-    """Content of its SHA256SUMS."""
+    """Content of the release's SHA256SUMS."""
 
     @property
     def hashes(self) -> Mapping[str, str]:
-        """SHA-256 of each of its files, by name."""
+        """SHA-256 of each file in the release, by name."""
         pairs = (line.partition("  ") for line in self.sums.decode(errors="replace").splitlines())
         return {name: sha256 for sha256, _, name in pairs}
 
     @contextlib.contextmanager
     def index(self, sums_sha256: str, spool: Path) -> Iterator[IndexRows | None]:
-        """Open its index.
+        """Open the release's index.
 
-        Return None if the index is missing or damaged, or if ``sums_sha256`` is not the SHA-256 of
-        the sums. An index in an object store is copied to the local folder ``spool``.
+        Yields None if the index is missing or damaged, or if ``sums_sha256`` is not the SHA-256 of
+        the release's SHA256SUMS. An index in an object store is copied to the local folder
+        ``spool``.
         """
         if hashlib.sha256(self.sums).hexdigest() != sums_sha256:
             yield None
@@ -51,7 +52,7 @@ class PreviousRelease:
             yield rows
 
     def delete(self) -> None:
-        """Delete what `set_aside` kept."""
+        """Delete the files that `set_aside` kept."""
         for name in (PREVIOUS_SUMS, PREVIOUS_INDEX):
             self.store.delete(f"{self.folder}/{name}")
 
@@ -75,8 +76,8 @@ class PreviousRelease:
 def set_aside(store: Store, folder: str) -> PreviousRelease:
     """Mark the release as unfinished, and return the last finished release.
 
-    Its checksums and its index have other names until the new files are written. After a kill, the
-    next build therefore does not have to read and hash all files again.
+    Its SHA256SUMS and its index are kept under other names until the new ones are written. A build
+    that is restarted after a kill then does not have to read and hash everything again.
     """
     sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
     if sums is not None:

@@ -56,8 +56,9 @@ sample = next(iter(dataset))  # sample["{lower}"], sample["__key__"]
 """
 
 _COMPACT_HUGGING_FACE = """
-With Hugging Face datasets 3.4 or later (keys keep the case of the member names). By default, it
-opens FITS files with Pillow, which cannot read compressed FITS files. Switch this decoding off:
+With Hugging Face datasets 3.4 or later (keys keep the case of the member names). By default, this
+library opens FITS files with Pillow, which cannot read compressed FITS files. Turn this decoding
+off:
 
 ```python
 import io
@@ -70,8 +71,8 @@ frame = fits.getdata(io.BytesIO(sample["{key}"]["bytes"]))
 """
 
 _ASTROPY = """
-With Python's tarfile and astropy. Row 0 is in the north, so viewers such as DS9 show the south at
-the top:
+Row 0 is in the north, so viewers such as DS9 show the south at the top. With Python's tarfile and
+astropy:
 
 ```python
 import io, tarfile
@@ -82,8 +83,9 @@ with tarfile.open("{name}/{shard}") as tar:
 """
 
 _SPLITS = """
-To load a split: each shard belongs to one split, and `splits.json` lists the ranges and the shards.
-`load_dataset("{name}")` reads the splits from the head of this file.
+Each shard belongs to one split, and `splits.json` lists the ranges and shards of each split.
+`load_dataset("{name}")` reads the splits from the start of this file. To load a split with
+sdoml-lite:
 
 ```python
 from sdoml_core.loader import SDOMLlite
@@ -97,10 +99,10 @@ Other libraries:
 
 - **Ray Data**: `ray.data.read_webdataset("{name}", file_extensions=["tar"])`. Without the argument
   `file_extensions`, Ray also opens the Parquet and JSON files.
-- **Hugging Face**: keys are `{key}`, in the case of the member names. webdataset converts them to
-  lower case.
+- **Hugging Face**: keys have the case of the member names, such as `{key}`. webdataset converts
+  them to lowercase.
 - **Lightning**: return a `sdoml_core.loader.BatchLoader` from `train_dataloader`. It shuffles,
-  reads and resumes by itself, so pass no sampler and no workers.
+  reads and resumes by itself, so do not pass a sampler or workers.
 - **wids** (part of webdataset before 1.0): `widsindex create "{name}"/*.tar > index.json`, then
   `wids.ShardListDataset("index.json")`.
 """
@@ -142,10 +144,10 @@ def reading_examples(release: ReleaseDescription) -> str:
     plain = (_ASTROPY if compact else _NUMPY).format(
         name=name, shard=release.shards[0], member=release.member
     )
-    needs = " It needs the extra `compact`." if compact else ""
+    needs = " For this release, it needs the extra `compact`." if compact else ""
     return f"""## Loading
 
-`{name}` is this folder. The loader of sdoml-lite has random access by number and by time, and reads
+`{name}` is this folder. The sdoml-lite loader has random access by index and by time, and reads
 only the requested channels.{needs}
 
 ```python

@@ -1,10 +1,9 @@
 """Record of the last build of a release, so that the next build reads only changed files.
 
-The record has the properties of each daily index, the counts of each day, and the properties of
-each shard, with the SHA-256 of the files from which they were computed. A build compares these
-hashes with the current files. If a hash does not match, the values are computed again, so the
-result does not depend on the record. The record is in the folder ``cache``, which may be deleted at
-any time.
+The record has the facts of each daily index, the counts of each day, and the facts of each shard,
+with the SHA-256 of the files that they were computed from. A build compares these hashes with the
+current files and recomputes what does not match, so the result does not depend on the record. The
+record is in the folder ``cache``, which may be deleted at any time.
 """
 
 import hashlib
@@ -25,16 +24,16 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
 _FORMAT = f"1 {__version__}"
-"""Records of other versions are ignored."""
+"""Records with another format or version are ignored."""
 
 _COUNTS = [field.name for field in fields(Count) if field.name != "day"]
 _COMMON = ("normalization_version", "constants", "dtype", "resolution", "encoding", "bright")
-"""Values that almost all shards share. They are written only once."""
+"""Facts that almost all shards share, so they are written only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
-    """Inputs and outputs of the last build of a release. Empty if there was no build."""
+    """What the last build of a release read and wrote. Empty if there was no build."""
 
     sums: str = ""
     """SHA-256 of SHA256SUMS, which identifies the release that was written."""
@@ -46,7 +45,7 @@ class ReleaseRecord:
 
 
 def read_record(store: Store, name: str) -> ReleaseRecord:
-    """Read the record of a release. Return an empty record if it is missing, damaged or old."""
+    """Read a release's record. Returns an empty record if it is missing, damaged or old."""
     data = store.read_if_exists(layout.release_record(name)) or b""
     digest, _, packed = data.partition(b"\n")
     if digest != hashlib.sha256(packed).hexdigest().encode():

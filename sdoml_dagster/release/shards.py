@@ -66,13 +66,13 @@ class ShardMaker:
     case
         Case of the channel names in members, for shards that are not links.
     encoder
-        Encoding of the release. With None, the encoding of the daily shards.
+        Encoding of the release. None means the encoding of the daily shards.
     previous
-        SHA-256 by shard name, from the last finished release in this folder. If its shards are
-        still the same files, they are not written or read again.
+        SHA-256 of each shard in the last finished release in this folder, by name. These shards are
+        not written or read again if they are still the same files.
     known
-        Properties of the shards of the last build, by `fingerprint`. A shard that is not a link is
-        not written or read again if its inputs and its size are unchanged.
+        Facts of the last build's shards, by `fingerprint`. A shard that is not a link is not
+        written or read again if it has the same inputs and still has the same size.
     spool
         Empty local folder for the indexes of shards that are not links.
     """
@@ -110,7 +110,7 @@ class ShardMaker:
         return self._rewrite(path, plan)
 
     def index(self, name: str) -> Index:
-        """Return the index of a written shard by its name."""
+        """Return the index of a written shard, given the shard's name."""
         plan = self._plans[name]
         if self._is_link(plan):
             return replace(plan.days[0].index(self._store), shard=name)
@@ -142,7 +142,7 @@ class ShardMaker:
         return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
     def _is_kept(self, known: ShardFacts, name: str) -> bool:
-        """Return whether a known shard is still in the release and unchanged."""
+        """Return whether a shard with these facts is still in the release, judging by its size."""
         return (
             known.shard == name
             and self._previous.get(name) == known.sha256
@@ -156,7 +156,8 @@ class ShardMaker:
             self._store.link_or_copy(source, path)
             found, _ = self._store.sha256_and_size(path)
             if found != expected:
-                raise damaged(self._store, day.day, f"SHA-256 {found}, its index says {expected}")
+                why = f"its SHA-256 is {found}, but its index says {expected}"
+                raise damaged(self._store, day.day, why)
         return replace(day.facts, shard=name)
 
     def _encoder_of(self, plan: ShardPlan) -> FrameEncoder | None:
@@ -202,7 +203,7 @@ class ShardMaker:
 
 
 def _convert(source: BinaryIO, table: pa.Table, writer: ShardWriter, encode: FrameEncoder) -> None:
-    """Convert frames to another encoding: decode and encode them."""
+    """Convert frames to another encoding by decoding and encoding them."""
     for row in table.to_pylist():
         pixels = decode_data(read_data(source, row), row).astype(np.float32, copy=False)
         facts = FrameFacts(**{name: row[name] for name in FrameFacts.__dataclass_fields__})

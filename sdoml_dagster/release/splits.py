@@ -1,7 +1,7 @@
 """Splits of a release: named ranges of whole days with a guard gap between them.
 
-The Sun changes little from one day to the next. A guard gap ensures that neighboring days are not
-in different splits.
+The Sun changes little from one day to the next, so a guard gap keeps neighboring days from being in
+different splits.
 """
 
 import calendar
@@ -20,7 +20,7 @@ _GUARD = re.compile(r"(\d{1,4})\s*(?:d|days?)?")
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Days from ``first`` to ``last``, both included."""
+    """Days from ``first`` to ``last``, inclusive."""
 
     first: date
     last: date
@@ -57,7 +57,7 @@ class Splits:
 
     @property
     def train(self) -> Split:
-        """Split to which the constants are fitted: ``train`` if it exists, else the first."""
+        """Split that the constants are fitted to: ``train`` if it exists, or the first split."""
         return next((part for part in self.parts if part.name == "train"), self.parts[0])
 
     def of(self, day: date) -> Split | None:
@@ -69,7 +69,7 @@ class Splits:
         return None
 
     def kept_ranges(self, split: Split) -> tuple[Period, ...]:
-        """Return the ranges of days of a split after the guard gaps are removed."""
+        """Return the ranges of days that remain in a split after the guard gaps are removed."""
         runs: list[Period] = []
         for one in sorted(split.ranges, key=lambda one: one.first):
             for number in range((one.last - one.first).days + 1):
@@ -108,7 +108,7 @@ def parse_days(text: str) -> Period:
 def parse_splits(text: str, *, guard: str = "0") -> Splits:
     """Parse splits (``train=2010..2018,val=2019,test=2020..2021``) and a guard such as ``2d``.
 
-    A name may occur several times. Its ranges are joined.
+    If a name occurs several times, its ranges are joined.
 
     Raises
     ------
@@ -120,19 +120,19 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
         name, equals, days = item.partition("=")
         if not equals or not _SPLIT_NAME.fullmatch(name):
             raise SettingError(
-                f"split {item!r} must look like train=2010..2018: a lower-case name, =, and days"
+                f"split {item!r} must have the form train=2010..2018: a lowercase name, =, and days"
             )
         found.setdefault(name, []).append(parse_days(days))
     if not found:
-        raise SettingError(f"{text!r} contains no split; an example is train=2010..2018,val=2019")
+        raise SettingError(f"{text!r} contains no splits. An example is train=2010..2018,val=2019")
     parts = tuple(Split(name, tuple(ranges)) for name, ranges in found.items())
     _check_apart(parts)
     splits = Splits(parts, parse_guard(guard))
     for part in parts:
         if not splits.kept_ranges(part):
             raise SettingError(
-                f"the guard of {counted(splits.guard_days, 'day')} leaves no day of split "
-                f"{part.name}: make the split longer, or the guard shorter"
+                f"a guard of {counted(splits.guard_days, 'day')} leaves no days in split "
+                f"{part.name}: make the split longer or the guard shorter"
             )
     return splits
 
@@ -147,7 +147,7 @@ def parse_guard(text: str) -> int:
     """
     match = _GUARD.fullmatch(text.strip())
     if match is None:
-        raise SettingError(f"guard {text!r} must be a whole number of days such as 2d")
+        raise SettingError(f"guard {text!r} must be a whole number of days, such as 2d")
     return int(match[1])
 
 
@@ -164,7 +164,7 @@ def _period(text: str) -> Period:
         last = date(year, end_month, calendar.monthrange(year, end_month)[1])
     except ValueError:
         raise SettingError(
-            f"{text!r} is not a year, month or day such as 2019, 2019-05 or 2019-05-01"
+            f"{text!r} is not a year, month or day, such as 2019, 2019-05 or 2019-05-01"
         ) from None
     return Period(first, last)
 

@@ -1,4 +1,4 @@
-"""The daily schedule requests every day of the last weeks that is not complete."""
+"""The daily schedule: requests every incomplete day of the last few weeks."""
 
 from collections.abc import Iterator
 
@@ -19,9 +19,9 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         name="daily_update_schedule",
         cron_schedule=f"0 {settings.schedule_hour} * * *",
         execution_timezone="UTC",
-        description=f"Requests each of the {settings.lookback_days} days before the publication "
-        f"lag ({settings.publication_lag_days} days) that has no shard, lacks frames that may "
-        "still appear, or has frames that its shard lacks.",
+        description=f"Checks the {settings.lookback_days} days before the publication lag "
+        f"({settings.publication_lag_days} days). Requests each day that has no shard, lacks "
+        "frames that may still appear, or has frames that are not in its shard.",
     )
     def daily_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource
@@ -31,8 +31,8 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         opened = store.open()
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
-                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and the schedule "
-                "does not fit constants: run ingest for some days, then fit_normalization"
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing. The schedule does not "
+                "fit constants: run ingest for a few days, then fit_normalization"
             )
             return
         tick = context.scheduled_execution_time.date()
@@ -42,6 +42,6 @@ def build_daily_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
             # The run key contains the tick, so a failed day is requested again at the next tick.
             yield dg.RunRequest(partition_key=day.isoformat(), run_key=f"{day}@{tick}")
         if not due:
-            yield dg.SkipReason("every day of the look-back window is complete or in progress")
+            yield dg.SkipReason("every day in the look-back window is complete or in progress")
 
     return daily_update_schedule

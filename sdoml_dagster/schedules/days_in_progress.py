@@ -1,4 +1,4 @@
-"""Find the days of the dataset for which a run is active or queued.
+"""Find the days of the dataset that active or queued runs are building.
 
 Runs can come from the schedule, a job, "Materialize all" or the command line. A run may build a
 range of days. A backfill includes days for which no run has been launched yet.
@@ -26,7 +26,7 @@ IN_PROGRESS = [
 
 
 def days_in_progress(instance: dg.DagsterInstance, settings: Settings) -> set[date]:
-    """Return the days that active runs and backfills of the dataset build.
+    """Return the days that the dataset's active runs and backfills are building.
 
     Runs whose process was killed are ignored.
     """

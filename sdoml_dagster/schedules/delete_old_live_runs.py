@@ -23,13 +23,14 @@ FINISHED: Final = [
 def delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:
     """Delete finished runs of ``live_update`` that were created before the window.
 
-    There are hundreds of runs per day, and their events describe frames that were deleted. The last
-    event of an hour is within the window, so no event of an existing frame is deleted.
+    There are hundreds of runs per day, and the events of old runs describe frames that were
+    deleted. The last event of an hour in the window is also within the window, so no event that
+    describes an existing frame is deleted.
 
     Parameters
     ----------
     instance
-        Instance that has the runs.
+        Instance that stores the runs.
     settings
         The dataset. Runs of other datasets are kept.
     before

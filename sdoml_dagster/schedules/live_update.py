@@ -29,7 +29,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         description="Makes at most one request per tree. If there are new near-real-time frames, "
         f"or a definitive day in the last {settings.live_hours} hours, requests one run for all "
-        "hours that have them. Deletes the records of its own runs that are older than the window.",
+        "affected hours. Deletes the records of its own runs that are older than the window.",
     )
     def live_update_schedule(
         context: dg.ScheduleEvaluationContext, store: StoreResource, archive: ArchiveResource
@@ -41,12 +41,13 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
         delete_old_runs(context.instance, settings, before=now)
         if not opened.exists(layout.CURRENT_NORMALIZATION):
             yield dg.SkipReason(
-                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing, and live frames use "
-                "the constants of the dataset: run ingest for some days, then fit_normalization"
+                f"{opened.locate(layout.CURRENT_NORMALIZATION)} is missing. Live frames need the "
+                "normalization constants of a dataset: run ingest for a few days, then "
+                "fit_normalization"
             )
             return
         if update_in_progress(context.instance, settings):
-            yield dg.SkipReason("the run of an earlier tick is in progress")
+            yield dg.SkipReason("a run from an earlier tick is still in progress")
             return
         try:
             news = find_news(
@@ -57,7 +58,7 @@ def build_live_update_schedule(settings: Settings) -> dg.ScheduleDefinition:
             return
         if not news:
             outages = "; ".join(news.outages)
-            yield dg.SkipReason(f"no response: {outages}" if outages else "no new frames")
+            yield dg.SkipReason(f"archive unavailable: {outages}" if outages else "no new frames")
             return
         yield dg.RunRequest(
             run_key=f"live@{now:%Y-%m-%dT%H:%M}",

@@ -15,8 +15,7 @@ from sdoml_dagster.partitions import daily_partitions
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 60
-"""Seconds between two evaluations. If nothing has changed, an evaluation reads only the
-settings."""
+"""Seconds between evaluations. If nothing has changed, an evaluation reads only the settings."""
 
 
 def build_day_range_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -26,8 +25,8 @@ def build_day_range_sensor(settings: Settings) -> dg.SensorDefinition:
         name="day_range_sensor",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="When SDOML_START or SDOML_END changes, observes the days at the old and the "
-        "new edges of the range, so that days built only in part show as stale. Launches no runs.",
+        description="When SDOML_START or SDOML_END changes, observes the days at the old and new "
+        "edges of the range, so that partly built days are shown as stale. Launches no runs.",
     )
     def day_range_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         edges = [settings.start.date(), *([settings.last_day] if settings.last_day else [])]

@@ -1,11 +1,11 @@
-"""Sensor that ends runs whose process was killed. Run retries start them again."""
+"""Sensor that ends runs whose process was killed. Dagster's run retries then restart them."""
 
 import dagster as dg
 
 from sdoml_dagster.dead_runs import end_dead_runs
 
 INTERVAL = 30
-"""Seconds between two evaluations. Each evaluation reads the runs in progress once."""
+"""Seconds between evaluations. Each evaluation reads the runs in progress once."""
 
 
 def build_dead_runs_sensor() -> dg.SensorDefinition:

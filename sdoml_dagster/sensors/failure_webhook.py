@@ -54,7 +54,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
 
 
 def post(address: str, message: dict[str, str]) -> None:
-    """Send a message. A response other than 2xx fails the sensor tick, where Dagster shows it."""
+    """Send a message. If the response is not 2xx, the sensor tick fails and shows the error."""
     request = urllib.request.Request(  # noqa: S310 the setting allows only http and https
         address, json.dumps(message).encode(), {"Content-Type": "application/json"}
     )

@@ -12,7 +12,7 @@ from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 60
-"""Seconds between two evaluations. Each evaluation lists the folder of shards once."""
+"""Seconds between evaluations. Each evaluation lists the folder of shards once."""
 
 
 def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -1,4 +1,4 @@
-"""Describe errors in settings, in one line that names the setting."""
+"""Describe errors in settings, each in one line that names the setting."""
 
 import difflib
 import os
@@ -35,7 +35,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
     Raises
     ------
     SettingError
-        If a variable with our prefix is not a setting. The message names all of them.
+        If a variable with the prefix is not a setting. The message names all such variables.
     """
     names = set(known)
     unknown = [

@@ -1,7 +1,7 @@
 """The settings of a deployment. Only this module reads, validates and documents them.
 
 Settings come from environment variables (``SDOML_RESOLUTION``) or from ``sdoml.toml``
-(``resolution``). ``SDOML_CONFIG`` sets the path of another file. The environment takes precedence.
+(``resolution``). ``SDOML_CONFIG`` can name a different file. The environment takes precedence.
 """
 
 import os
@@ -42,7 +42,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """Settings of a deployment. They are immutable and always valid.
+    """Settings of one deployment. They are immutable and always valid.
 
     Use :meth:`load` to create them. It reports each mistake in one line of a :class:`SettingError`.
     """
@@ -178,12 +178,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Load settings from the environment and ``sdoml.toml``. Keyword arguments take precedence.
+        """Load settings from the environment and ``sdoml.toml``. Keyword arguments come first.
 
         Raises
         ------
         SettingError
-            If a setting is invalid. The one-line message names it.
+            If a setting is invalid. The one-line message names the setting.
         """
         refuse_unknown_variables(cls.model_fields)
         try:
@@ -296,7 +296,7 @@ class Settings(BaseSettings):
     @classmethod
     def _no_boolean(cls, value: object) -> object:
         if isinstance(value, bool):  # pydantic would convert a bool to 0 or 1
-            raise ValueError("must not be true or false")  # noqa: TRY004 pydantic wants it
+            raise ValueError("must not be true or false")  # noqa: TRY004 pydantic needs a ValueError
         return value
 
     @field_validator("normalization")
@@ -314,12 +314,12 @@ class Settings(BaseSettings):
         cadence = self.cadence_minutes
         if cadence % 15 and ("HMI_M" in self.channels or cadence % 2 or DAY_MINUTES % cadence):
             raise ValueError(
-                f"{PREFIX}CADENCE_MINUTES={cadence} must be a multiple of 15, "
+                f"{PREFIX}CADENCE_MINUTES={cadence}: must be a multiple of 15, "
                 "or, without HMI_M, an even divisor of 1440"
             )
         if self.encoding != "npy" and self.dtype != "float32":
             raise ValueError(
-                f"{PREFIX}DTYPE={self.dtype} is for npy shards; unset it for "
+                f"{PREFIX}DTYPE={self.dtype} applies only to npy shards: unset it to use "
                 f"{PREFIX}ENCODING={self.encoding}"
             )
         if self.coverage_error > self.coverage_warn:
@@ -341,7 +341,7 @@ class Settings(BaseSettings):
 
     @property
     def last_day(self) -> date | None:
-        """The last UTC day with a slot in the range; ``None`` if the dataset grows."""
+        """The last UTC day with a slot in the range. ``None`` if the dataset grows."""
         return None if self.end is None else (self.end - timedelta(minutes=1)).date()
 
 

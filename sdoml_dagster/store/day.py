@@ -61,7 +61,7 @@ class StoredDay:
         )
 
     def processed_inputs(self, instrument: Instrument) -> str | None:
-        """Read the fingerprint of the inputs of the processed day. Return None if it is unknown."""
+        """Read the fingerprint of the processed day's inputs. None if it was not recorded."""
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.inputs,
@@ -124,8 +124,8 @@ class StoredDay:
         if len(data) != size or crc32(data) != row.crc32:
             self.store.suspect(path)
             raise DamagedFileError(
-                f"{self.store.locate(path)} does not contain the {resolution}×{resolution} frame "
-                f"{row.row} of its frame table (damaged, or processed at another resolution): "
+                f"{self.store.locate(path)} does not contain frame {row.row} of its frame table at "
+                f"{resolution}×{resolution} (damaged, or processed at another resolution): "
                 f"materialize the processed assets of {self.day} again"
             )
         return np.frombuffer(data, "<f4").reshape(resolution, resolution)
@@ -144,7 +144,7 @@ class StoredDay:
         return self.store.sizes(folder).get(name)
 
     def shard_frame(self, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-        """Read a frame of the day's shard by its row in the index."""
+        """Read one frame of the day's shard, given its row in the index."""
         return read_shard_frame(self.store, layout.shard(self.day), row)
 
     def _expected(
@@ -180,7 +180,7 @@ class StoredDay:
 
 
 def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArray[np.floating[Any]]:
-    """Read the frame of a row in the index of a shard, shape (n, n).
+    """Read the frame that a row of a shard's index describes, shape (n, n).
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArra
     shard
         Path of the shard.
     row
-        Row of the frame in the index of the shard.
+        The frame's row in the shard's index.
 
     Returns
     -------

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NPY_HEADER_BYTES = 128
-"""Size of the header in bytes. NumPy pads the header, so any number of frames fits."""
+"""Size of the header in bytes. NumPy pads the header, so that any number of frames fits."""
 
 
 def frame_file_size(frames: int, resolution: int) -> int:
@@ -15,7 +15,7 @@ def frame_file_size(frames: int, resolution: int) -> int:
 
 
 class FrameWriter:
-    """Writes frames of one shape to a ``.npy`` file whose length is known only at the end."""
+    """Writes frames of one shape into a ``.npy`` file whose length is known only at the end."""
 
     def __init__(self, file: IO[bytes], resolution: int, *, frames: int) -> None:
         self._file = file

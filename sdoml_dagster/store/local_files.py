@@ -63,7 +63,7 @@ def writer(
 
 
 def _claim(temporary: Path, target: Path) -> None:
-    """Rename a file. Raise ``FileExistsError`` if the name exists."""
+    """Give a file a new name. Raises ``FileExistsError`` if the name exists."""
     try:
         target.hardlink_to(temporary)
     except OSError as error:
@@ -75,7 +75,7 @@ def _claim(temporary: Path, target: Path) -> None:
 
 
 def link(source: Path, target: Path) -> bool:
-    """Replace the target with a hard link. Return False if links are not supported."""
+    """Publish a hard link and replace the target. Returns False if links are not supported."""
     while True:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_name(target)
@@ -115,9 +115,8 @@ def sweep(folder: Path) -> None:
 def _followed(handle: BinaryIO) -> Iterator[None]:
     """Flush a long write while it is in progress, so that the final flush is short.
 
-    Flushed pages are dropped from the page cache. Otherwise, the frames and the shard of a day
-    would evict the pages of other programs. In addition, recently freed memory is the fastest to
-    reuse.
+    Flushed pages are dropped from the page cache. Otherwise, a day's frames and shard would evict
+    the pages of other programs. In addition, recently freed memory is the fastest to reuse.
     """
     ended = threading.Event()
 
@@ -141,7 +140,7 @@ def _temporary_name(target: Path) -> Path:
 
 
 def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
-    """Create a locked file. The lock shows `sweep` that a live process uses it."""
+    """Create a locked file. The lock tells `sweep` that a live process is using the file."""
     while True:
         temporary = _temporary_name(target)
         handle = temporary.open("x+b")
@@ -152,7 +151,7 @@ def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Lock a file. Return False if it is already locked or the file system has no locks."""
+    """Lock a file. Returns False if it is already locked, or if the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

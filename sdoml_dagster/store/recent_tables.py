@@ -1,4 +1,4 @@
-"""A store with a cache of recently read tables, for tasks that read neighboring days."""
+"""A store with a cache of recently read tables, for code that reads neighboring days."""
 
 import functools
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from sdoml_dagster.store.store import Store
 T = TypeVar("T")
 
 TABLES = 64
-"""Number of cached tables. The checks compare a day with one week."""
+"""Number of cached tables. This is enough for the week with which the checks compare a day."""
 
 
 class RecentTables(Store):
     """A store that decodes each small table only once while it is in use.
 
-    Use it only while no other process writes to the store. Do not change the tables, because they
-    are shared.
+    Use it only while nothing else writes to the store. The tables are shared, so do not change
+    them.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
 """A folder or bucket with all data, accessed through fsspec.
 
-Only this module reads and writes the files of the dataset. Paths are relative and use ``/``. Writes
-are atomic. A local file is written under a temporary name and renamed
-(:mod:`sdoml_dagster.store.local_files`). A remote file is one upload. Large uploads have several
-parts and are aborted if they fail.
+This is the only module that reads and writes the dataset's files. Paths are relative and use
+``/``. Writes are atomic: a local file is written under a temporary name and renamed
+(:mod:`sdoml_dagster.store.local_files`). A remote file is written in one upload, which is multipart
+if the file is large and is aborted if it fails.
 
 The folder is not flushed after a rename. A power failure may undo the last renames, but a name
-never appears without its bytes. Every step inspects the files themselves when it runs again.
+never appears without its bytes, and every step inspects the files themselves when it runs again.
 
 This module handles only bytes and names. ``sdoml_core`` defines the content of files, and
 :mod:`sdoml_dagster.store.layout` defines their paths.
@@ -38,7 +38,7 @@ _UNUSABLE_PATH = {
     errno.ENOTDIR,
     errno.EROFS,
 }
-"""Errors of the operating system that a retry does not fix."""
+"""Operating system errors for an unusable path, which retrying does not fix."""
 
 
 class Store:
@@ -57,7 +57,7 @@ class Store:
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
         self._errors = _errors_of(url)
-        # A cached listing would hide new files from other workers.
+        # A cached listing would hide files that another worker has since published.
         options = {"use_listings_cache": False} if self._remote else {}
         try:
             fs, root = fsspec.url_to_fs(url, **options)
@@ -85,7 +85,7 @@ class Store:
                 return self._absent(error)
 
     def read(self, path: str) -> bytes:
-        """Read a whole file. Raise ``FileNotFoundError`` if it does not exist."""
+        """Read a whole file. Raises ``FileNotFoundError`` if it does not exist."""
         return self._read(path, 0, None)
 
     def read_if_exists(self, path: str) -> bytes | None:
@@ -96,7 +96,7 @@ class Store:
             return None
 
     def read_range(self, path: str, start: int, end: int) -> bytes:
-        """Read the bytes from ``start`` up to ``end``, or fewer bytes if the file is shorter."""
+        """Read the bytes from ``start`` up to ``end``, or fewer if the file is shorter."""
         return self._read(path, start, end)
 
     def read_as(self, path: str, decode: Callable[[bytes], T], *, made_by: str) -> T | None:
@@ -131,11 +131,11 @@ class Store:
             return cast("datetime", self.fs.modified(self._full(path)))
 
     def unchanged_since(self, path: str, marker: str, *, size: int) -> bool:
-        """Return whether a file has a size and was last written before another file.
+        """Return whether a file has the given size and was last written before another file.
 
-        If so, the file is still the one that the marker (for example a ledger) describes, and it
-        does not have to be read. This check does not find damage on the disk, but `verify_store`
-        does. Return False in an object store, because a copy changes the time.
+        This shows, without reading the file, whether it is still the one that the marker (such as a
+        ledger) describes. Disk damage is not noticed, but `verify_store` finds it. Returns False in
+        an object store, where a copy changes the time.
         """
         file, written = self.local_path(path), self.local_path(marker)
         if file is None or written is None:
@@ -165,10 +165,7 @@ class Store:
         return digest.hexdigest(), size
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return the sizes of the files in a folder by name, in bytes.
-
-        Empty if it does not exist.
-        """
+        """Return the size in bytes of each file directly in a folder. Empty without the folder."""
         return {
             name: int(entry["size"])
             for entry in self._entries(folder)
@@ -177,7 +174,7 @@ class Store:
         }
 
     def folders(self, folder: str) -> list[str]:
-        """Return the sorted names of the subfolders of a folder. Empty if it does not exist."""
+        """Return the sorted names of a folder's direct subfolders. Empty without the folder."""
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
             for entry in self._entries(folder)
@@ -197,7 +194,7 @@ class Store:
             handle.write(data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Publish bytes under a new name. If the name exists, write nothing and return False."""
+        """Publish bytes under a new name. If the name exists, return False and write nothing."""
         with self._explained("write", path, needed=len(data)):
             try:
                 if self._remote:
@@ -216,8 +213,8 @@ class Store:
         """Yield a seekable temporary file that is published under a name if the block succeeds.
 
         ``size`` is the approximate number of bytes. It is used in the message if the disk is full,
-        and to flush a long write while it is in progress. With ``keep_equal``, a local file that
-        already has the same bytes is kept with its hard links.
+        and to flush a long write while it is in progress. ``keep_equal`` keeps a local file that
+        already has the same bytes, together with its hard links.
         """
         with self._explained("write", path, needed=size):
             if self._remote:
@@ -292,7 +289,7 @@ class Store:
             local_files.sweep(local)
 
     def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """List the entries of a folder. Empty if it does not exist."""
+        """List the entries directly in a folder. Empty if it does not exist."""
         with self._explained("list", folder):
             try:
                 return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
@@ -321,7 +318,7 @@ class Store:
 
     @contextlib.contextmanager
     def _explained(self, verb: str, path: str, *, needed: int | None = None) -> Iterator[None]:
-        """Convert file system errors to one line that says which operation failed and why."""
+        """Convert a file system error to one line that says which operation failed, and why."""
         try:
             yield
         except SdomlError:

@@ -725,7 +725,7 @@ def test_constants_of_the_wrong_version_are_rejected(stored: Path) -> None:
         ({"name": "../elsewhere"}, "'../elsewhere' is not a valid release name"),
         ({"name": "2024/a"}, "is not a valid release name"),
         ({"prefix": "a b"}, "'a b' is not a valid release name"),
-        ({"days_per_shard": 0}, "days_per_shard=0 must be 1 or more"),
+        ({"days_per_shard": 0}, "days_per_shard must be 1 or more, not 0"),
         (
             {"days": DayRange(date(2024, 3, 2), date(2024, 3, 1))},
             "first_day 2024-03-02 is after last_day 2024-03-01",

@@ -69,12 +69,12 @@ def test_periods_are_years_months_or_days(text: str, first: str, last: str) -> N
     ("text", "message"),
     [
         ("train", "must look like train=2010..2018"),
-        ("Train=2010", "lower-case name"),
+        ("Train=2010", "lowercase name"),
         ("train=2010..2019,val=2019", r"train \(2010-01-01..2019-12-31\) and val .* overlap"),
         ("train=2019..2018", "ends before it starts"),
         ("train=2019-13", "not a year, month or day"),
         ("train=soon", "not a year, month or day"),
-        ("", "contains no split"),
+        ("", "contains no splits"),
     ],
 )
 def test_bad_splits_are_reported_in_one_line(text: str, message: str) -> None:
@@ -89,7 +89,7 @@ def test_guard_must_be_whole_days() -> None:
 
 
 def test_guard_that_leaves_a_split_without_days_is_rejected() -> None:
-    with pytest.raises(SettingError, match="guard of 1 day leaves no day of split train"):
+    with pytest.raises(SettingError, match="guard of 1 day leaves no days in split train"):
         parse_splits("train=2024-03-08,val=2024-03-09", guard="1d")
 
 

@@ -101,14 +101,14 @@ def test_tick_without_incomplete_days_reports_it(constants: None, clockwork: Clo
     schedule = build_defs(Settings.load()).resolve_schedule_def("daily_update_schedule")
     said = schedule.evaluate_tick(context)
     assert said.run_requests == []
-    assert said.skip_message == "every day of the look-back window is complete or in progress"
+    assert said.skip_message == "every day in the look-back window is complete or in progress"
 
 
 def test_tick_without_constants_explains_what_to_run(window: None, clockwork: Clockwork) -> None:
     assert clockwork.tick(TICK) == []
     schedule = clockwork.schedule
     (last,) = clockwork.instance.get_ticks(schedule.get_remote_origin_id(), schedule.selector_id)
-    assert "run ingest for some days, then fit_normalization" in str(last.skip_reason)
+    assert "run ingest for a few days, then fit_normalization" in str(last.skip_reason)
 
 
 def test_day_of_one_instrument_can_be_complete(window: None, materialize: Materialize) -> None:

@@ -98,7 +98,7 @@ def test_tick_requests_one_run_for_all_new_frames(ticks, now):
 
 def test_tick_without_constants_makes_no_request(ticks, live, now):
     Store(ticks.settings.store).delete(layout.CURRENT_NORMALIZATION)
-    assert "run ingest for some days" in ticks.tick(now)
+    assert "run ingest for a few days" in ticks.tick(now)
     assert live.log.requests == []
 
 
