@@ -11,9 +11,9 @@ The pipeline does not import this package. It uses the server only over HTTP.
 - ``tour``: the program of ``make demo``. ``ui``: the program of ``make ui``.
 - ``render``: from the real frames to a file.
 
-  - ``real_frames``: the packaged real frames. ``textures``: the data taken from each of them.
+  - ``real_frames``: the packaged real frames. ``textures``: the data that each frame provides.
   - ``solar_state``: distance, orientation, activity and active regions of the Sun at a time.
-  - ``sun``: the Sun of one minute as planes. ``surface``, ``active_regions``: their kernels.
+  - ``sun``: the Sun at one minute, as planes. ``surface``, ``active_regions``: the kernels.
   - ``aia``, ``hmi``: frames as pixels. ``noise``: reproducible noise. ``geometry``: the grid.
   - ``aia_file``: AIA frames as files. ``fits_file``: their headers and checksums.
   - ``label_font``: the letters of the HMI label.

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         default=0.0,
         metavar="DAYS",
-        help="days before a frame is published; about 7 at the JSOC (%(default)s)",
+        help="days until a frame is published; about 7 at the JSOC (%(default)s)",
     )
     parser.add_argument(
         "--complete",

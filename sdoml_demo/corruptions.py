@@ -1,9 +1,8 @@
 """Create wrong frames in intact files, which checksums cannot detect.
 
-Each kind of corruption changes a real or rendered file of the archive. Every reader accepts the new
-file: CHECKSUM and DATASUM are valid, and JPEG files can be decoded. Tests and
-``benchmarks/corrupted_frames`` apply these changes with ``Archive(alter=…)`` or directly to the
-bytes.
+Each kind changes an archive file, real or rendered, in such a way that every reader still accepts
+it: CHECKSUM and DATASUM are valid, and JPGs decode. Tests and ``benchmarks/corrupted_frames`` apply
+these changes with ``Archive(alter=…)`` or directly to the bytes.
 """
 
 import io
@@ -134,7 +133,7 @@ def _scaled(factor: float) -> Callable[[Pixels], Pixels]:
 
 
 def shifted(west: float, north: float) -> Callable[[bytes], bytes]:
-    """Return a change that moves the Sun by a few pixels without changing the header."""
+    """Return a change that moves the Sun by a number of pixels without changing the header."""
     return _aia(lambda pixels: resample(pixels, shift=(west, north)))
 
 
@@ -231,8 +230,8 @@ AIA = (
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """Combine a frame's header with the pixels of another AIA frame.
 
-    Pixels of an earlier slot simulate a stale image. Pixels of another channel simulate a wrong
-    filter.
+    Pixels from an earlier slot simulate a stale picture. Pixels from another channel simulate a
+    wrong filter.
     """
     file = read_file(data)
     return write_file(FitsFile(file.primary, file.cards, read_file(other).pixels), {})
@@ -241,8 +240,8 @@ def with_pixels_of(data: bytes, other: bytes) -> bytes:
 def near_real_time(path: str, data: bytes) -> bytes:
     """Return the near-real-time version of a frame, which the definitive version replaces later.
 
-    AIA frames have bit 30 in QUALITY, and HMI frames have the label "Quick-Look". Use this function
-    with ``Archive(alter=…)``.
+    AIA frames have bit 30 in QUALITY, and the label of HMI frames reads "Quick-Look". Use this
+    function as ``alter`` of `Archive`.
     """
     place = parse_path(path)
     if place is None:  # change only frames
@@ -254,7 +253,7 @@ def near_real_time(path: str, data: bytes) -> bytes:
 
 
 def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[[bytes], bytes]:
-    """Change the gray levels of a JPEG file; shape (1024, 1024), north up."""
+    """Change the gray levels of a JPG, which have the shape (1024, 1024), north up."""
 
     def corrupt(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
@@ -265,14 +264,14 @@ def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[
 
 
 def encode_jpg(rgb: NDArray[np.uint8]) -> bytes:
-    """Encode like the catalog: RGB JPEG of quality 95."""
+    """Encode like the catalog, as an RGB JPEG with quality 95."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(file, "JPEG", quality=95)
     return file.getvalue()
 
 
 def flip_pixel_bits(data: bytes, *, seed: int, bits: int = 1) -> bytes:
-    """Flip bits in the compressed pixels of a JPEG file."""
+    """Flip bits in a JPG's compressed pixels."""
     damaged = bytearray(data)
     start = data.index(b"\xff\xda") + 14
     for k in range(bits):
@@ -282,7 +281,7 @@ def flip_pixel_bits(data: bytes, *, seed: int, bits: int = 1) -> bytes:
 
 
 def _half_scan(data: bytes) -> bytes:
-    """End the scan in the middle, followed by the end marker."""
+    """End the scan in the middle, and add the end marker."""
     return (
         data[: data.index(b"\xff\xda") + (len(data) - data.index(b"\xff\xda")) // 2] + b"\xff\xd9"
     )
@@ -305,10 +304,7 @@ def _continuum(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _colored(data: bytes) -> bytes:
-    """Color a magnetogram.
-
-    Negative fields are blue to green, and positive fields are yellow to red.
-    """
+    """Color a magnetogram: blue to green for negative fields, yellow to red for positive ones."""
     with Image.open(io.BytesIO(data)) as image:
         levels = np.array(image.convert("L")).astype(int)
     field = levels - 127
@@ -341,7 +337,7 @@ def _shrunk(data: bytes) -> bytes:
 
 
 HMI = (
-    Corruption("one bit flipped", "One bit of the compressed pixels.",
+    Corruption("one bit flipped", "One bit in the compressed pixels is flipped.",
                lambda data: flip_pixel_bits(data, seed=1)),
     Corruption("half a scan", "The compressed pixels end in the middle.", _half_scan),
     Corruption("half a scan, gray", "The southern half is gray.", _half_scan_filled),
@@ -361,4 +357,4 @@ HMI = (
                _gray(lambda levels: np.ascontiguousarray(levels[::-1, ::-1]))),
     Corruption("half the size", "The image is 512 pixels wide.", _shrunk),
 )  # fmt: skip
-"""Corruptions of a single HMI image. A stale image is another image with the name of this image."""
+"""Corruptions of a single HMI image. For a stale picture, serve another image under its name."""

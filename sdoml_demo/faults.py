@@ -1,6 +1,6 @@
 """Transport faults on request: simulate a slow, broken or incorrect archive.
 
-A plan says which paths are faulty, how, and how often. The plan depends only on the seed and the
+A plan says which paths are faulty, how, and how often. Its choices depend only on the seed and the
 path, so that a test can predict each fault. Only frames that the archive has are affected. For
 intact files with wrong content, see `corruptions`.
 """
@@ -59,7 +59,7 @@ class FaultPlan:
     Raises
     ------
     SettingError
-        If rates are negative or sum to more than 1, or a number is out of range.
+        If rates are negative or sum to more than 1, or if a number is out of range.
     """
 
     rates: Mapping[Fault, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -68,14 +68,13 @@ class FaultPlan:
     seed: int = 0
 
     attempts: int | None = 1
-    """Number of faulty responses for an affected path, starting with the first. With None, all
-    responses are faulty."""
+    """Number of faulty responses for an affected path, starting with the first. None means all."""
 
     retry_after: int = 1
     """Retry-After in seconds, for 429 and 503."""
 
     stall_seconds: float = 120.0
-    """Time after which a stalled or slow connection is closed."""
+    """Time after which a stalled or trickling connection is closed."""
 
     match: str = ""
     """Only paths that contain this text are affected, for example ``0193.fits``."""
@@ -87,12 +86,12 @@ class FaultPlan:
             raise SettingError("attempts must be at least 1, and retry_after at least 0")
 
     def choose(self, path: str, attempt: int) -> Fault | None:
-        """Return the fault of a response, or None.
+        """Return the fault for a response, or None.
 
         Parameters
         ----------
         path
-            Path as requested.
+            Requested path.
         attempt
             Number of the response for this path, starting with 1.
         """
@@ -136,18 +135,19 @@ class FaultPlan:
             except ValueError:
                 kinds = ", ".join(fault.value for fault in Fault)
                 raise SettingError(
-                    f"faults: cannot read {item!r}; write KIND=RATE with {kinds} or all, "
-                    "and seed=N, attempts=N or always, retry_after=N, match=TEXT"
+                    f"cannot read {item!r} in --faults. Write KIND=RATE, where KIND is {kinds} or "
+                    "all. Other items are seed=N, attempts=N, attempts=always, retry_after=N and "
+                    "match=TEXT"
                 ) from None
         return cls(rates=MappingProxyType(rates), **numbers)  # type: ignore[arg-type]
 
 
 def flip(path: str, body: bytes) -> bytes:
-    """Flip bits of a file where structural checks detect them.
+    """Flip bits of a file in places where structural checks detect the damage.
 
-    In a FITS file, three bits are flipped anywhere in the header or the data of the image, which
-    CHECKSUM covers. A JPEG file has no checksum, so one bit of the start or end marker is flipped.
-    To flip bits in the pixels of a JPEG file, use `corruptions.flip_pixel_bits`.
+    In a FITS file, three bits are flipped anywhere in the image's header or data, which CHECKSUM
+    covers. A JPG has no checksum, so one bit of the start or end marker is flipped. To flip bits in
+    the pixels of a JPG, see `corruptions.flip_pixel_bits`.
     """
     damaged = bytearray(body)
     if path.endswith(".jpg"):

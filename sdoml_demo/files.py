@@ -35,9 +35,9 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """Return the folder for rendered frames, in the user's cache or in a temporary folder.
+    """Return the folder for rendered frames: in the user's cache, or in a temporary folder.
 
-    The home folder may be read-only, for example in containers.
+    The temporary folder is for a read-only home folder, as in containers.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "sdoml-demo-archive"
@@ -52,7 +52,7 @@ def default_cache() -> Path:
 
 
 class Frames:
-    """Files of the archive by path, from the cache or rendered.
+    """The archive's files by path, from the cache or rendered.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Frames:
     absences
         If False, every frame that can exist is present and good.
     lag_days
-        Days before a frame is published.
+        Days until a frame is published.
     now
         Returns the current time (UTC). Defaults to the real time.
     """
@@ -84,7 +84,7 @@ class Frames:
         self._lock = threading.Lock()
 
     def get(self, path: str) -> bytes | None:
-        """Return the file at a path such as ``/data/hmi/images/2024/…``; None if it is missing."""
+        """Return the file at a path such as ``/data/hmi/images/2024/…``, or None if missing."""
         place = parse_path(path)
         if place is None:
             return None
@@ -118,8 +118,8 @@ class Frames:
     def other(self, path: str) -> bytes:
         """Return an intact frame that clearly differs from the frame at a path.
 
-        For AIA, it has another wavelength or is from two hours earlier. HMI files do not contain
-        their time, so for HMI it is an image of half the size.
+        For AIA, the other frame has a different wavelength or is from two hours earlier. HMI files
+        do not contain their time, so for HMI it is an image of half the size.
         """
         place = parse_path(path)
         if place is None:  # faults affect only existing frames
@@ -150,7 +150,7 @@ def _render(channel: Channel, minute: datetime, state: Condition) -> bytes:
 
 @cache
 def _rendering() -> str:
-    """Return a hash of the code, the real frames and the version of the JPEG encoder."""
+    """Return a hash of what affects rendering: code, real frames and the JPEG encoder's version."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
     digest.update((package / "absences.py").read_bytes())
@@ -170,7 +170,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def parse_path(path: str) -> tuple[Channel, datetime] | None:
-    """Return the channel and the minute of a path. None if it is not a path of the archive."""
+    """Return the channel and minute of a path, or None if the archive has no such path."""
     name = path.rsplit("/", 1)[-1]
     try:
         if match := _AIA_NAME.fullmatch(name):

@@ -1,7 +1,7 @@
 """The near-real-time tree, in which each frame appears minutes after its exposure.
 
-The AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
-catalog with the quick-look label, and are rendered again a day later. The time at which a frame
+AIA frames for every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
+catalog with the quick-look label and are rendered again a day later. The time at which a frame
 appears depends only on its name, the seed and the plan, so that tests can predict it.
 """
 
@@ -27,7 +27,7 @@ LIVE_CADENCE = timedelta(minutes=3)
 
 _MINUTE = timedelta(minutes=1)
 _AIA_DELAY = (15, 25)
-"""Minutes from the exposure to the appearance of an AIA frame, as real clients observed them."""
+"""Minutes from the exposure to the appearance of an AIA frame, as observed by real clients."""
 _HMI_DELAY = (55, 70)
 _WRITING = timedelta(seconds=45)
 """Time for which a new AIA file is readable only in part."""
@@ -51,7 +51,7 @@ class LivePlan:
     seed: int = 0
 
     silent: Mapping[str, Sequence[Span]] = field(default_factory=dict)
-    """Exposures that never appear, by channel."""
+    """Times of exposures that never appear, by channel."""
 
     down: Sequence[Span] = ()
     """Times at which the server responds to every request with 503."""
@@ -71,7 +71,7 @@ class LivePlan:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of the server."""
+    """A response from the server."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -81,7 +81,7 @@ class Response:
 
 
 class LiveTree:
-    """Responds to requests for near-real-time files, at the time of a clock.
+    """Responds to requests for near-real-time files, based on the time of a clock.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class LiveTree:
         return None
 
     def appears(self, channel: Channel, minute: datetime) -> datetime | None:
-        """Return when a frame first becomes completely readable. None if it never appears."""
+        """Return the time from which a frame is completely readable, or None if it never is."""
         if minute.minute % (15 if channel.instrument == "HMI" else 3):
             return None
         if channel.wavelength not in PASSBANDS and channel.instrument == "AIA":
@@ -166,7 +166,7 @@ class LiveTree:
         return Response(HTTPStatus.OK, "\n".join([body, *rows, "</ul></body></html>"]).encode())
 
     def _begun(self, hour: datetime, now: datetime) -> Iterator[tuple[Channel, datetime]]:
-        """Yield the AIA frames of an hour that are completely or partly readable."""
+        """Yield the AIA frames of an hour that are at least partly readable."""
         for number in range(20):
             minute = hour + number * LIVE_CADENCE
             for channel in CHANNELS.values():
@@ -204,7 +204,7 @@ class LiveTree:
 
 
 def http_date(time: datetime) -> str:
-    """Return a time in HTTP format."""
+    """Format a time for an HTTP header."""
     return format_datetime(time.replace(microsecond=0), usegmt=True)
 
 
@@ -214,7 +214,7 @@ def _floor(time: datetime, step: timedelta) -> datetime:
 
 
 def _place(path: str) -> tuple[Channel, datetime] | None:
-    """Return the channel and the minute of a path. None if it is not a path of the tree."""
+    """Return the channel and minute of a path, or None if the tree has no such path."""
     try:
         if match := _AIA_FILE.fullmatch(path):
             channel, tree = CHANNELS.get(f"AIA_{match[2]}"), LIVE_TREE

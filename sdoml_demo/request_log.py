@@ -1,4 +1,4 @@
-"""The log of the archive: requests, connections, and the maximum number of concurrent requests."""
+"""The archive's log: requests, connections, and the maximum number in flight."""
 
 import contextlib
 import threading

@@ -24,7 +24,7 @@ _HTML = "text/html; charset=iso-8859-1"
 
 
 class Archive:
-    """A running archive. It is a context manager.
+    """A running archive, which is a context manager.
 
     Parameters
     ----------
@@ -35,19 +35,19 @@ class Archive:
     latency
         Seconds to wait before each response.
     lag_days
-        Days before a frame is published.
+        Days until a frame is published.
     absences
         If False, every frame that can exist is present and good.
     faults
         Transport faults to simulate. Defaults to none.
     alter
-        Called with the path and the body of each frame. It returns the body to serve. Use it to
-        serve wrong frames; see `sdoml_demo.corruptions`.
+        Called with the path and the body of each frame. Returns the body to serve. Use this to
+        serve wrong frames (see `sdoml_demo.corruptions`).
     clock
         Time of the archive. Defaults to the real time.
     live
-        Also serve the near-real-time tree, with these faults. Recent HMI images then appear about
-        an hour after the exposure, with the quick-look label.
+        If given, also serve the near-real-time tree, with these faults. Recent HMI images then
+        appear about an hour after the exposure, with the quick-look label.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class Archive:
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
-        """Return the fault of the next response for a path, and count one attempt."""
+        """Return the fault for the next response to a path. This counts as one attempt."""
         with self._attempts_lock:
             self._attempts[path] += 1
             attempt = self._attempts[path]
@@ -256,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait. Return True if the client disconnected or the planned time is over."""
+        """Wait. Returns True if the client has disconnected or the planned time is over."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)

@@ -1,6 +1,6 @@
 """The program of ``make demo``: build two days of shards from the simulated archive.
 
-It runs the commands that a user would type, with its own simulated archive, and shows the results.
+It starts a simulated archive, runs the commands that a user would type, and shows the results.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _materialize(day)
             if status:
                 return status
-    print(f"\n{len(days)} days in {time.monotonic() - started:.0f} s")
+    print(f"\nBuilt {len(days)} days in {time.monotonic() - started:.0f} s")
     _show(Store(environment["SDOML_STORE"]), days, folder)
     return 0
 
@@ -92,7 +92,7 @@ def _show(store: Store, days: Sequence[date], folder: Path) -> None:
     for day in days:
         path = store.locate(layout.shard(day))
         print(f"  {path}  {Path(path).stat().st_size / 2**20:.0f} MiB")
-    print("\nCoverage (frames of the raw ledgers)")
+    print("\nCoverage (frames in the raw ledgers)")
     statuses: dict[str, Counter[str]] = {channel.name: Counter() for channel in channels}
     reasons: Counter[tuple[str, str]] = Counter()
     for day in days:

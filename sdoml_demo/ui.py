@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--days",
         type=int,
         default=60,
-        help="number of days of the dataset, up to yesterday (%(default)s)",
+        help="number of days in the dataset, up to yesterday (%(default)s)",
     )
     options = parser.parse_args(arguments)
     if _taken(options.port):
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Return settings with which building a week takes a minute or two."""
+    """Return settings with which a week can be built in a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
         "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
@@ -110,28 +110,28 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
                     env=environment,
                     stdout=log,
                     stderr=log,
-                    # As a result, Ctrl-C reaches the services only through this process.
+                    # Ctrl-C must reach the services only through this process.
                     start_new_session=True,
                 )
         if _wait(port, services, stop):
             print(
                 f"\n  http://127.0.0.1:{port}\n\n"
                 "Lineage → Materialize all → choose a week → Launch. Then open a day of `shards`\n"
-                "under Partitions: contact_sheet shows the Sun. Ctrl-C stops it.",
+                "under Partitions: contact_sheet shows the Sun. Ctrl-C stops the UI.",
                 flush=True,
             )
         while not stop.wait(0.5) and all(s.poll() is None for s in services.values()):
             pass
         ended = [name for name, service in services.items() if service.poll() is not None]
         for name in ended:
-            print(f"the {name} ended; see {home / name}.log", file=sys.stderr)
+            print(f"the {name} ended unexpectedly: see {home / name}.log", file=sys.stderr)
         return 1 if ended and not stop.is_set() else 0
     finally:
         _end(list(services.values()))
 
 
 def _wait(port: int, services: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Wait until the UI and the daemon are ready. Return False if a service ends first."""
+    """Wait until the UI and the daemon are ready. Returns False if a service ended first."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and not stop.wait(0.3):
         if any(service.poll() is not None for service in services.values()):
@@ -161,10 +161,7 @@ def daemon_is_up(port: int) -> bool:
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt all services, and kill those that do not end.
-
-    Active runs end with the webserver.
-    """
+    """Interrupt all services, then kill any still running. Active runs end with the webserver."""
     for service in services:
         if service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)

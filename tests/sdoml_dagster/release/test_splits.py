@@ -68,7 +68,7 @@ def test_periods_are_years_months_or_days(text: str, first: str, last: str) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train", "must look like train=2010..2018"),
+        ("train", "must have the form train=2010..2018"),
         ("Train=2010", "lowercase name"),
         ("train=2010..2019,val=2019", r"train \(2010-01-01..2019-12-31\) and val .* overlap"),
         ("train=2019..2018", "ends before it starts"),
