@@ -38,4 +38,4 @@ recording_executor = dg.ExecutorDefinition(
     executor_creation_fn=_create,
     description=dg.in_process_executor.description,
 )
-"""Accept the config of Dagster's in-process executor."""
+"""Accepts the config of Dagster's in-process executor."""

@@ -65,7 +65,7 @@ class LatestOfRun:
         self._found: dict[str, EventLogRecord | None] = {}
 
     def get(self, day: str) -> EventLogRecord | None:
-        """Return the event of a day. Return None if there is no event."""
+        """Return the event of a day, or None if there is no event."""
         if day not in self._found:
             first = self._days.index(day)
             ahead = self._days[first : first + self.READ_AHEAD]

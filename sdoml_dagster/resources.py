@@ -57,7 +57,7 @@ class ArchiveResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def client(self, instrument: Instrument) -> "ArchiveClient":
-        """Create a client for the tree of an instrument. The caller closes it."""
+        """Create a client for an instrument's tree. The caller must close it."""
         from sdoml_dagster.archive.client import ArchiveClient
 
         roots = self.aia_roots if instrument == "AIA" else self.hmi_roots

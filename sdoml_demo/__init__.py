@@ -8,7 +8,7 @@ The pipeline does not import this package. It uses the server only over HTTP.
 - ``files``: files by path, rendered or from the cache.
 - ``absences``: which frames are missing or bad, at the rates of the real archive.
 - ``faults``: transport faults and wrong content, on request.
-- ``tour``: the program of ``make demo``. ``ui``: the program of ``make ui``.
+- ``tour``: the program that ``make demo`` runs. ``ui``: the program that ``make ui`` runs.
 - ``render``: from the real frames to a file.
 
   - ``real_frames``: the packaged real frames. ``textures``: the data that each frame provides.

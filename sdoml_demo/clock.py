@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """A clock with a configurable start and speed. It is thread-safe.
+    """A clock with a configurable start and speed. Thread-safe.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The files of the archive by path. They are rendered on request and kept in a cache folder.
 
 A frame depends only on its name. The name of the cache folder contains a hash of the rendering
-code, so that old frames are never served after a change of the code.
+code, so that old frames are never served after a code change.
 """
 
 import contextlib

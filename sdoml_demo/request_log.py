@@ -28,7 +28,7 @@ class Log:
 
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
-    """Number of opened connections."""
+    """Number of connections opened so far."""
     open_connections: int = 0
     max_open_connections: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""The program of ``make demo``: build two days of shards from the simulated archive.
+"""The tour that ``make demo`` runs: build two days of shards from the simulated archive.
 
 It starts a simulated archive, runs the commands that a user would type, and shows the results.
 """

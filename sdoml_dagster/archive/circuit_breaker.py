@@ -30,7 +30,7 @@ PATIENCE = 30.0
 
 @dataclass
 class Mirror:
-    """A root and its health. It is thread-safe.
+    """A root and its health. Thread-safe.
 
     Times are in seconds of the monotonic clock.
     """

@@ -84,14 +84,14 @@ class Page:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Headers of a request for the file only if it has changed."""
+        """Headers of a conditional request, which returns the file only if it has changed."""
         known = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
         return {name: value for name, value in known.items() if value is not None}
 
 
 @dataclass
 class _Responses:
-    """All responses for one file until now, by root."""
+    """All responses so far for one file, by root."""
 
     missing: set[str] = field(default_factory=set)
     rejected: dict[str, list[FrameError]] = field(default_factory=dict)
@@ -440,7 +440,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _proxies() -> dict[str, str]:
-    """Do not use the environment's proxies for loopback addresses."""
+    """Exempt loopback addresses from the environment's proxies, which cannot reach this machine."""
     exempt = ("localhost", "127.0.0.1", "::1")
     return {"no_proxy": ",".join(filter(None, (getproxies().get("no"), *exempt)))}
 

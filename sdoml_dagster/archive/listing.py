@@ -32,7 +32,7 @@ def listed_names(page: Page) -> frozenset[str]:
 def newest_time(page: Page) -> datetime:
     """Return the newest time in a listing or in an ``image_times`` file.
 
-    TAI times are used without a correction, as in file names.
+    TAI times are not converted, as in file names.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class SomeDaysFailedError(SdomlError):
 
 
 class SomeDaysMayPassError(SomeDaysFailedError):
-    """Some days of a range failed, and at least one of them for a temporary reason."""
+    """Some days of a range failed, at least one of them for a temporary reason."""
 
     may_pass = True
 

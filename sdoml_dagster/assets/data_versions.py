@@ -1,4 +1,4 @@
-"""Data versions that depend on content: a rebuilt day with the same content makes nothing stale."""
+"""Content-based data versions: if a rebuilt day has the same content, nothing becomes stale."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

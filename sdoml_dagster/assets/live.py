@@ -76,9 +76,9 @@ def hour_events(
     hour
         The hour, which is also the partition.
     rows
-        Rows of the table of the hour.
+        Rows in the hour's table.
     table, index
-        Locations of the table of the hour and of the index of the window.
+        Locations of the hour's table and of the window's index.
     """
     names = DatasetNames(settings.name)
     channels = [channel.name for channel in parse_channels(settings.channels)]

@@ -1,4 +1,4 @@
-"""Normalization constants: one per channel, fitted once to the whole dataset.
+"""Normalization constants: one per channel, fitted once to the whole dataset, and then frozen.
 
 A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of the
 days from `first_day` to `last_day` in its config. A run that builds days (a partition or a
@@ -139,7 +139,7 @@ def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
 
 
 def _last_picture(context: dg.AssetExecutionContext, version: str) -> Mapping[str, Any]:
-    """Return the picture of the last fit. To draw it again, all sketches would have to be read."""
+    """Return the picture of the last fit. Redrawing it would require reading all sketches."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
     last = event.asset_materialization if event else None
     if last is None or (last.tags or {}).get("dagster/data_version") != version:

@@ -30,7 +30,7 @@ PULSE_SECONDS = 5.0
 """Seconds between two heartbeats of a running task."""
 
 WORKER_TAG = "sdoml/worker"
-"""Tag of a run with the machine that executes it."""
+"""Run tag that names the machine that executes the run."""
 
 _log = get_logger(__name__)
 

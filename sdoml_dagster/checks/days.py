@@ -72,8 +72,8 @@ DayChecks = Mapping[str, DayCheck]
 def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
     """Build the checks of one daily asset, all in one step.
 
-    A check never fails the run. Its result is a finding. A run without a day, such as a run of
-    "Execute all", checks the latest materialized day.
+    A check never fails the run. Its result is a finding. A run without a day, such as one that
+    "Execute all" launches, checks the latest materialized day.
 
     If a run materializes a day again with the same result, the checks do not read the pixels again.
     A run that only executes checks always reads the pixels.
@@ -125,7 +125,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                         )
                     yield evaluation(key, name, day, finding, as_target(record) if record else None)
                     if not dated:
-                        # The run planned a check without a day. This evaluation completes the plan.
+                        # The run planned a check without a day, which this evaluation completes.
                         text = replace(finding, description=f"{day}: {finding.description}")
                         last = target(context.instance, key, None)
                         yield evaluation(key, name, None, text, last)

@@ -178,7 +178,7 @@ def judge_disk(store: Store, day: date, rows: Sequence[FrameRow], settings: Sett
 
 
 class _DiskJudge:
-    """Measures the disks of frames. It is thread-safe."""
+    """Measures the disks of frames. Thread-safe."""
 
     def __init__(self, day: "StoredDay", channels: Iterable[str], settings: Settings) -> None:
         self._day = day

@@ -44,7 +44,7 @@ _ALL_ALIKE = 3
 
 @dataclass(frozen=True, slots=True)
 class DayLedger:
-    """The outcome of fetching a day of one instrument."""
+    """The outcome of fetching one instrument's frames of a day."""
 
     rows: tuple[RawRow, ...]
     fetched_files: int

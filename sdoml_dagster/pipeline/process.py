@@ -1,4 +1,4 @@
-"""Process the raw files of a day to co-registered, corrected frames, with a table and sketches.
+"""Process a day's raw files into co-registered, corrected frames, with a table and sketches.
 
 Channels are processed one after another, so that each ``.npy`` is written once and in order. A
 bounded pipeline of threads (read → decode → resample → count) uses a constant amount of memory,
@@ -46,7 +46,7 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class ProcessedDay:
-    """The outcome of processing a day of one instrument."""
+    """The outcome of processing one instrument's frames of a day."""
 
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]

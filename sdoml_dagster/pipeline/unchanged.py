@@ -87,7 +87,7 @@ def shard_inputs(
 
 
 def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
-    """Return the rows of the frames for the shard of a day, in the order of the shard.
+    """Return the rows of the frames for a day's shard, in the shard's order.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def _may_change(ledger: Sequence[RawRow], stored: StoredDay, settings: Settings)
 def _facts(row: RawRow | FrameRow, *, leave_out: Collection[str] = ()) -> dict[str, object]:
     """Return the values of a row without nulls.
 
-    A new optional column then changes no fingerprint.
+    A new optional column therefore does not change any fingerprint.
     """
     return {
         name: value

@@ -24,8 +24,7 @@ from sdoml_dagster.previews.canvas import (
 )
 
 BLACK_PERCENTILE, WHITE_PERCENTILE = 1.0, 99.8
-"""Percentiles that are drawn as black and white. Flares and hot pixels then do not darken the
-disk."""
+"""Percentiles drawn as black and white, so that flares and hot pixels do not darken the disk."""
 
 SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
 """Brightness is linear up to this fraction of white, and logarithmic above it. The brightness of

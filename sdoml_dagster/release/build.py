@@ -492,7 +492,7 @@ def _coverage(
 
 
 def _picture(store: Store, index: Path, samples: Samples, release: ReleaseDescription) -> bytes:
-    """Draw a contact sheet of the middle one of the samples with the most channels."""
+    """Draw a contact sheet of the middle sample among those with the most channels."""
     number = samples.example
     shard, slot = samples.shard(number), samples.slots[number]
     folder = layout.release_folder(release.name)

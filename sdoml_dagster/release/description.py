@@ -29,7 +29,7 @@ class SplitDescription:
 class ReleaseDescription:
     """Properties of a finished release.
 
-    It has no date, so the same release has the same description.
+    It has no date, so that equal releases have equal descriptions.
     """
 
     name: str

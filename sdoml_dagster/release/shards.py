@@ -53,7 +53,7 @@ def number_shards(days: Sequence[BuiltDay], *, prefix: str, days_per_shard: int)
 
 
 class ShardMaker:
-    """Writes the shards of a release. It is thread-safe.
+    """Writes the shards of a release. Thread-safe.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class ShardMaker:
         self._spool = spool
 
     def __call__(self, plan: ShardPlan) -> ShardFacts:
-        """Write a shard, and return its properties with its name in the release."""
+        """Write a shard, and return its properties under its name in the release."""
         path = f"{self._folder}/{plan.name}"
         if self._is_link(plan):
             return self._link(path, plan.name, plan.days[0])

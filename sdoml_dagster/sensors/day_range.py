@@ -1,4 +1,4 @@
-"""Sensor that detects a change of the dataset's range that affects the slots of a day.
+"""Sensor that detects changes in the dataset's range that affect the slots of a day.
 
 A day at the edge of the range may be built only in part. The slots of the day are its data version
 in the archive assets; see :mod:`sdoml_dagster.assets.archive`.

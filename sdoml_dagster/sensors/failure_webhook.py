@@ -31,7 +31,7 @@ def build_failure_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> dict[str, str]:
-    """Create the message: `text` for chat services such as Slack, and data for others."""
+    """Create the message: `text` for chat services such as Slack, and data for other receivers."""
     run = context.dagster_run
     steps = [
         event.step_failure_data.error.message.strip().partition("\n")[0]

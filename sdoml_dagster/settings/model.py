@@ -44,7 +44,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """Settings of one deployment. They are immutable and always valid.
 
-    Use :meth:`load` to create them. It reports each mistake in one line of a :class:`SettingError`.
+    Create them with :meth:`load`, which reports each mistake in one :class:`SettingError` line.
     """
 
     model_config = SettingsConfigDict(

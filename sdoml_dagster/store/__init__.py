@@ -1,1 +1,1 @@
-"""The store: reading and writing of files, and their paths."""
+"""The store: reads and writes files, and defines their paths."""

@@ -1,4 +1,4 @@
-"""Write the processed frames of a day and channel as ``.npy``, float32 (frames, n, n)."""
+"""Write one channel's processed frames of a day as ``.npy``, float32 (frames, n, n)."""
 
 from typing import IO
 

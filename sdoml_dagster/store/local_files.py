@@ -21,7 +21,7 @@ TEMPORARY = ".partial"
 """Suffix of temporary names."""
 
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
-"""Errors of a file system that has no hard links or has reached its limit."""
+"""Errors of a file system that has no hard links or has reached its limit of links."""
 
 _LONG = 32 << 20
 """Writes of at least this many bytes are flushed while they are in progress."""

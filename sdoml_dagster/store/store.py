@@ -111,7 +111,7 @@ class Store:
         return None if data is None else self.decode(path, data, decode, made_by=made_by)
 
     def decode(self, path: str, data: bytes, decode: Callable[[bytes], T], *, made_by: str) -> T:
-        """Decode the bytes of a file. It raises the same error as `read_as`."""
+        """Decode the bytes of a file. Raises the same error as `read_as`."""
         try:
             return decode(data)
         except DamagedFileError as error:
