@@ -284,7 +284,7 @@ class Application:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_TABLE:
-                return _error("the table is too large", 413)
+                return _error(f"the table is larger than {MAX_TABLE >> 20} MiB", 413)
         name = request.query_params.get("name", "table")[:80]
         try:
             parsed = await run_in_threadpool(parse_series, body, name)

@@ -143,7 +143,7 @@ class Release:
         """
         row = int(np.searchsorted(self.catalog.slots, slot))
         if row == len(self.catalog) or self.catalog.slots[row] != slot:
-            raise DatasetError(f"no sample at {slot}")
+            raise DatasetError(f"there is no sample at {slot}")
         return row
 
     def rows(self, start: np.datetime64, end: np.datetime64) -> range:

@@ -184,7 +184,7 @@ def decode_index(data: bytes) -> Index:
             inputs=facts.get("sdoml.inputs"),
         )
     except (KeyError, ValueError, pa.ArrowException) as error:
-        raise DamagedFileError(f"index cannot be read: {error}") from error
+        raise DamagedFileError(f"the index cannot be read: {error}") from error
     _check_rows(index)
     return index
 
@@ -206,7 +206,7 @@ def read_footer(data: bytes) -> tuple[int, str, str | None]:
             facts.get("sdoml.inputs"),
         )
     except (KeyError, ValueError) as error:
-        raise DamagedFileError(f"index cannot be read: {error}") from error
+        raise DamagedFileError(f"the index cannot be read: {error}") from error
 
 
 def read_frames(data: bytes) -> set[tuple[datetime, str]]:
@@ -236,7 +236,7 @@ def _check_rows(index: Index) -> None:
     check_shard_name(index.shard)
     if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
         raise DamagedFileError(
-            f"index of {index.shard} states an impossible size of {index.shard_bytes} bytes"
+            f"the index of {index.shard} states an impossible size of {index.shard_bytes} bytes"
         )
     table = index.table
     slots = timestamps(table.column("slot"))
@@ -249,13 +249,15 @@ def _check_rows(index: Index) -> None:
         suffix = "npy" if encoding is None else "fits"
         expected = f"{key[:4]}/{key[5:7]}/{key[8:10]}/{key[11:13]}{key[14:16]}.{channel}.{suffix}"
         if not MEMBER_NAME.fullmatch(member) or channel not in CHANNELS:
-            raise DamagedFileError(f"index of {index.shard} has an invalid member name {member!r}")
+            raise DamagedFileError(
+                f"the index of {index.shard} has an invalid member name {member!r}"
+            )
         if member.upper() != expected.upper():
             raise DamagedFileError(
-                f"index of {index.shard} has the member {member!r} instead of {expected}"
+                f"the index of {index.shard} has the member {member!r} instead of {expected}"
             )
     if len(set(zip(slots.tolist(), channels, strict=True))) != len(channels):
-        raise DamagedFileError(f"index of {index.shard} lists a frame twice")
+        raise DamagedFileError(f"the index of {index.shard} lists a frame twice")
     if table.num_rows == 0:
         return
     offset, size, start = (
@@ -263,10 +265,10 @@ def _check_rows(index: Index) -> None:
     )
     sides = table.column("resolution").to_numpy().astype(np.int64)
     if sides.min() < 1 or sides.max() > 65535:
-        raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
+        raise DamagedFileError(f"the index of {index.shard} has an unknown dtype or resolution")
     compact = np.array([encoding is not None for encoding in encodings])
     if compact.any() and not compact.all():
-        raise DamagedFileError(f"index of {index.shard} has frames with different encodings")
+        raise DamagedFileError(f"the index of {index.shard} has frames with different encodings")
     inside = (
         (offset >= 512)
         & (start > offset)
@@ -278,8 +280,8 @@ def _check_rows(index: Index) -> None:
     if not fits.all():
         row = int(np.argmin(fits))
         raise DamagedFileError(
-            f"index of {index.shard}: {table.column('member')[row]} is outside the shard "
-            f"of {index.shard_bytes} bytes, or its size does not match its pixels"
+            f"the index of {index.shard} is damaged: {table.column('member')[row]} is outside the "
+            f"shard of {index.shard_bytes} bytes, or its size does not match its pixels"
         )
 
 
@@ -290,7 +292,7 @@ def _npy_layout(
     dtypes = index.table.column("dtype").to_pylist()
     others = any(index.table[name].null_count < len(dtypes) for name in ("step", "data_size"))
     if not set(dtypes) <= set(DTYPES) or others:
-        raise DamagedFileError(f"index of {index.shard} has an unknown dtype or resolution")
+        raise DamagedFileError(f"the index of {index.shard} has an unknown dtype or resolution")
     item = np.array([np.dtype(dtype).itemsize for dtype in dtypes])
     matches: NDArray[np.bool_] = lead + sides * sides * item == size
     return matches
@@ -305,14 +307,14 @@ def _compact_layout(
         for step in table["step"].unique().to_pylist():
             check_step(step or 0)
     except ValueError as error:
-        raise DamagedFileError(f"index of {index.shard}: {error}") from error
+        raise DamagedFileError(f"the index of {index.shard} is damaged: {error}") from error
     if (
         not set(table["encoding"].unique().to_pylist()) <= set(COMPACT)
         or set(table["dtype"].unique().to_pylist()) != {COMPACT_DTYPE}
         or np.any(sides % TILES)
         or table["data_size"].null_count
     ):
-        raise DamagedFileError(f"index of {index.shard} has an unknown encoding, dtype or size")
+        raise DamagedFileError(f"the index of {index.shard} has an unknown encoding, dtype or size")
     used = table["data_size"].to_numpy()
     matches: NDArray[np.bool_] = (
         (used > TABLE_BYTES) & (lead == HEADER_BYTES) & (size == lead + used + -used % RECORD)

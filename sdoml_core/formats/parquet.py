@@ -26,7 +26,7 @@ MAX_UNCOMPRESSED: Final = 4 << 30
 def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
     """Convert times in ms to naive UTC datetime64[s]."""
     if column.type != pa.timestamp("ms", "UTC"):
-        raise DamagedFileError(f"index has times of type {column.type}")
+        raise DamagedFileError(f"the index has times of type {column.type}")
     return (integers(column, np.int64) // 1000).view("datetime64[s]")
 
 
@@ -53,7 +53,7 @@ def integers(
 def check_shard_name(name: str) -> str:
     """Return the name of a shard. Raise an error if it is outside the folder of shards."""
     if not SHARD_NAME.fullmatch(name):
-        raise DamagedFileError(f"index has an invalid shard name {name!r}")
+        raise DamagedFileError(f"the index has an invalid shard name {name!r}")
     return name
 
 
@@ -120,7 +120,7 @@ def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
             if key.startswith(b"sdoml.")
         }
     except UnicodeDecodeError as error:
-        raise DamagedFileError(f"index has unreadable metadata: {error}") from error
+        raise DamagedFileError(f"the index has unreadable metadata: {error}") from error
     found = facts.get("sdoml.kind"), facts.get("sdoml.format")
     if found != (kind, FORMAT_VERSION):
         raise DamagedFileError(

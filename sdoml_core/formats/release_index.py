@@ -83,9 +83,7 @@ def release_shards(data: bytes | pa.NativeFile) -> dict[str, int]:
     try:
         return {str(name): int(size) for name, size, _ in json.loads(facts["sdoml.shards"])}
     except (KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(
-            f"index of a release has no valid list of shards: {error}"
-        ) from error
+        raise DamagedFileError(f"the release index has no valid list of shards: {error}") from error
 
 
 _CONSTANTS: Final = ["constant", "transform", "step"]

@@ -148,11 +148,11 @@ def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
     while data:
         length, _, rest = data.partition(b" ")
         if not (_DECIMAL.fullmatch(length) and len(length) < int(length) <= len(data)):
-            raise DamagedFileError("pax header is damaged")
+            raise DamagedFileError("a pax header is damaged")
         key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
         if key in {b"path", b"size"}:
             records[key.decode()] = value.decode("utf-8", "surrogateescape")
         data = data[int(length) :]
     if not _DECIMAL.fullmatch(records.get("size", "0").encode(errors="replace")):
-        raise DamagedFileError("pax header is damaged")
+        raise DamagedFileError("a pax header is damaged")
     return records

@@ -178,7 +178,8 @@ def _warn_outside(
 ) -> None:
     used = first if name == "date_start" else last
     warnings.warn(
-        f"{name} {iso(wanted)} is not between {iso(first)} and {iso(last)}; {iso(used)} is used",
+        f"{name} {iso(wanted)} is not between {iso(first)} and {iso(last)}; "
+        f"{iso(used)} is used instead",
         stacklevel=4,
     )
 

@@ -327,7 +327,9 @@ class SDOMLlite(Dataset[Sample]):
         """
         if ranges is None:
             if len(self._folders) > 1:
-                raise DatasetError("pass the ranges of the splits: the dataset has several folders")
+                raise DatasetError(
+                    "the dataset has several folders, so pass the ranges of the splits"
+                )
             ranges = release_splits(self._folders[0])
         return Splits.of(self, ranges, guard=guard)
 

@@ -110,7 +110,7 @@ class Catalog:
             TypeError,
             ValueError,
         ) as error:
-            raise DamagedFileError(f"index of a release has bad metadata: {error}") from error
+            raise DamagedFileError(f"the release index has invalid metadata: {error}") from error
         known = (
             dtype in DTYPES
             if self.encoding is None
@@ -118,7 +118,7 @@ class Catalog:
         )
         if not known or not 0 <= self.resolution <= 65535:
             raise DamagedFileError(
-                f"index has an invalid dtype or resolution: {dtype}, {self.resolution}"
+                f"the index has an invalid dtype or resolution: {dtype}, {self.resolution}"
             )
         self.dtype = np.dtype(dtype)
         self._read_samples(file)
@@ -143,11 +143,11 @@ class Catalog:
             ValueError,
             pa.ArrowException,
         ) as error:
-            raise DamagedFileError(f"index of a release is damaged: {error}") from error
+            raise DamagedFileError(f"the release index is damaged: {error}") from error
         if np.any(self.shard < 0):
-            raise DamagedFileError("index of a release refers to a shard that it does not describe")
+            raise DamagedFileError("the release index refers to a shard that it does not describe")
         if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
-            raise DamagedFileError("index of a release is not sorted by time")
+            raise DamagedFileError("the release index is not sorted by time")
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -215,7 +215,7 @@ class Catalog:
         owners = self.owners(channels)
         last = self.shard_bytes[self.shard[:, None] if owners is None else owners] - sizes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
-            raise DamagedFileError("index of a release points outside its shards")
+            raise DamagedFileError("the release index points outside its shards")
         return offsets
 
     def owners(self, channels: Sequence[str]) -> NDArray[np.int32] | None:
@@ -235,7 +235,7 @@ class Catalog:
         for column, name in enumerate(channels):
             owners[:, column] = _leaf(file, name, OWNER, missing=0)
         if np.any((owners < 0) | (owners >= len(self.shards))):
-            raise DamagedFileError("index refers to a shard that it does not describe")
+            raise DamagedFileError("the index refers to a shard that it does not describe")
         return owners
 
     def data_sizes(self, channels: Sequence[str]) -> NDArray[np.int64]:
@@ -252,7 +252,7 @@ class Catalog:
         sizes = np.stack(columns, axis=1)
         # RICE_1 data are never much larger than the pixels themselves.
         if np.any(sizes <= TABLE_BYTES) or np.any(sizes > 2 * self.frame_bytes + HEADER_BYTES):
-            raise DamagedFileError("index of a release has impossible frame sizes")
+            raise DamagedFileError("the release index has impossible frame sizes")
         return sizes
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
@@ -337,12 +337,14 @@ def _chunks(
         chunks = [chunk.flatten()[0] for chunk in column.column(channel).chunks]
         return pa.chunked_array(chunks, column.schema.field(channel).type.field(0).type)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedFileError(f"index of a release lacks {name} for {channel}") from error
+        raise DamagedFileError(f"the release index lacks {name} for {channel}") from error
 
 
 def _leaf(file: pq.ParquetFile, channel: str, name: str, *, missing: int) -> NDArray[np.int64]:
     """Convert an integer field to NumPy, and replace null with a value."""
     leaf = _chunks(file, channel, name)
     if leaf.type not in {pa.int64(), pa.uint32()}:
-        raise DamagedFileError(f"release index: {name} has type {leaf.type}, not int64 or uint32")
+        raise DamagedFileError(
+            f"the release index is damaged: {name} has type {leaf.type}, not int64 or uint32"
+        )
     return integers(leaf, np.int64 if leaf.type == pa.int64() else np.uint32, missing)

@@ -164,7 +164,7 @@ class LocalFiles:
             more = os.preadv(handle.descriptor, rest, start + done)
             if more == 0:
                 raise DamagedFileError(
-                    f"{name} in {self.root} is truncated: {handle.size} of at least "
+                    f"{name} in {self.root} is truncated: it has {handle.size} of at least "
                     f"{start + wanted} bytes"
                 )
             done += more
