@@ -1,24 +1,25 @@
-"""Fixtures for all tests, and handling of tests with unmet requirements."""
+"""Fixtures for all tests, and handling of tests with unmet requirements.
+
+Large packages are imported in fixtures: with ``-n``, pytest's main process runs no tests.
+"""
 
 import os
 import shutil
 from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from dagster._core.storage.defs_state import base as defs_state
 from xdist.scheduler import LoadFileScheduling
 
-from sdoml_dagster.instance.home import INSTANCE
-from sdoml_dagster.settings.errors import PREFIX
-from sdoml_dagster.settings.model import Settings
-from sdoml_demo.server import Archive
-from tests.support.day_deployment import Deploy, Deployment
 from tests.support.requirements import REQUIREMENTS, obstacle
-from tests.support.runs import small_environment
+
+if TYPE_CHECKING:
+    from sdoml_dagster.settings.model import Settings
+    from sdoml_demo.server import Archive
+    from tests.support.day_deployment import Deploy
 
 # The test servers run on this machine, so do not use a proxy for them. pip still needs HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -51,10 +52,19 @@ def frame_cache(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def archive(frame_cache: Path) -> Iterator[Archive]:
+def archive(frame_cache: Path) -> Iterator["Archive"]:
     """The simulated archive on a free port, without missing or bad frames."""
+    from sdoml_demo.server import Archive
+
     with Archive(cache=frame_cache, absences=False) as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations() -> None:
+    from tests.support.warm_imports import read_migrations_once
+
+    read_migrations_once()
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +74,20 @@ def _no_instance_of_another_test() -> None:
     Each instance and context restores the previous value when it is closed or garbage-collected,
     which may happen during a later test. A token of another variable sets the value to None.
     """
+    from dagster._core.storage.defs_state import base as defs_state
+
     defs_state._current_storage = ContextVar("_current_storage", default=None)
 
 
 @pytest.fixture
 def environment(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: "Archive", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """Set the environment of a small deployment with an empty store, and return it."""
+    from sdoml_dagster.instance.home import INSTANCE
+    from sdoml_dagster.settings.errors import PREFIX
+    from tests.support.runs import small_environment
+
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
     home = tmp_path / "dagster"
@@ -85,18 +101,25 @@ def environment(
 
 
 @pytest.fixture
-def settings(environment: dict[str, str]) -> Settings:
+def settings(environment: dict[str, str]) -> "Settings":
     """The settings of the small deployment."""
+    from sdoml_dagster.settings.model import Settings
+
     return Settings.load()
 
 
 @pytest.fixture
-def deploy(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+def deploy(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "Deploy":
     """A function that creates deployments with their own stores; its arguments are settings."""
+    from sdoml_dagster.settings.model import Settings
+    from tests.support.day_deployment import Deployment
+
     monkeypatch.setenv("SDOML_ATTEMPTS", "4")
     count = iter(range(100))
 
-    def make(archive: Archive | None = None, **overrides: object) -> Deployment:
+    def make(archive: "Archive | None" = None, **overrides: object) -> Deployment:
         if archive is not None:
             # Use two names for one host, so that the second mirror confirms a 404 from the first.
             other = archive.aia_root.replace("127.0.0.1", "localhost")

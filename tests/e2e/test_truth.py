@@ -125,7 +125,7 @@ def test_terminated_run_ends_immediately_despite_a_stalled_archive(
 
 def test_two_datasets_can_share_an_instance(page: Page, archive: Archive, tmp_path: Path) -> None:
     base = environment(tmp_path, archive)
-    workspace = ["load_from:"]
+    locations = {}
     for name, channels in (("aia-only", "AIA_1700"), ("hmi-only", "HMI_M")):
         config = tmp_path / f"{name}.toml"
         config.write_text(
@@ -136,12 +136,9 @@ def test_two_datasets_can_share_an_instance(page: Page, archive: Archive, tmp_pa
             f"import os\n\nos.environ['SDOML_CONFIG'] = '{config}'\n"
             "from sdoml_dagster.definitions import defs\n"
         )
-        workspace.append(
-            f"  - python_file: {{relative_path: {location.name}, location_name: {name}}}"
-        )
-    (tmp_path / "workspace.yaml").write_text("\n".join(workspace) + "\n")
+        locations[name] = ("--python-file", str(location))
     shared = {k: v for k, v in base.items() if k not in {"SDOML_CHANNELS", "SDOML_STORE"}}
-    with Deployment(shared, ["-w", str(tmp_path / "workspace.yaml")]) as both:
+    with Deployment(shared, locations=locations) as both:
         days = DAYS[:1]
         aia = both.wait(both.launch(["aia_only/raw_aia", "aia_only/processed_aia"], days))
         hmi = both.wait(both.launch(["hmi_only/raw_hmi", "hmi_only/processed_hmi"], days))

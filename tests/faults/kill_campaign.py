@@ -36,13 +36,11 @@ PROGRAM = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
 import dagster as dg
-import numba, numpy, PIL.Image, pyarrow.ipc, pyarrow.parquet, requests
-import sdoml_core.frames.aia, sdoml_core.normalization.count_pixels, sdoml_core.frames.hmi
-import sdoml_dagster.pipeline.fetch, sdoml_dagster.pipeline.pack, sdoml_dagster.pipeline.process
-import sdoml_dagster.release.build
+from tests.support.warm_imports import import_code, run_once
 from sdoml_dagster.definitions import defs
+import_code()
+run_once()
 assets = [a for a in defs.assets if isinstance(a, dg.AssetsDefinition)]
-dg.materialize([dg.asset(name="warm_up")(lambda: None)])
 for day in sys.stdin:
     child = os.fork()
     if not child:
@@ -70,7 +68,7 @@ class Runner:
         self.store = Path(environment["SDOML_STORE"])
         self._server = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -14,19 +14,13 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
-from skimage.registration import phase_cross_correlation
-from sunpy.coordinates import sun
-from sunpy.coordinates.utils import get_limb_coordinates
 
 from sdoml_core.ephemeris import heliographic_latitude
 from sdoml_core.frames.aia import AiaFrame, decode_aia, process_aia
 from sdoml_core.frames.grid import GEOMETRIC_SCALE, PIXEL, samples_per_pixel
 from sdoml_core.frames.hmi import process_hmi
 from sdoml_core.wcs import frame_header
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # reproject imports modules with deprecated parts
-    import sunpy.map
+from tests.support.sunpy_maps import sunpy_map
 
 REAL = Path(__file__).parents[2] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
 DATES = [datetime(2024, month, 4, 12, tzinfo=UTC) for month in (1, 4, 7, 10)]
@@ -57,6 +51,8 @@ def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
 
 def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
     """Return radius and center of the limb that sunpy computes from the header."""
+    from sunpy.coordinates.utils import get_limb_coordinates
+
     limb = get_limb_coordinates(solar_map.observer_coordinate, rsun=solar_map.rsun_meters)
     x, y = (axis.value for axis in solar_map.world_to_pixel(limb))
     center = float((x.max() + x.min()) / 2), float((y.max() + y.min()) / 2)
@@ -69,7 +65,7 @@ def test_sunpy_limb_matches_the_aia_image(date: datetime, rsun_obs: float, resol
     frame = AiaFrame(disk(rsun_obs / 2.4), date, 193, 1.0, 0, rsun_obs, 0)
     image = process_aia(frame, resolution=resolution, degradation=1.0)
     header = frame_header("AIA_0193", resolution=resolution, observed=date, rsun_obs=rsun_obs)
-    solar_map = sunpy.map.Map(image[::-1], header)
+    solar_map = sunpy_map(image[::-1], header)
     drawn = drawn_limb(solar_map)
     assert drawn == pytest.approx(measured_limb(image[::-1]), abs=0.05)
     assert drawn[0] == pytest.approx(976 / 2.4 * resolution / 1024, abs=0.02)
@@ -86,7 +82,7 @@ def test_sunpy_limb_matches_the_hmi_image(scale: float, resolution: int) -> None
     header = frame_header(
         "HMI_M", resolution=resolution, observed=date, rsun_obs=rsun_obs, hmi_scale=scale
     )
-    solar_map = sunpy.map.Map(image[::-1], header)
+    solar_map = sunpy_map(image[::-1], header)
     assert drawn_limb(solar_map) == pytest.approx(measured_limb(image[::-1]), abs=0.05)
     assert solar_map.observatory == "SDO"
     assert solar_map.measurement == "magnetogram"
@@ -100,7 +96,7 @@ def test_bunit_and_sample_count_restore_the_raw_brightness(resolution: int) -> N
     header = frame_header(
         "AIA_0193", resolution=resolution, observed=frame.observed, rsun_obs=frame.rsun_obs
     )
-    solar_map = sunpy.map.Map(image[::-1] / samples_per_pixel(resolution), header)
+    solar_map = sunpy_map(image[::-1] / samples_per_pixel(resolution), header)
     assert solar_map.unit == u.DN / u.pix / u.s
     middle = np.s_[resolution // 4 : 3 * resolution // 4, resolution // 4 : 3 * resolution // 4]
     scale = 976 / frame.rsun_obs
@@ -117,7 +113,7 @@ def test_north_and_west_match_the_sky() -> None:
     image = process_aia(frame, resolution=1024, degradation=1.0)
     header = frame_header("AIA_0171", resolution=1024, observed=DATES[0], rsun_obs=976.0)
     row, column = np.unravel_index(image[::-1].argmax(), image.shape)
-    place = sunpy.map.Map(image[::-1], header).pixel_to_world(column * u.pix, row * u.pix)
+    place = sunpy_map(image[::-1], header).pixel_to_world(column * u.pix, row * u.pix)
     assert place.Tx.to_value("arcsec") == pytest.approx(99.5 * 2.4, abs=1.3)
     assert place.Ty.to_value("arcsec") == pytest.approx(199.5 * 2.4, abs=1.3)
 
@@ -128,7 +124,7 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
     header = frame_header(
         "AIA_0193", resolution=512, observed=frame.observed, rsun_obs=frame.rsun_obs
     )
-    processed = sunpy.map.Map(image[::-1].copy(), header)
+    processed = sunpy_map(image[::-1].copy(), header)
     assert processed.wavelength == 193 * u.angstrom
     assert processed.unit == u.Unit("DN / (pix s)")
 
@@ -139,6 +135,8 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
         world = processed.pixel_to_world(grid[1] * u.pix, grid[0] * u.pix)
         column = world.Tx.to_value("arcsec") / cards["CDELT1"] + cards["CRPIX1"] - 1
         row = world.Ty.to_value("arcsec") / cards["CDELT2"] + cards["CRPIX2"] - 1
+    from skimage.registration import phase_cross_correlation
+
     smooth = gaussian_filter(np.nan_to_num(frame.image).astype(np.float64), 1.0)
     expected = map_coordinates(smooth, [row, column], order=1, mode="nearest")
     shift, error, _ = phase_cross_correlation(
@@ -153,6 +151,8 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
 
 @pytest.mark.parametrize("date", DATES)
 def test_observer_is_at_earth_position_from_sunpy(date: datetime) -> None:
+    from sunpy.coordinates import sun
+
     assert heliographic_latitude(date) == pytest.approx(
         sun.B0(date.replace(tzinfo=None)).to_value("deg"), abs=0.005
     )
@@ -160,7 +160,7 @@ def test_observer_is_at_earth_position_from_sunpy(date: datetime) -> None:
 
 def test_coordinates_round_trip_through_the_stonyhurst_frame() -> None:
     header = frame_header("AIA_0304", resolution=256, observed=DATES[1], rsun_obs=959.0)
-    solar_map = sunpy.map.Map(np.ones((256, 256), np.float32), header)
+    solar_map = sunpy_map(np.ones((256, 256), np.float32), header)
     center = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=solar_map.coordinate_frame)
     ground = center.transform_to("heliographic_stonyhurst")
     assert ground.lon.to_value("deg") == pytest.approx(0, abs=0.01)

@@ -7,12 +7,12 @@ import av
 import numpy as np
 import pytest
 import requests
-import sunpy.map
 from PIL import Image
 
 from sdoml_core.loader import SDOMLlite
 from sdoml_view import curves
 from tests.support.range_server import serving_ranges
+from tests.support.sunpy_maps import sunpy_map
 from tests.support.synthetic_shards import at, frame, write_day
 from tests.support.viewer import CHANNELS, CONSTANT, DAYS, SIDE, day, serving
 
@@ -174,7 +174,7 @@ def test_movie_has_one_frame_per_slot(viewer: str) -> None:
 def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Path) -> None:
     file = tmp_path / "frame.fits"
     file.write_bytes(ask(viewer, "fits", t=NOON, channels="AIA_0171").content)
-    opened = sunpy.map.Map(file)
+    opened = sunpy_map(file)
     pixels = SDOMLlite(release, ["AIA_0171"], units="dn")[NOON][0][0].numpy()
     np.testing.assert_array_equal(opened.data, pixels[::-1])
     assert opened.wavelength.value == 171

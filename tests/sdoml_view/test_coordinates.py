@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 import astropy.units as u
 import numpy as np
 import pytest
-import sunpy.map
-from sunpy.coordinates import HeliographicStonyhurst
 
 from sdoml_core.wcs import frame_header
 from sdoml_view.coordinates import View
+from tests.support.sunpy_maps import sunpy_map
 
 OBSERVED = datetime(2024, 3, 8, 12, 0, 9, tzinfo=UTC)
 N = 512
@@ -17,9 +16,11 @@ N = 512
 
 @pytest.mark.parametrize("channel", ["AIA_0171", "HMI_M"])
 def test_coordinates_agree_with_sunpy(channel: str) -> None:
+    from sunpy.coordinates import HeliographicStonyhurst
+
     view = View.of(channel, resolution=N, observed=OBSERVED, rsun_obs=966.4)
     header = frame_header(channel, resolution=N, observed=OBSERVED, rsun_obs=966.4)
-    solar = sunpy.map.Map(np.zeros((N, N)), header)
+    solar = sunpy_map(np.zeros((N, N)), header)
     for column, row in ((256.0, 256.0), (300.0, 180.0), (120.0, 350.0), (400.0, 200.0)):
         place = view.place(column, row)
         world = solar.pixel_to_world(column * u.pix, (N - 1 - row) * u.pix)

@@ -5,22 +5,15 @@ It imports little, because it starts once per command of a shell script.
 
 import json
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def run(
-    address: str,
-    program: str,
-    arguments: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    folder: str,
-    files: Sequence[int],
-) -> int:
-    """Run a module or a console script and return its exit status.
+class Command:
+    """A command that the server has started. The methods are those of `subprocess.Popen`.
 
     Parameters
     ----------
@@ -36,29 +29,56 @@ def run(
         Its current folder.
     files
         Its standard input, output and error.
+    own_session
+        Whether it leads a session, whose processes `os.killpg` reaches.
     """
-    request = {
-        "program": program,
-        "arguments": arguments,
-        "environment": environment,
-        "folder": folder,
-    }
-    text = json.dumps(request).encode() + b"\n"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        sent = socket.send_fds(server, [text], list(files))
-        server.sendall(text[sent:])
-        return int(server.recv(16))
+
+    def __init__(
+        self,
+        address: str,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: str,
+        files: Sequence[int],
+        own_session: bool = False,
+    ) -> None:
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "environment": environment,
+            "folder": folder,
+            "own_session": own_session,
+        }
+        text = json.dumps(request).encode() + b"\n"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(address)
+        sent = socket.send_fds(self._server, [text], list(files))
+        self._server.sendall(text[sent:])
+        self._answer = self._server.makefile()
+        self.pid = int(self._answer.readline())
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit status; raise `TimeoutError` after a timeout."""
+        if self.returncode is None:
+            if not select.select([self._server], [], [], timeout)[0]:
+                raise TimeoutError(f"process {self.pid} has not ended after {timeout} s")
+            self.returncode = int(self._answer.readline())
+            self._answer.close()
+            self._server.close()
+        return self.returncode
 
 
 if __name__ == "__main__":
     _, _address, _program, *_arguments = sys.argv
-    _status = run(
+    _status = Command(
         _address,
         _program,
         _arguments,
         environment=dict(os.environ),
         folder=str(Path.cwd()),
         files=(0, 1, 2),
-    )
+    ).wait()
     sys.exit(_status if _status >= 0 else 128 - _status)

@@ -1,8 +1,8 @@
 """Run commands in forks of a process that has Dagster imported; `commands` starts this program.
 
-It listens on a socket and has imported the libraries, but nothing that reads settings. The forked
-process gets the environment, folder, arguments and files of its client, runs what the client names,
-and ends.
+It listens on a socket and has imported the libraries and the code, but keeps no settings. The
+forked process gets the environment, folder, arguments and files of its client, runs what the client
+names, and ends.
 """
 
 import contextlib
@@ -19,18 +19,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import dagster._cli  # noqa: F401
-import numba  # noqa: F401
-import pandas as pd  # noqa: F401
-import pyarrow.parquet  # noqa: F401
-import requests  # noqa: F401
-import sqlalchemy  # noqa: F401
-
-import sdoml_dagster.cli.main
-import sdoml_dagster.pipeline.fetch
-import sdoml_dagster.pipeline.pack
-import sdoml_dagster.pipeline.process
-import sdoml_dagster.release.build  # noqa: F401
+from tests.support.warm_imports import import_definitions, run_once
 
 
 def serve(address: str) -> None:
@@ -38,6 +27,8 @@ def serve(address: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
+        import_definitions()
+        run_once()
         gc.freeze()
         print("ready", flush=True)
         while listener in select.select([listener, sys.stdin], [], [])[0]:
@@ -53,20 +44,27 @@ def serve(address: str) -> None:
 
 
 def answer(client: socket.socket) -> None:
-    """Run the command of a client in another fork and send its exit status."""
+    """Run the command of a client in another fork; send its process ID and its exit status."""
     text, files, _, _ = socket.recv_fds(client, 1 << 16, 3)
     while not text.endswith(b"\n"):
         text += client.recv(1 << 16)
+    request = json.loads(text)
+    own_session = request.pop("own_session")
     child = os.fork()
     if not child:
         client.close()
+        if own_session:
+            os.setsid()
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        status = run(**json.loads(text))
+        status = run(**request)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    for file in files:  # a pipe must end with the command
+        os.close(file)
+    client.sendall(f"{child}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     client.sendall(str(status).encode())
 
@@ -103,5 +101,6 @@ def _status(code: object) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # the folder of this file
+    sys.path.pop(0)  # the folder of the checkout
+    os.chdir("/")  # has no sdoml.toml
     serve(sys.argv[1])

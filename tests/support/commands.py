@@ -17,8 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support import command_client
+from tests.support.command_client import Command
 
-_SERVER = Path(__file__).with_name("command_server.py")
+_ROOT = Path(__file__).parents[2]
+_SERVER = "tests.support.command_server"
 _SCRIPTS = Path(sys.executable).parent
 
 
@@ -35,17 +37,31 @@ def run_module(
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
     ):
-        status = command_client.run(
+        status = Command(
             _server(),
             module,
             command,
             environment=dict(os.environ if env is None else env),
             folder=str(cwd or Path.cwd()),
             files=[file.fileno() for file in (nothing, out, err)],
-        )
+        ).wait()
         for file in (out, err):
             file.seek(0)
         return subprocess.CompletedProcess([module, *command], status, out.read(), err.read())
+
+
+def start_module(module: str, *arguments: str, env: Mapping[str, str], log: Path) -> Command:
+    """Start a module as a command in its own session; its output goes to a file."""
+    with Path(os.devnull).open() as nothing, log.open("wb") as output:
+        return Command(
+            _server(),
+            module,
+            arguments,
+            environment=dict(env),
+            folder=str(Path.cwd()),
+            files=(nothing.fileno(), output.fileno(), output.fileno()),
+            own_session=True,
+        )
 
 
 def install_scripts(folder: Path, *names: str) -> None:
@@ -66,8 +82,8 @@ def _server() -> str:
     folder = tempfile.mkdtemp(prefix="sdoml-commands-")
     address = f"{folder}/socket"
     server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(_SERVER), address],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
+        [sys.executable, "-W", "ignore", "-m", _SERVER, address],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT,
     )  # fmt: skip
 
     def stop() -> None:

@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +15,10 @@ from typing import Any, Self
 from sdoml_dagster.instance.home import prepare_instance
 from sdoml_demo.faults import Fault, FaultPlan
 from sdoml_demo.ui import MODULE, daemon_is_up
+from tests.support.command_client import Command
+from tests.support.commands import start_module
 
+ROOT = Path(__file__).parents[2]
 LAUNCH_BACKFILL = """
 mutation($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -27,26 +28,6 @@ mutation($params: LaunchBackfillParams!) {
     ... on PartitionKeysNotFoundError { message partitionKeys }
   }
 }"""
-QUICK_DAEMON = """
-from dagster._daemon import controller
-controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2  # instead of 30: how often it checks backfills
-from dagster._daemon.cli import main
-main()
-"""
-CODE_SERVER = """
-import multiprocessing
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload([
-    "dagster._grpc.server", "numba", "pandas", "pyarrow.parquet", "requests",
-    "sdoml_dagster.definitions", "sdoml_dagster.pipeline.fetch", "sdoml_dagster.pipeline.process",
-    "sdoml_dagster.pipeline.pack", "sdoml_dagster.release.build",
-])
-multiprocessing.get_context = lambda method=None: forks  # instead of "spawn", for the runs
-from dagster._cli import main
-main()
-"""
-"""A run in a fork of a process that has imported everything takes a third of the CPU time."""
-
 RUN = """
 mutation($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -73,6 +54,10 @@ query($id: String!) {
 }"""
 
 
+MODULE_OPTIONS = ("--module-name", MODULE)
+DEFAULT = {MODULE: MODULE_OPTIONS}
+
+
 @dataclass(frozen=True)
 class Days(FaultPlan):
     """Faults that affect whole days, named as in paths: 2024/03/05."""
@@ -97,10 +82,10 @@ class Deployment:
     environment
         Settings, and ``DAGSTER_HOME``.
     source
-        Options of the services for the code to load. By default, the services share one code server
+        Options of the services for the code to load. By default, the services share code servers
         whose runs start fast. Otherwise each service starts its own, as ``make ui`` does.
-    location
-        Name of the code location of that code server.
+    locations
+        Code locations by name, each with the options of its code server.
     storage
         YAML to append to ``dagster.yaml``, such as another database.
     """
@@ -110,46 +95,49 @@ class Deployment:
         environment: Mapping[str, str],
         source: Sequence[str] = (),
         *,
-        location: str = MODULE,
+        locations: Mapping[str, Sequence[str]] = DEFAULT,
         storage: str = "",
     ) -> None:
-        self.environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
         self._storage = storage
         self._source = source
-        self._location = location
+        self._locations = locations
         self.home = Path(environment["DAGSTER_HOME"])
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._services: list[subprocess.Popen[bytes]] = []
+        self._services: list[Command] = []
 
     def __enter__(self) -> Self:
         prepare_instance(self.home)
         with (self.home / "dagster.yaml").open("a") as configuration:
             configuration.write(self._storage)
-        source = self._source or self._start_code_server()
-        web = ("-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port))
-        self._start("webserver", *web, *source)
-        self._start("daemon", "-c", QUICK_DAEMON, "run", *source)
+        source = self._source or self._start_code_servers()
+        web = ("-h", "127.0.0.1", "-p", str(self.port))
+        self._start("webserver", "dagster_webserver", *web, *source)
+        self._start("daemon", "tests.support.quick_daemon", "run", *source)
         self._await("webserver or daemon", lambda: daemon_is_up(self.port))
         return self
 
     def __exit__(self, *_: object) -> None:
         for service in self._services:
-            os.killpg(service.pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it has already ended
+                os.killpg(service.pid, signal.SIGINT)
         for service in self._services:
             try:
                 service.wait(20)
-            except subprocess.TimeoutExpired:
+            except TimeoutError:
                 os.killpg(service.pid, signal.SIGKILL)
                 service.wait()
 
     def crash(self) -> int:
         """Kill all processes of the instance together: services, code servers and runs."""
         mark = f"DAGSTER_HOME={self.home}".encode()
+        sessions = {service.pid for service in self._services}
         killed = 0
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                started = mark in (folder / "environ").read_bytes().split(b"\0")
+                if started or os.getsid(int(folder.name)) in sessions:
                     os.kill(int(folder.name), signal.SIGKILL)
                     killed += 1
         for service in self._services:
@@ -221,16 +209,20 @@ class Deployment:
             assert time.monotonic() < deadline, found
             time.sleep(0.5)
 
-    def _start_code_server(self) -> Sequence[str]:
-        """Start the code server, wait for it, and return the options of services that use it."""
-        port = _free_port()
-        api = ("api", "grpc", "-h", "127.0.0.1", "-p", str(port), "--module-name", MODULE)
-        self._start("code", "-c", CODE_SERVER, *api)
+    def _start_code_servers(self) -> Sequence[str]:
+        """Start the code servers, wait for them, and return the options of services to use them."""
+        ports = {name: _free_port() for name in self._locations}
+        for name, options in self._locations.items():
+            address = ("-h", "127.0.0.1", "-p", str(ports[name]))
+            self._start(name, "tests.support.code_server", "api", "grpc", *address, *options)
         # The daemon fails a backfill if there is no code server when it continues the backfill.
-        self._await("the code server", lambda: _answers(port))
-        server = {"host": "127.0.0.1", "port": port, "location_name": self._location}
+        self._await("a code server", lambda: all(map(_answers, ports.values())))
+        servers = [
+            {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": name}}
+            for name, port in ports.items()
+        ]
         workspace = self.home / "workspace.yaml"
-        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
+        workspace.write_text(json.dumps({"load_from": servers}))
         return ("-w", str(workspace))
 
     def _await(self, name: str, started: Callable[[], bool]) -> None:
@@ -241,17 +233,9 @@ class Deployment:
                 raise TimeoutError(f"{name} did not start; see {self.home}")
             time.sleep(0.2)
 
-    def _start(self, name: str, *command: str) -> None:
-        with (self.home / f"{name}.log").open("wb") as log:
-            self._services.append(
-                subprocess.Popen(
-                    [sys.executable, "-W", "ignore", *command],
-                    env=self.environment,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
+    def _start(self, name: str, module: str, *arguments: str) -> None:
+        log = self.home / f"{name}.log"
+        self._services.append(start_module(module, *arguments, env=self.environment, log=log))
 
 
 def _answers(port: int) -> bool:

@@ -1,6 +1,5 @@
 """`SDOMLlite.sunpy_map`: frames in physical units at their place on the sky."""
 
-import warnings
 from pathlib import Path
 
 import astropy.units as u
@@ -11,17 +10,22 @@ from sdoml_core.errors import DatasetError
 from sdoml_core.frames.magnetogram import level_to_gauss
 from sdoml_core.loader import SDOMLlite
 from sdoml_core.wcs import frame_header
+from tests.support.sunpy_maps import import_sunpy_map
 from tests.support.synthetic_shards import CONSTANT, FIRST, SIDE, at, frame, write_day
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a dependency of sunpy deprecates parts of itself
-    import sunpy.map
 
 TIME = "2022-11-01T01:15:00"
 OBSERVED = "2022-11-01T01:14:52.750"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imported_sunpy() -> None:
+    """Import sunpy, with warnings ignored, when the first test needs it."""
+    import_sunpy_map()
+
+
 def test_aia_map_is_in_dn_with_row_0_in_the_south(release: Path) -> None:
+    import sunpy.map
+
     drawn = SDOMLlite(release, ["HMI_M", "AIA_0193"]).sunpy_map(TIME, "aia_0193")
     assert isinstance(drawn, sunpy.map.GenericMap)
     assert drawn.unit == u.Unit("DN / (pix s)")

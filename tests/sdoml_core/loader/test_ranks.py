@@ -169,7 +169,7 @@ def test_each_sample_is_used_once_despite_interruptions(dataset, style, world, e
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @given(st.integers(1, 3), st.integers(1, 2), events([0, 1, 2]))
-@settings(max_examples=5, **relaxed)
+@settings(max_examples=3, **relaxed)
 def test_each_sample_is_used_once_with_workers(dataset, style, world, workers, events):
     run(dataset, style, world, workers, events)
 

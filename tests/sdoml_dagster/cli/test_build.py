@@ -16,7 +16,7 @@ from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
 from tests.support.commands import run_module
-from tests.support.deployment import Deployment
+from tests.support.deployment import MODULE_OPTIONS, Deployment
 
 SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
 SMALL = ["--channels", "AIA_0171,HMI_M", "--resolution", "64", "--cadence", "360"]
@@ -280,7 +280,7 @@ def test_submitted_build_is_run_by_the_deployment(
     assert stopped.returncode == 2
     assert "no daemon processes the queue" in stopped.stderr
     here = {name: os.environ[name] for name in os.environ if name.startswith("SDOML_")}
-    with Deployment(environment | here, location="sun"):
+    with Deployment(environment | here, locations={"sun": MODULE_OPTIONS}):
         done = sdoml("build", "--submit", "--name", "submitted")
         assert done.returncode == 0, done.stderr
         again = sdoml("build", "--submit", "--name", "submitted")

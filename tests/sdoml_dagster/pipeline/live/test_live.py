@@ -264,7 +264,7 @@ def test_ten_readers_never_see_half_a_slot(follow):
     def read():
         dataset = LiveDataset(live.folder, live.settings.channels, now=lambda: now)
         seen = {}
-        while not stop.is_set():
+        while not stop.wait(0.005):
             window = dataset.latest(past=4)
             for time, frames, mask in zip(window.times, window.frames, window.mask, strict=True):
                 for channel, frame, present in zip(dataset.channels, frames, mask, strict=True):
