@@ -94,7 +94,7 @@ class View:
         return Place(solar_x / _ARCSEC, solar_y / _ARCSEC, longitude, latitude)
 
     def limb(self) -> tuple[float, float, float]:
-        """Return center and radius (x, y, r) of the limb, as fractions of the frame's side."""
+        """Return the center and radius (x, y, r) of the limb, as fractions of the frame's side."""
         radius = math.tan(math.asin(1 / self.distance)) / self.pixel
         n = self.resolution
         return (self.center_x + 0.5) / n, (self.center_y + 0.5) / n, radius / n

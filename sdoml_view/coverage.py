@@ -25,7 +25,7 @@ REASONS: Final = {
     "unexplained": "without a recorded reason",
     "not_built": "not built",
 }
-"""Meaning of each column of the coverage table that counts missing frames. It follows a count."""
+"""Meaning of each column of the coverage table that counts missing frames, shown after a count."""
 
 
 @dataclass(frozen=True)

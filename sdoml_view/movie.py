@@ -33,7 +33,7 @@ class MovieOptions:
     format: str = "mp4"
     fps: int = 12
     tile: int = 512
-    """Side of a channel in pixels."""
+    """Side length of each channel in pixels."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -24,7 +24,7 @@ SHEETS: Final = 4
 """Number of contact sheets, evenly spaced over the range."""
 
 TILE: Final = 224
-"""Side of a channel in a contact sheet, in pixels."""
+"""Side length of each channel in a contact sheet, in pixels."""
 
 _STYLE = """
 :root{color-scheme:dark light;--back:#0b0d12;--text:#eceff5;--muted:#9aa4b6;--line:#2c3444}
@@ -138,7 +138,7 @@ def _curves(release: Release) -> Iterable[str]:
 
 
 def _curve(curve: Curve, known: NDArray[np.bool_]) -> str:
-    """Draw a light curve as SVG, 1000 × 90."""
+    """Draw a light curve as an SVG of 1000 × 90 units."""
     times, values = curve.times[known].astype(float), curve.mean[known]
     low, high = float(values.min()), float(values.max())
     x = 130 + 860 * (times - times[0]) / max(times[-1] - times[0], 1)

@@ -44,10 +44,10 @@ class FrameInfo:
 
     observed: datetime | None
     exposure: float | None
-    """Seconds."""
+    """Exposure time in seconds."""
     quality: int | None
     rsun_obs: float | None
-    """Arcsec."""
+    """Apparent solar radius in arcsec."""
     flags: int
     """See `sdoml_core.frames.flags`."""
     stand_in: bool

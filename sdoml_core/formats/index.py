@@ -67,7 +67,7 @@ ENCODING: Final = [
     pa.field("step", pa.float64()),  # quantization step: y = step times the stored integer
     pa.field("data_size", pa.int64()),  # bytes of the data; null for npy
 ]
-"""Columns that only the indexes of compact shards have. For npy shards they are read as null."""
+"""Columns that only the indexes of compact shards have. For npy shards, they are read as null."""
 
 INDEX_SCHEMA: Final = pa.schema(
     [

@@ -61,7 +61,7 @@ LIVE_TABLE = TableFormat(
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> bytes:
-    """Return the means of 32×32 blocks of a processed frame, as little-endian float32."""
+    """Return a processed frame averaged to 32×32 pixels, as little-endian float32."""
     block = len(pixels) // SIDE
     means = pixels.reshape(SIDE, block, SIDE, block).mean(axis=(1, 3), dtype=np.float64)
     return bytes(means.astype("<f4").data)

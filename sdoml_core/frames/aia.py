@@ -32,10 +32,10 @@ class AiaFrame:
     """UTC start of the exposure (DATE-OBS, or T_OBS if it is missing)."""
 
     wavelength: int
-    """Ångström."""
+    """Wavelength in ångström."""
 
     exposure: float
-    """Seconds."""
+    """Exposure time in seconds."""
 
     quality: int
     """QUALITY from the header; see `quality_reason`."""
@@ -124,7 +124,7 @@ def process_aia(
     shortest_exposure: float | None = None,
     holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale the Sun, correct exposure and degradation, sum blocks, and flip.
+    """Scale the Sun, correct for exposure and degradation, sum blocks, and flip.
 
     Let X be the positive part of the image, M = 1 where it is positive, and s = 976″ / RSUN_OBS.
     The result is the block sums of warp(X)·warp(M) / (EXPTIME · degradation), flipped vertically.

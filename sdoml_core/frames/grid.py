@@ -18,7 +18,7 @@ TARGET_RADIUS = 976.0
 """Photospheric radius in every processed frame, in arcseconds of the common grid (`PIXEL`)."""
 
 DISK_RADIUS = TARGET_RADIUS / FIELD
-"""The same radius as a fraction of the frame's side, at any resolution."""
+"""Photospheric radius as a fraction of the frame's side, at any resolution."""
 
 JPG_PIXEL = 4 * 0.5042
 """Arcseconds per pixel of the JPEG files in the HMI catalog, which is four camera pixels."""

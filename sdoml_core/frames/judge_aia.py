@@ -40,7 +40,7 @@ FLAG_SKY: Final = 0.15
 frames."""
 
 MAX_SCATTER: Final = 0.03
-"""Maximum scatter of the limb about the circle, in solar radii: four times that of the most active
+"""Maximum scatter of the limb around the circle, in solar radii: four times that of the most active
 real limb."""
 
 MAX_OFFSET: Final = 0.03

@@ -52,7 +52,7 @@ LEAST_SPREAD: Final = 1.5
 """Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone causes more than 5."""
 
 MAX_SCATTER: Final = 0.02
-"""Maximum scatter of the limb about the circle, in solar radii."""
+"""Maximum scatter of the limb around the circle, in solar radii."""
 
 MAX_OFFSET: Final = 0.03
 """Maximum distance of the disk from the middle, in solar radii (14 pixels)."""

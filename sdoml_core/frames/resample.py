@@ -32,13 +32,13 @@ class Warp:
     """s, above 0; larger than 1 magnifies."""
 
     shift_x: float = 0.0
-    """Input pixels, along the columns."""
+    """Shift along the columns, in input pixels."""
 
     shift_y: float = 0.0
-    """Input pixels, along the rows."""
+    """Shift along the rows, in input pixels."""
 
     roll: float = 0.0
-    """Degrees."""
+    """Roll in degrees."""
 
 
 def sum_blocks(

@@ -112,7 +112,7 @@ class BatchLoader:
         current.finish()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. Keep the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. Keep the position if a state of that epoch was loaded."""
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         return self.get_data(time), time.isoformat()
 
     def get_data(self, date: datetime) -> torch.Tensor | None:
-        """Return the tensor of a time, or None if it has no sample."""
+        """Return the tensor at a time, or None if there is no sample."""
         time = _naive(date)
         if time not in self.dates_set:
             return None

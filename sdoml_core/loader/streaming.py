@@ -190,7 +190,7 @@ class ShardDataset(IterableDataset[Any]):
         return sum(part.stop - part.start for part in parts)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. Keep the position if a state of that epoch was loaded."""
         self._cursor.set_epoch(epoch)
         self._give(SET)
 

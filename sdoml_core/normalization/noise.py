@@ -54,7 +54,7 @@ READ_NOISE: Final = {
 (94, 304)."""
 
 EXPOSURE: Final = {171: 2.0, 193: 2.0, 1700: 1.0}
-"""Nominal exposure times in s. It is 2.9 s for all other wavelengths."""
+"""Nominal exposure times in s. All other wavelengths have 2.9 s."""
 
 QUIET_DISK: Final = "0.75"
 """Quantile of a channel's pixels that represents the quiet disk."""

@@ -104,7 +104,7 @@ class BatchSampler(Sampler[list[int]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. Keeps the position of a loaded state of that epoch."""
+        """Set the epoch of the next pass. Keep the position if a state of that epoch was loaded."""
         self.cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from zlib_ng.zlib_ng import crc32
 from sdoml_core.loader.storage.local import write_atomically
 
 DEFAULT_BYTES: Final = 100 << 30
-"""Size limit of a cache."""
+"""Default size limit of a cache, in bytes."""
 
 KEPT_SHARE: Final = 0.9
 """Fraction of the limit that is kept when old ranges are deleted."""

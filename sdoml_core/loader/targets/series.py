@@ -25,7 +25,7 @@ Allowed = Callable[[Times, Times], NDArray[np.bool_]]
 
 
 class HasRanges(Protocol):
-    """A dataset or a part of one: `SDOMLlite`."""
+    """A dataset or a part of a dataset, such as `SDOMLlite`."""
 
     @property
     def selection(self) -> Any:

@@ -25,7 +25,7 @@ class Transform(Protocol):
         """Return the transformed values."""
 
     def inverse(self, values: Values) -> Values:
-        """Return the original values of transformed ones."""
+        """Return the original values for transformed values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Log10:
         return logarithm if self.then is None else self.then.forward(logarithm)
 
     def inverse(self, values: Values) -> Values:
-        """Return the original values of transformed ones."""
+        """Return the original values for transformed values."""
         return np.power(10.0, values if self.then is None else self.then.inverse(values))
 
     def _log(self, values: Values) -> Values:
@@ -94,7 +94,7 @@ class Standardize:
         return (values - mean) / std
 
     def inverse(self, values: Values) -> Values:
-        """Return the original values of transformed ones."""
+        """Return the original values for transformed values."""
         mean, std = self._parameters()
         return values * std + mean
 
