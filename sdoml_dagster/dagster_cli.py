@@ -19,7 +19,7 @@ from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
 
 LONG_RANGE = 60
-"""Number of days from which Dagster is silent for so long that this needs an explanation."""
+"""Length of a range, in days, from which Dagster's silence needs an explanation."""
 
 _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
@@ -88,8 +88,8 @@ def _about_days(text: str, settings: Settings) -> str | None:
         return f"{_partition()}: these assets have no days; omit the option"
     if "single_run" in text:
         return (
-            f"{_partition()}: a run over a range needs {PREFIX}DAYS_PER_RUN=0; "
-            "or use sdoml build --start … --end …"
+            f"{_partition()}: a run over a range needs {PREFIX}DAYS_PER_RUN=0. To build a range "
+            "without it, use sdoml build --start … --end …"
         )
     if "partition key" in text:
         form = "" if _FORM.search(_partition()) else "write one day, such as 2024-03-08; "

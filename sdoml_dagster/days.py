@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 LISTED_RUNS = 12
-"""Maximum number of runs of consecutive days that a message or a card lists."""
+"""Maximum number of ranges of consecutive days that a message or a card lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ def list_days(days: Iterable[date]) -> str:
             runs.append([day])
     texts = [_run(run) for run in runs]
     more = len(texts) - LISTED_RUNS
-    return ", ".join(texts[:LISTED_RUNS]) + (f" and {more} more runs of days" if more > 0 else "")
+    rest = f" and {more} more range{'s' * (more > 1)} of days" if more > 0 else ""
+    return ", ".join(texts[:LISTED_RUNS]) + rest
 
 
 def parse_day(text: str) -> date | None:

@@ -34,7 +34,7 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """Reads the latest event of each of a run's days before the run, many days at a time.
+    """Reads the latest event before a run for each day of the run, many days at a time.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ PATIENCE = 30.0
 class Mirror:
     """A root and its health. Thread-safe.
 
-    Times are in seconds of the monotonic clock.
+    Times are in seconds on the monotonic clock.
     """
 
     root: str

@@ -195,9 +195,9 @@ class ArchiveClient:
             Relative to each root.
         check
             Converts the bytes to the result, or raises :class:`FrameError` if they are not the
-            expected file. A rejected file is requested from the next mirror, and then again. If the
-            check raises :class:`DoubtfulFrameError`, the file is accepted if a second response has
-            the same bytes.
+            expected file. A rejected file is requested from the next mirror, and is then requested
+            again. If the check raises :class:`DoubtfulFrameError`, the file is accepted if a second
+            response has the same bytes.
 
         Raises
         ------
@@ -229,7 +229,7 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T] | None:
-        """Request the file from a mirror and record the response. Returns it if it is good."""
+        """Request a file from a mirror and record the response. Returns the file if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:

@@ -28,7 +28,7 @@ PHOTOSPHERE = {"AIA_1600", "AIA_1700", "HMI_M"}
 """Channels with a sharp limb. In other channels, the corona extends above the limb."""
 
 CORONA_RADIUS = (0.98, 1.10)
-"""Allowed radius of the limb in the other channels, in solar radii."""
+"""Allowed range of the limb's radius in the other channels, in solar radii."""
 
 SHARP_RADIUS = 0.01
 """Allowed deviation of the radius in channels with a sharp limb, as a fraction of the radius."""
@@ -74,8 +74,8 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
     return {
         "coverage": DayCheck(
             f"Each channel has at least {settings.coverage_warn:.0%} of its frames. A smaller "
-            f"fraction is a warning. Below {settings.coverage_error:.0%}, it is an error, unless "
-            "the archive has a gap in all channels.",
+            f"fraction is a warning. A fraction below {settings.coverage_error:.0%} is an error, "
+            "unless the archive has a gap in all channels.",
             coverage,
             reads_pixels=False,
         ),

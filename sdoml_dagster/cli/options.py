@@ -107,8 +107,9 @@ def settings_options(shown: Collection[str] | None = None) -> Callable[[F], F]:
     Parameters
     ----------
     shown
-        Settings that the command uses. None: all settings. The help text does not list the others,
-        but the command accepts them, so that several commands can be run with the same options.
+        Settings that the command uses. None means all settings. The help text does not list the
+        others, but the command accepts them, so that several commands can be run with the same
+        options.
     """
 
     def add(command: F) -> F:

@@ -1,4 +1,4 @@
-"""The plan of a build: which days need work, and an estimate of disk and time."""
+"""The plan of a build: which days need work, and an estimate of the disk space and time."""
 
 import math
 import shutil
@@ -30,7 +30,7 @@ BYTES_PER_SECOND = 2_000_000
 """Assumed speed of one connection to the archive. The real speed varies and was not measured."""
 
 SECONDS_PER_FRAME = 0.015
-"""Processing and packing of one frame in one process, as measured for docs/costs.md."""
+"""Time to process and pack one frame in one process, as measured for docs/costs.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class BuildPlan:
     """The work that a build will do."""
 
     days: tuple[date, ...]
-    """All days of the range."""
+    """All days in the range."""
 
     unprocessed: tuple[date, ...]
     """Days that the job `ingest` must fetch or process."""
@@ -236,7 +236,7 @@ def describe(plan: BuildPlan, settings: Settings, splits: Splits) -> list[str]:
 
 
 def _describe_splits(plan: BuildPlan, splits: Splits) -> str:
-    """Count the days in each split, and say whether the constants will use days of other splits."""
+    """Count the days in each split, and say if the constants will use days from other splits."""
     days = Counter(part.name for day in plan.days if (part := splits.of(day)))
     text = ", ".join(f"{part.name} {counted(days[part.name], 'day')}" for part in splits.parts)
     if splits.guard_days:

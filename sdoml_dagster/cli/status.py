@@ -1,4 +1,4 @@
-"""Describe the content of a store and the remaining work (`sdoml status`, end of a build)."""
+"""Describe the content of a store and the remaining work, for `sdoml status` and `sdoml build`."""
 
 import os
 from collections import Counter

@@ -93,7 +93,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         description=(
-            "Record all days in the store in Dagster, after Dagster's database was lost or for a "
+            "Add all days in the store to Dagster's records, after its database was lost or for a "
             "store from another deployment. The job reads no pixels and fetches nothing."
         ),
         config=default_run_config("adopt", AdoptConfig),

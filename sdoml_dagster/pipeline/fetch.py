@@ -44,7 +44,7 @@ _ALL_ALIKE = 3
 
 @dataclass(frozen=True, slots=True)
 class DayLedger:
-    """The outcome of fetching one instrument's frames of a day."""
+    """The outcome of fetching one instrument's frames for a day."""
 
     rows: tuple[RawRow, ...]
     fetched_files: int
@@ -68,7 +68,7 @@ def fetch_day(
     client: ArchiveClient,
     report: Callable[[str], None],
 ) -> DayLedger:
-    """Fetch one instrument's raw frames of a day into the store, and write their ledger.
+    """Fetch one instrument's raw frames for a day into the store, and write their ledger.
 
     Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
     requested again if the ledger is older than ``missing_recheck_hours``. Frames with an outage are
@@ -128,7 +128,7 @@ def fetch_day(
     same = earlier.content and rows == list(earlier.rows.values())
     content = earlier.content if same else RAW_LEDGER.encode(rows)
     # If nothing was requested again and nothing is new, keep the file's modification time, which
-    # shows when the archive was last asked.
+    # shows when the archive was last queried.
     if not believed or content != earlier.content:
         store.write(path, content)
     outages = [row for row in rows if row.status == "outage"]
@@ -326,8 +326,8 @@ class _Collector:
                     data_crc32=facts.data_crc32,
                 )
                 return row, received
-        # After an outage, the row is an outage. Otherwise it records the outcome of the paired
-        # minute.
+        # After an outage, the row has the status `outage`. Otherwise, it records the outcome of the
+        # paired minute.
         outcome = failures[-1] if failures[-1].status == "outage" else failures[0]
         if outcome.unclear:
             self.unclear.add((slot, channel.name))

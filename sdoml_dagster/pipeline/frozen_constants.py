@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Make constants current. Returns the constants that are current afterward.
+    """Set the current constants. Returns the constants that are current afterward.
 
     Without ``replace``, existing constants are kept, so the first of several runs wins.
     """

@@ -46,7 +46,7 @@ from sdoml_dagster.threads import ordered_map
 
 @dataclass(frozen=True, slots=True)
 class ProcessedDay:
-    """The outcome of processing one instrument's frames of a day."""
+    """The outcome of processing one instrument's frames for a day."""
 
     rows: tuple[FrameRow, ...]
     sketches: dict[str, Sketch]
@@ -73,7 +73,7 @@ def process_day(
     report: Callable[[str], None],
     code_version: str = "",
 ) -> ProcessedDay:
-    """Process one instrument's raw frames of a day.
+    """Process one instrument's raw frames for a day.
 
     The files of an earlier run are kept if they are undamaged and were made from the same raw
     frames with the same settings and ``code_version`` (the version of the asset).

@@ -86,7 +86,10 @@ class Canvas:
     def rectangle(
         self, box: Box, fill: Color, outline: Color | None = None, *, radius: float = 0
     ) -> None:
-        """Draw a filled rectangle. ``box`` is left, top, and (both exclusive) right, bottom."""
+        """Draw a filled rectangle.
+
+        ``box`` contains the left, top, right and bottom edges. The last two are exclusive.
+        """
         left, top, right, bottom = (edge * _FINE for edge in box)
         inclusive = (left, top, right - 1, bottom - 1)
         self._draw.rounded_rectangle(inclusive, radius * _FINE, fill, outline, _FINE)

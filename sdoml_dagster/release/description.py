@@ -94,7 +94,7 @@ class ReleaseDescription:
     """Splits in the order of the request. Empty for a release without splits."""
 
     guard_days: int = 0
-    """Number of days between two splits that belong to neither split."""
+    """Length of the gap between two splits, in days."""
 
     fitted_to: str | None = None
     """Name of the split that the constants were fitted to. None if they also used other days."""

@@ -143,7 +143,7 @@ class KeptRows:
     """None if there is no intact index."""
 
     shards: Mapping[str, ShardFacts]
-    """Facts of the last build's shards, by `ShardMaker.fingerprint`."""
+    """Properties of the last build's shards, by `ShardMaker.fingerprint`."""
 
     def of(self, fingerprint: str, schema: pa.Schema) -> pa.Table | None:
         """Return the rows of a shard with these inputs. None without rows in this schema."""
@@ -218,7 +218,7 @@ def read_samples(path: Path) -> Samples:
 
 
 def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
-    """Read the facts of each frame in one sample of a release, by channel."""
+    """Read the index entry of each frame in one sample of a release, by channel."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows

@@ -1,7 +1,7 @@
 """Record of the last build of a release, so that the next build reads only changed files.
 
-The record has the facts of each daily index, the counts of each day, and the facts of each shard,
-with the SHA-256 of the files that they were computed from. A build compares these hashes with the
+The record has the properties of each daily index and each shard, and the counts of each day, with
+the SHA-256 of the files that they were computed from. A build compares these hashes with the
 current files and recomputes what does not match, so the result does not depend on the record. The
 record is in the folder ``cache``, which may be deleted at any time.
 """
@@ -28,7 +28,7 @@ _FORMAT = f"1 {__version__}"
 
 _COUNTS = [field.name for field in fields(Count) if field.name != "day"]
 _COMMON = ("normalization_version", "constants", "dtype", "resolution", "encoding", "bright")
-"""Facts that almost all shards share, so they are written only once."""
+"""Properties that almost all shards share, so they are written only once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class ShardMaker:
         SHA-256 of each shard in the last finished release in this folder, by name. These shards are
         not written or read again if they are still the same files.
     known
-        Facts of the last build's shards, by `fingerprint`. A shard that is not a link is not
+        Properties of the last build's shards, by `fingerprint`. A shard that is not a link is not
         written or read again if it has the same inputs and still has the same size.
     spool
         Empty local folder for the indexes of shards that are not links.
@@ -142,7 +142,7 @@ class ShardMaker:
         return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
     def _is_kept(self, known: ShardFacts, name: str) -> bool:
-        """Return whether a shard with these facts is still in the release, judging by its size."""
+        """Return whether a shard with these properties is still in the release, by its size."""
         return (
             known.shard == name
             and self._previous.get(name) == known.sha256

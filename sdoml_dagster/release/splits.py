@@ -49,8 +49,8 @@ class Splits:
 
     parts: tuple[Split, ...] = ()
     guard_days: int = 0
-    """Number of days between two splits that belong to neither split. They are removed from the
-    split that is listed first."""
+    """Length of the gap between two splits, in days. The days in the gap are removed from the split
+    that is listed first."""
 
     def __bool__(self) -> bool:
         return bool(self.parts)

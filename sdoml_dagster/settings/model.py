@@ -178,7 +178,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Load settings from the environment and ``sdoml.toml``. Keyword arguments come first.
+        """Load settings from the environment and ``sdoml.toml``. Keyword arguments override both.
 
         Raises
         ------

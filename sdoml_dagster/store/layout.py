@@ -18,7 +18,7 @@ CALIBRATION = "calibration"
 """Folder for calibration files that users put into the store."""
 
 CACHE = "cache"
-"""Folder for caches. They may be deleted at any time."""
+"""Folder for cached files. They may be deleted at any time."""
 
 DAMAGED = "damaged"
 """Folder that keeps damaged files, under their original paths."""

@@ -784,4 +784,4 @@ def test_numbers_are_formatted_for_people() -> None:
     assert size_text(397 << 30) == "397 GiB"
     assert public("https://user:word@host:81/path?token=1") == "https://host:81/path"
     odd = [FIRST + timedelta(days=2 * number) for number in range(15)]
-    assert list_days(odd).endswith("2024-03-23 and 3 more runs of days")
+    assert list_days(odd).endswith("2024-03-23 and 3 more ranges of days")
