@@ -143,7 +143,7 @@ def test_splits_fit_the_constants_to_the_training_split(roots: None, tmp_path: P
         "split-test-1.tar",
         "split-train-1.tar",
     ]
-    assert "fitted to the split `train` only" in (folder / "README.md").read_text()
+    assert "fitted to the `train` split only" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

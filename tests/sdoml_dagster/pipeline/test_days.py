@@ -606,7 +606,9 @@ def test_version_10_table_is_read_from_the_store_and_verified(
 ) -> None:
     other = settings.model_copy(update={"degradation_table": "V10"})
     path = f"calibration/{V10_FILE}"
-    with pytest.raises(SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* is missing. Get htt"):
+    with pytest.raises(
+        SettingError, match=r"^SDOML_DEGRADATION_TABLE=V10: .* is missing. Download htt"
+    ):
         process(other, fetched)
     fetched.write(path, HAND_MADE.encode())
     with pytest.raises(

@@ -762,7 +762,7 @@ def test_lower_case_float16_shards_can_be_released(tmp_path: Path) -> None:
 
 def test_card_of_one_instrument_does_not_mention_the_other(tmp_path: Path) -> None:
     card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card
-    text = card.split("## License")[0].replace("on the grid of AIA", "")
+    text = card.split("## License")[0].replace("to the AIA grid", "")
     assert "AIA" not in text.replace("- aia", "")
     assert "https://archive.example" not in card
     assert "sdoml-lite-1.tar" in card

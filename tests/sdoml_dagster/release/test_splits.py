@@ -133,7 +133,7 @@ def test_every_reader_finds_the_same_splits(stored: Path) -> None:
         assert sorted(path.name for path in folder.glob(pattern)) == listed["shards"][name]
         samples = [s for shard in listed["shards"][name] for s in streamed(f"{folder}/{shard}")]
         assert {sample["__key__"][:10] for sample in samples} == keys
-    assert "fitted to the split `train` only" in card
+    assert "fitted to the `train` split only" in card
     assert run_snippets_of(folder) >= 4
 
 
