@@ -108,7 +108,7 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
     assert "sdoml-lite-2024-03-09.tar" in found.stderr
     raw = len(list((tmp_path / "data/raw").rglob("*.fits")))
     dry = sdoml("prune")
-    assert "nothing was deleted" in dry.stdout
+    assert "Nothing was deleted" in dry.stdout
     assert len(list((tmp_path / "data/raw").rglob("*.fits"))) == raw
 
 
@@ -196,7 +196,7 @@ def test_build_can_be_resumed_after_an_outage(
     [
         (["--resolution", "300"], "--resolution 300: 300 is not one of 64, 128"),
         (["--fit", "soon"], "'soon' is not a year, month or day"),
-        (["--splits", "train"], "must look like train=2010..2018"),
+        (["--splits", "train"], "must have the form train=2010..2018"),
         (["--submit"], "--submit needs DAGSTER_HOME"),
         (["--workers", "0"], "0 is not in the range x>=1"),
         (["--start", "2099-01-01", "--end", "2099-01-02"], "no days to build"),
