@@ -129,25 +129,26 @@ class Rehearsal:
     queued: int = 0
     """Largest number of queued runs that was seen."""
 
-    def run(self) -> None:
-        """Ingest with two crashes, fit, pack and release."""
-        third = len(self.days) // 3
-        with Deployment(self.environment, storage=self.storage) as deployment:
-            backfill = deployment.launch(INGEST, self.days)
-            self._follow(deployment, backfill, self.processed, until=third)
-            print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
-        with Deployment(self.environment, storage=self.storage) as deployment:
-            self._follow(deployment, backfill, self.processed, until=2 * third)
-            print(f"crash after {self.processed()} days: killed {deployment.crash()} processes")
-        with Deployment(self.environment, storage=self.storage) as deployment:
-            self._follow(deployment, backfill, self.processed)
-            print(f"ingest: {self.processed()} of {len(self.days)} days", flush=True)
-            print("fit_normalization:", deployment.job("fit_normalization", 3600), flush=True)
-            ingest = list(self.progress)
-            backfill = deployment.launch(["shards"], self.days)
-            self._follow(deployment, backfill, self.packed)
-            self.progress = ingest
-            print("make_release:", deployment.job("make_release", 3600), flush=True)
+    def run(self, *, crashes: int) -> None:
+        """Ingest with crashes, fit, pack and release."""
+        backfill = ""
+        for number in range(1, crashes + 2):
+            with Deployment(self.environment, storage=self.storage) as deployment:
+                backfill = backfill or deployment.launch(INGEST, self.days)
+                if number <= crashes:
+                    until = len(self.days) * number // (crashes + 1)
+                    self._follow(deployment, backfill, self.processed, until=until)
+                    killed = deployment.crash()
+                    print(f"crash after {self.processed()} days: killed {killed} processes")
+                    continue
+                self._follow(deployment, backfill, self.processed)
+                print(f"ingest: {self.processed()} of {len(self.days)} days", flush=True)
+                print("fit_normalization:", deployment.job("fit_normalization", 3600), flush=True)
+                ingest = list(self.progress)
+                backfill = deployment.launch(["shards"], self.days)
+                self._follow(deployment, backfill, self.packed)
+                self.progress = ingest
+                print("make_release:", deployment.job("make_release", 3600), flush=True)
 
     def processed(self) -> int:
         """Return the number of days whose last frame table was written."""
@@ -242,6 +243,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=6000)
     parser.add_argument("--days-per-run", type=int, default=25)
     parser.add_argument("--channels", default="AIA_0193,HMI_M")
+    parser.add_argument("--crashes", type=int, default=2)
     parser.add_argument("--postgres", action="store_true", help="PostgreSQL instead of SQLite")
     options = parser.parse_args()
     days = [f"{FIRST + timedelta(days=number)}" for number in range(options.days)]
@@ -273,7 +275,7 @@ def main() -> int:
         os.environ |= environment
         with Watch(home) as watch:
             rehearsal = Rehearsal(environment, watch, days, storage)
-            rehearsal.run()
+            rehearsal.run(crashes=options.crashes)
         first, last = (cost_per_day(rehearsal.progress, *one) for one in ((0, 0.1), (0.9, 1)))
         print(f"{options.days} days in {(time.perf_counter() - started) / 60:.0f} min")
         print(f"CPU per day of ingest: first tenth {first:.2f} s, last tenth {last:.2f} s")
