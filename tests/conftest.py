@@ -61,10 +61,11 @@ def archive(frame_cache: Path) -> Iterator["Archive"]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrations() -> None:
-    from tests.support.warm_imports import read_migrations_once
+def _quick_databases_and_pictures() -> None:
+    from tests.support.warm_imports import read_migrations_once, write_pngs_fast
 
     read_migrations_once()
+    write_pngs_fast()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Runs whose process was killed are ended and retried. Other runs are left alone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from sdoml_dagster.process_identity import ProcessIdentity, has_ended, this_proc
 from sdoml_dagster.schedules.days_in_progress import days_in_progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_demo.server import Archive
+from tests.support.commands import run_module, start_module
 from tests.support.deployment import Deployment
 from tests.support.runs import SMALL
 
@@ -109,26 +111,27 @@ def test_dead_runs_are_failed_and_their_days_are_released(
 def test_next_command_ends_a_killed_run_and_takes_its_slot(
     environment: dict[str, str],
     frame_cache: Path,
+    tmp_path: Path,
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize"]
-    command += ["-m", "sdoml_dagster.definitions", "--select", "raw_hmi"]
-    command += ["--partition", "2024-03-08"]
+    command = ["dagster", "asset", "materialize", "-m", "sdoml_dagster.definitions"]
+    command += ["--select", "raw_hmi", "--partition", "2024-03-08"]
     instance.event_log_storage.set_concurrency_slots("jsoc", 1)
     with Archive(cache=frame_cache, absences=False, latency=60) as stalled:
         monkeypatch.setenv("SDOML_HMI_ROOTS", stalled.hmi_root)
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
-            deadline = time.monotonic() + 120
-            while not stalled.log.in_flight.total():
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            run.send_signal(signal.SIGKILL)
+        run = start_module(*command, env=os.environ, log=tmp_path / "run.log")
+        deadline = time.monotonic() + 120
+        while not stalled.log.in_flight.total():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait(60)
     (killed,) = instance.get_runs()
     assert killed.status == STARTED
     assert is_dead(killed)
     monkeypatch.setenv("SDOML_HMI_ROOTS", environment["SDOML_HMI_ROOTS"])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_module(*command)
     assert done.returncode == 0, done.stderr
     found = instance.get_run_by_id(killed.run_id)
     assert found is not None

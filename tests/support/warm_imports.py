@@ -5,6 +5,7 @@ A fork then has what a new process would spend three seconds of CPU on.
 
 import functools
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import tempfile
 import dagster as dg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from PIL import Image
 
 from sdoml_dagster.settings.errors import PREFIX
 
@@ -41,10 +43,22 @@ def read_migrations_once() -> None:
     ScriptDirectory.from_config = staticmethod(from_config)  # type: ignore[method-assign]
 
 
+def write_pngs_fast() -> None:
+    """Compress the picture of a release less, which takes most of the time of a small release."""
+
+    def fast(image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    importlib.import_module("sdoml_dagster.release.build").png = fast
+
+
 def import_code() -> None:
     """Import what is otherwise imported late."""
     for name in IMPORTED_LATE:
         importlib.import_module(name)
+    write_pngs_fast()
 
 
 def import_definitions() -> None:

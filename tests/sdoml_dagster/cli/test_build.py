@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -15,10 +14,9 @@ from click.testing import CliRunner
 from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
-from tests.support.commands import run_module
+from tests.support.commands import run_module, start_module
 from tests.support.deployment import MODULE_OPTIONS, Deployment
 
-SDOML = [sys.executable, "-W", "ignore", "-m", "sdoml_dagster.cli"]
 SMALL = ["--channels", "AIA_0171,HMI_M", "--resolution", "64", "--cadence", "360"]
 DAYS = ["--start", "2024-03-08", "--end", "2024-03-11"]
 
@@ -157,14 +155,14 @@ def test_interrupted_build_is_resumed_by_the_same_command(
         monkeypatch.setenv("SDOML_HMI_ROOTS", slow.hmi_root)
         monkeypatch.setenv("SDOML_MAX_CONNECTIONS", "1")
         raw = tmp_path / "data/raw/2024/03/09"
-        with subprocess.Popen(
-            [*SDOML, "build", *SMALL, *DAYS], stderr=subprocess.PIPE, text=True
-        ) as run:
-            deadline = time.monotonic() + 100
-            while not any(raw.glob("*.fits")) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            run.send_signal(how)
-            _, said = run.communicate(timeout=60)
+        log = tmp_path / "build.log"
+        run = start_module("sdoml_dagster.cli", "build", *SMALL, *DAYS, env=os.environ, log=log)
+        deadline = time.monotonic() + 100
+        while not any(raw.glob("*.fits")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(run.pid, how)
+        run.wait(60)
+        said = log.read_text()
         if how != signal.SIGKILL:
             assert run.returncode == 130, said
             assert "interrupted: run the same command again to resume" in said
