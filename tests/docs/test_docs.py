@@ -37,6 +37,7 @@ NOT_RUN = {
     r"git ": "changes a checkout",
     r"hf ": "uploads to the Hugging Face Hub",
     r"torchrun |python train_": "test_recipes.py runs these scripts",
+    r"find .* -delete": "test_old_event_logs.py runs it",
 }
 """Patterns of shell commands that are not run here, and the reasons."""
 
