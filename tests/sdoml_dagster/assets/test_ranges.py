@@ -39,7 +39,7 @@ def test_error_for_a_partition_range_names_the_setting(
 ) -> None:
     done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[0]}...{DAYS[2]}")
     assert done.returncode != 0
-    assert "a range in one run needs SDOML_DAYS_PER_RUN=0" in done.stderr
+    assert "a run over a range needs SDOML_DAYS_PER_RUN=0" in done.stderr
 
 
 def test_days_per_run_sets_the_backfill_policy(settings: Settings) -> None:
