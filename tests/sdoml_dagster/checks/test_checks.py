@@ -236,7 +236,7 @@ def test_disk_check_finds_a_displaced_or_scaled_sun(
 def test_disk_check_covers_every_frame(store: Store, settings: Settings) -> None:
     table = rewritten(store, "AIA_1700", lambda f: np.roll(f, 3, axis=1), number=0)
     finding = judge_disk(store, DAY, table, settings)
-    assert re.findall(r"AIA_1700 (\d\d:\d\d): center is 3", finding.description) == ["00:00"]
+    assert re.findall(r"AIA_1700 (\d\d:\d\d): the center is 3", finding.description) == ["00:00"]
 
 
 def test_disk_check_skips_partial_disks(store: Store, settings: Settings) -> None:
@@ -334,7 +334,7 @@ def nan(member: tuple[str, bytes]) -> tuple[str, bytes]:
         (lambda m: [(m[0][0], m[1][1]), (m[1][0], m[0][1]), *m[2:]], "different from the index"),
         (lambda m: [m[1], *m[2:], m[0]], "samples are split"),
         (lambda m: [*m, m[0]], "occurs twice"),
-        (lambda m: [nan(m[0]), *m[1:]], "outside 0 … 1"),
+        (lambda m: [nan(m[0]), *m[1:]], "outside [0, 1]"),
         (lambda m: [(m[0][0], b"no array"), *m[1:]], "is not a .npy file"),
         (lambda m: [("2024", None), *m], "2024 is not a file"),
         (lambda m: m, "SHA-256"),
