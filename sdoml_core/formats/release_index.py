@@ -93,6 +93,9 @@ GROUP_SAMPLES: Final = 1 << 14
 """Number of samples in one row group. Writing needs memory for about two groups, whatever
 the range."""
 
+_PARTS: Final = 256
+"""Number of tables to collect before they are joined. A small table takes about 40 KB."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
@@ -303,16 +306,16 @@ class _Samples:
         else:
             self._ready.append((part, np.full(len(part), code, np.int32)))
             self.rows += len(part) * (len(self._columns) - 1)
+        if len(self._frames) + len(self._ready) >= _PARTS:
+            table, owner = self._collected()
+            self._ready = [(table.combine_chunks(), owner)]
 
     def groups(self, *, before: np.datetime64 | None) -> Iterator[pa.Table]:
         """Yield complete groups of samples. At the end, yield all remaining samples.
 
         Samples at or after ``before`` are kept, because the next shards may have earlier samples.
         """
-        if self._frames:
-            self._ready.append(self._joined())
-        table = pa.concat_tables([part for part, _ in self._ready])
-        owner = np.concatenate([owner for _, owner in self._ready])
+        table, owner = self._collected()
         times = timestamps(table.column("slot"))
         # Shards are read in order of their first slot, so that samples can be sorted by time.
         if np.any(times[1:] <= times[:-1]):
@@ -335,8 +338,15 @@ class _Samples:
             yield pa.table(columns, schema=self._schema)
             start = end
         self._ready = [(table.slice(start), owner[start:])]
-        self._frames = []
         self.rows = len(owner[start:]) * (len(self._columns) - 1)
+
+    def _collected(self) -> tuple[pa.Table, NDArray[np.int32]]:
+        """Return all collected samples, not in order, and the shard of each sample."""
+        if self._frames:
+            self._ready.append(self._joined())
+            self._frames = []
+        table = pa.concat_tables([part for part, _ in self._ready])
+        return table, np.concatenate([owner for _, owner in self._ready])
 
     def _joined(self) -> tuple[pa.Table, NDArray[np.int32]]:
         """Return one row per sample of the added indexes, and the shard of each sample."""

@@ -10,6 +10,7 @@ import pytest
 
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, NormalizationError
+from sdoml_core.formats import release_index
 from sdoml_core.formats.index import INDEX_SCHEMA, Index, decode_index, encode_index, read_frames
 from sdoml_core.formats.parquet import open_parquet, read_columns
 from sdoml_core.formats.release_index import consolidate
@@ -241,6 +242,31 @@ def test_samples_are_sorted_by_time_not_by_shard_name():
 def test_empty_days_and_empty_releases_are_valid():
     assert release_of().num_rows == 0
     assert release_of(index_of("a.tar", count=0), index_of("b.tar")).num_rows == 3
+
+
+def test_tables_are_joined_in_parts(monkeypatch):
+    days = [
+        index_of(f"{number}.tar", day=DAY + timedelta(hours=number), names=names)
+        for number, names in enumerate([("AIA_0193", "HMI_M"), ("AIA_0171",), ("HMI_M",)] * 3)
+    ]
+    expected = consolidate(days)
+    collected = []
+    joined = release_index._Samples._collected
+
+    def count(samples):
+        collected.append(len(samples._frames) + len(samples._ready))
+        return joined(samples)
+
+    monkeypatch.setattr(release_index, "_PARTS", 4)
+    monkeypatch.setattr(release_index._Samples, "_collected", count)
+    assert consolidate(days) == expected
+    assert max(collected) == 4
+
+
+def test_same_sample_in_two_parts_is_rejected(monkeypatch):
+    monkeypatch.setattr(release_index, "_PARTS", 1)
+    with pytest.raises(DamagedFileError, match=r"is in both a\.tar and b\.tar"):
+        release_of(index_of("a.tar"), index_of("b.tar"))
 
 
 def test_mixed_normalizations_are_rejected():
