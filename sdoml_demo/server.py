@@ -103,7 +103,7 @@ class Archive:
         return self.url + HMI_TREE.rstrip("/")
 
     def next_fault(self, path: str) -> Fault | None:
-        """Return the fault for the next response to a path. This counts as one attempt."""
+        """Return the fault for the next request for a path. Each call counts as one attempt."""
         with self._attempts_lock:
             self._attempts[path] += 1
             attempt = self._attempts[path]

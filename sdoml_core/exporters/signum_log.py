@@ -65,7 +65,9 @@ def signum_log_statistics(
         If the sketch has no pixels, or the channel has no constant.
     """
     if not sketch.pixels or statistics.constant is None:
-        raise NormalizationError("signum-log statistics need a channel with pixels and a constant")
+        raise NormalizationError(
+            "signum-log statistics need a channel that has pixels and a normalization constant"
+        )
     edges = np.stack([sketch.bins, sketch.bins + np.uint32(1)], axis=1).astype(np.uint32) << 16
     low, high = edges.view(np.float32).astype(np.float64).T
     steps = (np.arange(POINTS) + 0.5) / POINTS

@@ -143,7 +143,7 @@ class _Rows(NamedTuple):
             for row, count in zip(filled, bright, strict=True):
                 counted[row] += count
         if pixels != counted:
-            raise DamagedFileError("the counts of a sketch do not add up to its pixels")
+            raise DamagedFileError("the counts of a sketch do not add up to its pixel count")
         return {
             name: Sketch(
                 frames=frames[row],

@@ -248,7 +248,7 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
         except (KeyError, ValueError) as error:
             raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
     if not rows:
-        raise SettingError("degradation table: no row is for an AIA channel")
+        raise SettingError("degradation table: the degradation table has no rows for AIA channels")
     version = max(number for number, _, _ in rows)
     channels: dict[int, list[_Epoch]] = {}
     for number, wavelength, row in rows:

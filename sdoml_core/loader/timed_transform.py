@@ -20,7 +20,7 @@ class TimedTransform:
 
     def __init__(self, transform: Callable[..., Any]):
         self.transform = transform
-        # Modules are called through `__call__(*args, **kwargs)`.
+        # A module's `__call__` takes (*args, **kwargs), so inspect `forward` instead.
         called = transform.forward if isinstance(transform, torch.nn.Module) else transform
         try:
             parameters = inspect.signature(called).parameters

@@ -35,9 +35,9 @@ CHANNEL_COLUMNS = [
     column("transform", "string", "sqrt: y = √(min(x, c)/c); linear: y = x/c."),
     column("saturated", "float", "Fraction of the pixels that exceed c and are mapped to 1."),
     column("minimum", "float", "Smallest pixel value in the fit."),
-    column("median", "float", "Median of the pixel values in the fit."),
-    column("mean", "float", "Mean of the pixel values in the fit."),
-    column("std", "float", "Standard deviation of the pixel values in the fit."),
+    column("median", "float", "Median of the pixel values used in the fit."),
+    column("mean", "float", "Mean of the pixel values used in the fit."),
+    column("std", "float", "Standard deviation of the pixel values used in the fit."),
     column("maximum", "float", "Largest pixel value in the fit."),
     column("pixels", "int", "Number of pixels in the fit."),
 ]
@@ -131,7 +131,7 @@ def constants_metadata(current: "Normalization") -> dict[str, Any]:
 
 
 def _histograms(fitted: "Fitted") -> Mapping[str, Any]:
-    """Draw histograms of the pixel values in the fit."""
+    """Draw histograms of the pixel values used in the fit."""
     from sdoml_dagster.previews import histograms, inline_markdown
 
     image = histograms(fitted.normalization, fitted.sketches)

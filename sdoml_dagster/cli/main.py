@@ -509,7 +509,8 @@ def _runner(
     if workers > 1:
         if daemon_is_alive(instance):
             raise click.UsageError(
-                f"a daemon already processes the queue of {home}: use --submit instead of --workers"
+                f"a daemon is already processing the queue of {home}: "
+                "use --submit instead of --workers"
             )
         return Queue(instance, stack.enter_context(Daemon(home)))
     return InProcess(definitions, instance)

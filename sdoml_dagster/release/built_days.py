@@ -221,7 +221,7 @@ def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expec
 def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
     """Return the hosts in the ledgers of the first, middle and last day.
 
-    The days may have been fetched from other roots than those in the settings.
+    The days may have been fetched from roots other than those in the settings.
     """
     hosts: set[str | None] = set()
     for day in {days[0], days[len(days) // 2], days[-1]}:

@@ -23,7 +23,7 @@ def test_radius_matches_a_published_header_within_orbit_effects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "kilometres"),
+    ("time", "kilometers"),
     [
         (datetime(2023, 1, 4, 16, 17, tzinfo=UTC), 147_098_925),  # published perihelia and aphelia
         (datetime(2023, 7, 6, 20, 6, tzinfo=UTC), 152_093_251),
@@ -31,8 +31,8 @@ def test_radius_matches_a_published_header_within_orbit_effects() -> None:
         (datetime(2024, 7, 5, 5, 6, tzinfo=UTC), 152_099_968),
     ],
 )
-def test_radius_agrees_with_published_distances(time: datetime, kilometres: float) -> None:
-    published = np.degrees(np.arcsin(696_000 / kilometres)) * 3600
+def test_radius_agrees_with_published_distances(time: datetime, kilometers: float) -> None:
+    published = np.degrees(np.arcsin(696_000 / kilometers)) * 3600
     assert solar_radius(time) == pytest.approx(published, abs=0.001)
 
 
@@ -41,8 +41,8 @@ def test_radius_agrees_with_sunpys_sun_distance() -> None:
 
     for year in range(2010, 2026, 3):
         time = datetime(year, 3 + year % 9, 17, 5, tzinfo=UTC)
-        kilometres = earth_distance(time.replace(tzinfo=None)).to_value("km")
-        expected = np.degrees(np.arcsin(696_000 / kilometres)) * 3600
+        kilometers = earth_distance(time.replace(tzinfo=None)).to_value("km")
+        expected = np.degrees(np.arcsin(696_000 / kilometers)) * 3600
         assert solar_radius(time) == pytest.approx(expected, abs=0.01)
 
 

@@ -67,7 +67,7 @@ def test_head_returns_the_length_without_a_body(archive):
         "../../../../etc/passwd",
     ],
 )
-def test_unknown_paths_are_404_pages(archive, path):
+def test_unknown_paths_return_404_pages(archive, path):
     answer = requests.get(f"{archive.aia_root}/{path}", timeout=30)
     assert answer.status_code == 404
     assert answer.text.startswith("<!DOCTYPE HTML")

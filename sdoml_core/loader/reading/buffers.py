@@ -41,7 +41,8 @@ class Buffers:
             if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
                 with contextlib.suppress(OSError):  # the kernel does not support huge pages
                     memory.madvise(mmap.MADV_HUGEPAGE)
-        # Only views and tensors keep this array alive, because it is their base.
+        # All views and tensors refer to the base array. When the last of them is gone, the memory
+        # is given back.
         array = np.frombuffer(memory, np.float32).reshape(shape)
         base: Any = array.base
         weakref.finalize(base, self._give_back, memory).atexit = False

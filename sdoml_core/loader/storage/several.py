@@ -127,8 +127,8 @@ def _check_compatible(parts: Sequence[_Folder]) -> dict[str, str]:
                     raise NormalizationError(
                         f"{channel} was normalized with different constants: "
                         f"{one or 'unknown'} in {having[0].files.root}, {other or 'unknown'} in "
-                        f"{part.files.root}; build one of them again with the constants of the "
-                        "other"
+                        f"{part.files.root}; rebuild one dataset with the constants "
+                        "of the other"
                     )
         if having:
             constants[channel] = having[0].catalog.constants[channel]

@@ -103,7 +103,7 @@ class Targets:
 
 
 def check_targets(targets: Any) -> dict[str, TimeSeries]:
-    """Return the series by name.
+    """Check the targets and return them as a dictionary.
 
     Raises
     ------

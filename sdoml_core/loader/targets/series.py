@@ -317,7 +317,7 @@ class TimeSeries:
         return np.ones(first.shape, np.bool_)
 
     def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
-        """Return the values of the given rows if they are near enough.
+        """Return the values of the given rows if they are close enough in time.
 
         Rows below 0 have no value.
         """

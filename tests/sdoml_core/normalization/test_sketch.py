@@ -180,7 +180,7 @@ def test_minus_zero_is_zero_and_the_largest_float_has_a_bin() -> None:
     assert math.copysign(1, sketch.minimum) == 1
 
 
-def test_only_float32_is_counted() -> None:
+def test_sketch_rejects_dtypes_other_than_float32() -> None:
     with pytest.raises(TypeError, match="float64"):
         Sketch.of(np.ones((2, 2)))  # type: ignore[arg-type]
 
