@@ -101,11 +101,11 @@ def stored_to_gauss(
 
 
 def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the pixels off the disk, and the pixels whose level is a mean of disk and black sky.
+    """Return a mask of the pixels off the disk or with a mean level of disk and black sky.
 
-    Such a level does not represent a mean field. It would be converted to −30 to −264 G. The limb
-    is measured from the levels. Along each row and column, the disk ends where the level drops
-    below half the level of zero field.
+    Such a mean level does not represent a mean field. It would be converted to a field between
+    −30 and −264 G. The limb is measured from the levels. Along each row and column, the disk ends
+    where the level drops below half the level that corresponds to zero field.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class LiveDataset:
         if version == self._version:
             return False
         catalog = Catalog(self._files.read(RELEASE_INDEX))
-        # Open new handles, because handles of removed shards would keep their disk space in use.
+        # Open new handles: open handles would keep the disk space of removed shards in use.
         self._files = open_files(self.data_dir, storage_options=self._options)
         channels = check_channels(self._requested, catalog.channels, self._files.root)
         self._reader = FrameReader(self._files, catalog, channels, units=self._units, verify=True)

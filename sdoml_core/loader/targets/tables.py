@@ -60,7 +60,8 @@ def columns(
         if table.column_names.count(name) != 1:
             number = "several columns" if name in table.column_names else "no column"
             raise DatasetError(
-                f"the table has {number} {name!r}; its columns are {', '.join(table.column_names)}"
+                f"the table has {number} named {name!r}; its columns are "
+                f"{', '.join(table.column_names)}"
             )
     for name, value in where.items():
         column = _decoded(table[name])

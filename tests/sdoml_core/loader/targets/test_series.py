@@ -135,7 +135,7 @@ def test_long_tables_are_filtered(tmp_path) -> None:
     with pytest.raises(DatasetError, match=r"no row with \{'energy': 'x'\}"):
         TimeSeries.from_csv(path, **(options | {"where": {"energy": "x"}}))
     with pytest.raises(
-        DatasetError, match="no column 'flow'; its columns are time_tag, satellite, flux"
+        DatasetError, match="no column named 'flow'; its columns are time_tag, satellite, flux"
     ):
         TimeSeries.from_csv(path, **(options | {"value": "flow"}))
     with pytest.raises(DatasetError, match=r"cannot read .*absent\.csv as CSV"):
@@ -314,7 +314,7 @@ def test_tensors_with_gradients_and_tables_without_times_are_rejected() -> None:
     with pytest.raises(DatasetError, match="not DataFrame: select a column"):
         TimeSeries.from_pandas(pd.DataFrame({"flux": [1.0]}))
     table = pa.table([pa.array(minutes(0)), pa.array([1]), pa.array([1])], names=["t", "v", "v"])
-    with pytest.raises(DatasetError, match="several columns 'v'"):
+    with pytest.raises(DatasetError, match="several columns named 'v'"):
         TimeSeries.from_arrow(table, time="t", value="v")
     with pytest.raises(DatasetError, match="column 'a' has type int64, which does not match 'x'"):
         TimeSeries.from_arrow(
