@@ -148,5 +148,5 @@ def test_signum_log_statistics_match_the_pixels(transform: str) -> None:
 
 
 def test_channel_without_pixels_has_no_statistics() -> None:
-    with pytest.raises(NormalizationError, match="need a channel with pixels"):
+    with pytest.raises(NormalizationError, match="need a channel that has pixels"):
         signum_log_statistics(Sketch(), ChannelStatistics("sqrt", 1.0, 0), resolution=64)
