@@ -20,7 +20,7 @@ ui: $(VENV)/.base ## run Dagster's web UI and daemon on the simulated archive
 
 test: $(VENV)/.dev ## run all tests
 	@$(BIN)/python -m tests.support.requirements
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.dev ## run only the tests without pipeline runs, releases and services, in about 90 seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
