@@ -36,6 +36,7 @@ import dagster as dg
 import numpy as np
 import psutil
 
+from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
@@ -56,13 +57,6 @@ QUEUED = """{ runsOrError(filter: { statuses: [QUEUED] }, limit: 10000) {
   ... on Runs { results { id } } } }"""
 STATUS = """query($id: String!) {
   partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass
@@ -201,7 +195,7 @@ def left_undone(environment: dict[str, str], days: list[str]) -> list[str]:
     if not store.exists("releases/sdoml-lite/SHA256SUMS"):
         found.append("no release")
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
-        waiting = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        waiting = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
         recorded = instance.get_materialized_partitions(dg.AssetKey("shards"))
         runs = instance.get_runs()
         ends = Counter(run.status.value for run in runs)
