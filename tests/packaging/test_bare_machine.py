@@ -39,9 +39,15 @@ def test_missing_programs_map_to_debian_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    libraries: list[str] = []
+    monkeypatch.setattr(
+        "tests.support.requirements.find_library",
+        lambda name: name if name in libraries else None,
+    )
     assert set(missing_packages(REQUIREMENTS.values())) == {
-        "chromium", "hostname", "iproute2", "util-linux",
+        "chromium", "hostname", "iproute2", "libatomic1", "util-linux",
     }  # fmt: skip
+    libraries.append("atomic")
     for program in ("google-chrome", "hostname", "ip", "setpriv", "unshare"):
         (tmp_path / program).touch(mode=0o755)
     assert missing_packages(REQUIREMENTS.values()) == []

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -32,7 +33,7 @@ class Requirement:
     """How to install what is missing."""
 
     packages: Mapping[str, str] = field(default_factory=dict)
-    """Debian packages by the program that each one provides."""
+    """Debian packages by the program, or ``lib…`` for a library, that each one provides."""
 
 
 def browser() -> str | None:
@@ -46,13 +47,21 @@ def obstacle(name: str) -> str | None:
 
 
 def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
-    """Return the Debian packages whose programs are not installed."""
+    """Return the Debian packages whose programs and libraries are not installed."""
     return [
         package
         for requirement in requirements
-        for program, package in requirement.packages.items()
-        if not (browser() if program in _BROWSERS else shutil.which(program))
+        for name, package in requirement.packages.items()
+        if not _find(name)
     ]
+
+
+def _find(name: str) -> str | None:
+    if name in _BROWSERS:
+        return browser()
+    if name.startswith("lib"):
+        return find_library(name.removeprefix("lib"))
+    return shutil.which(name)
 
 
 def install() -> None:
@@ -78,8 +87,11 @@ def _programs(*names: str) -> str | None:
     return f"not installed: {', '.join(missing)}" if missing else None
 
 
+@functools.cache
 def _browser() -> str | None:
-    return None if browser() else "no Chromium or Chrome is installed"
+    if not browser():
+        return "no Chromium or Chrome is installed"
+    return _failure([sys.executable, "-m", "playwright", "--version"])
 
 
 def _linux() -> str | None:
@@ -131,7 +143,8 @@ REQUIREMENTS = {
     "chromium": Requirement(
         _browser,
         "install Chromium or Chrome; on Debian as root, `make test` does it",
-        {"chromium": "chromium"},
+        # The Node.js of Playwright needs the library.
+        {"chromium": "chromium", "libatomic": "libatomic1"},
     ),
     "linux": Requirement(_linux, "run the tests on Linux"),
     "mounts": Requirement(_mounts, "run the tests as root, with the right to mount"),

@@ -20,6 +20,7 @@ _ENTER = """
 set -eu
 root=$1 project=$2 network=$3 mounts=$4; shift 4
 mount --make-rprivate /
+mount --bind "$root" "$root" # so that / is a mount point inside, as on a real machine
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
