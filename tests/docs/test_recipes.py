@@ -48,18 +48,19 @@ def run_here(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
     return names
 
 
-# For each script: the line that starts the work on a batch, the rank and the epoch.
+# For each script: the line that starts the work on a batch, and the line to add after it.
 LOOPS = {
-    "train_ddp.py": ("    for images, times in loader:\n", "dist.get_rank()", "epoch"),
+    "train_ddp.py": (
+        "    for images, times in loader:\n",
+        "        record(dist.get_rank(), epoch, times)\n",
+    ),
     "train_lightning.py": (
         "        images, times = batch\n",
-        "self.global_rank",
-        "self.current_epoch",
+        "        record(self.global_rank, self.current_epoch, times)\n",
     ),
     "train_ray.py": (
         "        for images, times in loader:\n",
-        "ray.train.get_context().get_world_rank()",
-        "epoch",
+        "            record(ray.train.get_context().get_world_rank(), epoch, times)\n",
     ),
 }
 
@@ -68,10 +69,9 @@ def run_ranks(
     command: list[str], folder: Path, name: str, environment: Mapping[str, str] | None = None
 ) -> None:
     """Run a script that also records the times of each batch, one line per batch."""
-    loop, rank, epoch = LOOPS[name]
-    indent = " " * (len(loop) - len(loop.lstrip()) + 4 * loop.lstrip().startswith("for"))
+    loop, added = LOOPS[name]
     assert SCRIPTS[name].count(loop) == 1
-    recording = SCRIPTS[name].replace(loop, f"{loop}{indent}record({rank}, {epoch}, times)\n")
+    recording = SCRIPTS[name].replace(loop, loop + added)
     for file in folder.glob("seen-*.txt"):
         file.unlink()
     record = (

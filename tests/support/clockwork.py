@@ -7,9 +7,9 @@ runs are really executed.
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,18 +22,12 @@ from dagster._scheduler.scheduler import launch_scheduled_runs
 
 from sdoml_dagster.definitions import build_defs
 from sdoml_dagster.settings.model import Settings
+from tests.support.commands import start_module
 
 ROOT = Path(__file__).parents[2]
 # With a lag of 8 and a look-back of 3 days: March 10, 11 and 12.
 TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)
 QUEUED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
-EXECUTE = """
-import sys
-import dagster as dg
-from tests.support.clockwork import execute
-with dg.DagsterInstance.get() as instance:
-    execute(instance, instance.get_run_by_id(sys.argv[1]))
-"""
 
 
 def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -100,11 +94,24 @@ class Clockwork:
         queued = self.instance.get_runs(QUEUED)
         (run,) = (run for run in queued if run.tags["dagster/partition"] == day)
         store = Path(Settings.load().store)
-        command = [sys.executable, "-W", "ignore", "-c", EXECUTE, run.run_id]
-        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
-            deadline = time.monotonic() + 120
-            while not list(store.glob(at)):
-                assert process.poll() is None, "the run ended before the crash"
-                assert time.monotonic() < deadline
-                time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
+        process = start_module(
+            "tests.support.clockwork",
+            run.run_id,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            log=Path(self.instance.root_directory) / "crash.log",
+        )
+        deadline = time.monotonic() + 120
+        while not list(store.glob(at)):
+            with suppress(TimeoutError):
+                process.wait(0.002)
+                raise AssertionError("the run ended before the crash")
+            assert time.monotonic() < deadline
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
+
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as _instance:
+        _run = _instance.get_run_by_id(sys.argv[1])
+        assert _run is not None
+        execute(_instance, _run)
