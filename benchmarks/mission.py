@@ -26,7 +26,6 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -242,7 +241,7 @@ def main() -> int:
     options = parser.parse_args()
     days = [f"{FIRST + timedelta(days=number)}" for number in range(options.days)]
     started = time.perf_counter()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory())
         archive = stack.enter_context(Archive(absences=False))
         url = storage = ""

@@ -21,6 +21,7 @@ import time
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -28,7 +29,7 @@ import pyarrow as pa
 
 from sdoml_core.channels import INSTRUMENTS
 from sdoml_core.formats.index import decode_index, encode_index
-from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow, RawRow
 from sdoml_dagster.archive.client import ArchiveClient
 from sdoml_dagster.days import DayRange
 from sdoml_dagster.pipeline.fetch import fetch_day
@@ -43,6 +44,7 @@ from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 
 FIRST = date(2011, 1, 1)
+Row = TypeVar("Row", FrameRow, RawRow)
 
 
 def build_first_day(folder: Path, cadence: int, *, keep_raw: bool = False) -> None:
@@ -94,7 +96,7 @@ def repeat_day(folder: Path, days: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(folder / layout.shard(FIRST), target)
         for instrument, rows in tables.items():
-            dated = [_dated(row, later) for row in rows]
+            dated = [move_row(row, later) for row in rows]
             store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(dated))
 
 
@@ -135,7 +137,8 @@ def release(folder: Path, days: int, cadence: int, first: int, last: int) -> Non
     )
 
 
-def _dated(row: FrameRow, later: timedelta) -> FrameRow:
+def move_row(row: Row, later: timedelta) -> Row:
+    """Move the times of a row."""
     observed = None if row.observed is None else row.observed + later
     return replace(row, slot=row.slot + later, observed=observed)
 

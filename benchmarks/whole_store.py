@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.release import FIRST, build_first_day, repeat_day
+from benchmarks.release import FIRST, build_first_day, move_row, repeat_day
 from sdoml_core.channels import CHANNELS, INSTRUMENTS
 from sdoml_core.formats.index import decode_index
 from sdoml_core.formats.ledger import RAW_LEDGER, RawRow
@@ -64,7 +64,7 @@ def repeat_files(folder: Path, days: int) -> None:
         later = timedelta(days=number)
         day = FIRST + later
         for instrument, rows in ledgers.items():
-            dated = [_dated(row, later) for row in rows]
+            dated = [_move(row, later) for row in rows]
             store.write(layout.raw_ledger(day, instrument), RAW_LEDGER.encode(dated))
             for old, new in zip(rows, dated, strict=True):
                 if old.file is not None and new.file is not None:
@@ -76,19 +76,12 @@ def repeat_files(folder: Path, days: int) -> None:
             os.link(path, folder / layout.processed_folder(day) / path.name)
 
 
-def _dated(row: RawRow, later: timedelta) -> RawRow:
-    slot = row.slot + later
+def _move(row: RawRow, later: timedelta) -> RawRow:
+    moved = move_row(row, later)
     if row.file is None:
-        return replace(row, slot=slot)
-    path = archive_path(CHANNELS[row.channel], slot)
-    observed = None if row.observed is None else row.observed + later
-    return replace(
-        row,
-        slot=slot,
-        file=path.rpartition("/")[2],
-        url=f"http://archive/{path}",
-        observed=observed,
-    )
+        return moved
+    path = archive_path(CHANNELS[row.channel], moved.slot)
+    return replace(moved, file=path.rpartition("/")[2], url=f"http://archive/{path}")
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> None:
