@@ -30,6 +30,7 @@ from sdoml_dagster.cli.display import Line, LineHandler
 from sdoml_dagster.cli.errors import CommandError, DaemonError
 from sdoml_dagster.dead_runs import ANY_RUN, process_tag
 from sdoml_dagster.run_logger import RunLogger, tell
+from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 
 MODULE = "sdoml_dagster.definitions"
 WORKSPACE = "workspace.yaml"
@@ -47,14 +48,6 @@ QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 POLL_SECONDS = 0.5
 INTERRUPTS = {"InterruptedRunError", "DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 """Names of the error classes that an interrupt causes within a run."""
-
-UNDERWAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass
@@ -143,7 +136,7 @@ def end_leftover_runs(instance: dg.DagsterInstance) -> None:
     Otherwise, Dagster would show these runs as started forever, and they would keep their slots in
     the pool. Call this only while no other build uses the instance.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNDERWAY)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
         if BUILD_TAG in run.tags:
             instance.report_run_canceled(run, message="the build that started this run has ended")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -192,7 +185,7 @@ class Queue:
         wanted = {day.isoformat() for day in days}
         runs = {
             run.tags[PARTITION]: run.run_id
-            for run in self._instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDERWAY))
+            for run in self._instance.get_runs(dg.RunsFilter(job_name=job, statuses=IN_PROGRESS))
             if run.tags.get(PARTITION) in wanted
         }
         left = sorted(wanted - runs.keys())
@@ -238,7 +231,7 @@ class Queue:
                     errors = self._show_lines(run_id, cursors, line)
                     if errors:
                         outcome.failed[name] = errors[0]
-                    if status not in UNDERWAY:
+                    if status not in IN_PROGRESS:
                         del waiting[name]
                         if status != dg.DagsterRunStatus.SUCCESS:
                             outcome.failed.setdefault(
@@ -280,7 +273,7 @@ class Queue:
         """Cancel queued runs and stop active runs."""
         for run_id in run_ids:
             run = self._instance.get_run_by_id(run_id)
-            if run is None or run.status not in UNDERWAY:
+            if run is None or run.status not in IN_PROGRESS:
                 continue
             if run.status in {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}:
                 self._instance.report_run_canceled(run)

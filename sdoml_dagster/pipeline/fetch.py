@@ -355,7 +355,10 @@ class _Collector:
     def _frame(
         self, channel: Channel, minute: datetime, *, renew: bool
     ) -> tuple[bytes, RawFacts, int]:
-        """Get a good frame from the folder or the archive. ``renew`` means archive first."""
+        """Get a good frame from the folder or the archive.
+
+        With ``renew``, the archive is asked first.
+        """
         name = file_name(channel, minute)
         if name in self.refused:
             raise WrongFrameError(self.refused[name])
