@@ -1,0 +1,87 @@
+"""A retry that Dagster's daemon missed is requested again, once."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test, create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
+
+from sdoml_dagster.instance.home import prepare_instance
+from sdoml_dagster.missed_retries import LIMIT, request_missed_retries
+
+# Dagster's daemon calls Logger.warn.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with run retries, like a real one."""
+    prepare_instance(tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as found:
+        read_failures(found)
+        yield found
+
+
+def read_failures(instance: dg.DagsterInstance) -> None:
+    """Run Dagster's real daemon once."""
+    with create_test_daemon_workspace_context(EmptyWorkspaceTarget(), instance) as workspace:
+        list(EventLogConsumerDaemon().run_iteration(workspace))
+
+
+def start(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    status = dg.DagsterRunStatus.STARTED
+    run: dg.DagsterRun = create_run_for_test(instance, "ingest", str(uuid.uuid4()), status=status)
+    return run
+
+
+def tried_to_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether the daemon tried. It cannot succeed, because the run has no job."""
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
+    return any(event and "unable to retry" in (event.message or "") for event in events)
+
+
+def test_failure_that_the_daemon_reads_too_early_is_reported_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(instance)
+    store_status = instance.run_storage.handle_run_event
+
+    def read_before_status(*arguments: Any) -> None:
+        read_failures(instance)
+        store_status(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instance.run_storage, "handle_run_event", read_before_status)
+        instance.report_run_failed(run)
+    read_failures(instance)
+    failed = instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    assert failed.is_complete_and_waiting_to_retry
+    assert not tried_to_retry(instance, run)
+
+    now = datetime.now(UTC)
+    assert request_missed_retries(instance, now=now) == []
+    later = now + timedelta(minutes=2)
+    assert request_missed_retries(instance, now=later) == [run.run_id]
+    read_failures(instance)
+    assert tried_to_retry(instance, run)
+    assert request_missed_retries(instance, now=later + timedelta(hours=1)) == []
+
+
+def test_other_runs_are_left_alone(instance: dg.DagsterInstance) -> None:
+    start(instance)
+    retried, excluded, old = start(instance), start(instance), start(instance)
+    for run in (retried, excluded, old):
+        instance.report_run_failed(run)
+    instance.add_run_tags(retried.run_id, {"dagster/auto_retry_run_id": str(uuid.uuid4())})
+    instance.add_run_tags(excluded.run_id, {"dagster/will_retry": "false"})
+    too_late = datetime.now(UTC) + LIMIT + timedelta(minutes=1)
+    assert request_missed_retries(instance, now=too_late) == []
+    in_time = datetime.now(UTC) + timedelta(hours=1)
+    assert request_missed_retries(instance, now=in_time) == [old.run_id]
