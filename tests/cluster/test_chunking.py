@@ -90,7 +90,7 @@ def alone(machine: Callable[[str], Machine]) -> dict[str, bytes]:
     return files_of(one.store)
 
 
-def test_slurm_array_without_database_covers_every_day(
+def test_slurm_array_builds_every_day_without_a_database(
     machine: Callable[[str], Machine], alone: dict[str, bytes]
 ) -> None:
     array = machine("array")

@@ -37,7 +37,7 @@ def test_backfill_uses_several_workers(seen: Evidence) -> None:
     assert sum(seen.days_by_worker.values()) >= len(DAYS)
 
 
-def test_day_of_killed_worker_moves_to_another_worker(seen: Evidence) -> None:
+def test_another_worker_builds_the_day_of_a_killed_worker(seen: Evidence) -> None:
     silent = f"no heartbeat from worker {seen.killed_worker}"
     assert any(silent in message for message in seen.messages)
     assert seen.rerun_on in {"worker-1", "worker-2", "worker-3"} - {seen.killed_worker}
@@ -47,6 +47,6 @@ def test_disconnected_worker_continues_after_reconnecting(seen: Evidence) -> Non
     assert seen.runs_after_heal > 0
 
 
-def test_pool_limits_the_connections_of_all_workers_together(seen: Evidence) -> None:
+def test_pool_limits_connections_across_all_workers(seen: Evidence) -> None:
     assert seen.max_in_flight == POOL * CONNECTIONS
     assert seen.max_connections <= POOL * CONNECTIONS

@@ -14,7 +14,7 @@ LONG_RUNNING = [name for name in COMPOSE["services"] if name != "bucket"]
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
-def test_every_service_restarts_and_has_a_health_check_and_limits(name: str) -> None:
+def test_services_have_restart_policies_health_checks_and_limits(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["restart"] == "unless-stopped"
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}

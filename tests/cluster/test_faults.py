@@ -240,7 +240,7 @@ def complete(cluster: Deployment, day: str, run: str) -> None:
     assert await_end(cluster, retried[0]["runId"]) == "SUCCESS"
 
 
-def test_store_equals_that_of_a_run_without_faults(seen: Evidence) -> None:
+def test_store_matches_that_of_a_run_without_faults(seen: Evidence) -> None:
     assert differences(seen.alone, seen.together) == []
     assert {name.split("/")[3] for name in seen.together} == {day[-2:] for day in DAYS}
 

@@ -38,7 +38,7 @@ def test_estimate_for_equal_days_matches_the_closed_form(
     assert got == pytest.approx(expected, rel=0.02)
 
 
-def test_many_workers_are_limited_by_the_bandwidth() -> None:
+def test_many_workers_are_limited_by_bandwidth() -> None:
     deployment = Deployment(64, 32, line=20e6)
     assert min(deployment.bounds, key=deployment.bounds.__getitem__) == "line"
     assert simulate(deployment).days_per_hour == pytest.approx(3600 * 20e6 / DAY_BYTES, rel=0.02)
@@ -60,7 +60,7 @@ def test_same_seed_gives_the_same_backfill() -> None:
     assert simulate(deployment, days=200, seed=4) != first
 
 
-def test_workers_beyond_the_pool_wait() -> None:
+def test_workers_wait_if_the_pool_is_full() -> None:
     outcome = simulate(Deployment(64, 2, line=math.inf, spread=0))
     deployment = Deployment(1)
     needed = 2 * (1 + deployment.compute * deployment.fetch_rate / DAY_BYTES)
@@ -68,12 +68,12 @@ def test_workers_beyond_the_pool_wait() -> None:
     assert outcome.waiting == pytest.approx(1 - needed / 64, abs=0.01)
 
 
-def test_documented_table_equals_the_output_of_the_script() -> None:
+def test_documented_table_matches_the_script_output() -> None:
     assert table() in SIMULATED
     assert f"{MISSION_DAYS:,} days" in PAGE
 
 
-def test_model_day_has_the_size_of_the_real_files() -> None:
+def test_documented_file_sizes_match_the_real_files() -> None:
     real = ROOT / "tests/data/hmi_20180820_090000_M_1k.reconstructed.jpg"
     assert real.stat().st_size == HMI_BYTES
     assert f"{AIA_BYTES:,}" in PAGE
@@ -81,7 +81,7 @@ def test_model_day_has_the_size_of_the_real_files() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "resolution"), [("float32", 64), ("float16", 128)])
-def test_documented_formula_gives_the_size_of_a_shard(dtype: str, resolution: int) -> None:
+def test_documented_formula_predicts_the_shard_size(dtype: str, resolution: int) -> None:
     file = io.BytesIO()
     writer = ShardWriter(file, dtype=dtype)
     pixels = np.zeros((resolution, resolution), dtype)

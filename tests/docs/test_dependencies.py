@@ -88,14 +88,14 @@ def test_declared_dependencies_are_used() -> None:
     assert (CORE | EXTRAS["pipeline"]) - loaded_by_others <= used
 
 
-def test_dependencies_of_the_viewer_are_used() -> None:
+def test_viewer_dependencies_are_used() -> None:
     owners = packages_distributions()
     used = {owner.lower() for module in imported("sdoml_view") for owner in owners.get(module, ())}
     loaded_by_others = {"aiohttp"}  # imported by fsspec
     assert EXTRAS["view"] - loaded_by_others <= used
 
 
-def test_constraints_install_on_the_python_of_debian_12() -> None:
+def test_pinned_packages_support_the_debian_12_python() -> None:
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     refusing = {}
     for name in pinned:

@@ -147,7 +147,7 @@ RUNNABLE = [
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUNNABLE, ids=NAMES.get)
-def test_shell_commands_of_a_page_run(
+def test_documented_shell_commands_run(
     page: Path, tmp_path: Path, archive: object, request: pytest.FixtureRequest
 ) -> None:
     if NAMES[page] in OF_A_STORE:
@@ -181,7 +181,7 @@ WITH_PYTHON = [
 # Without indexes, as published.
 @pytest.mark.filterwarnings("ignore:the 2 shards in .*/sdoml-lite have no index")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=NAMES.get)
-def test_python_snippets_of_a_page_run(
+def test_documented_python_snippets_run(
     page: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(built / "data", tmp_path / "data")
@@ -367,5 +367,5 @@ def test_citation_has_the_current_version() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
-def test_every_benchmark_loads(path: Path) -> None:
+def test_every_benchmark_can_be_imported(path: Path) -> None:
     importlib.import_module(f"benchmarks.{path.stem}")

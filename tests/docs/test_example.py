@@ -99,7 +99,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return names
 
 
-def test_fetched_file_has_the_documented_form(outcome: dict[str, Any]) -> None:
+def test_fetched_file_has_the_documented_format(outcome: dict[str, Any]) -> None:
     """The requests are NOAA's; the columns match the block on the page."""
     assert PUBLISHED in FETCHED
     assert outcome["requests"] == [PUBLISHED.removeprefix("https://services.swpc.noaa.gov")]
@@ -112,7 +112,7 @@ def test_fetched_file_has_the_documented_form(outcome: dict[str, Any]) -> None:
     assert all(form.fullmatch(line) for line in (*written[1:3], *shown[1].splitlines()[1:]))
 
 
-def test_script_has_under_40_lines_and_no_private_names() -> None:
+def test_script_has_fewer_than_40_lines_and_no_private_names() -> None:
     lines = [line for line in SCRIPT.splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) < 40
     assert not re.search(r"\b_\w|\._", SCRIPT)

@@ -426,7 +426,7 @@ def with_file(text: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the 2 shards in .* have no index")
-def test_documented_messages_occur_as_documented(
+def test_documented_error_messages_match_the_real_ones(
     environment: dict[str, str], archive: Archive, tmp_path: Path
 ) -> None:
     assert datetime(2024, 3, 1, tzinfo=UTC) == Settings.load().start

@@ -10,7 +10,7 @@ from sdoml_demo.server import Archive
 from tests.support.day_deployment import Deploy
 
 
-def test_faults_in_every_fifth_response_change_no_byte(
+def test_faults_in_every_fifth_response_do_not_change_the_shards(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     calm = deploy(archive, cadence_minutes=120)
@@ -34,7 +34,7 @@ def test_faults_in_every_fifth_response_change_no_byte(
 
 
 @pytest.mark.parametrize("fault", RETRIED, ids=lambda fault: fault.value)
-def test_no_frame_is_lost_if_every_first_response_is_faulty(
+def test_no_frame_is_lost_if_the_first_response_is_always_faulty(
     fault: Fault, archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171", "HMI_M"), "cadence_minutes": 720}
@@ -94,7 +94,7 @@ def test_ledger_records_exactly_the_permanent_faults(
     assert seen == {"ok", "missing", "invalid", "outage"}
 
 
-def test_neighbors_replace_permanently_bad_frames(
+def test_stand_ins_replace_permanently_bad_frames(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     plan = FaultPlan({Fault.NOT_FOUND: 0.3, Fault.HTML: 0.2}, seed=2, attempts=None)

@@ -21,7 +21,7 @@ def variables(archive: Archive) -> dict[str, str]:
     return SMALL | roots | tiny
 
 
-def test_rerun_after_sigkill_gives_the_same_bytes(
+def test_rerun_after_sigkill_produces_the_same_bytes(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
     with Runner(variables | {"SDOML_STORE": str(tmp_path / "store")}) as runner:
@@ -36,7 +36,9 @@ def test_rerun_after_sigkill_gives_the_same_bytes(
             assert snapshot(runner.store) == expected
 
 
-def test_two_processes_can_build_the_same_day(variables: dict[str, str], tmp_path: Path) -> None:
+def test_two_processes_can_build_the_same_day_concurrently(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
     environment = variables | {"SDOML_STORE": str(tmp_path / "store")}
     with Runner(environment) as one, Runner(environment) as other:
         one.run()

@@ -29,7 +29,7 @@ def test_truncated_download_is_rejected(genuine: Path) -> None:
         decode_aia((genuine / "aia20200207_162100_0193.truncated.fits").read_bytes())
 
 
-def test_version_10_table_equals_aiapy(genuine: Path) -> None:
+def test_version_10_table_matches_aiapy(genuine: Path) -> None:
     path = genuine / V10_FILE
     assert assert_equal_to_aiapy(path).version == "V10"
     table, default = DegradationTable.from_v10(path.read_bytes()), DegradationTable.default()

@@ -13,7 +13,7 @@ from sdoml_core.frames.judge_hmi import inspect_hmi
 from sdoml_core.frames.limb import measure_disk
 
 
-def test_real_colored_quicklook_is_rejected_despite_a_correct_disk(
+def test_real_colored_quicklook_image_is_rejected_despite_a_correct_disk(
     genuine: Path,
 ) -> None:
     data = (genuine / "hmi_20200207_201500_TAI_quicklook_color_1k.jpg").read_bytes()

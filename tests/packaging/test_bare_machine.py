@@ -54,7 +54,7 @@ def test_missing_programs_map_to_debian_packages(
 
 
 @pytest.mark.parametrize("may_skip", [True, False])
-def test_tests_with_unmet_needs_are_skipped_or_fail(may_skip: bool, tmp_path: Path) -> None:
+def test_tests_with_unmet_requirements_skip_or_fail(may_skip: bool, tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()

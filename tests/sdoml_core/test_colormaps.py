@@ -27,7 +27,7 @@ def sunpy_tables() -> ModuleType:
 
 
 @pytest.mark.parametrize("channel", AIA_TABLE)
-def test_aia_colormaps_equal_sunpy(sunpy_tables: ModuleType, channel: str) -> None:
+def test_aia_colormaps_match_sunpy(sunpy_tables: ModuleType, channel: str) -> None:
     import astropy.units as u
 
     theirs = sunpy_tables.aia_color_table(CHANNELS[channel].wavelength * u.angstrom)
@@ -39,7 +39,7 @@ def test_hmi_is_gray() -> None:
     assert np.array_equal(colormap("HMI_M"), np.stack([levels] * 3, axis=1))
 
 
-def test_unknown_channel_raises() -> None:
+def test_unknown_channel_is_rejected() -> None:
     with pytest.raises(KeyError):
         colormap("AIA_4500")
 

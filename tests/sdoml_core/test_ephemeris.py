@@ -36,7 +36,7 @@ def test_radius_agrees_with_published_distances(time: datetime, kilometers: floa
     assert solar_radius(time) == pytest.approx(published, abs=0.001)
 
 
-def test_radius_agrees_with_sunpys_sun_distance() -> None:
+def test_radius_agrees_with_the_sunpy_distance() -> None:
     from sunpy.coordinates.sun import earth_distance
 
     for year in range(2010, 2026, 3):
@@ -46,7 +46,7 @@ def test_radius_agrees_with_sunpys_sun_distance() -> None:
         assert solar_radius(time) == pytest.approx(expected, abs=0.01)
 
 
-def test_sequence_gives_the_same_radii_as_single_times() -> None:
+def test_sequence_returns_the_same_radii_as_single_times() -> None:
     times = [datetime(2022, 11, 1, tzinfo=UTC) + timedelta(days=30 * n) for n in range(12)]
     radii = solar_radius(times)
     assert radii.dtype == np.float64
@@ -70,7 +70,7 @@ def test_naive_time_is_rejected() -> None:
         (datetime(2024, 1, 1, tzinfo=UTC), datetime(2023, 12, 31, 23, 59, 23, tzinfo=UTC)),
     ],
 )
-def test_hmi_names_are_tai(name: datetime, utc: datetime) -> None:
+def test_hmi_file_names_use_tai(name: datetime, utc: datetime) -> None:
     if name == datetime(2017, 1, 1, 0, 0, 36, tzinfo=UTC):
         # a time within the leap second: a datetime cannot express 23:59:60 UTC, so the second
         # before is used

@@ -50,12 +50,12 @@ def test_paired_aia_minutes_are_even() -> None:
             assert slot - paired_minute(AIA, slot) in {slot - slot, at(0, 1) - at(0, 0)}
 
 
-def test_candidates_alternate_later_first() -> None:
+def test_stand_in_candidates_alternate_starting_with_the_later() -> None:
     minutes = candidate_minutes(AIA, at(3, 15), tolerance_minutes=4, cadence_minutes=15)
     assert minutes == (at(3, 14), at(3, 16), at(3, 12), at(3, 18), at(3, 10))
 
 
-def test_zero_tolerance_and_hmi_allow_no_substitutes() -> None:
+def test_zero_tolerance_and_hmi_allow_no_stand_ins() -> None:
     assert candidate_minutes(AIA, at(3, 15), tolerance_minutes=0, cadence_minutes=15) == (
         at(3, 14),
     )
@@ -107,6 +107,6 @@ def test_channels_are_sorted_and_case_insensitive() -> None:
 
 
 @pytest.mark.parametrize("names", [["AIA_0999"], [], ["", " "]])
-def test_unknown_or_empty_channels_raise(names: list[str]) -> None:
+def test_unknown_or_empty_channels_are_rejected(names: list[str]) -> None:
     with pytest.raises(SettingError, match="AIA_0094, AIA_0131"):
         parse_channels(names)

@@ -148,7 +148,7 @@ def test_partition_error_is_one_line_if_no_partition_is_given(
     assert line.startswith("no --partition: write one day, such as 2024-03-08")
 
 
-def test_run_prints_the_lines_of_its_assets_and_its_end(environment: dict[str, str]) -> None:
+def test_run_prints_its_start_asset_log_lines_and_end(environment: dict[str, str]) -> None:
     lines = said(run("--select", "raw_hmi,processed_hmi", *DAY))
     assert lines[0] == 'INFO - Started execution of run for "__ASSET_JOB".'
     assert lines[1] == "INFO - raw_hmi 2024-03-08: 4 frames"
@@ -251,7 +251,7 @@ def test_failure_before_any_step_shows_its_cause() -> None:
     assert any("no such device" in line for line in lines)
 
 
-def test_long_range_is_announced() -> None:
+def test_notice_announces_the_delay_before_a_long_range() -> None:
     def notice(*options: str) -> str | None:
         return range_notice(["dagster", "asset", "materialize", *options])
 

@@ -45,7 +45,7 @@ def test_name_has_letters_digits_and_single_hyphens(environment: dict[str, str],
         Settings.load(name=name)
 
 
-def test_rejected_root_shows_no_password(environment: dict[str, str]) -> None:
+def test_error_for_a_rejected_root_shows_no_password(environment: dict[str, str]) -> None:
     with pytest.raises(SettingError) as caught:
         Settings.load(aia_roots="https://a.example/x,ada:se/cret@jsoc,http://bo:b@c@host/y")
     assert "SDOML_AIA_ROOTS=https://a.example/x,***@jsoc,http://***@host/y" in str(caught.value)

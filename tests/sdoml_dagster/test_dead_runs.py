@@ -85,7 +85,7 @@ def test_process_of_an_earlier_boot_has_ended(monkeypatch: pytest.MonkeyPatch) -
     assert not has_ended(replace(now, boot="earlier", machine="another/2"))
 
 
-def test_dead_runs_are_failed_and_their_days_are_released(
+def test_dead_runs_are_marked_failed_and_their_days_are_released(
     settings: Settings, ended: ProcessIdentity
 ) -> None:
     def start(process: ProcessIdentity, day: int, *, of: str | None = None) -> str:

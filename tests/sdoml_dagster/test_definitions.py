@@ -110,7 +110,7 @@ def test_run_config_fields_are_described(settings: Settings) -> None:
         assert all(described.values()), described
 
 
-def test_launchpads_open_with_every_field(environment: dict[str, str]) -> None:
+def test_launchpads_are_prefilled_with_every_field(environment: dict[str, str]) -> None:
     defs = build_defs(Settings.load(name="hmi-only", channels="HMI_M"))
     for name in ("fit_normalization", "make_release", *MAINTENANCE):
         job = defs.resolve_job_def(name)
@@ -142,7 +142,7 @@ def test_definitions_load_without_heavy_packages(environment: dict[str, str]) ->
     assert found.strip() == "[]"
 
 
-def test_instance_files_agree() -> None:
+def test_instance_files_have_consistent_settings() -> None:
     one = yaml.safe_load(INSTANCE.read_text())
     many = yaml.safe_load((Path(__file__).parents[2] / "docker/dagster.yaml").read_text())
     for rules in (one, many):
@@ -165,7 +165,7 @@ def test_instance_files_agree() -> None:
     ],
     ids=["no raw", "no constants", "no processed", "bad config", "no shards"],
 )
-def test_missing_input_is_one_line_and_not_retried(
+def test_missing_input_is_reported_in_one_line_and_not_retried(
     materialize: Materialize,
     steps: list[str],
     last: str,

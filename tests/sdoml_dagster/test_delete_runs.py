@@ -24,7 +24,7 @@ def rows_with(database, run_id):
         )
 
 
-def test_deleted_run_leaves_nothing_behind(tmp_path):
+def test_deleting_a_run_leaves_nothing_behind(tmp_path):
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         kept, deleted = (dg.materialize([noisy], instance=instance).run_id for _ in range(2))
         delete_run(instance, deleted)

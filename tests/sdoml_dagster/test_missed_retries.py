@@ -74,7 +74,7 @@ def test_failure_that_the_daemon_reads_too_early_is_reported_again(
     assert request_missed_retries(instance, now=later + timedelta(hours=1)) == []
 
 
-def test_other_runs_are_left_alone(instance: dg.DagsterInstance) -> None:
+def test_only_recently_missed_retries_are_requested(instance: dg.DagsterInstance) -> None:
     start(instance)
     retried, excluded, old = start(instance), start(instance), start(instance)
     for run in (retried, excluded, old):

@@ -47,7 +47,9 @@ def test_changes_still_make_days_stale(
     assert stale(shortened, FIRST, SECOND) == {f"shards@{FIRST}", f"shards@{SECOND}"}
 
 
-def test_runs_and_metadata_stay(shortened: dg.DagsterInstance, environment: dict[str, str]) -> None:
+def test_runs_and_metadata_are_kept(
+    shortened: dg.DagsterInstance, environment: dict[str, str]
+) -> None:
     # An instance that has opened the deleted files, such as that of a webserver, must be restarted.
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as restarted:
         runs = restarted.get_runs()

@@ -65,7 +65,7 @@ def test_no_frame_exists_before_launch_or_off_the_cadence():
     assert date(2010, 5, 13) == absences.MISSION_START
 
 
-def test_states_depend_only_on_the_name():
+def test_frame_states_depend_only_on_the_file_name():
     assert aia_states() == aia_states()
     # the day's hours without 1700 Å; fixed values, because two machines must agree
     day = [START + timedelta(hours=k) for k in range(24)]

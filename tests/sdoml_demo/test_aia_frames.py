@@ -264,7 +264,7 @@ def test_noise_matches_the_real_frame(images, wavelength):
 
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
-def test_corners_are_as_dark_as_in_the_real_frame(images, wavelength):
+def test_corners_are_as_dark_as_those_of_the_real_frame(images, wavelength):
     corner = radii() > 1.6 * 406.6
     real, rendered = (float(image[corner].mean()) for image in images[wavelength])
     assert rendered == pytest.approx(real, abs=0.15)

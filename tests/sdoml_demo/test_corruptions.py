@@ -91,7 +91,7 @@ def test_rotation_and_zoom_have_the_right_sign():
     assert np.mean(np.nonzero(zoomed)[1]) == pytest.approx(511.5 + 300 * 1.5, abs=2)
 
 
-def test_stale_picture_has_the_header_of_its_slot(aia):
+def test_stale_image_has_the_header_of_its_slot(aia):
     other = render_aia(NOON.replace(hour=11), 193, PERFECT)
     header, image = opened(corruptions.with_pixels_of(aia, other))
     assert header["DATE-OBS"].startswith("2014-02-03T12:00")
@@ -119,7 +119,7 @@ def test_corrupted_jpgs_differ_and_keep_their_markers(kind, hmi):
     assert (data[:2], data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
 
 
-def test_continuum_picture_is_limb_darkened_without_field(hmi):
+def test_continuum_image_is_limb_darkened_and_has_no_field(hmi):
     levels = decoded(KINDS["continuum picture"].change(hmi))[..., 0].astype(float)
     middle, near_limb = levels[480:540, 480:540].mean(), levels[500:520, 60:80].mean()
     assert middle > 200

@@ -75,7 +75,7 @@ def aia(archive, *, wait=30.0, stream=False):
         (Fault.UNAVAILABLE, 503),
     ],
 )
-def test_refusals_come_first_then_the_frame(failing, intact, fault, status):
+def test_refused_requests_get_the_frame_on_the_next_attempt(failing, intact, fault, status):
     archive = failing(fault, retry_after=7)
     refused = aia(archive)
     assert refused.status_code == status
@@ -85,7 +85,7 @@ def test_refusals_come_first_then_the_frame(failing, intact, fault, status):
     assert [request.fault for request in archive.log.requests] == [fault.value, None]
 
 
-def test_reset_ends_the_body_with_a_reset(failing, intact):
+def test_reset_fault_ends_the_body_with_a_connection_reset(failing, intact):
     archive = failing(Fault.RESET)
     address = urlsplit(archive.aia_root)
     with socket.create_connection((address.hostname, address.port), timeout=30) as client:
@@ -96,14 +96,14 @@ def test_reset_ends_the_body_with_a_reset(failing, intact):
     assert aia(archive).content == intact["aia"]
 
 
-def test_cut_closes_before_the_declared_length(failing, intact):
+def test_cut_fault_closes_the_connection_before_the_declared_length(failing, intact):
     archive = failing(Fault.CUT)
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         aia(archive)
     assert aia(archive).content == intact["aia"]
 
 
-def test_short_file_has_a_matching_length(failing, intact):
+def test_short_file_fault_declares_the_short_length(failing, intact):
     answer = aia(failing(Fault.SHORT))
     assert answer.status_code == 200
     assert int(answer.headers["Content-Length"]) == len(answer.content)
@@ -122,7 +122,7 @@ def test_empty_fault_returns_no_body_with_status_200(failing):
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_gzip_sends_a_compressed_frame_with_its_header(failing, intact):
+def test_gzip_fault_sends_a_compressed_frame_with_the_encoding_header(failing, intact):
     answer = aia(failing(Fault.GZIP), stream=True)
     assert answer.headers["Content-Encoding"] == "gzip"
     packed = answer.raw.read(decode_content=False)
@@ -130,7 +130,7 @@ def test_gzip_sends_a_compressed_frame_with_its_header(failing, intact):
     assert gzip.decompress(packed) == intact["aia"]
 
 
-def test_stall_stops_sending_and_keeps_the_connection(failing):
+def test_stall_fault_stops_sending_but_keeps_the_connection_open(failing):
     archive = failing(Fault.STALL)
     answer = aia(archive, stream=True, wait=0.4)
     assert len(answer.raw.read(200_000)) == 200_000
@@ -138,7 +138,7 @@ def test_stall_stops_sending_and_keeps_the_connection(failing):
         list(answer.iter_content(65536))
 
 
-def test_trickle_sends_slowly_without_a_timeout(failing, intact):
+def test_trickle_fault_sends_slowly_but_never_times_out(failing, intact):
     archive = failing(Fault.TRICKLE)
     begin, got = time.monotonic(), 0
     with requests.get(f"{archive.aia_root}/{AIA_PATH}", timeout=(5, 0.4), stream=True) as answer:
@@ -178,7 +178,7 @@ def test_flipped_bits_break_the_checksum(failing, intact):
     assert int(np.frombuffer(damaged[2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF != 0
 
 
-def test_flipped_bit_of_a_jpg_hits_its_markers(intact):
+def test_flipped_bit_in_a_jpg_damages_its_markers(intact):
     for k in range(20):
         damaged = flip(f"{k}.jpg", intact["hmi"])
         assert (damaged[:2], damaged[-2:]) != (b"\xff\xd8", b"\xff\xd9")

@@ -67,14 +67,14 @@ def test_head_returns_the_length_without_a_body(archive):
         "../../../../etc/passwd",
     ],
 )
-def test_unknown_paths_return_404_pages(archive, path):
+def test_unknown_paths_return_404(archive, path):
     answer = requests.get(f"{archive.aia_root}/{path}", timeout=30)
     assert answer.status_code == 404
     assert answer.text.startswith("<!DOCTYPE HTML")
 
 
 def test_missing_frames_are_404s_and_their_neighbors_are_served(cache):
-    gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_states_depend_only_on_the_name
+    gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_frame_states_depend_only_on_the_file_name
     paths = [
         archive_path(CHANNELS["AIA_1700"], gap + timedelta(minutes=minutes)) for minutes in (0, 2)
     ]

@@ -201,7 +201,7 @@ def test_fits_file_opens_as_a_sunpy_map(viewer: str, release: Path, tmp_path: Pa
         ),
     ],
 )
-def test_wrong_requests_get_an_error_message(
+def test_invalid_requests_get_an_error_message(
     viewer: str, path: str, query: dict, message: str
 ) -> None:
     reply = ask(viewer, path, **query)

@@ -228,7 +228,7 @@ def test_calendar_explains_gaps_and_opens_a_day(page: Page, viewer: str) -> None
     expect(page.locator("#date")).to_have_value("2022-11-03")
 
 
-def test_light_curves_include_user_series(page: Page, viewer: str, tmp_path: Path) -> None:
+def test_light_curves_include_the_users_series(page: Page, viewer: str, tmp_path: Path) -> None:
     open_at(page, viewer, "view=curves")
     expect(page.locator("#curve-note")).to_contain_text("From the index")
     page.get_by_role("button", name="All").click()
@@ -306,7 +306,7 @@ def test_theme_can_be_dark_or_light(page: Page, viewer: str) -> None:
     assert page.evaluate(back) != light
 
 
-def test_controls_have_names(page: Page, viewer: str) -> None:
+def test_controls_have_accessible_names(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     for view in ("calendar", "curves", "compare", "day"):
         page.get_by_role("tab", name=re.compile(view[:3], re.IGNORECASE)).click()
@@ -343,7 +343,7 @@ def test_hostile_names_are_not_executed(page: Page, tmp_path: Path) -> None:
     assert dialogs == []
 
 
-def test_frames_that_cannot_be_read_are_not_shown(browser: Browser, tmp_path: Path) -> None:
+def test_unreadable_frames_are_not_shown(browser: Browser, tmp_path: Path) -> None:
     folder = make_release(tmp_path / "sun")
     page = browser.new_page(viewport=VIEWPORT)  # the browser logs the failed request
     with serving(folder, at="2022-11-02T01:15") as viewer:

@@ -82,7 +82,7 @@ def test_view_prints_its_address_and_serves(release: Path) -> None:
         assert process.wait(60) in {0, 130, -signal.SIGINT}
 
 
-def test_help_and_build_name_the_missing_extra() -> None:
+def test_help_works_and_build_reports_the_missing_extra() -> None:
     shown = sdoml("--help").stdout
     assert "view" in shown
     assert "movie" in shown
@@ -92,7 +92,7 @@ def test_help_and_build_name_the_missing_extra() -> None:
 
 
 @pytest.mark.parametrize("source", ["{folder}", "http://127.0.0.1:9/release"])
-def test_view_ends_with_one_line_if_the_dataset_cannot_be_opened(
+def test_view_prints_one_error_line_if_the_dataset_cannot_be_opened(
     source: str, tmp_path: Path
 ) -> None:
     done = sdoml("view", source.format(folder=tmp_path), "--no-browser", "--port", "0")

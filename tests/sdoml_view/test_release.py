@@ -68,7 +68,7 @@ def test_metadata_is_read_by_row_group(tmp_path: Path, monkeypatch: pytest.Monke
     ],
     ids=["one channel", "compact", "one sample"],
 )
-def test_unusual_datasets_have_all_views(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_all_views_work_for_unusual_datasets(tmp_path: Path, options: dict[str, Any]) -> None:
     slots = options.pop("slots", None)
     write_day(tmp_path, FIRST, side=SIDE, hours=2, **options)
     if slots:
@@ -106,7 +106,9 @@ def test_requests_for_a_deleted_dataset_get_error_messages(tmp_path: Path) -> No
     assert all(str(folder) in message for message in failed.values())
 
 
-def test_remote_server_may_fail_and_return(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_viewer_recovers_after_the_remote_server_fails(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote, "FIRST_PAUSE", 0.01)
     with serving_ranges(release) as server, serving(server.url) as viewer:
         server.faults = ["reset"] * 20

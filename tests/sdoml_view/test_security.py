@@ -83,7 +83,7 @@ def test_requests_from_other_sites_are_rejected(viewer: str, headers: dict[str, 
     assert raw(viewer, "POST", "/api/series", headers)[0] == 403
 
 
-def test_link_on_another_site_opens_the_page_only(viewer: str) -> None:
+def test_link_from_another_site_can_only_open_the_page(viewer: str) -> None:
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert raw(viewer, "GET", "/", link)[0] == 200
     assert raw(viewer, "GET", "/api/dataset", link)[0] == 403

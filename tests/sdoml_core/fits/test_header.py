@@ -91,7 +91,7 @@ SMALL = compressed(
 SMALL_BARE = without_checksums(SMALL)
 
 
-def test_real_frame_equals_astropy() -> None:
+def test_real_frame_matches_astropy() -> None:
     image, missing = read(REAL)
     assert missing == 0
     np.testing.assert_array_equal(image, read_by_astropy(REAL))
@@ -105,7 +105,7 @@ def test_real_frame_equals_astropy() -> None:
     st.integers(0, 2**32 - 1),
     st.sampled_from([(b"1.0", b"0.0"), (b"0.0625", b"0."), (b"2.5E-1", b"-17.3"), (b"1.D1", b"3")]),
 )
-def test_scaled_rice_with_blanks_equals_astropy(
+def test_scaled_rice_image_with_blanks_matches_astropy(
     dtype: type[np.integer], columns: int, rows: int, seed: int, scaling: tuple[bytes, bytes]
 ) -> None:
     random = np.random.default_rng(seed)
@@ -127,7 +127,7 @@ def test_scaled_rice_with_blanks_equals_astropy(
 
 @pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
-def test_other_compressions_equal_astropy_despite_illegal_cards(
+def test_other_compressions_match_astropy_despite_illegal_cards(
     kind: str, dtype: type[np.generic]
 ) -> None:
     image = np.random.default_rng(2).integers(0, 99, (32, 64)).astype(dtype)
@@ -173,7 +173,7 @@ def test_image_after_a_table_is_found() -> None:
     np.testing.assert_array_equal(read(file.getvalue())[0], image)
 
 
-def test_first_of_repeated_cards_is_used() -> None:
+def test_first_card_with_a_repeated_keyword_is_used() -> None:
     image = np.ones((4, 4), np.float32)
     data = plain(
         image, {"NUMBER": b"1", "COMMENT": b"the END     of it", "NUMBER ": b"2", "LAST": b"3"}
@@ -294,7 +294,7 @@ def test_optional_checksums_agree_with_astropy() -> None:
         ("BSCALE", b"nan", CorruptFrameError),
     ],
 )
-def test_absurd_structure_is_rejected_before_allocation(
+def test_impossible_header_values_are_rejected_before_allocation(
     key: str, value: bytes, error: type[FrameError]
 ) -> None:
     free = "DATAXXX"  # reuse a card that is not needed
@@ -335,7 +335,7 @@ def test_oversized_tiles_are_rejected_before_astropy_allocates_them(axis: int) -
 @pytest.mark.parametrize(
     ("card", "shape"), [("Znaxis1", r"\(8, 4\)"), ("Znaxis2", r"\(4, 8\)"), ("Znaxis", r"\(8,\)")]
 )
-def test_lower_case_cards_cannot_change_the_shape(card: str, shape: str) -> None:
+def test_lowercase_keywords_cannot_change_the_image_shape(card: str, shape: str) -> None:
     # astropy ignores the case of keywords.
     value = b"1" if card == "Znaxis" else b"4"
     data = compressed(np.zeros((8, 8), np.int32), "GZIP_1", cards={card: value})
@@ -346,7 +346,9 @@ def test_lower_case_cards_cannot_change_the_shape(card: str, shape: str) -> None
 @pytest.mark.parametrize(
     ("row", "column", "value"), [(3, 0, 10**9), (3, 0, 0), (3, 0, -5), (7, 1, 10**9), (7, 1, -1)]
 )
-def test_error_names_a_row_outside_the_data(row: int, column: int, value: int) -> None:
+def test_error_names_the_row_that_points_outside_the_data(
+    row: int, column: int, value: int
+) -> None:
     data = bytearray(SMALL_BARE)
     at = fits.find_image(bytes(data)).data_start + 8 * row + 4 * column
     data[at : at + 4] = value.to_bytes(4, "big", signed=True)
@@ -377,7 +379,7 @@ def test_damaged_files_raise_frame_errors_or_decode_like_astropy(data: st.DataOb
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 @pytest.mark.slow
-def test_damaged_files_of_other_layouts_raise_only_frame_errors(data: st.DataObject) -> None:
+def test_damaged_files_with_other_layouts_raise_only_frame_errors(data: st.DataObject) -> None:
     image = np.arange(32 * 64).reshape(32, 64).astype(np.int32)
     kind = data.draw(st.sampled_from(["GZIP_1", "RICE_1", "plain"]))
     whole = plain(image) if kind == "plain" else compressed(image.astype(np.float32), kind)

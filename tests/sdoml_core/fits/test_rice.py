@@ -82,7 +82,7 @@ def test_images_compressed_by_astropy_are_decoded_exactly(
 
 
 @pytest.mark.parametrize("size", range(8))
-def test_tile_with_missing_or_surplus_bytes_is_an_error(size: int) -> None:
+def test_tile_with_missing_or_extra_bytes_is_rejected(size: int) -> None:
     # zeros: a first pixel of 32 bits, then two blocks of 5 bits each, which is 6 bytes
     status, _ = decode(np.zeros(size, np.uint8), 64, 4)
     if size < 6:
@@ -118,7 +118,7 @@ def test_undefined_code_is_reported() -> None:
     assert decode(stream, 8, 4)[0] == rice.BAD_CODE
 
 
-def test_unary_parts_longer_than_a_word_are_decoded() -> None:
+def test_unary_codes_longer_than_a_word_are_decoded() -> None:
     # code 1: no low bits; 1000 zeros, then a one: the difference folded into 1000 is 500
     bits = f"{0:032b}" + "00001" + "0" * 1000 + "1" * 8
     bits += "0" * (-len(bits) % 8)
@@ -132,7 +132,9 @@ def test_unary_parts_longer_than_a_word_are_decoded() -> None:
 
 @settings(deadline=None, max_examples=400)
 @given(st.binary(max_size=400), st.sampled_from([2, 4]), st.integers(1, 300))
-def test_random_bytes_stay_within_the_row(noise: bytes, bytepix: int, width: int) -> None:
+def test_decoding_random_bytes_never_writes_past_the_row(
+    noise: bytes, bytepix: int, width: int
+) -> None:
     tile = np.frombuffer(noise, np.uint8)
     status, row = decode(tile, width, bytepix)
     amid, row_amid = decode(tile, width, bytepix, following=1000)
@@ -172,7 +174,7 @@ print(sorted(seen))
 
 @pytest.mark.needs("linux")  # mprotect
 @pytest.mark.slow
-def test_reads_stay_within_the_buffer() -> None:
+def test_decoder_never_reads_past_the_buffer() -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", GUARDED, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -57,7 +57,7 @@ def test_encoding_is_idempotent():
     assert member(encode_compact(decoded(once), 1000, "compact")) == member(once)
 
 
-def test_known_bytes_stay_the_same():
+def test_bytes_match_the_recorded_hash():
     # A change here changes every published compact shard: it needs a new format version.
     frame = np.arange(256, dtype=np.float32).reshape(16, 16) / 255
     digest = hashlib.sha256(member(encode_compact(frame, 1000, "compact"))).hexdigest()
@@ -65,7 +65,7 @@ def test_known_bytes_stay_the_same():
 
 
 @pytest.mark.parametrize("levels", [255, 1785, 4335])
-def test_source_levels_of_hmi_are_exact(levels):
+def test_hmi_source_levels_are_exact(levels):
     exact = np.arange(256, dtype=np.float32).reshape(16, 16) / np.float32(255)
     np.testing.assert_array_equal(decoded(encode_compact(exact, levels, "compact")), exact)
 
@@ -100,7 +100,7 @@ def test_invalid_frames_are_rejected(wrong):
 
 
 @pytest.mark.parametrize("steps", [0, 1 << 23])
-def test_invalid_numbers_of_steps_are_rejected(steps):
+def test_invalid_step_counts_are_rejected(steps):
     with pytest.raises(ValueError, match="steps, not"):
         encode_compact(pixels(16), steps, "compact")
 
@@ -142,7 +142,7 @@ def test_wrong_size_is_rejected():
         parse_compact_header("x.fits", frame.header[:-1], frame.size)
 
 
-def test_damaged_data_never_crash_the_decoder():
+def test_damaged_data_never_crashes_the_decoder():
     data = bytes(encode_compact(pixels(), 1023, "compact").data)
     random = np.random.default_rng(5)
     out = np.empty((64, 64), np.float32)
@@ -166,7 +166,7 @@ def test_damaged_data_never_crash_the_decoder():
         decode_compact(data, 1 / 1023, np.empty((8, 8), np.float32))
 
 
-def test_frame_of_damaged_data_is_rejected():
+def test_frame_with_damaged_data_is_rejected():
     with pytest.raises(DamagedFileError, match="table of the compressed tiles"):
         frame_of_data(bytes(500), resolution=16, step=0.1, encoding="compact")
 

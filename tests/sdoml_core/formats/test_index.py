@@ -64,7 +64,7 @@ def test_index_round_trip():
     assert index.table["quality"][0].as_py() == 0x40000000
 
 
-def test_same_rows_give_the_same_bytes():
+def test_same_rows_produce_the_same_bytes():
     assert encoded() == encoded()
 
 
@@ -89,7 +89,7 @@ def test_table_without_index_columns_is_rejected():
 @pytest.mark.parametrize(
     ("column", "type_"), [("crc32", pa.int64()), ("slot", pa.timestamp("us", "UTC"))]
 )
-def test_columns_of_wrong_types_are_rejected(column, type_):
+def test_columns_with_wrong_types_are_rejected(column, type_):
     raw = read_columns(open_parquet(encoded()))
     place = raw.schema.get_field_index(column)
     field = raw.schema.field(column).with_type(type_)
@@ -132,7 +132,7 @@ def test_index_without_shard_metadata_is_rejected(key, value):
 
 @pytest.mark.parametrize("claimed", ["-1", "9" * 30])
 @pytest.mark.parametrize("count", [0, 3])
-def test_absurd_shard_size_is_rejected(claimed, count):
+def test_impossible_shard_size_is_rejected(claimed, count):
     data = encode_index(
         summary_of(count=count).table,
         shard="a.tar",
@@ -154,7 +154,7 @@ def test_flipped_bit_in_a_page_is_rejected():
         decode_index(bytes(data))
 
 
-def test_index_frames_are_slots_and_channels():
+def test_frames_are_read_from_the_index_as_slots_and_channels():
     slots = [DAY, DAY + timedelta(minutes=15)]
     assert read_frames(encoded(count=2)) == {
         (slot, name) for slot in slots for name in ("AIA_0193", "HMI_M")
@@ -209,7 +209,7 @@ def test_duplicate_frame_is_rejected():
         decode_index(encoded(pa.concat_tables([table, table.slice(0, 1)])))
 
 
-def test_absurd_sizes_are_rejected_before_allocation(monkeypatch):
+def test_impossible_row_count_is_rejected_before_allocation(monkeypatch):
     monkeypatch.setattr("sdoml_core.formats.index.MAX_ROWS_OF_A_DAY", 3)
     with pytest.raises(DamagedFileError, match="impossible size: 6 rows"):
         index_of()
@@ -244,7 +244,7 @@ def test_empty_days_and_empty_releases_are_valid():
     assert release_of(index_of("a.tar", count=0), index_of("b.tar")).num_rows == 3
 
 
-def test_tables_are_joined_in_parts(monkeypatch):
+def test_index_tables_are_concatenated_in_small_batches(monkeypatch):
     days = [
         index_of(f"{number}.tar", day=DAY + timedelta(hours=number), names=names)
         for number, names in enumerate([("AIA_0193", "HMI_M"), ("AIA_0171",), ("HMI_M",)] * 3)
@@ -263,7 +263,7 @@ def test_tables_are_joined_in_parts(monkeypatch):
     assert max(collected) == 4
 
 
-def test_same_sample_in_two_parts_is_rejected(monkeypatch):
+def test_same_sample_in_two_batches_is_rejected(monkeypatch):
     monkeypatch.setattr(release_index, "_PARTS", 1)
     with pytest.raises(DamagedFileError, match=r"is in both a\.tar and b\.tar"):
         release_of(index_of("a.tar"), index_of("b.tar"))

@@ -39,12 +39,12 @@ def test_rows_round_trip_exactly() -> None:
     assert FRAME_TABLE.decode(FRAME_TABLE.encode([])) == []
 
 
-def test_bytes_do_not_depend_on_the_order_of_the_rows() -> None:
+def test_bytes_do_not_depend_on_row_order() -> None:
     assert RAW_LEDGER.encode([OK, MISSING]) == RAW_LEDGER.encode([MISSING, OK])
 
 
 @pytest.mark.parametrize("table", [RAW_LEDGER, FRAME_TABLE])
-def test_every_field_has_a_described_column(table: object) -> None:
+def test_every_field_has_a_column_with_a_description(table: object) -> None:
     assert [c.name for c in table.columns] == [f.name for f in fields(table.row)]  # type: ignore[attr-defined]
     assert all(column.description for column in table.columns)  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ from sdoml_core.formats.parquet import arrow_file, open_parquet, read_columns, w
 TABLE = pa.table({"slot": range(1000), "name": [f"{i:04d}.tar" for i in range(1000)]})
 
 
-def test_arrow_threads_do_not_hold_python_memory() -> None:
+def test_arrow_threads_do_not_hold_python_buffers() -> None:
     """A thread that releases a Python buffer while Python exits aborts the process."""
     data = write_parquet(TABLE)
     before = sys.getrefcount(data)

@@ -54,11 +54,11 @@ def write(count=4, *, dtype="float32", case="upper", side=16) -> tuple[bytes, Sh
     return b"".join(file.parts), summary
 
 
-def test_same_frames_give_the_same_bytes():
+def test_same_frames_produce_the_same_bytes():
     assert write()[0] == write()[0]
 
 
-def test_known_bytes_stay_the_same():
+def test_bytes_match_the_recorded_hash():
     # A change here changes every published shard: it needs a new format version.
     file = OneWay()
     writer = ShardWriter(file)
@@ -69,7 +69,7 @@ def test_known_bytes_stay_the_same():
     assert summary.sha256 == "f9fb2ba81d488eac86d767d64e6e65c9d9482298d82699e1a3dbfa97d348f867"
 
 
-def test_members_are_ordered_ustar_with_fixed_metadata():
+def test_members_are_sorted_ustar_entries_with_fixed_metadata():
     data, summary = write()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = archive.getmembers()
@@ -89,7 +89,7 @@ def test_members_are_ordered_ustar_with_fixed_metadata():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_index_rows_point_at_the_pixels(dtype):
+def test_index_rows_point_to_the_pixels(dtype):
     data, summary = write(dtype=dtype)
     for row in summary.table.to_pylist():
         raw = data[row["data_offset"] : row["offset"] + row["size"]]
@@ -107,7 +107,7 @@ def test_day_without_frames_is_a_valid_empty_tar():
     assert summary.table.num_rows == 0
 
 
-def test_frames_out_of_order_or_of_another_shape_are_rejected():
+def test_frames_out_of_order_or_with_another_shape_are_rejected():
     writer = ShardWriter(OneWay())
     writer.add(MIDNIGHT, CHANNELS["HMI_M"], np.zeros((4, 4), np.float32), FrameFacts())
     for name in ("HMI_M", "AIA_0094"):
@@ -149,7 +149,7 @@ def test_copy_rejects_another_dtype():
 
 
 @pytest.mark.parametrize("case", ["upper", "lower"])
-def test_scan_of_headers_agrees_with_the_index(case):
+def test_header_scan_agrees_with_the_index(case):
     data, summary = write(case=case)
     found = [
         {"slot": member.slot, "channel": member.channel.name, "member": member.name}
@@ -224,7 +224,7 @@ def test_extended_headers_are_read(before):
     assert (member.size, member.resolution) == (192, 4)
 
 
-def test_extended_name_of_a_folder_does_not_apply_to_the_next_member():
+def test_extended_folder_name_does_not_apply_to_the_next_member():
     folder = block(tarfile.GNUTYPE_LONGNAME, b"2024/03/08/\0") + block(tarfile.DIRTYPE, b"", "2024")
     data = folder + block(tarfile.REGTYPE, npy(), NAME) + bytes(1024)
     assert [member.name for member in scan_shard(io.BytesIO(data))] == [NAME]

@@ -167,7 +167,7 @@ def test_good_quality_has_no_reason(quality: int) -> None:
         ((1 << 30) | (1 << 8) | (1 << 9), ["pixels missing", "bit 8", "bit 9", "near-real-time"]),
     ],
 )
-def test_bad_quality_names_its_bits(quality: int, words: list[str]) -> None:
+def test_reason_for_bad_quality_names_the_bits(quality: int, words: list[str]) -> None:
     reason = quality_reason(quality)
     assert reason is not None
     for word in words:
@@ -194,7 +194,7 @@ def test_nonpositive_exposure_is_rejected(exposure: float) -> None:
 
 
 @pytest.mark.parametrize("exposure", [0.0, -1.0, 0.005])
-def test_parity_clamps_short_exposures(exposure: float) -> None:
+def test_short_exposures_are_clamped_for_parity_with_the_original(exposure: float) -> None:
     image = np.ones((1024, 1024))
     result = process_aia(
         frame_of(image, exposure=exposure),
@@ -224,7 +224,7 @@ def test_registered_frame_is_unchanged_since_version_0_1_0() -> None:
     )
 
 
-def test_result_does_not_depend_on_threads() -> None:
+def test_result_does_not_depend_on_the_thread_count() -> None:
     def whole(_: int) -> bytes:
         return process_aia(decode_aia(REAL), resolution=512, degradation=0.63).tobytes()
 

@@ -174,12 +174,12 @@ def test_rows_of_other_channels_are_ignored() -> None:
 V8 = files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
 
 
-def test_valid_version_8_factors_equal_aiapy() -> None:
+def test_valid_version_8_factors_match_aiapy() -> None:
     """Version 8 has negative factors for 304 Å from 2020 on."""
     with as_file(V8) as path:
         assert assert_equal_to_aiapy(path).version == "V8"
 
 
-def test_other_file_is_rejected_as_version_10() -> None:
+def test_file_other_than_the_version_10_table_is_rejected() -> None:
     with pytest.raises(SettingError, match=r"aia_V10_20201119_190000_response_table\.txt has 0a3f"):
         DegradationTable.from_v10(HAND_MADE.encode())

@@ -50,7 +50,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def test_decoded_pixels_equal_pillow() -> None:
+def test_decoded_pixels_match_pillow() -> None:
     rgb = decode_hmi(RECONSTRUCTED)
     assert rgb.shape == (1024, 1024, 3)
     assert rgb.dtype == np.uint8
@@ -112,7 +112,7 @@ def test_segment_without_a_following_marker_is_corrupt() -> None:
         decode_hmi(damaged)
 
 
-def test_absurd_size_is_rejected_without_decoding() -> None:
+def test_impossible_image_size_is_rejected_before_decoding() -> None:
     at = RECONSTRUCTED.index(b"\xff\xc0") + 5
     bomb = RECONSTRUCTED[:at] + b"\xff\xff\xff\xff" + RECONSTRUCTED[at + 4 :]
     with pytest.raises(WrongFrameError, match="65535×65535"):
@@ -134,14 +134,14 @@ def test_damaged_files_raise_only_frame_errors(data: st.DataObject) -> None:
         return
 
 
-def test_broken_tables_are_rejected() -> None:
+def test_damaged_huffman_tables_are_rejected() -> None:
     at = RECONSTRUCTED.index(b"\xff\xc4") + 4
     with pytest.raises(CorruptFrameError):
         decode_hmi(RECONSTRUCTED[:at] + b"\xff" * 20 + RECONSTRUCTED[at + 20 :])
 
 
 @pytest.mark.parametrize("width", [287, 364])
-def test_label_of_either_length_is_masked(width: int) -> None:
+def test_short_and_long_labels_are_masked(width: int) -> None:
     disk = decode_hmi(RECONSTRUCTED).copy()
     disk[988:, :400] = 0
     labeled = disk.copy()
@@ -177,7 +177,7 @@ def test_levels_follow_the_rendering_rule() -> None:
 
 @settings(deadline=None)
 @given(st.floats(-264.4, 270.9))
-def test_levels_invert_exactly(field: float) -> None:
+def test_conversion_between_levels_and_gauss_is_invertible(field: float) -> None:
     assert level_to_gauss(gauss_to_level(np.array(field))) == pytest.approx(field, abs=1e-9)
 
 
@@ -255,7 +255,7 @@ def test_field_free_sun_has_no_flux_and_no_ring(
     assert float(np.abs(field[known]).max()) < 7 * pixel_noise
 
 
-def test_averaged_levels_have_a_ring() -> None:
+def test_averaging_levels_creates_a_ring() -> None:
     levels = processed(field_free(), 512, "level")
     field = level_to_gauss(levels)
     assert np.nanmin(field) < -200

@@ -44,7 +44,7 @@ def assert_means(data: bytes) -> None:
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("interval", [0, 7])
-def test_block_means_equal_pillow(subsampling: int, interval: int) -> None:
+def test_block_means_match_pillow(subsampling: int, interval: int) -> None:
     smooth = np.linspace(40, 220, 104 * 88).reshape(104, 88).astype(np.uint8)
     pixels = np.stack([smooth, smooth, smooth], axis=2) + noise((104, 88, 3)) // 16
     options = {"restart_marker_blocks": interval} if interval else {}
@@ -68,7 +68,7 @@ def test_progressive_file_is_not_decoded() -> None:
     assert not read_structure(jpeg(noise((64, 64, 3)), progressive=True)).baseline
 
 
-def test_missing_or_surplus_data_is_damage() -> None:
+def test_missing_or_extra_data_is_detected() -> None:
     data = jpeg(noise((64, 64, 3)), quality=95)
     structure = read_structure(data)
     end = structure.data_end
@@ -90,7 +90,7 @@ def test_restart_markers_must_be_complete_and_ordered() -> None:
         scan(bytes(swapped))
 
 
-def test_bytes_after_the_end_are_damage_except_padding() -> None:
+def test_bytes_after_the_end_are_rejected_unless_they_are_padding() -> None:
     data = jpeg(noise((64, 64, 3)))
     scan(data + bytes(100) + b"\r\n")
     with pytest.raises(CorruptFrameError, match="6 bytes follow the end"):
@@ -98,7 +98,7 @@ def test_bytes_after_the_end_are_damage_except_padding() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a" + bytes(100)])
-def test_other_bytes_are_not_an_image(data: bytes) -> None:
+def test_bytes_that_are_not_a_jpeg_are_rejected(data: bytes) -> None:
     with pytest.raises(NotAnImageError):
         read_structure(data)
 

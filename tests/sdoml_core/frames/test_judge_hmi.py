@@ -44,7 +44,7 @@ def inspect(data: bytes, rsun_obs: float = RSUN_OBS) -> HmiFrame:
     return inspect_hmi(data, rsun_obs=rsun_obs)
 
 
-def test_reconstructed_picture_is_good_and_measured() -> None:
+def test_reconstructed_image_is_good_and_measured() -> None:
     frame = inspect(RECONSTRUCTED)
     assert frame.flags == ()
     assert frame.doubt is None
@@ -63,13 +63,13 @@ def test_reconstructed_picture_is_good_and_measured() -> None:
 
 
 @pytest.mark.parametrize("year", [2010, 2012, 2014, 2016, 2019, 2023])
-def test_rendered_pictures_are_good_over_a_solar_cycle(year: int) -> None:
+def test_rendered_images_are_good_over_a_solar_cycle(year: int) -> None:
     minute = datetime(year, 1 + year % 12, 10, 9, 15, tzinfo=UTC)
     frame = inspect(render_hmi(minute, Condition()), solar_radius(minute))
     assert (frame.flags, frame.doubt) == ((), None)
 
 
-def test_longer_label_marks_a_provisional_picture() -> None:
+def test_longer_label_marks_a_provisional_image() -> None:
     minute = datetime(2024, 1, 5, 12, tzinfo=UTC)
     label = Condition(quicklook_label=True)
     frame = inspect(render_hmi(minute, label), solar_radius(minute))
@@ -121,14 +121,14 @@ def disk_without_structure() -> NDArray[np.uint8]:
     ],
     ids=["continuum", "colored", "placard", "flat", "dark", "moved"],
 )
-def test_other_pictures_are_rejected(
+def test_images_that_are_not_valid_magnetograms_are_rejected(
     picture: NDArray[np.generic], error: type[FrameError], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         inspect(jpeg(picture))
 
 
-def test_picture_of_another_season_is_rejected() -> None:
+def test_image_from_another_season_is_rejected() -> None:
     with pytest.raises(WrongFrameError, match=r"radius of 469\.9 pixels, but 48"):
         inspect(RECONSTRUCTED, solar_radius(datetime(2018, 1, 20, tzinfo=UTC)))
 
@@ -138,7 +138,7 @@ def test_eclipse_or_maneuver_is_flagged() -> None:
     assert "off_center" in inspect(jpeg(moved(5))).flags
 
 
-def test_half_a_scan_is_rejected() -> None:
+def test_image_with_half_a_scan_is_rejected() -> None:
     half = RECONSTRUCTED[: len(RECONSTRUCTED) // 2].rstrip(b"\xff") + b"\xff\xd9"
     with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the missing part without an error
         assert np.asarray(picture).shape == (1024, 1024, 3)
@@ -146,7 +146,7 @@ def test_half_a_scan_is_rejected() -> None:
         inspect(half)
 
 
-def test_sky_that_is_not_black_makes_a_frame_doubtful() -> None:
+def test_nonblack_sky_makes_a_frame_doubtful() -> None:
     picture = gray()
     picture[64:72, 64:72] = 3
     assert inspect(jpeg(picture)).doubt == "the sky is not exactly black"
@@ -160,7 +160,7 @@ def test_isolated_block_makes_a_frame_doubtful() -> None:
 
 
 @pytest.mark.slow
-def test_flipped_bits_are_found_except_in_single_blocks() -> None:
+def test_flipped_bits_are_detected_unless_they_change_only_one_block() -> None:
     """Of 200 flips, Pillow rejects 1 or 2. Every flip that changes more than one block is found."""
     random = np.random.default_rng(5)
     truth = decode_hmi(RECONSTRUCTED)

@@ -54,7 +54,7 @@ def test_outlier_rays_are_ignored() -> None:
     assert limb._circle(x, y, few) is None
 
 
-def test_noise_is_not_fitted_by_a_circle() -> None:
+def test_no_circle_is_fitted_to_noise() -> None:
     noise = np.random.default_rng(0).random((512, 512)).astype(np.float32)
     disk = measure_disk(noise)
     assert disk is None or disk.scatter > 0.05 * disk.radius

@@ -53,7 +53,7 @@ def test_frames_without_neighbors_are_not_compared() -> None:
     assert [(result.brightness, result.similarity) for result in compared] == [(None, None)] * 2
 
 
-def test_different_picture_is_unlike_its_neighbors() -> None:
+def test_different_image_is_flagged_as_unlike_its_neighbors() -> None:
     frames = looks([100.0] * 5)
     other = np.random.default_rng(6).random((32, 32)).astype(np.float32)
     frames[2] = Look(frames[2].observed, 100.0, other)

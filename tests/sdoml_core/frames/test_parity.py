@@ -66,12 +66,12 @@ def assert_parity(frame: AiaFrame, resolution: int, degradation: float) -> None:
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_real_aia_frame_equals_the_original(resolution: int) -> None:
+def test_real_aia_frame_matches_the_original(resolution: int) -> None:
     assert_parity(real_frame("193 Å, 2018"), resolution, degradation=0.632666)
 
 
 @pytest.mark.parametrize("name", REAL_2014)
-def test_real_frames_of_all_channels_equal_the_original(name: str) -> None:
+def test_real_frames_of_all_channels_match_the_original(name: str) -> None:
     assert_parity(real_frame(name), 512, degradation=0.8)
 
 
@@ -79,7 +79,7 @@ def test_real_frames_of_all_channels_equal_the_original(name: str) -> None:
 @pytest.mark.parametrize(
     ("rsun_obs", "exposure"), [(943.6, 2.9), (960.0, 0.23), (975.9, 0.001), (976.0, 2.0)]
 )
-def test_synthetic_aia_frames_equal_the_original(
+def test_synthetic_aia_frames_match_the_original(
     resolution: int, rsun_obs: float, exposure: float
 ) -> None:
     assert_parity(synthetic_frame(7, rsun_obs, exposure), resolution, degradation=0.06)
@@ -88,7 +88,7 @@ def test_synthetic_aia_frames_equal_the_original(
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("scale", [0.85, GEOMETRIC_SCALE])
 @pytest.mark.parametrize("rsun_obs", [943.6, 948.41, 975.9])
-def test_hmi_frame_equals_the_original(
+def test_hmi_frame_matches_the_original(
     real_rgb: NDArray[np.uint8], resolution: int, scale: float, rsun_obs: float
 ) -> None:
     result = process_hmi(real_rgb, resolution=resolution, rsun_obs=rsun_obs, scale=scale)

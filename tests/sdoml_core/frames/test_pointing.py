@@ -65,7 +65,7 @@ def test_corrected_frame_is_flagged_and_centered(pointing: Pointing) -> None:
     assert disk.offset < 0.5
 
 
-def test_rolled_kernel_without_a_roll_equals_separable_kernel() -> None:
+def test_rolled_kernel_at_0_degrees_matches_the_separable_kernel() -> None:
     image = REGISTERED_FRAME.image.copy()
     image[200:260, 300:340] = np.nan
     warp = Warp(1.0291, shift_x=3.2, shift_y=-1.7)
@@ -119,7 +119,7 @@ def test_registered_frame_is_not_corrected(cards: dict[str, str]) -> None:
         ({"RSUN_OBS": "1000.0"}, CorruptFrameError, "RSUN_OBS is 1000.00″"),
     ],
 )
-def test_header_beyond_the_tolerances_is_rejected(
+def test_pointing_beyond_the_tolerances_is_rejected(
     cards: dict[str, str], error: type[Exception], reason: str
 ) -> None:
     flaw = judge_aia(decode_aia(with_cards(**cards)), max_missing_fraction=0.05).flaw
@@ -140,7 +140,7 @@ def test_nonsquare_pixels_are_rejected() -> None:
         decode_aia(with_cards(CDELT2="2.5"))
 
 
-def test_crval_moves_the_center_along_the_roll() -> None:
+def test_crval_offset_is_rotated_by_the_roll() -> None:
     """The Sun is at world coordinates 0, by the formula of the FITS standard."""
     frame = decode_aia(with_cards(CRVAL1="-12.0", CRVAL2="7.2", CROTA2="0.9"))
     angle = math.radians(0.9)

@@ -17,7 +17,7 @@ each = pytest.mark.parametrize("name", REAL_FRAMES)
 
 
 @each
-def test_pixels_equal_astropy(name: str) -> None:
+def test_pixels_match_astropy(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with fits.open(REAL_FRAMES[name]) as hdus:
@@ -52,7 +52,7 @@ def test_disk_is_centered_and_corona_falls_above_the_limb(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL_2014)
-def test_channels_of_the_same_minute_differ_in_brightness(name: str) -> None:
+def test_channels_differ_in_brightness_within_the_same_minute(name: str) -> None:
     disk = real_frame(name).image[312:712, 312:712]
     # DN of the quiet Sun, measured on the six frames, to detect swapped channels
     expected = {94: 2.0, 131: 9.3, 171: 210.0, 193: 300.0, 211: 150.0, 335: 4.1}

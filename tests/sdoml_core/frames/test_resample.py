@@ -28,7 +28,7 @@ def sums(image: Image, resolution: int = 512, scale: float = 1.0291) -> Image:
     )
 
 
-def test_kernels_agree_without_nan() -> None:
+def test_kernels_agree_on_images_without_nan() -> None:
     image = image_of()
     for resolution in (1024, 512, 64):
         keywords = {"resolution": resolution, "warp": Warp(1.0291), "divisor": 1.3}
@@ -80,7 +80,7 @@ def test_nan_pixel_has_no_weight() -> None:
     assert result.mean() == pytest.approx(expected.mean(), rel=2e-4)
 
 
-def test_all_nan_image_gives_zeros() -> None:
+def test_all_nan_image_becomes_zeros() -> None:
     np.testing.assert_array_equal(sums(np.full((1024, 1024), np.nan, np.float32)), 0)
 
 

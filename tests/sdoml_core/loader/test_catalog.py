@@ -192,7 +192,7 @@ def test_release_with_one_sample_has_a_cadence(table, folder, tmp_path):
 
 
 @pytest.mark.parametrize(("transform", "power"), [("sqrt", 2), ("linear", 1)])
-def test_dn_inverts_the_transform_of_the_index(table, folder, tmp_path, transform, power):
+def test_dn_units_invert_the_transform_in_the_index(table, folder, tmp_path, transform, power):
     facts = {name.decode(): fact.decode() for name, fact in table.schema.metadata.items()}
     facts["sdoml.channels"] = facts["sdoml.channels"].replace("sqrt", transform)
     (tmp_path / "sdoml-lite-001.tar").hardlink_to(folder / "sdoml-lite-001.tar")

@@ -34,7 +34,7 @@ def pixels(compact):
     return torch.stack([dataset[number][0] for number in range(len(dataset))])
 
 
-def test_samples_equal_npy_within_half_a_step(compact, npy, pixels):
+def test_samples_match_npy_shards_within_half_a_step(compact, npy, pixels):
     dataset, exact = SDOMLlite(compact, CHANNELS, verify=True), SDOMLlite(npy, CHANNELS)
     assert "32 × 32, compact in shards, normalized" in repr(dataset)
     assert [dataset[n][1] for n in range(8)] == [exact[n][1] for n in range(8)]
@@ -44,7 +44,7 @@ def test_samples_equal_npy_within_half_a_step(compact, npy, pixels):
     assert (pixels != torch.stack([exact[n][0] for n in range(len(exact))])).any()
 
 
-def test_batches_streams_sequences_and_workers_give_the_same_pixels(compact, pixels):
+def test_batches_streams_sequences_and_workers_return_the_same_pixels(compact, pixels):
     dataset = SDOMLlite(compact, CHANNELS)
     batches = torch.cat([batch for batch, _ in BatchLoader(dataset, batch_size=3)])
     stream = shard_dataset(compact, CHANNELS, shuffle=False, batch_size=4)

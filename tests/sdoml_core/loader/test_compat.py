@@ -79,7 +79,7 @@ def test_grid_begins_at_the_start(release: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["2022-10-01", "2022-11-03T05:45:00", "2024-01-01"])
-def test_start_outside_the_data_is_replaced(release: Path, start: str) -> None:
+def test_start_outside_the_data_is_moved_to_the_first_slot(release: Path, start: str) -> None:
     with pytest.warns(UserWarning, match="date_start .* 2022-11-01T00:00:00 is used"):
         assert SDOMLlite(release, ["hmi_m"], date_start=start).date_start == FIRST_SLOT
 
@@ -100,7 +100,9 @@ def test_exclusions_are_half_open(release: Path) -> None:
     assert dataset.date_exclusions == [excluded]
 
 
-def test_missing_frames_or_shards_raise_the_original_errors(release: Path, tmp_path: Path) -> None:
+def test_missing_frames_or_shards_raise_the_same_errors_as_the_original(
+    release: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RuntimeError, match="AIA_0304"):
         SDOMLlite(release, ["aia_0304"])
     with pytest.raises(ValueError, match="no shards") as raised:
@@ -108,7 +110,7 @@ def test_missing_frames_or_shards_raise_the_original_errors(release: Path, tmp_p
     assert not isinstance(raised.value, RuntimeError)
 
 
-def test_other_indices_are_rejected(release: Path) -> None:
+def test_unsupported_sample_indices_are_rejected(release: Path) -> None:
     dataset = SDOMLlite(release, ["hmi_m"])
     with pytest.raises(ValueError, match="number, datetime or ISO string"):
         dataset[1.5]  # type: ignore[index]

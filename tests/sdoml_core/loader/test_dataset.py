@@ -191,7 +191,7 @@ def test_dataset_can_be_pickled(release):
     check(again, 5)
 
 
-def test_dn_inverts_the_normalization(release):
+def test_dn_units_invert_the_normalization(release):
     dataset = SDOMLlite(release, units="dn")
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[0].numpy(), frame(at(time), "HMI_M"))
@@ -200,7 +200,7 @@ def test_dn_inverts_the_normalization(release):
     np.testing.assert_allclose(tensor[3].numpy(), y**2 * CONSTANT / samples, rtol=1e-6)
 
 
-def test_gauss_inverts_the_rendering(release):
+def test_gauss_units_invert_the_rendering(release):
     dataset = SDOMLlite(release, units="gauss")
     tensor, time = dataset[4]
     np.testing.assert_array_equal(tensor[3].numpy(), frame(at(time), "AIA_0193"))
@@ -223,7 +223,7 @@ def test_metadata_contains_the_recorded_values(release):
     assert facts["HMI_M"]["exposure"] is None
 
 
-def test_metadata_can_be_requested_later(release):
+def test_metadata_of_a_sample_can_be_requested_separately(release):
     plain = SDOMLlite(release)
     with_facts = SDOMLlite(release, metadata=True)
     for number in (0, 30, -1):
@@ -243,7 +243,7 @@ def test_find_returns_the_number_of_a_sample(release):
 
 
 @pytest.mark.parametrize("metadata", [False, True])
-def test_samples_that_are_read_one_by_one_are_collated(release, metadata):
+def test_samples_read_one_by_one_are_collated(release, metadata):
     dataset = SDOMLlite(release, metadata=metadata)
     batch, *others = collate([dataset[3], dataset[59]])
     together, *expected = collate(dataset.__getitems__([3, 59]))
@@ -488,7 +488,7 @@ def test_transform_without_a_time_parameter_receives_only_the_tensor(release):
         assert torch.is_tensor(SDOMLlite(release, transform=transform)[0][0])
 
 
-def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monkeypatch):
+def test_coverage_with_two_cadences_has_no_more_samples_than_slots(tmp_path, monkeypatch):
     monkeypatch.setattr(
         synthetic_shards, "missing", lambda slot, channel: slot.day < 6 and slot.minute
     )
@@ -502,7 +502,7 @@ def test_coverage_of_two_cadences_has_no_more_samples_than_slots(tmp_path, monke
     assert "216 of 216 slots" in repr(dataset)
 
 
-def test_part_stays_within_its_dataset(release):
+def test_part_of_a_dataset_stays_within_its_range(release):
     dataset = SDOMLlite(release, ["HMI_M"], date_start="2022-11-02", date_end="2022-11-03")
     part = dataset.within([("2022-11-01", "2022-11-02T03:00")])
     assert part.times[0] == np.datetime64("2022-11-02")

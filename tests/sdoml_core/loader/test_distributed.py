@@ -65,7 +65,7 @@ def test_each_sample_is_used_once_in_equal_numbers_of_steps(world, expected):
         assert world[0][name][0] != world[0][name][1]
 
 
-def test_rank_that_reads_a_pass_alone_gets_a_warning(world):
+def test_rank_that_completes_an_epoch_alone_gets_a_warning(world):
     first, second = world[0]["alone"]
     assert len(first) == 1
     assert f"completed epoch 0 when only 1 of {len(world)} ranks had begun it" in first[0]
@@ -84,7 +84,7 @@ def test_accelerate_does_not_divide_batches_twice(world, expected):
     assert seen(world, "own", 0) == expected
 
 
-def test_lightning_reads_each_sample_once_in_new_orders(release, expected):
+def test_lightning_reads_each_sample_once_and_reshuffles_every_epoch(release, expected):
     pytest.importorskip("lightning")
     ranks = run_ranks(2, "tests.support.lightning_ranks", str(release))
     for name in ranks[0]:

@@ -51,7 +51,7 @@ def test_broken_link_is_skipped_with_a_warning(tmp_path):
         assert len(SDOMLlite(tmp_path, CHANNELS)) == 24
 
 
-def test_dataset_respects_the_file_limit_of_the_process(tmp_path):
+def test_dataset_respects_the_process_file_limit(tmp_path):
     for day in range(40):
         write_day(tmp_path, FIRST + timedelta(days=day), hours=1, side=8)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -68,7 +68,7 @@ def both(root, channels=CHANNELS, **options):
         {"date_exclusions": [("2022-11-01T01:00", "2022-11-01T02:00")]},
     ],
 )
-def test_samples_equal_those_of_one_folder(root, options):
+def test_samples_match_those_of_one_folder(root, options):
     joined, whole = both(root, **options)
     assert len(joined) == len(whole) >= 28
     same(list(joined), list(whole))
@@ -89,7 +89,7 @@ def test_description_names_both_versions_and_counts_shards(root):
 
 
 @pytest.mark.parametrize("gaps", ["drop", "mask", "hold"])
-def test_sequences_with_targets_equal_those_of_one_folder(root, gaps):
+def test_sequences_with_targets_match_those_of_one_folder(root, gaps):
     times = np.datetime64(FIRST) + np.arange(3 * 1440) * np.timedelta64(1, "m")
     flux = TimeSeries(times, np.arange(len(times)), reduce="mean")
     options = {"max_age": DAY} if gaps == "hold" else {}
@@ -108,7 +108,7 @@ def test_sequences_with_targets_equal_those_of_one_folder(root, gaps):
         assert last["mask"][:, 1:].all()
 
 
-def test_ranks_workers_and_streams_equal_those_of_one_folder(root):
+def test_ranks_workers_and_streams_match_those_of_one_folder(root):
     joined, whole = both(root, units={"HMI_M": "gauss"})
     for rank in range(2):
         options = {"shuffle": True, "seed": 3, "rank": rank, "world_size": 2}
@@ -124,14 +124,14 @@ def test_ranks_workers_and_streams_equal_those_of_one_folder(root):
 @pytest.mark.parametrize(
     "options", [{"dtype": "float16"}, {"encoding": "compact"}, {"index": False}]
 )
-def test_other_encodings_and_shards_without_index_are_joined(tmp_path, options):
+def test_shards_with_another_encoding_or_without_an_index_are_joined(tmp_path, options):
     for name, channels in (("aia", AIA), ("hmi", HMI), ("whole", [*AIA, *HMI])):
         write_day(tmp_path / name, FIRST, channels=channels, hours=1, version=name, **options)
     joined, whole = both(tmp_path)
     same(list(joined), list(whole))
 
 
-def test_times_and_channels_are_joined_at_once(root, tmp_path):
+def test_folders_can_add_both_times_and_channels(root, tmp_path):
     first = write_release(
         tmp_path / "first", 1, channels=AIA, hours=5, version="aaaa", facts_of=flagged
     )

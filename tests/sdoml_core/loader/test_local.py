@@ -28,7 +28,7 @@ def test_short_reads_still_fill_the_buffers(files, monkeypatch):
     assert b"".join(filled) == bytes(range(20, 60))
 
 
-def test_truncated_file_is_damaged(files):
+def test_truncated_file_is_reported_as_damaged(files):
     with pytest.raises(DamagedFileError, match="truncated: it has 100 of at least 101 bytes"):
         files.read_into("a.tar", 61, buffers(), size=None, tag="")
 

@@ -38,7 +38,7 @@ def test_aia_map_is_in_dn_with_row_0_in_the_south(release: Path) -> None:
 
 
 @pytest.mark.parametrize("units", ["normalized", "gauss"])
-def test_hmi_map_is_in_gauss_with_any_units(release: Path, units: str) -> None:
+def test_hmi_map_is_in_gauss_regardless_of_units(release: Path, units: str) -> None:
     drawn = SDOMLlite(release, ["HMI_M"], units=units).sunpy_map(5, "HMI_M")
     assert drawn.unit == u.G
     assert drawn.date.isot == OBSERVED

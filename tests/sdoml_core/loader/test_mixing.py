@@ -127,7 +127,7 @@ def times_of(batches):
     return [tuple(times) for _, times in batches]
 
 
-def test_mixture_keeps_its_shares_across_ranks_and_resumes(release):
+def test_mixture_keeps_its_proportions_across_ranks_and_resumes(release):
     dataset = SDOMLlite(release, CHANNELS)
     parts = dataset.split(
         {"a": [("2022-11-01", "2022-11-02")], "b": [("2022-11-02", "2022-11-04")]}
@@ -163,7 +163,7 @@ def test_mixture_keeps_its_shares_across_ranks_and_resumes(release):
     assert seen == Counter(time for each in epochs[0] for batch in each for time in batch)
 
 
-def test_samples_have_the_frequency_of_their_weights():
+def test_sampling_frequencies_match_the_weights():
     count = 12_000
     weights = [0, 1, 2, 0, 3, 0]
     sampler = BatchSampler(range(6), 100, weights=weights, length=count)
@@ -182,7 +182,7 @@ def test_invalid_weights_are_rejected(weights):
         BatchSampler(range(3), 1, weights=weights)
 
 
-def test_state_with_other_weights_is_rejected():
+def test_state_with_different_weights_is_rejected():
     plain, weighted = BatchSampler(range(3), 1), BatchSampler(range(3), 1, weights=[1, 2, 3])
     with pytest.raises(DatasetError, match=r"this state has weights='\w+', but the loader has"):
         plain.load_state_dict(weighted.state_dict())

@@ -134,7 +134,7 @@ def test_index_can_be_saved_in_another_folder(tmp_path):
     assert len(list((tmp_path / "cache").rglob(open_folder.KEPT_INDEX))) == 1
 
 
-def test_nothing_is_pickled(tmp_path):
+def test_saved_index_stores_its_sources_as_json(tmp_path):
     write_day(tmp_path, FIRST)
     SDOMLlite(tmp_path)
     table = read_columns(open_parquet(str(tmp_path / open_folder.KEPT_INDEX)))
@@ -154,7 +154,7 @@ def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
         assert len(SDOMLlite(tmp_path)) == 20
 
 
-def test_shards_without_an_index_warn_about_normalization(tmp_path):
+def test_missing_indexes_cause_a_normalization_warning(tmp_path):
     for day in days(2):
         write_day(tmp_path, day, index=False, hours=1)
     for _ in range(2):  # the same warning when opened from the saved index
@@ -217,7 +217,7 @@ def release_of(*indexes):
     return read_columns(open_parquet(consolidate(indexes)))
 
 
-def test_merged_index_equals_a_full_consolidation(tmp_path):
+def test_merged_index_matches_a_full_consolidation(tmp_path):
     all_days = [write_day(tmp_path, day) for day in days(4)]
     old = release_of(*all_days[:3])
     keep = {all_days[0].shard, all_days[2].shard}
@@ -237,7 +237,7 @@ def test_channel_is_removed_with_its_last_shard(tmp_path):
     assert merged.schema.metadata == expected.schema.metadata
 
 
-def test_days_of_another_normalization_are_not_merged(tmp_path):
+def test_days_with_different_normalizations_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST, version="aaaa")
     other = write_day(tmp_path, FIRST + timedelta(days=1), version="bbbb")
     message = f"versions aaaa, bbbb \\(first in {one.shard}, {other.shard}\\);"
@@ -245,7 +245,7 @@ def test_days_of_another_normalization_are_not_merged(tmp_path):
         merge_releases(release_of(one), {one.shard}, release_of(other))
 
 
-def test_days_of_another_constant_are_not_merged(tmp_path, monkeypatch):
+def test_days_with_different_constants_are_not_merged(tmp_path, monkeypatch):
     one = write_day(tmp_path, FIRST)
     monkeypatch.setattr("tests.support.synthetic_shards.CONSTANT", 251.0)
     other = write_day(tmp_path, FIRST + timedelta(days=1))
@@ -255,7 +255,7 @@ def test_days_of_another_constant_are_not_merged(tmp_path, monkeypatch):
         merge_releases(release_of(one), {one.shard}, release_of(other))
 
 
-def test_days_of_another_resolution_are_not_merged(tmp_path):
+def test_days_with_different_resolutions_are_not_merged(tmp_path):
     one = write_day(tmp_path, FIRST)
     other = write_day(tmp_path, FIRST + timedelta(days=1), side=16)
     with pytest.raises(
@@ -274,7 +274,7 @@ def test_sample_in_two_shards_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["aaaa", VERSION])
-def test_index_without_kept_shards_has_no_effect(tmp_path, version):
+def test_index_without_any_kept_shards_adds_no_samples(tmp_path, version):
     one = write_day(tmp_path, FIRST, version=version)
     other = write_day(tmp_path, FIRST + timedelta(days=1))
     merged = merge_releases(release_of(one), set(), release_of(other))

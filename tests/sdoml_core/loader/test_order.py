@@ -122,7 +122,7 @@ def test_epochs_advance_and_can_be_set():
     assert list(sampler) == second
 
 
-def test_early_end_advances_the_epoch():
+def test_ending_a_pass_early_advances_the_epoch():
     (sampler,) = samplers(40, 8, 1)
     one = next(iter(sampler))
     assert sampler.state_dict()["position"] == 8
@@ -161,7 +161,7 @@ def test_set_epoch_keeps_the_position_of_a_loaded_state():
         ({"epoch": -1}, "cannot|at sample"),
     ],
 )
-def test_state_with_another_order_is_rejected(change, message):
+def test_state_with_a_different_order_is_rejected(change, message):
     (sampler,) = samplers(40, 8, 1)
     with pytest.raises(DatasetError, match=message):
         sampler.load_state_dict(sampler.state_dict() | change)
@@ -178,7 +178,7 @@ def test_exhausted_epoch_has_no_steps():
     assert step_bounds(10, 10, batch_size=4, world_size=2, drop_last=False) == [10]
 
 
-def test_remaining_samples_join_the_previous_step():
+def test_leftover_samples_join_the_last_step():
     assert step_bounds(10, 0, batch_size=4, world_size=2, drop_last=False) == [0, 8, 10]
     assert step_bounds(9, 0, batch_size=4, world_size=2, drop_last=False) == [0, 9]
 

@@ -236,14 +236,14 @@ def test_pass_is_complete_after_its_last_batch(dataset, style, world, kept):
     assert 60 * state["epoch"] + state["position"] == 180
 
 
-def test_trainers_find_set_epoch(dataset):
+def test_set_epoch_on_the_inner_sampler_takes_effect(dataset):
     loader, expected = BatchLoader(dataset, 4, shuffle=True), BatchLoader(dataset, 4, shuffle=True)
     loader.batch_sampler.sampler.set_epoch(3)
     expected.set_epoch(3)
     assert times_of(loader) == times_of(expected)
 
 
-def test_repeated_early_ends_without_set_epoch_warn(dataset):
+def test_ending_passes_early_without_set_epoch_causes_a_warning(dataset):
     loader = make(dataset, "batches", 0, 2).loader
     first = take(iter(loader), 2)
     assert take(iter(loader), 2) == first
@@ -253,14 +253,14 @@ def test_repeated_early_ends_without_set_epoch_warn(dataset):
     assert take(iter(loader), 2) != first
 
 
-def test_single_rank_gets_new_samples_after_early_ends(dataset):
+def test_single_rank_gets_new_samples_after_a_pass_ends_early(dataset):
     loader = make(dataset, "batches", 0, 1).loader
     assert len({tuple(take(iter(loader), 2)) for _ in range(5)}) == 5
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("persistent", [False, True])
-def test_seeding_does_not_repeat_an_epoch(dataset, workers, persistent):
+def test_seeding_torch_does_not_repeat_an_epoch(dataset, workers, persistent):
     stream = ShardDataset(dataset, batch_size=8, seed=1)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
     alone = ShardDataset(dataset, batch_size=8, seed=1)
@@ -303,7 +303,7 @@ def test_data_loader_resumes_after_a_complete_epoch(dataset, style, workers):
 @pytest.mark.parametrize("taken", [1, 4, 7, 12, 14, 15])
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("kind", [DataLoader, torchdata.StatefulDataLoader])
-def test_state_of_a_sampler_counts_delivered_batches(dataset, kind, workers, taken):
+def test_sampler_state_counts_delivered_batches(dataset, kind, workers, taken):
     sampler = BatchSampler(dataset, 4, seed=5)
     loader = kind(dataset, batch_sampler=sampler, num_workers=workers)
     assert len(sampler) == 15
@@ -320,7 +320,7 @@ def test_state_of_a_sampler_counts_delivered_batches(dataset, kind, workers, tak
 
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize(("workers", "taken"), [(1, 1), (2, 5), (2, 13), (3, 14), (2, 15)])
-def test_state_of_a_stream_with_workers_counts_delivered_items(dataset, workers, taken, persistent):
+def test_stream_state_counts_items_delivered_by_workers(dataset, workers, taken, persistent):
     stream = ShardDataset(dataset, batch_size=4, seed=5)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
     for epoch in range(2):
@@ -335,7 +335,7 @@ def test_state_of_a_stream_with_workers_counts_delivered_items(dataset, workers,
         assert len(batches) + len(rest) == 15 + 15 * (taken == 15)
 
 
-def test_unknown_state_of_a_stream_is_an_error(dataset):
+def test_unknown_stream_state_is_an_error(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     loader = DataLoader(stream, batch_size=None, num_workers=2)
     for batches in (times_of(loader), take(iter(loader), 14)):  # the workers have read all batches
@@ -373,7 +373,7 @@ def test_stream_with_ranks_and_workers_warns_without_set_epoch(dataset):
     assert times_of(loader) != first
 
 
-def test_change_of_world_size_within_a_pass_is_an_error(dataset, monkeypatch):
+def test_changing_the_world_size_during_a_pass_is_an_error(dataset, monkeypatch):
     loader = BatchLoader(dataset, 4, threads=0)
     iterator = iter(loader)
     next(iterator)

@@ -42,7 +42,7 @@ def test_tarfile_and_numpy_read_shards(folder):
     "ignore:unclosed file:ResourceWarning",
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
-def test_webdataset_groups_the_channels_of_a_slot(folder):
+def test_webdataset_groups_channels_by_slot(folder):
     import webdataset
 
     urls = [str(path) for path in folder.glob("*.tar")]

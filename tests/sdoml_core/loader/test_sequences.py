@@ -134,7 +134,7 @@ def test_sequences_stay_within_ranges_and_outside_exclusions(release, gaps):
         )
 
 
-def test_workers_give_the_same_sequences(dataset):
+def test_workers_return_the_same_sequences(dataset):
     sequences = SDOMLliteSequences(dataset, past=2, gaps="mask")
     alone = list(DataLoader(sequences, batch_size=16))
     workers = list(DataLoader(sequences, batch_size=16, num_workers=2))
@@ -146,7 +146,7 @@ def test_workers_give_the_same_sequences(dataset):
 
 @pytest.mark.parametrize("transform", [None, lambda item: item])
 @pytest.mark.parametrize("make", [BatchLoader, DataLoader])
-def test_times_of_a_batch_are_by_sample_and_frame(dataset, make, transform):
+def test_batch_lists_times_by_sample_and_frame(dataset, make, transform):
     sequences = SDOMLliteSequences(dataset, past=2, gaps="mask", transform=transform)
     batch = next(iter(make(sequences, batch_size=5)))
     assert batch["times"] == [sequences[number]["times"] for number in range(5)]
@@ -237,7 +237,7 @@ def test_index_beyond_the_last_is_an_error(dataset):
 
 
 @pytest.mark.parametrize("gaps", ["mask", "raise"])
-def test_sequences_end_before_the_range(release, gaps):
+def test_sequences_do_not_extend_past_the_range(release, gaps):
     end = "2022-11-01T03:00"
     part = SDOMLlite(release, ["HMI_M"], date_end=end)
     sequences = SDOMLliteSequences(part, past=1, horizon=QUARTER, gaps=gaps)

@@ -129,7 +129,7 @@ def test_thread_error_reaches_the_caller(dataset, monkeypatch):
         dataset.__getitems__([0, 1])
 
 
-def test_batches_of_sequences_match_their_items(dataset):
+def test_batches_of_sequences_match_the_individual_sequences(dataset):
     sequences = SDOMLliteSequences(dataset, past=3, horizon=timedelta(minutes=30))
     for batch in BatchLoader(sequences, 5, shuffle=True):
         for number, time in enumerate(batch["time"]):
@@ -145,7 +145,7 @@ def test_batches_are_pinned_only_with_a_gpu(dataset):
     check(tensors, times)
 
 
-def test_only_tensors_of_a_batch_are_pinned(release, monkeypatch):
+def test_only_the_tensors_in_a_batch_are_pinned(release, monkeypatch):
     pinned = []
 
     def pin(tensor):
@@ -170,14 +170,14 @@ def test_only_tensors_of_a_batch_are_pinned(release, monkeypatch):
     assert len(pinned) == 4
 
 
-def test_batches_of_sequences_without_a_future_have_none(dataset):
+def test_batch_has_no_future_if_its_sequences_have_none(dataset):
     sequences = SDOMLliteSequences(dataset, past=2)
     batch = next(iter(BatchLoader(sequences, 3)))
     assert set(batch) == {"past", "time", "times"}
     assert torch.equal(batch["past"][2], sequences[2]["past"])
 
 
-def test_transform_is_applied_to_each_sequence_of_a_batch(dataset):
+def test_transform_is_applied_to_each_sequence_in_a_batch(dataset):
     def transform(item):
         return {"mean": item["past"].mean(), "time": item["time"]}
 
@@ -227,7 +227,7 @@ def test_stream_reads_shard_by_shard_within_its_buffer(dataset):
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 @pytest.mark.slow
-def test_workers_give_the_same_batches(release, context):
+def test_workers_return_the_same_batches(release, context):
     expected = times_of(shard_dataset(release, batch_size=8))
     stream = shard_dataset(release, batch_size=8)
     loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=context)
@@ -322,7 +322,7 @@ def test_torchdata_loader_resumes(dataset, kind, workers, new_workers):
     assert len(times_of(other)) == 8  # the next epoch is complete
 
 
-def test_early_end_is_followed_by_a_complete_pass(dataset):
+def test_pass_that_ends_early_is_followed_by_a_complete_one(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     iterator = iter(stream)
     for _ in range(3):
@@ -348,7 +348,7 @@ def test_set_epoch_keeps_the_position_of_a_loaded_state(dataset):
     assert len(list(stream)) == len(stream)
 
 
-def test_batches_of_an_epoch_can_be_set_and_resumed(dataset):
+def test_epoch_can_be_set_and_resumed(dataset):
     loader = BatchLoader(dataset, 8, shuffle=True)
     epochs = [times_of(loader) for _ in range(3)]
     loader.set_epoch(1)

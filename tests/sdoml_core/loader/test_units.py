@@ -81,7 +81,7 @@ def test_constants_and_statistics_are_public(plain):
     assert plain.statistics(samples=3)["HMI_M"].frames == 3
 
 
-def test_mean_and_std_standardize_an_image_and_follow_a_split(plain):
+def test_mean_and_std_match_the_statistics_of_the_dataset_or_part(plain):
     image = plain[0][0]
     assert plain.mean.shape == plain.std.shape == (3, 1, 1)
     found = plain.statistics().values()

@@ -51,7 +51,7 @@ def test_real_frames_are_several_times_smaller(encoding, factor):
 
 
 @pytest.mark.parametrize("encoding", ["compact", "compact-fine"])
-def test_errors_are_at_most_half_a_step_and_means_of_regions_are_unbiased(encoding):
+def test_errors_are_at_most_half_a_step_and_regional_means_are_unbiased(encoding):
     rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     disk = np.hypot(rows, columns) < 0.38 * SIDE
     for name, y, out, step, _ in encoded(encoding):

@@ -149,7 +149,7 @@ def test_json_may_be_reformatted_but_not_changed() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"1", b"{}", b"null", b"\xff", b"[" * 100_000])
-def test_other_documents_are_rejected(text: bytes) -> None:
+def test_invalid_json_is_rejected(text: bytes) -> None:
     with pytest.raises(DamagedFileError):
         from_json(text)
 
@@ -171,7 +171,7 @@ values = arrays(np.float32, (3, 5), elements=st.floats(0, 2.0**100, width=32))
 
 
 @given(values, st.floats(2.0**-20, 2.0**40))
-def test_normalized_pixels_are_in_0_to_1_and_round_trip(
+def test_normalized_pixels_are_between_0_and_1_and_round_trip(
     pixels: NDArray[np.float32], constant: float
 ) -> None:
     out = normalize(pixels, constant, np.empty_like(pixels))

@@ -93,7 +93,7 @@ def test_arbitrary_pixels_have_quantiles_within_the_tolerance(
 
 @given(st.lists(frames, min_size=1, max_size=6), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_any_order_and_grouping_of_merges_gives_the_same_bytes(
+def test_merge_order_and_grouping_do_not_change_the_bytes(
     stack: list[NDArray[np.float32]], shuffler: random.Random
 ) -> None:
     expected = encoded(merge(Sketch.of(frame) for frame in stack))
@@ -107,7 +107,7 @@ def test_any_order_and_grouping_of_merges_gives_the_same_bytes(
 
 @given(st.lists(frames, min_size=1, max_size=4))
 @settings(deadline=None)
-def test_stored_sketches_merge_like_counted_ones(
+def test_merging_stored_sketches_matches_merging_new_ones(
     stack: list[NDArray[np.float32]],
 ) -> None:
     files = [encoded(Sketch.of(frame)) for frame in stack]
@@ -123,14 +123,14 @@ def test_sums_are_exact_in_any_order() -> None:
     assert merge(parts).total - parts[0].total > 0
 
 
-def test_adding_frames_equals_merging_sketches(real_frame: NDArray[np.float32]) -> None:
+def test_adding_frames_matches_merging_sketches(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch()
     sketch.add(real_frame)
     sketch.add(real_frame[:512])
     assert encoded(sketch) == encoded(Sketch.of(real_frame) + Sketch.of(real_frame[:512]))
 
 
-def test_empty_sketch_is_neutral(real_frame: NDArray[np.float32]) -> None:
+def test_merging_an_empty_sketch_changes_nothing(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch.of(real_frame)
     assert encoded(sketch + Sketch()) == encoded(sketch) == encoded(Sketch() + sketch)
     assert encoded(merge([])) == encoded(Sketch())
@@ -147,7 +147,7 @@ def test_moments_and_extremes_match_the_pixels(real_frame: NDArray[np.float32]) 
     assert int(sketch.counts.sum()) + sketch.zeros == exact.size
 
 
-def test_tiny_spread_on_a_large_mean_is_exact() -> None:
+def test_tiny_variance_around_a_large_mean_is_exact() -> None:
     frame = np.array([[16_777_215, 16_777_214]], np.float32)
     assert Sketch.of(frame).std == pytest.approx(0.5, rel=1e-6)
 
@@ -172,7 +172,7 @@ def test_invalid_pixels_are_rejected(bad: float) -> None:
         Sketch.of(frame)
 
 
-def test_minus_zero_is_zero_and_the_largest_float_has_a_bin() -> None:
+def test_negative_zero_counts_as_zero_and_the_largest_float_has_a_bin() -> None:
     frame = np.array([[-0.0, 0.0], [np.finfo(np.float32).max, 1e-45]], np.float32)
     sketch = Sketch.of(frame)
     assert (sketch.zeros, sketch.minimum) == (2, 0.0)
@@ -185,7 +185,7 @@ def test_sketch_rejects_dtypes_other_than_float32() -> None:
         Sketch.of(np.ones((2, 2)))  # type: ignore[arg-type]
 
 
-def test_memory_layout_does_not_matter(real_frame: NDArray[np.float32]) -> None:
+def test_memory_layout_does_not_change_the_sketch(real_frame: NDArray[np.float32]) -> None:
     expected = encoded(Sketch.of(np.ascontiguousarray(real_frame[::-1, ::2])))
     read_only = np.ascontiguousarray(real_frame[::-1, ::2])
     read_only.flags.writeable = False
@@ -243,7 +243,7 @@ def test_file_lists_channels_by_name(stored: bytes) -> None:
     assert decode_sketches(encode_sketches({})) == {}
 
 
-def test_file_opens_in_plain_arrow(stored: bytes) -> None:
+def test_file_can_be_read_with_plain_arrow(stored: bytes) -> None:
     table = pa.ipc.open_file(stored).read_all()
     assert table.column("pixels").to_pylist() == [64 * 64, 0, 64 * 64]
 

@@ -46,7 +46,7 @@ def stalled(request: pytest.FixtureRequest) -> Iterator[Stalled]:
     archive.close()
 
 
-def test_cancel_ends_pending_requests_and_starts_no_new_ones(stalled: Stalled) -> None:
+def test_cancel_aborts_pending_requests_and_starts_no_new_ones(stalled: Stalled) -> None:
     ended: list[float] = []
 
     def fetch(client: ArchiveClient, number: int) -> None:

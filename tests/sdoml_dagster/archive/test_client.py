@@ -138,7 +138,7 @@ def test_404_is_confirmed_by_the_next_mirror() -> None:
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_404_of_all_mirrors_is_a_missing_frame() -> None:
+def test_frame_is_missing_if_all_mirrors_return_404() -> None:
     with serving(status(404)) as first, serving(status(410)) as second:
         with client(first, second) as archive, pytest.raises(FrameMissingError) as error:
             archive.fetch("file", intact)
@@ -191,7 +191,7 @@ def test_content_length_is_ignored_for_chunked_bodies() -> None:
     assert len(server.asked) == 1
 
 
-def test_refusal_is_not_retried() -> None:
+def test_403_is_not_retried() -> None:
     with serving(status(403)) as server, client(server) as archive:
         with pytest.raises(FrameRefusedError, match="HTTP 403 Forbidden"):
             archive.fetch("file", intact)
@@ -233,7 +233,7 @@ def image(data: bytes) -> str:
     return intact(data)
 
 
-def test_pages_instead_of_all_images_become_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_html_pages_in_place_of_all_images_are_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 0.3)
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.1)
     outcomes = []
@@ -248,7 +248,7 @@ def test_pages_instead_of_all_images_become_an_outage(monkeypatch: pytest.Monkey
     assert len(first.asked) + len(second.asked) < 30
 
 
-def test_404_takes_precedence_over_a_page() -> None:
+def test_404_takes_precedence_over_an_html_page() -> None:
     page = body(b"<html>moved</html>")
     with serving(page) as first, serving(status(404)) as second, client(first, second) as archive:
         with pytest.raises(FrameMissingError):
@@ -486,7 +486,7 @@ class TestMirror:
         assert mirror.hopeless(31.0)
         assert mirror.admit(35.0)
 
-    def test_requested_pause_survives_success_of_other_requests(self) -> None:
+    def test_success_of_another_request_does_not_end_a_requested_pause(self) -> None:
         mirror = Mirror("http://host")
         mirror.fail("HTTP 429", asked=0.0, now=0.0, retry_after=3600)
         mirror.succeed()

@@ -34,14 +34,14 @@ def test_newest_time_is_parsed(text, minute):
 
 
 @pytest.mark.parametrize("text", [b"<html>Maintenance</html>", b"Time 99999999_999999", b""])
-def test_maintenance_pages_are_an_outage(text):
+def test_maintenance_page_is_an_outage(text):
     with pytest.raises(OutageError):
         newest_time(Page(text))
     with pytest.raises(OutageError):
         listed_names(Page(text))
 
 
-def test_unchanged_page_is_not_sent_again():
+def test_unchanged_listing_is_not_sent_again():
     def behave(handler):
         if handler.headers.get("If-None-Match") == '"a"':
             handler.answer(304, b"")
@@ -54,7 +54,7 @@ def test_unchanged_page_is_not_sent_again():
         assert len(server.asked) == 2
 
 
-def test_page_is_fetched_from_the_next_mirror_after_a_failure():
+def test_listing_is_fetched_from_the_next_mirror_after_a_failure():
     with (
         serving(lambda handler: handler.answer(500)) as bad,
         serving(lambda handler: handler.answer(200, b"Time")) as good,
@@ -67,7 +67,7 @@ def test_page_is_fetched_from_the_next_mirror_after_a_failure():
 @pytest.mark.parametrize(
     ("status", "error"), [(404, FrameMissingError), (403, FrameRefusedError), (503, OutageError)]
 )
-def test_page_that_no_mirror_has_is_requested_once(status, error):
+def test_listing_that_no_mirror_has_is_requested_once(status, error):
     with serving(lambda handler: handler.answer(status)) as server:
         with ArchiveClient([server.root]) as client, pytest.raises(error):
             client.poll("image_times")

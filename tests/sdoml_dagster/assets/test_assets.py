@@ -44,7 +44,7 @@ def test_metadata_has_numbers_to_plot(shown: dict[str, dict[str, dg.MetadataValu
     assert shown["shards"]["complete_samples"].value == 4
 
 
-def test_ledgers_are_tables(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_ledgers_are_summarized_in_tables(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
     for name in DAILY[:4]:
         table = shown[name]["frames_by_status"]
         assert isinstance(table, dg.TableMetadataValue)
@@ -77,7 +77,7 @@ def test_tables_have_described_columns_and_short_numbers(
     )
 
 
-def test_paths_are_path_metadata(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_paths_are_recorded_as_path_metadata(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
     for asset, name in {
         "raw_aia": "ledger",
         "processed_aia": "frames",
@@ -115,7 +115,7 @@ def test_pictures_are_small_and_complete(
     assert picture.width > 100
 
 
-def test_run_of_a_day_keeps_the_constants_and_their_picture(
+def test_daily_run_keeps_the_constants_and_their_picture(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     result = materialize(*DAILY, "normalization_stats", day=THIRD)
@@ -126,7 +126,7 @@ def test_run_of_a_day_keeps_the_constants_and_their_picture(
     assert event.metadata["refitted"].value is False
 
 
-def test_separate_run_refits(
+def test_separate_run_refits_the_constants(
     shown: dict[str, dict[str, dg.MetadataValue]], materialize: Materialize
 ) -> None:
     event = materialize("normalization_stats").asset_materializations_for_node(

@@ -72,7 +72,7 @@ def test_each_day_of_a_range_has_its_own_records(
         assert day in str(record.asset_materialization.metadata["shard"].value)
 
 
-def test_range_run_equals_single_day_runs(materialize: Materialize, settings: Settings) -> None:
+def test_range_run_matches_single_day_runs(materialize: Materialize, settings: Settings) -> None:
     assert materialize(*DAILY, "normalization_stats", days=(DAYS[0], DAYS[1])).success
     shard = Path(settings.store, f"shards/2024/sdoml-lite-{DAYS[1]}.tar")
     data = shard.read_bytes()
@@ -109,7 +109,7 @@ def test_inverted_partition_range_is_rejected(
     assert "an empty range: write the earlier day first" in done.stdout + done.stderr
 
 
-def test_error_of_a_job_without_a_day_explains_how_to_choose_a_day(
+def test_error_for_a_job_without_a_day_explains_how_to_choose_one(
     environment: dict[str, str],
 ) -> None:
     module = ("-m", "sdoml_dagster.definitions")

@@ -15,7 +15,9 @@ def test_newly_built_days_are_fresh(built: dg.DagsterInstance) -> None:
     assert stale(built, FIRST, SECOND) == set()
 
 
-def test_new_day_makes_nothing_stale(built: dg.DagsterInstance, materialize: Materialize) -> None:
+def test_new_day_makes_no_other_day_stale(
+    built: dg.DagsterInstance, materialize: Materialize
+) -> None:
     assert materialize(*ALL, day=THIRD).success
     assert stale(built, FIRST, SECOND, THIRD) == set()
 
@@ -48,7 +50,7 @@ def test_refitting_to_the_same_days_makes_nothing_stale(
     assert stale(built, FIRST, SECOND) == set()
 
 
-def test_day_rebuilt_after_a_range_makes_nothing_stale(
+def test_rebuilding_a_day_of_a_range_makes_nothing_stale(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:
     assert materialize(*ALL, days=(FIRST, SECOND)).success
@@ -84,7 +86,7 @@ def range_changes(
     return found.cursor
 
 
-def test_partial_day_is_stale_when_the_range_grows(
+def test_partial_day_becomes_stale_when_the_range_grows(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:
     noon, midnight = f"{SECOND}T12:00", THIRD

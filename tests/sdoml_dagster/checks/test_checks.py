@@ -100,7 +100,7 @@ def test_checks_can_be_run_separately(
         ("shards", "readable", "is missing: materialize shards of 2024-03-10"),
     ],
 )
-def test_check_of_an_unbuilt_day_reports_it(
+def test_check_reports_that_a_day_is_not_built(
     built: dg.DagsterInstance, asset: str, name: str, said: str
 ) -> None:
     result = run_check(built, asset, name, date(2024, 3, 10))
@@ -119,7 +119,7 @@ def test_day_without_expected_frames_passes_coverage(settings: Settings) -> None
 @pytest.mark.parametrize(
     ("frames", "passed", "severe"), [(4, True, False), (3, False, False), (1, False, True)]
 )
-def test_low_coverage_warns_and_then_fails(
+def test_low_coverage_is_a_warning_and_very_low_coverage_an_error(
     settings: Settings, frames: int, passed: bool, severe: bool
 ) -> None:
     finding = judge_coverage(rows(4, channel="HMI_M") + rows(frames), settings)
@@ -255,7 +255,7 @@ def test_disk_check_uses_the_hmi_scale(store: Store, settings: Settings) -> None
 
 
 @pytest.mark.parametrize("name", UNEXPLAINED)
-def test_unexplained_flags_warn(store: Store, name: str) -> None:
+def test_unexplained_flags_cause_a_warning(store: Store, name: str) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     assert judge_flags(store, DAY, table).passed
     flagged = [replace(table[0], flags=flag_mask([name])), *table[1:]]
@@ -274,7 +274,7 @@ def test_flags_with_a_known_cause_are_only_counted(store: Store) -> None:
     assert finding.metadata["flagged_provisional"] == len(table)
 
 
-def test_brightness_change_between_days_warns(store: Store) -> None:
+def test_brightness_change_between_days_causes_a_warning(store: Store) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     finding = judge_flags(store, DAY, table)
     # There are no earlier days.

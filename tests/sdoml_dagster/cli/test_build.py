@@ -147,7 +147,7 @@ def test_splits_fit_the_constants_to_the_training_split(roots: None, tmp_path: P
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_build_is_resumed_by_the_same_command(
+def test_running_the_command_again_resumes_an_interrupted_build(
     roots: None, frame_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: int
 ) -> None:
     with Archive(cache=frame_cache, absences=False, latency=0.5) as slow:
@@ -202,7 +202,7 @@ def test_build_can_be_resumed_after_an_outage(
         (["--start", "2099-01-01", "--end", "2099-01-02"], "no days to build"),
     ],
 )
-def test_wrong_option_is_reported_before_any_work(
+def test_invalid_option_is_reported_before_any_work(
     roots: None, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     done = build(*arguments)
@@ -250,7 +250,7 @@ def test_options_come_from_the_settings_model() -> None:
         assert "--store" in sdoml(command, "--help").stdout
 
 
-def test_second_build_of_a_store_is_rejected(roots: None, tmp_path: Path) -> None:
+def test_concurrent_build_of_a_store_is_rejected(roots: None, tmp_path: Path) -> None:
     from sdoml_dagster.cli.runs import only_build
 
     home = tmp_path / "data.dagster"
@@ -262,7 +262,7 @@ def test_second_build_of_a_store_is_rejected(roots: None, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_submitted_build_is_run_by_the_deployment(
+def test_deployment_runs_a_submitted_build(
     environment: dict[str, str], archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDOML_START", "2024-03-08")

@@ -56,7 +56,7 @@ def test_one_check_publishes_frames_and_status_shows_the_window(settings):
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_command_without_constants_says_what_to_do(settings):
+def test_error_for_missing_constants_says_what_to_do(settings):
     done = run_module("sdoml_dagster.cli", "live", "--once")
     assert done.returncode == 1
     assert "build a few days with sdoml build first" in done.stderr

@@ -15,7 +15,7 @@ def help_text(*command: str) -> str:
     return done.output
 
 
-def test_each_setting_is_in_one_section() -> None:
+def test_each_setting_is_in_exactly_one_section() -> None:
     listed = Counter(name for names in SECTIONS.values() for name in names)
     assert listed == Counter(Settings.model_fields.keys() - OWN_OPTIONS)
 
@@ -35,7 +35,7 @@ def test_release_help_lists_only_options_that_a_release_uses() -> None:
         assert option not in text
 
 
-def test_option_that_the_help_leaves_out_is_accepted(tmp_path: object) -> None:
+def test_options_left_out_of_the_help_are_accepted(tmp_path: object) -> None:
     done = CliRunner().invoke(
         commands, ["release", "--store", f"{tmp_path}/none", "--read-timeout", "5"]
     )

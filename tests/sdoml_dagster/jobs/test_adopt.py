@@ -50,7 +50,7 @@ def offline(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SDOML_HMI_ROOTS", "http://127.0.0.1:9")
 
 
-def test_empty_home_adopts_every_day_from_tables_only(
+def test_empty_home_adopts_every_day_using_only_tables(
     built: dg.DagsterInstance, offline: None, settings: Settings, tmp_path: Path
 ) -> None:
     before = versions(built)
@@ -101,7 +101,7 @@ def test_damaged_table_is_reported_and_the_rest_is_adopted(
         assert any("materialize raw_aia of 2024-03-08 again" in text for text in said)
 
 
-def test_more_days_take_no_more_transactions(
+def test_transaction_count_does_not_depend_on_the_number_of_days(
     built: dg.DagsterInstance, offline: None, tmp_path: Path
 ) -> None:
     commits: list[int] = []
@@ -124,7 +124,7 @@ def test_more_days_take_no_more_transactions(
     assert commits[0] == commits[1]
 
 
-def test_batched_events_equal_single_events(instance: dg.DagsterInstance) -> None:
+def test_batched_events_match_single_events(instance: dg.DagsterInstance) -> None:
     one, many = dg.AssetKey("one"), dg.AssetKey("many")
     for key in (one, many):
         events = [

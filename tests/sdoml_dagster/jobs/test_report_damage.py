@@ -42,7 +42,7 @@ def test_damaged_shard_is_stale_and_blocks_the_release(
     assert materialize("release").success
 
 
-def test_rebuilding_a_damaged_day_makes_nothing_stale(
+def test_rebuilding_a_damaged_day_leaves_nothing_stale(
     built: dg.DagsterInstance, materialize: Materialize, settings: Settings
 ) -> None:
     frames = Path(settings.store, "processed/2024/03/08/HMI_M.npy")

@@ -175,7 +175,7 @@ def test_release_shards_of_other_days_are_not_read(
     assert len(outcome.damages) == found
 
 
-def test_file_marked_twice_is_kept_twice(day: Deployment) -> None:
+def test_both_damaged_versions_of_a_file_are_kept(day: Deployment) -> None:
     frame = next((day.folder / RAW).glob("*.fits"))
     for content in (b"first", b"second"):
         frame.write_bytes(content)

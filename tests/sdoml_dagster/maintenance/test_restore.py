@@ -72,7 +72,7 @@ def test_lost_constants_are_refitted_to_the_same_days(
     assert snapshot(root / "normalization") == before
 
 
-def test_lost_database_requires_no_requests(
+def test_rebuilding_a_lost_database_makes_no_requests(
     built: dg.DagsterInstance, archive: Archive, root: Path, tmp_path: Path
 ) -> None:
     before = snapshot(root)

@@ -129,7 +129,7 @@ def test_frames_tables_and_sketches_agree(settings: Settings, fetched: Store) ->
                 assert np.array_equal(StoredDay(fetched, DAY).frame(row, resolution=64), frame)
 
 
-def test_thread_counts_do_not_change_bytes(settings: Settings, fetched: Store) -> None:
+def test_thread_count_does_not_change_the_bytes(settings: Settings, fetched: Store) -> None:
     outcomes = []
     for threads in (1, 2, 5):
         chosen = settings.model_copy(update={"threads": threads})
@@ -161,7 +161,9 @@ def test_missing_frames_keep_their_reason(settings: Settings, fetched: Store) ->
     )
 
 
-def test_rejected_frames_shorten_the_file(settings: Settings, fetched: Store) -> None:
+def test_rejected_frame_is_left_out_of_the_processed_file(
+    settings: Settings, fetched: Store
+) -> None:
     strict = settings.model_copy(update={"max_missing_fraction": 0.0})
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
@@ -195,7 +197,7 @@ def test_missing_pixels_are_tolerated_up_to_the_setting(
     assert (row.slot, row.channel, row.status) == (changed.slot, changed.channel, status)
 
 
-def test_pixels_without_data_are_in_the_index_and_in_the_mask(
+def test_pixels_without_data_are_in_the_index_and_the_mask(
     settings: Settings, fetched: Store
 ) -> None:
     ledger = StoredDay(fetched, DAY).ledger("AIA")
@@ -356,7 +358,9 @@ def _rows(store: Store, instrument: str) -> list:  # type: ignore[type-arg]
     return StoredDay(store, DAY).frame_table(instrument) or []  # type: ignore[arg-type]
 
 
-def test_half_precision_and_lower_case_are_settings(settings: Settings, fetched: Store) -> None:
+def test_half_precision_and_lowercase_names_can_be_configured(
+    settings: Settings, fetched: Store
+) -> None:
     process(settings, fetched)
     fit(settings, fetched)
     whole = pack(settings, fetched)
@@ -510,7 +514,9 @@ def test_constants_from_a_concurrent_run_are_used(settings: Settings, fetched: S
         pack(settings, fetched)
 
 
-def test_fit_range_excludes_days(settings: Settings, fetched: Store, archive: Archive) -> None:
+def test_days_outside_the_fit_range_are_excluded(
+    settings: Settings, fetched: Store, archive: Archive
+) -> None:
     process(settings, fetched)
     alone = fit_store(settings, fetched).normalization
     fetch(settings, fetched, archive, NEXT)
@@ -617,7 +623,7 @@ def test_version_10_table_is_read_from_the_store_and_verified(
         process(other, fetched)
 
 
-def test_response_table_of_the_aia_team_is_read(
+def test_aia_team_response_table_is_read(
     settings: Settings, fetched: Store, tmp_path: Path
 ) -> None:
     process(settings, fetched)

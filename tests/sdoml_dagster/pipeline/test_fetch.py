@@ -156,7 +156,7 @@ def test_status_without_a_stand_in_describes_the_paired_minute(
     assert (row.reason or "").startswith("06:00 an HTML or XML page")
 
 
-def test_missing_frame_is_requested_again_after_a_while(
+def test_missing_frame_is_requested_again_after_the_recheck_time(
     faulty: Archive, plan: Faulty, deploy: Deploy
 ) -> None:
     plan.lose(NAME)

@@ -97,7 +97,9 @@ def statuses(day: Deployment) -> list[str]:
     return [row.status for row in rows(day)]
 
 
-def test_page_for_one_file_is_an_invalid_frame(day: Deployment, script: Script) -> None:
+def test_html_page_in_place_of_one_file_is_an_invalid_frame(
+    day: Deployment, script: Script
+) -> None:
     script.odd["06"] = page
     assert [row.status for row in fetched(day)] == ["ok", "invalid", "ok", "ok"]
 
@@ -110,7 +112,7 @@ def test_refusal_of_one_file_does_not_fail_the_day(day: Deployment, script: Scri
 
 
 @pytest.mark.parametrize("answer", [page, forbidden])
-def test_day_of_pages_or_refusals_is_an_outage(
+def test_day_with_only_html_pages_or_refusals_is_an_outage(
     day: Deployment,
     script: Script,
     server: Server,
@@ -128,7 +130,7 @@ def test_day_of_pages_or_refusals_is_an_outage(
     assert [row.status for row in fetched(day)] == ["ok"] * 4
 
 
-def test_provisional_picture_is_replaced_by_the_definitive_one(
+def test_provisional_image_is_replaced_by_the_definitive_one(
     day: Deployment, script: Script, server: Server
 ) -> None:
     script.odd["06"] = lambda handler: handler.answer(body=picture(handler.path, quicklook=True))
@@ -157,7 +159,7 @@ def test_provisional_picture_is_replaced_by_the_definitive_one(
     assert is_complete(day.settings, stored)
 
 
-def test_picture_in_two_slots_is_used_for_the_earlier_slot(
+def test_image_in_two_slots_is_used_for_the_earlier_slot(
     day: Deployment, script: Script, server: Server
 ) -> None:
     stale = picture("20240308_060000_M_1k.jpg")
@@ -170,13 +172,13 @@ def test_picture_in_two_slots_is_used_for_the_earlier_slot(
     assert [row.status for row in fetched(day)] == ["ok"] * 4, "requested from the archive again"
 
 
-def test_picture_in_all_slots_is_rejected(day: Deployment, script: Script) -> None:
+def test_image_in_all_slots_is_rejected(day: Deployment, script: Script) -> None:
     stale = picture("20240308_060000_M_1k.jpg")
     script.everything = lambda handler: handler.answer(body=stale)
     assert {row.status for row in fetched(day)} == {"invalid"}
 
 
-def test_damaged_picture_is_fetched_again(day: Deployment, script: Script) -> None:
+def test_damaged_image_is_fetched_again(day: Deployment, script: Script) -> None:
     good = picture("20240308_060000_M_1k.jpg")
     answers = iter([good[: len(good) // 2] + good[len(good) // 2 + 100 :], good])
     script.odd["06"] = lambda handler: handler.answer(body=next(answers))

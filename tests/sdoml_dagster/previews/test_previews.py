@@ -74,7 +74,7 @@ def test_sheet_shows_each_channel_in_its_colormap() -> None:
     assert np.ptp(gray, axis=2).max() == 0
 
 
-def test_one_hot_pixel_does_not_darken_the_disk() -> None:
+def test_single_bright_pixel_does_not_darken_the_disk() -> None:
     with_hot = contact_sheet([Panel("AIA_0193", sun())], title="", tile=128)
     calm = sun()
     calm[128 // 3, 128 // 3] = 200
@@ -83,7 +83,7 @@ def test_one_hot_pixel_does_not_darken_the_disk() -> None:
     assert np.count_nonzero(difference > 4) <= 2
 
 
-def test_normalized_and_processed_values_give_the_same_picture() -> None:
+def test_normalized_and_processed_values_produce_the_same_picture() -> None:
     processed = sun()
     constant = float(processed.max())
     normalized = normalize(processed, constant, np.empty_like(processed))
@@ -220,7 +220,7 @@ def test_text_is_shortened_and_wrapped() -> None:
     assert all(text_width(line, 14) <= 120 for line in lines)
 
 
-def test_import_needs_no_heavy_package() -> None:
+def test_import_loads_no_heavy_packages() -> None:
     code = (
         "import sys, sdoml_dagster.previews as p\n"
         "heavy = {'numba', 'torch', 'astropy', 'matplotlib'} & set(sys.modules)\n"

@@ -58,7 +58,7 @@ def test_compact_release_has_the_same_samples_within_half_a_step(stored: Path) -
         assert all(w <= limit for w, limit in zip(worst, limits, strict=True))
 
 
-def test_converted_shards_equal_packed_shards(stored: Path) -> None:
+def test_converted_shards_match_packed_shards(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored, cadence_minutes=60)
     settings = settings.model_copy(update={"encoding": "compact"})
     before = {path: store.read(path) for path in (layout.shard(FIRST), layout.shard_index(FIRST))}

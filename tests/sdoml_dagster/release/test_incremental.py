@@ -149,7 +149,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_second_build_has_the_bytes_of_a_new_release(
+def test_second_build_matches_a_new_release_byte_for_byte(
     stored: Path, change: Callable[[Path], None]
 ) -> None:
     make(stored, _settings(stored))
@@ -168,7 +168,7 @@ def _built_from_nothing(
     return contents(folder / "releases/sdoml-lite")
 
 
-def test_second_build_of_new_shards_has_the_bytes_of_a_new_release(stored: Path) -> None:
+def test_second_build_with_new_shards_matches_a_new_release_byte_for_byte(stored: Path) -> None:
     options: dict[str, Any] = {"complete_only": True, "days_per_shard": 2}
     for name in ("a day changed", "a day added at the end", "a damaged index of the release"):
         make(stored, _settings(stored), **options)
@@ -178,7 +178,7 @@ def test_second_build_of_new_shards_has_the_bytes_of_a_new_release(stored: Path)
         assert incremental == _built_from_nothing(stored, options)
 
 
-def test_second_build_with_other_options_has_the_bytes_of_a_new_release(stored: Path) -> None:
+def test_second_build_with_other_options_matches_a_new_release_byte_for_byte(stored: Path) -> None:
     make(stored, _settings(stored))
     options: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"days_per_shard": 3}, {}),

@@ -177,7 +177,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_card_names_the_hosts_of_the_ledgers(stored: Path) -> None:
+def test_card_lists_the_hosts_recorded_in_the_ledgers(stored: Path) -> None:
     """The settings of the release may name other roots than those of the fetched days."""
     store = Store(str(stored))
     day = min(layout.shard_files(store))
@@ -485,7 +485,7 @@ def test_rewritten_shard_with_equal_bytes_keeps_its_file(stored: Path) -> None:
     assert {path.name: path.stat().st_ino for path in folder.glob("*.tar")} == before
 
 
-def test_release_is_current_until_shards_or_request_change(stored: Path) -> None:
+def test_release_is_current_until_the_shards_or_the_request_change(stored: Path) -> None:
     store, settings = Store(str(stored)), settings_for(stored)
 
     def current(**request: Any) -> bool:
@@ -612,7 +612,7 @@ def test_card_lists_requested_days_without_a_shard(stored: Path) -> None:
     assert listed in done.card
 
 
-def test_mixed_constants_error_names_days_and_remedy(stored: Path) -> None:
+def test_error_for_mixed_constants_names_the_days_and_the_remedy(stored: Path) -> None:
     make(stored)
     settings, store = settings_for(stored, normalization="max"), Store(str(stored))
     old = json.loads((stored / "normalization/current.json").read_bytes())["version"]
@@ -732,7 +732,9 @@ def test_constants_of_the_wrong_version_are_rejected(stored: Path) -> None:
         ),
     ],
 )
-def test_bad_requests_are_reported_in_one_line(request_: dict[str, Any], message: str) -> None:
+def test_invalid_release_requests_are_reported_in_one_line(
+    request_: dict[str, Any], message: str
+) -> None:
     with pytest.raises(SettingError, match=message):
         ReleaseRequest(**request_)
 
@@ -752,7 +754,7 @@ def test_days_without_frames_have_no_shard(stored: Path) -> None:
     assert done.description.coverage.by_channel()["AIA_0193"]["outage"] == 8
 
 
-def test_lower_case_float16_shards_can_be_released(tmp_path: Path) -> None:
+def test_lowercase_float16_shards_can_be_released(tmp_path: Path) -> None:
     settings = build(tmp_path, [0, 1], dtype="float16", member_case="lower")
     done = make(tmp_path, settings, complete_only=True)
     assert "2024/03/01/0000.aia_0171.npy" in done.card
@@ -768,7 +770,7 @@ def test_card_of_one_instrument_does_not_mention_the_other(tmp_path: Path) -> No
     assert "sdoml-lite-1.tar" in card
 
 
-def test_numbers_are_formatted_for_people() -> None:
+def test_card_values_are_human_readable() -> None:
     assert [size_category(n) for n in (1, 999, 1000, 10_000, 99_999, 560_640)] == [
         "n<1K",
         "n<1K",

@@ -109,7 +109,7 @@ def test_guard_days_are_removed_from_the_first_split() -> None:
 
 
 @pytest.mark.slow
-def test_every_reader_finds_the_same_splits(stored: Path) -> None:
+def test_all_readers_find_the_same_splits(stored: Path) -> None:
     result = materialize(stored, name="split", splits=SPLITS, guard="1d")
     assert result.success
     folder = stored / "releases/split"
@@ -143,7 +143,7 @@ def run_snippets_of(folder: Path) -> int:
     return run_snippets(folder)
 
 
-def test_hugging_face_datasets_loads_the_splits_of_the_card(stored: Path) -> None:
+def test_hugging_face_datasets_loads_the_splits_listed_in_the_card(stored: Path) -> None:
     make(stored, splits=parse_splits(SPLITS, guard="1d"), complete_only=True)
     folder = stored / "releases/sdoml-lite"
     with warnings.catch_warnings():

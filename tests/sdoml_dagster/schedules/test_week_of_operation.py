@@ -85,7 +85,7 @@ def used(store: str) -> int:
     return (found.f_blocks - found.f_bfree) * found.f_frsize
 
 
-def test_week_with_faults_ends_like_a_build_without_faults(
+def test_week_with_faults_ends_with_the_store_of_a_build_without_faults(
     constants: None,
     clockwork: Clockwork,
     archive: Archive,

@@ -24,7 +24,7 @@ def build(store: Store, *days: int) -> None:
         store.write(layout.shard_index(day), b"")
 
 
-def test_newest_due_day_is_needed_even_if_an_old_day_was_rebuilt(settings: Settings) -> None:
+def test_newest_due_day_must_have_a_shard(settings: Settings) -> None:
     store = Store(settings.store)
     build(store, 8, 9, 10)
     found = judge_freshness(settings, store, now=NOW)
@@ -54,7 +54,7 @@ def test_days_after_the_end_are_never_due(settings: Settings) -> None:
     assert judge_freshness(ended, Store(settings.store), now=NOW).fresh
 
 
-def test_empty_store_lacks_the_newest_due_day(settings: Settings) -> None:
+def test_empty_store_is_missing_the_newest_due_day(settings: Settings) -> None:
     assert judge_freshness(settings, Store(settings.store), now=NOW).missing == (DUE,)
     early = datetime(2024, 3, 4, tzinfo=UTC)
     assert str(judge_freshness(settings, Store(settings.store), now=early)) == "no day is due yet"

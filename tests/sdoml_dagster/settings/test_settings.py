@@ -41,7 +41,7 @@ def test_defaults_are_the_public_contract() -> None:
     assert settings.days_per_run == 1
 
 
-def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sdoml.toml").write_text(
         'resolution = 256\nchannels = ["hmi_m", "AIA_0171"]\nstart = 2024-03-01\n'
     )
@@ -140,7 +140,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("assignment", BAD)
-def test_bad_value_is_one_line_that_names_the_setting(
+def test_error_for_a_bad_value_is_one_line_and_names_the_setting(
     monkeypatch: pytest.MonkeyPatch, assignment: str
 ) -> None:
     name, _, value = assignment.partition("=")
@@ -176,7 +176,7 @@ def test_dagster_command_line_shows_setting_errors_and_fails(
 
 
 @pytest.mark.parametrize("cadence", [2, 4, 8, 12, 36, 60, 90, 720])
-def test_aia_only_cadence_is_any_even_divisor_of_a_day(cadence: int) -> None:
+def test_aia_only_cadence_can_be_any_even_divisor_of_a_day(cadence: int) -> None:
     assert Settings.load(channels=("AIA_0171",), cadence_minutes=cadence).cadence_minutes == cadence
 
 

@@ -178,7 +178,7 @@ def test_long_write_is_flushed_while_in_progress(
 class TestFolder:
     """Failures that only a folder can have."""
 
-    def test_link_shares_the_disk(self, tmp_path: Path) -> None:
+    def test_link_is_a_hard_link(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
         store.write("a", b"1")
         store.link_or_copy("a", "b")

@@ -62,7 +62,7 @@ def test_last_never_looks_ahead() -> None:
     start=st.integers(-30, 20),
     length=st.integers(1, 30),
 )
-def test_windows_are_reduced_like_a_direct_computation(
+def test_window_reductions_match_a_direct_computation(
     reduce: str, times: list[int], asked: list[int], start: int, length: int
 ) -> None:
     unique = sorted(set(times))
@@ -107,7 +107,7 @@ def test_values_that_depend_on_excluded_times_are_not_used() -> None:
     assert present.tolist() == [True, True, False]
 
 
-def test_nonfinite_values_and_duplicate_times_are_resolved() -> None:
+def test_nonfinite_values_are_dropped_and_the_last_duplicate_wins() -> None:
     series = TimeSeries(minutes(10, 0, 10, 20), [1.0, 5.0, 2.0, np.nan])
     assert series.times.tolist() == minutes(0, 10).astype("datetime64[ms]").tolist()
     assert series.values.tolist() == [5.0, 2.0]
@@ -212,7 +212,7 @@ def test_invalid_flare_classes_are_rejected() -> None:
 @pytest.mark.parametrize(
     "transform", [Log10(), Standardize(2.0, 3.0), Log10(then=Standardize(-6.0, 0.5))]
 )
-def test_transforms_have_an_inverse(transform) -> None:
+def test_transforms_can_be_inverted(transform) -> None:
     values = np.array([1e-8, 1e-6, 0.5])
     assert transform.inverse(transform.forward(values)) == pytest.approx(values)
 
@@ -223,7 +223,7 @@ def test_error_for_an_unfitted_transform_explains_how_to_fit_it() -> None:
         series.at(minutes(0), stride=STRIDE)
 
 
-def test_missing_times_and_sizes_are_left_out() -> None:
+def test_entries_without_a_time_or_size_are_left_out() -> None:
     import pandas as pd
 
     for missing in (None, pd.NaT, np.nan, ""):
@@ -237,7 +237,7 @@ def test_missing_times_and_sizes_are_left_out() -> None:
         assert events.values.tolist() == pytest.approx([1e-6, 1e-5])
 
 
-def test_null_in_a_column_of_categories_is_missing() -> None:
+def test_null_in_a_categorical_column_is_missing() -> None:
     """NumPy's conversion of Arrow's dictionaries gives the last category for null."""
     table = pa.table(
         {
@@ -253,7 +253,7 @@ def test_null_in_a_column_of_categories_is_missing() -> None:
     assert only.values.tolist() == pytest.approx([1e-6])
 
 
-def test_simultaneous_events_all_count() -> None:
+def test_all_simultaneous_events_are_counted() -> None:
     options = {"window": (-2 * MINUTE, 2 * MINUTE), "covers": ("2024-02-29", "2024-03-02")}
     times, classes = minutes(0, 0, 0), ["C1", "X1", "C2"]
     for reduce, expected in (("max", 1e-4), ("count", 3), ("sum", 1.03e-4)):
@@ -262,7 +262,7 @@ def test_simultaneous_events_all_count() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"gaps": "hold", "max_age": MINUTE}])
-def test_list_without_events_gives_zero_where_it_is_complete(options) -> None:
+def test_empty_event_list_gives_zero_within_its_coverage(options) -> None:
     window = (timedelta(0), timedelta(hours=1))
     covers = ("2024-03-01", "2024-03-01T02:00")
     for reduce in ("max", "count", "sum"):
@@ -272,7 +272,7 @@ def test_list_without_events_gives_zero_where_it_is_complete(options) -> None:
         Events([], [], window=window)
 
 
-def test_fractions_of_seconds_are_kept() -> None:
+def test_fractional_seconds_are_kept() -> None:
     text = ["2024-03-01T00:00:00.250", "2024-03-01T00:00:00.750"]
     for times in (text, [datetime.fromisoformat(one) for one in text], np.array(text, "M8[ns]")):
         series = TimeSeries(times, [1.0, 2.0])

@@ -223,7 +223,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("writes", [1, 6, 14])
-def test_killed_update_gives_the_same_window_after_a_restart(follow, monkeypatch, writes):
+def test_killed_update_produces_the_same_window_after_a_restart(follow, monkeypatch, writes):
     live, other = follow(), follow()
     other.tick()
     other.run(30 * MINUTE)
@@ -255,7 +255,7 @@ def test_killed_update_gives_the_same_window_after_a_restart(follow, monkeypatch
     assert live.files() == other.files()
 
 
-def test_ten_readers_never_see_half_a_slot(follow):
+def test_ten_readers_never_see_an_incomplete_slot(follow):
     live = follow()
     live.tick()
     stop = threading.Event()
@@ -288,7 +288,7 @@ def test_ten_readers_never_see_half_a_slot(follow):
     assert len(final) > 4
 
 
-def test_lost_state_changes_nothing(follow):
+def test_losing_the_state_file_changes_nothing(follow):
     live = follow()
     live.tick()
     before = live.files()

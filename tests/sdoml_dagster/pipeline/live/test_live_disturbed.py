@@ -57,7 +57,7 @@ def test_no_frame_is_lost_in_an_outage_of_more_than_a_day(follow):
     ],
     ids=str,
 )
-def test_changed_settings_give_the_window_of_a_new_store(follow, change):
+def test_changed_settings_produce_the_window_of_a_new_store(follow, change):
     settings = {"channels": ("AIA_0171", "HMI_M"), "cadence_minutes": 30}
     live = follow(**settings)
     live.tick()
@@ -113,7 +113,7 @@ def test_window_is_complete_after_a_clock_is_set_back(follow):
     assert live.files() == undisturbed.files()
 
 
-def test_two_schedulers_give_the_same_window_as_one(follow):
+def test_two_schedulers_produce_the_same_window_as_one(follow):
     live, undisturbed = follow(), follow()
     other = LiveDeployment(live.settings, live.archive)
     with ThreadPoolExecutor(2) as pool:

@@ -29,7 +29,7 @@ def read(live, stop):
     return seen, newest
 
 
-def test_readers_of_a_bucket_see_whole_and_current_slots(follow, s3):
+def test_readers_of_a_bucket_see_complete_and_current_slots(follow, s3):
     live = follow(store="s3://data/sun", live_hours=1)
     local = follow(live_hours=1)
     for deployment in (live, local):
