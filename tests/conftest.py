@@ -1,6 +1,7 @@
-"""Fixtures for all tests, and handling of tests with unmet requirements.
+"""Fixtures for all tests, and the handling of tests with unmet requirements.
 
-Large packages are imported in fixtures: with ``-n``, pytest's main process runs no tests.
+Fixtures import large packages when they need them, because pytest's main process runs no tests with
+``-n``.
 """
 
 import os
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
     from sdoml_demo.server import Archive
     from tests.support.day_deployment import Deploy
 
-# The test servers run on this machine, so do not use a proxy for them. pip still needs HTTPS_PROXY.
+# The test servers run on this machine, so do not use a proxy. pip may still need HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(_name, None)
 
 
 def _memory_folder() -> None:
-    """Put temporary folders into memory if there is enough.
+    """Put temporary folders in memory if there is enough of it.
 
-    Dagster's SQLite files are then in memory, which makes a run a third faster.
+    With its SQLite files in memory, Dagster needs a third less time for a run.
     """
     memory = Path("/dev/shm")
     if not memory.is_mount() or os.statvfs(memory).f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
@@ -40,14 +41,14 @@ def _memory_folder() -> None:
 
 _memory_folder()
 
-# A loaded machine may be slow, which is not a failure.
+# Set no deadline, because examples may be slow on a busy machine.
 hypothesis.settings.register_profile("sdoml", deadline=None)
 hypothesis.settings.load_profile("sdoml")
 
 
 @pytest.fixture(scope="session")
 def frame_cache(request: pytest.FixtureRequest) -> Path:
-    """A folder that caches rendered frames across test runs."""
+    """A folder that keeps rendered frames for later test runs."""
     return request.config.cache.mkdir("archive")  # type: ignore[union-attr]
 
 
@@ -70,10 +71,10 @@ def _quick_databases_and_pictures() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_instance_of_another_test() -> None:
-    """Give each test a context variable of its own for Dagster's current instance.
+    """Give each test its own context variable for Dagster's current instance.
 
-    Each instance and context restores the previous value when it is closed or garbage-collected,
-    which may happen during a later test. A token of another variable sets the value to None.
+    When an instance or context is closed or garbage-collected, it restores the variable's previous
+    value. This may happen during a later test, so the test must not share the variable.
     """
     from dagster._core.storage.defs_state import base as defs_state
 
@@ -84,7 +85,7 @@ def _no_instance_of_another_test() -> None:
 def environment(
     archive: "Archive", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """Set the environment of a small deployment with an empty store, and return it."""
+    """Set the environment variables of a small deployment with an empty store; return them."""
     from sdoml_dagster.instance.home import INSTANCE
     from sdoml_dagster.settings.errors import PREFIX
     from tests.support.runs import small_environment
@@ -113,7 +114,7 @@ def settings(environment: dict[str, str]) -> "Settings":
 def deploy(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> "Deploy":
-    """A function that creates deployments with their own stores; its arguments are settings."""
+    """A function that creates a deployment with its own store. Its arguments are settings."""
     from sdoml_dagster.settings.model import Settings
     from tests.support.day_deployment import Deployment
 
@@ -122,7 +123,7 @@ def deploy(
 
     def make(archive: "Archive | None" = None, **overrides: object) -> Deployment:
         if archive is not None:
-            # Use two names for one host, so that the second mirror confirms a 404 from the first.
+            # Use two names of one host, so that the second mirror confirms a 404 from the first.
             other = archive.aia_root.replace("127.0.0.1", "localhost")
             overrides = {
                 "aia_roots": (archive.aia_root, other),
@@ -138,7 +139,7 @@ _CLUSTERS = {"tests/cluster/test_cluster.py", "tests/cluster/test_faults.py"}
 
 
 class _ByFile(LoadFileScheduling):
-    """Runs the tests of a file in one process, and only one cluster at a time.
+    """Schedules the tests of each file in one process, and only one cluster at a time.
 
     Two instances of SeaweedFS would share sockets in /tmp, which network namespaces do not isolate.
     """
@@ -150,7 +151,7 @@ class _ByFile(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
-    """Replace the scheduler of pytest-xdist (``pytest -n 3``), whatever ``--dist`` says."""
+    """Replace pytest-xdist's scheduler (``pytest -n 3``), regardless of ``--dist``."""
     return _ByFile(config, log)
 
 
@@ -160,7 +161,7 @@ _SLOW_FOLDERS = {"cluster", "docs", "e2e", "faults", "fuzz", "packaging"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests as slow if they fetch from the archive, start services or run programs.
 
-    Files with slow tests come first, so that only short files are left when a process has no more.
+    Files with slow tests run first, so that the last files to run are short.
     """
     slow = set()
     for item in items:
@@ -178,7 +179,7 @@ _MAY_NOT_SKIP = bool(os.environ.get("TESTS_MAY_NOT_SKIP"))
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test with unmet requirements, or fail it if skips are not allowed."""
+    """Skip a test with unmet requirements, or fail it if skipping is not allowed."""
     for marker in item.iter_markers("needs"):
         for name in marker.args:
             if missing := obstacle(name):
@@ -191,7 +192,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn all other skips into failures too, if skips are not allowed."""
+    """Also turn all other skips into failures if skipping is not allowed."""
     report = yield
     if _MAY_NOT_SKIP and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -199,7 +200,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List what was not tested, why, and how to install what is missing."""
+    """Report how many tests were skipped, why, and how to install what they require."""
     skipped: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", ()):
         reason = str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -209,5 +210,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("not tested")
     for reason, count in sorted(skipped.items()):
         name = reason.removeprefix("needs ").partition(": ")[0]
-        remedy = f"; to get it: {REQUIREMENTS[name].remedy}" if name in REQUIREMENTS else ""
+        remedy = f"; to run them: {REQUIREMENTS[name].remedy}" if name in REQUIREMENTS else ""
         terminalreporter.write_line(f"{count:4} tests  {reason}{remedy}")

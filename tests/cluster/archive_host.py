@@ -1,7 +1,7 @@
-"""Serve the simulated archive on its host and count its requests.
+"""Run the simulated archive on its host and count requests.
 
-Four times a second it writes ``counts.json`` to the working folder and applies the latency that the
-file ``latency`` contains.
+Four times a second, the program writes ``counts.json`` to the working folder and applies the
+latency given in the file ``latency``.
 """
 
 import json

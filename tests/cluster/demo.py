@@ -1,4 +1,4 @@
-"""``make cluster-demo``: play the cluster scenario on this machine and print what happened."""
+"""``make cluster-demo``: run the cluster scenario on this machine and print what happened."""
 
 import sys
 import tempfile
@@ -24,8 +24,8 @@ def main() -> int:
             report=lambda text: print(text, flush=True),
         )
     print(f"days by worker: {dict(seen.days_by_worker)}")
-    print(f"worker that repeated the day of the killed one: {seen.rerun_on}")
-    print(f"the run whose worker was offline for 30 s: {seen.cut_run_ended}")
+    print(f"worker that rebuilt the killed worker's day: {seen.rerun_on}")
+    print(f"status of the run whose worker was offline for 30 s: {seen.cut_run_ended}")
     print(*(m for m in seen.messages if "no heartbeat" in m), sep="\n")
     print(
         f"the archive saw at most {seen.max_in_flight} requests at a time and "
@@ -35,7 +35,7 @@ def main() -> int:
     same = not seen.different
     print(
         f"{seen.files} files,",
-        "byte-identical to those of a single machine" if same else seen.different,
+        "byte-identical to those from a single machine" if same else f"different: {seen.different}",
     )
     return 0 if same and seen.max_in_flight <= POOL * CONNECTIONS else 1
 

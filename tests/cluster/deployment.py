@@ -1,4 +1,4 @@
-"""A deployment on several hosts, configured by the files in ``docker/``, with a GraphQL client."""
+"""A deployment on several hosts with a GraphQL client, configured by the files in ``docker/``."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ for place in sys.argv[1:]:
             break
         except OSError:
             if time.monotonic() > deadline:
-                sys.exit(f"{place} does not answer")
+                sys.exit(f"{place} does not respond")
             time.sleep(0.2)
 """
 
@@ -54,11 +54,11 @@ class Deployment:
     workers
         Number of worker hosts.
     cache
-        Folder for frames that the archive has rendered.
+        Folder in which the archive caches rendered frames.
     pool
         Limit of the pool ``jsoc``.
     waiting
-        Number of runs that may wait in Redis, in addition to those on workers.
+        Number of runs that may wait in Redis in addition to the runs on workers.
     silence
         Seconds without a heartbeat after which a worker is considered dead.
     """

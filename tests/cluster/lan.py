@@ -1,4 +1,4 @@
-"""Simulate several hosts on one machine with network namespaces that are linked to one switch.
+"""Simulate several hosts on one machine, as network namespaces connected to one switch.
 
 The addresses exist only inside the namespaces. Leaving the :class:`Lan` kills all processes and
 deletes the namespaces. Processes also die with the program that started them.
@@ -23,7 +23,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Host:
-    """A simulated machine: a network namespace with its own host name, one address and one link."""
+    """A simulated machine: a network namespace with its own host name, address and link."""
 
     def __init__(self, lan: "Lan", name: str, address: str) -> None:
         self.name = name
@@ -84,8 +84,8 @@ class Host:
         return done.stdout
 
     def connect(self, address: str, port: int, *, timeout: float) -> socket.socket:
-        """Return a connection from this host, without the costs of a process."""
-        with ThreadPoolExecutor(1) as thread:  # a namespace is that of one thread
+        """Connect from this host without the cost of starting a process."""
+        with ThreadPoolExecutor(1) as thread:  # a thread that enters a namespace stays in it
             return thread.submit(self._connect, address, port, timeout).result()
 
     def _connect(self, address: str, port: int, timeout: float) -> socket.socket:
@@ -149,7 +149,7 @@ class Host:
 
 
 class Lan:
-    """A switch and the hosts on it; a context manager.
+    """A context manager for a switch and the hosts connected to it.
 
     Parameters
     ----------

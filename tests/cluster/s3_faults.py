@@ -1,8 +1,8 @@
 """A proxy between the workers and the S3 server that injects errors.
 
-The file ``faults`` in the working folder contains the number of requests that fail with injected
-errors: alternately 503 without forwarding the request, and 500 after forwarding it. Each injected
-error is a line in ``answered``. All other requests are forwarded unchanged, with their signatures.
+The file ``faults`` in the working folder contains the number of requests that will fail. The errors
+alternate between 503 without forwarding the request and 500 after forwarding it. Each error is
+logged as a line in ``answered``. All other requests are forwarded unchanged with their signatures.
 """
 
 import http.client

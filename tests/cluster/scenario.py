@@ -39,7 +39,7 @@ FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was observed."""
+    """Observations from one run of the scenario."""
 
     days_by_worker: Counter[str]
     """Successful runs of the backfill."""
@@ -53,10 +53,10 @@ class Evidence:
     """Status of the run that was active when the link was cut."""
 
     rerun_on: str
-    """Worker on which the day of the killed worker then succeeded."""
+    """Worker that then built the killed worker's day."""
 
     runs_after_heal: int
-    """Successful runs of the disconnected worker that ended after its link was restored."""
+    """Number of the disconnected worker's successful runs that ended after it was reconnected."""
 
     max_in_flight: int
     """Maximum number of requests that the archive handled at the same time."""
@@ -65,7 +65,7 @@ class Evidence:
     """Maximum number of open connections at the archive before the link was cut."""
 
     different: list[str]
-    """Files of the store that differ from those of a single machine."""
+    """Files of the store that differ from those built on a single machine."""
 
     files: int
 
@@ -87,16 +87,16 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(build_alone, single)
         cluster.start()
-        say("six hosts: services, archive, single and three workers")
+        say("started six hosts: services, archive, a single machine, and three workers")
         alone = building.result()
     say(f"a single machine built the same {len(DAYS)} days: {len(alone)} files")
 
-    # The latency makes fetching most of a run, so that two workers are fetching when they fail.
+    # Because of the latency, runs mostly fetch. Two workers are therefore fetching when they fail.
     cluster.set_latency(5)
     number = cluster.backfill(INGEST, DAYS)
     say(f"backfill {number} of {len(DAYS)} days launched through GraphQL")
-    first, second = until(lambda: full_pool(cluster), "a full pool", seconds=240)
-    # The archive keeps a disconnected connection open, so count the connections before that.
+    first, second = until(lambda: full_pool(cluster), "the pool to fill", seconds=240)
+    # Count connections now, because the archive keeps those of a disconnected worker open.
     connections = int(cluster.counts()["max_open_connections"])
     first.crash()
     second.unplug()
@@ -107,13 +107,13 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
     time.sleep(CUT_SECONDS)
     second.plug()
     healed = time.time()
-    say(f"{second.name} connected again")
+    say(f"{second.name} reconnected")
 
     def over() -> str | None:
         status = cluster.backfill_status(number)
         return status if status.startswith("COMPLETED") or status == "FAILED" else None
 
-    until(lambda: has_successes(cluster, number), "all days", seconds=360)
+    until(lambda: has_successes(cluster, number), "all days to succeed", seconds=360)
     say("every day has a successful run")
     in_flight = int(cluster.counts()["max_in_flight"])
     runs = [run for run in cluster.runs() if run["tags"].get("dagster/backfill") == number]
@@ -162,14 +162,14 @@ def build_alone(single: Host) -> dict[str, bytes]:
 
 
 def full_pool(cluster: Deployment) -> list[Host] | None:
-    """Return the workers that fetch with all their connections, once they fill the pool."""
+    """Return the workers that are using all their connections, once they fill the pool."""
     in_flight = cluster.counts()["in_flight"]
     busy = [worker for worker in cluster.workers if in_flight.get(worker.address) == CONNECTIONS]
     return busy if len(busy) == POOL else None
 
 
 def by_worker(cluster: Deployment, status: str) -> dict[str, str]:
-    """Return the runs with a status by their worker."""
+    """Return the ID of the run with a given status on each worker."""
     return {
         run["tags"]["sdoml/worker"]: run["runId"]
         for run in cluster.runs(statuses=[status])
@@ -178,24 +178,24 @@ def by_worker(cluster: Deployment, status: str) -> dict[str, str]:
 
 
 def has_successes(cluster: Deployment, number: str) -> bool:
-    """Return whether each day of a backfill has a successful run."""
+    """Return whether every day of a backfill has a successful run."""
     done = cluster.runs(statuses=["SUCCESS"], tags=[{"key": "dagster/backfill", "value": number}])
     return {day_of(run) for run in done} == set(DAYS)
 
 
 def day_of(run: dict[str, Any]) -> str:
-    """Return the day of a run of the backfill, which is a range of one day."""
+    """Return the day of a backfill run. Each run covers a range of one day."""
     return str(run["tags"]["dagster/asset_partition_range_start"])
 
 
 def await_runs(cluster: Deployment, wanted: list[str]) -> None:
-    """Wait until runs have succeeded; raise `RuntimeError` if one fails."""
+    """Wait until all the runs have succeeded; raise `RuntimeError` if one fails."""
 
     def ended() -> dict[str, str] | None:
         runs = {run["runId"]: run["status"] for run in cluster.runs(runIds=wanted)}
         return runs if set(runs.values()) <= FINISHED else None
 
-    runs = until(ended, "runs to end", seconds=360)
+    runs = until(ended, "the runs to end", seconds=360)
     for run, status in runs.items():
         if status != "SUCCESS":
             raise RuntimeError(f"run {run} ended as {status}: {cluster.messages(run)[-5:]}")

@@ -1,4 +1,4 @@
-"""Independent processes that share only a store build the same bytes as one process."""
+"""Independent processes that share only a store produce the same bytes as one process."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(480)
 
 
 class Machine:
-    """A machine that shares no Dagster instance with others."""
+    """A machine that does not share a Dagster instance with others."""
 
     def __init__(self, store: Path, programs: Path, variables: dict[str, str]) -> None:
         self.store = store
@@ -60,7 +60,7 @@ class Machine:
 
 
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
-    """Wait for processes to succeed and return their output."""
+    """Wait for processes to end, check that they succeeded, and return their output."""
     said = [process.communicate(timeout=240)[0] for process in processes]
     for process, output in zip(processes, said, strict=True):
         assert process.returncode == 0, output[-3000:]

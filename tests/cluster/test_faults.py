@@ -1,4 +1,4 @@
-"""Services that stop during a run and return."""
+"""Services that stop during a run and are then restarted."""
 
 import json
 import signal
@@ -51,7 +51,7 @@ print(json.dumps([upload["Key"] for upload in pages.get("Uploads", [])]))
 
 @dataclass
 class Evidence:
-    """What was observed."""
+    """Observations from one run of the scenario."""
 
     statuses: dict[str, list[str]] = field(default_factory=dict)
     """Statuses of each day's runs, oldest first."""
@@ -60,7 +60,7 @@ class Evidence:
     """Status of the run during which S3 was unavailable."""
 
     visible: dict[str, bytes] = field(default_factory=dict)
-    """The store after that run."""
+    """Files of the store after that run."""
 
     with_faulty_s3: str = ""
     """Status of the rerun."""
@@ -89,7 +89,7 @@ def seen(lan: Lan, frame_cache: Path) -> Evidence:
 
 
 def play(lan: Lan, frame_cache: Path) -> Evidence:
-    """Stop the services one after the other."""
+    """Stop and restart the services one at a time."""
     cluster = Deployment(lan, SETTINGS, workers=1, cache=frame_cache, pool=2, waiting=1, silence=15)
     single = lan.host("single", SINGLE)
     single.environment = cluster.settings | {
@@ -140,7 +140,7 @@ def restart_redis(cluster: Deployment) -> None:
     under_way = launch(cluster, REDIS_DAY)
     await_fetching(cluster)
     queued = launch(cluster, QUEUED_DAY)
-    until(lambda: status(cluster, queued) == "STARTING", "a run in Redis", seconds=60)
+    until(lambda: status(cluster, queued) == "STARTING", "a run to wait in Redis", seconds=60)
     assert status(cluster, under_way) == "STARTED"
     stop(cluster.redis, signal.SIGTERM)
     time.sleep(DOWN_SECONDS)
@@ -150,7 +150,7 @@ def restart_redis(cluster: Deployment) -> None:
 
 
 def break_s3(cluster: Deployment, seen: Evidence) -> None:
-    """Make S3 fail for longer than a run retries, then for a few requests of the rerun."""
+    """Let S3 fail until a run stops retrying, then for a few requests of the rerun."""
     cluster.set_latency(1.5)
     run = launch(cluster, S3_DAY)
     await_fetching(cluster)
@@ -162,7 +162,7 @@ def break_s3(cluster: Deployment, seen: Evidence) -> None:
     cluster.set_latency(1.5)
     run = launch(cluster, S3_DAY)
     await_fetching(cluster)
-    # One failing operation consumes three faults, so the second attempt of the step succeeds.
+    # A failed operation uses up three faults, so the step succeeds on its second attempt.
     set_faults(cluster, 4)
     seen.with_faulty_s3 = await_end(cluster, run)
     seen.answered_in_rerun = answered(cluster) - seen.answered
@@ -176,7 +176,7 @@ def set_faults(cluster: Deployment, number: int) -> None:
 
 
 def answered(cluster: Deployment) -> Counter[str]:
-    """Return the injected errors by status and method."""
+    """Count the injected errors by status and method."""
     notes = (cluster.services.folder / "answered").read_text().splitlines()
     return Counter(" ".join(note.split(" ")[:2]) for note in notes)
 
@@ -193,18 +193,18 @@ def build_alone(single: Host) -> dict[str, bytes]:
 
 def await_fetching(cluster: Deployment) -> None:
     """Wait until a run has sent requests to the archive."""
-    until(lambda: cluster.counts()["max_in_flight"] > 0, "a run that fetches", seconds=120)
+    until(lambda: cluster.counts()["max_in_flight"] > 0, "a run to start fetching", seconds=120)
 
 
 def launch(cluster: Deployment, day: str) -> str:
-    """Start a day's run as a user does, and try again after an error."""
+    """Launch a day's run as a user would, and try again after an error."""
 
     def attempt() -> str | None:
         with suppress(RuntimeError):
             return cluster.launch("ingest", day)
         return None
 
-    return until(attempt, f"a run of {day}", seconds=60)
+    return until(attempt, f"a run of {day} to launch", seconds=60)
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -223,18 +223,18 @@ def await_end(cluster: Deployment, run: str) -> str:
     """Wait for a run to end and return its status."""
     return until(
         lambda: (now := status(cluster, run)) and now in FINISHED and now,
-        f"the end of run {run}",
+        f"run {run} to end",
         seconds=180,
     )
 
 
 def complete(cluster: Deployment, day: str, run: str) -> None:
-    """Wait until a day's run, or its retry by Dagster, has succeeded."""
+    """Wait until a day's run, or Dagster's retry of it, has succeeded."""
     if await_end(cluster, run) == "SUCCESS":
         return
     retried = until(
         lambda: cluster.runs(tags=[{"key": "dagster/root_run_id", "value": run}]),
-        f"another run of {day}",
+        f"a retry of {day}",
         seconds=60,
     )
     assert await_end(cluster, retried[0]["runId"]) == "SUCCESS"

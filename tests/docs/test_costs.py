@@ -1,4 +1,4 @@
-"""The figures of docs/costs.md: the sizes of shards, and the simulation of the queue."""
+"""The figures in docs/costs.md: shard sizes and the simulated queue."""
 
 import io
 import math
@@ -49,7 +49,7 @@ def test_slowest_part_limits_the_deployment(workers: int) -> None:
     for pool in (1, 2, 4):
         deployment = Deployment(workers, pool, line=12e6)
         bound = 3600 * min(deployment.bounds.values())
-        # The mean of a sample of 6,000 days differs by up to 1%.
+        # The mean of 6,000 simulated days may differ from the expected value by up to 1%.
         assert simulate(deployment).days_per_hour < 1.01 * bound
 
 

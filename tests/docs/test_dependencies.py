@@ -1,4 +1,4 @@
-"""Dependencies are declared where they are used, each with its reason."""
+"""Dependencies are declared where they are used, each with a reason."""
 
 import ast
 import contextlib
@@ -20,7 +20,7 @@ OWN = {
     "tools",
 }  # fmt: skip
 WITH_OTHERS = {"llvmlite": "numba"}
-"""Modules that belong to a declared package but have another name."""
+"""Modules whose names differ from that of their declared package."""
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -53,7 +53,7 @@ def test_dependencies_state_their_reason() -> None:
 
 
 def imported(folder: str) -> set[str]:
-    """Return the third-party packages that the files of a folder import."""
+    """Return the third-party packages that the files in a folder import."""
     modules: set[str] = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""The documentation is correct: commands, snippets, names, links, columns, error messages."""
+"""The documentation is correct: commands, snippets, names, links and columns."""
 
 import importlib
 import os
@@ -27,22 +27,24 @@ NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 NOT_RUN = {
-    r"make |bash \.ci/run|pre-commit ": "each has a test, or is what runs the tests",
-    r"(\.venv/bin/)?(python -m )?pip |apt-get ": "would change what is installed",
-    r"docker|cp \.env|\$EDITOR": "needs a Docker daemon; tests/cluster tries the deployment",
+    r"make |bash \.ci/run|pre-commit ": "has its own test, or runs the tests",
+    r"(\.venv/bin/)?(python -m )?pip |apt-get ": "would change the installed packages",
+    r"docker|cp \.env|\$EDITOR": "needs a Docker daemon; tests/cluster tests the deployment",
     r"kubectl|helm|kind ": "needs a Kubernetes cluster",
     r"sbatch|srun|squeue|scancel|sacct": "needs Slurm; tests/cluster runs the script itself",
     r"(\.venv/bin/)?(dagster dev|dagster-daemon|dagster-webserver)": "runs until it is stopped",
-    r"pg_dump|psql|createdb|redis|systemctl|journalctl|crontab|rclone|aws |mc |rsync ": "a service",
+    r"pg_dump|psql|createdb|redis|systemctl|journalctl|crontab|rclone|aws |mc |rsync ": (
+        "needs a service or another host"
+    ),
     r"git ": "changes a checkout",
     r"hf ": "uploads to the Hugging Face Hub",
     r"torchrun |python train_": "test_recipes.py runs these scripts",
     r"find .* -delete": "test_old_event_logs.py runs it",
 }
-"""Patterns of shell commands that are not run here, and the reasons."""
+"""Patterns of shell commands that are not run here, with the reasons."""
 
 NOT_RUN_PAGES = {
-    "docs/deploy.md": "hosts, containers and clusters: tests/cluster and tests/e2e",
+    "docs/deploy.md": "needs hosts, containers or clusters; see tests/cluster and tests/e2e",
 }
 
 NOT_RUN_PYTHON_PAGES = {
@@ -64,7 +66,7 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Shell commands of a page, continued lines joined, without comments."""
+    """Return the shell commands on a page, with continued lines joined and comments removed."""
     joined = "\n".join(blocks(page, "sh", "bash", "shell")).replace("\\\n", " ")
     lines = (line.partition("  #")[0].strip() for line in joined.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
@@ -90,7 +92,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
 
 
 def prepare(folder: Path, page: Path | None = None) -> None:
-    """Create the folder of a reader. Only the README runs each command in a new interpreter."""
+    """Prepare the folder in which a reader would work.
+
+    Only commands in the README run in a new interpreter each.
+    """
     if page == ROOT / "README.md":
         (folder / ".venv").symlink_to(sys.prefix)
     else:
@@ -102,7 +107,7 @@ def prepare(folder: Path, page: Path | None = None) -> None:
         install_scripts(programs, "dagster", "sdoml")
     (folder / "sdoml_dagster").symlink_to(ROOT / "sdoml_dagster")
     for name in ("workspace.yaml", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)  # use a copy, because a snippet may write to it
+        shutil.copy(ROOT / name, folder)  # a copy, because a snippet may write to it
 
 
 def run_shell(script: str, folder: Path, archive: object) -> str:
@@ -169,7 +174,7 @@ OTHER_NAMES = {
     "my-sun/releases/my-sun": "data/releases/sdoml-lite",
     ".demo/store": "data",
 }
-"""Names of the folders of `built` in some pages."""
+"""Names that some pages use for folders in `built`."""
 
 WITH_PYTHON = [
     page
@@ -178,7 +183,7 @@ WITH_PYTHON = [
 ]
 
 
-# Without indexes, as published.
+# Some snippets read shards without indexes.
 @pytest.mark.filterwarnings("ignore:the 2 shards in .*/sdoml-lite have no index")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=NAMES.get)
 def test_documented_python_snippets_run(
@@ -188,7 +193,7 @@ def test_documented_python_snippets_run(
     for name, folder in OTHER_NAMES.items():  # in the README and the tutorial
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).symlink_to(tmp_path / folder)
-    bare = tmp_path / "sdoml-lite"  # shards without indexes, as others publish them
+    bare = tmp_path / "sdoml-lite"  # shards without indexes, as other projects publish them
     bare.mkdir()
     for tar in (built / "data/shards").rglob("*.tar"):
         shutil.copy(tar, bare)
@@ -199,7 +204,7 @@ def test_documented_python_snippets_run(
         if not any(reason in snippet for reason in NOT_RUN_PYTHON)
     ]
     names: dict[str, object] = {}
-    with patch.dict(os.environ):  # undo the variables that a snippet may set
+    with patch.dict(os.environ):  # remove variables that a snippet sets
         for snippet in snippets:
             exec(compile(snippet, NAMES[page], "exec"), names)
 
@@ -217,7 +222,7 @@ def test_documented_reader_agrees_with_the_loader(built: Path) -> None:
 
 
 def rows_of(text: str, heading: str) -> list[list[str]]:
-    """Return the cells of the first table below a heading."""
+    """Return the cells of the first table after a heading."""
     below = text.partition(f"\n{heading}\n")[2]
     table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
     assert table is not None, heading

@@ -1,6 +1,7 @@
-"""The worked example of the docs, on a simulated release and a simulated series.
+"""The worked example in the docs, with a simulated release and a simulated flux series.
 
-Both have the real formats. Brightness follows the flux, so a model can learn it.
+Both have the same formats as the real data. The images brighten with the flux, so a model can learn
+to predict it.
 """
 
 import json
@@ -26,7 +27,7 @@ START = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
 
 
 def simulated_flux() -> NDArray[np.float64]:
-    """Return a value per minute in W m⁻²: a background with flares that decay in an hour."""
+    """Return one value per minute in W m⁻²: a background plus flares that decay in an hour."""
     random = np.random.default_rng(5)
     minutes = np.arange(DAYS * 1440)
     flux = np.full(len(minutes), 5e-7)
@@ -41,7 +42,7 @@ def iso(minute: int) -> str:
 
 
 def published(flux: NDArray[np.float64]) -> bytes:
-    """Return the flux as NOAA publishes it, with its spelling of the keys."""
+    """Return the flux as NOAA publishes it, including a misspelled key."""
     records = [
         {
             "time_tag": iso(minute),
@@ -59,7 +60,7 @@ def published(flux: NDArray[np.float64]) -> bytes:
 
 
 def fetch(script: str, body: bytes) -> list[str]:
-    """Run the script that fetches the flux against a server on loopback; return the requests."""
+    """Run the script that fetches the flux from a local server; return the request paths."""
     with serving(lambda handler: Handler.answer(handler, body=body)) as server:
         host = server.root.removesuffix("/tree")
         exec(compile(script.replace("https://services.swpc.noaa.gov", host), str(PAGE), "exec"), {})
@@ -69,7 +70,7 @@ def fetch(script: str, body: bytes) -> list[str]:
 def bright_with(
     flux: NDArray[np.float64], slot: datetime, channel: str, side: int
 ) -> NDArray[np.float32]:
-    """Return a disk whose center in AIA brightens with the flux."""
+    """Return a disk whose center brightens with the flux in AIA channels."""
     pixels = 0.4 * frame(slot, channel, side)
     if channel.startswith("AIA"):
         minute = (slot - START) // timedelta(minutes=1)
@@ -79,7 +80,7 @@ def bright_with(
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The namespace of the script after its run."""
+    """The variables of the script after it has run."""
     folder = tmp_path_factory.mktemp("example")
     flux = simulated_flux()
     (folder / "data/releases").mkdir(parents=True)
@@ -100,7 +101,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_fetched_file_has_the_documented_format(outcome: dict[str, Any]) -> None:
-    """The requests are NOAA's; the columns match the block on the page."""
+    """The script requests NOAA's URL and writes the columns that the page shows."""
     assert PUBLISHED in FETCHED
     assert outcome["requests"] == [PUBLISHED.removeprefix("https://services.swpc.noaa.gov")]
     shown = re.search(r"^```\n(time_tag.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -136,5 +137,5 @@ def test_training_excludes_the_held_out_events(outcome: dict[str, Any]) -> None:
         apart = (training.times + hour < start) | (training.times - past >= end)
         assert apart.all()
         within = (validation.times - past >= start) & (validation.times + hour < end)
-        assert within.sum() == 41  # of 48 slots, three lack a past and four a future
+        assert within.sum() == 41  # 48 slots, minus three without a past and four without a future
     assert len(validation) == 82

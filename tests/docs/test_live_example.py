@@ -23,7 +23,7 @@ CHANNELS = ("AIA_0171", "AIA_0193", "HMI_M")
 
 
 def scripts() -> dict[str, str]:
-    """The Python files of the page by name."""
+    """Return the Python files on the page by name."""
     found = blocks(ROOT / "docs/live.md", "python")
     return {body.split(":")[0].removeprefix("# "): body for body in found}
 

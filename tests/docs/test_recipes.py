@@ -1,4 +1,4 @@
-"""The recipes of the docs, each run on a small release."""
+"""The recipes in the docs, each run on a small release."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ CHANNELS = ["AIA_0171", "HMI_M"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a release of 24 samples, as the recipes require."""
+    """A folder with a release of 24 samples, at the path that the recipes use."""
     folder = tmp_path_factory.mktemp("recipes")
     (folder / "data/releases").mkdir(parents=True)
     write_release(folder / "data/releases/sdoml-lite", 1, channels=CHANNELS)
@@ -48,7 +48,7 @@ def run_here(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, An
     return names
 
 
-# For each script: the line that starts the work on a batch, and the line to add after it.
+# For each script: the line that begins the processing of a batch, and the line to add after it.
 LOOPS = {
     "train_ddp.py": (
         "    for images, times in loader:\n",
@@ -97,7 +97,7 @@ def run_ranks(
     try:
         output, _ = process.communicate(timeout=400)
     finally:
-        # The processes that the script started must not outlive it.
+        # Kill any processes that the script has left behind.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, output[-3000:]
@@ -117,7 +117,7 @@ def test_plain_loop_trains_and_can_be_resumed(
     assert names["loss"].isfinite()
     again = BatchLoader(names["dataset"], batch_size=4, shuffle=True, seed=7)
     again.load_state_dict(names["checkpoint"]["loader"])
-    # Both ranks begin the third epoch.
+    # Both loaders start the third epoch.
     assert next(iter(again))[1] == next(iter(names["loader"]))[1]
 
 
@@ -146,7 +146,7 @@ def test_lightning_resumes_two_ranks_in_the_middle_of_an_epoch(
     before = [file.read_text().splitlines() for file in files]
     checkpoint = "checkpoints/epoch=0-step=2.ckpt"
     run_ranks(["train_lightning.py", checkpoint], folder, "train_lightning.py")
-    # Both ranks continue with the third of their three batches, as without the interruption.
+    # Both ranks continue with their third and last batch, as if there had been no interruption.
     assert [file.read_text().splitlines() for file in files] == [lines[2:] for lines in before]
 
 
@@ -154,7 +154,7 @@ def test_lightning_resumes_two_ranks_in_the_middle_of_an_epoch(
 @pytest.mark.timeout(500)
 def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str]) -> None:
     pytest.importorskip("ray")
-    # The paths of Ray's sockets must be short.
+    # Ray requires short paths for its sockets.
     with TemporaryDirectory(prefix="ray-") as scratch:
         run_ranks(
             ["train_ray.py"],
@@ -164,10 +164,10 @@ def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str
                 "RAY_TMPDIR": scratch,
                 "RAY_AUTH_MODE": "disabled",
                 "RAY_USAGE_STATS_ENABLED": "0",
-                # Processes start slowly on a busy machine.
+                # On a busy machine, processes start slowly.
                 "RAY_raylet_start_wait_time_s": "240",
                 "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "240",
-                # A full disk or little free memory must not stop the workers.
+                # Prevent Ray from stopping workers because the disk or the memory is nearly full.
                 "RAY_local_fs_capacity_threshold": "1",
                 "RAY_memory_monitor_refresh_ms": "0",
             },

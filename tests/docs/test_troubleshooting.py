@@ -1,4 +1,4 @@
-"""Every message in docs/troubleshooting.md occurs as documented."""
+"""The messages in docs/troubleshooting.md are those that the code raises."""
 
 import io
 import os
@@ -48,7 +48,7 @@ CHANNELS = ["AIA_0171", "HMI_M"]
 
 
 def documented() -> list[re.Pattern[str]]:
-    """The messages in the first column of the page's tables; … stands for anything."""
+    """Return patterns for the messages in the page's tables. An ellipsis matches any text."""
     messages = re.findall(r"^\| `(.+?)` \|", PAGE.read_text(), re.MULTILINE)
     assert len(messages) > 40
     return [
@@ -62,7 +62,7 @@ def quiet(_: str) -> None:
 
 
 class Provoker:
-    """Triggers errors in a built store."""
+    """Triggers errors in a store with built days."""
 
     def __init__(self, folder: Path, archive: Archive) -> None:
         self.folder = folder
@@ -91,7 +91,7 @@ class Provoker:
             ).warning
 
     def fetch_from_elsewhere(self) -> None:
-        """Raise the warning of a fetch as an error."""
+        """Raise the warning from a fetch as an error."""
         raise SdomlError(self.fetch(EMPTY, "HMI", f"{self.archive.hmi_root}/elsewhere"))
 
     def process(self, day: date, **settings: object) -> None:
@@ -113,12 +113,12 @@ class Provoker:
         )
 
     def damage(self, path: str, change: Callable[[bytes], bytes], then: Callable[[], object]):
-        """Return a function that changes a file, calls another one, and restores the file."""
+        """Return a function that changes a file, calls ``then``, and restores the file."""
 
         def provoke() -> None:
             file = next(self.root.glob(path))
             whole = file.read_bytes()
-            file.unlink()  # replace the file, because it may be a hard link
+            file.unlink()  # do not change it in place, because it may be a hard link
             file.write_bytes(change(whole))
             try:
                 then()
@@ -147,7 +147,7 @@ class Provoker:
         return SDOMLlite(folder, CHANNELS, **options)
 
     def by_hand(self, *members: tuple[str, int]) -> None:
-        """Open shards with one member each, given by name and resolution."""
+        """Open shards with one member each, for given member names and resolutions."""
         folder = self.folder / f"by-hand-{len(members)}-{members[-1][1]}"
         folder.mkdir()
         for number, (name, side) in enumerate(members):
@@ -157,7 +157,7 @@ class Provoker:
                 member = tarfile.TarInfo(f"{name}.npy")
                 member.size = len(pixels.getvalue())
                 tar.addfile(member, io.BytesIO(pixels.getvalue()))
-        with warnings.catch_warnings():  # shards without indexes may differ in normalization
+        with warnings.catch_warnings():  # opening shards without indexes causes a warning
             warnings.simplefilter("ignore")
             SDOMLlite(folder, CHANNELS)
 
@@ -181,7 +181,7 @@ class Provoker:
         SDOMLlite(folder, CHANNELS)
 
     def damaged_index(self, name: str) -> None:
-        """Open a shard whose index is another file."""
+        """Open a shard whose index file contains something else."""
         folder = self.folder / f"with-{name}"
         folder.mkdir()
         shutil.copy(next(self.root.glob("shards/*/*-03-01.tar")), folder)
@@ -200,7 +200,7 @@ class Provoker:
             self.pack(OTHER)
 
     def all(self) -> Iterator[Callable[[], object]]:
-        """Yield a function for each message of the page, in the same order."""
+        """Yield a function for each message on the page, in the same order."""
         yield from self.settings_errors()
         yield from frame_errors()
         yield self.absent_frame
@@ -261,7 +261,7 @@ class Provoker:
         yield self.remove("normalization/current.json", lambda: refuse_unasked_fit(self.store))
         yield lambda: self.publish(days=DayRange(first=date(2030, 1, 1)))
         yield self.remove("shards/2024/*03-01.parquet", self.publish)
-        # Use other settings, because an unchanged day is not processed or packed again.
+        # Change the settings, because an unchanged day is not processed or packed again.
         changed = {"max_missing_fraction": 0.04}
         yield self.remove("raw/2024/03/01/*_0171.fits", lambda: self.process(ONE, **changed))
         yield self.remove("processed/2024/03/01/aia.sketch.arrow", self.sketches)
@@ -437,7 +437,7 @@ def test_documented_error_messages_match_the_real_ones(
         except (SdomlError, FrameMissingError) as error:
             said.append(str(error))
         else:
-            pytest.fail(f"no error was raised after {said[-1]}")
+            pytest.fail(f"the step after this message raised no error: {said[-1]}")
     patterns = documented()
     assert [line for line in said if not any(p.fullmatch(line) for p in patterns)] == []
     assert [p.pattern for p in patterns if not any(p.fullmatch(line) for line in said)] == []

@@ -1,4 +1,4 @@
-"""The UI shows the real state: checks of a backfill, freshness, two datasets, termination."""
+"""The UI shows the actual state: a backfill's checks, freshness, two datasets, a termination."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """An archive that lacks the afternoon of the bad day."""
+    """An archive without frames for the afternoon of the bad day."""
     faults = Days(half=frozenset({BAD.replace("-", "/")}))
     with Archive(cache=frame_cache, absences=False, faults=faults) as running:
         yield running
@@ -43,7 +43,7 @@ def environment(folder: Path, archive: Archive) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A default backfill of three days, one run per day, and then the constants and shards."""
+    """A deployment with three days from a backfill with default settings, and their shards."""
     with Deployment(environment(tmp_path_factory.mktemp("truth"), archive)) as running:
         backfill = running.wait(running.launch([*INGESTED], DAYS))
         assert backfill["status"] == "COMPLETED_SUCCESS", backfill
@@ -57,7 +57,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_backfill_checks_pass_except_on_the_bad_day(page: Page, deployment: Deployment) -> None:
     page.goto(f"{deployment.url}/assets/processed_aia?view=checks&checkDetail=coverage")
     tabs = page.get_by_role("tab", name="Partitions")
-    expect(tabs).to_have_count(2)  # one panel of the asset, and one of the check
+    expect(tabs).to_have_count(2)  # one for the asset, and one for the check
     tabs.nth(1).click()
     page.wait_for_timeout(4000)
     save_screenshot(page, "checks-partitions")
@@ -118,7 +118,7 @@ def test_terminated_run_ends_immediately_despite_a_stalled_archive(
     took = time.monotonic() - clicked
     page.wait_for_timeout(1500)
     save_screenshot(page, "terminated")
-    assert took < 2, f"{took:.1f} s"
+    assert took < 2, f"the run ended after {took:.1f} s"
     assert archive.log.in_flight.total() + len(archive.log.requests) - asked <= 4 + 1
     deployment.wait(backfill, timeout=60)
 

@@ -1,4 +1,4 @@
-"""First steps in a real browser: backfill three days and look at the Sun."""
+"""A user's first steps in a real browser: backfill three days and look at the Sun."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,7 +29,7 @@ BRIGHTNESS = """image => {
   }
   return {bright: 4 * bright / data.length, dark: 4 * dark / data.length};
 }"""
-"""Fractions of bright and dark pixels that the browser has drawn."""
+"""JavaScript function that returns the fractions of bright and dark pixels in an image."""
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -78,8 +78,8 @@ def test_backfill_from_the_browser_succeeds_and_shows_the_sun(
     save_screenshot(page, "2-backfill")
 
     page.goto(f"{deployment.url}/asset-groups")
-    expect(page.get_by_text("processed_aia").first).to_be_visible()  # one group, not collapsed
-    page.wait_for_timeout(4000)  # the graph gets its layout first, then its zoom
+    expect(page.get_by_text("processed_aia").first).to_be_visible()  # the group is expanded
+    page.wait_for_timeout(4000)  # the UI lays out the graph, then zooms
     save_screenshot(page, "3-lineage")
 
     page.goto(f"{deployment.url}/assets/shards?view=partitions&partition={LAST}")
@@ -90,7 +90,7 @@ def test_backfill_from_the_browser_succeeds_and_shows_the_sun(
     picture = page.get_by_role("dialog").locator("img")
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.complete && image.naturalWidth") > 400
-    # The picture is not a black rectangle: the Sun is bright, and space is dark.
+    # The picture shows a bright Sun on a dark sky, and not a black rectangle.
     brightness = picture.evaluate(BRIGHTNESS)
     assert brightness["bright"] > 0.1
     assert brightness["dark"] > 0.3

@@ -1,4 +1,4 @@
-"""Kill runs with SIGKILL at random moments, run them again and compare the stores.
+"""Kill runs with SIGKILL at random times, run them again and compare the stores.
 
 ``python tests/faults/kill_campaign.py --times 60 --output benchmarks/results/kills.md``
 """
@@ -58,11 +58,15 @@ STAGES = {
     "shards": "shards/*/*",
     "release": "releases/*/*",
 }
-"""Files that show that a stage has started, including partial ones."""
+"""Patterns of files that show that a stage has started. They also match partial files."""
 
 
 class Runner:
-    """Runs of one deployment. Imports happen only once, so that kills interrupt the actual work."""
+    """Starts and kills runs of one deployment.
+
+    Each run is a fork of a process that has already imported everything, so a kill interrupts the
+    actual work and not the imports.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.store = Path(environment["SDOML_STORE"])
@@ -94,7 +98,7 @@ class Runner:
         return self._read()
 
     def run(self) -> None:
-        """Run everything; raise `RuntimeError` on failure."""
+        """Build the day; raise `RuntimeError` on failure."""
         self.start()
         if self.finish():
             raise RuntimeError(f"a run of {self.store} failed")

@@ -1,4 +1,4 @@
-"""A day from a faulty archive is the same as one from an intact archive."""
+"""A day fetched from a faulty archive is the same as one fetched from an intact archive."""
 
 from pathlib import Path
 

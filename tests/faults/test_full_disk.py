@@ -45,7 +45,7 @@ def test_full_disk_error_names_path_and_size(disk: Path, archive: Archive, deplo
     while list(small.folder.rglob("*.partial")) and time.monotonic() < deadline:
         time.sleep(0.01)  # a failed fetch does not wait for its other threads
     found = small.files()
-    assert found, "some files fit"
+    assert found, "at least one file must fit on the disk"
     assert found.items() <= expected.items()
     # The disk has enough space for the raw frames, but not for the processed frames.
     raw = sum(path.stat().st_size for path in (large.folder / "raw").rglob("*") if path.is_file())

@@ -47,7 +47,7 @@ def test_ctrl_c_ends_a_run_and_the_next_run_completes_the_day(
 
 
 TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
-"""The request of the button in the UI."""
+"""The request that the UI's Terminate button sends."""
 
 
 @pytest.mark.timeout(400)

@@ -2,8 +2,8 @@
 
 ``python -m tests.fuzz.campaign --inputs 100000 --output benchmarks/results/fuzz.md``
 
-Each kind is read in its own process. The address space of the process may grow by ``HEADROOM`` more
-than an intact file needs, and it exits if one input takes longer than ``PATIENCE``.
+Each kind of file is read in its own process. The process may use ``HEADROOM`` more address space
+than an intact file needs. It exits if an input takes longer than ``PATIENCE``.
 """
 
 import argparse
@@ -48,7 +48,7 @@ NOON = datetime(2024, 3, 8, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Kind:
-    """How to create and read one kind of file, and its share of the inputs."""
+    """A kind of file: how to create and read it, and its share of the inputs."""
 
     seeds: Callable[[], Sequence[bytes]]
     read: Callable[[bytes], object]
@@ -56,7 +56,7 @@ class Kind:
 
 
 def fits_seeds() -> list[bytes]:
-    """Return a frame with checksums, which detect most damage, and copies without them."""
+    """Return a frame with checksums, which detect most damage, and copies without checksums."""
     whole = render_aia(NOON, 171, PERFECT)
     bare = re.sub(rb"(CHECKSUM|DATASUM )=", rb"HIERARCH ", whole)
     return [whole, bare, bare, bare]
@@ -145,9 +145,9 @@ LARGE = (b"0", b"-1", b"99999999", b"2147483648", b"9223372036854775807", b"1e30
 
 
 def mutate(data: bytes, chance: random.Random) -> bytes:
-    """Apply one to four changes: bits, bytes, numbers, cuts, repetitions, moved parts."""
+    """Make one to four changes: alter bits, bytes or numbers, or cut, repeat or move parts."""
     for _ in range(chance.randint(1, 4)):
-        # Damage to headers has more effects than damage to pixels.
+        # Prefer the headers, where damage has more diverse effects than in the pixels.
         near = chance.random() < 0.6
         place = chance.randrange(min(len(data), 6000) if near else len(data)) if data else 0
         span = chance.choice((1, 8, 80, 512, 2880))
@@ -175,7 +175,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def attack(name: str, inputs: int, seed: int) -> None:
-    """Read mutated files of a kind and print the outcome; raise an error on a failure."""
+    """Read mutated files of a kind and print the outcomes; raise an error if a read fails."""
     kind = KINDS[name]
     seeds = kind.seeds()
     for data in seeds:
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--kind", choices=KINDS, action="append", help="read this kind in this process"
+        "--kind", choices=KINDS, action="append", help="read only this kind, in this process"
     )
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Readers raise typed errors and use bounded memory for arbitrary bytes.
 
-`campaign.py` reads many more inputs.
+`campaign.py` tries many more inputs.
 """
 
 import io

@@ -1,6 +1,7 @@
 """Tests with genuine SDO files, which must not be copied into the project.
 
-``GENUINE_SDO_FILES`` names their folder. If it is unset, these tests are not collected.
+The variable ``GENUINE_SDO_FILES`` gives the folder of these files. If it is unset, pytest does not
+collect these tests.
 """
 
 import os

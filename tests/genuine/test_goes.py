@@ -1,4 +1,4 @@
-"""A genuine day of the GOES X-ray flux, as the worked example reads it."""
+"""A genuine day of GOES X-ray flux, read as in the worked example."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The behavior of `make` and the tests on a machine where something is missing."""
+"""The behavior of `make` and the tests on a machine that lacks some requirements."""
 
 import os
 import subprocess
@@ -70,5 +70,5 @@ def test_tests_with_unmet_requirements_skip_or_fail(may_skip: bool, tmp_path: Pa
     assert "needs chromium: no Chromium or Chrome is installed" in done.stdout
     if may_skip:
         table = done.stdout.split(" not tested ")[1]
-        assert f"to get it: {REQUIREMENTS['chromium'].remedy}" in table
+        assert f"to run them: {REQUIREMENTS['chromium'].remedy}" in table
         assert " failed" not in done.stdout

@@ -1,4 +1,4 @@
-"""The wheel with the extra ``loader`` suffices for training in an empty environment."""
+"""The wheel and its ``loader`` extra are sufficient for training in a new virtual environment."""
 
 import subprocess
 import sys

@@ -1,11 +1,11 @@
-"""Requirements of some tests beyond Python packages, and how to install them.
+"""Requirements of some tests other than Python packages, and how to install them.
 
-A test names its needs with ``pytest.mark.needs("chromium")``. ``tests/conftest.py`` skips it if one
-is not met and lists at the end of the run what was not tested. With ``TESTS_MAY_NOT_SKIP=1`` such a
-test fails instead. Python packages are not listed here: the extra ``dev`` brings all of them.
+A test states its requirements, for example with ``pytest.mark.needs("chromium")``. If one is not
+met, ``tests/conftest.py`` skips the test and reports this at the end of the test run. With
+``TESTS_MAY_NOT_SKIP=1``, the test fails instead. Python packages are not listed here, because the
+``dev`` extra installs all of them.
 
-``python -m tests.support.requirements`` installs the missing Debian packages. ``make test`` calls
-it.
+``make test`` runs ``python -m tests.support.requirements``, which installs missing Debian packages.
 """
 
 import functools
@@ -24,16 +24,16 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A requirement that a machine may not meet."""
+    """A requirement that some machines do not meet."""
 
     missing: Callable[[], str | None]
-    """Returns why the need is not met, or ``None``."""
+    """Returns why the requirement is not met, or ``None``."""
 
     remedy: str
     """How to install what is missing."""
 
     packages: Mapping[str, str] = field(default_factory=dict)
-    """Debian packages by the program, or ``lib…`` for a library, that each one provides."""
+    """Debian packages, keyed by the program or library (``lib…``) that each package provides."""
 
 
 def browser() -> str | None:
@@ -65,7 +65,7 @@ def _find(name: str) -> str | None:
 
 
 def install() -> None:
-    """Install the missing Debian packages where that is possible."""
+    """Install the missing Debian packages if apt-get is available and the user is root."""
     packages = missing_packages(REQUIREMENTS.values())
     if not packages or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
@@ -128,11 +128,11 @@ def _index() -> str | None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries=0", "--timeout=9"]
     with tempfile.TemporaryDirectory() as folder:
         command = [*pip, "download", "-q", "--no-cache-dir", "--no-deps", "-d", folder, "iniconfig"]
-        return "pip reaches no package index" if _failure(command) else None
+        return "pip cannot reach a package index" if _failure(command) else None
 
 
 def _failure(command: list[str]) -> str | None:
-    """Return the error message of a failed command."""
+    """Run a command; return its error message if it fails, or ``None``."""
     tried = subprocess.run(command, capture_output=True, text=True, check=False)
     return tried.stderr.strip() or f"{command[0]} failed" if tried.returncode else None
 
@@ -142,12 +142,12 @@ _NAMESPACES = {"ip": "iproute2", "setpriv": "util-linux", "unshare": "util-linux
 REQUIREMENTS = {
     "chromium": Requirement(
         _browser,
-        "install Chromium or Chrome; on Debian as root, `make test` does it",
-        # The Node.js of Playwright needs the library.
+        "install Chromium or Chrome; on Debian, `make test` does this if you are root",
+        # Playwright's Node.js needs libatomic.
         {"chromium": "chromium", "libatomic": "libatomic1"},
     ),
     "linux": Requirement(_linux, "run the tests on Linux"),
-    "mounts": Requirement(_mounts, "run the tests as root, with the right to mount"),
+    "mounts": Requirement(_mounts, "run the tests as root, with permission to mount"),
     "network namespaces": Requirement(
         _namespaces, "run the tests as root on Linux; on Debian, `make test` installs the programs",
         _NAMESPACES,

@@ -1,6 +1,6 @@
-"""Exports are read with the calls of the clients: xarray and YAML for Surya, zarr for SDO-FM.
+"""Exports can be read as their clients read them: with xarray and YAML for Surya, zarr for SDO-FM.
 
-The clients themselves were run by hand on such files; see docs/exports.md.
+The clients themselves were run manually on such files; see docs/exports.md.
 """
 
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def expected(time: datetime, channel: str) -> np.ndarray:
-    """Physical units, row 0 in the south."""
+    """Return the frame in physical units, with row 0 in the south."""
     pixels = frame(time.replace(tzinfo=UTC), channel)
     if channel == "HMI_M":
         return level_to_gauss(pixels)[::-1]
@@ -121,7 +121,10 @@ def test_invalid_exports_are_rejected(release: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transform", ["sqrt", "linear", "field"])
 def test_signum_log_statistics_match_the_pixels(transform: str) -> None:
-    """Log-normal brightness, part of it above the constant; fields around 0 G; a tenth is zero."""
+    """Brightness is log-normal and partly above the constant, and fields are near 0 G.
+
+    A tenth of the pixels is zero.
+    """
     random = np.random.default_rng(7)
     if transform == "sqrt":
         raw, constant = random.lognormal(5, 2, (4, 64, 64)), 3000.0

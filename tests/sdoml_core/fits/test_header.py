@@ -1,4 +1,4 @@
-"""Position of the image, completeness and pixels of FITS files, compared with astropy."""
+"""Locating, checking and reading the image in a FITS file, compared with astropy."""
 
 import io
 import subprocess
@@ -76,7 +76,7 @@ def read_by_astropy(data: bytes) -> NDArray[np.float32]:
 
 
 def replace_card(data: bytes, key: str, value: bytes) -> bytes:
-    """Return the file with another value in the last card of that name."""
+    """Return the file with a different value in the last card with this keyword."""
     start = data.rindex(f"{key:8}=".encode())
     return data[:start] + (f"{key:8}= ".encode() + value).ljust(80) + data[start + 80 :]
 
@@ -297,7 +297,7 @@ def test_optional_checksums_agree_with_astropy() -> None:
 def test_impossible_header_values_are_rejected_before_allocation(
     key: str, value: bytes, error: type[FrameError]
 ) -> None:
-    free = "DATAXXX"  # reuse a card that is not needed
+    free = "DATAXXX"  # the keyword of an unused card
     known = f"{key:8}=".encode() in SMALL_BARE
     data = replace_card(SMALL_BARE, key if known else free, value)
     if not known:

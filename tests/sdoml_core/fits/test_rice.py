@@ -1,4 +1,4 @@
-"""The RICE_1 decoder compared with astropy's compressor, and with damaged streams."""
+"""The RICE_1 decoder, tested with astropy's compressor and with damaged streams."""
 
 import io
 import signal
@@ -32,7 +32,10 @@ def compress(image: NDArray[np.integer]) -> Tiles:
 def decode(
     tile: NDArray[np.uint8], width: int, bytepix: int, *, following: int = 0, filler: int = 0xA5
 ) -> tuple[int, NDArray[np.int32]]:
-    """Decode a tile that is followed by other bytes, into a row with sentinels. Returns both."""
+    """Decode a tile that other bytes follow; return the status and the row.
+
+    Check that the decoder does not write beyond the row.
+    """
     sentinel = np.int32(-559038737)
     room = np.full(width + 128, sentinel, np.int32)
     bounds = np.array([0, tile.size])
@@ -45,7 +48,7 @@ def decode(
 
 @st.composite
 def images(draw: st.DrawFn) -> NDArray[np.integer]:
-    """Return rows for every code of the format, and mixtures of them."""
+    """Draw images whose rows use every code of the format, alone and mixed."""
     dtype = draw(st.sampled_from([np.int16, np.int32]))
     width = draw(st.integers(1, 200))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -83,7 +86,7 @@ def test_images_compressed_by_astropy_are_decoded_exactly(
 
 @pytest.mark.parametrize("size", range(8))
 def test_tile_with_missing_or_extra_bytes_is_rejected(size: int) -> None:
-    # zeros: a first pixel of 32 bits, then two blocks of 5 bits each, which is 6 bytes
+    # A valid stream of zeros has 6 bytes: a first pixel of 32 bits, then two blocks of 5 bits.
     status, _ = decode(np.zeros(size, np.uint8), 64, 4)
     if size < 6:
         assert status == rice.STREAM_ENDS_EARLY
@@ -119,7 +122,7 @@ def test_undefined_code_is_reported() -> None:
 
 
 def test_unary_codes_longer_than_a_word_are_decoded() -> None:
-    # code 1: no low bits; 1000 zeros, then a one: the difference folded into 1000 is 500
+    # Code 1 has no low bits. The unary part, 1000 zeros and a one, stands for a difference of 500.
     bits = f"{0:032b}" + "00001" + "0" * 1000 + "1" * 8
     bits += "0" * (-len(bits) % 8)
     stream = np.packbits(np.array(list(bits), np.uint8))
@@ -181,5 +184,5 @@ def test_decoder_never_reads_past_the_buffer() -> None:
 
     done = run()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[0, 1, 2, 3]\n"  # all possible results
-    assert run("touch it").returncode == -signal.SIGSEGV  # the guard page works
+    assert done.stdout == "[0, 1, 2, 3]\n"  # every possible status
+    assert run("touch it").returncode == -signal.SIGSEGV  # shows that the guard page works

@@ -1,4 +1,4 @@
-"""The encoder compared with the bytes of CFITSIO and with astropy's decoder."""
+"""The RICE_1 encoder, compared with CFITSIO's output and checked with astropy's decoder."""
 
 import io
 from importlib.resources import files
@@ -14,7 +14,7 @@ KEPT = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "GCOUNT", "TFIELDS", "TTYPE1")
 
 
 def decoded(image):
-    """Compress an image into a file and read it with astropy."""
+    """Write a compressed image to a file and read it with astropy."""
     heap, descriptors = encode_rows(image)
     rows, columns = image.shape
     table = descriptors.astype(">i4").tobytes()

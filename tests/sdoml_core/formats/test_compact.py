@@ -1,4 +1,4 @@
-"""Compact frames: within half a step, readable by astropy, and safe against damage."""
+"""Compact frames: accurate to half a step, readable by astropy, and safe if damaged."""
 
 import hashlib
 import io
@@ -44,7 +44,7 @@ def decoded(frame: EncodedFrame) -> np.ndarray:
 def test_pixels_round_trip_within_half_a_step(steps, side):
     frame = pixels(side)
     again = decoded(encode_compact(frame, steps, "compact"))
-    # float32 rounds step times an integer by up to half its spacing
+    # The product of the step and an integer is rounded to float32.
     limit = 0.5 / steps + np.spacing(np.float32(1)) / 2
     assert np.abs(again.astype(np.float64) - frame).max() <= limit
     assert again.max() <= 1
@@ -58,7 +58,7 @@ def test_encoding_is_idempotent():
 
 
 def test_bytes_match_the_recorded_hash():
-    # A change here changes every published compact shard: it needs a new format version.
+    # If this hash changes, so does every published compact shard. That needs a new format version.
     frame = np.arange(256, dtype=np.float32).reshape(16, 16) / 255
     digest = hashlib.sha256(member(encode_compact(frame, 1000, "compact"))).hexdigest()
     assert digest == "05053cc7817909dad57745e3a7f3783a350f0fdd9a4dfaf53b9bd31c54d7eb27"

@@ -1,4 +1,4 @@
-"""Indexes round-trip, and inconsistent ones are rejected."""
+"""Round trips of indexes, and rejection of inconsistent indexes."""
 
 import io
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The two tables of a day: exact round trips, stable bytes, and rejection of invalid tables."""
+"""Ledgers and frame tables: exact round trips, stable bytes, and rejection of invalid tables."""
 
 import io
 import re
@@ -54,7 +54,7 @@ def _with(**columns: list[object]) -> bytes:
     for name, values in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, pa.array(values))
-    # Write a valid checksum, so that the content itself is checked.
+    # Add a valid checksum, so that the reader goes on to check the content.
     checksum = ledger._checksum(table.to_pydict())
     table = table.replace_schema_metadata(table.schema.metadata | {ledger._CHECKSUM: checksum})
     sink = io.BytesIO()
@@ -117,7 +117,7 @@ def test_missing_required_column_is_rejected() -> None:
 
 
 def _older(table: Any, row: RawRow | FrameRow) -> bytes:
-    """Return the bytes of a table without the optional columns, as an earlier version wrote it."""
+    """Return a table without its optional columns, as an earlier version wrote it."""
     older = replace(table, columns=tuple(c for c in table.columns if not c.optional))
     content = pq.read_table(io.BytesIO(table.encode([row]))).select([c.name for c in older.columns])
     checksum = ledger._checksum(content.to_pydict())
@@ -128,7 +128,7 @@ def _older(table: Any, row: RawRow | FrameRow) -> bytes:
 
 
 def test_day_of_version_0_1_0_is_read() -> None:
-    """The bytes were written by version 0.1.0, before flags existed."""
+    """Version 0.1.0 wrote these files, before there were flags."""
     folder = Path(__file__).parents[2] / "data/0.1.0"
     raw = RAW_LEDGER.decode((folder / "raw/2024/03/08/aia.parquet").read_bytes())
     frames = FRAME_TABLE.decode((folder / "processed/2024/03/08/aia.parquet").read_bytes())

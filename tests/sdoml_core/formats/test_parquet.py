@@ -1,4 +1,4 @@
-"""Reading of Parquet bytes with Arrow's threads."""
+"""Reading Parquet data from bytes, with Arrow's threads."""
 
 import sys
 
@@ -13,7 +13,7 @@ TABLE = pa.table({"slot": range(1000), "name": [f"{i:04d}.tar" for i in range(10
 
 
 def test_arrow_threads_do_not_hold_python_buffers() -> None:
-    """A thread that releases a Python buffer while Python exits aborts the process."""
+    """If a thread releases a Python buffer while Python is exiting, the process aborts."""
     data = write_parquet(TABLE)
     before = sys.getrefcount(data)
     file = arrow_file(data)

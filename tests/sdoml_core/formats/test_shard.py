@@ -1,4 +1,4 @@
-"""Shards: bytes that depend only on the frames, and a reader that validates everything."""
+"""Shards: the bytes depend only on the frames, and the reader validates everything."""
 
 import dataclasses
 import hashlib
@@ -59,7 +59,7 @@ def test_same_frames_produce_the_same_bytes():
 
 
 def test_bytes_match_the_recorded_hash():
-    # A change here changes every published shard: it needs a new format version.
+    # If this hash changes, so does every published shard. That needs a new format version.
     file = OneWay()
     writer = ShardWriter(file)
     frame = np.arange(16, dtype=np.float32).reshape(4, 4)
@@ -160,7 +160,7 @@ def test_header_scan_agrees_with_the_index(case):
 
 
 def foreign(format_, names=NAMES, **facts):
-    """Return a shard as other programs write it."""
+    """Return a shard as written by Python's tarfile module."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=format_) as archive:
         for slot in slots():
@@ -179,7 +179,7 @@ def foreign(format_, names=NAMES, **facts):
 
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_shards_from_other_writers_are_read(format_):
-    # A fractional mtime makes tarfile write a pax header before each member.
+    # If a modification time has a fraction, tarfile writes a pax header before the member.
     data = foreign(format_, uname="solar")
     for member in scan_shard(io.BytesIO(data)):
         raw = data[member.data_offset : member.offset + member.size]
@@ -188,7 +188,7 @@ def test_shards_from_other_writers_are_read(format_):
 
 
 def block(kind, data, name="x", size=None):
-    """Return a header of some kind and its data."""
+    """Return a tar header of a given type, followed by its data."""
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, len(data) if size is None else size
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)

@@ -1,4 +1,4 @@
-"""AIA frames: values read from the header, rejected frames with reasons, NaN pixels."""
+"""AIA frames: header values, reasons for rejection, and NaN pixels."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ BARE = REAL.replace(b"CHECKSUM=", b"CHECKXXX=").replace(b"DATASUM =", b"DATAXXX 
 
 
 def with_card(key: str, value: str | None) -> bytes:
-    """Return the real file with another value of a card, or without it, and without checksums."""
+    """Return the real file without checksums, with one card changed or removed."""
     start = BARE.index(f"{key:8}=".encode())
     card = f"{key:8}= {value}" if value is not None else "COMMENT"
     return BARE[:start] + card.encode().ljust(80) + BARE[start + 80 :]
@@ -58,7 +58,7 @@ def test_metadata_of_the_real_frame_is_read(real_frame: AiaFrame) -> None:
     assert real_frame.missing == 0
     assert real_frame.image.shape == (1024, 1024)
     assert real_frame.image.dtype == np.float32
-    # on disk the median of the 4096-pixel image is 70 DN per pixel (DATAMEDN)
+
     assert 20 < np.median(real_frame.image) < 200
     assert 0.01 < (real_frame.image <= 0).mean() < 0.05
 

@@ -1,6 +1,6 @@
-"""The judgment of a single frame for each kind of corruption.
+"""The outcome for a single frame with each kind of corruption.
 
-``benchmarks/corrupted_frames.py`` runs the same kinds through whole days, with neighbors.
+``benchmarks/corrupted_frames.py`` tests the same kinds in whole days, where frames have neighbors.
 """
 
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ OUTCOMES = {
     "PERCENTD 60": {REFUSED},
     "QUALITY bit 30": {"provisional"},
 }
-"""Allowed outcomes by kind. Several outcomes depend on the channel."""
+"""Allowed outcomes by kind. If there are several, the outcome depends on the channel."""
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_bad_table_is_reported_in_one_line(text: str) -> None:
 
 
 def independent_factor(day: date, wavelength: str) -> float:
-    """Evaluate the published formula row by row, without code of the package."""
+    """Evaluate the published formula row by row, without the package's code."""
     table = [line.split() for line in HAND_MADE.splitlines()[1:]]
     mine = [row for row in table if row[2] == wavelength and row[1] == "10"]
     reference = min(mine, key=lambda row: row[4])
@@ -175,7 +175,7 @@ V8 = files("aiapy") / "tests/data/aia_V8_20171210_050627_response_table.txt"
 
 
 def test_valid_version_8_factors_match_aiapy() -> None:
-    """Version 8 has negative factors for 304 Å from 2020 on."""
+    """Version 8 has negative factors for 304 Å since 2020."""
     with as_file(V8) as path:
         assert assert_equal_to_aiapy(path).version == "V8"
 

@@ -1,4 +1,4 @@
-"""Position of the limb, of point sources and of north in processed frames, on every date."""
+"""Positions of the limb, point sources and north in processed frames on any date."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ from sdoml_core.frames.grid import GEOMETRIC_SCALE
 from sdoml_core.frames.hmi import process_hmi
 
 RADIUS_512 = 976 / 2.4 / 2
-"""Pixels at 512² of the photospheric radius, on every date."""
+"""Radius of the photosphere in a 512 × 512 frame, in pixels. It is the same on every date."""
 
 DATES = [
     datetime(2022, 1, 4, 12, tzinfo=UTC),  # perihelion
@@ -24,7 +24,7 @@ YEAR = [datetime(2022, 1, 4, tzinfo=UTC) + timedelta(days=30.4 * month) for mont
 
 
 def disk(radius: float, center: float = 511.5) -> NDArray[np.float64]:
-    """Return a disk of brightness 1 with partly covered edge pixels."""
+    """Return a disk of brightness 1 with anti-aliased edges."""
     y, x = np.mgrid[:1024, :1024] - center
     return np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
 
@@ -42,7 +42,7 @@ def aia_of(image: NDArray[np.float64], time: datetime) -> AiaFrame:
 
 
 def limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return radius and center (row, column) of a disk, measured at half its brightness."""
+    """Return the radius and center (row, column) of a disk, measured at half brightness."""
     level = np.median(image[200:312, 200:312]) / 2
     size = image.shape[0]
     middle = (size - 1) / 2
@@ -61,7 +61,7 @@ def limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
         at = int((profile < level).argmax())
         points.append((row[at], column[at]))
     rows, columns = np.transpose(points)
-    # circle by least squares: x² + y² = 2ax + 2by + c
+    # Fit a circle by least squares: x² + y² = 2ax + 2by + c.
     matrix = np.stack([2 * rows, 2 * columns, np.ones_like(rows)], axis=1)
     a, b, c2 = np.linalg.lstsq(matrix, rows**2 + columns**2, rcond=None)[0]
     return float(np.sqrt(c2 + a**2 + b**2)), float(a), float(b)

@@ -1,4 +1,4 @@
-"""HMI frames: rejected files with reasons, the label, and conversion of gray levels to gauss."""
+"""HMI frames: reasons for rejection, the label, and the conversion of gray levels to gauss."""
 
 import io
 from pathlib import Path
@@ -208,7 +208,7 @@ def test_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
 
 
 def field_free(sigma: float = 6.0) -> bytes:
-    """Return a rendered Sun without fields: only instrument noise."""
+    """Render a Sun with no magnetic field, only instrument noise."""
     row, column = np.mgrid[:1024, :1024] - 511.5
     gauss = np.random.default_rng(0).normal(0, sigma, (1024, 1024))
     levels = np.rint(255 * gauss_to_level(gauss))
@@ -230,7 +230,7 @@ def processed(data: bytes, resolution: int, values: Literal["level", "gauss"]) -
 
 
 def gauss_of(data: bytes, resolution: int, values: Literal["level", "gauss"]) -> Frame:
-    """Convert to gauss like the loader with `units="gauss"`."""
+    """Convert pixels to gauss as the loader does with `units="gauss"`."""
     pixels = processed(data, resolution, values)
     transform, constant = ("field", FIELD_RANGE) if values == "gauss" else ("linear", 1.0)
     convert(pixels, "HMI_M", "gauss", {"HMI_M": {"transform": transform, "constant": constant}})
@@ -264,7 +264,10 @@ def test_averaging_levels_creates_a_ring() -> None:
 
 @pytest.mark.parametrize("resolution", [512, 256])
 def test_fields_are_averaged_instead_of_levels(resolution: int) -> None:
-    """The reference is resampled in gauss. Levels are too weak if opposite fields share a pixel."""
+    """The reference is resampled in gauss.
+
+    Averaged levels are too weak where opposite fields share a pixel.
+    """
     with astropy_fits.open(MAGNETOGRAM) as hdus:
         truth = np.asarray(hdus[1].data, np.float32)[::-1]
     # Shifted above 0, so that the same kernel applies.

@@ -1,4 +1,4 @@
-"""The structure of JPEG files: damage is detected if it makes the file inconsistent."""
+"""The structure of JPEG files. Damage is detected if it makes a file inconsistent."""
 
 import io
 from pathlib import Path
@@ -30,7 +30,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def assert_means(data: bytes) -> None:
-    """Check that the luminance block means equal the means of Pillow's pixels."""
+    """Check the mean luminance of blocks against the pixels that Pillow decodes."""
     with Image.open(io.BytesIO(data)) as picture:
         luma = np.asarray(picture.convert("L") if picture.mode == "L" else picture.convert("YCbCr"))
     luma = luma if luma.ndim == 2 else luma[..., 0]

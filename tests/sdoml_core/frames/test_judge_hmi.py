@@ -1,4 +1,4 @@
-"""HMI pictures: rejected, flagged and doubted ones, and undetected damage."""
+"""HMI images that are rejected, flagged or doubtful, and damage that is not detected."""
 
 import io
 from datetime import UTC, datetime
@@ -78,14 +78,14 @@ def test_longer_label_marks_a_provisional_image() -> None:
 
 
 def continuum() -> NDArray[np.float64]:
-    """Return a white disk that is darker at the limb."""
+    """Return a continuum image: a white disk that is darker at the limb."""
     mu = np.sqrt(np.clip(1 - (distance() / RADIUS) ** 2, 0, None))
     picture = np.where(distance() < RADIUS, 230 * (0.4 + 0.6 * mu), 0)
     return np.asarray(picture + np.random.default_rng(0).normal(0, 2, picture.shape) * (mu > 0))
 
 
 def colored() -> NDArray[np.uint8]:
-    """Color positive fields blue and negative fields red."""
+    """Return a magnetogram with positive fields in blue and negative fields in red."""
     level = gray().astype(int)
     disk = level > 8
     red = np.where(disk, np.clip(127 - 4 * (level - 127), 0, 255), 0)
@@ -140,7 +140,7 @@ def test_eclipse_or_maneuver_is_flagged() -> None:
 
 def test_image_with_half_a_scan_is_rejected() -> None:
     half = RECONSTRUCTED[: len(RECONSTRUCTED) // 2].rstrip(b"\xff") + b"\xff\xd9"
-    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the missing part without an error
+    with Image.open(io.BytesIO(half)) as picture:  # Pillow fills the missing half without an error
         assert np.asarray(picture).shape == (1024, 1024, 3)
     with pytest.raises(CorruptFrameError):
         inspect(half)
@@ -161,7 +161,10 @@ def test_isolated_block_makes_a_frame_doubtful() -> None:
 
 @pytest.mark.slow
 def test_flipped_bits_are_detected_unless_they_change_only_one_block() -> None:
-    """Of 200 flips, Pillow rejects 1 or 2. Every flip that changes more than one block is found."""
+    """Every flip that changes more than one block is detected.
+
+    Pillow rejects only 1 or 2 of the 200 files.
+    """
     random = np.random.default_rng(5)
     truth = decode_hmi(RECONSTRUCTED)
     by_pillow = by_inspection = 0
@@ -179,7 +182,7 @@ def test_flipped_bits_are_detected_unless_they_change_only_one_block() -> None:
         except FrameError:
             by_inspection += 1
             continue
-        if frame.doubt is not None:  # the file is fetched again, which finds the difference
+        if frame.doubt is not None:  # a second download would reveal the difference
             by_inspection += 1
             continue
         changed = (frame.rgb != truth).any(axis=2).nonzero()

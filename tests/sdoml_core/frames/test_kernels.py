@@ -1,4 +1,4 @@
-"""Kernels are compiled once, before their first use, and this is reported."""
+"""Kernels are compiled once, before they are first used, and the compilation is reported."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The measured disk matches the drawn disk; frames without a disk have none."""
+"""The measured disk matches the drawn disk, and frames without a disk are recognized."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sdoml_core.frames.limb import measure_disk
 
 
 def drawn(side: int, x: float, y: float, radius: float) -> NDArray[np.float32]:
-    """Return a limb-darkened, anti-aliased disk with noise and a bright region on the limb."""
+    """Draw a limb-darkened, anti-aliased disk with noise and a bright region on the limb."""
     fine = 4
     rows, columns = np.mgrid[: side * fine, : side * fine]
     middle = (side - 1) / 2

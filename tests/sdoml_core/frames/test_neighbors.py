@@ -1,4 +1,4 @@
-"""Frames are compared with their neighbors; a bad frame does not flag the good frames beside it."""
+"""A bad frame is flagged by comparison with its neighbors; good frames beside it are not."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Processed frames equal the original's, computed independently, to a few float32 steps."""
+"""Processed frames match an independent computation of the original's within float32 rounding."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_hmi_color_channels_have_equal_weights() -> None:
 def test_hmi_difference_comes_from_the_ephemeris_radius(
     real_rgb: NDArray[np.uint8], name: str, rms: float, worst: float
 ) -> None:
-    """The original has RSUN_OBS of the paired AIA frame; `docs/migration.md` has these figures."""
+    """The original uses the paired AIA frame's RSUN_OBS; `docs/migration.md` has these figures."""
     frame = decode_aia((ROOT / "sdoml_demo/data" / name).read_bytes())
     reference = original_hmi(real_rgb, rsun_obs=frame.rsun_obs, scale=0.85, resolution=512)
     rsun_obs = solar_radius(frame.observed)

@@ -1,4 +1,4 @@
-"""Pointing: small differences from a registered frame are corrected, large ones rejected."""
+"""Small pointing offsets from a registered frame are corrected, and large ones are rejected."""
 
 import dataclasses
 import math
@@ -22,11 +22,11 @@ REGISTERED_FRAME = decode_aia(REAL)
 
 
 def displaced(pointing: Pointing) -> NDArray[np.float32]:
-    """Return the smoothed real frame as a telescope with another pointing would see it."""
+    """Return the smoothed real frame as a telescope with a different pointing would see it."""
     image = gaussian_filter(REGISTERED_FRAME.image.astype(np.float64), 2)
     angle, zoom = math.radians(pointing.roll), pointing.pixel / 2.4
     cosine, sine = math.cos(angle), math.sin(angle)
-    # Pixel (row, column) of the new frame shows this position of the registered frame.
+    # Pixel (row, column) in the new frame shows this position in the registered frame.
     matrix = zoom * np.array([[cosine, sine], [-sine, cosine]])
     offset = MIDDLE - matrix @ np.array([pointing.y, pointing.x])
     moved = affine_transform(image, matrix, offset, order=3, mode="nearest")
@@ -47,7 +47,7 @@ def test_unregistered_frame_is_corrected(pointing: Pointing) -> None:
     frame = dataclasses.replace(REGISTERED_FRAME, image=displaced(pointing), pointing=pointing)
     expected = process_aia(registered, resolution=512, degradation=1.0)
     corrected = process_aia(frame, resolution=512, degradation=1.0)
-    inner = np.s_[20:-20, 20:-20]  # the edge of the frame is in only one of the frames
+    inner = np.s_[20:-20, 20:-20]  # the displaced frame lacks some of the edges
     assert np.median(np.abs(corrected / expected - 1)[inner]) < 0.003
     ignored = dataclasses.replace(frame, pointing=Pointing())
     wrong = process_aia(ignored, resolution=512, degradation=1.0)
@@ -78,7 +78,7 @@ def test_rolled_kernel_at_0_degrees_matches_the_separable_kernel() -> None:
 def test_rolled_kernel_at_180_degrees_flips_the_image() -> None:
     image = np.random.default_rng(1).random((64, 64)).astype(np.float32)
     options = {"resolution": 64, "divisor": 1.0, "complete": True}
-    # The kernel turns about pixel N/2; the flip is about (N − 1)/2.
+    # The kernel rotates about pixel N/2, but a flip is about (N − 1)/2.
     turned = sum_blocks(image, warp=Warp(1.0, -1.0, -1.0, roll=180.0), **options)
     straight = sum_blocks(image[::-1, ::-1].copy(), warp=Warp(1.0), **options)
     np.testing.assert_allclose(turned, straight, atol=1e-5)
@@ -141,7 +141,7 @@ def test_nonsquare_pixels_are_rejected() -> None:
 
 
 def test_crval_offset_is_rotated_by_the_roll() -> None:
-    """The Sun is at world coordinates 0, by the formula of the FITS standard."""
+    """By the formula in the FITS standard, the Sun's center is at world coordinates (0, 0)."""
     frame = decode_aia(with_cards(CRVAL1="-12.0", CRVAL2="7.2", CROTA2="0.9"))
     angle = math.radians(0.9)
     column, row = frame.pointing.x - 511.5, frame.pointing.y - 511.5
@@ -151,7 +151,7 @@ def test_crval_offset_is_rotated_by_the_roll() -> None:
 
 
 def test_real_headers_of_all_seasons_are_accepted() -> None:
-    """2014-01-01 is near perihelion, 2018-08-20 near aphelion."""
+    """The frame of 2014-01-01 is near perihelion. 2018-08-20 is nearer to aphelion."""
     for frame in (REGISTERED_FRAME, *(decode_aia(path.read_bytes()) for path in REAL_2014)):
         assert frame.pointing.registered
         assert radius_reason(frame.rsun_obs, solar_radius(frame.observed)) is None

@@ -54,6 +54,6 @@ def test_disk_is_centered_and_corona_falls_above_the_limb(name: str) -> None:
 @pytest.mark.parametrize("name", REAL_2014)
 def test_channels_differ_in_brightness_within_the_same_minute(name: str) -> None:
     disk = real_frame(name).image[312:712, 312:712]
-    # DN of the quiet Sun, measured on the six frames, to detect swapped channels
+    # Quiet-Sun levels in DN, measured in the six frames. They reveal swapped channels.
     expected = {94: 2.0, 131: 9.3, 171: 210.0, 193: 300.0, 211: 150.0, 335: 4.1}
     assert float(np.median(disk)) == pytest.approx(expected[int(name.partition(" ")[0])], rel=0.15)

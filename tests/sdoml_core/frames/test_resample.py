@@ -1,4 +1,4 @@
-"""The kernels: NaN pixels, bit-identical results, flux, and parallel threads."""
+"""The resampling kernels: NaN pixels, bit-identical results, flux, and parallel threads."""
 
 import hashlib
 import subprocess
@@ -47,7 +47,7 @@ def test_nan_cells_do_not_change_a_flat_image(resolution: int) -> None:
     holed[0, 0] = holed[1023, 1023] = holed[1023, 17] = np.nan
     result = sums(holed, resolution)
     expected = sums(whole, resolution)
-    touched = result == 0  # blocks that are entirely within the hole
+    touched = result == 0  # output pixels whose input is entirely within the hole
     assert touched.sum() <= 16
     if resolution <= 256:
         assert not touched.any()
@@ -138,11 +138,11 @@ def test_results_are_bit_identical_between_threads_and_processes() -> None:
 
 
 def test_kernels_release_the_gil() -> None:
-    """A Python thread makes progress while frames are resampled."""
+    """Another Python thread makes progress while a frame is resampled."""
     image = image_of()
     sums(image, 1024)
     switch = sys.getswitchinterval()
-    sys.setswitchinterval(10)  # if the lock is not released, no other thread runs for 10 s
+    sys.setswitchinterval(10)  # without a release of the lock, no other thread runs for 10 s
     try:
         ticks = []
         stop = threading.Event()
