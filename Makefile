@@ -1,9 +1,9 @@
-# Each target sets up what it needs in $(VENV). `make help` lists the targets.
+# Each target installs what it needs into $(VENV). `make help` lists the targets.
 VENV ?= .venv
-# Python 3.11 or newer. If empty, the first suitable one on the PATH.
+# Python 3.11 or newer. If empty, the first suitable Python on the PATH is used.
 PYTHON ?=
 BIN := $(VENV)/bin
-# Processes of ours start faster with compiled bytecode.
+# With compiled bytecode, the project's processes start faster.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## run all tests
 	@$(BIN)/python -m tests.support.requirements
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/.dev ## run only the tests without pipeline runs, releases and services, in about 90 seconds
+test-fast: $(VENV)/.dev ## run only tests without pipeline runs, releases or services, in about 90 seconds
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(VENV)/.dev ## check lint, format, types and import rules
@@ -31,7 +31,7 @@ check: $(VENV)/.dev ## check lint, format, types and import rules
 docs: $(VENV)/.docs ## build the documentation into site/; warnings are errors
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.dev ## compare the pipeline with the method of the original
+bench: $(VENV)/.dev ## compare the pipeline with the method of the original SDOML-lite
 	$(BIN)/python -m benchmarks.pipeline
 
 cluster-demo: $(VENV)/.dev ## run a simulated cluster, kill a worker and cut a link (as root)
