@@ -1,17 +1,19 @@
-"""Measure what happens to corrupted frames (rejected, corrected, flagged, passed) and to good ones.
+"""Measure which corrupted frames are rejected, corrected, flagged or passed, and false alarms.
 
 ``python -m benchmarks.corrupted_frames --output benchmarks/results/corrupted_frames.md``
 
-Each kind of `sdoml_demo.corruptions`, and a few that need a second frame, goes through the
-pipeline: the simulated archive serves it over HTTP, hours are fetched and processed, and their
-frame table is read. AIA: 2014-01-01, hourly from 00:00 to 09:00; the real frames at 00:00 and
-rendered ones at 06:00 are corrupted. HMI: 2018-08-20, every 15 minutes from 08:00 to 17:00; the JPG
-that was reconstructed from the real magnetogram, at 09:00 TAI, and five rendered ones are
-corrupted. The other frames stay good.
+Each kind of corruption in `sdoml_demo.corruptions`, and a few kinds that need a second frame, go
+through the pipeline: the simulated archive serves the corrupted frames over HTTP, some hours are
+fetched and processed, and their frame table is read.
 
-False alarms are good frames that are rejected or flagged: beside corrupted frames, in the same
-hours of an intact day, and in six hours of many days over a rendered year. True flags do not count,
-such as a short exposure in a simulated flare.
+- AIA: hourly frames of 2014-01-01 from 00:00 to 09:00. The real frames at 00:00 and the rendered
+  frames at 06:00 are corrupted.
+- HMI: images of 2018-08-20, every 15 minutes from 08:00 to 17:00. The JPEG at 09:00 TAI, which was
+  reconstructed from the real magnetogram, and five rendered images are corrupted.
+
+The other frames stay intact. False alarms are good frames that are rejected or flagged. They are
+counted next to corrupted frames, in the same hours of an intact day, and in six hours each of many
+days of a rendered year. True flags, such as a short exposure in a simulated flare, do not count.
 """
 
 import argparse
@@ -60,7 +62,7 @@ TRUE_FLAGS = {"short_exposure"}
 """True flags of good rendered frames: simulated flares shorten the exposure."""
 
 SAME = 0.02
-"""Maximum median relative difference of pixels for a frame to be considered right."""
+"""Maximum median relative difference of the pixels of a frame that is considered correct."""
 
 Alter = Callable[[str, bytes], bytes]
 
@@ -99,7 +101,7 @@ class Bench:
         self.frames = Frames(cache, absences=False)
 
     def good(self, channel: Channel, slot: datetime) -> bytes:
-        """Return the intact frame of the archive."""
+        """Return the intact frame from the archive."""
         tree = AIA_TREE if channel.instrument == "AIA" else HMI_TREE
         data = self.frames.get(tree + archive_path(channel, slot))
         assert data is not None
@@ -163,7 +165,7 @@ def flag_names(flags: int | None) -> set[str]:
 
 
 def judge(kind: Outcome, corrupted: set[tuple[datetime, str]], day: Day, good: Day) -> None:
-    """Count the results of a day with corrupted frames, compared with the good day."""
+    """Compare a day that has corrupted frames with the good day, and count the results."""
     for key, row in day.rows.items():
         added = flag_names(row.flags) - flag_names(good.rows[key].flags)
         if key not in corrupted:
@@ -182,7 +184,7 @@ def judge(kind: Outcome, corrupted: set[tuple[datetime, str]], day: Day, good: D
 
 
 def _same(pixels: NDArray[np.float32], truth: NDArray[np.float32]) -> bool:
-    """Return whether the pixels are right: their median, and nearly all bright pixels."""
+    """Return whether the pixels are correct in the median, and nearly all bright pixels are."""
     bright = truth > np.median(truth)
     difference = np.abs(pixels[bright] - truth[bright]) / truth[bright]
     return float(np.median(difference)) < SAME and float((difference > 0.5).mean()) < 0.005
@@ -206,15 +208,15 @@ def aia_kinds(bench: Bench) -> dict[str, tuple[str, Callable[[Channel, datetime,
 
     kinds = {kind.name: (kind.meaning, alone(kind)) for kind in corruptions.AIA}
     kinds["stale, one hour"] = (
-        "The header of this slot has the pixels of the previous slot.",
+        "The header is from this slot, but the pixels are from the previous slot.",
         stale(-1),
     )
     kinds["stale, a day"] = (
-        "The header of this slot has the pixels of the previous day.",
+        "The header is from this day, but the pixels are from the previous day.",
         stale(-24),
     )
     kinds["wrong channel"] = (
-        "The header of this channel has the pixels of another channel.",
+        "The header is from this channel, but the pixels are from another channel.",
         other_channel,
     )
     kinds["cut off"] = "The file ends at 60%.", lambda _c, _s, data: data[: len(data) * 3 // 5]
@@ -237,7 +239,7 @@ def _one_bit(_channel: Channel, _slot: datetime, data: bytes) -> bytes:
 
 
 def aia(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
-    """Run each kind over the real and the rendered frames of `AIA_DAY`."""
+    """Apply each kind of corruption to real and rendered frames of `AIA_DAY`."""
     real = {
         AIA_TREE + archive_path(channel, datetime.fromisoformat(f"{AIA_DAY}T00:00+00:00")): path
         for channel in CHANNELS.values()
@@ -292,7 +294,7 @@ def aia(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
 
 
 def hmi(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
-    """Run each kind over the reconstructed and rendered images of `HMI_DAY`."""
+    """Apply each kind of corruption to the reconstructed and rendered images of `HMI_DAY`."""
     reconstructed = HMI_TREE + f"{HMI_DAY:%Y/%m/%d}/{HMI_DAY:%Y%m%d}_090000_M_1k.jpg"
 
     def with_reconstructed(path: str, data: bytes) -> bytes:
@@ -311,9 +313,9 @@ def hmi(bench: Bench, only: str | None) -> dict[str, tuple[str, Outcome]]:
     def stale(path: str, _data: bytes) -> bytes:
         return bench.good(CHANNELS["HMI_M"], paths[path] - timedelta(minutes=15))
 
-    kinds["stale"] = "The image of the slot before.", stale
+    kinds["stale"] = "The image is that of the previous slot.", stale
     kinds["cut off"] = "The file ends at 60%.", lambda _path, data: data[: len(data) * 3 // 5]
-    results = {"(none)": ("The good day, with the reconstructed JPG.",
+    results = {"(none)": ("The good day, with the reconstructed JPEG.",
                           Outcome(alarms=count_alarms(good)))}  # fmt: skip
     for name, (meaning, change) in kinds.items():
         if only is not None and only not in name:
@@ -339,9 +341,9 @@ def count_alarms(day: Day) -> int:
 
 
 def bit_flips(bench: Bench) -> dict[str, dict[str, int]]:
-    """Flip one bit of a JPG's compressed pixels, `FLIPS` times; count rejected and doubted files.
+    """Flip one bit of a JPEG's compressed pixels, `FLIPS` times; count rejected and doubted files.
 
-    A flip is harmful if more than 1% of the processed pixels change by more than a gray level.
+    A flip is harmful if more than 1% of the processed pixels change by more than one gray level.
     """
     slot = datetime.fromisoformat(f"{HMI_DAY}T09:00+00:00")
     channel = CHANNELS["HMI_M"]
@@ -391,7 +393,7 @@ def _caught(data: bytes, channel: Channel, slot: datetime) -> bool:
 
 
 def year(bench: Bench, days: int, names: Sequence[str]) -> tuple[int, Counter[str], list[str]]:
-    """Judge good rendered frames over a year: their number, flags, false alarms and examples."""
+    """Judge good rendered frames over a year. Return their number, flags and false alarms."""
     found: Counter[str] = Counter()
     examples: list[str] = []
     total = 0
@@ -414,8 +416,8 @@ def year(bench: Bench, days: int, names: Sequence[str]) -> tuple[int, Counter[st
 def table(results: dict[str, tuple[str, Outcome]], before: dict[str, str]) -> list[str]:
     """Return the lines of a Markdown table."""
     lines = [
-        "| kind | what is wrong | frames | rejected | right nevertheless |  flagged | passed "
-        "| flags | false alarms | passed before |",
+        "| kind | what is wrong | frames | rejected | correct pixels | flagged | passed "
+        "| flags | false alarms | passed in an earlier version |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, (meaning, o) in results.items():
@@ -429,11 +431,17 @@ def table(results: dict[str, tuple[str, Outcome]], before: dict[str, str]) -> li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="rendered frames")
-    parser.add_argument("--only", help="run only kinds whose name contains this")
-    parser.add_argument("--days", type=int, default=52, help="days of the year (%(default)s)")
     parser.add_argument(
-        "--channels", default=",".join(CHANNELS), help="channels of the year (%(default)s)"
+        "--cache", type=Path, default=default_cache(), help="cache of rendered frames"
+    )
+    parser.add_argument("--only", help="run only kinds whose name contains this text")
+    parser.add_argument(
+        "--days", type=int, default=52, help="number of days of the year to check (%(default)s)"
+    )
+    parser.add_argument(
+        "--channels",
+        default=",".join(CHANNELS),
+        help="channels to check over the year (%(default)s)",
     )
     parser.add_argument("--part", choices=("aia", "hmi", "flips", "year"), action="append")
     parser.add_argument("--before", type=Path, help="outcomes of an earlier version, from --save")
@@ -457,9 +465,9 @@ def main() -> None:
             name: f"{c['caught']} of {FLIPS}, {c['harmful and caught']} of {c['harmful']}"
             for name, c in flips.items()
         }
-        lines += ["## Flipped bits of an HMI JPG", ""]
+        lines += ["## Flipped bits of an HMI JPEG", ""]
         lines += [
-            "| JPG | rejected or doubted | harmful flips found | before |",
+            "| JPEG | rejected or doubted | harmful flips found | in an earlier version |",
             "|---|---|---|---|",
         ]
         for name, c in flips.items():

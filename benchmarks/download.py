@@ -1,10 +1,9 @@
-"""Download of a day from a server with 100 ms latency, compared with bare requests.
+"""Measure the download of a day at a latency of 100 ms, compared with plain requests.
 
 ``python -m benchmarks.download --output benchmarks/results/download.md``
 
-The target is 90% of ``connections`` frames per latency plus transfer. The transfer time is that of
-a reference in the same run: threads that request the same files from the same server with a bare
-``requests.Session`` and discard the bytes.
+The target is 90% of the rate of a reference, which is measured in the same run: threads that
+request the same files from the same server with a plain ``requests.Session`` and discard the data.
 """
 
 import argparse
@@ -92,7 +91,7 @@ def main() -> None:
             files[path] = data
     Handler.files, Handler.latency = files, options.latency
     with Server(("127.0.0.1", 0), Handler) as server:
-        # In a separate process, so that client and server share no interpreter lock.
+        # Use a separate process, so that client and server do not share an interpreter lock.
         process = multiprocessing.get_context("fork").Process(target=server.serve_forever)
         process.start()
         root = f"http://127.0.0.1:{server.server_address[1]}"
@@ -137,19 +136,19 @@ def main() -> None:
         f"--latency {options.latency} --cadence {options.cadence} --rounds {options.rounds}`",
         "",
         f"{len(files)} AIA frames, {volume:.0f} MiB, {options.connections} connections, "
-        f"{options.latency * 1000:.0f} ms added to each response; client and server share this "
-        f"machine's {os.cpu_count()} cores with other work (load average {load:.1f} before). "
-        f"Medians of {options.rounds} rounds in turns.",
+        f"{options.latency * 1000:.0f} ms added to each response. Client and server share this "
+        f"machine's {os.cpu_count()} cores with other work (load {load:.1f} before the run). "
+        f"The two methods take turns; the times are medians of {options.rounds} rounds.",
         "",
         "| | s | frames/s |",
         "|---|---|---|",
         f"| latency alone, no transfer | {ideal:.2f} | {len(files) / ideal:.1f} |",
-        f"| bare requests, bytes discarded (latency + transfer) | {reference:.2f} "
+        f"| plain requests, data discarded (latency + transfer) | {reference:.2f} "
         f"| {len(files) / reference:.1f} |",
         "| `fetch_day`: decoded, checksums verified, flushed to disk, recorded in the ledger "
         f"| {mine:.2f} | {len(files) / mine:.1f} |",
         "",
-        f"**{reference / mine:.1%} of latency + transfer**, "
+        f"`fetch_day` reaches **{reference / mine:.1%} of the rate of plain requests**, and "
         f"{ideal / mine:.1%} of {options.connections} frames per {options.latency * 1000:.0f} ms.",
         "",
     ]

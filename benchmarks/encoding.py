@@ -1,16 +1,17 @@
 """Compare encodings of frames: size, speed, noise, loading and training.
 
-    python -m benchmarks.encoding codecs      RICE_1 in FITS against 16-bit PNG
+    python -m benchmarks.encoding codecs      RICE_1 in FITS compared with 16-bit PNG
     python -m benchmarks.encoding sizes       bytes per frame, by channel and solar activity
-    python -m benchmarks.encoding noise       computed noise against that of real frames
-    python -m benchmarks.encoding rounding    errors of rounding, and means over regions
+    python -m benchmarks.encoding noise       computed noise, and measured noise of real frames
+    python -m benchmarks.encoding rounding    rounding errors, and their means over regions
     python -m benchmarks.encoding loading     samples per second from a warm page cache
     python -m benchmarks.encoding crossing    samples per second from slow stores
-    python -m benchmarks.encoding training    a small model on both encodings, five seeds each
+    python -m benchmarks.encoding training    a small model on each encoding, with five seeds
     python -m benchmarks.encoding mission     gigabytes per year and for the mission
 
-Frames are the packaged real ones (2014-01-01 and 2018-08-20) and rendered ones. CPU times are those
-of one thread and do not depend on other load; rates are the best of several alternating passes.
+The frames are the packaged real frames (2014-01-01 and 2018-08-20) and rendered frames. CPU times
+are those of one thread and hardly depend on other load. Rates are the best of several passes that
+alternate between the encodings.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def real(resolution: int = 512) -> dict[str, tuple[str, Frame]]:
 
 
 def fitted(frames: Mapping[str, Iterable[Frame]], resolution: int) -> Normalization:
-    """Fit constants to frames by channel."""
+    """Fit constants to the frames of each channel."""
     sketches = {name: merge(Sketch.of(frame) for frame in each) for name, each in frames.items()}
     return fit(sketches, method="quantile:0.9999", resolution=resolution, first_day=CYCLE[0],
                last_day=CYCLE[-1], days=len(CYCLE))  # fmt: skip
@@ -127,7 +128,7 @@ def normalized(channel: str, frame: Frame, constants: Normalization) -> Frame:
 
 
 def test_frames() -> dict[str, tuple[str, Frame, Normalization]]:
-    """Return labels with channel, normalized pixels and constants."""
+    """Return the channel, normalized pixels and constants of each test frame, by label."""
     frames = {
         label: (name, normalized(name, frame, constants_of_real()), constants_of_real())
         for label, (name, frame) in real().items()
@@ -140,7 +141,7 @@ def test_frames() -> dict[str, tuple[str, Frame, Normalization]]:
 
 
 def cpu_ms(task: Callable[[], object], passes: int = 5) -> float:
-    """Return the least CPU time of this thread in some passes, in milliseconds."""
+    """Return the lowest CPU time of this thread in several passes, in milliseconds."""
     task()
     best = math.inf
     for _ in range(passes):
@@ -207,7 +208,7 @@ def bytes_of(channel: str, day: date, resolution: int, encoding: Encoding) -> in
 
 
 def sizes() -> None:
-    """Print kilobytes per frame and the factor to float32, headers and padding included."""
+    """Print kilobytes per frame and the factor by which float32 is larger, with headers."""
     whole = member_bytes(encode_npy(np.zeros((512, 512), np.float32)).size)
     columns = [(encoding, what) for encoding in COMPACT for what in ("minimum", "maximum")]
     print("| 512×512 | steps (compact, fine) | "
@@ -240,7 +241,7 @@ def sizes() -> None:
 
 
 def noise() -> None:
-    """Print the computed noise of the quiet disk and that measured in the real frames.
+    """Print the computed noise of the quiet disk, and the noise measured in the real frames.
 
     The computed noise is that of the frame: its degradation factor d increases the photon noise by
     1/√d and the read noise by 1/d. The measure is the median absolute value of mixed second
@@ -354,7 +355,7 @@ def write_releases(
 
 
 def alternate(readers: dict[str, Callable[[], int]], passes: int) -> dict[str, tuple[float, float]]:
-    """Return the best rate of each reader, and its least CPU time per sample in ms."""
+    """Return the best rate of each reader, and its lowest CPU time per sample in ms."""
     best = dict.fromkeys(readers, (0.0, math.inf))
     for number in range(passes + 1):
         for name, read in readers.items():
@@ -368,12 +369,12 @@ def alternate(readers: dict[str, Callable[[], int]], passes: int) -> dict[str, t
 
 
 def loading(passes: int) -> None:
-    """Print rates and CPU time of the original's way and of BatchLoader."""
+    """Print the rates and CPU times of the original loader and of BatchLoader."""
     with tempfile.TemporaryDirectory() as folder:
         releases = write_releases(Path(folder))
         original = Reference(releases["npy"])
         readers: dict[str, Callable[[], int]] = {
-            "the original's way, batches of 4": lambda: consume(
+            "the original loader, batches of 4": lambda: consume(
                 DataLoader(original, batch_size=4, shuffle=True)
             )
         }
@@ -390,7 +391,7 @@ def loading(passes: int) -> None:
 
 
 def cold(releases: dict[Encoding, Path], passes: int) -> None:
-    """Print rates from files that are not in the page cache, where the disk allows it."""
+    """Print rates for files that are not in the page cache, if the system can drop them."""
 
     def read(path: Path) -> int:
         for file in path.glob("*.tar"):
@@ -406,7 +407,7 @@ def cold(releases: dict[Encoding, Path], passes: int) -> None:
 
 
 class _Throttled(BaseHTTPRequestHandler):
-    """Serves ranges of the files of a folder at a limited rate over all connections."""
+    """Serves ranges of a folder's files, at a limited rate for all connections together."""
 
     protocol_version = "HTTP/1.1"
     folder: Path
@@ -503,7 +504,7 @@ class SlowFiles(LocalFiles):
 
 
 def from_disk(folder: Path, rate: float, samples: int) -> float:
-    """Return samples per second from shards that are read at most at `rate` bytes per second."""
+    """Return samples per second from shards that are read at up to `rate` bytes per second."""
     dataset = SDOMLlite(folder, SIX)
     dataset.reader.files = SlowFiles(str(folder), rate)
     loader = BatchLoader(dataset, batch_size=4, threads=3, prefetch=3)
@@ -568,7 +569,7 @@ def draw(rates: dict[Encoding, list[float]], picture: Path) -> None:
 
 
 def training(seeds: int) -> None:
-    """Train a small model to predict 193 Å from 171 Å on both encodings."""
+    """Train a small model to predict 193 Å from 171 Å with each encoding."""
     channels = ("AIA_0171", "AIA_0193")
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -610,7 +611,7 @@ def train(folder: Path, channels: Sequence[str], seed: int) -> float:
 
 
 def mission(resolutions: Sequence[int]) -> None:
-    """Print gigabytes for the default channels every 15 minutes, means over the rendered cycle."""
+    """Print gigabytes for the default channels every 15 minutes, averaged over a solar cycle."""
     years = (date(2027, 1, 1) - date(2010, 5, 13)).days / 365.25
     print("| resolution | encoding | GB per day | GB per year | 2010–2026 (GB) |\n"
           "|---|---|---|---|---|")  # fmt: skip

@@ -1,10 +1,11 @@
 """Soak test: readers open a folder of shards while a writer adds and replaces days.
 
 ``python -m benchmarks.growing_folder --seconds 3600`` starts one writer and two readers and prints
-what they did. The writer adds days, writes old days again, with the same bytes or with more slots,
-and rebuilds a release as the job `make_release` does. Each reader opens the folder again and again
-and compares pixels of random samples with what was written. It also keeps two datasets that it
-opened at the start, of the folder and of the release, whose content must not change.
+what they did. The writer adds days, rewrites old days with the same bytes or with more slots, and
+rebuilds a release as the job `make_release` does. Each reader repeatedly opens the folder and
+compares the pixels of random samples with the pixels that were written. It also keeps two datasets
+that it opened at the start, one of the folder and one of the release. Their content must not
+change.
 
 If a shard's content is replaced between opening and reading, readers get a `DamagedFileError`,
 which they count. Any other error ends the test with exit code 1.
@@ -38,7 +39,7 @@ RELEASE_DAYS = 3
 
 
 def put(folder: Path, number: int, hours: int) -> None:
-    """Write a day as the store does: shard, then index, each by renaming a complete file."""
+    """Write a day as the store does: the shard first, and each file by renaming a complete one."""
     day = FIRST + timedelta(days=number)
     temporary = folder.parent / "temporary"
     write_day(temporary, day, channels=CHANNELS, hours=hours, side=SIDE)
@@ -66,7 +67,7 @@ def make_release(folder: Path, hours: int) -> None:
 
 
 def write(root: Path, until: float, pause: float) -> dict[str, int]:
-    """Add and replace days until the end."""
+    """Add and replace days until the time is up."""
     counts: Counter[str] = Counter()
     rng = random.Random(0)
     hours = {0: 1}
@@ -79,7 +80,7 @@ def write(root: Path, until: float, pause: float) -> dict[str, int]:
             hours[number] += 1
             counts["days replaced by longer ones"] += 1
         else:
-            counts["days written again"] += 1
+            counts["days rewritten unchanged"] += 1
         put(root / "shards", number, hours[number])
         if counts["days added"] % 10 == 0:
             make_release(root / "release", 1 + counts["releases"] % 3)
@@ -101,12 +102,12 @@ def content(dataset: SDOMLlite) -> tuple[str, str, int, list[str]]:
 
 
 def read(root: Path, until: float, pause: float, seed: int) -> dict[str, int]:
-    """Open and read until the end."""
+    """Open and read the folder until the time is up."""
     counts: Counter[str] = Counter()
     rng = random.Random(seed)
     kept = [SDOMLlite(root / name, CHANNELS) for name in ("shards", "release")]
     before = [content(dataset) for dataset in kept]
-    for dataset in kept:  # opens the shards, so that they stay readable after a replacement
+    for dataset in kept:  # opens the shards, so that they stay readable when they are replaced
         check(dataset[0])
     while time.monotonic() < until:
         dataset = SDOMLlite(root / "shards", CHANNELS)
@@ -134,7 +135,7 @@ def read(root: Path, until: float, pause: float, seed: int) -> dict[str, int]:
 
 
 def work(task: Callable[..., dict[str, int]], name: str, *arguments: object) -> None:
-    """Run a task in a process and print its result. An error makes the exit code 1."""
+    """Run a task in this process and print its result. An error makes the exit code 1."""
     # A day whose index has not been written yet is skipped with a warning.
     warnings.filterwarnings("ignore", message="these files are skipped")
     print(json.dumps({name: task(*arguments)}), flush=True)

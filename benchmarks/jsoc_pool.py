@@ -1,11 +1,11 @@
-"""Simulate a backfill under the pool `jsoc`: days per hour, and their limit.
+"""Simulate a backfill with the pool `jsoc`: days per hour, and what limits them.
 
     python -m benchmarks.jsoc_pool
 
-Each worker processes one day after another: it waits for a slot of the pool, fetches, returns the
-slot, and computes. Fetches share the line equally, and each is limited by its own connections. The
-lengths of days vary at random about their mean. Retries, outages and the time that Dagster takes to
-assign slots are not in the model.
+Each worker processes one day after another: it waits for a slot in the pool, fetches, returns the
+slot, and computes. Concurrent fetches share the network link equally, and each is limited by its
+own connections. The sizes and compute times of days vary randomly around their means. Retries,
+outages and the time that Dagster takes to assign slots are not modeled.
 
 (The file is not called `queue`, because scripts in this folder would import it instead of the
 standard library's module.)
@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 
 MISSION_DAYS = 6037
-"""2010-05-13 to 2026-11-22, exclusive."""
+"""Number of days from 2010-05-13 to 2026-11-21."""
 
 AIA_FRAMES, AIA_BYTES = 7 * 96, 1_105_920
 HMI_FRAMES, HMI_BYTES = 96, 384_775
@@ -39,39 +39,39 @@ class Deployment:
     """Time from a request to the first byte of its response."""
     connection_rate: float = 2e6
     """Rate of one connection after the first byte."""
-    line: float = 50e6
-    """Rate of all connections together."""
+    link: float = 50e6
+    """Rate of the network link, which all connections share."""
     compute: float = 20.0
-    """Time that a worker needs for one day, without fetching."""
+    """Time that a worker needs to compute one day, without fetching."""
     spread: float = 0.2
-    """Standard deviation of the logarithm of a day's bytes and of its computing."""
+    """Standard deviation of the logarithm of a day's size, and of its compute time."""
 
     @property
     def fetch_rate(self) -> float:
-        """Rate of one run if it has the line to itself."""
+        """Rate of one run that has the network link to itself."""
         seconds_per_frame = self.latency + DAY_BYTES / DAY_FRAMES / self.connection_rate
         return self.connections * DAY_BYTES / DAY_FRAMES / seconds_per_frame
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Days per second that each part alone allows. The smallest is the limit."""
-        fetch = DAY_BYTES / min(self.fetch_rate, self.line)
+        """Days per second that each part alone allows. The smallest value is the limit."""
+        fetch = DAY_BYTES / min(self.fetch_rate, self.link)
         return {
             "workers": self.workers / (fetch + self.compute),
             "pool": self.pool / fetch,
-            "line": self.line / DAY_BYTES,
+            "link": self.link / DAY_BYTES,
         }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a simulation. Shares are of its total time."""
+    """Result of a simulation. Shares are averages over its whole time."""
 
     days_per_hour: float
     pool_busy: float
-    """Share of slots of the pool in use."""
+    """Share of the pool's slots that are in use."""
     waiting: float
-    """Share of workers that wait for a slot."""
+    """Share of workers that are waiting for a slot."""
 
 
 def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1) -> Outcome:
@@ -91,7 +91,7 @@ def simulate(deployment: Deployment, *, days: int = MISSION_DAYS, seed: int = 1)
         while waiting and started < days and len(fetching) < deployment.pool:
             fetching[waiting.popleft()] = varied(DAY_BYTES)
             started += 1
-        rate = min(deployment.fetch_rate, deployment.line / max(len(fetching), 1))
+        rate = min(deployment.fetch_rate, deployment.link / max(len(fetching), 1))
         fetched = now + min(fetching.values(), default=math.inf) / rate
         computed = computing[0][0] if computing else math.inf
         passed = min(fetched, computed) - now

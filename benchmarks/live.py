@@ -1,7 +1,7 @@
-"""The near-real-time dataset: latency, faults, kills, a soak, and the share of Dagster.
+"""Measure the near-real-time dataset: latency, faults, kills, a soak, and Dagster's overhead.
 
-The archive is simulated on loopback, with a simulated clock. ``python -m benchmarks.live --help``
-lists the parts; each prints a table for ``benchmarks/results/live.md``.
+A simulated archive with a simulated clock runs on loopback. ``python -m benchmarks.live --help``
+lists the parts; each part prints a table for ``benchmarks/results/live.md``.
 """
 
 import argparse
@@ -61,7 +61,7 @@ EPOCH = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 def nothing_before_start():
-    """Return a plan in which the archive is empty at the start: those frames need not be drawn."""
+    """Return silent times that leave the archive empty at the start, to render fewer frames."""
     return {name: [(EPOCH, START)] for name in CHANNELS}
 
 
@@ -90,7 +90,7 @@ def clients_for(settings):
 
 
 def tick(settings, now):
-    """Look, and update if there is news, as the schedule and its run do."""
+    """Check for new frames, and update if there are any, as the schedule and its run do."""
     store = Store(settings.store)
     if not find_news(settings, store, clients_for(settings), now=now):
         return None
@@ -124,7 +124,7 @@ def workspace():
 
 
 def read_on(folder, channels, stop, results):
-    """Read the newest windows until told to stop; check that no frame is half or changes."""
+    """Read the newest windows until told to stop, and count empty and changed frames."""
     seen, windows, errors = {}, 0, []
     dataset = None
     while not stop.is_set():
@@ -150,7 +150,7 @@ def read_on(folder, channels, stop, results):
 
 
 def hours48(options):
-    """Follow the archive for two days with faults, while readers read."""
+    """Follow the archive for two days with faults, while other processes read the window."""
     hours = options.hours
     plan = LivePlan(
         seed=1,
@@ -178,7 +178,7 @@ def hours48(options):
         for reader in readers:
             reader.start()
         tick(settings, clock.now())
-        # What was there at the start did not appear while it was followed.
+        # Frames that are present at the start are not counted as published.
         waits, works, idle = [], [], []
         known = {key for key, row in rows_of(settings).items() if row.status == "ok"}
         step = timedelta(seconds=options.interval)
@@ -209,26 +209,26 @@ def hours48(options):
                 missing.setdefault(row.channel, []).append(row.reason)
     ordered = sorted(waits)
     print(f"simulated hours                          {hours}")
-    print(f"frames published while followed          {len(waits)}")
+    print(f"frames published                         {len(waits)}")
     print(f"polling interval                         {step}")
-    print(f"readable at the archive to tick, median  {statistics.median(waits):.0f} s")
-    print(f"readable at the archive to tick, 90%    {ordered[int(0.9 * len(ordered))]:.0f} s")
-    print(f"tick to published, median (real time)    {statistics.median(works):.2f} s")
-    print(f"ticks without news                       {len(idle)}, at most {max(idle)} requests")
+    print(f"delay from readable to tick, median      {statistics.median(waits):.0f} s")
+    print(f"delay from readable to tick, 90%         {ordered[int(0.9 * len(ordered))]:.0f} s")
+    print(f"from tick to published, median           {statistics.median(works):.2f} s")
+    print(f"ticks without new frames                 {len(idle)}, at most {max(idle)} requests")
     print(f"frames compared with the archive's       {compared}, wrong: {wrong}")
     print(f"files used for two slots                 {len(files) - len(set(files))}")
     print(f"slots without a frame, by channel        { {k: len(v) for k, v in missing.items()} }")
     print(
         f"readers                                  {len(read)}, {sum(r[0] for r in read)} windows"
     )
-    print(f"frames that changed while read           {sum(r[2] for r in read)} (stand-ins)")
-    print(f"errors of readers                        {[e for r in read for e in r[3]]}")
+    print(f"frames that changed while being read     {sum(r[2] for r in read)} (stand-ins)")
+    print(f"reader errors                            {[e for r in read for e in r[3]]}")
 
 
 def wrong_frames(settings, archive):
-    """Compare published frames with an independent path from the files that the archive served.
+    """Compare published frames with an independent computation from the archive's files.
 
-    Returns the numbers of wrong frames and of compared ones, by instrument. A frame is wrong if a
+    Returns the numbers of wrong frames and of compared frames, by instrument. A frame is wrong if a
     pixel differs, if the frame is not flagged as provisional, or if the label of an HMI image is
     visible.
     """
@@ -242,7 +242,7 @@ def wrong_frames(settings, archive):
         published = SDOMLlite(f"{settings.store}/live", [channel])[slot][0][0].numpy()
         instrument = CHANNELS[channel].instrument
         minute = minute_of(row.file)
-        # HMI images lose their label after a day: take the file of the time of publication.
+        # After a day, HMI images have no label, so use the file from the time of publication.
         tree = LiveTree(Clock(row.published, speed=0), archive.live.frames, plan)
         if instrument == "AIA":
             path = live_path(CHANNELS[channel], minute)
@@ -288,7 +288,7 @@ def serve(cache, seconds, roots):
 
 
 def cpu(options):
-    """CPU of one slot of eight channels at 512 pixels in a warm process."""
+    """Measure the CPU time of a slot with eight channels at 512 pixels, in a warm process."""
     seconds, roots = multiprocessing.Value("d", START.timestamp()), multiprocessing.Queue()
     process = multiprocessing.Process(
         target=serve, args=(options.cache, seconds, roots), daemon=True
@@ -319,7 +319,7 @@ def cpu(options):
 
 
 def overhead(options):
-    """CPU of a Dagster run without news: what a run per tick adds."""
+    """Measure the CPU time of a Dagster run without new frames, which a run per tick would add."""
     clock = Clock()
     with (
         workspace() as folder,
@@ -354,12 +354,12 @@ def overhead(options):
         began = time.process_time()
         tick(settings, clock.now())
         warm = time.process_time() - began
-    print(f"CPU of a run without news, new process   {statistics.median(used[1:]):.2f} s")
-    print(f"CPU of a look without news, warm         {warm:.3f} s")
+    print(f"CPU of an idle run, new process          {statistics.median(used[1:]):.2f} s")
+    print(f"CPU of an idle check, warm process       {warm:.3f} s")
 
 
 def follow(arguments):
-    """Child of `kills`: follow the archive until killed."""
+    """Follow the archive until killed, in a child process of `kills`."""
     store, aia, hmi, start, began, speed = arguments
     archive = argparse.Namespace(aia_root=aia, hmi_root=hmi)
     settings = settings_for(archive, store)
@@ -378,7 +378,7 @@ def shared_clock(start, began, speed):
 
 
 def kills(options):
-    """Kill a follower again and again, and compare its window with that of another one."""
+    """Kill a follower repeatedly, and compare its window with that of an undisturbed follower."""
     speed, began = options.speed, time.monotonic()
     clock = Clock(START, speed=speed)
     clock.now = shared_clock(START, began, speed)  # type: ignore[method-assign]
@@ -425,7 +425,7 @@ def kills(options):
     names = [set(window) for window in windows]
     print(f"kills                                    {options.kills}")
     print(f"simulated time                           {frozen - START}")
-    print(f"files of the window                      {len(names[1])}")
+    print(f"files in the window                      {len(names[1])}")
     print(f"equal bytes                              {windows[0] == windows[1]}")
 
 
@@ -437,7 +437,7 @@ def published(store):
 
 
 def soak(options):
-    """Follow for simulated weeks: memory and files must stay flat."""
+    """Follow the archive for weeks of simulated time: memory and files must not grow."""
     clock = Clock(START, speed=0)
     process = psutil.Process()
     silent = nothing_before_start()
@@ -469,15 +469,17 @@ def soak(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="rendered frames")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="cache of rendered frames"
+    )
     parts = parser.add_subparsers(dest="part", required=True)
     part = parts.add_parser("hours", help="two days with faults and readers")
     part.add_argument("--hours", type=int, default=48)
     part.add_argument("--readers", type=int, default=10)
-    part.add_argument("--interval", type=int, default=180, help="seconds between two looks")
+    part.add_argument("--interval", type=int, default=180, help="seconds between two checks")
     part.set_defaults(run=hours48)
-    parts.add_parser("cpu", help="CPU per slot").set_defaults(run=cpu)
-    parts.add_parser("overhead", help="CPU of a Dagster run").set_defaults(run=overhead)
+    parts.add_parser("cpu", help="CPU time per slot").set_defaults(run=cpu)
+    parts.add_parser("overhead", help="CPU time of a Dagster run").set_defaults(run=overhead)
     part = parts.add_parser("kills", help="kills and restarts")
     part.add_argument("--kills", type=int, default=12)
     part.add_argument("--speed", type=float, default=120.0)

@@ -1,8 +1,8 @@
-"""Two weeks of near-real-time data with Dagster: the database, files and memory must stay flat.
+"""Two weeks of near-real-time data with Dagster: the database, files and memory must not grow.
 
-Dagster's scheduler evaluates the schedule every three minutes, and its runs are executed, all in
-this process and on a simulated clock: libfaketime (Debian package ``faketime``) sets the time of
-Python and of SQLite. The simulated archive runs in a separate process.
+Dagster's scheduler evaluates the schedule every 15 minutes and executes its runs in this process.
+The clock is simulated: libfaketime (Debian package ``faketime``) sets the time of Python and
+SQLite. The simulated archive runs in a separate process.
 
     python -m benchmarks.live_soak --days 14
 """
@@ -56,7 +56,7 @@ class SimulatedTime:
         self.now = START
 
     def set(self, now: datetime) -> None:
-        """Set the time and stop it there."""
+        """Set the time, which then stays fixed until the next call."""
         temporary = self._path.with_suffix(".new")
         temporary.write_text(f"{now:%Y-%m-%d %H:%M:%S}\n")
         temporary.rename(self._path)
@@ -64,7 +64,7 @@ class SimulatedTime:
 
 
 def restart_with_simulated_time() -> None:
-    """Start this program again with libfaketime loaded."""
+    """Restart this program with libfaketime loaded."""
     if not Path(LIBRARY).exists():
         sys.exit(f"{LIBRARY} is missing: apt-get install faketime")
     path = Path(tempfile.gettempdir(), f"sdoml-faketime-{os.getpid()}")
@@ -83,7 +83,7 @@ def restart_with_simulated_time() -> None:
 
 
 def serve(cache: Path, roots: multiprocessing.Queue) -> None:
-    """Run the archive in a separate process."""
+    """Serve the archive from this child process, and send its roots to the parent."""
     from sdoml_demo.clock import Clock
 
     clock = Clock()
@@ -105,7 +105,7 @@ def rows(home: Path, database: str, table: str) -> int:
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """Return the number of files below a folder and their size in bytes."""
+    """Return the number of files below a folder, and their total size in bytes."""
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return len(sizes), sum(sizes)
 
@@ -160,12 +160,14 @@ def follow(options: argparse.Namespace, folder: Path, clock: SimulatedTime) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="rendered frames")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="cache of rendered frames"
+    )
     parser.add_argument("--days", type=int, default=14)
     options = parser.parse_args()
     if "FAKETIME_TIMESTAMP_FILE" not in os.environ:
         restart_with_simulated_time()
-    # libfaketime fails in time.sleep when the time is set meanwhile.
+    # With libfaketime, time.sleep fails if the time is set during the call.
     time.sleep = lambda seconds: threading.Event().wait(seconds) and None
     clock = SimulatedTime()
     roots: multiprocessing.Queue = multiprocessing.Queue()

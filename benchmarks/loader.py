@@ -3,13 +3,13 @@
 ``python -m benchmarks.loader`` writes synthetic shards to a temporary folder, reads them with
 each reader in one run and prints a table. The page cache is warm. litdata and Mosaic Streaming
 are included if they are installed; they read their own formats, written from the same frames. They
-are no dependencies of the project. Install them in a copy of the environment, one after the other:
-``pip install litdata==0.2.76 torch==2.13.0``, ``pip install mosaicml-streaming==0.13.0
-torch==2.13.0``. Mosaic imports torchvision: where none fits the build of torch, an empty module of
-that name on the path is enough.
+are not dependencies of this project. Install them in a copy of the environment, one after the
+other: ``pip install litdata==0.2.76 torch==2.13.0``, ``pip install mosaicml-streaming==0.13.0
+torch==2.13.0``. Mosaic imports torchvision. If no build of torchvision matches the build of torch,
+an empty module with this name on the path is sufficient.
 
-The reference loader works like the original: it has an index of members, opens the tar for each
-member, and decodes all channels of a sample.
+The reference loader works like the original SDOML-lite loader: it has an index of members, opens
+the tar for each member, and decodes all channels of a sample.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def write_release(folder: Path, channels: Iterable[str], samples: int, shards: i
 
 
 class Reference(Dataset):
-    """Reads like the loader of the original."""
+    """Reads samples in the same way as the original SDOML-lite loader."""
 
     def __init__(self, folder: Path):
         self.members = {}
@@ -107,7 +107,7 @@ class Reference(Dataset):
 
 
 class BarePread(Dataset):
-    """One pread per sample into a new tensor: the limit of disk and kernel."""
+    """Reads each sample with one pread into a new tensor, as fast as disk and kernel allow."""
 
     def __init__(self, folder: Path):
         table = SDOMLlite(folder, SIX).reader
@@ -132,7 +132,7 @@ class BarePread(Dataset):
 
 
 def one_copy(folder: Path, size: int, threads: int = 2) -> Callable[[], int]:
-    """Copy each batch once from mapped files to used memory: one pass over the bytes."""
+    """Return a reader that copies each batch once, from mapped files to memory in use."""
     places = BarePread(folder).places
     frames = len(SIX) * SIDE * SIDE * 4
     maps = {path: np.memmap(path, np.uint8, "r") for path, _ in places}
@@ -163,12 +163,12 @@ def installed(module: str) -> bool:
     """Return whether a reader is installed, and print a line if it is not."""
     found = importlib.util.find_spec(module) is not None
     if not found:
-        print(f"\n{module} is not installed: left out")
+        print(f"\n{module} is not installed, so it is skipped")
     return found
 
 
 def rate(read: Callable[[], int], passes: int) -> float:
-    """Return samples per second: the best of some passes after a warm-up."""
+    """Return the samples per second of the best pass, after a warm-up."""
     read()
     best = 0.0
     for _ in range(passes):
@@ -180,7 +180,7 @@ def rate(read: Callable[[], int], passes: int) -> float:
 
 
 def consume(batches: Iterable) -> int:
-    """Read a pixel of each batch, and count the samples."""
+    """Read one pixel of each batch, and count the samples."""
     count = 0
     for batch in batches:
         tensor = batch[0] if isinstance(batch, list | tuple) else batch
@@ -219,7 +219,7 @@ def mosaic_dataset(folder: Path, source: Path) -> Callable[[], Dataset]:
 
 
 def big_index(folder: Path, shards: int) -> Path:
-    """Write the index of a release of many days, and one of its tars (sparse)."""
+    """Write the index of a release of many days, and sparse shards with a few frames."""
     folder.mkdir()
     file = io.BytesIO()
     writer = ShardWriter(file)
@@ -233,7 +233,7 @@ def big_index(folder: Path, shards: int) -> Path:
                 continue
             rows.append((slot, name, position))
             position += 1
-    # All members have the same size; the whole tar would take 800 MB.
+    # Write only one member, because all have the same size and a whole day would take 800 MB.
     writer.add(START, CHANNELS["HMI_M"], pixels, FrameFacts(START, 2.9, 0, 962.0, 0.8, 1.0, "sqrt"))
     one = writer.close().table.to_pylist()[0]
     step = one["size"] + 512 + (-one["size"] % 512)
@@ -297,7 +297,7 @@ print(took, cpu, (rss - before) / 1e6, before / 1e6, len(dataset))
 
 
 def cold_start(folder: Path) -> list[float]:
-    """Measure the first sample in a new process: seconds, and memory beyond imports."""
+    """Measure the time and memory that a new process needs to read its first sample."""
     runs = [
         subprocess.run(
             [sys.executable, "-c", COLD, str(folder)], check=True, capture_output=True, text=True
@@ -343,11 +343,11 @@ def run(root: Path, options: argparse.Namespace) -> None:
     )
     compare_samples(root, six, options)
     compare_batches(root, six, options)
-    print(f"\nMemory: two more passes of BatchLoader grow it by {steady_memory(six):.0f} MB")
+    print(f"\nMemory: grows by {steady_memory(six):.0f} MB in two more passes of BatchLoader")
     took, cpu, grown, imports, count = cold_start(big_index(root / "big", options.days))
     print(
         f"Release of {options.days} shards, {count:.0f} samples: first sample after {took:.2f} s "
-        f"({cpu:.2f} s of one core); {grown:.0f} MB beyond the {imports:.0f} MB that importing "
+        f"({cpu:.2f} s of one core); {grown:.0f} MB more than the {imports:.0f} MB that importing "
         "torch and pyarrow takes"
     )
 
@@ -366,7 +366,7 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
         "SDOMLlite": each(SDOMLlite(six)),
         "SDOMLlite, verify=True": each(SDOMLlite(six, verify=True)),
     }
-    print("\nOne sample at random (samples/s, relative to the original's method)")
+    print("\nSingle samples in random order (samples/s, relative to the original's method)")
     for name, value in rows.items():
         print(f"  {name:<28}{value:>7.0f} /s {value / rows[ORIGINAL]:>8.2f} ×")
     part = rows["SDOMLlite"] / rows["bare pread, fresh tensor"]
@@ -374,12 +374,12 @@ def compare_samples(root: Path, six: Path, options: argparse.Namespace) -> None:
     adjacent = each(SDOMLlite(eight, ["AIA_0171", "AIA_0193"]))
     apart = each(SDOMLlite(eight, ["AIA_0094", "HMI_M"]))
     whole = each(SDOMLlite(eight, DEFAULT_CHANNELS))
-    print("\nTwo channels of eight (time relative to all eight; the bytes are 0.25 of all)")
+    print("\nTwo channels of eight (time relative to all eight; they have 0.25 of the bytes)")
     print(f"  adjacent {whole / adjacent:.2f}, apart {whole / apart:.2f}")
 
 
 def compare_batches(root: Path, six: Path, options: argparse.Namespace) -> None:
-    """Compare readers on batches, each with each of its settings."""
+    """Compare readers on batches, each with several settings."""
     size = options.batch_size
     results: dict[str, dict[str, float]] = {}
 
@@ -425,9 +425,7 @@ def show(results: dict[str, dict[str, float]], size: int) -> None:
     peers = [name for name in (ORIGINAL, "webdataset", "litdata", "streaming") if name in best]
     for ours in OURS:
         ratios = ", ".join(f"{name} {best[ours] / best[name]:.1f} ×" for name in peers)
-        print(
-            f"  {ours}, each at its best: {ratios}; {best[ours] / best[ONE_COPY]:.0%} of {ONE_COPY}"
-        )
+        print(f"  {ours}, best settings: {ratios}; {best[ours] / best[ONE_COPY]:.0%} of {ONE_COPY}")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@
     python benchmarks/normalization.py --picture FILE  the histograms of the second report
 
 **Refit**: encoded sketches of 8 channels for each day, in one file per instrument and day, as in a
-store. A new process decodes and merges all of them and fits the constants. The targets, 5 s and
-200 MiB, are for its wall time (with imports) and peak memory. Days differ in brightness and noise.
-There are a few hundred distinct days; the files of the others are links to them.
+store. A new process decodes and merges all of them and fits the constants. Its targets are 5 s of
+wall time (with imports) and 200 MiB of peak memory. Days differ in brightness and noise. There are
+200 distinct days; the files of the other days are links to theirs.
 
 **Quality**: the real 193 Å frame, and the same frame with the brightness and contrast of the other
 wavelengths, over a solar cycle of 24 frames with one hot pixel in one of them. The report compares
 the constants of `max` with those of the default: the normalized value of a typical disk pixel, the
-part of [0, 1] that the central 98% of the disk pixels span, the number of 256 gray levels in it,
-and the fraction of saturated pixels.
+part of [0, 1] that the central 98% of the disk pixels span, the number of 256 gray levels that
+occur on the disk, and the fraction of saturated pixels.
 """
 
 import argparse
@@ -46,13 +46,13 @@ BRIGHTNESS = {
     "AIA_1600": (0.3, 0.25),
     "AIA_1700": (2.5, 0.2),
 }
-HOT_PIXEL = 3.0e6  # DN/s; the original's constants over the mission have this size
+HOT_PIXEL = 3.0e6  # DN/s, as large as the original's constants for the mission
 FIRST = date(2010, 5, 13)
 DISTINCT_DAYS = 200
 
 
 def real_frame(resolution: int = 512) -> NDArray[np.float64]:
-    """Return the real 193 Å frame in DN/s, without negatives, summed to a resolution, north up."""
+    """Return the real 193 Å frame in DN/s, summed to a resolution. Negative pixels are set to 0."""
     from astropy.io import fits
 
     with warnings.catch_warnings(), fits.open(FRAME) as file:
@@ -65,7 +65,7 @@ def real_frame(resolution: int = 512) -> NDArray[np.float64]:
 
 
 def frame_of(channel: str, base: NDArray[np.float64], cycle: float) -> NDArray[np.float32]:
-    """Return the frame as in another wavelength, at a phase 0 … 1 of the solar cycle."""
+    """Return the frame as it would be in a channel, at a phase (0 to 1) of the solar cycle."""
     level, power = BRIGHTNESS[channel]
     middle = float(np.median(base[base > 0]))
     activity = 1 + 0.8 * np.sin(np.pi * cycle) * (base / middle > 2)
@@ -73,7 +73,7 @@ def frame_of(channel: str, base: NDArray[np.float64], cycle: float) -> NDArray[n
 
 
 def write_days(folder: Path, days: int) -> int:
-    """Write the sketch files of a store with some days; return their total size."""
+    """Write the sketch files of a store with the given number of days; return their total size."""
     base = real_frame(256)
     rng = np.random.default_rng(0)
     total = 0

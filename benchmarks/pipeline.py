@@ -1,12 +1,12 @@
-"""Raw files to normalized shard: this pipeline against the method of the original scripts.
+"""Compare this pipeline with the original scripts, from raw files to a normalized shard.
 
     python -m benchmarks.pipeline [--cadence 15] [--rounds 3]
 
 The reference works like the original scripts: worker processes take one frame at a time, warp it
 with scikit-image and write an unnormalized ``.npy``. Then the maximum of each channel is computed,
 every file is read, normalized and written again, and a tar is packed from the files. Both methods
-use the same raw files (one day of the simulated archive) and the same two cores, in turns. Each
-turn is a separate process, so that CPU time and peak memory belong to it alone.
+use the same raw files (one day of the simulated archive) and the same two cores, and take turns.
+Each turn is a separate process, so that its CPU time and peak memory can be measured.
 """
 
 import argparse
@@ -229,7 +229,7 @@ def _cpu() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cadence", type=int, default=15, help="minutes between slots")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each method")
+    parser.add_argument("--rounds", type=int, default=3, help="number of turns of each method")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -266,7 +266,7 @@ def main() -> None:
         print(f"wall clock:    {reference.wall / two.wall:.1f}× less")
         print(
             f"two threads:   {one.wall / two.wall:.2f}× one thread "
-            f"(two processes, each with one: {median(ceilings):.2f}×)"
+            f"(two processes with one thread each: {median(ceilings):.2f}×)"
         )
         print("\ndays (hourly)   wall s   s/day   peak MiB")
         for days in (1, 4, 16):

@@ -2,12 +2,14 @@
 
     python -m benchmarks.release [--days 1200] [--cadence 15]
 
-One day of 64×64 frames is built from the simulated archive and repeated: its indexes and frame
-tables are dated again, and its shard is linked under the name of each day. The measures in the
-indexes get random values, so that they compress as badly as real ones. The members of these shards
-have the first day's names; a release reads no members except for its picture. Measured are a
-release of all days but the last, of all days, of all days but the first (each shard gets another
-number), and one that is already current.
+One day of 64×64 frames is built from the simulated archive and repeated: each further day gets
+copies of the index and the frame tables with its own date, and a hard link to the shard. The
+measures in the indexes get random values, so that they compress as poorly as real measures. The
+members of the repeated shards keep the first day's names. This does not matter, because a release
+reads no members except for its contact sheet.
+
+Five releases are made in turn: without the last day, with all days, without the first day (which
+changes the number of every shard), with all days again, and once more without any change.
 """
 
 import argparse
@@ -65,7 +67,7 @@ def build_first_day(folder: Path, cadence: int, *, keep_raw: bool = False) -> No
 
 
 def repeat_day(folder: Path, days: int) -> None:
-    """Date the indexes and tables of the first day again, for each further day."""
+    """Add days: dated copies of the first day's index and tables, and links to its shard."""
     store = Store(str(folder))
     index = decode_index(store.read(layout.shard_index(FIRST)))
     tables = {i: FRAME_TABLE.decode(store.read(layout.frame_table(FIRST, i))) for i in INSTRUMENTS}
@@ -101,7 +103,7 @@ def repeat_day(folder: Path, days: int) -> None:
 
 
 def with_random_measures(table: pa.Table, seed: int) -> pa.Table:
-    """Give the checksums and all measured values of a daily index random bytes."""
+    """Return a daily index with random checksums and slightly changed measures."""
     rng = np.random.default_rng(seed)
     for position, field in enumerate(table.schema):
         if field.name == "crc32":
@@ -138,7 +140,7 @@ def release(folder: Path, days: int, cadence: int, first: int, last: int) -> Non
 
 
 def move_row(row: Row, later: timedelta) -> Row:
-    """Move the times of a row."""
+    """Return a row with later times."""
     observed = None if row.observed is None else row.observed + later
     return replace(row, slot=row.slot + later, observed=observed)
 
@@ -168,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=1200)
     parser.add_argument("--cadence", type=int, default=15)
-    parser.add_argument("--store", type=Path, help="folder to keep; built if it does not exist")
+    parser.add_argument("--store", type=Path, help="folder of the store, which is kept")
     parser.add_argument("--turn", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.turn:

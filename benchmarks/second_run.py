@@ -3,8 +3,8 @@
     python -m benchmarks.second_run [--days 30] [--cadence 15]
 
 Builds a range with Dagster's commands and with `sdoml build`, twice each, from the same simulated
-archive. All other settings have their defaults. The frames are rendered by the archive, whose CPU
-time does not count.
+archive. All other settings have their default values. The archive renders the frames; its CPU time
+is not counted.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def dagster_commands(days: int) -> list[list[str]]:
 
 
 def sdoml_commands(days: int) -> list[list[str]]:
-    """Return the one command of `sdoml`."""
+    """Return the only command, `sdoml build`."""
     last = FIRST + timedelta(days=days)
     return [[str(BIN / "sdoml"), "build", "--start", str(FIRST), "--end", str(last)]]
 

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.stand_ins --output benchmarks/results/stand_ins.md``
 
-The simulated archive lacks frames at the rates of the mission, and half of the 1700 Å frames at
-full hours, when the telescope takes 4500 Å.
+In the simulated archive, frames are missing as often as in the mission. Half of the 1700 Å frames
+at full hours are also missing, because the telescope then takes 4500 Å images.
 """
 
 import argparse
@@ -74,13 +74,14 @@ def main() -> None:
         "",
         f"`python -m benchmarks.stand_ins --cadence {options.cadence}`",
         "",
-        f"{DAY} of the simulated archive, eight channels, {options.cadence} minutes.",
+        f"{DAY} in the simulated archive: eight channels, a slot every {options.cadence} minutes.",
         "",
-        "| tolerance (min) | good frames | of them stand-ins | others | complete samples |",
+        "| tolerance (min) | good frames | of these, stand-ins | others | complete samples |",
         "|---|---|---|---|---|",
         *table,
         "",
-        f"**{gained} more complete samples** at 4 minutes than at 0, {gained / complete[0]:+.0%}.",
+        f"A tolerance of 4 minutes adds **{gained} complete samples** "
+        f"({gained / complete[0]:+.0%}).",
         "",
     ]
     print("\n".join(lines))

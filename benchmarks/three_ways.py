@@ -2,11 +2,11 @@
 
     python -m benchmarks.three_ways PATH_OF_THE_ORIGINAL [--rounds 3]
 
-The dataset has three days, hourly, 256×256, with AIA 171 Å and 193 Å and HMI, and constants fitted
-to the first two days. The original can only fit its constants to all three days. Its option
-`--wavelengths` fails (it compares text with numbers), so a copy of its scripts is edited. Each way
-downloads from the same simulated archive, whose frames are rendered before the first round, and
-uses two processes or threads. The ways take turns.
+The dataset has hourly 256×256 frames of AIA 171 Å, AIA 193 Å and HMI for three days. Its constants
+are fitted to the first two days; the original scripts can only fit theirs to all three days. The
+scripts' option `--wavelengths` does not work, because it compares text with numbers, so a copy of
+the scripts is edited. The three ways take turns. Each way downloads from the same simulated
+archive, whose frames are rendered before the first round, and uses two processes or threads.
 """
 
 import argparse
@@ -37,7 +37,7 @@ FIT = f"""ops:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one way: its wall time, CPU time and disk."""
+    """Cost of one way: number of commands, wall time, CPU time and disk space."""
 
     commands: int
     wall: float
@@ -92,7 +92,7 @@ def dagster(_scripts: Path, folder: Path, _archive: Archive) -> list[list[str]]:
 
 
 def sdoml(_scripts: Path, folder: Path, _archive: Archive) -> list[list[str]]:
-    """Return the one command."""
+    """Return the only command, `sdoml build`."""
     options = {
         "--start": FIRST,
         "--end": END,
@@ -144,7 +144,7 @@ def take_turn(way: str, scripts: Path, archive: Archive) -> Cost:
         wall, cpu = time.perf_counter() - begin, _children() - used
         packed = sorted(folder.rglob("*.tar"))
         if not packed:
-            raise SystemExit(f"{way} made no shard")
+            raise SystemExit(f"{way} wrote no shard")
         files = (
             path for path in folder.rglob("*") if path.is_file() and "scripts" not in path.parts
         )
@@ -159,7 +159,7 @@ def _children() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("original", type=Path, help="folder of the original's scripts")
+    parser.add_argument("original", type=Path, help="folder that contains the original scripts")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     scripts = arguments.original.resolve()

@@ -1,15 +1,16 @@
 """Speed of the viewer in a real browser, on a release of 6,000 shards.
 
-``python -m benchmarks.viewer`` writes a release whose shards are hard links to one, opens it with
-``sdoml view`` as a person would, and measures in Chromium:
+``python -m benchmarks.viewer`` writes a release whose shards are hard links to one file, opens it
+with ``sdoml view`` as a user would, and measures in Chromium:
 
-- from the start of the command to the first picture, all channels drawn; the browser runs already,
-- a step of the slider at 512² for eight channels, each to a slot that was not shown before: from
-  the input to the frame of the browser that shows the last channel,
-- frames per second of playback at 256² for four channels, with 24 wanted.
+- The time from the start of the command until all channels of the first picture are drawn. The
+  browser is already running.
+- The time of a slider step at 512² with eight channels, to a slot that was not shown before. It
+  ends with the browser frame that shows the last channel.
+- The frames per second of playback at 256² with four channels. The target is 24.
 
-The page cache and Python's bytecode cache are warm, by one start that does not count. CPU times are
-those of the server. Every wait has a limit.
+One start, which does not count, warms up the page cache and Python's bytecode cache. CPU times are
+those of the server. Every wait has a time limit.
 """
 
 import argparse
@@ -105,11 +106,13 @@ def write_release(folder: Path, days: int, side: int) -> None:
 
 @contextmanager
 def running_viewer(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """Start the command, and yield its address, its process id and the time of its start."""
+    """Start the command, and yield the viewer's address, process ID and start time."""
     command = (sys.executable, "-m", "sdoml_cli", "view", str(folder), "--no-browser")
     began = time.time()
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their bytecode
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # as if the package were installed with its bytecode
     process = subprocess.Popen(
         [*command, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -117,7 +120,7 @@ def running_viewer(folder: Path) -> Iterator[tuple[str, int, float]]:
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], LIMIT)
         if not ready:
-            raise TimeoutError(f"sdoml view printed nothing in {LIMIT:.0f} s")
+            raise TimeoutError(f"sdoml view printed nothing within {LIMIT:.0f} s")
         yield process.stdout.readline().split()[-1], process.pid, began
     finally:
         process.terminate()
@@ -154,7 +157,7 @@ def measure_start(folder: Path, browser: Browser) -> tuple[float, float]:
 
 
 def measure_steps(folder: Path, browser: Browser, side: int) -> None:
-    # On a screen of 1.5 device pixels per CSS pixel, eight panels of 340 pixels need 512².
+    # With 1.5 device pixels per CSS pixel, eight panels of 340 pixels need 512².
     with (
         running_viewer(folder) as (address, pid, _),
         open_page(browser, address, 1.5, width=1440, height=900) as page,
@@ -210,7 +213,7 @@ def report(name: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shards", type=int, default=6000)
-    parser.add_argument("--repeat", type=int, default=5, help="starts of the command")
+    parser.add_argument("--repeat", type=int, default=5, help="number of starts to measure")
     parser.add_argument("--side", type=int, default=512)
     options = parser.parse_args()
     browser_path = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)

@@ -2,14 +2,14 @@
 
     python -m benchmarks.whole_store [--days 1200] [--cadence 15]
 
-One day of 64×64 frames is built from the simulated archive and repeated: its ledgers, tables and
-indexes are dated again, and its frames and shard are linked under the names of each day. The links
-need no disk space, so raw frames of every day exist before they are pruned. Then these commands
-run, each in its own process: adopt, release, prune, verify and adopt again, with one more day
-before the last release. At the end, the loader opens the release and reads samples in random order.
+One day of 64×64 frames is built from the simulated archive and repeated: each further day gets
+copies of the ledgers, tables and indexes with its own date, and hard links to the frames and the
+shard. The links need no disk space, so the raw frames of all days can exist at the same time. Then
+these commands run, each in its own process: adopt, release without the last day, release, prune,
+verify and adopt again. At the end, the loader opens the release and reads samples in random order.
 
-The members of the repeated shards have the names of the first day. Only a release with more than
-one day per shard would read them.
+The members of the repeated shards have the first day's names. Only a release with more than one day
+per shard would read them.
 """
 
 import argparse
@@ -48,11 +48,11 @@ print(json.dumps([status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss
 process that started it."""
 
 SAMPLES = 1000
-"""Samples that the loader reads."""
+"""Number of samples that the loader reads."""
 
 
 def repeat_files(folder: Path, days: int) -> None:
-    """Link the raw and processed frames of the first day, and date its ledgers again."""
+    """Link the first day's frames for each further day, and write dated copies of its ledgers."""
     store = Store(str(folder))
     ledgers = {i: RAW_LEDGER.decode(store.read(layout.raw_ledger(FIRST, i))) for i in INSTRUMENTS}
     processed = [

@@ -19,7 +19,7 @@ from sdoml_dagster.settings.errors import PREFIX
 from sdoml_dagster.settings.model import Settings
 
 LONG_RANGE = 60
-"""Length of a range, in days, from which Dagster's silence needs an explanation."""
+"""Minimum length of a range, in days, for which `range_notice` explains Dagster's silence."""
 
 _FORM = re.compile(r"[ =]\d{4}-\d\d-\d\d(\.\.\.\d{4}-\d\d-\d\d)?$")
 
@@ -69,7 +69,7 @@ def range_notice(arguments: Sequence[str]) -> str | None:
 
 
 def explain(error: BaseException, settings: Settings | None) -> str | None:
-    """Return the line to show instead of a traceback, or ``None`` if it is not a user error."""
+    """Return the line that replaces the traceback of a user error, or ``None`` for other errors."""
     text = str(error).removeprefix("Failure condition: ")
     if isinstance(error, SettingError | dg.DagsterInvalidConfigError):
         return text
@@ -78,7 +78,7 @@ def explain(error: BaseException, settings: Settings | None) -> str | None:
     if isinstance(error, dg.DagsterInvalidSubsetError | CheckError) and "partition" in text:
         return None if settings is None else _about_days(text, settings)
     if isinstance(error, dg.DagsterInvalidSubsetError):
-        return f"{text}\n`dagster asset list -m sdoml_dagster.definitions` lists them."
+        return f"{text}\n`dagster asset list -m sdoml_dagster.definitions` lists the assets."
     return None
 
 
@@ -104,10 +104,10 @@ def _about_days(text: str, settings: Settings) -> str | None:
 def _days(settings: Settings) -> str:
     start = f"{PREFIX}START={settings.start:%F}"
     if settings.end is None:
-        return f"the dataset has the days from {settings.start:%F} to yesterday in UTC ({start})"
+        return f"the dataset covers the days from {settings.start:%F} to yesterday in UTC ({start})"
     future = ", so far up to yesterday" if settings.end > datetime.now(UTC) else ""
     return (
-        f"the dataset has the days from {settings.start:%F} to {settings.last_day}{future} "
+        f"the dataset covers the days from {settings.start:%F} to {settings.last_day}{future} "
         f"({start}, and {PREFIX}END={settings.end:%FT%R} is not included)"
     )
 

@@ -20,12 +20,14 @@ class DayRange:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
 
     def __str__(self) -> str:
-        """Format the range for messages: `` from 2024-03-01 to the last``. Empty for all days."""
+        """Format the range for messages, such as `` from 2024-03-01 on``. Empty for all days."""
         if self.first is None and self.last is None:
             return ""
         if self.first == self.last:
             return f" on {self.first}"
-        return f" from {self.first or 'the first'} to {self.last or 'the last'}"
+        if self.first is None:
+            return f" up to {self.last}"
+        return f" from {self.first} " + ("on" if self.last is None else f"to {self.last}")
 
 
 ALL_DAYS = DayRange()

@@ -36,7 +36,10 @@ def is_dead(run: dg.DagsterRun) -> bool:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail dead runs, so that Dagster retries them, and free their slots. Returns their IDs."""
+    """End dead runs, and free their slots in the pool. Returns their IDs.
+
+    The runs are marked as failed, so that Dagster retries them, unless they were being canceled.
+    """
     ended = []
     for found in instance.get_runs(dg.RunsFilter(statuses=_WITH_PROCESS)):
         if not is_dead(found):

@@ -13,7 +13,7 @@ from sdoml_dagster.dead_runs import end_dead_runs, process_tag
 
 
 class RecordingExecutor(InProcessExecutor):
-    """Executes all steps in this process, and records the process so that a crash is detected."""
+    """Executes all steps in this process, and records the process so that crashes are detected."""
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the steps. Dead runs are ended first, because they may occupy the pool."""

@@ -10,7 +10,7 @@ from sdoml_dagster.run_logger import INTERRUPTED
 
 
 class InterruptedRunError(dg.DagsterError, KeyboardInterrupt):
-    """Ctrl-C, or a terminated run.
+    """Raised after Ctrl-C, or if the run is terminated.
 
     Dagster's retry policies treat an interrupt as a failure and retry the step. A
     ``KeyboardInterrupt`` ends the run instead.

@@ -34,7 +34,7 @@ def latest_of_days(
 
 
 class LatestOfRun:
-    """Reads the latest event before a run for each day of the run, many days at a time.
+    """Reads the latest event of each day in a run, with one query for many days.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Find failed runs whose retry Dagster missed, and request the retry again.
+"""Find failed runs that Dagster should have retried but did not, and request the retries.
 
-Dagster records the failure of a run first and changes the run's status afterwards. If its daemon
-reads the new failure in between, it finds a run that has not failed, starts no retry, and never
-looks at the run again. The run's backfill then waits for the retry forever.
+Dagster first records the failure of a run and then changes the run's status. If its daemon reads
+the failure in between, the run does not have the status FAILURE yet. The daemon then starts no
+retry and never looks at the run again, and the run's backfill waits for the retry forever.
 """
 
 from datetime import datetime, timedelta
@@ -10,17 +10,17 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 REQUESTED_TAG = ".dagster/sdoml_retry_requested"
-"""Run tag that marks a request. A run gets only one. Hidden in the UI."""
+"""Run tag that marks a requested retry, so that it is requested only once. Hidden in the UI."""
 
 DELAY = timedelta(minutes=1)
-"""Time that Dagster has to start a retry by itself. Its daemon reads failures every 5 seconds."""
+"""Time that Dagster gets to start a retry by itself. Its daemon reads failures every 5 seconds."""
 
 LIMIT = timedelta(days=1)
-"""Older failures are left alone, because somebody may have dealt with them."""
+"""Older failures are left alone, because someone may have handled them already."""
 
 
 def request_missed_retries(instance: dg.DagsterInstance, *, now: datetime) -> list[str]:
-    """Report the failure of these runs again, so that Dagster retries them. Returns their IDs."""
+    """Report the failure of such runs again, so that Dagster retries them. Returns their IDs."""
     recent = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LIMIT)
     requested = []
     for record in instance.get_run_records(recent):
@@ -30,6 +30,8 @@ def request_missed_retries(instance: dg.DagsterInstance, *, now: datetime) -> li
         if now.timestamp() - (record.end_time or 0.0) < DELAY.total_seconds():
             continue
         instance.add_run_tags(run.run_id, {REQUESTED_TAG: "true"})
-        instance.report_run_failed(run, message="Dagster did not retry this run. Requested again.")
+        instance.report_run_failed(
+            run, message="Dagster did not retry this run. The retry was requested again."
+        )
         requested.append(run.run_id)
     return requested

@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # slow to import: runs need requests and fsspec, but definiti
 
 
 _ROOTS_WITH_CREDENTIALS: dict[str, str] = {}
-"""Roots with user name and password, by the address without credentials. They are kept out of the
-resource, because Dagster stores resource values and shows them to everyone who opens the UI."""
+"""Roots that contain a user name and a password, by the address without them. They are kept out of
+the resource, because Dagster stores resource values and shows them to everyone who opens the UI."""
 
 
 class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]

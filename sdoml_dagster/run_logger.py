@@ -18,7 +18,7 @@ EXPECTED = frozenset({"Failure", "InterruptedRunError"})
 """Expected errors. Only their messages are shown."""
 INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""Start of Dagster's message for each step after a failed step. These messages are not shown."""
+"""Start of Dagster's message for each step that depends on a failed step. It is not shown."""
 RETRY = "RetryRequestedFromPolicy"
 """Dagster's wrapper for an error that a retry policy handles. Its cause is the original error."""
 DATASET_CHECKS = frozenset({"freshness"})
@@ -94,7 +94,7 @@ def tell(event: DagsterEvent) -> tuple[int, str]:
 
 
 def _said(error: Any) -> str:
-    """Return the message of an expected error, even inside a retry, or any other error in full."""
+    """Return the message of an expected error, even if a retry wraps it. Return others in full."""
     link = error
     while link is not None and link.cls_name == RETRY:
         link = link.cause

@@ -45,7 +45,7 @@ def column_schema(table: TableFormat[Any]) -> dg.TableSchema:
 
 
 def picture(sheet: "Image | None", alt: str) -> dg.MetadataValue | None:
-    """Return a contact sheet as metadata, or None without a sheet."""
+    """Return a contact sheet as metadata, or None if there is no sheet."""
     from sdoml_dagster.previews import inline_markdown
 
     return None if sheet is None else dg.MetadataValue.md(inline_markdown(sheet, alt))

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Create a virtual environment: tools/create_venv.sh FOLDER [PYTHON]
-# It says at the start what is missing and how to get it. Without PYTHON it looks for a suitable one.
+# It first checks what is missing and says how to install it. Without PYTHON, it looks for a suitable
+# Python.
 set -eu
 folder=$1
 wanted=${2:-}
@@ -14,7 +15,7 @@ for candidate; do
   if suitable "$candidate"; then python=$candidate; break; fi
 done
 [ -n "$python" ] || fail \
-  "No Python 3.11 or newer was found${wanted:+ as $wanted}." \
+  "No Python 3.11 or newer was found${wanted:+ at $wanted}." \
   "Install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3 python3-venv)," \
   "or name it: make PYTHON=/path/to/python3 ..."
 
@@ -22,7 +23,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   package=python$version-venv
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing with apt-get, to create a virtual environment: $package"
+    echo "Installing $package with apt-get, to create a virtual environment."
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
       --no-install-recommends "$package" >/dev/null
   else
@@ -31,7 +32,7 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 available=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
-echo "Creating $folder with $("$python" -V 2>&1). pip now downloads the packages, once:" \
-  "1 GiB on disk for the demo, 3 GiB for the tests."
-[ "$available" -ge 5 ] || echo "Only $available GiB of disk are free here; 5 GiB are advisable."
+echo "Creating $folder with $("$python" -V 2>&1). pip now downloads the packages once." \
+  "They need 1 GiB of disk space for the demo, or 3 GiB for the tests."
+[ "$available" -ge 5 ] || echo "Only $available GiB of disk space is free here; 5 GiB is recommended."
 "$python" -m venv "$folder"

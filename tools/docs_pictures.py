@@ -2,9 +2,10 @@
 
     python -m tools.docs_pictures [--folder docs/images] [--only NAME]
 
-real-sample: the six real AIA frames of 2014-01-01. contact-sheet: frames of the simulated archive.
-The others: the real 193 Å frame of 2018-08-20, the HMI catalog JPG that was reconstructed from
-the real magnetogram of that day, and a rendered 1700 Å frame, for the limb of the photosphere.
+``real-sample`` shows the six real AIA frames of 2014-01-01. ``contact-sheet`` shows frames of the
+simulated archive. The other pictures use the real 193 Å frame of 2018-08-20, the HMI catalog JPEG
+that was reconstructed from the real magnetogram of that day, and a rendered 1700 Å frame for the
+limb of the photosphere.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def rendered_1700() -> NDArray[np.float32]:
 
 
 def processed_hmi(scale: float) -> NDArray[np.float32]:
-    """Return the reconstructed JPG, processed by the pipeline."""
+    """Return the reconstructed JPEG, processed by the pipeline."""
     return process_hmi(
         decode_hmi(HMI.read_bytes()), resolution=SIDE, rsun_obs=solar_radius(TAKEN), scale=scale
     )
@@ -80,7 +81,7 @@ def radial_mean(frame: NDArray[np.float32], radii: NDArray[np.float64]) -> NDArr
 
 
 def sheet(title: str, files: dict[str, bytes], columns: int) -> Image.Image:
-    """Process files as the pipeline does and draw them side by side."""
+    """Process files as the pipeline does, and draw them side by side."""
     panels = []
     for channel, data in files.items():
         if channel == "HMI_M":

@@ -1,9 +1,9 @@
-"""Take the pictures of the viewer in README.md and docs/view.md.
+"""Take the screenshots of the viewer in README.md and docs/view.md.
 
     python -m tools.viewer_pictures .demo/store/releases/sdoml-lite [--folder docs/images]
 
-The release is the one from ``make demo``, with simulated frames of 2024-03-08. It needs Chromium.
-JPEG keeps all colors of eight channels at a fifth of the size of a PNG.
+The release is the one from ``make demo``, with simulated frames of 2024-03-08. The script needs
+Chromium. JPEG keeps all colors of eight channels at a fifth of the size of a PNG.
 """
 
 import argparse

@@ -48,15 +48,15 @@ app: Celery = make_app(  # type: ignore[no-untyped-call]
             "task_acks_late": True,
             "worker_prefetch_multiplier": 1,
             "worker_concurrency": 1,
-            # After this time, Redis gives an unacknowledged task to a second worker. Dagster
-            # ignores this if the run has already started. Otherwise, the run starts then.
+            # After this time, Redis gives an unacknowledged task to a second worker. If the run has
+            # already started, Dagster ignores the second task. Otherwise, it starts the run.
             "broker_transport_options": {
                 "visibility_timeout": 1800,
                 "socket_timeout": 20,
                 "socket_connect_timeout": 10,
                 "socket_keepalive": True,
             },
-            # A worker survives any outage of the broker, even if it begins during a task.
+            # A worker survives any broker outage, even one that begins during a task.
             "result_backend_always_retry": True,
             "broker_connection_retry_on_startup": True,
             "broker_connection_max_retries": None,
@@ -72,7 +72,7 @@ resume_job = create_resume_job_task(app)
 
 
 class _Heart(threading.Thread):
-    """Writes the heartbeat of one task until it ends."""
+    """Writes the heartbeat of one task until the task ends."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(name="pulse", daemon=True)

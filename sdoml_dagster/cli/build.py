@@ -51,7 +51,7 @@ class ReleaseOptions:
         )
 
     def config(self, days: DayRange, names: DatasetNames) -> dict[str, Any]:
-        """Return the options as run config of the job `make_release`."""
+        """Return the options as run config for the job `make_release`."""
         values: dict[str, Any] = {
             "name": self.name,
             "splits": self.splits,
@@ -79,7 +79,7 @@ def build(
     Raises
     ------
     IncompleteError
-        If a stage has failed runs. The message names the first one and says what to do.
+        If any run of a stage fails. The message names the first failed run and says what to do.
     """
     _days("ingest", "raw_", plan.unprocessed, plan, runner, keep_going=keep_going)
     if plan.fit_days is not None:

@@ -30,7 +30,7 @@ def own_stderr() -> TextIO:
 
 
 def warn(level: int, text: str) -> None:
-    """Show warnings and errors only."""
+    """Show only warnings and errors."""
     if level >= logging.WARNING:
         click.echo(text, err=True)
 
@@ -79,7 +79,7 @@ class Display:
         spent = max(monotonic() - self._started, 1e-3)
         done = min(sum(frames for frames, _ in self._tasks.values()), self.frames)
         received = sum(mib for _, mib in self._tasks.values())
-        # Omit the total at the end: if frames are missing, the stage has fewer than expected.
+        # Omit the total at the end, because it is too high if frames are missing.
         total = "" if final else f"/{self.frames:,}"
         parts = [f"{self.title}: {done:,}{total} frames"]
         if received:

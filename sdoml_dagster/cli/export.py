@@ -35,8 +35,8 @@ def export_for_surya(
 ) -> None:
     """Write the index, NetCDF files and scalers that Surya reads.
 
-    The scalers are computed from the days that the release's constants were fitted to: with splits,
-    the training days.
+    The scalers are computed from the days that the release's constants were fitted to. With splits,
+    these are the training days.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def changed_settings(settings: Settings, home: Path) -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    """Return a setting as text. A value from TOML and a parsed value give the same text."""
+    """Format a setting, so that a value from TOML and the parsed value have the same text."""
     if isinstance(value, tuple | list):
         return ",".join(str(public(item)) for item in value)
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -90,7 +90,7 @@ def main() -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001 there is no public function
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # standard output is closed, or a pipe without a reader
+        with suppress(OSError, ValueError):  # the stream is closed, or is a pipe without a reader
             stream.flush()
     os._exit(exit_status)
 
@@ -120,8 +120,8 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     },
     "--complete-only": {
         "is_flag": True,
-        "help": "Release only samples that have every channel. Hugging Face datasets requires "
-        "this.",
+        "help": "Release only samples that have every channel. The Hugging Face datasets "
+        "library requires this.",
     },
     "--days-per-shard": {
         "type": click.IntRange(1),
@@ -141,8 +141,8 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "--fit",
     metavar="DAYS",
     help="Days to fit the normalization constants to, both ends included, such as 2010..2018. "
-    "Default: the training split. Without splits, the default keeps existing constants, or fits "
-    "new ones to all days.",
+    "Default: the training split. Without splits, existing constants are kept, or new ones are "
+    "fitted to all days.",
 )
 @release_options
 @click.option(
@@ -158,7 +158,7 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     help="Queue the runs on the deployment at DAGSTER_HOME, and follow their progress.",
 )
 @click.option("--keep-going", is_flag=True, help="Make the release without the days that failed.")
-@click.option("--plan", "plan_only", is_flag=True, help="Print the plan and stop.")
+@click.option("--plan", "plan_only", is_flag=True, help="Print the plan and exit.")
 @settings_options()
 def build(
     *,
@@ -177,7 +177,8 @@ def build(
 ) -> None:
     """Build a dataset: fetch, process, fit, pack and release.
 
-    Finished days are skipped. After Ctrl-C, a kill or an outage, run the same command again.
+    Finished days are skipped. After Ctrl-C, a kill or an outage, run the same command again to
+    resume.
 
     \b
     sdoml build --start 2024-03-01 --end 2024-03-04 --channels AIA_0171,AIA_0193,HMI_M \\
@@ -197,7 +198,7 @@ def build(
             raise click.UsageError("--submit needs DAGSTER_HOME: set it to the deployment's home")
         if submit and (options := [k for k, value in given.items() if value is not None]):
             raise click.UsageError(
-                "--submit uses the settings of the deployment: remove "
+                "--submit uses the deployment's settings: remove "
                 f"{option_name(options[0])}, or change this setting there"
             )
         fit_days = _fit_days(fit, splits, guard, any_constants=any_constants)
@@ -252,7 +253,7 @@ def build(
 @commands.command(cls=SettingsCommand)
 @settings_options(_STATUS)
 def status(**given: str | None) -> None:
-    """Show the state of the days, coverage, size, constants, and what the schedule would do."""
+    """Show days by state, coverage, size, constants, and what the schedule would request."""
     from sdoml_dagster.cli.status import status_lines
 
     with _one_line_errors():
@@ -270,13 +271,15 @@ def status(**given: str | None) -> None:
     metavar="MINUTES",
     help="Time between two checks of the archive.",
 )
-@click.option("--once", is_flag=True, help="Check the archive once and stop, for example in cron.")
+@click.option(
+    "--once", is_flag=True, help="Check the archive once and exit, for example in a cron job."
+)
 @settings_options()
 def live(*, interval: float, once: bool, **given: str | None) -> None:
     """Keep the near-real-time window up to date until Ctrl-C, without a daemon.
 
-    This command does the same as the schedule live_update_schedule. Use only one of them for a
-    store.
+    This command does the same work as the schedule live_update_schedule. For each store, use only
+    one of the two.
     """
     import dagster as dg
 
@@ -331,10 +334,12 @@ def release(
     from sdoml_dagster.cli.build import ReleaseOptions
     from sdoml_dagster.store import layout
 
-    # This sets the encoding of the release, not of the daily shards.
+    # This option sets the encoding of the release, not of the daily shards.
     encoding = given.pop("encoding")
     if encoding is not None and encoding not in ENCODINGS:
-        raise click.UsageError(f"--encoding {encoding!r} must be one of {', '.join(ENCODINGS)}")
+        raise click.UsageError(
+            f"--encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}"
+        )
     with _one_line_errors():
         settings, store = _open_existing(given)
         name = name or settings.name
@@ -343,8 +348,8 @@ def release(
         )
         if store.exists(f"{layout.release_folder(name)}/{RELEASE_SPLITS}") and not splits:
             click.echo(
-                f"this replaces release {name}, which has splits. To keep both, choose another "
-                "--name",
+                f"the existing release {name}, which has splits, will be replaced. To keep it, "
+                "choose another --name",
                 err=True,
             )
         _run_job("make_release", options.config(_days(days), DatasetNames(settings.name)), settings)
@@ -352,7 +357,9 @@ def release(
 
 
 @commands.command(cls=SettingsCommand)
-@click.option("--days", metavar="DAYS", help="Days to verify, such as 2019 or 2010..2018.")
+@click.option(
+    "--days", metavar="DAYS", help="Days to verify, such as 2019 or 2010..2018. Default: all."
+)
 @click.option("--only-report", is_flag=True, help="Leave damaged files where they are.")
 @settings_options(("store", "threads"))
 def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
@@ -362,8 +369,12 @@ def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
 
 
 @commands.command(cls=SettingsCommand)
-@click.option("--days", metavar="DAYS", help="Days to prune, such as 2019 or 2010..2018.")
-@click.option("--delete", is_flag=True, help="Delete the files. The default only lists them.")
+@click.option(
+    "--days",
+    metavar="DAYS",
+    help="Days to prune, such as 2019 or 2010..2018. Default: all before the look-back window.",
+)
+@click.option("--delete", is_flag=True, help="Delete the files. By default, they are only listed.")
 @settings_options(_PRUNE)
 def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
     """Delete the raw files of days whose shards are verified."""
@@ -374,10 +385,12 @@ def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
 
 
 @commands.command(cls=SettingsCommand)
-@click.option("--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018.")
+@click.option(
+    "--days", metavar="DAYS", help="Days to report, such as 2019 or 2010..2018. Default: all."
+)
 @settings_options(_ADOPT)
 def adopt(*, days: str | None, **given: str | None) -> None:
-    """Record days in the store that are missing from Dagster's records, without building them."""
+    """Report days in the store that Dagster has no record of, without building them."""
     with _one_line_errors():
         _run_day_job("adopt_store", "adopt", days, given)
 
@@ -385,7 +398,11 @@ def adopt(*, days: str | None, **given: str | None) -> None:
 def export_options(command: F) -> F:
     """Add the options that every export has."""
     for option in (
-        click.option("--days", metavar="DAYS", help="Days to export, such as 2019 or 2010..2018."),
+        click.option(
+            "--days",
+            metavar="DAYS",
+            help="Days to export, such as 2019 or 2010..2018. Default: all.",
+        ),
         click.option("--name", help="Name of the release. Default: SDOML_NAME."),
         click.option(
             "--to",
@@ -445,7 +462,10 @@ def _export(
 
 
 def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Settings, Store]":
-    """Open the settings and the store. With ``saved``, the last build's settings are defaults."""
+    """Load the settings and open the store.
+
+    With ``saved``, the defaults are the settings of the last build.
+    """
     from sdoml_dagster.cli.home import own_home
     from sdoml_dagster.store.store import Store
 
@@ -460,10 +480,10 @@ def _open(given: Mapping[str, str | None], *, saved: bool = False) -> "tuple[Set
 
 
 def _open_existing(given: Mapping[str, str | None]) -> "tuple[Settings, Store]":
-    """Open the settings of the last build and its store, which must not be empty."""
+    """Load the last build's settings and open its store, which must not be empty."""
     settings, store = _open(given, saved=True)
     if not store.folders(""):
-        _fail(f"there is no dataset at {store.locate('')}: set --store to its folder", FAILED)
+        _fail(f"no dataset at {store.locate('')}: set --store to the dataset's folder", FAILED)
     return settings, store
 
 
@@ -500,8 +520,8 @@ def _runner(
     if submit:
         if not daemon_is_alive(instance):
             raise click.UsageError(
-                f"no daemon processes the queue of {home}: start dagster-daemon, or build without "
-                "--submit"
+                f"no daemon is processing the queue of {home}: start dagster-daemon, or build "
+                "without --submit"
             )
         return Queue(instance, None)
     stack.enter_context(only_build(home))
@@ -537,7 +557,7 @@ def _run_job(job: str, config: Mapping[str, Any], settings: "Settings") -> None:
     with dg.DagsterInstance.from_config(str(home)) as instance:
         outcome = InProcess(_definitions(), instance).run_job(job, config, _echo_line)
     if outcome.failed:
-        raise SystemExit(FAILED)  # the error was already shown
+        raise SystemExit(FAILED)  # the error has already been shown
 
 
 def _echo_line(level: int, text: str) -> None:
@@ -572,7 +592,7 @@ def _fit_days(
     if len(kept) != 1:
         raise click.UsageError(
             f"the split {parsed.train.name} has {len(kept)} separate ranges of days, but constants "
-            "are fitted to one range: choose it with --fit"
+            "are fitted to a single range: choose one with --fit"
         )
     return DayRange(kept[0].first, kept[0].last)
 

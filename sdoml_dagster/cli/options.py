@@ -19,7 +19,7 @@ from sdoml_dagster.settings.model import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHORT_NAMES: Final = {"cadence_minutes": "--cadence"}
-"""Short names of options that people type often."""
+"""Short names of options that users type often."""
 
 OWN_OPTIONS: Final = {"name"}
 """Settings whose option has a different meaning: `--name` names the release."""

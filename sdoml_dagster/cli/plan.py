@@ -24,7 +24,7 @@ from sdoml_dagster.store.day import StoredDay
 from sdoml_dagster.store.store import Store
 
 FRAME_BYTES = {"AIA": 1_100_000, "HMI": 400_000}
-"""Typical size of a raw file."""
+"""Typical size of a raw file, in bytes."""
 
 BYTES_PER_SECOND = 2_000_000
 """Assumed speed of one connection to the archive. The real speed varies and was not measured."""
@@ -99,7 +99,7 @@ def make_plan(
     Parameters
     ----------
     settings, store
-        The dataset.
+        Settings and store of the dataset.
     code_versions
         Code versions of the daily assets, by asset name.
     fit_days
@@ -130,7 +130,7 @@ def make_plan(
 
     refit = _refit(constants, days, fit_days, settings)
     unpacked = tuple(days) if refit else unfinished(days, constants)
-    unprocessed = unfinished(unpacked, None)  # a day with a current shard needs no processing
+    unprocessed = unfinished(unpacked, None)  # a day with an up-to-date shard needs no processing
     per_day = {
         name: len(settings.expected_slots(days[len(days) // 2])) for name in settings.channels
     }
@@ -197,8 +197,8 @@ def _refit(
     """Return the days to fit to, or None to keep the current constants."""
     if wanted and not any(day in wanted for day in days):
         raise SettingError(
-            f"the constants cannot be fitted to the frames{wanted}: the dataset has no day in this "
-            "range"
+            f"the constants cannot be fitted to the frames{wanted}: the dataset has no days in "
+            "this range"
         )
     target = wanted or DayRange(days[0], days[-1])
     if constants is None or (constants.resolution != settings.resolution):
@@ -254,7 +254,7 @@ def describe_constants(plan: BuildPlan) -> str:
         new = f"will be fitted to the frames{plan.fit_days}"
         if plan.constants is None:
             return new
-        return f"{new}, replacing {plan.constants.version}: all days are packed again"
+        return f"{new}, replacing {plan.constants.version}: all days will be packed again"
     assert plan.constants is not None  # noqa: S101 a plan without constants has days to fit
     return announce(plan.constants)
 

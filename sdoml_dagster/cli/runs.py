@@ -169,8 +169,9 @@ class Queue:
     instance
         Instance that has the queue.
     daemon
-        The daemon that was started for this build. None means the deployment's daemon and its code
-        location, which has the same name as in ``workspace.yaml``.
+        The daemon that was started for this build. None means the deployment's daemon. If
+        ``workspace.yaml`` exists, the runs then get the name of the code location from this file,
+        because it must be the same as in the deployment.
     """
 
     def __init__(self, instance: dg.DagsterInstance, daemon: "Daemon | None") -> None:
@@ -291,7 +292,7 @@ class Daemon:
     Parameters
     ----------
     home
-        Home of the instance. The log of the daemon goes there.
+        Home of the instance. The daemon writes its log to this folder.
     """
 
     def __init__(self, home: Path) -> None:
@@ -342,7 +343,7 @@ main()
 
 
 def daemon_is_alive(instance: dg.DagsterInstance) -> bool:
-    """Return whether a daemon of the deployment processes the run queue."""
+    """Return whether a daemon of the deployment is processing the run queue."""
     return instance.get_daemon_statuses([QUEUE_DAEMON])[QUEUE_DAEMON].healthy is True
 
 

@@ -1,4 +1,4 @@
-"""Prepare a Dagster instance with SQLite in a folder, ready for several processes."""
+"""Prepare a folder with an SQLite-based Dagster instance that several processes can use."""
 
 from pathlib import Path
 

@@ -50,7 +50,7 @@ OTHER_SETTINGS = "other settings"
 stale."""
 
 NO_DAY = ""
-"""Key for the latest record of an asset without days."""
+"""Key for the latest record of an asset without partitions."""
 
 BATCH_DAYS = 50
 """Number of days that are reported together."""
@@ -78,7 +78,8 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
                     context.log.error(line)
                 progress.step("damaged" if contents.damaged else "ok")
             reporter.flush()
-            # These events come last, because Dagster compares their order with that of the days.
+            # These events come last, because Dagster compares their order with that of the daily
+            # events.
             dataset = read_dataset(settings, opened)
             if dataset.constants is not None:
                 reporter.constants(dataset.constants)
@@ -93,8 +94,9 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.job(
         description=(
-            "Add all days in the store to Dagster's records, after its database was lost or for a "
-            "store from another deployment. The job reads no pixels and fetches nothing."
+            "Add all days in the store to Dagster's records. Use this job if Dagster's database "
+            "was lost, or for a store from another deployment. It reads no pixels and fetches "
+            "nothing."
         ),
         config=default_run_config("adopt", AdoptConfig),
     )
@@ -117,13 +119,13 @@ class _Report:
     metadata: Mapping[str, Any]
     findings: Mapping[str, Finding]
     observation: dg.AssetObservation | None = None
-    """Observation of the archive, which is recorded before raw frames."""
+    """Observation of the archive. It is recorded before the raw frames."""
 
 
 class _Reporter:
     """Reports materializations and checks without runs. Each asset is reported after its inputs.
 
-    Days are collected and reported in batches, because single events are slow.
+    Days are collected and reported in batches, because recording single events is slow.
     """
 
     def __init__(self, instance: dg.DagsterInstance, settings: Settings, store: Store) -> None:
@@ -328,7 +330,7 @@ class _Reporter:
         return self._instance.get_latest_data_version_record(self._key(asset))
 
     def _latest_of_days(self, asset: str, days: set[str]) -> Mapping[str, EventLogRecord]:
-        """Return the latest record of each day, or the only record of an asset without days."""
+        """Return the latest record of each day, or of the asset if it has no partitions."""
         if asset == asset_names.NORMALIZATION:
             record = self._latest(asset)
             return {} if record is None else {NO_DAY: record}

@@ -28,7 +28,12 @@ def daily_assets(settings: Settings) -> list[str]:
 def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
     """Build the asset jobs, from ``ingest`` to ``make_release``."""
     return [
-        _job(settings, INGEST, _ingested(settings), "Fetch and process days: the first step."),
+        _job(
+            settings,
+            INGEST,
+            _ingested(settings),
+            "Fetch and process days. This is the first step of a build.",
+        ),
         _job(
             settings,
             "fit_normalization",
@@ -40,7 +45,7 @@ def build_asset_jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
             settings,
             BUILD_SHARDS,
             [asset_names.SHARDS],
-            "Pack processed days with the frozen constants.",
+            "Pack processed days into shards, with the frozen constants.",
         ),
         _job(
             settings,

@@ -1,4 +1,4 @@
-"""Prefill a job's launchpad. Otherwise it would open empty and show no fields."""
+"""Prefill a job's launchpad, which would otherwise be empty and show no fields."""
 
 from typing import Any
 

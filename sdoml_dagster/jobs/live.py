@@ -42,7 +42,7 @@ def build_live_job(settings: Settings) -> dg.JobDefinition:
                 report=context.log.info,
             )
             if done.outage is not None:
-                context.log.warning(f"{done.outage}. The next update requests the frames again")
+                context.log.warning(f"{done.outage}. The next update will request the frames again")
             for hour, rows in sorted(done.rows.items()):
                 table = opened.locate(layout.live_table(hour))
                 index = opened.locate(layout.LIVE_INDEX)
@@ -50,7 +50,8 @@ def build_live_job(settings: Settings) -> dg.JobDefinition:
                     context.log_event(event)
         context.log.info(
             f"live: {counted(done.frames.total(), 'new frame')}, "
-            f"{counted(done.slots, 'slot')} published, {done.samples} in the window"
+            f"{counted(done.slots, 'slot')} published, "
+            f"{counted(done.samples, 'slot')} in the window"
         )
 
     @dg.job(

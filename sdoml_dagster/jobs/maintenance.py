@@ -82,7 +82,8 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         if damages:
             remedies = sorted({damage.remedy for damage in damages}, key=_in_working_order)
             raise dg.Failure(
-                f"{counted(len(damages), 'damaged file')}; materialize " + ", ".join(remedies[:10]),
+                f"found {counted(len(damages), 'damaged file')}: materialize "
+                + ", ".join(remedies[:10]),
                 metadata=metadata
                 | {
                     "files_to_rebuild": table_metadata(
@@ -150,7 +151,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
         )
 
     @dg.job(
-        description=("Read the whole store, move damaged files aside, and fail if there are any."),
+        description="Read the whole store, move damaged files aside, and fail if any are found.",
         config=default_run_config("verify", VerifyConfig),
     )
     def verify_store() -> None:
@@ -158,7 +159,7 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
 
     @dg.job(
         description=(
-            "Delete raw frames that are packed in an intact shard. By default, this is a dry run."
+            "Delete raw frames that are packed in intact shards. By default, the job is a dry run."
         ),
         config=default_run_config("prune", PruneConfig),
     )

@@ -39,14 +39,14 @@ def report_damage(
     run, and a day can be damaged more than once.
 
     The materialization keeps the content and the former data version of the day. If the day is
-    rebuilt with the same content, it gets the former version again, and nothing downstream is
+    rebuilt with the same content, it gets the former version again, and nothing downstream becomes
     stale.
     """
     reasons: dict[tuple[str, date], list[str]] = {}
     for damage in damages:
         asset, _, text = damage.remedy.partition(" of ")
         if asset in daily_assets(settings) and (day := parse_day(text)):
-            reasons.setdefault((asset, day), []).append(f"{damage.path} {damage.reason}")
+            reasons.setdefault((asset, day), []).append(f"{damage.path}: {damage.reason}")
     names = DatasetNames(settings.name)
     for (asset, day), lines in reasons.items():
         key = dg.AssetKey(names.key(asset))

@@ -22,14 +22,14 @@ from sqlalchemy.engine import Connection
 AssetEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 _BUSY_TIMEOUT = 60
-"""Seconds to wait for another process that writes to the same database."""
+"""Seconds to wait while another process writes to the same database."""
 
 
 def record_events(instance: dg.DagsterInstance, events: Iterable[AssetEvent]) -> None:
-    """Record events in order, like repeated calls of ``report_runless_asset_event``.
+    """Record events in order, as repeated calls of ``report_runless_asset_event`` would.
 
-    On SQLite, all of them are one transaction. On PostgreSQL, Dagster writes the materializations
-    of an asset in one statement.
+    On SQLite, all events are written in one transaction. On PostgreSQL, Dagster writes all
+    materializations of an asset in one statement.
     """
     entries = [_entry(event) for event in events]
     storage = instance.event_log_storage
@@ -82,7 +82,7 @@ class _SingleTransaction(SqliteEventLogStorage):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator["_SingleTransaction"]:
-        """Commit all events at the end, or no event after an error."""
+        """Commit all events at the end, or none after an error."""
         self._connections: dict[str, Connection] = {}
         self._answers: dict[tuple[str, str], bool] = {}
         with contextlib.ExitStack() as self._stack:

@@ -37,7 +37,7 @@ class StoredFrames:
     instrument: Instrument
     rows: tuple[RawRow, ...] | tuple[FrameRow, ...]
     content: bytes
-    """The content whose hash is the data version, in the same form as when the day was built."""
+    """Content whose hash is the data version. It has the same form as when the day was built."""
 
     as_configured: bool
     """Whether the settings would build the same frames."""

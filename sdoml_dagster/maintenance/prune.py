@@ -24,13 +24,13 @@ from sdoml_dagster.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PrunedDay:
-    """The raw frames of a day that were deleted. In a dry run, those that would be deleted."""
+    """The deleted raw frames of one day. In a dry run, the frames that would be deleted."""
 
     day: date
     files: int = 0
     bytes: int = 0
     kept_because: str | None = None
-    """Reason why the raw frames are kept, or ``None`` if they are deleted."""
+    """Reason for keeping the raw frames, or ``None`` if they are deleted."""
 
 
 def prune_raw(
@@ -98,7 +98,7 @@ def _reason_to_keep(store: Store, day: date, rows: list[RawRow]) -> str | None:
     verification, index = verify_shard(store, day)
     if verification.damages:
         damage = verification.damages[0]
-        return f"{store.locate(damage.path)} {damage.reason}"
+        return f"{store.locate(damage.path)}: {damage.reason}"
     if index is None:
         return "there is no shard"
     left = frames_not_packed(StoredDay(store, day), rows, index)

@@ -97,7 +97,7 @@ def verify_store(
 
 
 def _confirmed(check: Callable[..., Verification], *arguments: Any) -> Verification:
-    """Run a check, and repeat it if it finds damage, because the file may have been rewritten."""
+    """Run a check. If it finds damage, repeat it, because a file may have been rewritten."""
     found = check(*arguments)
     return check(*arguments) if found.damages else found
 
@@ -159,7 +159,7 @@ def _verify_processed(store: Store, day: date, instrument: Instrument) -> Verifi
     sketches = layout.sketches(day, instrument)
     found = _decoded(outcome, store, sketches, decode_sketches, remedy, marker=table)
     if found is None and not outcome.damages:
-        outcome.damages.append(Damage(sketches, "is missing", remedy, table))
+        outcome.damages.append(Damage(sketches, "the file is missing", remedy, table))
     for channel in sorted({row.channel for row in rows if row.status == "ok"}):
         mine = sorted(
             (row for row in rows if row.channel == channel and row.status == "ok"),
@@ -199,7 +199,7 @@ def _verify_constants(store: Store) -> Verification:
         found = _decoded(outcome, store, path, from_json, "normalization_stats")
         named = path.removeprefix(f"{layout.NORMALIZATION}/").removesuffix(".json")
         if found is not None and named not in {"current", found.version}:
-            reason = f"contains the constants of version {found.version}"
+            reason = f"the file contains the constants of version {found.version}"
             outcome.damages.append(Damage(path, reason, "normalization_stats"))
     return outcome
 
@@ -222,18 +222,18 @@ def _verify_release(
     for line in listed.decode(errors="replace").splitlines():
         sha256, _, name = line.partition("  ")
         if "/" in name or not name:
-            outcome.damages.append(Damage(sums, f"has an invalid line {line!r}", remedy))
+            outcome.damages.append(Damage(sums, f"invalid line {line!r}", remedy))
             continue
         needed.discard(name)
         if name not in others:
             _verify_sha256(outcome, store, f"{folder}/{name}", sha256, remedy, marker=sums)
     if needed:
-        outcome.damages.append(Damage(sums, f"lacks {', '.join(sorted(needed))}", remedy))
+        outcome.damages.append(Damage(sums, f"no checksum for {', '.join(sorted(needed))}", remedy))
     return outcome
 
 
 def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
-    """Return the shards of a release without samples from the given days, or none if unknown."""
+    """Return the release's shards that have no samples from the days. Empty if unknown."""
     if days == ALL_DAYS:
         return set()
     try:
@@ -279,7 +279,7 @@ def _decoded(
     *,
     marker: str | None = None,
 ) -> T | None:
-    """Decode a small file. Returns ``None`` if it is missing or damaged, and records damage."""
+    """Decode a small file. Returns ``None`` if it is missing or damaged. Damage is recorded."""
     try:
         data = store.read_if_exists(path)
         if data is None:
@@ -293,4 +293,4 @@ def _decoded(
 
 
 def _why(error: OSError) -> str:
-    return "is missing" if isinstance(error, FileNotFoundError) else str(error)
+    return "the file is missing" if isinstance(error, FileNotFoundError) else str(error)

@@ -1,12 +1,12 @@
 """Build a release: numbered shards, one index, and their description.
 
 The old index is removed first and SHA256SUMS is written last, so an unfinished release never looks
-complete. A second build gives the same bytes. A release shard with the same content as a daily
+complete. A second build writes the same bytes. A release shard with the same content as a daily
 shard is a hard link, so a release needs no extra disk space. If a day is packed again with
 different content, it gets a new file, and the release keeps the old file.
 
-Days are read one at a time, so memory does not grow with their number. Files that have not changed
-since the last build are not read again: see `sdoml_dagster.release.record`.
+Days are read one at a time, so memory use does not grow with the number of days. Files that have
+not changed since the last build are not read again: see `sdoml_dagster.release.record`.
 """
 
 import hashlib
@@ -81,8 +81,8 @@ _SETTINGS_OF_A_RELEASE = (
 roots."""
 
 FOREIGN_INDEXES = ("tar_files_index", "dates_index_")
-"""Prefixes of the index files that the original's loader leaves among shards. That loader never
-checks them against the shards, so after a rebuild it would read wrong samples."""
+"""Prefixes of the index files that the original SDOML-lite loader leaves among shards. That loader
+never checks them against the shards, so after a rebuild it would read wrong samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,8 @@ def publish(
     folder = layout.release_folder(request.name)
     previous = set_aside(store, folder)
     store.sweep(folder)
-    # Write this before the shards, so that a folder of shards without an index looks unfinished.
+    # Write the constants before the shards. A folder that contains them, but no index, is
+    # recognized as an incomplete release.
     store.write(f"{folder}/{RELEASE_CONSTANTS}", constants)
     shard_names = {plan.name for group in plans.values() for plan in group}
     for name in store.sizes(folder):
@@ -338,7 +339,7 @@ def _inputs(
 
 
 def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | None:
-    """Return the split that the constants were fitted to, or None if they also used other days."""
+    """Return the split that the constants were fitted to, or None if other days were used too."""
     if not request.splits:
         return None
     train = request.splits.train
@@ -353,15 +354,15 @@ def _fitted_split(request: ReleaseRequest, constants: Normalization) -> str | No
         f"constants {constants.version} were fitted to days from {constants.first_day} to "
         f"{constants.last_day}, which are not all in the split {train.name} "
         f"({', '.join(str(one) for one in request.splits.kept_ranges(train))}). Run sdoml build "
-        "with the same --splits to fit them to that split and pack the shards again, or accept "
-        "these constants with --any-constants (run config any_constants: true)"
+        "with the same --splits to fit constants to that split and pack the shards again, or "
+        "accept these constants with --any-constants (run config any_constants: true)"
     )
 
 
 def _plan_shards(
     released: Sequence[BuiltDay], request: ReleaseRequest
 ) -> dict[str, list[ShardPlan]]:
-    """Plan the shards of each split, in order. Without splits, the only key is an empty name."""
+    """Plan the shards of each split, in order. Without splits, the only key is ""."""
     groups: dict[Split | None, list[BuiltDay]] = {part: [] for part in request.splits.parts}
     for day in released:
         groups.setdefault(request.splits.of(day.day), []).append(day)
@@ -452,7 +453,7 @@ def _select(built: Sequence[BuiltDay], settings: Settings) -> list[BuiltDay]:
         each = ", ".join(f"{name} {counts[name]}" for name in settings.channels)
         which = "sample with every channel" if built[0].complete else "frame"
         raise MissingInputError(
-            f"the shards from {built[0].day} to {built[-1].day} have no {which}; frames: {each}"
+            f"the shards from {built[0].day} to {built[-1].day} contain no {which} (frames: {each})"
         )
     return released
 

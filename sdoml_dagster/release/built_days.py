@@ -84,7 +84,7 @@ class BuiltDay:
         return replace(index, table=complete_rows(index.table, self.complete))
 
     def packed_and_released(self, store: Store) -> tuple[set[Frame], set[Frame]]:
-        """Return the slot and channel of the frames in the daily shard, and of those released."""
+        """Return the slot and channel of each packed frame, and of each released frame."""
         packed = read_frames(store.read(layout.shard_index(self.day)))
         if self.complete is None:
             return packed, packed
@@ -206,16 +206,15 @@ def _decoded(store: Store, day: date, data: bytes, decode: Callable[[bytes], T])
         return decode(data)
     except DamagedFileError as error:
         path = layout.shard_index(day)
-        raise DamagedFileError(f"{_again(store.locate(path), day)}: {error}") from error
+        raise DamagedFileError(_again(store.locate(path), day, error)) from error
 
 
 def _check_size(store: Store, sizes: dict[int, dict[str, int]], day: date, expected: int) -> None:
     path = layout.shard(day)
     size = sizes[day.year].get(path.rsplit("/", 1)[1])
     if size != expected:
-        raise DamagedFileError(
-            f"{_again(store.locate(path), day)}: it has {size} bytes, but its index says {expected}"
-        )
+        why = f"it has {size} bytes, but its index says {expected}"
+        raise DamagedFileError(_again(store.locate(path), day, why))
 
 
 def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
@@ -235,11 +234,11 @@ def archive_hosts(store: Store, days: Sequence[date]) -> frozenset[str]:
 def damaged(store: Store, day: date, why: object) -> DamagedFileError:
     """Create the error for a shard that does not match its index."""
     store.suspect(layout.shard(day))
-    return DamagedFileError(f"{_again(store.locate(layout.shard(day)), day)}: {why}")
+    return DamagedFileError(_again(store.locate(layout.shard(day)), day, why))
 
 
-def _again(location: str, day: date) -> str:
-    return f"{location} is damaged: materialize shards of {day} again"
+def _again(location: str, day: date, why: object) -> str:
+    return f"{location} is damaged: {why}; materialize shards of {day} again"
 
 
 def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normalization, bytes]:
@@ -273,7 +272,8 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
     if len(kinds) > 1:
         listed = "; ".join(f"{kind}: {list_days(group)}" for kind, group in kinds.items())
         raise DamagedFileError(
-            f"the shards differ in pixel type or resolution ({listed}): materialize one group again"
+            f"the shards differ in pixel type or resolution ({listed}): materialize the shards of "
+            "one group again"
         )
     version = next(iter(versions))
     path = layout.normalization(version)
@@ -285,7 +285,9 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
         )
     normalization = from_json(data)
     if normalization.version != version:
-        raise DamagedFileError(f"{store.locate(path)} contains version {normalization.version}")
+        raise DamagedFileError(
+            f"{store.locate(path)} contains the constants of version {normalization.version}"
+        )
     return normalization, data
 
 
@@ -298,7 +300,7 @@ def _groups(days: Iterable[BuiltDay], key: Callable[[BuiltDay], K]) -> dict[K, l
 
 
 def complete_rows(table: pa.Table, channels: Sequence[str]) -> pa.Table:
-    """Return the rows of the samples that have all of the channels, without other channels."""
+    """Return the rows of these channels, for the samples that have all of them."""
     wanted = pa.array([name in set(channels) for name in table["channel"].to_pylist()], pa.bool_())
     rows = table.filter(wanted)
     slots = rows["slot"].to_numpy()

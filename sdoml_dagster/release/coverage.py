@@ -119,7 +119,7 @@ class ReleaseCoverage:
         return {day: found[day] / total if total else 1.0 for day, total in expected.items()}
 
     def to_parquet(self) -> bytes:
-        """Encode the table as Parquet. The same counts give the same bytes."""
+        """Encode the table as Parquet. Equal counts produce equal bytes."""
         types = {"day": pa.date32(), "channel": pa.string()}
         columns = {
             one.name: pa.array(
@@ -149,7 +149,7 @@ def count_frames(
         Store with the frame tables. For days without a table, the settings define the expected
         frames.
     days
-        Days of the release, built or not.
+        Days of the release, whether they were built or not.
     built
         Days that have a shard.
     channels

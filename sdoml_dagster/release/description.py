@@ -97,7 +97,7 @@ class ReleaseDescription:
     """Length of the gap between two splits, in days."""
 
     fitted_to: str | None = None
-    """Name of the split that the constants were fitted to. None if they also used other days."""
+    """Name of the split that the constants were fitted to. None if other days were used too."""
 
     @property
     def all_complete(self) -> bool:

@@ -1,7 +1,7 @@
 """Write the index of a release, and read its samples.
 
-Rows of unchanged shards come from the index of the last build, which is much faster than merging
-the daily indexes again.
+Rows of unchanged shards are copied from the index of the last build, which is much faster than
+merging the daily indexes again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ class Samples:
     def uniform_start(self, shard: str) -> bool:
         """Return whether the first five samples of a shard have the same channels.
 
-        Hugging Face requires this for the first shard.
+        Hugging Face's builder requires this for the first shard.
         """
         first = self.channels[self.owners == self.names.index(shard)][:5]
         return bool((first == first[0]).all())
@@ -146,7 +146,7 @@ class KeptRows:
     """Properties of the last build's shards, by `ShardMaker.fingerprint`."""
 
     def of(self, fingerprint: str, schema: pa.Schema) -> pa.Table | None:
-        """Return the rows of a shard with these inputs. None without rows in this schema."""
+        """Return the rows of the shard with these inputs, or None if none have this schema."""
         facts = self.shards.get(fingerprint)
         if self.rows is None or facts is None or not self.rows.schema.equals(schema):
             return None

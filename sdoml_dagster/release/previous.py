@@ -1,4 +1,4 @@
-"""The last finished release in a folder while a new release is written."""
+"""Keep the last finished release in a folder available while a new release is written."""
 
 import contextlib
 import hashlib
@@ -57,7 +57,7 @@ class PreviousRelease:
             self.store.delete(f"{self.folder}/{name}")
 
     def _fetch(self, path: str, spool: Path) -> tuple[str | None, Path]:
-        """Return the SHA-256 of a file, None if it is missing, and its path on this machine."""
+        """Return the SHA-256 of a file (None if it is missing) and the path of a local copy."""
         local = self.store.local_path(path)
         try:
             if local is not None:
@@ -76,8 +76,9 @@ class PreviousRelease:
 def set_aside(store: Store, folder: str) -> PreviousRelease:
     """Mark the release as unfinished, and return the last finished release.
 
-    Its SHA256SUMS and its index are kept under other names until the new ones are written. A build
-    that is restarted after a kill then does not have to read and hash everything again.
+    The SHA256SUMS and the index of the finished release are kept under other names until the new
+    files are written. A build that is restarted after a kill then does not have to read and hash
+    everything again.
     """
     sums = store.read_if_exists(f"{folder}/{RELEASE_SUMS}")
     if sums is not None:

@@ -1,7 +1,7 @@
 """Record of the last build of a release, so that the next build reads only changed files.
 
-The record has the properties of each daily index and each shard, and the counts of each day, with
-the SHA-256 of the files that they were computed from. A build compares these hashes with the
+The record contains the properties of each daily index and each shard, and the counts of each day,
+with the SHA-256 of the files that they were computed from. A build compares these hashes with the
 current files and recomputes what does not match, so the result does not depend on the record. The
 record is in the folder ``cache``, which may be deleted at any time.
 """

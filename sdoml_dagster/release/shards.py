@@ -60,7 +60,7 @@ class ShardMaker:
     folder
         Folder of the release.
     store
-        Store that has the daily shards and receives the release.
+        Store that contains the daily shards and receives the release.
     plans
         All shards of the release.
     case
@@ -132,7 +132,7 @@ class ShardMaker:
         return member_name(slot, channel, self._case, suffix=suffix)
 
     def fingerprint(self, name: str) -> str:
-        """Return the fingerprint of the inputs of a shard. Equal inputs give equal rows."""
+        """Return the fingerprint of the inputs of a shard. Equal inputs produce equal rows."""
         plan = self._plans[name]
         if self._is_link(plan):
             return plan.days[0].index_sha256
@@ -142,7 +142,7 @@ class ShardMaker:
         return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
     def _is_kept(self, known: ShardFacts, name: str) -> bool:
-        """Return whether a shard with these properties is still in the release, by its size."""
+        """Return whether the release still has this shard, judging by its name, hash and size."""
         return (
             known.shard == name
             and self._previous.get(name) == known.sha256

@@ -45,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """All splits of a release, and the gap between them."""
+    """All splits of a release, and the length of the gap between them."""
 
     parts: tuple[Split, ...] = ()
     guard_days: int = 0
@@ -108,7 +108,7 @@ def parse_days(text: str) -> Period:
 def parse_splits(text: str, *, guard: str = "0") -> Splits:
     """Parse splits (``train=2010..2018,val=2019,test=2020..2021``) and a guard such as ``2d``.
 
-    If a name occurs several times, its ranges are joined.
+    If a name occurs several times, its ranges are combined.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def parse_splits(text: str, *, guard: str = "0") -> Splits:
 
 
 def parse_guard(text: str) -> int:
-    """Parse the whole days of a guard gap: ``2d``, ``2 days`` or ``2``.
+    """Parse the length of a guard gap in whole days: ``2d``, ``2 days`` or ``2``.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Dagster sensors: freshness, the range of the dataset, and messages about failures."""
+"""Dagster sensors: automation, freshness, the dataset's range, dead runs, and failure messages."""

@@ -18,9 +18,9 @@ def build_dead_runs_sensor() -> dg.SensorDefinition:
         name="dead_runs_sensor",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Fails runs on this machine whose process was killed. This frees their queue "
-        "slots, and Dagster retries them. Runs on other machines are not changed. Also requests "
-        "retries that Dagster missed.",
+        description="Marks runs on this machine as failed if their process was killed, so that "
+        "Dagster frees their queue slots and retries them. Runs on other machines are not changed. "
+        "Also requests retries that Dagster missed.",
     )
     def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = end_dead_runs(context.instance)

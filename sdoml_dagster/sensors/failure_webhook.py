@@ -38,7 +38,7 @@ def failure_message(context: dg.RunFailureSensorContext, settings: Settings) -> 
         for event in context.get_step_failure_events()
         if event.step_failure_data.error
     ]
-    reason = "; ".join(steps) or context.failure_event.message or "the reason is unknown"
+    reason = "; ".join(steps) or context.failure_event.message or "unknown reason"
     day = run.tags.get("dagster/partition") or run.tags.get(
         "dagster/asset_partition_range_start", ""
     )

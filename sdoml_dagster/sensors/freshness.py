@@ -12,7 +12,7 @@ from sdoml_dagster.resources import StoreResource
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 60
-"""Seconds between evaluations. Each evaluation lists the folder of shards once."""
+"""Seconds between evaluations. Each evaluation lists the shards folder once."""
 
 
 def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -23,7 +23,7 @@ def build_freshness_sensor(settings: Settings) -> dg.SensorDefinition:
         name="freshness_sensor",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Evaluates the check `freshness` of shards whenever its result or the shards "
+        description="Evaluates the `freshness` check of `shards` whenever its result or the shards "
         "change. Launches no runs.",
     )
     def freshness_sensor(

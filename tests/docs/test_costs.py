@@ -31,7 +31,7 @@ SIMULATED = (ROOT / "benchmarks/results/jsoc_pool.md").read_text(encoding="utf-8
 def test_estimate_for_equal_days_matches_the_closed_form(
     workers: int, pool: int, compute: float
 ) -> None:
-    deployment = Deployment(workers, pool, line=math.inf, compute=compute, spread=0)
+    deployment = Deployment(workers, pool, link=math.inf, compute=compute, spread=0)
     fetch = DAY_BYTES / deployment.fetch_rate
     expected = 3600 * min(pool / fetch, workers / (fetch + compute))
     got = simulate(deployment, days=2000).days_per_hour
@@ -39,15 +39,15 @@ def test_estimate_for_equal_days_matches_the_closed_form(
 
 
 def test_many_workers_are_limited_by_bandwidth() -> None:
-    deployment = Deployment(64, 32, line=20e6)
-    assert min(deployment.bounds, key=deployment.bounds.__getitem__) == "line"
+    deployment = Deployment(64, 32, link=20e6)
+    assert min(deployment.bounds, key=deployment.bounds.__getitem__) == "link"
     assert simulate(deployment).days_per_hour == pytest.approx(3600 * 20e6 / DAY_BYTES, rel=0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 3, 4, 12])
 def test_slowest_part_limits_the_deployment(workers: int) -> None:
     for pool in (1, 2, 4):
-        deployment = Deployment(workers, pool, line=12e6)
+        deployment = Deployment(workers, pool, link=12e6)
         bound = 3600 * min(deployment.bounds.values())
         # The mean of 6,000 simulated days may differ from the expected value by up to 1%.
         assert simulate(deployment).days_per_hour < 1.01 * bound
@@ -61,7 +61,7 @@ def test_same_seed_gives_the_same_backfill() -> None:
 
 
 def test_workers_wait_if_the_pool_is_full() -> None:
-    outcome = simulate(Deployment(64, 2, line=math.inf, spread=0))
+    outcome = simulate(Deployment(64, 2, link=math.inf, spread=0))
     deployment = Deployment(1)
     needed = 2 * (1 + deployment.compute * deployment.fetch_rate / DAY_BYTES)
     assert outcome.pool_busy == pytest.approx(1, abs=0.01)

@@ -1,11 +1,11 @@
 """Prove that the README's two commands work on a bare machine; run it before each release.
 
-``python3 tools/bare_machine/prove.py`` makes a minimal Debian with only Python and make in a
+``python3 tools/bare_machine/prove.py`` installs a minimal Debian with only Python and make in a
 folder, copies the project into it, and runs ``make demo`` and ``make test`` there: as root and as
 an ordinary user, in a path with spaces, with a read-only home, and offline behind a dead proxy once
-everything is installed. For root, make installs python3-venv; an ordinary user gets a message to
-have it installed. It needs root, Debian or Ubuntu, mmdebstrap and about 20 GB of disk. Pass names
-of scenarios to run only these.
+everything is installed. As root, make installs python3-venv; an ordinary user gets a message that
+names the missing package. The script must run as root on Debian or Ubuntu, and needs mmdebstrap and
+about 20 GB of disk space. Pass names of scenarios to run only these.
 """
 
 import argparse
@@ -26,10 +26,10 @@ ABSENT = ("cc", "gcc", "git", "chromium", "postgres", "redis-server", "valkey-se
 """Programs whose presence would hide a missing setup step."""
 
 PIP_CACHE = "/var/cache/pip"
-"""Shared by the scenarios, so that each package is downloaded once."""
+"""Cache that the scenarios share, so that each package is downloaded once."""
 
 PYTHON = "/opt/python"
-"""Where a scenario sees the Python of ``--python``."""
+"""Path at which a scenario sees the Python installation from ``--python``."""
 
 DEAD_PROXY = {
     name: "http://127.0.0.1:9"
@@ -76,7 +76,7 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument(
         "--share", type=Path, action="append", default=[], metavar="FOLDER",
-        help="folder of this machine to make visible inside, such as a local package index",
+        help="folder of this machine to show to the scenarios, such as a local package index",
     )  # fmt: skip
     parser.add_argument(
         "--python", type=Path, metavar="PREFIX",
@@ -88,7 +88,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown scenario {', '.join(sorted(unknown))}")
     if os.geteuid() != 0:
-        sys.exit("this needs root, to enter another root file system")
+        sys.exit("run this script as root, because it enters another root file system")
     failed = []
     for name in options.scenarios or SCENARIOS:
         started = time.monotonic()
@@ -112,30 +112,30 @@ def play(name: str, options: argparse.Namespace) -> str | None:
     variables = {"PIP_CACHE_DIR": PIP_CACHE, **scenario.variables}
     if options.python is not None:
         command.append(f"PYTHON={PYTHON}/bin/python3")
-        # The environment may have been built for another folder.
+        # The installation may have been built for another prefix.
         variables["LD_LIBRARY_PATH"] = f"{PYTHON}/lib"
     path = options.folder / f"{name}.log"
     with path.open("wb") as log:
         run = partial(machine.run, *command, user=scenario.user, mounts=mounts, log=log)
         if scenario.user != "root" and options.python is None:
             if run(variables=variables) == 0:
-                return f"{command} ended with 0 without Debian's python3-venv; see {path}"
+                return f"{command} succeeded without Debian's python3-venv; see {path}"
             if b"apt-get install python3" not in path.read_bytes():
                 return f"{command} does not say that python3-venv is missing; see {path}"
             machine.add("python3-venv")
         if status := run(variables=variables):
-            return f"{command} ended with {status}; see {path}"
+            return f"{command} failed with status {status}; see {path}"
         if scenario.again_offline and (
             status := run(variables=variables | DEAD_PROXY, offline=True)
         ):
-            return f"the second run, offline, ended with {status}; see {path}"
+            return f"the second run, offline, failed with status {status}; see {path}"
     if not options.keep:
         shutil.rmtree(machine.root)
     return None
 
 
 def install(name: str, folder: Path) -> BareMachine:
-    """Make the file system of a scenario, with the project in it."""
+    """Create the file system of a scenario, with the project in it."""
     scenario = SCENARIOS[name]
     folder.mkdir(parents=True, exist_ok=True)
     template = folder / scenario.suite
@@ -151,7 +151,7 @@ def install(name: str, folder: Path) -> BareMachine:
 
 
 def visible(machine: BareMachine, scenario: Scenario, options: argparse.Namespace) -> list[Mount]:
-    """Folders of this machine that the scenario sees."""
+    """Return the folders of this machine that the scenario can see."""
     cache = options.folder / f"pip-cache-{scenario.user}"
     cache.mkdir(exist_ok=True)
     mounts = [Mount(path, str(path)) for path in options.share]

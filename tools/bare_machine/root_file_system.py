@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PACKAGES = ("ca-certificates", "make", "python3")
-"""Packages that the machine needs. They install no compiler, no git and no server."""
+"""Packages that the machine needs. They do not include a compiler, git or a server."""
 
 USER = "someone"
 
@@ -39,7 +39,7 @@ exec chroot "$root" sh -c 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"' sh "$p
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder of this machine that is visible inside."""
+    """A folder of this machine that is visible on the bare machine."""
 
     source: Path
     target: str
@@ -79,7 +79,7 @@ class BareMachine:
         self.project = project
 
     def prepare(self, checkout: Path, *, owner: str) -> None:
-        """Copy the project in, with this machine's network settings, and add the user."""
+        """Copy the project and this machine's network settings to the root, and add the user."""
         for name in ("etc/resolv.conf", "etc/hosts", _CERTIFICATES):
             shutil.copy(f"/{name}", self.root / name)
         (self.root / "etc/pip.conf").write_text(_pip_settings())
@@ -105,13 +105,13 @@ class BareMachine:
         Parameters
         ----------
         user
-            Name of the user inside.
+            Name of the user on the bare machine.
         variables
-            Environment of the command, beside ``HOME``, ``PATH`` and ``USER``.
+            Environment variables of the command, besides ``HOME``, ``PATH`` and ``USER``.
         offline
-            Whether the machine has no network but loopback.
+            Whether the command has no network except for loopback.
         mounts
-            Folders of this machine that are visible inside.
+            Folders of this machine that the command can see.
         log
             Receives the output of the command.
         """
@@ -137,11 +137,11 @@ class BareMachine:
         """Install a Debian package, as the administrator of the machine would."""
         for arguments in (["update", "-qq"], ["install", "-qq", "-y", package]):
             if status := self.run("apt-get", *arguments):
-                sys.exit(f"apt-get {arguments[0]} ended with {status} in {self.root}")
+                sys.exit(f"apt-get {arguments[0]} failed with status {status} in {self.root}")
 
     @staticmethod
     def home(user: str) -> str:
-        """Home folder of a user inside."""
+        """Return the home folder of a user on the bare machine."""
         return "/root" if user == "root" else f"/home/{user}"
 
 
@@ -163,5 +163,5 @@ def _pip_settings() -> str:
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         settings[key.rpartition(".")[2]] = value.strip("'").replace("\\n", " ")
-    settings.pop("constraint", None)  # skip a file of this machine; the project has its own
+    settings.pop("constraint", None)  # skip this machine's file; the project has its own
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

@@ -55,7 +55,7 @@ def test_plan_makes_no_request_and_writes_nothing(
     missing = sdoml("release")
     assert missing.returncode == 1
     assert (
-        f"there is no dataset at {tmp_path / 'data'}: set --store to its folder" in missing.stderr
+        f"no dataset at {tmp_path / 'data'}: set --store to the dataset's folder" in missing.stderr
     )
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "data.dagster").exists()
@@ -137,7 +137,7 @@ def test_splits_fit_the_constants_to_the_training_split(roots: None, tmp_path: P
     assert "Run sdoml build with the same --splits" in refused.stderr
     done = build(*splits, "--guard", "1d")
     assert done.returncode == 0, done.stderr
-    assert "all days are packed again" in done.stdout
+    assert "all days will be packed again" in done.stdout
     folder = tmp_path / "data/releases/split"
     assert sorted(path.name for path in folder.glob("*.tar")) == [
         "split-test-1.tar",
@@ -278,7 +278,7 @@ def test_deployment_runs_a_submitted_build(
     assert "remove --cadence" in refused.stderr
     stopped = sdoml("build", "--submit")
     assert stopped.returncode == 2
-    assert "no daemon processes the queue" in stopped.stderr
+    assert "no daemon is processing the queue" in stopped.stderr
     here = {name: os.environ[name] for name in os.environ if name.startswith("SDOML_")}
     with Deployment(environment | here, locations={"sun": MODULE_OPTIONS}):
         done = sdoml("build", "--submit", "--name", "submitted")

@@ -40,4 +40,4 @@ def test_options_left_out_of_the_help_are_accepted(tmp_path: object) -> None:
         commands, ["release", "--store", f"{tmp_path}/none", "--read-timeout", "5"]
     )
     assert done.exit_code == 1
-    assert "there is no dataset at" in done.output
+    assert "no dataset at" in done.output

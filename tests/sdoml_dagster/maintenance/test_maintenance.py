@@ -117,7 +117,7 @@ def test_truncated_frames_and_renamed_constants_are_found(day: Deployment) -> No
         (PROCESSED + empty.name, "0 bytes is the wrong size for 4 frames"),
         (
             "normalization/0123456789ab.json",
-            f"contains the constants of version {version.stem}",
+            f"the file contains the constants of version {version.stem}",
         ),
     ]
 
@@ -132,10 +132,13 @@ def released(day: Deployment) -> Deployment:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda sums: b"", "lacks index.parquet, normalization.json, sdoml-lite-1.tar"),
-        (lambda sums: b"".join(sums.splitlines(keepends=True)[:-1]), "lacks sdoml-lite-1.tar"),
-        (lambda sums: sums + b"0  ../../raw\n", "has an invalid line '0  ../../raw'"),
-        (lambda sums: sums + b"0\n", "has an invalid line '0'"),
+        (lambda sums: b"", "no checksum for index.parquet, normalization.json, sdoml-lite-1.tar"),
+        (
+            lambda sums: b"".join(sums.splitlines(keepends=True)[:-1]),
+            "no checksum for sdoml-lite-1.tar",
+        ),
+        (lambda sums: sums + b"0  ../../raw\n", "invalid line '0  ../../raw'"),
+        (lambda sums: sums + b"0\n", "invalid line '0'"),
     ],
 )
 def test_incomplete_or_unsafe_checksum_files_are_damaged(

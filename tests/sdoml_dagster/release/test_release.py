@@ -656,7 +656,7 @@ def test_damaged_index_is_reported_before_any_change(stored: Path) -> None:
     path = stored / "shards/2024/sdoml-lite-2024-03-02.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
-        DamagedFileError, match=rf"^{path} is damaged: materialize shards of 2024-03-02 again: "
+        DamagedFileError, match=rf"^{path} is damaged: .*; materialize shards of 2024-03-02 again$"
     ):
         make(stored)
     assert (stored / "releases/sdoml-lite/SHA256SUMS").exists()
@@ -687,7 +687,7 @@ def test_shard_with_altered_bytes_is_rejected(stored: Path, days_per_shard: int,
 
 
 def test_range_without_shards_is_rejected(stored: Path) -> None:
-    with pytest.raises(MissingInputError, match=r"no shard from 2024-05-01 to the last"):
+    with pytest.raises(MissingInputError, match=r"no shard from 2024-05-01 on"):
         make(stored, days=DayRange(first=date(2024, 5, 1)))
     result = materialize(stored, first_day="2024-05-01")
     assert not result.success
@@ -697,7 +697,9 @@ def test_range_without_shards_is_rejected(stored: Path) -> None:
 
 def test_range_without_complete_samples_is_rejected(stored: Path) -> None:
     settings = settings_for(stored, channels=(*NAMES, "AIA_0304"))
-    with pytest.raises(MissingInputError, match=r"no sample with every channel; .*AIA_0304 0"):
+    with pytest.raises(
+        MissingInputError, match=r"no sample with every channel \(.*AIA_0304 0,.*\)"
+    ):
         make(stored, settings, complete_only=True)
 
 
@@ -715,7 +717,7 @@ def test_constants_of_the_wrong_version_are_rejected(stored: Path) -> None:
     other = fit_store(settings_for(stored, normalization="max"), Store(str(stored))).normalization
     path = stored / f"normalization/{version}.json"
     path.write_bytes(other.to_json())
-    with pytest.raises(DamagedFileError, match=rf"^{path} contains version {other.version}$"):
+    with pytest.raises(DamagedFileError, match=rf"^{path} contains .* version {other.version}$"):
         make(stored)
 
 
