@@ -5,13 +5,13 @@
     SdomlError
     ├── SettingError (ValueError)           a setting is invalid; the message names it
     ├── FrameError (ValueError)             a frame is unusable; recorded in the ledger
-    │   ├── NotAnImageError                 empty, HTML, or not the type that the name says
-    │   ├── TruncatedFrameError             shorter than its header or markers say
+    │   ├── NotAnImageError                 empty, HTML, or not the type that its name indicates
+    │   ├── TruncatedFrameError             cut off before the end of the image
     │   ├── CorruptFrameError               checksum, structure or pixels are wrong
     │   ├── WrongFrameError                 intact, but the wrong size, channel or time
-    │   ├── BadQualityError                 QUALITY marks it as not a science image
+    │   ├── BadQualityError                 QUALITY says that it is not a science image
     │   ├── BlankFrameError                 black, or too many pixels are missing
-    │   └── DoubtfulFrameError              signs of damage; a second download decides
+    │   └── DoubtfulFrameError              may be damaged; downloaded again to check
     ├── FrameMissingError (LookupError)     no mirror has the frame; recorded in the ledger
     │   └── FrameRefusedError               the archive refuses the file (403)
     ├── OutageError (ConnectionError)       the archive is unavailable; retrying can help
@@ -22,15 +22,15 @@
     ├── NormalizationError (ValueError)     constants are missing, mixed, or do not match
     └── DatasetError (ValueError)           the dataset does not contain what was requested
 
-The type of an error decides whether it is retried. The text of its message is never used for this.
-Each type also inherits from the closest builtin type, so that other code can catch it too.
+Whether an operation is retried depends on the type of the error, never on its message. Each type
+also inherits from the closest builtin type, so that callers can catch the builtin type instead.
 """
 
 from typing import ClassVar, Literal
 
 
 class SdomlError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors in this package."""
 
     may_pass: ClassVar[bool] = False
     """Whether the error may be temporary, so that a retry can help."""
@@ -48,7 +48,7 @@ class FrameError(SdomlError, ValueError):
 
 
 class NotAnImageError(FrameError):
-    """The file is empty, an HTML page, or not the image type that its name says."""
+    """The file is empty, an HTML page, or not the image type that its name indicates."""
 
 
 class TruncatedFrameError(FrameError):
@@ -64,7 +64,7 @@ class WrongFrameError(FrameError):
 
 
 class BadQualityError(FrameError):
-    """QUALITY marks the frame as not a science image."""
+    """QUALITY says that the frame is not a science image."""
 
     status = "quality"
 
@@ -76,7 +76,7 @@ class BlankFrameError(FrameError):
 
 
 class DoubtfulFrameError(FrameError):
-    """The file may be damaged. A second download decides.
+    """The file may be damaged. It is downloaded again to check.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from sdoml_core.loader.reading.reader import FrameReader
 
 
 def physical_frames(dataset: SDOMLlite) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a dataset in chronological order. Its units and transform are ignored.
+    """Yield the samples of a dataset in chronological order, ignoring its units and transform.
 
     Yields
     ------

@@ -45,10 +45,10 @@ def export_zarr(
     dataset
         Dataset with one channel. Its frames are written in physical units.
     folder
-        Folder that receives ``aia.zarr`` or ``hmi.zarr``, in zarr format 2, which zarr 2 and zarr 3
-        can read. Arrays from an earlier export are replaced.
+        Folder in which ``aia.zarr`` or ``hmi.zarr`` is created, in zarr format 2, which versions 2
+        and 3 of the zarr package can read. Arrays from an earlier export are replaced.
     hmi_scale
-        Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
+        Scale with which HMI frames were processed, if ``SDOML_HMI_SCALE`` was a number.
     progress
         Called with one line of text per year.
 
@@ -65,12 +65,12 @@ def export_zarr(
     Notes
     -----
     Row 0 is in the south. AIA is in DN/s per camera pixel (0.6″). HMI is in gauss, and 0 off the
-    disk. SDOML v2 itself has the three components of the field. In this export, ``M`` is the
-    line-of-sight field.
+    disk. SDOML v2 itself contains the three components of the magnetic field. In this export, the
+    array ``M`` contains the line-of-sight field.
     """
     if len(dataset.channels) != 1:
         raise DatasetError(
-            f"a zarr export takes one channel at a time, not {', '.join(dataset.channels)}"
+            f"a zarr export can contain only one channel, not {', '.join(dataset.channels)}"
         )
     (channel,) = dataset.channels
     store = AIA_STORE if channel.startswith("AIA") else HMI_STORE
@@ -105,8 +105,8 @@ def _header(dataset: SDOMLlite, time: datetime, hmi_scale: float) -> dict[str, A
     facts = dataset.facts(time)[channel]
     if facts["observed"] is None or facts["rsun_obs"] is None:
         raise DatasetError(
-            f"{channel} at {time.isoformat()} has no observation time, because its shards have "
-            "no index from this project"
+            f"{channel} at {time.isoformat()} has no observation time or RSUN_OBS, because its "
+            "shards have no index from this project; a zarr export needs both"
         )
     observed = datetime.fromisoformat(facts["observed"])
     header: dict[str, Any] = frame_header(

@@ -23,7 +23,7 @@ wide."""
 
 @dataclass(frozen=True, slots=True)
 class SignumLogStatistics:
-    """Statistics of one channel for the days of a sketch."""
+    """Statistics of one channel over the days of a sketch."""
 
     mean: float
     """Mean of sign(x)·log(1 + abs(x))."""
@@ -56,8 +56,8 @@ def signum_log_statistics(
     -----
     Values are assumed to be evenly distributed within a bin. A sketch does not record pixel
     positions. The outermost pixels of the HMI disk are therefore included with the field that their
-    level represents, although an export sets them to 0. With ``SDOML_HMI_VALUES=level``, the mean
-    is therefore about 0.05 too low.
+    level represents, although an export sets them to 0. As a result, the mean is about 0.05 too low
+    with ``SDOML_HMI_VALUES=level``.
 
     Raises
     ------

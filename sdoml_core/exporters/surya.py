@@ -36,7 +36,7 @@ def export_surya(
     *,
     progress: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Write the samples of a dataset for Surya.
+    """Write the samples of a dataset in the format that Surya reads.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def export_surya(
 
     Notes
     -----
-    The names of the variables are those of `surya_name`. Their values are float32 (y, x), in DN/s
-    per camera pixel or gauss, and row 0 is in the south. ``path`` in the index is relative to the
-    folder, so pass the folder as ``sdo_data_root_path``.
+    `surya_name` gives the name of each variable. The values are float32 (y, x), in DN/s per camera
+    pixel or gauss, and row 0 is in the south. ``path`` in the index is relative to the folder, so
+    pass the folder as ``sdo_data_root_path``.
     """
     missing = [name for name in dataset.channels if name not in statistics]
     if missing:
-        raise DatasetError(f"{SCALERS} needs the statistics of {', '.join(missing)}")
+        raise DatasetError(f"statistics for {SCALERS} are missing: {', '.join(missing)}")
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -103,7 +103,7 @@ def export_surya(
 
 
 def _scaler(statistics: SignumLogStatistics) -> dict[str, Any]:
-    """Return the dictionary of Surya's ``StandardScaler``, with all numbers as strings."""
+    """Return the fields of Surya's ``StandardScaler``, with all numbers as strings."""
     return {
         "base": "surya.datasets.transformations",
         "class": "StandardScaler",

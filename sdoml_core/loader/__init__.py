@@ -1,12 +1,12 @@
-"""PyTorch datasets over shards of SDOML-lite, local or remote.
+"""PyTorch datasets that read local or remote SDOML-lite shards.
 
 ``SDOMLlite`` is a map-style dataset. ``BatchLoader`` reads batches with threads instead of worker
 processes. ``SDOMLliteSequences`` returns sequences of frames. ``shard_dataset`` streams samples
 shard by shard. ``compat.SDOMLlite`` follows the rules of the original loader, for code that was
 written for it. Only this part of the package needs torch.
 
-Names are imported on first use, so that the modules for storage and frames work without torch. It
-takes a second to import torch, and hundreds of megabytes to install it.
+Names are imported on first use, so that the modules for storage and frames work without torch.
+Importing torch takes a second, and installing it takes hundreds of megabytes.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Check arguments."""
+"""Argument checks."""
 
 from numbers import Integral
 
@@ -6,7 +6,7 @@ from sdoml_core.errors import DatasetError
 
 
 def check_counts(least: int = 0, /, **counts: int) -> None:
-    """Check that numbers of threads, batches or frames are integers and not too small.
+    """Check that counts, such as the number of threads, are integers and not too small.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`BatchLoader`: batches without worker processes, resumable at any sample."""
+"""`BatchLoader`: batches without worker processes, resumable after any batch."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,11 +16,11 @@ from sdoml_core.loader.sampling.cursor import in_order
 
 
 class BatchLoader:
-    """Batches of a dataset, which threads read directly into the memory of each batch.
+    """Batches of a dataset, read by threads directly into the memory of each batch.
 
     Batches are ``(tensor (B, C, H, W), times)``, with metadata as a third item if the dataset has
-    it. For sequences, batches are dictionaries. This is faster than worker processes, which must
-    copy each batch from one process to another.
+    it. For sequences, batches are dictionaries. Threads are faster than worker processes, which
+    must copy each batch from one process to another.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class BatchLoader:
         `SDOMLlite`, one of its splits, `SDOMLliteSequences`, a ``Subset`` or ``ConcatDataset`` of
         these, or another map-style dataset whose samples can be read by several threads.
     batch_size, shuffle, seed, weights, length, drop_last, rank, world_size
-        As for `BatchSampler`.
+        See `BatchSampler`.
     threads
         Number of threads that read batches. With 0, each batch is read when it is requested.
     prefetch
@@ -39,12 +39,13 @@ class BatchLoader:
     Notes
     -----
     After a complete pass, the loader advances to the next epoch. With one rank, it also advances
-    after a pass that ends early. With several ranks it does not, because perhaps only one rank has
-    inspected some batches, and all ranks must read the same epoch. If your loop ends passes early,
-    call `set_epoch` before each pass.
+    after a pass that ends early. With several ranks it does not: all ranks must read the same
+    epoch, but only one rank may have started the pass, for example to inspect the data. If your
+    loop ends passes early, call `set_epoch` before each pass.
 
     The loader gets the rank and the world size from torch.distributed when a pass begins, so it may
-    be created before ``init_process_group``. It is an error if they change during a pass.
+    be created before ``init_process_group``. If they change during a pass, the loader raises an
+    error.
 
     After any batch, `state_dict` returns a state from which a loader can continue with the next
     batch, with any number of ranks and threads.
@@ -116,22 +117,22 @@ class BatchLoader:
         self._cursor.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress after the last batch that was delivered, as a few numbers."""
+        """Return the progress after the last delivered batch."""
         return self._cursor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state. The number of ranks and threads may differ.
+        """Continue from a saved state. The number of ranks and threads may differ.
 
         Raises
         ------
         DatasetError
-            If the state belongs to a different set of samples, seed or order.
+            If the state was saved with different samples, a different seed or a different order.
         """
         self._cursor.load_state_dict(state)
 
 
 def _can_pin() -> bool:
-    """Return whether there is a device to which batches can be transferred."""
+    """Return whether a GPU or another accelerator is available."""
     accelerator = getattr(torch, "accelerator", torch.cuda)  # new in torch 2.6
     return bool(accelerator.is_available())
 

@@ -1,11 +1,11 @@
-"""`compat.SDOMLlite`: the loader of the original project, for code that was written for it.
+"""`compat.SDOMLlite`: the original project's loader, for code that was written for it.
 
 Change only the import::
 
     from sdoml_core.loader.compat import SDOMLlite
 
-New code should use `sdoml_core.loader.SDOMLlite`. It raises errors for ranges outside the data and
-for times without a sample. This class accepts both.
+New code should use `sdoml_core.loader.SDOMLlite`, which raises errors for ranges outside the data
+and for times without a sample. The class in this module accepts both.
 """
 
 import operator
@@ -29,7 +29,7 @@ DEFAULT_CHANNELS: Final = ("hmi_m", "aia_0131", "aia_0171", "aia_0193", "aia_021
 
 
 class NoFramesError(DatasetError, RuntimeError):
-    """The range has no sample with every channel. A ``RuntimeError``, as in the original."""
+    """No sample in the range has every channel. The original raises a ``RuntimeError``."""
 
 
 class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
@@ -38,16 +38,16 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     Samples are ``(tensor, time)``: float32 of shape (C, H, W) and an ISO string. A time without a
     sample returns ``(None, time)``.
 
-    Samples lie on a 15-minute grid that begins at `date_start`. The grid ends before
-    `date_end`, so a dataset without `date_end` leaves out the last slot of the folder.
+    Samples lie on a 15-minute grid that begins at `date_start`. The grid ends before `date_end`, so
+    a dataset without `date_end` leaves out the last slot of the folder.
 
     Parameters
     ----------
     data_dir
-        Folder of shards; see `sdoml_core.loader.SDOMLlite`. Member names can be in upper or lower
-        case, and nothing is unpickled.
+        Shard folder; see `sdoml_core.loader.SDOMLlite`. Member names can be in uppercase or
+        lowercase. Nothing is unpickled.
     channels
-        Channels in the order of the tensors. Case is ignored.
+        Channel names. Tensors contain the channels in this order. Case is ignored.
     date_start, date_end
         Half-open range: datetime or ISO string. Naive times are UTC. If the start or the end is not
         within the data, it is replaced by the first or last slot of the folder, with a warning.
@@ -61,23 +61,23 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
     dates : list of datetime
         Times of the samples.
     dates_set : set of datetime
-        The same times.
+        Times of the samples, as a set.
     delta_minutes : int
-        15.
+        Step of the time grid in minutes: 15.
     name : str
-        ``SDOML-lite``.
+        Name of the dataset: ``SDOML-lite``.
 
     Raises
     ------
     NoFramesError
-        If no sample has every channel. It is a ``RuntimeError``.
+        If no sample has every channel. This is also a ``RuntimeError``.
     DatasetError
-        If the folder has no shards. It is a ``ValueError``.
+        If the folder has no shards. This is also a ``ValueError``.
 
     Notes
     -----
-    This class differs from the original in three ways. Tensors of float16 shards are float32.
-    Messages are warnings instead of output on the terminal. No caches that can become stale are
+    This class differs from the original in three ways. Tensors from float16 shards are float32.
+    Messages are issued as warnings instead of being printed. No caches that can become stale are
     left in the folder.
     """
 
@@ -126,7 +126,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         Raises
         ------
         IndexError
-            If the number is beyond the last sample.
+            If the number is out of range.
         ValueError
             If the index is of a different type.
         """
@@ -137,7 +137,7 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
                 time = self.dates[operator.index(index)]
             except TypeError as error:
                 raise DatasetError(
-                    f"the index of a sample must be a number, datetime or ISO string, not {index!r}"
+                    f"a sample index must be a number, datetime or ISO string, not {index!r}"
                 ) from error
         return self.get_data(time), time.isoformat()
 

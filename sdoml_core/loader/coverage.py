@@ -14,16 +14,16 @@ from sdoml_core.loader.times import inside, iso
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of frames by month and channel. ``print`` shows a table."""
+    """Number of frames by month and channel. ``print`` displays a table."""
 
     months: tuple[str, ...]
     """Months, such as ``2024-03``."""
     slots: tuple[int, ...]
     """Number of slots in each month within the range, at the cadence of the data."""
     complete: tuple[int, ...]
-    """Number of samples of the dataset, which have every requested channel."""
+    """Number of samples in each month that have every requested channel."""
     frames: dict[str, tuple[int, ...]]
-    """Number of frames of each channel in the shards."""
+    """For each channel, the number of frames in each month."""
 
     def to_arrow(self) -> pa.Table:
         """Return a pyarrow table."""
@@ -92,7 +92,7 @@ def count_coverage(
 
 
 def describe(source: str, reader: FrameReader, selection: Selection) -> str:
-    """Return the ``repr`` of a dataset, a summary of its content in a few lines."""
+    """Return the ``repr`` of a dataset, a summary of its contents in a few lines."""
     catalog, times, exclusions = reader.catalog, selection.times, selection.exclusions
     minutes = cadence_of(catalog.slots).astype("timedelta64[m]").astype(int)
     slots = sum(count_coverage(catalog, selection.ranges, selection.rows).slots)
@@ -108,13 +108,13 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
             f"  pixels    {catalog.resolution} × {catalog.resolution}, "
             f"{catalog.encoding or catalog.dtype} in shards, "
             f"{_units(reader)}",
-            f"  constants version {catalog.normalization_version or 'not known'}",
+            f"  constants version {catalog.normalization_version or 'unknown'}",
         )
     )
 
 
 def _units(reader: FrameReader) -> str:
-    """Return the unit of all channels, or the unit of each."""
+    """Return the unit that all channels share, or else a list of the units by channel."""
     if len(set(reader.units)) == 1:
         return reader.units[0]
     pairs = zip(reader.channels, reader.units, strict=True)

@@ -1,4 +1,4 @@
-"""`SDOMLlite`: a map-style PyTorch dataset with samples by number or by time."""
+"""`SDOMLlite`: a map-style PyTorch dataset that is indexed by number or by time."""
 
 import copy
 import operator
@@ -42,29 +42,30 @@ DEFAULT_CHANNELS: Final = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_021
 """Default channels of the original loader, in the same order."""
 
 NO_OFFSET: Final = np.zeros(1, "timedelta64[s]")
-"""Outside a sequence, a sample has one frame, at the time of the sample."""
+"""Time offset of the only frame in a sample. Only sequences have several frames."""
 
 MISSING_SHARDS: Final = ("raise", "skip")
 
 
 class SDOMLlite(Dataset[Sample]):
-    """Dataset of solar images with access by number and by time.
+    """Dataset of solar images that is indexed by number or by time.
 
-    Samples are ``(tensor, time)``: float32 of shape (C, H, W), north up, in the order of
-    `channels`, and the slot as ``2022-11-01T00:15:00`` (UTC). With ``metadata=True``, a third item
-    contains the metadata of each frame, by channel. With `targets`, the last item is a dictionary
-    with ``targets`` and ``target_mask``.
+    Samples are ``(tensor, time)``. The tensor is float32 of shape (C, H, W), with north up and the
+    channels in the order of `channels`. The time is the slot as an ISO string in UTC, such as
+    ``2022-11-01T00:15:00``. With ``metadata=True``, a third item contains the metadata of each
+    frame, by channel. With `targets`, the last item is a dictionary with ``targets`` and
+    ``target_mask``.
 
     Parameters
     ----------
     data_dir
         Folder or URL (``s3://…``, ``https://…``) of a release, of daily shards, or of tar files
-        without an index. Member names can be in upper or lower case. A list of folders is merged:
-        folders with different times are concatenated, and folders with different channels are
-        joined. The folders must have the same dtype, encoding and resolution, and the same
-        constants for common channels. No frame may be in two folders.
+        without an index. Member names can be in uppercase or lowercase. A list of folders is
+        merged: folders with different times are concatenated, and folders with different channels
+        are joined. The folders must have the same dtype, encoding and resolution, and the same
+        constants for the channels that they share. No frame may be in more than one folder.
     channels
-        Channels in the order of the tensors. Case is ignored.
+        Channel names. Tensors contain the channels in this order. Case is ignored.
     date_start, date_end
         Half-open range: datetime, date, ISO string or datetime64. Naive times are UTC.
     date_exclusions
@@ -73,17 +74,19 @@ class SDOMLlite(Dataset[Sample]):
         Names of flags, such as ``("partial_disk", "short_exposure")``. A frame with one of these
         flags is treated as missing. `sdoml_core.frames.flags.FLAGS` explains each flag.
     units
-        ``normalized``; ``dn`` for AIA in DN/s per camera pixel of 0.6″, up to c/(1024/n)² with the
-        normalization constant c; ``gauss`` for HMI; ``physical`` for both; or a dictionary of units
-        by channel, such as ``{"AIA_0193": "dn", "HMI_M": "gauss"}``. Other channels are normalized.
+        ``normalized`` does not convert any channel. ``dn`` converts AIA channels to DN/s per camera
+        pixel (0.6″). Their largest value is then c/(1024/n)², where c is the normalization constant
+        and n is the resolution. ``gauss`` converts HMI to gauss. ``physical`` does both. You can
+        also pass a dictionary of units by channel, such as ``{"AIA_0193": "dn", "HMI_M":
+        "gauss"}``. Other channels stay normalized.
     transform
         Called with each tensor. If the transform has a parameter ``time``, it also receives the
         sample's time as an ISO string.
     targets
-        Series to return with the images, by name. The values of a sample are float32 scalars, and
-        the masks are bool scalars. A sample is left out if a series has a gap at its time, unless
-        the series masks its gaps. Values never depend on times outside the range of the sample or
-        within exclusions, even after a split.
+        Dictionary of series to return with the images. The values of a sample are float32 scalars,
+        and the masks are bool scalars. A sample is left out if a series has a gap at the sample's
+        time, unless the series has ``gaps="mask"``. Values never depend on times outside the range
+        that contains the sample, or within exclusions, even after a split.
     metadata
         Whether samples include metadata as a third item.
     verify
@@ -96,7 +99,7 @@ class SDOMLlite(Dataset[Sample]):
         Number of threads that read a batch in parallel, outside worker processes. With 0 or 1,
         samples are read one after another.
     cache_dir
-        Folder that caches downloaded bytes and generated indexes.
+        Folder in which downloaded bytes and generated indexes are cached.
     cache_bytes
         Maximum size of the downloaded bytes in `cache_dir`, by default 100 GiB. If it is exceeded,
         the least recently used bytes are deleted.
@@ -187,7 +190,7 @@ class SDOMLlite(Dataset[Sample]):
         matching = Targets(self.targets, cadence_of(self.reader.catalog.slots))
         complete = matching.complete(self.times, NO_OFFSET, self.selection)
         if not complete.any():
-            raise DatasetError(f"none of the {len(self)} samples has all targets: {NO_TARGETS}")
+            raise DatasetError(f"none of the {len(self)} samples has all targets. {NO_TARGETS}")
         self.selection = self.selection.keep(complete)
 
     def within(self, ranges: Iterable[tuple[Time, Time]]) -> Self:
@@ -226,7 +229,7 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def mean(self) -> torch.Tensor:
-        """Mean of the pixels of each channel: float32, shape (C, 1, 1); see `statistics`.
+        """Mean pixel value of each channel: float32, shape (C, 1, 1); see `statistics`.
 
         Up to 64 samples are read on first use. ``(image - train.mean) / train.std`` standardizes an
         image with the values of the training part.
@@ -235,7 +238,7 @@ class SDOMLlite(Dataset[Sample]):
 
     @property
     def std(self) -> torch.Tensor:
-        """Standard deviation of the pixels of each channel, like `mean`."""
+        """Standard deviation of the pixel values of each channel, in the same shape as `mean`."""
         return self._standardization()[1]
 
     def _standardization(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -249,13 +252,13 @@ class SDOMLlite(Dataset[Sample]):
     def statistics(self, samples: int = 64) -> dict[str, Statistics]:
         """Return the mean and the standard deviation of each channel.
 
-        They describe the pixels of the samples in the units of the dataset, before the transform.
-        Call this method on the training part of a split.
+        They are computed in the units of the dataset, before the transform. Call this method on the
+        training part of a split.
 
         Parameters
         ----------
         samples
-            Maximum number of samples to read, evenly spaced.
+            Maximum number of samples to read. The samples are evenly spaced.
         """
         check_counts(1, samples=samples)
         numbers = np.unique(np.linspace(0, len(self) - 1, min(samples, len(self))).round())
@@ -277,7 +280,8 @@ class SDOMLlite(Dataset[Sample]):
 
         Returns
         -------
-        float32 on the same device: AIA in DN/s per camera pixel, HMI in gauss, NaN off the disk.
+        float32 tensor on the same device. AIA is in DN/s per camera pixel. HMI is in gauss, with
+        NaN off the disk.
 
         Raises
         ------
@@ -315,7 +319,7 @@ class SDOMLlite(Dataset[Sample]):
         *,
         guard: timedelta = NO_GUARD,
     ) -> Splits[Self]:
-        """Split by date ranges, with a gap between the parts. ``print`` shows the parts as a table.
+        """Split by date ranges, with a gap between the parts. ``print`` displays a table of them.
 
         Parameters
         ----------
@@ -328,7 +332,7 @@ class SDOMLlite(Dataset[Sample]):
         if ranges is None:
             if len(self._folders) > 1:
                 raise DatasetError(
-                    "the dataset has several folders, so pass the ranges of the splits"
+                    "the dataset has several folders, so pass the date ranges of the splits"
                 )
             ranges = release_splits(self._folders[0])
         return Splits.of(self, ranges, guard=guard)
@@ -441,7 +445,7 @@ class SDOMLlite(Dataset[Sample]):
         Raises
         ------
         IndexError
-            If the number is beyond the last sample.
+            If the number is out of range.
         DatasetError
             If there is no sample at the time.
         """
@@ -451,10 +455,12 @@ class SDOMLlite(Dataset[Sample]):
             number = operator.index(index)
         except TypeError as error:
             raise DatasetError(
-                f"the index of a sample must be a number, datetime or ISO string, not {index!r}"
+                f"a sample index must be a number, datetime or ISO string, not {index!r}"
             ) from error
         if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} is out of range: there are {len(self)} samples")
+            raise IndexError(
+                f"sample index {number} is out of range: there are {len(self)} samples"
+            )
         return int(self.rows[number])
 
     def find(self, time: Time) -> int | None:
@@ -462,7 +468,7 @@ class SDOMLlite(Dataset[Sample]):
         return self.selection.find(parse_time(time))
 
     def facts(self, index: int | Time) -> dict[str, dict[str, Any]]:
-        """Return the metadata of each frame of a sample, by channel; see `metadata`.
+        """Return the metadata of each frame of a sample, by channel; see `frame_facts`.
 
         Parameters
         ----------
@@ -475,11 +481,11 @@ class SDOMLlite(Dataset[Sample]):
         return {name: self.frame_facts(row, name) for name in self.channels}
 
     def frame_facts(self, row: int, channel: str) -> dict[str, Any]:
-        """Return the metadata of one frame of a catalog row.
+        """Return the metadata of one frame in a catalog row.
 
         The result has ``observed`` (ISO string), ``exposure`` (s), ``quality``, ``rsun_obs``
         (arcsec), ``degradation``, ``flags`` (tuple of names), ``missing`` (number of raw-frame
-        pixels without data; see `mask`) and the measures of the disk: ``center_x``, ``center_y``,
+        pixels without data; see `mask`) and the disk measures: ``center_x``, ``center_y``,
         ``radius`` (pixels), ``visible``, ``brightness``, ``similarity``, ``sky``. Unknown values
         are None.
         """
@@ -522,9 +528,9 @@ class SDOMLlite(Dataset[Sample]):
         return describe(self.data_dir, self.reader, self.selection)
 
     def plot_sample(self, index: int | Time = 0, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw a sample with matplotlib in the standard colormaps, and save the plot to a path.
+        """Plot a sample with matplotlib, in the standard colormaps.
 
-        Without a path, the plot is not saved. The transform is not applied.
+        If a path is given, the plot is saved to it. The transform is not applied.
         """
         from sdoml_core.loader.plots import plot_images
 
@@ -544,8 +550,8 @@ class SDOMLlite(Dataset[Sample]):
         """Return one frame of a sample as a ``sunpy.map.GenericMap``, with world coordinates.
 
         AIA frames are in DN/s per camera pixel (0.6″). HMI frames are in gauss, with NaN off the
-        disk. The units of the dataset do not matter, and the transform is not applied. Row 0 of the
-        map is in the south, as in FITS files, so its data are the vertically flipped frame.
+        disk. The dataset's units and transform are ignored. Row 0 of the map is in the south, as in
+        FITS files, so the map contains the frame flipped vertically.
 
         Parameters
         ----------
@@ -554,7 +560,7 @@ class SDOMLlite(Dataset[Sample]):
         channel
             One of the channels of the dataset.
         hmi_scale
-            Scale with which the HMI frames were processed, if ``SDOML_HMI_SCALE`` is a number.
+            Scale with which the HMI frames were processed, if ``SDOML_HMI_SCALE`` was a number.
 
         Raises
         ------
@@ -573,7 +579,7 @@ def _without(
 ) -> NDArray[np.int64]:
     """Return the frame offsets.
 
-    They are −1 for missing frames and for frames with one of the flags.
+    The offset is −1 for missing frames and for frames with one of the flags.
     """
     if isinstance(flags, str):
         flags = (flags,)

@@ -21,7 +21,7 @@ from sdoml_core.loader.storage.open_folder import open_files
 from sdoml_core.loader.times import iso
 
 ATTEMPTS: Final = 5
-"""Number of times that a window is read again if its shards were removed in the meantime."""
+"""Maximum number of attempts to read a window whose shards are removed in the meantime."""
 
 CADENCE: Final = timedelta(minutes=15)
 
@@ -36,8 +36,8 @@ class LiveWindow(NamedTuple):
     """bool (past, C): whether each frame exists."""
 
     age: torch.Tensor
-    """float32 (past, C): number of minutes by which each frame is older than its slot. NaN if the
-    frame is missing."""
+    """float32 (past, C): how much older each frame is than its slot, in minutes. NaN if the frame
+    is missing."""
 
     times: list[str]
     """Slots as ISO strings (UTC)."""
@@ -48,20 +48,20 @@ class LiveDataset:
 
     Samples have the same pixel values, constants and channels as in a release. A slot appears as
     soon as its first frame is available, and more channels are added as they arrive. Readers never
-    see half of a slot, because shards never change and their index is replaced atomically.
+    see a partial update, because shards never change and their index is replaced atomically.
 
     Parameters
     ----------
     data_dir
-        The folder ``live`` of a store, or its URL.
+        The ``live`` folder of a store, or its URL.
     channels
-        Channels in the order of the tensors. Case is ignored.
+        Channel names. Tensors contain the channels in this order. Case is ignored.
     units
-        ``normalized``, ``dn`` or ``gauss``, as for `SDOMLlite`.
+        ``normalized``, ``dn``, ``gauss`` or ``physical``; see `SDOMLlite`.
     storage_options
         Options for fsspec if `data_dir` is a URL.
     now
-        Returns the current time (UTC). Defaults to the system clock.
+        Function that returns the current time (UTC). Defaults to the system clock.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class LiveDataset:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Channels in the order of the tensors."""
+        """Channel names, in the order of the tensors."""
         return self._reader.channels
 
     @property
@@ -108,12 +108,12 @@ class LiveDataset:
         return int(self._present.sum())
 
     def refresh(self) -> bool:
-        """Read the index again if it was replaced, and return whether it was replaced."""
+        """Reread the index if it was replaced, and return whether it was replaced."""
         version = self._files.version(RELEASE_INDEX)
         if version == self._version:
             return False
         catalog = Catalog(self._files.read(RELEASE_INDEX))
-        # Open new handles: open handles would keep the disk space of removed shards in use.
+        # Drop the open handles. They would keep the disk space of removed shards from being freed.
         self._files = open_files(self.data_dir, storage_options=self._options)
         channels = check_channels(self._requested, catalog.channels, self._files.root)
         self._reader = FrameReader(self._files, catalog, channels, units=self._units, verify=True)
@@ -141,9 +141,9 @@ class LiveDataset:
             Maximum age of the newest slot, and of frames that replace missing frames. With None,
             the window may have any age, and missing frames are not replaced.
         gaps
-            As for `SDOMLliteSequences`: ``drop``, ``mask``, ``hold``, or ``raise``, which raises an
-            error if the newest slot lacks frames. Defaults to ``hold`` if `max_age` is given, and
-            otherwise to ``mask``.
+            ``drop``, ``mask``, ``hold`` or ``raise``; see `SDOMLliteSequences`. ``raise`` raises an
+            error if the window of the newest slot lacks frames. Defaults to ``hold`` if `max_age`
+            is given, and otherwise to ``mask``.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class LiveDataset:
         Parameters
         ----------
         past, stride, max_age, gaps
-            As for `latest`.
+            See `latest`.
         poll
             Seconds between checks of the index.
         timeout
@@ -223,7 +223,7 @@ class LiveDataset:
             max_age=max_age if gaps == "hold" else None,
         )
         if gaps == "raise" and found.times[-1] != self.times[-1]:
-            raise DatasetError(f"the window of {iso(self.times[-1])} lacks frames")
+            raise DatasetError(f"the window that ends at {iso(self.times[-1])} lacks frames")
         return found
 
     def _read(
@@ -245,12 +245,14 @@ class LiveDataset:
                 not isinstance(which, int) and windows.times[number] != which
             ):
                 raise DatasetError(
-                    f"the window of {which} was removed from {self.data_dir}, because it is too old"
+                    f"the window that ends at {which} is too old and was removed from "
+                    f"{self.data_dir}"
                 )
             try:
                 return self._window(windows, number)
             except (StoreError, DamagedFileError):
-                # This process was suspended for longer than old shards are kept.
+                # Old shards are kept for a while, but this process may have been suspended for
+                # longer than that.
                 if attempt + 1 == ATTEMPTS or not self.refresh():
                     raise
         raise AssertionError
@@ -271,13 +273,13 @@ class LiveDataset:
         old = self._now().replace(tzinfo=None) - cast("datetime", newest.item())
         if max_age is not None and old > max_age:
             raise DatasetError(
-                f"the newest window of {self.data_dir} ends at {iso(newest)}, {old} ago, "
-                f"which is more than max_age={max_age}"
+                f"the newest window in {self.data_dir} ended {old} ago, at {iso(newest)}, but "
+                f"max_age is {max_age}"
             )
 
 
 class _Slots:
-    """A selection of all slots in the window, for sequences. Slots may lack channels."""
+    """A dataset of all slots in the window, for sequences. Slots may lack channels."""
 
     def __init__(self, reader: FrameReader):
         slots = reader.catalog.slots

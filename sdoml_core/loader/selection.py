@@ -1,4 +1,4 @@
-"""Select the samples within the ranges of the dataset that have every channel."""
+"""Select the samples that are within the dataset's ranges and have every channel."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from sdoml_core.loader.times import Time, inside, intersect, iso, parse_ranges, 
 
 INSTANT: Final = np.timedelta64(1, "s")
 EVER: Final = (np.datetime64("1900-01-01", "s"), np.datetime64("9999-01-01", "s"))
-"""Limits of a dataset without a start or an end."""
+"""Limits of a dataset that has no start or no end."""
 
 
 class Selection:
@@ -22,9 +22,10 @@ class Selection:
     Parameters
     ----------
     slots
-        Times of all samples of the catalog, ascending.
+        Times of all samples in the catalog, ascending.
     offsets
-        Position of each frame, negative for missing frames. Shape (samples, channels).
+        Position of each frame in its shard, negative if the frame is missing. Shape (samples,
+        channels).
     channels
         Channel names, for messages.
     start, end
@@ -49,7 +50,7 @@ class Selection:
     Raises
     ------
     DatasetError
-        If a range or an exclusion is empty, or no sample is left.
+        If a range or an exclusion is empty, or no samples remain.
     """
 
     def __init__(
@@ -107,10 +108,13 @@ class Selection:
         counts = (self._offsets[wanted] >= 0).sum(axis=0).tolist()
         each = ", ".join(f"{c} {n}" for c, n in zip(self._channels, counts, strict=True))
         also = f"; date_exclusions removes {excluded} more" if excluded else ""
-        return f"{where} has all requested channels; frames in {left} samples: {each}{also}"
+        return (
+            f"{where} has all requested channels; frames per channel in these {left} samples: "
+            f"{each}{also}"
+        )
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Mark the rows of the catalog that are in the ranges and not excluded."""
+        """Return a mask of the catalog rows that are in the ranges and not excluded."""
         return inside(self._slots, self.ranges) & ~inside(self._slots, self.exclusions)
 
     def covers(
@@ -136,7 +140,7 @@ class Selection:
         return covered
 
     def keep(self, wanted: NDArray[np.bool_]) -> Self:
-        """Return a selection of the given samples."""
+        """Return a selection of the samples for which a mask is True."""
         part = copy.copy(self)
         part.rows, part.times = self.rows[wanted], self.times[wanted]
         return part
@@ -147,7 +151,7 @@ class Selection:
         Raises
         ------
         DatasetError
-            If no sample is left, or a range is empty.
+            If no samples remain, or a range is empty.
         """
         bounds = _parse(ranges, "time", kind="range")
         part = copy.copy(self)
@@ -157,7 +161,7 @@ class Selection:
         if not keep.any():
             listed = ", ".join(f"{iso(start)} to {iso(end)}" for start, end in bounds)
             raise DatasetError(
-                f"no sample in {listed or 'an empty list of ranges'}; "
+                f"no samples in the given ranges ({listed or 'an empty list'}); "
                 f"the dataset has samples from {iso(self.times[0])} to {iso(self.times[-1])}"
             )
         part.rows, part.times = self.rows[keep], self.times[keep]
@@ -195,8 +199,9 @@ class Selection:
         row = int(np.searchsorted(self._slots, time))
         if row < len(self._slots) and self._slots[row] == time:
             frames = zip(self._channels, self._offsets[row], strict=True)
-            return f"the sample has no {', '.join(name for name, place in frames if place < 0)}"
-        return "there is no sample at that time"
+            absent = [name for name, place in frames if place < 0]
+            return f"the sample has no {', '.join(absent)}" if absent else "a target has no value"
+        return "the shards have no frames for that time"
 
 
 def _parse(
@@ -213,7 +218,7 @@ def _parse(
 def check_channels(
     channels: Sequence[str] | str, available: Sequence[str], source: str
 ) -> tuple[str, ...]:
-    """Convert channel names to upper case, in the given order.
+    """Check channel names, and return them in uppercase in the given order.
 
     Raises
     ------
@@ -225,15 +230,15 @@ def check_channels(
         if not isinstance(name, str):
             raise DatasetError(f"a channel must be a string such as 'AIA_0171', not {name!r}")
     names = [name.upper() for name in given]
-    there = f"{source} has {', '.join(available) or 'no frame at all'}"
+    there = f"{source} has {', '.join(available) or 'no frames'}"
     if not names:
-        raise DatasetError(f"no channel requested; {there}")
+        raise DatasetError(f"no channels were requested; {there}")
     unknown = [name for name in names if name not in CHANNELS]
     if unknown:
         raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
     absent = [name for name in names if name not in available]
     if absent:
-        raise DatasetError(f"no channel {', '.join(absent)} in these shards; {there}")
+        raise DatasetError(f"these shards do not contain {', '.join(absent)}; {there}")
     if len(set(names)) < len(names):
-        raise DatasetError(f"a channel is requested twice: {', '.join(names)}")
+        raise DatasetError(f"a channel was requested twice: {', '.join(names)}")
     return tuple(names)

@@ -30,17 +30,18 @@ GAPS: Final = ("drop", "mask", "hold", "raise")
 class SDOMLliteSequences(Dataset[dict[str, Any]]):
     """Sequences of frames around each time of a dataset.
 
-    The sequence at time t has the frames at t − (past − 1)·stride, …, t − stride, t. With a
-    horizon, it also has `future` frames at t + horizon, t + horizon + stride, and so on. All frames
-    lie in one range of the dataset. Excluded frames are treated as missing.
+    The sequence at time t contains the frames at t − (past − 1)·stride, …, t − stride, t. With a
+    horizon, it also contains `future` frames at t + horizon, t + horizon + stride, and so on. All
+    frames are in the same range of the dataset. Excluded frames are treated as missing.
 
     Items are dictionaries with the float32 tensors ``past`` of shape (past, C, H, W) and, with a
     horizon, ``future`` of shape (future, C, H, W). ``time`` is t as an ISO string, and ``times`` is
     a list of the ISO strings of all frames. Depending on the policy, ``mask`` or ``age`` has the
     shape (past + future, C). If the dataset has ``metadata=True``, ``metadata`` is a list with one
-    dictionary per frame: the metadata by channel, or None for missing frames. A repeated frame has
-    the metadata of the earlier frame. In a batch, ``times`` and ``metadata`` are lists of such
-    lists, ``[sample][frame]``, with `BatchLoader` and with PyTorch's ``DataLoader``.
+    dictionary per frame: the metadata by channel, or None for missing frames. If an earlier frame
+    replaces a missing frame, the metadata are those of the earlier frame. In a batch, ``times``
+    and ``metadata`` are lists of such lists, ``[sample][frame]``, with `BatchLoader` and with
+    PyTorch's ``DataLoader``.
 
     Parameters
     ----------
@@ -56,19 +57,19 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         Number of frames to forecast.
     gaps
         With ``drop``, only sequences without missing frames are included. With ``mask``, all
-        sequences are included. Missing frames are zero, and ``mask`` (bool) is True for present
-        frames. With ``hold``, a missing past frame is replaced by the last earlier frame of its
+        sequences are included. Missing frames are zero, and ``mask`` (bool) is True for frames that
+        exist. With ``hold``, a missing past frame is replaced by the last earlier frame of its
         channel, which may be at most `max_age` older. ``age`` (float32, minutes) is the difference.
         Sequences that cannot be filled in this way, or that lack a future frame, are left out. With
         ``raise``, a missing frame raises an error when the sequences are created.
     max_age
-        Limit for ``hold``.
+        Maximum age of a replacement frame, for ``hold``.
     targets
-        Series to return with the frames, by name. Items then have ``targets`` and ``target_mask``,
-        which are dictionaries of float32 and bool tensors of shape (past + future,), or of scalars
-        for series with ``per="sample"``. A sequence is left out if a series has a gap, unless the
-        series masks its gaps. Values never depend on times outside the range of t or within
-        exclusions. Defaults to the targets of the dataset.
+        Dictionary of series to return with the frames. Items then have ``targets`` and
+        ``target_mask``, which are dictionaries of float32 and bool tensors of shape (past +
+        future,), or of scalars for series with ``per="sample"``. A sequence is left out if a series
+        has a gap, unless the series has ``gaps="mask"``. Values never depend on times outside the
+        range that contains t, or within exclusions. Defaults to the targets of the dataset.
     transform
         Called with each item.
 
@@ -155,12 +156,12 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
             complete = self._targets.complete(slots[self.anchors], self._offsets, dataset.selection)
             if not complete.any():
                 raise DatasetError(
-                    f"none of the {len(self.anchors)} sequences has all targets: {NO_TARGETS}"
+                    f"none of the {len(self.anchors)} sequences has all targets. {NO_TARGETS}"
                 )
             self.anchors = self.anchors[complete]
         if not len(self.anchors):
             raise DatasetError(
-                f"no sequence of {len(self._offsets)} frames over "
+                f"no sequence of {len(self._offsets)} frames that spans "
                 f"{(self._offsets[-1] - self._offsets[0]).item()} can be filled; "
                 f"{len(candidates)} times are far enough from the ends of the range, and samples "
                 f"are {cadence_of(slots).item()} apart"
@@ -232,7 +233,7 @@ class SDOMLliteSequences(Dataset[dict[str, Any]]):
         return ages.reshape(*times.shape, -1), sources.reshape(*times.shape, -1)
 
     def _fill(self, out: NDArray[np.float32], source: list[int]) -> None:
-        """Read each channel of a frame from its row. Missing frames are zero."""
+        """Read each channel of a frame from its row. Missing channels are set to zero."""
         for row in set(source):
             channels = [channel for channel, its in enumerate(source) if its == row]
             if row < 0:

@@ -1,7 +1,7 @@
 """Split a dataset into parts that are separated by gaps in time, to prevent leakage.
 
-The Sun changes slowly, so samples that are close in time are similar. Samples of different parts
-must therefore not be neighbors.
+The Sun changes slowly, so samples that are close in time are similar. Samples in different parts
+must therefore not be close in time.
 """
 
 import json
@@ -35,8 +35,8 @@ def release_splits(files: Files) -> dict[str, list[tuple[str, str]]]:
     """
     if not files.has(RELEASE_SPLITS):
         raise DatasetError(
-            f"{files.root} has no {RELEASE_SPLITS}: pass the ranges of the splits, or open a "
-            "release that was made with splits"
+            f"{files.root} has no {RELEASE_SPLITS}: pass the date ranges of the splits, or open a "
+            "release that has splits"
         )
     try:
         listed = json.loads(files.read(RELEASE_SPLITS))["ranges"]
@@ -63,7 +63,7 @@ D = TypeVar("D", bound=Divisible)
 
 
 class Splits(Mapping[str, D]):
-    """Parts of a dataset, by name. ``print`` shows a table."""
+    """Parts of a dataset, by name. ``print`` displays a table."""
 
     def __init__(self, parts: Mapping[str, D], guard: timedelta):
         self._parts = dict(parts)
@@ -178,13 +178,13 @@ def month_ranges(
     Raises
     ------
     DatasetError
-        If a number is not a month, or a month is in two parts.
+        If a number is not a month, or a month is in more than one part.
     """
     owner: dict[int, str] = {}
     for name, numbers in months.items():
         for number in numbers:
             if not 1 <= number <= 12:
-                raise DatasetError(f"{name}: {number} is not a month from 1 to 12")
+                raise DatasetError(f"{name}: {number} is not a month number (1 to 12)")
             if number in owner:
                 raise DatasetError(f"month {number} is in both {owner[number]} and {name}")
             owner[number] = name

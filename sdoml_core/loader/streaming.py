@@ -1,9 +1,9 @@
 """`shard_dataset`: stream samples shard by shard, for storage with slow random access.
 
-The order of an epoch is computed only from the index. Shards are in random order, and each sample
-moves by less than the length of a shuffle buffer. Shuffling therefore keeps no samples in memory.
-Ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch can be
-resumed from a single number.
+The order of an epoch is computed from the index alone. Shards are in random order, and each sample
+is moved by fewer than ``buffer`` positions. Unlike a shuffle buffer, this keeps no samples in
+memory. Ranks and workers share each step (see `sdoml_core.loader.sampling.order`), and an epoch can
+be resumed from a single number.
 """
 
 import os
@@ -41,9 +41,10 @@ class ShardDataset(IterableDataset[Any]):
     shuffle, seed
         Whether to shuffle shards and samples, and the seed. Each epoch has a different order.
     buffer
-        Maximum distance by which a sample can move in the order of the shards.
+        Limit for shuffling: each sample is moved by fewer than this number of positions, after the
+        shards have been put in random order.
     drop_last, rank, world_size
-        As for `sdoml_core.loader.BatchLoader`.
+        See `sdoml_core.loader.BatchSampler`.
     threads, prefetch
         Number of threads per process that read batches, and number of batches to read ahead. With 0
         threads, each batch is read when it is requested. Without a batch size, `prefetch` is a
@@ -51,10 +52,11 @@ class ShardDataset(IterableDataset[Any]):
 
     Notes
     -----
-    Without worker processes, the epoch changes as for `sdoml_core.loader.BatchLoader`. With worker
-    processes and one rank, each pass advances to the next epoch. With worker processes and several
-    ranks, call `set_epoch` before each pass. Otherwise, the same epoch is repeated with a warning,
-    because a worker cannot know whether the last pass was complete.
+    Without worker processes, the epoch changes in the same way as with
+    `sdoml_core.loader.BatchLoader`. With worker processes and one rank, each pass advances to the
+    next epoch. With worker processes and several ranks, call `set_epoch` before each pass.
+    Otherwise, the same epoch is repeated with a warning, because a worker cannot know whether the
+    last pass was complete.
     """
 
     def __init__(
@@ -91,8 +93,8 @@ class ShardDataset(IterableDataset[Any]):
             identity={"shuffle": shuffle, "seed": seed, "buffer": buffer, "stream": True},
         )
         self._passes = WorkerPasses()
-        # The next attributes are used only in workers: whether this worker loaded a state, and its
-        # current pass.
+        # The following attributes are used only in workers. `_loaded` records whether this worker
+        # loaded a state.
         self._loaded = False
         self._pass: Pass | None = None
         self._passes_begun = 0
@@ -173,13 +175,13 @@ class ShardDataset(IterableDataset[Any]):
                     yield Sample(part[item] for part in batch)
 
     def _follow_workers(self) -> None:
-        """Update the cursor after passes of workers. Called in the main process."""
+        """Update the cursor after passes by workers. Called in the main process."""
         last = self._passes.last()
         if last is not None:
             self._cursor.set_epoch(last.epoch + (self._cursor.world.place().world_size == 1))
 
     def __len__(self) -> int:
-        """Number of batches (or samples) that this rank reads in an epoch."""
+        """Return the number of batches (or single samples) that this rank reads in an epoch."""
         bounds = self._cursor.bounds()
         if self.batch_size:
             return len(bounds) - 1
@@ -200,14 +202,14 @@ class ShardDataset(IterableDataset[Any]):
         In a worker, this is the progress of that worker. `global_state` combines the states of all
         workers into a state that works with any number of workers.
 
-        While a plain ``DataLoader`` with workers iterates, the state in the main process describes
-        which samples the data loader delivered.
+        During iteration over a plain ``DataLoader`` with workers, the state in the main process
+        describes which samples the data loader has delivered.
 
         Raises
         ------
         DatasetError
-            In the main process, if the progress is unknown. This is the case after the iteration of
-            a ``DataLoader`` with workers, or if the ``DataLoader`` batches single samples.
+            In the main process, if the progress is unknown. This is the case after iteration over a
+            ``DataLoader`` with workers, or if the ``DataLoader`` batches single samples.
         """
         if get_worker_info() is not None:
             return self._state_of_worker()
@@ -241,12 +243,12 @@ class ShardDataset(IterableDataset[Any]):
         return state | self._deal()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state.
+        """Continue from a saved state.
 
         Raises
         ------
         DatasetError
-            If the state belongs to a different set of samples, seed or order.
+            If the state was saved with different samples, a different seed or a different order.
         """
         step = int(state.get("step", 0))
         if step and {key: state.get(key) for key in self._deal()} != self._deal():
@@ -258,7 +260,7 @@ class ShardDataset(IterableDataset[Any]):
             self._loaded = True
 
     def _give(self, how: int) -> None:
-        """Tell workers what the next pass reads."""
+        """Tell workers where the next pass starts. ``how`` is `SET` or `LOADED`."""
         cursor = self._cursor
         if get_worker_info() is None:
             bounds = cursor.bounds(cursor.position)
@@ -301,10 +303,11 @@ def shard_dataset(
     Parameters
     ----------
     data_dir, channels, date_start, date_end, date_exclusions, **options
-        As for `SDOMLlite`.
+        See `SDOMLlite`.
     batch_size, shuffle, seed, buffer, drop_last, rank, world_size, threads, prefetch
-        As for `ShardDataset`. With ``batch_size=None``, items are single samples. Some ranks then
-        get one sample more than others if the world size does not divide the number of samples.
+        See `ShardDataset`. With ``batch_size=None``, items are single samples. If the number of
+        samples is not a multiple of the world size, some ranks then get one more sample than
+        others.
     """
     dataset = SDOMLlite(data_dir, channels, date_start, date_end, date_exclusions, **options)
     return ShardDataset(

@@ -1,4 +1,4 @@
-"""Call the user's transforms, and pass the time of the frame if they accept it."""
+"""Call a user's transform, and pass it the time of the image if it accepts one."""
 
 import inspect
 from collections.abc import Callable
@@ -8,14 +8,12 @@ import torch
 
 
 class TimedTransform:
-    """A transform that is called with a tensor.
-
-    If it has a parameter ``time``, it also gets the time.
+    """A transform that is called with a tensor, and with the time if it takes a time.
 
     Parameters
     ----------
     transform
-        ``transform(tensor)`` or ``transform(tensor, time=...)``, with the time as an ISO string.
+        ``transform(tensor)`` or ``transform(tensor, time=...)``. The time is an ISO string.
     """
 
     def __init__(self, transform: Callable[..., Any]):

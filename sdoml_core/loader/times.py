@@ -1,4 +1,4 @@
-"""Convert times, durations and ranges that users pass to NumPy types, and back."""
+"""Convert user-supplied times, durations and ranges to NumPy types, and back."""
 
 import contextlib
 from collections.abc import Iterable
@@ -94,7 +94,7 @@ def iso(time: np.datetime64) -> str:
 def inside(
     slots: NDArray[np.datetime64], ranges: Iterable[tuple[np.datetime64, np.datetime64]]
 ) -> NDArray[np.bool_]:
-    """Mark the times that are in any of the half-open ranges."""
+    """Return a mask of the times that are in any of the half-open ranges."""
     mask = np.zeros(len(slots), bool)
     for start, end in ranges:
         mask |= (slots >= start) & (slots < end)

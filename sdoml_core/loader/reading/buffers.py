@@ -39,10 +39,10 @@ class Buffers:
         except IndexError:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             if size >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-                with contextlib.suppress(OSError):  # the kernel does not support huge pages
+                with contextlib.suppress(OSError):  # the kernel may not support huge pages
                     memory.madvise(mmap.MADV_HUGEPAGE)
-        # All views and tensors refer to the base array. When the last of them is gone, the memory
-        # is given back.
+        # All views and tensors refer to the base array. When the last of them is deleted, the
+        # memory is returned to the pool.
         array = np.frombuffer(memory, np.float32).reshape(shape)
         base: Any = array.base
         weakref.finalize(base, self._give_back, memory).atexit = False

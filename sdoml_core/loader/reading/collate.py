@@ -33,10 +33,10 @@ class Samples(list[Sample]):
     """Samples that were read into one block of memory."""
 
     batch: torch.Tensor | None = None
-    """All tensors as a single tensor. None after a transform."""
+    """All tensors as a single tensor. None if a transform was applied."""
 
     items: int = 2
-    """Number of items of each sample."""
+    """Number of items in each sample."""
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, ...]:

@@ -44,8 +44,9 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
 def _joinable(dataset: Any) -> bool:
     """Return whether `joined` can join batches of a dataset.
 
-    After PyTorch's collation, a list of fields looks like a list of samples. Batches of other
-    datasets, and of transforms that may return anything, are therefore collated from their samples.
+    After PyTorch's collation, a list of fields cannot be distinguished from a list of samples.
+    Batches from other datasets, or from datasets with a transform, which may return any type, are
+    therefore collated from single samples.
     """
     if isinstance(dataset, Subset):
         return _joinable(dataset.dataset)
@@ -57,7 +58,7 @@ def _joinable(dataset: Any) -> bool:
 
 
 def _of_several(dataset: ConcatDataset[Any], indices: Sequence[int]) -> Pending:
-    """Return a batch of samples from several datasets, in the order of their numbers."""
+    """Return a batch of samples from several datasets, in the order of the indices."""
     starts = [0, *dataset.cumulative_sizes]
     places: dict[int, list[int]] = {}
     for place, index in enumerate(indices):
@@ -85,8 +86,8 @@ def joined(batches: Sequence[Any], order: Sequence[int]) -> Any:
     if isinstance(first, tuple):
         if len({len(batch) for batch in batches}) > 1:
             raise DatasetError(
-                "the samples of the concatenated datasets have different items: use the same "
-                "metadata and targets for all of them"
+                "the concatenated datasets return samples with different items: use the same "
+                "metadata and targets for all datasets"
             )
         return tuple(joined(parts, order) for parts in zip(*batches, strict=True))
     together = [item for batch in batches for item in batch]

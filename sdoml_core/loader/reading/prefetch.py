@@ -1,6 +1,6 @@
 """Read batches ahead with threads.
 
-Processes are not necessary, because positioned reads hold no lock.
+Worker processes are not needed, because positioned reads run without Python's global lock.
 """
 
 import sys
@@ -35,12 +35,12 @@ def read_ahead(
     threads: int,
     prefetch: int,
 ) -> Iterator[tuple[Any, int]]:
-    """Yield batches in order, and read the following batches at the same time.
+    """Yield batches in order, and read the following batches in the background.
 
     Parameters
     ----------
     prepare
-        Returns a batch of samples by number.
+        Function that allocates a batch for the samples with the given numbers.
     batches
         Sample numbers of each batch, and the number of completed steps after the batch.
     threads
@@ -63,7 +63,7 @@ def read_ahead(
         while ahead:
             yield _finished(*ahead.popleft())
     finally:
-        # At interpreter exit, the module of the pool may already be unloaded.
+        # At interpreter exit, the pool's module may already be unloaded, so cancel nothing.
         pool.shutdown(wait=True, cancel_futures=not sys.is_finalizing())
 
 

@@ -19,19 +19,19 @@ from sdoml_core.loader.storage.local import RangeFiles
 
 MAX_GAP: Final = 8192
 """Frames with at most this many bytes between them are read with one call. The bytes between
-adjacent members are tar and npy headers, which depend on the tool that wrote the shard."""
+adjacent members are tar and npy headers, whose size depends on the tool that wrote the shard."""
 
 MAX_COMPACT_GAP: Final = 12 * 1024
 """Like `MAX_GAP`, for compact frames, which have FITS headers and padding between them."""
 
 
 class FrameReader:
-    """Reads the channels of a sample. It is thread-safe, and can be forked and pickled.
+    """Reader of the frames of a sample. It is thread-safe, and can be forked and pickled.
 
     Parameters
     ----------
     files, catalog
-        The folder of shards, and its table of samples.
+        The shard folder, and its table of samples.
     channels
         Channel names, in the order of the tensors.
     units
@@ -187,7 +187,7 @@ class FrameReader:
                 )
 
     def _scratch_of(self, size: int) -> memoryview:
-        """Return this thread's buffer for the headers between frames."""
+        """Return this thread's buffer for headers and compact data, of at least ``size`` bytes."""
         scratch: memoryview | None = getattr(self._scratch, "memory", None)
         if scratch is None or len(scratch) < size:
             scratch = memoryview(bytearray(max(size, 32 * 1024)))
@@ -203,7 +203,7 @@ class FrameReader:
         catalog = self.catalog
         shard = catalog.shard[row] if self._owners is None else self._owners[row, channel]
         return DamagedFileError(
-            f"{self.channels[channel]} of {catalog.slots[row]} in {catalog.shards[shard]} "
+            f"{self.channels[channel]} at {catalog.slots[row]} in {catalog.shards[shard]} "
             f"is damaged: {why}"
         )
 
@@ -211,7 +211,7 @@ class FrameReader:
 def _widen(source: NDArray[Any], out: NDArray[np.float32]) -> None:
     """Convert pixels to float32.
 
-    Use PyTorch if it is installed, because it is faster than NumPy.
+    Use PyTorch if it has been imported, because it is faster than NumPy.
     """
     torch = sys.modules.get("torch")
     if torch is None:

@@ -30,7 +30,7 @@ def check_units(
     ----------
     units
         A unit for all channels to which it applies, ``physical`` for the physical unit of each
-        channel, or a dictionary of units by channel. Other channels are normalized.
+        channel, or a dictionary of units by channel. Other channels stay normalized.
     channels
         Names of the channels.
     constants
@@ -41,7 +41,7 @@ def check_units(
     DatasetError
         If a unit is unknown, or does not apply to its channel or to any channel.
     NormalizationError
-        If the constants of the normalization are unknown.
+        If the normalization constants are unknown.
     """
     if isinstance(units, str):
         _check_known(units)
@@ -51,7 +51,7 @@ def check_units(
             )
         if units == "dn" and not any(name.startswith("AIA") for name in channels):
             raise DatasetError(
-                f"units='dn' applies only to AIA; the channels are {', '.join(channels)}"
+                f"units='dn' applies only to AIA channels; the channels are {', '.join(channels)}"
             )
         wanted = {name: physical_unit(name) for name in channels}
         found = tuple(
@@ -63,7 +63,7 @@ def check_units(
         facts = constants.get(name, {})
         if unit == "dn" and (facts.get("constant") is None or not facts.get("transform")):
             raise NormalizationError(
-                f"unit 'dn' needs the constant of {name}, which is unknown: "
+                f"unit 'dn' needs the normalization constant of {name}, which is unknown because "
                 "the shards have no index"
             )
     return found
@@ -76,7 +76,7 @@ def physical_unit(channel: str) -> str:
 
 def _check_known(unit: str) -> None:
     if unit not in UNITS:
-        raise DatasetError(f"unknown units {unit!r}; choose from {', '.join(UNITS)}")
+        raise DatasetError(f"unknown unit {unit!r}; choose from {', '.join(UNITS)}")
 
 
 def _by_channel(units: Mapping[str, str], channels: Sequence[str]) -> tuple[str, ...]:
@@ -85,12 +85,13 @@ def _by_channel(units: Mapping[str, str], channels: Sequence[str]) -> tuple[str,
         _check_known(unit)
         if name not in channels:
             raise DatasetError(
-                f"units contains {name}, which is not a requested channel; the channels are "
-                f"{', '.join(channels)}"
+                f"the units dictionary contains {name}, which is not a requested channel; the "
+                f"channels are {', '.join(channels)}"
             )
         if unit not in {"normalized", "physical", physical_unit(name)}:
             raise DatasetError(
-                f"{name} cannot be in {unit!r}: its physical unit is {physical_unit(name)!r}"
+                f"{name} cannot be converted to {unit!r}: its physical unit is "
+                f"{physical_unit(name)!r}"
             )
     found = ((name, given.get(name, "normalized")) for name in channels)
     return tuple(physical_unit(name) if unit == "physical" else unit for name, unit in found)
@@ -113,11 +114,12 @@ def convert(
     channel
         Name of the channel.
     units
-        ``dn`` converts AIA channels to DN/s per camera pixel (0.6″). This is the inverse of y =
-        √(min(x, c)/c), divided by (1024/n)², because a pixel is the sum of that many means. Values
-        above c are returned as c. ``gauss`` converts HMI_M to gauss, with NaN off the disk. If the
-        shards contain levels, the outermost pixels of the disk are also NaN, because their levels
-        are averages of disk and sky. A channel to which the unit does not apply is not changed.
+        ``dn`` converts AIA channels to DN/s per camera pixel (0.6″): it inverts y =
+        √(min(x, c)/c), and divides x by (1024/n)², the factor between processed pixels and DN/s per
+        camera pixel. Values of x above c were stored as c. ``gauss`` converts HMI_M to gauss, with
+        NaN off the disk. If the shards contain levels, the outermost pixels of the disk are also
+        NaN, because their levels are averages of disk and sky. A channel to which the unit does not
+        apply is not changed.
     constants
         ``constant`` c and ``transform`` of each channel.
     side

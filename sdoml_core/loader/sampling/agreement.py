@@ -18,7 +18,7 @@ _begun: set[str] = set()
 
 
 def count_begin(identity: Mapping[str, Any], epoch: int) -> None:
-    """Record that this rank begins an epoch, once for each epoch."""
+    """Record that this rank begins an epoch. Further calls for the same epoch do nothing."""
     key = _key(identity, epoch)
     if key not in _begun:
         _begun.add(key)
@@ -34,7 +34,7 @@ def warn_of_lone_pass(epoch: int, ranks: int, world_size: int) -> None:
     """Warn that this rank completed an epoch before another rank began it."""
     warnings.warn(
         f"this rank completed epoch {epoch} when only {ranks} of {world_size} ranks had begun it. "
-        "If it read that pass alone, the ranks now read different epochs. Call "
+        "Unless the other ranks also read that epoch, the ranks now read different epochs. Call "
         "set_epoch(epoch) before each pass. To read on one rank only, create a loader with rank=0 "
         "and world_size=1",
         UserWarning,

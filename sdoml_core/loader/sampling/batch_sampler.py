@@ -42,13 +42,14 @@ class BatchSampler(Sampler[list[int]]):
         it. Weights require ``shuffle=True``. A sample may occur several times in an epoch, or not
         at all.
     length
-        Samples per epoch across all ranks, with `weights`. Defaults to the length of the dataset.
+        Samples per epoch across all ranks, if `weights` is given. Defaults to the length of the
+        dataset.
     drop_last
         Leave out the samples that do not fill a batch on every rank. Otherwise, each sample occurs
         exactly once per epoch, and all ranks have the same number of batches.
     rank, world_size
         By default, the values that torch.distributed reports when a pass begins. Pass ``rank=0,
-        world_size=1`` with Accelerate's ``prepare``, because it divides the batches itself.
+        world_size=1`` with Accelerate's ``prepare``, which divides the batches itself.
 
     Notes
     -----
@@ -112,12 +113,12 @@ class BatchSampler(Sampler[list[int]]):
         return self.cursor.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state.
+        """Continue from a saved state.
 
         Raises
         ------
         DatasetError
-            If the state belongs to a different set of samples, seed or order.
+            If the state was saved with different samples, a different seed or a different order.
         """
         self.cursor.load_state_dict(state)
 
@@ -131,7 +132,7 @@ def _sorted(count: int, _seed: int, _epoch: int) -> NDArray[np.int64]:
 
 
 class Batches:
-    """The batches of one pass. It counts how many batches the data loader has delivered.
+    """Iterator over the batches of one pass, which counts the delivered batches.
 
     A data loader with workers takes ``prefetch_factor × workers`` batches before it delivers the
     first batch. It then requests one more batch before each delivery, even if no batch is left. The

@@ -2,7 +2,7 @@
 
 All ranks must read the same epoch. With several ranks, the epoch therefore changes only after
 `set_epoch`, a loaded state, or a complete pass. With one rank, it also changes after a pass that
-ends early. A loop that always stops early therefore still gets new samples.
+ends early, so a loop that always stops early still gets new samples.
 """
 
 import warnings
@@ -66,9 +66,9 @@ class Pass:
 
     @property
     def all_taken(self) -> bool:
-        """Whether every batch was delivered. Trainers that know the number of batches stop there.
+        """Whether every batch was delivered. Some trainers then stop before the iterator ends.
 
-        A pass with a single batch does not count, because it may have been an inspection.
+        False for a pass with a single batch, because it may have been an inspection.
         """
         return self.step >= self.steps and self.step - self.first > LOOK
 
@@ -124,9 +124,9 @@ class Cursor:
     batch_size, drop_last
         See `sdoml_core.loader.sampling.order.step_bounds`.
     rank, world_size
-        As for `sdoml_core.loader.BatchSampler`.
+        See `sdoml_core.loader.BatchSampler`.
     identity
-        Other values that must match if a state is loaded, such as the seed.
+        Other values that must match when a state is loaded, such as the seed.
     """
 
     def __init__(
@@ -148,15 +148,16 @@ class Cursor:
         self.drop_last = drop_last
         self.current: Pass | None = None
         self.generation = 0
-        """Number of times that an epoch or a state was set. Passes that began before the last of
-        these do not change the epoch."""
+        """Number of times that an epoch was set or a state was loaded. A pass that began before the
+        latest of these calls does not change the epoch."""
         self.epoch = self.position = self.step = 0
         self._given = (0, 0, 0)
         self._epoch_is_set = False
         self._looked = False
         self._restarts = 0
         self._lone_ranks: int | None = None
-        """Number of ranks that had begun the previous epoch when it ended, if not all had."""
+        """Number of ranks that had begun the previous epoch when this rank completed it. None if
+        all had begun it."""
         self._last_place: Place | None = None
         self._count = count
         self._identity = identity | {"samples": count}
@@ -175,12 +176,12 @@ class Cursor:
         )
 
     def check(self, place: Place) -> None:
-        """Raise an error if the rank or world size has changed during a pass.
+        """Check that the rank and the world size have not changed during a pass.
 
         Raises
         ------
         DatasetError
-            If they changed.
+            If either has changed.
         """
         now = self.world.place()
         if now != place:
@@ -267,7 +268,7 @@ class Cursor:
         self._given = (self.epoch, self.position, self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress of all ranks together, as plain numbers."""
+        """Return the progress of all ranks together."""
         epoch, position, step = self.epoch, self.position, self.step
         if self.current is not None:
             epoch, position, step = self.current.epoch, self.current.position, 0
@@ -287,7 +288,7 @@ class Cursor:
         absent = [key for key in self.state_dict() if key not in state]
         if absent:
             raise DatasetError(
-                f"this state is not from this kind of loader: it lacks {', '.join(absent)}"
+                f"this state is from a different kind of loader: it lacks {', '.join(absent)}"
             )
         for key, value in ({"weights": None} | self._identity).items():
             if state.get(key) != value:
@@ -298,11 +299,15 @@ class Cursor:
         epoch, position = state["epoch"], state["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
             raise DatasetError(
-                f"this state is invalid: it is at sample {position!r} of epoch {epoch!r}"
+                "this state is invalid: epoch and position must be integers, not "
+                f"{epoch!r} and {position!r}"
             )
-        if epoch < 0 or not 0 <= position <= self._count:
+        if epoch < 0:
+            raise DatasetError(f"this state is invalid: its epoch is {epoch}")
+        if not 0 <= position <= self._count:
             raise DatasetError(
-                f"this state is invalid: it is at sample {position} of {self._count}"
+                f"this state is invalid: its position is {position}, but the loader has "
+                f"{self._count} samples"
             )
         self._go_to(epoch)
         self.position, self.step = position, step
@@ -310,7 +315,7 @@ class Cursor:
 
 
 def in_order(run: Pass) -> Iterator[tuple[list[int], int]]:
-    """Yield the samples of each batch of a pass, with the number of steps after it."""
+    """Yield the samples of each batch in a pass, and the number of steps completed after it."""
     for step in range(run.first, run.steps):
         yield run.indices(step), step + 1
 

@@ -21,7 +21,7 @@ def delivered_by_workers(dataset: Any, belongs: Callable[[int], bool]) -> int | 
 
     Returns
     -------
-    The number of items. None if memory contains no iterator of the pass or several iterators, or if
+    The number of items. None if memory does not contain exactly one iterator of the pass, or if
     items are not delivered one by one in order. After the last item, the result may exceed the
     number of items.
     """

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Order = Callable[[int], NDArray[np.int64]]
-"""Returns the order of the samples of an epoch, given its number."""
+"""Function that returns the order of the samples in an epoch, given the epoch's number."""
 
 
 def random_keys(count: int, *seeds: int) -> NDArray[np.uint64]:
-    """Return random 64-bit numbers that do not depend on the version of NumPy (splitmix64)."""
+    """Return random 64-bit numbers that do not depend on the NumPy version (splitmix64)."""
     state = np.uint64(0)
     with np.errstate(over="ignore"):
         for seed in seeds:

@@ -29,8 +29,8 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
     states = list(_states(loader_state))
     if not states:
         raise DatasetError("this state does not come from a BatchSampler or ShardDataset")
-    # The state of the sampler counts delivered batches. The state of the iterator belongs to a
-    # batch.
+    # Prefer states of `Batches`, which torchdata stores with each batch. The state of the sampler
+    # counts delivered batches instead.
     states = [state for state in states if state.get("taken")] or states
     epoch = min(state["epoch"] for state in states)
     states = [state for state in states if state["epoch"] == epoch]
@@ -46,7 +46,7 @@ def global_state(loader_state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def position_of(state: Mapping[str, Any]) -> int:
-    """Return how many samples of the epoch were used when a `ShardDataset` saved a state."""
+    """Return how many samples of the epoch had been used when a `ShardDataset` saved a state."""
     bounds = step_bounds(
         state["samples"],
         state["position"],
@@ -58,7 +58,7 @@ def position_of(state: Mapping[str, Any]) -> int:
 
 
 def _states(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield all states of this package in nested dictionaries."""
+    """Yield all states from this package that nested dictionaries contain."""
     if isinstance(value, Mapping):
         if {"epoch", "position", "samples", "seed"} <= value.keys():
             yield dict(value)

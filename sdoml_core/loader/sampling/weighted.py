@@ -1,4 +1,4 @@
-"""Weighted sampling and mixing: the order of an epoch that is drawn with replacement.
+"""Weighted sampling and mixing: orders of an epoch that are drawn with replacement.
 
 The order depends only on the weights, the seed and the epoch. Like a permutation, it can be divided
 among ranks and resumed.
@@ -60,7 +60,7 @@ class WeightedOrder:
         """Return the numbers of the samples of an epoch, in order."""
         fraction = random_keys(self._length, self._seed, epoch, 2) / 2.0**64
         found = np.searchsorted(self._cumulative, fraction * self._cumulative[-1], side="right")
-        # Rounding may return the end of the list, which is after the last sample with a weight.
+        # Because of rounding, an index may be beyond the last sample that has a positive weight.
         last = np.searchsorted(self._cumulative, self._cumulative[-1])
         order: NDArray[np.int64] = np.minimum(found, last)
         return order

@@ -49,7 +49,7 @@ class LastPass:
 
     epoch: int
     start: int
-    """Start position; −1 if it is not known in the main process."""
+    """Start position; −1 if only the workers know it."""
     key: int
     """Key of the DataLoader iterator; see `WorkerPasses.join`."""
 
@@ -84,13 +84,13 @@ class WorkerPasses:
         if self._inherited is not None and pid == self._inherited[1]:
             return self._inherited[0]
         raise DatasetError(
-            "this stream was created in a different process from the one that starts the "
-            "workers, so the workers cannot agree on an epoch: create the stream in this process, "
-            "or call its set_epoch"
+            "this stream was created in a process other than the one that starts the workers, so "
+            "the workers cannot agree on an epoch: create the stream, or call its set_epoch, in "
+            "the process that starts the workers"
         )
 
     def give(self, epoch: int, position: int, how: int) -> None:
-        """Set what the next pass reads. Called in the main process."""
+        """Set the epoch and the position of the next pass. Called in the main process."""
         if os.getpid() != self._owner:
             self._start()
         row = self._own[-1]

@@ -1,4 +1,4 @@
-"""Rank and world size, which are looked up when a pass begins."""
+"""Rank and world size, which are determined when a pass begins."""
 
 import contextlib
 from dataclasses import dataclass

@@ -49,14 +49,14 @@ class Catalog:
     Raises
     ------
     DamagedFileError
-        If the bytes are not such an index, or if the index points outside the shards.
+        If the bytes are not such an index, or if the index lists frames outside the shards.
     """
 
     shards: tuple[str, ...]
     """Names of the shards, relative to the folder."""
     shard_bytes: NDArray[np.int64]
     shard_tags: tuple[str, ...]
-    """Fingerprint of the content of each shard: its SHA-256, or its entry in the list of files."""
+    """Fingerprint of the contents of each shard: its SHA-256, or its entry in the list of files."""
     absent: NDArray[np.int64]
     """Numbers of shards whose frames are treated as missing."""
     slots: NDArray[np.datetime64]
@@ -145,7 +145,7 @@ class Catalog:
         ) as error:
             raise DamagedFileError(f"the release index is damaged: {error}") from error
         if np.any(self.shard < 0):
-            raise DamagedFileError("the release index refers to a shard that it does not describe")
+            raise DamagedFileError("the release index refers to a shard that it does not list")
         if np.any(np.diff(self.slots.astype(np.int64)) <= 0):
             raise DamagedFileError("the release index is not sorted by time")
 
@@ -200,7 +200,7 @@ class Catalog:
         Parameters
         ----------
         channels
-            Names from `channels`.
+            Channel names. All must be in the index.
 
         Returns
         -------
@@ -215,13 +215,13 @@ class Catalog:
         owners = self.owners(channels)
         last = self.shard_bytes[self.shard[:, None] if owners is None else owners] - sizes
         if np.any((offsets > last) & (offsets >= 0)) or np.any((offsets < 512) & (offsets != -1)):
-            raise DamagedFileError("the release index points outside its shards")
+            raise DamagedFileError("the release index lists a frame that is outside its shard")
         return offsets
 
     def owners(self, channels: Sequence[str]) -> NDArray[np.int32] | None:
         """Return the shard number of each frame, in the shape of `offsets`.
 
-        Returns None if all frames of each sample are in the shard of the sample.
+        Return None if all frames of each sample are in the shard that `shard` lists.
 
         Raises
         ------
@@ -235,16 +235,16 @@ class Catalog:
         for column, name in enumerate(channels):
             owners[:, column] = _leaf(file, name, OWNER, missing=0)
         if np.any((owners < 0) | (owners >= len(self.shards))):
-            raise DamagedFileError("the index refers to a shard that it does not describe")
+            raise DamagedFileError("the index refers to a shard that it does not list")
         return owners
 
     def data_sizes(self, channels: Sequence[str]) -> NDArray[np.int64]:
-        """Return the data size of each frame in compact shards; shape as `offsets`.
+        """Return the data size of each frame in compact shards, in the shape of `offsets`.
 
         Raises
         ------
         DamagedFileError
-            If a size is impossible.
+            If a size is invalid.
         """
         file = self._reopen()
         missing = TABLE_BYTES + 1
@@ -252,7 +252,7 @@ class Catalog:
         sizes = np.stack(columns, axis=1)
         # RICE_1 data are never much larger than the pixels themselves.
         if np.any(sizes <= TABLE_BYTES) or np.any(sizes > 2 * self.frame_bytes + HEADER_BYTES):
-            raise DamagedFileError("the release index has impossible frame sizes")
+            raise DamagedFileError("the release index has invalid frame sizes")
         return sizes
 
     def checksums(self, channels: Sequence[str]) -> NDArray[np.int64]:
@@ -287,12 +287,12 @@ class Catalog:
     ) -> dict[str, pa.Table]:
         """Return the metadata of each frame by channel.
 
-        Values that the index does not have are null.
+        Values that are not in the index are null.
 
         Parameters
         ----------
         channels
-            Names from `channels`.
+            Channel names. All must be in the index.
         names
             Columns to read. Defaults to all columns, which is slow for a large index.
         group
@@ -319,7 +319,7 @@ def _hold(path: str) -> pa.NativeFile:
     try:
         return pa.OSFile(path)
     except OSError as error:
-        raise DamagedFileError(f"not a Parquet file: {error}") from error
+        raise DamagedFileError(f"the file cannot be opened: {error}") from error
 
 
 def _has_leaf(file: pq.ParquetFile, channel: str, name: str) -> bool:

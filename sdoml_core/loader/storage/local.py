@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 from sdoml_core.errors import DamagedFileError, StoreError
 
 MAX_HANDLES: Final = 256
-"""Maximum number of files that a dataset keeps open. The number is lower if the limit of the
-process is below four times this number."""
+"""Maximum number of files that a dataset keeps open. If a quarter of the process's file limit is
+lower, it is used instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class RangeFiles(Protocol):
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
-        """Fill buffers in order with the bytes of a file from `start` on.
+        """Fill buffers in order with the bytes of a file, starting at `start`.
 
         `size` is the expected size of the file, if known. `tag` identifies its content in a cache.
         """
@@ -62,11 +62,11 @@ class Files(RangeFiles, Protocol):
     def version(self, name: str) -> str:
         """Return a string that changes when the file is replaced.
 
-        Raise an error if it does not exist.
+        Raise an error if the file does not exist.
         """
 
     def open(self, name: str) -> BinaryIO:
-        """Open a seekable file without read-ahead."""
+        """Open a seekable, unbuffered file."""
 
 
 class _Handle:
@@ -121,7 +121,7 @@ class LocalFiles:
         return Path(self.root, name).is_file()
 
     def open(self, name: str) -> BinaryIO:
-        """Open a seekable file, unbuffered."""
+        """Open a seekable, unbuffered file."""
         try:
             return cast("BinaryIO", Path(self.root, name).open("rb", buffering=0))
         except OSError as error:
@@ -151,7 +151,7 @@ class LocalFiles:
         size: int | None,
         tag: str,  # noqa: ARG002 local files are not cached
     ) -> None:
-        """Fill buffers in order with the bytes of a file from `start` on."""
+        """Fill buffers in order with the bytes of a file, starting at `start`."""
         handle = self._handle(name)
         if size is not None and handle.size != size:
             raise DamagedFileError(
@@ -159,19 +159,19 @@ class LocalFiles:
             )
         wanted = sum(map(len, buffers))
         done = os.preadv(handle.descriptor, buffers, start)
-        while done < wanted:  # the call has reached the end of the file or its maximum size
+        while done < wanted:  # the end of the file or the maximum size of a call was reached
             rest = _after(buffers, done)
             more = os.preadv(handle.descriptor, rest, start + done)
             if more == 0:
                 raise DamagedFileError(
-                    f"{name} in {self.root} is truncated: it has {handle.size} of at least "
-                    f"{start + wanted} bytes"
+                    f"{name} in {self.root} is truncated: it has {handle.size} bytes, but at least "
+                    f"{start + wanted} are needed"
                 )
             done += more
 
     def _handle(self, name: str) -> _Handle:
-        # No lock, because a fork could copy a held lock. Each step is atomic, and
-        # it is harmless if two threads open the same file.
+        # Use no lock, because a fork could copy it while it is held. Each step is atomic, and it is
+        # harmless if two threads open the same file.
         handle = self._handles.get(name)
         if handle is None:
             try:
@@ -190,7 +190,7 @@ class LocalFiles:
         except OSError as error:
             if error.errno != errno.EMFILE:
                 raise
-        self._handles.clear()  # other parts of the program also open many files
+        self._handles.clear()  # the process has too many open files
         return _Handle(path)
 
 
@@ -201,16 +201,16 @@ def _handle_limit() -> int:
 
 
 def cache_folder(cache_dir: str | os.PathLike[str], root: str) -> Path:
-    """Return the cache folder for a folder of shards."""
+    """Return the cache folder of a shard folder."""
     return Path(cache_dir).expanduser().absolute() / hashlib.sha256(root.encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
+    """Write a file under a temporary name, and then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        # The `tempfile` module makes files private. This uses the user's default permissions.
+        # The `tempfile` module makes files private. `open` uses the default permissions.
         with temporary.open("xb") as file:
             file.write(data)
         temporary.replace(path)
@@ -235,7 +235,7 @@ def _stat(path: Path) -> os.stat_result | None:
         facts = path.stat()
     except FileNotFoundError:
         if path.is_symlink():
-            warnings.warn(f"{path} is skipped, because it is a broken link", stacklevel=6)
+            warnings.warn(f"{path} is skipped because it is a broken link", stacklevel=6)
         return None
     return facts if stat.S_ISREG(facts.st_mode) else None
 

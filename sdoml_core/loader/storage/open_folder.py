@@ -41,7 +41,7 @@ from sdoml_core.loader.storage.remote import RemoteFiles
 KEPT_INDEX: Final = ".sdoml-lite-index.parquet"
 THREADS: Final = 8
 ATTEMPTS: Final = 5
-"""Maximum number of times that a folder is read while a writer changes it."""
+"""Maximum number of times that a folder is read again because a writer is changing it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Shard:
     index: FileFacts | None
 
     def fingerprint(self) -> list[str]:
-        """Properties of the file. A saved index is valid only while they are unchanged."""
+        """Describe the files. A saved index is valid only while the descriptions are unchanged."""
         facts = (self.tar, self.index) if self.index else (self.tar,)
         return [f"{file.name} {file.size} {file.changed}" for file in facts]
 
@@ -69,7 +69,7 @@ def open_files(
     parts = urlsplit(path)
     if parts.scheme == "file":
         if parts.netloc not in {"", "localhost"}:
-            raise DatasetError(f"{path} names another host: file URLs must be local")
+            raise DatasetError(f"{path} refers to another host: file URLs must be local")
         path = url2pathname(parts.path)
     elif "://" in path:
         return RemoteFiles(path.rstrip("/"), storage_options or {}, cache_dir, cache_bytes)
@@ -77,7 +77,7 @@ def open_files(
 
 
 def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = None) -> Catalog:
-    """Open the catalog of a folder of shards.
+    """Open the catalog of a shard folder.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def open_catalog(files: Files, *, cache_dir: str | os.PathLike[str] | None = Non
 
 
 def _made_catalog(files: Files, shards: list[_Shard], kept_at: Path | None) -> Catalog:
-    """Build the catalog of a list of files, and reuse the valid part of the saved index."""
+    """Build the catalog of the given shards, and reuse the valid part of the saved index."""
     fingerprints = {shard.tar.name: shard.fingerprint() for shard in shards}
     catalog, kept, known = _kept(kept_at)
     unchanged = {name for name, mark in known.items() if fingerprints.get(name) == mark}
@@ -151,7 +151,8 @@ def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Cat
     files, catalog
         The folder and the catalog of its index.
     skip
-        Whether to treat frames of missing shards as missing. If not, missing shards raise an error.
+        Whether to treat frames of missing shards as missing. Otherwise, missing shards raise an
+        error.
 
     Raises
     ------
@@ -169,8 +170,8 @@ def without_missing_shards(files: Files, catalog: Catalog, *, skip: bool) -> Cat
         return catalog.without(missing)
     listed = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
     raise DatasetError(
-        f"{len(missing)} of {len(catalog.shards)} shards are missing in {files.root}: {listed}. "
-        "Copy them, or open the dataset without their samples: missing_shards='skip'"
+        f"{len(missing)} of {len(catalog.shards)} shards are missing from {files.root}: {listed}. "
+        "Copy them to the folder, or pass missing_shards='skip' to leave out their samples"
     )
 
 
@@ -197,7 +198,7 @@ def _shards(files: Files) -> list[_Shard]:
     if indexed and len(indexed) < len(shards):
         _warn_of(
             [shard.tar.name for shard in shards if not shard.index],
-            "they have no index while the others do",
+            "they have no index, unlike the other shards",
         )
         return indexed
     if len(shards) > 1 and not indexed:
@@ -210,16 +211,16 @@ def _shards(files: Files) -> list[_Shard]:
 
 
 def _warn_of(names: list[str], why: str) -> None:
-    """Warn about files that are left out."""
+    """Warn about files that are skipped."""
     if names:
         more = " …" if len(names) > 5 else ""
         warnings.warn(
-            f"these files are skipped, because {why}: {', '.join(names[:5])}{more}", stacklevel=5
+            f"these files are skipped because {why}: {', '.join(names[:5])}{more}", stacklevel=5
         )
 
 
 def _holds_shards(folder: Path) -> bool:
-    """Check whether a folder, or one of its year folders, has shards."""
+    """Check whether a folder, or one of its year folders, contains shards."""
     return any(any(folder.glob(pattern)) for pattern in ("*.tar", "[0-9][0-9][0-9][0-9]/*.tar"))
 
 
@@ -230,7 +231,7 @@ def _read_index(files: Files, shard: _Shard) -> Index:
         if shard.index:
             index = decode_index(files.read(shard.index.name))
             if index.shard.rpartition("/")[2] != name.rpartition("/")[2]:
-                raise DamagedFileError(f"it is the index of {index.shard}")
+                raise DamagedFileError(f"it is the index of a different shard, {index.shard}")
             table, version, digest = index.table, index.normalization_version, index.shard_sha256
             size = index.shard_bytes
         else:
@@ -258,13 +259,13 @@ def _read_index(files: Files, shard: _Shard) -> Index:
     except SdomlError as error:
         at_fault = shard.index.name if shard.index else name
         raise type(error)(
-            f"{at_fault} in {files.root}: {error}; build the shard again or remove it"
+            f"{at_fault} in {files.root}: {error}; rebuild the shard or remove it"
         ) from error
     return Index(table, name, size, digest, version)
 
 
 def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    """Return the path of the generated index."""
+    """Return the path of the generated index, or None if there is no folder for it."""
     if cache_dir is not None:
         return cache_folder(cache_dir, files.root) / KEPT_INDEX
     return Path(files.root) / KEPT_INDEX if isinstance(files, LocalFiles) else None
@@ -273,9 +274,9 @@ def _place(files: Files, cache_dir: str | os.PathLike[str] | None) -> Path | Non
 def _kept(
     path: Path | None,
 ) -> tuple[Catalog | None, pa.Table | None, dict[str, list[str]]]:
-    """Read a saved index and its list of files.
+    """Read a saved index as a catalog and as a table, and its fingerprints by shard.
 
-    Both are empty if the index is missing or damaged.
+    Returns None, None and an empty dictionary if the index is missing or damaged.
     """
     nothing = None, None, dict[str, list[str]]()
     try:

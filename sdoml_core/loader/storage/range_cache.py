@@ -22,9 +22,9 @@ _TRAILER: Final = len(_MAGIC) + 4
 class RangeCache:
     """Byte ranges that are stored as files in a folder.
 
-    Each file ends with a checksum of its bytes. A damaged file is treated as missing and written
-    again. The cache is not used if the folder is full or not writable. If the ranges exceed the
-    limit, the least recently used ranges are deleted.
+    Each file ends with a checksum of its bytes. A damaged file is treated as missing and rewritten.
+    If the disk is full or the folder is not writable, nothing more is written. If the ranges exceed
+    the limit, the least recently used ranges are deleted.
 
     Parameters
     ----------
@@ -67,7 +67,9 @@ class RangeCache:
         except OSError as error:
             self._usable = False
             warnings.warn(
-                f"the cache {self._folder} is not used: {error.strerror or error}", stacklevel=2
+                f"cannot write to the cache {self._folder}: {error.strerror or error}; no more "
+                "data will be cached",
+                stacklevel=2,
             )
 
     def _evict(self) -> None:

@@ -23,11 +23,11 @@ from sdoml_core.loader.storage.range_cache import DEFAULT_BYTES, RangeCache
 ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2  # s; doubles with each attempt
 REFUSALS: Final = ("PermissionError", "NoCredentialsError")
-"""Errors that are not retried."""
+"""Names of error types that are not retried."""
 
 
 class RemoteFiles:
-    """Shards at any URL that fsspec supports, from which byte ranges are read.
+    """Shards at any URL that fsspec supports.
 
     A connection belongs to one process. After a fork, each worker opens its own connection.
     """
@@ -70,7 +70,7 @@ class RemoteFiles:
         return bool(self._retry("exists", f"{self.root}/{name}"))
 
     def open(self, name: str) -> BinaryIO:
-        """Open a seekable file, unbuffered."""
+        """Open a seekable, unbuffered file."""
         file = self._retry("open", f"{self.root}/{name}", mode="rb", cache_type="none")
         return cast("BinaryIO", file)
 
@@ -87,7 +87,7 @@ class RemoteFiles:
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
-        """Fill buffers in order with the bytes of a file from `start` on."""
+        """Fill buffers in order with the bytes of a file, starting at `start`."""
         wanted = sum(map(len, buffers))
         content = hashlib.sha256(f"{size} {tag}".encode()).hexdigest()[:16]
         kept = f"{name}.{content}/{start}-{wanted}"
@@ -96,11 +96,11 @@ class RemoteFiles:
         if data is None:
             data = self._retry("cat_file", f"{self.root}/{name}", start=start, end=start + wanted)
         if len(data) > wanted:
-            raise StoreError(f"{self.root} does not serve byte ranges")
+            raise StoreError(f"{self.root} does not support byte-range requests")
         if len(data) < wanted:
             raise DamagedFileError(
-                f"{name} in {self.root} is truncated: {len(data)} of {wanted} bytes from "
-                f"byte {start} were received"
+                f"{name} in {self.root} is truncated: of {wanted} bytes requested from byte "
+                f"{start}, only {len(data)} were received"
             )
         position = 0
         for buffer in buffers:
@@ -110,7 +110,7 @@ class RemoteFiles:
             self._cache.write(kept, data)
 
     def _retry(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call a method of the file system, and retry temporary errors."""
+        """Call a method of the file system, and retry if a temporary error occurs."""
         for attempt in range(ATTEMPTS):
             try:
                 return getattr(self._filesystem(), method)(path, **arguments)
@@ -144,7 +144,7 @@ class RemoteFiles:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Return the error types of network failures. HTTP errors are not OSErrors."""
+    """Return the error types of network failures. Not all of them are OSErrors."""
     aiohttp, botocore = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
     return (
         OSError,

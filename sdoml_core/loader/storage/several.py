@@ -1,4 +1,4 @@
-"""Combine several shard folders, such as releases of different years or channels."""
+"""Combine several shard folders, such as releases with different years or channels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from sdoml_core.formats.parquet import FORMAT_VERSION, timestamps, write_parquet
 from sdoml_core.loader.storage.catalog import OWNER, Catalog
 from sdoml_core.loader.storage.local import Files, RangeFiles
 
-_REMEDY: Final = "open them as separate datasets, or build them again with the same settings"
+_REMEDY: Final = "open them as separate datasets, or rebuild them with the same settings"
 
 
 class SeveralFiles:
@@ -26,7 +26,7 @@ class SeveralFiles:
     parts
         The folders.
     places
-        The folder of each shard in the merged catalog, and the name of the shard in that folder.
+        For each shard in the merged catalog: the number of its folder, and its name in that folder.
     """
 
     def __init__(self, parts: Sequence[RangeFiles], places: Mapping[str, tuple[int, str]]):
@@ -37,7 +37,7 @@ class SeveralFiles:
     def read_into(
         self, name: str, start: int, buffers: Sequence[memoryview], *, size: int | None, tag: str
     ) -> None:
-        """Fill buffers in order with the bytes of a file from `start` on."""
+        """Fill buffers in order with the bytes of a file, starting at `start`."""
         part, there = self._places[name]
         self._parts[part].read_into(there, start, buffers, size=size, tag=tag)
 
@@ -62,8 +62,8 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
     """Merge folders into one catalog.
 
     A sample contains the frames of all folders at its time. Folders with different times are
-    therefore concatenated, and folders with different channels are joined. If only one folder has a
-    sample, the channels of the other folders are missing.
+    therefore concatenated, and folders with different channels are joined. If a time is in only one
+    folder, the channels of the other folders are missing from the sample.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
     Raises
     ------
     DatasetError
-        If a frame is in two folders, or the folders differ in dtype, encoding or resolution.
+        If a frame is in more than one folder, or the folders differ in dtype, encoding or
+        resolution.
     NormalizationError
         If a channel was normalized with different constants.
     """
@@ -103,14 +104,14 @@ def merge(folders: Sequence[tuple[Files, Catalog]]) -> tuple[SeveralFiles, Catal
 
 
 def _check_compatible(parts: Sequence[_Folder]) -> dict[str, str]:
-    """Check that folders belong together, and return the metadata of the merged index."""
+    """Check that folders are compatible, and return the metadata of the merged index."""
     first, root = parts[0].catalog, parts[0].files.root
     for part in parts[1:]:
         for what in ("encoding", "dtype", "resolution"):
             one, other = getattr(first, what), getattr(part.catalog, what)
             if one != other:
                 raise DatasetError(
-                    f"folders differ in {what}: {one or 'npy'} in {root}, {other or 'npy'} in "
+                    f"the folders differ in {what}: {one or 'npy'} in {root}, {other or 'npy'} in "
                     f"{part.files.root}; {_REMEDY}"
                 )
     constants: dict[str, Any] = {}
@@ -168,8 +169,8 @@ def _join(
             roots = [part.files.root for part in parts]
             listed = " and ".join(f"{name} in {roots[number]}" for number, name in found)
             raise DatasetError(
-                f"{channel} of {slots[np.argmax(counts > 1)]} is in both {listed}; "
-                "pass folders that have no frame in common"
+                f"{channel} at {slots[np.argmax(counts > 1)]} is in both {listed}; "
+                "pass folders that have no frames in common"
             )
         source = np.full(len(slots), -1)
         source[slot_of[present]] = present

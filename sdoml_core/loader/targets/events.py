@@ -19,7 +19,7 @@ _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
 
 
 class Events(TimeSeries):
-    """Events as a target: the largest event or the number of events in a window.
+    """Events in a window as a target: the largest size, the number, or the sum of the sizes.
 
     A window within `covers` that has no events has the value 0, because the absence of events is
     information.
@@ -39,15 +39,15 @@ class Events(TimeSeries):
         ``max``, ``count`` or ``sum``.
     covers
         First and last time for which the list is complete. Defaults to the times of the first and
-        the last event. Windows that extend beyond these times are gaps. Required if there is no
-        event.
+        the last event. Windows that extend beyond these times are gaps. Required if there are no
+        events.
     per, gaps, transform
-        As for `TimeSeries`. The default is one value per sample.
+        See `TimeSeries`. The default is one value per sample.
 
     Raises
     ------
     DatasetError
-        If a class cannot be parsed, or for the reasons given in `TimeSeries`.
+        If a GOES class cannot be parsed, or for the reasons given in `TimeSeries`.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Events(TimeSeries):
     def _prepare(
         self, times: Times, values: NDArray[np.float64]
     ) -> tuple[Times, NDArray[np.float64]]:
-        """Keep all events, including events at equal times."""
+        """Keep all events, including events at the same time."""
         if not len(times) and self._covers is None:
-            raise DatasetError("the list has no event with a time and a size, so it needs covers")
+            raise DatasetError("no event has both a time and a size, so covers is required")
         return times, values
 
     def _over(
@@ -113,7 +113,7 @@ def _size(value: Any) -> float:
 def _parse_covers(covers: tuple[Time, Time]) -> tuple[np.datetime64, np.datetime64]:
     ((start, end),) = parse_ranges([covers], "covers")
     if start >= end:
-        raise DatasetError(f"covers={covers!r} is empty: its first time must be before its last")
+        raise DatasetError(f"covers={covers!r} is empty: the first time must be before the last")
     return start, end
 
 
@@ -126,7 +126,7 @@ def flare_flux(goes_class: str) -> float:
     Raises
     ------
     DatasetError
-        If the text is not a flare class.
+        If the text is not a GOES flare class.
     """
     match = _CLASS.fullmatch(goes_class.strip().upper())
     if match is None:

@@ -1,4 +1,4 @@
-"""Match targets to samples: look up several series at the times of frames, with masks."""
+"""Match targets to samples: look up the values of several series at the times of frames."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,10 +12,11 @@ from sdoml_core.loader.selection import Selection
 from sdoml_core.loader.targets.series import Times, TimeSeries
 
 NO_TARGETS: Final = (
-    "a series does not cover the range of the dataset, has gaps (gaps='mask' keeps samples with "
-    "gaps), or has a window that reaches beyond the range or into an exclusion"
+    "Possible reasons: a series does not cover the dataset's range; a series has gaps "
+    "(gaps='mask' keeps samples with gaps); or a window reaches beyond the range or into an "
+    "exclusion"
 )
-"""Reasons why no sample has all targets."""
+"""Possible reasons why no sample has all targets, for messages."""
 
 
 class Targets:
@@ -89,7 +90,7 @@ class Targets:
         offsets: NDArray[np.timedelta64],
         selection: Selection,
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the values and which of them exist, both of shape (samples, frames)."""
+        """Return the values and a mask of those that exist, both of shape (samples, frames)."""
         if series.per == "sample":
             offsets = np.zeros(1, "timedelta64[s]")
         times = anchors[:, None] + offsets

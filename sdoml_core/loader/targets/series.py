@@ -1,4 +1,4 @@
-"""Time series as targets: values at any times, matched to the times of frames or reduced."""
+"""Time series as targets: values at arbitrary times, which are matched to frames or reduced."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,7 +66,7 @@ class Matched:
 
 
 class TimeSeries:
-    """A quantity that is given at regular or irregular times.
+    """Values of a quantity at regular or irregular times.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class TimeSeries:
         Numbers, one per time. NaN is treated as missing.
     reduce
         Method that computes the value at a time t. ``nearest`` uses the value nearest to t, at most
-        `tolerance` away. ``last`` uses the last value at or before t, at most `tolerance` older.
+        `tolerance` away. ``last`` uses the last value at or before t, at most `tolerance` old.
         ``mean``, ``max``, ``min``, ``sum`` and ``count`` reduce the values in a window around t.
     window
         Pair of offsets (start, end) relative to t, for the five reductions. The window is
@@ -86,16 +86,15 @@ class TimeSeries:
         Maximum distance for ``nearest`` (defaults to half a stride) and ``last`` (defaults to one
         stride).
     per
-        ``frame`` returns one value per frame of a window, at the time of the frame. ``sample``
+        ``frame`` returns one value per frame of a sequence, at the time of the frame. ``sample``
         returns one value per sample, at the time of the sample.
     gaps
         With ``drop``, a sample without a value is left out. With ``mask``, the value is NaN and the
-        mask is False. With ``hold``, the last value at or before t is used, at most `max_age`
-        older.
+        mask is False. With ``hold``, the last value at or before t is used, at most `max_age` old.
     max_age
         Maximum age for ``hold``.
     transform
-        Applied to the values in samples, such as ``Log10()``; see `fitted`.
+        Transform of the values that samples contain, such as ``Log10()``; see `fitted`.
 
     Raises
     ------
@@ -129,14 +128,14 @@ class TimeSeries:
         if not windowed and window is not None:
             raise DatasetError(f"window cannot be used with reduce={reduce!r}: use tolerance")
         if (gaps == "hold") != (max_age is not None):
-            raise DatasetError("gaps='hold' needs max_age, and max_age needs gaps='hold'")
+            raise DatasetError("max_age requires gaps='hold', and gaps='hold' requires max_age")
         self.reduce = reduce
         self.per = per
         self.gaps = gaps
         self.transform = transform
         if transform is not None and not hasattr(transform, "inverse"):
             raise DatasetError(
-                f"transform must have an inverse, such as Log10(), but {transform!r} has none"
+                f"transform must be invertible, like Log10(), but {transform!r} has no inverse"
             )
         self._window = None if window is None else _parse_window(window)
         self._tolerance = _parse_limit(tolerance, "tolerance")
@@ -148,7 +147,7 @@ class TimeSeries:
     ) -> tuple[Times, NDArray[np.float64]]:
         """Return one value per time. If times are equal, the last value is used."""
         if not len(times):
-            raise DatasetError("the series has no finite value")
+            raise DatasetError("the series has no finite values")
         final = np.append(times[1:] != times[:-1], True)
         return times[final], values[final]
 
@@ -174,7 +173,7 @@ class TimeSeries:
             Values of other columns that select the rows, for tables in long form:
             ``{"energy": "0.1-0.8nm"}``.
         options
-            Arguments of the class.
+            Other arguments of the class.
 
         Raises
         ------
@@ -205,13 +204,13 @@ class TimeSeries:
             )
         if getattr(index, "tz", None) is not None:
             index = index.tz_convert("UTC").tz_localize(None)
-        # Values may also be class names, such as flare classes.
+        # Values may also be strings, such as flare classes.
         numbers = getattr(series.dtype, "kind", "O") in "biuf"
         values = np.asarray(series, np.float64) if numbers else np.asarray(series)
         return cls(np.asarray(index), values, **options)
 
     def fitted(self, dataset: HasRanges) -> Self:
-        """Return a copy whose transform is fitted to the values within a (training) dataset.
+        """Return a copy whose transform is fitted to the values within a training dataset.
 
         Values outside the ranges of the dataset, or within its exclusions, are not used.
 
@@ -230,7 +229,7 @@ class TimeSeries:
             )
         used = inside(self.times, selection.ranges) & ~inside(self.times, selection.exclusions)
         if not used.any():
-            raise DatasetError("the series has no value within the range of the dataset")
+            raise DatasetError("the series has no values within the range of the dataset")
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
         copy.transform = self.transform.fit(self.values[used])
@@ -246,17 +245,17 @@ class TimeSeries:
     def at(
         self, times: Times, *, stride: np.timedelta64, allowed: Allowed | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the transformed values at the given times, and which of them exist.
+        """Return the transformed values at the given times, and a mask of those that exist.
 
         Parameters
         ----------
         times
-            datetime64, one dimension.
+            One-dimensional datetime64 array.
         stride
             Step between frames, for the defaults of window and tolerance.
         allowed
             Called with the first and last times of the intervals that the values depend on. It
-            returns which intervals may be used. By default, all intervals may be used.
+            returns a mask of the intervals that may be used. By default, all may be used.
 
         Returns
         -------
@@ -291,7 +290,7 @@ class TimeSeries:
     def _over(
         self, low: NDArray[np.intp], high: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Reduce the values from ``low`` up to ``high``; also return whether there are any."""
+        """Reduce the values from ``low`` up to ``high``, and return whether there are any."""
         counts = (high - low).astype(np.float64)
         some = counts > 0
         if self.reduce == "count":
@@ -317,9 +316,9 @@ class TimeSeries:
         return np.ones(first.shape, np.bool_)
 
     def _single(self, times: Times, rows: NDArray[np.intp], limit: np.timedelta64) -> Matched:
-        """Return the values of the given rows if they are close enough in time.
+        """Return the values of the given rows, if they are within ``limit`` of the times.
 
-        Rows below 0 have no value.
+        Negative rows have no value.
         """
         if not len(self.times):  # a list without events
             return Matched(np.full(len(times), np.nan), np.zeros(len(times), bool), times, times)
@@ -345,7 +344,7 @@ def _parse_times(times: Any) -> Times:
     items = times.to_pylist() if isinstance(times, pa.Array | pa.ChunkedArray) else list(times)
     missing = np.datetime64("NaT", "ms")
     parsed = [
-        missing if is_missing(time) else parse_time(time, "a time of the series", unit="ms")
+        missing if is_missing(time) else parse_time(time, "series time", unit="ms")
         for time in items
     ]
     return np.array(parsed, "datetime64[ms]")
@@ -353,11 +352,11 @@ def _parse_times(times: Any) -> Times:
 
 def _parse_values(values: ArrayLike) -> NDArray[np.float64]:
     if getattr(getattr(values, "dtype", None), "kind", "") == "c":  # NumPy would only warn
-        raise DatasetError("the values of the series are not all numbers: they are complex")
+        raise DatasetError("the values of a series must be real numbers, but they are complex")
     try:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: tensors with gradients
-        raise DatasetError(f"the values of the series are not all numbers: {error}") from error
+        raise DatasetError(f"the values of a series must be numbers: {error}") from error
 
 
 def _sorted(

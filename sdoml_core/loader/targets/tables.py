@@ -75,7 +75,7 @@ def columns(
         table = table.filter(pc.equal(column, wanted))
     if not table.num_rows:
         raise DatasetError(
-            f"the table has no row with {dict(where)}" if where else "the table is empty"
+            f"the table has no rows with {dict(where)}" if where else "the table is empty"
         )
     return tuple(_to_numpy(table[name]) for name in names)
 

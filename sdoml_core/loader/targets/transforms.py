@@ -35,7 +35,7 @@ class Log10:
     Parameters
     ----------
     floor
-        Lower limit of the values, which must be above 0. Smaller values are raised to this limit.
+        Lower limit of the values, which must be positive. Smaller values are raised to this limit.
     then
         Transform that is applied to the logarithm, such as `Standardize`.
     """
@@ -45,7 +45,7 @@ class Log10:
 
     def __post_init__(self) -> None:
         if not 0 < self.floor < np.inf:
-            raise DatasetError(f"the floor of Log10 must be above 0 and finite, not {self.floor!r}")
+            raise DatasetError(f"Log10: floor must be positive and finite, not {self.floor!r}")
 
     def fit(self, values: Values) -> "Log10":
         """Return a copy whose second transform is fitted to the logarithms."""
@@ -82,10 +82,10 @@ class Standardize:
             If there are no values, or all of them are equal.
         """
         if not values.size:
-            raise DatasetError("Standardize has no values to fit")
+            raise DatasetError("Standardize cannot be fitted: there are no values")
         mean, std = float(np.mean(values)), float(np.std(values))
         if not std > 0:
-            raise DatasetError(f"Standardize cannot be fitted: all values are {mean!r}")
+            raise DatasetError(f"Standardize cannot be fitted: all values are equal to {mean!r}")
         return Standardize(mean, std)
 
     def forward(self, values: Values) -> Values:

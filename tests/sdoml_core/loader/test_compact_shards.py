@@ -104,7 +104,7 @@ def damage(folder, tmp_path, member, place, value):
 def test_damage_is_detected(compact, tmp_path):
     # a damaged tile size is always detected; a damaged pixel only with verify
     copy = damage(compact, tmp_path, b"0015.AIA_0193.fits", 3, 255)
-    with pytest.raises(DamagedFileError, match=r"AIA_0193 of 2022-11-01T00:15.*table of the"):
+    with pytest.raises(DamagedFileError, match=r"AIA_0193 at 2022-11-01T00:15.*table of the"):
         SDOMLlite(copy, CHANNELS)[1]
     SDOMLlite(copy, CHANNELS)[2]
     shutil.rmtree(copy)

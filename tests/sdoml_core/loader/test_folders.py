@@ -39,7 +39,7 @@ def test_file_urls_with_escapes_and_localhost_are_opened(tmp_path):
     folder = write_release(tmp_path / "with space & é", 1)
     for url in (folder.as_uri(), folder.as_uri().replace("file://", "file://localhost")):
         check(SDOMLlite(url, CHANNELS)[0])
-    with pytest.raises(DatasetError, match="names another host"):
+    with pytest.raises(DatasetError, match="refers to another host"):
         SDOMLlite("file://elsewhere/data", CHANNELS)
 
 
@@ -47,7 +47,7 @@ def test_broken_link_is_skipped_with_a_warning(tmp_path):
     write_day(tmp_path, FIRST, index=False)
     link = tmp_path / "sdoml-lite-2022-11-09.tar"
     link.symlink_to(tmp_path / "gone.tar")
-    with pytest.warns(UserWarning, match=rf"{link} is skipped, because it is a broken link"):
+    with pytest.warns(UserWarning, match=rf"{link} is skipped because it is a broken link"):
         assert len(SDOMLlite(tmp_path, CHANNELS)) == 24
 
 

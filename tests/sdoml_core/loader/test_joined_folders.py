@@ -168,7 +168,7 @@ def test_conflicting_folders_are_rejected(root, tmp_path):
     day = {"day": FIRST, "hours": 1}
     write_day(tmp_path / "twice", channels=["AIA_0211", "HMI_M"], version="aaaa", **day)
     with pytest.raises(
-        DatasetError, match=r"AIA_0211 of 2022-11-01T00:00:00 is in both .* in .*aia and .*twice"
+        DatasetError, match=r"AIA_0211 at 2022-11-01T00:00:00 is in both .* in .*aia and .*twice"
     ):
         SDOMLlite([root / "aia", tmp_path / "twice"], CHANNELS)
     write_day(tmp_path / "other", channels=["AIA_0211"], version="dddd", **day)

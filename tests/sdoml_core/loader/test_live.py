@@ -105,7 +105,7 @@ def test_only_complete_windows_are_returned(folder):
 def test_nothing_older_than_requested_is_returned(folder):
     folder.publish(0)
     assert folder.open(60).latest(past=1, max_age=60 * MINUTE).times == ["2026-03-30T20:00:00"]
-    with pytest.raises(DatasetError, match=r"ends at 2026-03-30T20:00:00, 1:01:00 ago"):
+    with pytest.raises(DatasetError, match=r"ended 1:01:00 ago, at 2026-03-30T20:00:00"):
         folder.open(61).latest(past=1, max_age=60 * MINUTE)
 
 

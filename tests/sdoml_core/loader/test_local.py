@@ -29,7 +29,7 @@ def test_short_reads_still_fill_the_buffers(files, monkeypatch):
 
 
 def test_truncated_file_is_reported_as_damaged(files):
-    with pytest.raises(DamagedFileError, match="truncated: it has 100 of at least 101 bytes"):
+    with pytest.raises(DamagedFileError, match="truncated: it has 100 bytes, but at least 101"):
         files.read_into("a.tar", 61, buffers(), size=None, tag="")
 
 

@@ -53,7 +53,7 @@ def test_caller_sets_the_scale_of_hmi_frames(release: Path) -> None:
 
 
 def test_map_requires_a_dataset_channel_and_an_index(release: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no channel AIA_0171"):
+    with pytest.raises(DatasetError, match="do not contain AIA_0171"):
         SDOMLlite(release, ["AIA_0193"]).sunpy_map(0, "AIA_0171")
     write_day(tmp_path, FIRST, index=False, hours=1)
     with pytest.raises(DatasetError, match="AIA_0193 at 2022-11-01T00:00:00 has no observation"):

@@ -51,7 +51,7 @@ def test_incompatible_folders_are_rejected(days, tmp_path):
         SDOMLlite([days / "a", tmp_path / "other"], CHANNELS)
     with pytest.raises(
         DatasetError,
-        match=r"AIA_0094 of 2022-11-01T00:00:00 is in both .*001.tar in .*a and .*a; pass",
+        match=r"AIA_0094 at 2022-11-01T00:00:00 is in both .*001.tar in .*a and .*a; pass",
     ):
         SDOMLlite([days / "a", days / "a"], CHANNELS)
     with pytest.raises(DatasetError, match="empty list"):
@@ -194,5 +194,5 @@ def test_state_with_different_weights_is_rejected():
 def test_concatenated_datasets_with_different_items_are_rejected(release):
     plain = SDOMLlite(release, CHANNELS)
     both = ConcatDataset([plain, SDOMLlite(release, CHANNELS, metadata=True)])
-    with pytest.raises(DatasetError, match="the same metadata and targets for all of them"):
+    with pytest.raises(DatasetError, match="the same metadata and targets for all datasets"):
         list(BatchLoader(both, len(both)))

@@ -145,12 +145,12 @@ def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{days(2)[1]}.parquet").unlink()
-    with pytest.warns(UserWarning, match=r"while the others do: sdoml-lite-2022-11-02\.tar$"):
+    with pytest.warns(UserWarning, match=r"unlike the other shards: sdoml-lite-2022-11-02\.tar$"):
         dataset = SDOMLlite(tmp_path)
     assert len(dataset) == 20
     for number in range(2, 7):
         write_day(tmp_path, FIRST + timedelta(days=number), index=False, hours=1)
-    with pytest.warns(UserWarning, match=r"others do: (sdoml-lite-2022-11-0\d\.tar,? ){5}…$"):
+    with pytest.warns(UserWarning, match=r"other shards: (sdoml-lite-2022-11-0\d\.tar,? ){5}…$"):
         assert len(SDOMLlite(tmp_path)) == 20
 
 
@@ -174,7 +174,7 @@ def test_index_of_another_shard_is_rejected(tmp_path):
     path = tmp_path / f"sdoml-lite-{FIRST}"
     for suffix in (".tar", ".parquet"):
         path.with_suffix(suffix).rename(tmp_path / f"other{suffix}")
-    with pytest.raises(DamagedFileError, match=r"other\.parquet .* is the index of sdoml-lite"):
+    with pytest.raises(DamagedFileError, match=r"other\.parquet .* is the index of a different shard, sdoml-lite"):
         SDOMLlite(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_error_names_the_damaged_day(tmp_path):
     for day in days(2):
         write_day(tmp_path, day)
     (tmp_path / f"sdoml-lite-{FIRST}.parquet").write_bytes(b"<html>")
-    with pytest.raises(DamagedFileError, match=r"-01\.parquet in .*: not a Parquet file.*; build"):
+    with pytest.raises(DamagedFileError, match=r"-01\.parquet in .*: not a Parquet file.*; rebuild"):
         SDOMLlite(tmp_path)
 
 

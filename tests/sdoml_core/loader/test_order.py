@@ -156,9 +156,9 @@ def test_set_epoch_keeps_the_position_of_a_loaded_state():
         ({"samples": 41}, "samples=41, but the loader has samples=40"),
         ({"seed": 9}, "seed=9, but the loader has seed=3"),
         ({"shuffle": False}, "shuffle=False"),
-        ({"position": 41}, "sample 41 of 40"),
-        ({"position": None}, "sample None of epoch"),
-        ({"epoch": -1}, "cannot|at sample"),
+        ({"position": 41}, "position is 41, but the loader has 40 samples"),
+        ({"position": None}, "must be integers, not 0 and None"),
+        ({"epoch": -1}, "its epoch is -1"),
     ],
 )
 def test_state_with_a_different_order_is_rejected(change, message):

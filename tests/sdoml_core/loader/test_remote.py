@@ -74,7 +74,7 @@ def test_error_names_a_missing_or_truncated_shard(server):
 def test_server_without_byte_ranges_is_detected(server):
     dataset = SDOMLlite(server.url)
     server.ranges = False
-    with pytest.raises(StoreError, match="does not serve byte ranges"):
+    with pytest.raises(StoreError, match="does not support byte-range requests"):
         dataset[0]
 
 

@@ -34,9 +34,9 @@ def test_each_channel_can_have_a_different_unit(release, plain):
 @pytest.mark.parametrize(
     ("units", "message"),
     [
-        ({"AIA_0193": "gauss"}, "AIA_0193 cannot be in 'gauss': its physical unit is 'dn'"),
-        ({"HMI_M": "kelvin"}, "unknown units 'kelvin'"),
-        ({"AIA_0335": "dn"}, "units contains AIA_0335, which is not a requested channel"),
+        ({"AIA_0193": "gauss"}, "cannot be converted to 'gauss': its physical unit is 'dn'"),
+        ({"HMI_M": "kelvin"}, "unknown unit 'kelvin'"),
+        ({"AIA_0335": "dn"}, "contains AIA_0335, which is not a requested channel"),
     ],
 )
 def test_inapplicable_units_are_rejected(release, units, message):

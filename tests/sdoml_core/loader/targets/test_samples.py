@@ -64,7 +64,10 @@ def test_split_part_uses_only_its_own_targets(release, dataset):
 def test_samples_without_a_target_are_left_out_or_masked(release):
     short = TimeSeries(EVERY[FIRST + np.timedelta64(3, "h") > EVERY], np.arange(324.0))
     everything = SDOMLlite(release, CHANNELS)
-    assert 0 < len(SDOMLlite(release, CHANNELS, targets={"x": short})) < len(everything)
+    part = SDOMLlite(release, CHANNELS, targets={"x": short})
+    assert 0 < len(part) < len(everything)
+    with pytest.raises(DatasetError, match="a target has no value; the nearest are"):
+        part[everything.times[-1]]
     short.gaps = "mask"
     masked = SDOMLlite(release, CHANNELS, targets={"x": short})
     assert len(masked) == len(everything)
@@ -94,7 +97,7 @@ def test_error_mentions_windows_that_reach_beyond_the_range(release):
     flares = Events(
         [], [], window=(timedelta(0), timedelta(days=1)), covers=("2022-10-01", "2022-12-01")
     )
-    with pytest.raises(DatasetError, match="a window that reaches beyond the range"):
+    with pytest.raises(DatasetError, match="a window reaches beyond the range"):
         SDOMLlite(release, CHANNELS, date_end="2022-11-02", targets={"flare": flares})
 
 

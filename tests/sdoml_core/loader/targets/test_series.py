@@ -132,7 +132,7 @@ def test_long_tables_are_filtered(tmp_path) -> None:
         1e-6,
         2e-6,
     ]
-    with pytest.raises(DatasetError, match=r"no row with \{'energy': 'x'\}"):
+    with pytest.raises(DatasetError, match=r"no rows with \{'energy': 'x'\}"):
         TimeSeries.from_csv(path, **(options | {"where": {"energy": "x"}}))
     with pytest.raises(
         DatasetError, match="no column named 'flow'; its columns are time_tag, satellite, flux"
@@ -169,13 +169,13 @@ def test_events_with_classes_are_read_from_pandas_and_csv(tmp_path) -> None:
     ("options", "message"),
     [
         ({"reduce": "median"}, "reduce must be one of nearest, .* not 'median'"),
-        ({"gaps": "hold"}, "gaps='hold' needs max_age"),
-        ({"max_age": MINUTE}, "max_age needs gaps='hold'"),
+        ({"gaps": "hold"}, "gaps='hold' requires max_age"),
+        ({"max_age": MINUTE}, "max_age requires gaps='hold'"),
         ({"window": (MINUTE, 2 * MINUTE)}, "window cannot be used with reduce='nearest'"),
         ({"reduce": "mean", "tolerance": MINUTE}, "tolerance cannot be used with reduce='mean'"),
         ({"reduce": "mean", "window": (MINUTE, MINUTE)}, "is empty"),
         ({"values": [1.0]}, "one value per time"),
-        ({"values": ["a", "b"]}, "not all numbers"),
+        ({"values": ["a", "b"]}, "must be numbers"),
         ({"values": [np.nan, np.nan]}, "no finite value"),
     ],
 )
@@ -268,7 +268,9 @@ def test_empty_event_list_gives_zero_within_its_coverage(options) -> None:
     for reduce in ("max", "count", "sum"):
         quiet = Events([], [], window=window, covers=covers, reduce=reduce, **options)
         assert values_at(quiet, 0, 60, 61) == [0, 0, None]
-    with pytest.raises(DatasetError, match="no event with a time and a size, so it needs covers"):
+    with pytest.raises(
+        DatasetError, match="no event has both a time and a size, so covers is required"
+    ):
         Events([], [], window=window)
 
 
@@ -296,7 +298,7 @@ def test_fractional_seconds_are_kept() -> None:
             minutes(0),
             [1.0],
             {"transform": "log"},
-            "transform must have an inverse, .* but 'log' has none",
+            "transform must be invertible, .* but 'log' has no inverse",
         ),
     ],
 )
@@ -309,7 +311,7 @@ def test_tensors_with_gradients_and_tables_without_times_are_rejected() -> None:
     import pandas as pd
     import torch
 
-    with pytest.raises(DatasetError, match="not all numbers: Can't call numpy"):
+    with pytest.raises(DatasetError, match="must be numbers: Can't call numpy"):
         TimeSeries(minutes(0), torch.ones(1, requires_grad=True))
     with pytest.raises(DatasetError, match="not DataFrame: select a column"):
         TimeSeries.from_pandas(pd.DataFrame({"flux": [1.0]}))
