@@ -181,7 +181,7 @@ def test_accelerate_trains_in_one_process(folder: Path, monkeypatch: pytest.Monk
     assert names["accelerator"].prepare(names["loader"]) is names["loader"]
 
 
-# Torchdata 0.11 warns with torch 2.13.
+# torchdata 0.11 causes a warning with torch 2.13.
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 def test_stateful_data_loader_resumes_after_a_batch(
     folder: Path, expected: Counter[str], monkeypatch: pytest.MonkeyPatch

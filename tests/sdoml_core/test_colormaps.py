@@ -13,7 +13,7 @@ from sdoml_core.colormaps import AIA_TABLE, apply_colormap, colormap
 
 @pytest.fixture(scope="module")
 def sunpy_tables() -> ModuleType:
-    """Load SunPy's color tables from their file, because importing the package needs extras."""
+    """Load SunPy's color tables from their file, because importing their package needs extras."""
     sunpy = importlib.util.find_spec("sunpy")
     assert sunpy is not None
     assert sunpy.origin is not None

@@ -72,8 +72,8 @@ def test_naive_time_is_rejected() -> None:
 )
 def test_hmi_file_names_use_tai(name: datetime, utc: datetime) -> None:
     if name == datetime(2017, 1, 1, 0, 0, 36, tzinfo=UTC):
-        # a time within the leap second: a datetime cannot express 23:59:60 UTC, so the second
-        # before is used
+        # This time is in a leap second. A datetime cannot express 23:59:60 UTC, so the function
+        # returns the preceding second.
         assert abs(hmi_observed(name) - utc) <= timedelta(seconds=1)
     else:
         assert hmi_observed(name) == utc
@@ -89,7 +89,7 @@ def test_hmi_time_agrees_with_astropy() -> None:
 
 
 def test_time_before_leap_seconds_is_rejected() -> None:
-    # TAI − UTC was 10 s when whole leap seconds began.
+    # TAI − UTC was 10 s when leap seconds were introduced.
     first = datetime(1972, 1, 1, tzinfo=UTC)
     assert hmi_observed(first + timedelta(seconds=10)) == first
     with pytest.raises(ValueError, match=r"1972-01-01 00:00:09\S* is before 1972"):

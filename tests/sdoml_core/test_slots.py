@@ -1,4 +1,4 @@
-"""Slots, AIA pairing and archive file names, checked against examples of the original dataset."""
+"""Slots, AIA pairing and archive file names, compared with examples from the original dataset."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""World coordinates, compared with sunpy: its limb must match the limb of processed frames."""
+"""World coordinates: the limb that sunpy computes must match the limb in processed frames."""
 
 import warnings
 from datetime import UTC, datetime
@@ -28,9 +28,9 @@ RADII = [975.3, 959.0, 943.9, 958.6]
 
 
 def disk(radius: float) -> NDArray[np.float32]:
-    """Return a uniform Sun with a limb that is one pixel wide.
+    """Return a uniform solar disk with a limb that is one pixel wide.
 
-    The sky is not completely dark, since processing dims pixels beside dark ones.
+    The sky is not completely dark, because processing dims pixels next to dark ones.
     """
     y, x = np.mgrid[:1024, :1024]
     distance = np.hypot(y - 511.5, x - 511.5)
@@ -38,7 +38,7 @@ def disk(radius: float) -> NDArray[np.float32]:
 
 
 def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return radius and center (column, row) of the half-brightness circle, in pixels."""
+    """Return the radius and center (column, row) of the half-brightness circle, in pixels."""
     light = image.astype(np.float64) / np.median(image[image > image.max() / 2])
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     total = light.sum()
@@ -50,7 +50,7 @@ def measured_limb(image: NDArray[np.float32]) -> tuple[float, float, float]:
 
 
 def drawn_limb(solar_map: Any) -> tuple[float, float, float]:
-    """Return radius and center of the limb that sunpy computes from the header."""
+    """Return the radius and center of the limb that sunpy computes from the header."""
     from sunpy.coordinates.utils import get_limb_coordinates
 
     limb = get_limb_coordinates(solar_map.observer_coordinate, rsun=solar_map.rsun_meters)
@@ -90,7 +90,10 @@ def test_sunpy_limb_matches_the_hmi_image(scale: float, resolution: int) -> None
 
 @pytest.mark.parametrize("resolution", [1024, 512, 64])
 def test_bunit_and_sample_count_restore_the_raw_brightness(resolution: int) -> None:
-    """The unit is DN/s per camera pixel at every resolution. A raw pixel is a mean of these."""
+    """At every resolution, the unit is DN/s per camera pixel.
+
+    A raw pixel is the mean of several camera pixels.
+    """
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=resolution, degradation=1.0)
     header = frame_header(
@@ -106,7 +109,7 @@ def test_bunit_and_sample_count_restore_the_raw_brightness(resolution: int) -> N
 
 
 def test_north_and_west_match_the_sky() -> None:
-    """A spot in the solar northwest of the raw frame (row 0 is south, column 0 east)."""
+    """Draw a spot in the solar northwest of the raw frame (row 0 is south, column 0 is east)."""
     raw = np.full((1024, 1024), 0.01, np.float32)
     raw[511 + 200, 511 + 100] = 100
     frame = AiaFrame(raw, DATES[0], 171, 1.0, 0, 976.0, 0)
@@ -130,7 +133,7 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
 
     with fits.open(REAL) as hdus:
         cards = hdus[1].header
-        # Position of each processed pixel in the original frame, from the original header.
+        # From the original header, compute each processed pixel's position in the original frame.
         grid = np.mgrid[:512, :512]
         world = processed.pixel_to_world(grid[1] * u.pix, grid[0] * u.pix)
         column = world.Tx.to_value("arcsec") / cards["CDELT1"] + cards["CRPIX1"] - 1

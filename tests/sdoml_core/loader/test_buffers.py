@@ -1,4 +1,4 @@
-"""Memory of batches is reused only when it is free, and uses huge pages if available."""
+"""Batch memory is reused only when it is free, and uses huge pages if available."""
 
 import gc
 import mmap

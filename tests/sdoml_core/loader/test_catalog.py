@@ -1,4 +1,4 @@
-"""Indexes of releases: inconsistent content is rejected."""
+"""Release indexes with inconsistent content are rejected."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ CHANNELS = ("AIA_0193", "HMI_M")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return the index of a release with one day, two channels and four samples."""
+    """Return a release with one day, two channels and four samples."""
     return write_release(tmp_path_factory.mktemp("release"), 1, channels=CHANNELS, hours=1)
 
 
@@ -38,7 +38,7 @@ def with_column(table, name, values):
 
 
 def frames(**leaf):
-    """Return a channel's column with one value in a field."""
+    """Return a channel's column in which every frame has the given fields."""
     return pa.array([leaf] * 4)
 
 

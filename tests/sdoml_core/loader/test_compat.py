@@ -1,6 +1,7 @@
 """`compat.SDOMLlite` has the interface and the rules of the original loader.
 
-The original and its consumer, a radiation forecast, were compared by hand; see docs/migration.md.
+The original loader and a radiation forecast that uses it were compared manually; see
+docs/migration.md.
 """
 
 from collections.abc import Sequence
@@ -126,7 +127,7 @@ def test_data_loader_batches_samples(release: Path) -> None:
 
 
 class Rows:
-    """A series with the interface that consumers expect of a dataset with times."""
+    """A series with the interface that consumers expect from a dataset with times."""
 
     def __init__(self, dates: Sequence[datetime]):
         self.dates_set = set(dates)
@@ -137,7 +138,7 @@ class Rows:
 
 
 def test_consumer_windows_use_only_public_attributes(release: Path) -> None:
-    """Windows begin where all datasets have data; later gaps hold the last frame."""
+    """Windows begin at times when all datasets have data. The last frame fills later gaps."""
     sdo = SDOMLlite(release, ["aia_0211", "hmi_m"])
     rows = Rows([FIRST_SLOT + n * STEP for n in range(24)])
     start = max(dataset.date_start for dataset in (sdo, rows))
@@ -150,13 +151,13 @@ def test_consumer_windows_use_only_public_attributes(release: Path) -> None:
         for date in (begin + n * STEP for n in range(5)):
             frames.append(sdo[date][0] if date in sdo.dates_set else frames[-1])  # type: ignore[arg-type]
         windows.append(torch.stack(frames))
-    assert len(begins) == 16  # 20 start times, four of which lack 211 Å
+    assert len(begins) == 16  # 20 possible start times, minus four without 211 Å
     held = windows[begins.index(at("2022-11-01T02:45"))]
     assert (held[1:] == held[0]).all()
 
 
 def test_parts_around_events_do_not_overlap(release: Path) -> None:
-    """Validation by events: each event is a dataset, and training excludes them all."""
+    """For validation by event, each event is a dataset, and training excludes all events."""
     events = [
         (at("2022-11-01T01:00"), at("2022-11-01T02:00")),
         (at("2022-11-02T01:00"), at("2022-11-02T02:00")),

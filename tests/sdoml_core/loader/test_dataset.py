@@ -1,4 +1,4 @@
-"""SDOMLlite: correct pixels for every kind of access, and clear errors for missing data."""
+"""`SDOMLlite` returns correct pixels for every kind of access and clear errors for missing data."""
 
 import contextlib
 import pickle
@@ -32,7 +32,7 @@ from tests.support.synthetic_shards import (
     write_release,
 )
 
-# These tests use more workers than cores on purpose.
+# These tests deliberately use more workers than there may be cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 ORIGINAL = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 
@@ -134,7 +134,7 @@ def test_flat_folder_of_daily_shards_works(tmp_path):
 def test_tensor_in_use_is_never_overwritten(release):
     dataset = SDOMLlite(release)
     for number in range(5):
-        dataset[number]  # reuse freed memory
+        dataset[number]  # the memory of these samples is reused
     held = [dataset[number] for number in range(20)]
     view = dataset[20][0][2, 3:5]
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_adjacent_samples_are_collated_without_a_copy(release):
 @pytest.mark.slow
 def test_data_loader_works_with_and_without_workers(release, context):
     dataset = SDOMLlite(release)
-    dataset[0]  # open files before workers start
+    dataset[0]  # open files before the workers start
     loader = DataLoader(
         dataset,
         batch_size=8,
@@ -466,7 +466,7 @@ def test_date_range_is_clipped_to_the_data(release):
 
 
 class Scaled(torch.nn.Module):
-    """A module used as a transform, with a time parameter."""
+    """A module that is used as a transform and has a time parameter."""
 
     def forward(self, tensor, time):
         return tensor.mean() + float(time[14:16])

@@ -1,4 +1,4 @@
-"""Real processes with a gloo group share each epoch, even with loaders created earlier."""
+"""The processes of a gloo group share each epoch, even if they create their loaders first."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # starts processes that import torch
 
 
 def run_ranks(size, module, *arguments):
-    """Run a module as ranks of one job, and return what each printed as JSON."""
+    """Run a module as all ranks of a job; return the JSON that each rank prints."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     ranks = []
@@ -41,7 +41,7 @@ def run_ranks(size, module, *arguments):
 
 @pytest.fixture(scope="module", params=[2, 3])
 def world(request, release, tmp_path_factory):
-    """Results of all ranks."""
+    """The results from all ranks."""
     rendezvous = tmp_path_factory.mktemp("gloo") / "rendezvous"
     return run_ranks(request.param, "tests.support.gloo_ranks", str(release), str(rendezvous))
 
@@ -79,7 +79,7 @@ def test_accelerate_does_not_divide_batches_twice(world, expected):
         return
     for rank in world:
         assert "Create the sampler with rank=0 and world_size=1" in rank["twice"][0][0][0]
-    # Accelerate repeats batches to give each rank the same number; BatchLoader does not.
+    # Accelerate repeats batches so that all ranks have the same number; BatchLoader does not.
     assert seen(world, "once", 0).keys() == expected.keys()
     assert seen(world, "own", 0) == expected
 

@@ -1,4 +1,4 @@
-"""Flags, measures and masks in the loader, and older shards and releases without them."""
+"""Flags, measures and masks in the loader, and older shards and releases that lack them."""
 
 import dataclasses
 import shutil
@@ -21,7 +21,7 @@ ECLIPSE = at("2022-11-01T02:15")
 
 
 def flagged(slot: datetime, channel: str) -> FrameFacts:
-    """Write shards in which one 193 Å frame shows an eclipse and has no data in its left half."""
+    """Return metadata in which one 193 Å frame has an eclipse and no data in its left half."""
     if slot != ECLIPSE or channel != "AIA_0193":
         return dataclasses.replace(facts(slot, channel), flags=0, missing=0)
     hole = np.zeros((SIDE, SIDE), np.bool_)
@@ -103,7 +103,7 @@ def test_shards_of_version_0_1_0_still_load(kind: str, tmp_path: Path) -> None:
 
 
 def test_days_of_old_and_new_versions_can_be_mixed(tmp_path: Path) -> None:
-    """A folder of shards after an update, with a saved index from before the update."""
+    """After an update of the package, a folder may have a saved index from before the update."""
     shutil.copytree(OLD / "shards/2024", tmp_path / "data")
     assert len(SDOMLlite(tmp_path / "data", ["AIA_0193"])) == 2
     version = "9544ac663562215e"

@@ -1,4 +1,4 @@
-"""Folders of a dataset: working directories, URLs, growth, links, file limits."""
+"""Dataset folders: relative paths, URLs, growing folders, links and file limits."""
 
 import multiprocessing
 import resource
@@ -81,7 +81,7 @@ def test_folder_can_be_opened_while_days_are_added(tmp_path):
     lengths: list[int] = []
     deadline = time.monotonic() + 200
     with warnings.catch_warnings():
-        # A day whose index has not been written yet is skipped with a warning.
+        # The loader skips days whose index has not been written yet and issues a warning.
         warnings.filterwarnings("ignore", message="these files are skipped")
         while writer.is_alive() or not lengths or lengths[-1] < 240:
             dataset = SDOMLlite(tmp_path, CHANNELS)

@@ -1,4 +1,4 @@
-"""Folders of different channels, joined, equal one folder that has all channels."""
+"""Joined folders with different channels match one folder with all channels."""
 
 import shutil
 from datetime import timedelta
@@ -23,8 +23,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """AIA of three days, and HMI of the first two, each with separate constants; and both in one
-    folder."""
+    """Three days of AIA and two of HMI, in separate folders with their own constants and in one."""
     root = tmp_path_factory.mktemp("channels")
     write_release(root / "aia", 3, channels=AIA, hours=5, version="aaaa", facts_of=flagged)
     for number in range(3):
@@ -38,7 +37,7 @@ def root(tmp_path_factory):
 
 
 def same(one, other):
-    """Check that samples, items or batches are equal, pixels bit by bit."""
+    """Check that samples, items or batches are equal and their pixels bit-identical."""
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype
         assert one.numpy().tobytes() == other.numpy().tobytes()
@@ -149,7 +148,7 @@ def test_local_and_remote_folders_are_joined(root, tmp_path):
         same(list(joined), list(SDOMLlite(root / "whole", CHANNELS)))
         sent = server.sent.total()
         same(list(joined), list(SDOMLlite(root / "whole", CHANNELS)))
-        assert server.sent.total() == sent  # the second call reads from the cache
+        assert server.sent.total() == sent  # the second dataset reads from the cache
 
 
 def test_samples_of_missing_shards_keep_the_channels_of_the_other_folder(root, tmp_path):

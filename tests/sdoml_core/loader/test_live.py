@@ -1,4 +1,4 @@
-"""`LiveDataset`: the newest window of a folder that another process keeps up to date."""
+"""`LiveDataset` returns the newest window of a folder that another process keeps up to date."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ CHANNELS_USED = ("AIA_0171", "AIA_1700", "HMI_M")
 
 
 class Folder:
-    """A live folder in which a test publishes slots."""
+    """A live folder in which tests publish slots."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class Folder:
         path.mkdir()
 
     def publish(self, *slots: int, channels: tuple[str, ...] = CHANNELS_USED) -> None:
-        """Publish slots, given in minutes from the start, with some of the channels."""
+        """Publish slots with the given channels. Slots are given in minutes after the start."""
         for minute in slots:
             slot = START + minute * MINUTE
             name = f"slot-{minute:04d}-{len(channels)}.tar"

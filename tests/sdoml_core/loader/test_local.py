@@ -1,4 +1,4 @@
-"""Byte ranges of local files: complete, or an error."""
+"""Byte ranges of local files are read completely, or raise an error."""
 
 import os
 from pathlib import Path

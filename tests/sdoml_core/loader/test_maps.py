@@ -1,4 +1,4 @@
-"""`SDOMLlite.sunpy_map`: frames in physical units at their place on the sky."""
+"""`SDOMLlite.sunpy_map` returns frames in physical units with their position on the sky."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ OBSERVED = "2022-11-01T01:14:52.750"
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported_sunpy() -> None:
-    """Import sunpy, with warnings ignored, when the first test needs it."""
+    """Import sunpy when the first test needs it, and ignore its warnings."""
     import_sunpy_map()
 
 

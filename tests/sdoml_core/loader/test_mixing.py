@@ -1,4 +1,4 @@
-"""Several datasets as one: folders, subsets, concatenations, and weighted mixtures."""
+"""Combined datasets: several folders, subsets, concatenations and weighted mixtures."""
 
 from collections import Counter
 from datetime import timedelta
@@ -71,7 +71,7 @@ def test_list_of_times_defines_the_order(release):
 
 
 class Wrapped(Dataset):
-    """A map-style dataset of another project."""
+    """A map-style dataset from another project."""
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -85,7 +85,7 @@ class Wrapped(Dataset):
 
 
 class Pairs(Wrapped):
-    """A map-style dataset of another project with samples like ours."""
+    """A map-style dataset from another project that returns the same samples."""
 
     def __getitem__(self, number):
         return self.dataset[number]
@@ -118,7 +118,7 @@ def test_batches_of_any_map_style_dataset_equal_data_loader_batches(release, thr
 
 
 def _comparable(batch):
-    """Return the tensors and strings of a batch, in order."""
+    """Return a batch's items by key or position: tensors, and other values as strings."""
     values = batch.items() if isinstance(batch, dict) else enumerate(batch)
     return {str(key): value if torch.is_tensor(value) else str(value) for key, value in values}
 

@@ -1,4 +1,4 @@
-"""Folders without an index: an index is generated, saved, and updated after changes."""
+"""For folders without an index, an index is generated, saved, and updated after changes."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def days(count):
 
 @pytest.fixture
 def read(monkeypatch):
-    """Records the names of the shards whose index or headers are read."""
+    """The names of the shards whose index or headers are read."""
     names = []
     original = open_folder._read_index
 
@@ -98,7 +98,7 @@ def test_generated_index_with_damaged_metadata_is_rebuilt(tmp_path, read, key, v
 
 @pytest.fixture
 def unprivileged():
-    """Run as an ordinary user, because root may write everywhere."""
+    """Run the test as an unprivileged user, because root may write anywhere."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)  # the user nobody
@@ -157,7 +157,7 @@ def test_shard_without_its_index_is_skipped_with_a_warning(tmp_path):
 def test_missing_indexes_cause_a_normalization_warning(tmp_path):
     for day in days(2):
         write_day(tmp_path, day, index=False, hours=1)
-    for _ in range(2):  # the same warning when opened from the saved index
+    for _ in range(2):  # the second call opens the saved index and causes the same warning
         with pytest.warns(UserWarning, match=r"the 2 shards in .* the same constants"):
             assert len(SDOMLlite(tmp_path)) == 8
 

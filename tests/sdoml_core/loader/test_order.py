@@ -1,4 +1,4 @@
-"""Epochs: each sample once, equal numbers of batches, and exact resume."""
+"""Epochs: each sample is used once, ranks have equal numbers of batches, and resuming is exact."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,7 @@ def samplers(count, batch_size, world, *, seed=3, drop_last=False, shuffle=True)
 
 
 def test_permutation_is_stable():
-    # Saved states depend on the algorithm: a different algorithm needs a different name in the
-    # state.
+    # Saved states depend on this algorithm. If it changes, its name in the state must change too.
     assert permutation(8, 1, 2).tolist() == [5, 6, 2, 7, 4, 1, 0, 3]
     assert sorted(permutation(1000, 5, 0)) == list(range(1000))
 
@@ -70,7 +69,7 @@ def test_drop_last_returns_only_full_batches(count, batch_size, world):
 )
 @settings(max_examples=200)
 def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
-    """Each stage has a batch size, a number of ranks, and the number of batches it delivers."""
+    """A stage is a batch size, a number of ranks, and the number of batches to deliver."""
     seen, state = [], None
     for batch_size, world, steps in legs:
         ranks = samplers(count, batch_size, world)
@@ -80,9 +79,7 @@ def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
         iterators = [iter(sampler) for sampler in ranks]
         for _ in range(steps):
             step = [next(iterator, None) for iterator in iterators]
-            assert (
-                len({batch is None for batch in step}) == 1
-            )  # all ranks have the same number of steps
+            assert len({batch is None for batch in step}) == 1  # all ranks end at the same step
             if step[0] is None:
                 break
             seen += [index for batch in step for index in batch]
@@ -110,7 +107,7 @@ def test_resumed_epoch_keeps_its_order(count, batch_size, steps):
     second.load_state_dict(first.state_dict())
     if steps < len(expected):
         assert list(second) == expected[steps:]
-    assert list(second) == list(whole)  # then read the next epoch
+    assert list(second) == list(whole)  # this is the next epoch
 
 
 def test_epochs_advance_and_can_be_set():

@@ -1,4 +1,4 @@
-"""The cache of byte ranges is verified, bounded and optional."""
+"""The byte-range cache is verified, bounded and optional."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""All ranks read each sample once per epoch, regardless of what one rank did before."""
+"""Together, the ranks read each sample once per epoch, regardless of what one rank did before."""
 
 import random
 import warnings
@@ -20,7 +20,7 @@ from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset
 
 pytestmark = [
     pytest.mark.slow,
-    # These tests use more workers than cores on purpose.
+    # These tests deliberately use more workers than there may be cores.
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     # torchdata 0.11 calls a function that torch 2.13 deprecates.
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
@@ -36,7 +36,7 @@ def dataset(release):
 
 @dataclass
 class Rank:
-    """The loader of one rank, and the object that has its epoch and state."""
+    """One rank's loader, and the object that keeps the loader's epoch and state."""
 
     loader: Any
     source: Any
@@ -76,23 +76,24 @@ def counted(batches):
 
 
 def check(dataset, ranks):
-    """Check that each sample was used once, in the same number of batches on every rank."""
+    """Check that each sample was used once and that all ranks had equally many batches."""
     assert len({len(batches) for batches in ranks}) == 1
     total = sum((counted(batches) for batches in ranks), Counter())
     assert total == Counter(str(time) for time in dataset.times)
 
 
 def run(dataset, style, world, workers, events):
-    """Read and check an epoch for each event."""
+    """Read and check one epoch per event."""
     ranks = [make(dataset, style, rank, world, workers=workers) for rank in range(world)]
     orders = []
     for epoch, (event, at, new_world, new_workers) in enumerate(events):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "epoch . starts again")
             interrupt(ranks, event, at)
-            # Workers do not know what was delivered, so several ranks must set the epoch.
+            # Workers do not know how many items were delivered, so ranks with workers must set the
+            # epoch.
             must_set = style.endswith("stream") and any(each.workers for each in ranks)
-            # A single rank advances to the next epoch after a pass that ended early.
+            # A single rank would advance to the next epoch after a pass that ended early.
             if event == "set_epoch" or must_set or len(ranks) == 1:
                 for each in ranks:
                     each.source.set_epoch(epoch)
@@ -115,7 +116,7 @@ def run(dataset, style, world, workers, events):
 
 
 def interrupt(ranks, event, at):
-    """Do something before an epoch that must not change it."""
+    """Do something before an epoch that must not affect the epoch."""
     if event == "reseed":
         for seed in (torch.manual_seed, np.random.seed, random.seed):
             seed(0)
@@ -127,7 +128,7 @@ def interrupt(ranks, event, at):
 
 
 def crash(dataset, ranks, at, world, workers):
-    """Stop all ranks within an epoch, and read the rest with another number of ranks."""
+    """Stop all ranks during an epoch, and read the rest with a different number of ranks."""
     iterators = [iter(each.loader) for each in ranks]
     before = [take(iterator, at) for iterator in iterators]
     states = [each.state() for each in ranks]
@@ -220,7 +221,7 @@ def test_inspection_of_a_resumed_epoch_keeps_its_state(dataset, style):
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("kept", [True, False])
 def test_pass_is_complete_after_its_last_batch(dataset, style, world, kept):
-    """Trainers that know the number of batches do not wait for the end of the iterator."""
+    """Trainers that know the number of batches do not exhaust the iterator."""
     rank = make(dataset, style, 0, world)
     iterators, passes = [], []
     for _ in range(3):
@@ -366,7 +367,7 @@ def test_stream_with_ranks_and_workers_warns_without_set_epoch(dataset):
     loader = DataLoader(stream, batch_size=None, num_workers=1)
     first = times_of(loader)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # this runs in the forked worker
+        warnings.simplefilter("error")  # the forked worker inherits this
         with pytest.raises(UserWarning, match="epoch 0 starts again"):
             times_of(loader)
     stream.set_epoch(1)

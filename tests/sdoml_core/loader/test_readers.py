@@ -1,4 +1,4 @@
-"""Other tools can read the shards without this package."""
+"""Other tools can read shards without this package, and the loader can read webdataset shards."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_tarfile_and_numpy_read_shards(folder):
 
 
 @pytest.mark.filterwarnings(
-    # webdataset leaves files open for the garbage collector.
+    # webdataset does not close its files, and the garbage collector warns about them.
     "ignore:unclosed file:ResourceWarning",
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
@@ -50,7 +50,7 @@ def test_webdataset_groups_channels_by_slot(folder):
     assert len(samples) == 8
     for sample in samples:
         slot = at(f"{sample['__key__'][:10].replace('/', '-')}T{sample['__key__'][11:]}")
-        # webdataset converts extensions to lower case.
+        # webdataset converts extensions to lowercase.
         names = {key for key in sample if not key.startswith("__")}
         assert names == {f"{name.lower()}.npy" for name in expected(slot)}
         np.testing.assert_array_equal(sample["hmi_m.npy"], frame(slot, "HMI_M"))
@@ -60,8 +60,8 @@ def test_webdataset_groups_channels_by_slot(folder):
 def test_hugging_face_datasets_reads_local_shards(tmp_path):
     import datasets
 
-    # The webdataset builder takes the columns from the first samples, which must have the same
-    # members.
+    # The webdataset builder infers the columns from the first samples, so all of these must have the
+    # same members.
     write_day(tmp_path, FIRST, hours=2, channels=["AIA_0193", "HMI_M"])
     rows = datasets.load_dataset(
         "webdataset",

@@ -1,4 +1,4 @@
-"""Shards over HTTP and S3: byte ranges, retries, a cache, and clear errors."""
+"""Shards on HTTP and S3 servers: byte ranges, retries, a cache, and clear errors."""
 
 import os
 import pickle
@@ -130,7 +130,7 @@ def test_remote_dataset_can_be_pickled(server):
 
 @pytest.fixture
 def memory(tmp_path):
-    """A folder in the memory file system of fsspec."""
+    """A folder in fsspec's memory file system."""
     filesystem = fsspec.filesystem("memory")
     yield filesystem
     filesystem.store.clear()
@@ -155,7 +155,7 @@ def test_remote_folder_without_shards_is_reported(memory):
 
 @pytest.fixture(scope="module")
 def bucket(release):
-    """A bucket of a local S3 server that contains the release."""
+    """A bucket that contains the release, on a local S3 server."""
     import moto.server as moto
     import s3fs
 

@@ -1,4 +1,4 @@
-"""Sequences: each frame has the right time, and gaps follow the policy."""
+"""Sequences: each frame has the right time, and gaps are handled according to the policy."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ QUARTER = timedelta(minutes=15)
 
 
 def missing(slot, channel):
-    """The days have six hours each."""
+    """Return whether a frame is missing. Each day has data for only six hours."""
     return slot.hour >= 6 or missing_in_day(slot, channel)
 
 
@@ -27,7 +27,7 @@ def dataset(release):
 
 
 def check(item, *, past, ahead=()):
-    """Check that all existing frames of an item match their times."""
+    """Check that all available frames of an item match their times."""
     frames = torch.cat([item["past"], item["future"]]) if "future" in item else item["past"]
     assert frames.shape == (past + len(ahead), 3, SIDE, SIDE)
     assert item["time"] == item["times"][past - 1]
@@ -62,7 +62,7 @@ def test_frames_match_their_times(dataset):
 def test_drop_keeps_only_sequences_without_gaps(release):
     dataset = SDOMLlite(release, ["AIA_0211"])
     sequences = SDOMLliteSequences(dataset, past=2, horizon=QUARTER)
-    # Each day has the hours from 0 to 6 without hour 3, which is two runs of 12 and 8 frames.
+    # A day lasts from 00:00 to 06:00 without 03:00 to 04:00, which leaves runs of 12 and 8 frames.
     assert len(sequences) == 3 * (12 - 2 + 8 - 2)
     for item in sequences:
         assert not any(missing(at(time), "AIA_0211") for time in item["times"])
@@ -111,7 +111,7 @@ def test_raise_policy_reports_number_and_first_gap(dataset, release):
 @pytest.mark.parametrize("gaps", ["drop", "mask", "hold"])
 def test_sequences_stay_within_ranges_and_outside_exclusions(release, gaps):
     excluded = ("2022-11-02T01:00", "2022-11-02T02:00")
-    # 1700 Å lacks the first frame of the second range, and one of each hour.
+    # 1700 Å lacks the first frame of every hour, including that of the second range.
     channels = ["HMI_M", "AIA_1700"][: 1 if gaps == "drop" else 2]
     whole = SDOMLlite(release, channels, date_exclusions=[excluded])
     part = whole.within([("2022-11-01T04:00", "2022-11-02T05:00"), ("2022-11-03", "2022-11-04")])
@@ -154,7 +154,7 @@ def test_batch_lists_times_by_sample_and_frame(dataset, make, transform):
 
 
 def halved(tensor, time):
-    """A transform with a time: it returns half the pixels, and the minute as a second value."""
+    """Return half the mean of the pixels, and the minute. A transform with a time parameter."""
     return torch.stack([tensor.mean() / 2, torch.tensor(float(time[14:16]))])
 
 

@@ -1,4 +1,4 @@
-"""Splits: no sample is in two parts, and samples are lost only within the guard gap."""
+"""No sample is in two parts of a split, and only samples within the guard gap are left out."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -19,7 +19,7 @@ MINUTE = np.timedelta64(60, "s")
 
 @st.composite
 def parts(draw):
-    """Return disjoint ranges that are assigned to named parts."""
+    """Draw disjoint ranges and assign them to named parts."""
     cuts = sorted(draw(st.sets(st.integers(0, 400), min_size=2, max_size=12)))
     ranges = {name: [] for name in ("train", "val", "test")}
     for start, end in pairwise(cuts):
@@ -129,7 +129,7 @@ def test_months_define_parts(tmp_path):
     assert {str(t)[:7] for t in splits["train"].times} == {"2022-10", "2022-12"}
     assert {str(t)[:7] for t in splits["test"].times} == {"2022-11"}
     assert len(splits["test"]) == 8
-    assert len(splits["train"]) == 12  # December 1 is within the gap
+    assert len(splits["train"]) == 12  # December 1 is in the gap
 
 
 def test_adjacent_months_form_one_range():

@@ -22,7 +22,7 @@ from sdoml_core.loader import (
 )
 from tests.support.synthetic_shards import at, frame
 
-# These tests use more workers than cores on purpose.
+# These tests deliberately use more workers than there may be cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 # torchdata 0.11 calls a function that torch 2.13 deprecates.
 stateful = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
@@ -50,7 +50,7 @@ def dataset(release):
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_batches_have_the_pixels_of_their_times(dataset, threads):
     loader = BatchLoader(dataset, 8, shuffle=True, seed=1, threads=threads)
-    batches = list(loader)  # keep all batches, so that none may be overwritten
+    batches = list(loader)  # all batches stay in use, so none may be overwritten
     assert len(batches) == len(loader) == 8
     for tensors, times in batches:
         assert tensors.dtype == torch.float32
@@ -211,7 +211,7 @@ def test_stream_reads_shard_by_shard_within_its_buffer(dataset):
     in_order = ShardDataset(dataset, buffer=1)
     orders = [in_order.order(epoch) for epoch in range(6)]
     for order in orders:
-        # Shards follow one another, each with a different order of samples.
+        # Shards are read one after another, and their order differs between epochs.
         assert (np.diff(shard[order]) != 0).sum() == 2
         assert all((np.diff(order[shard[order] == number]) > 0).all() for number in range(3))
     assert len({tuple(order) for order in orders}) > 1
@@ -220,7 +220,7 @@ def test_stream_reads_shard_by_shard_within_its_buffer(dataset):
     place = np.argsort(unmoved)
     assert (moved != unmoved).any()
     assert abs(place[moved] - np.arange(len(moved))).max() < 10
-    one = dataset.within([(dataset.times[0], dataset.times[10])])  # a release with a single shard
+    one = dataset.within([(dataset.times[0], dataset.times[10])])  # only one shard
     assert len({tuple(ShardDataset(one).order(epoch)) for epoch in range(4)}) == 4
     assert ShardDataset(dataset, shuffle=False).order(3).tolist() == list(range(60))
 
@@ -389,7 +389,7 @@ def test_set_epoch_overrides_a_state_of_another_epoch(dataset, workers):
     stream, again = make()
     again.load_state_dict(state)
     stream.set_epoch(2)
-    # torchdata begins with the worker whose turn it was.
+    # torchdata resumes with the worker that was next, so the order differs.
     assert sorted(times_of(again)) == sorted(times_of(expected))
 
 

@@ -1,4 +1,4 @@
-"""Physical units: per channel, for tensors, and back."""
+"""Conversion to physical units and back, for single channels and for tensors."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_tensors_convert_like_samples_and_back(release, plain):
         torch.testing.assert_close(values, expected[number][0], equal_nan=True)
     back = plain.to_normalized(physical)
     torch.testing.assert_close(back[:, :, ::2], batch[:, :, ::2])
-    levels = batch[:, :, 1]  # saturated fields are returned as the limit
+    levels = batch[:, :, 1]  # saturated levels convert to the limit of the range
     np.testing.assert_allclose(
         back[:, :, 1], gauss_to_level(level_to_gauss(levels.numpy())), atol=1e-4
     )
@@ -87,7 +87,7 @@ def test_mean_and_std_match_the_statistics_of_the_dataset_or_part(plain):
     found = plain.statistics().values()
     assert plain.mean.flatten().tolist() == pytest.approx([one.mean for one in found])
     assert plain.std.flatten().tolist() == pytest.approx([one.std for one in found])
-    assert plain.mean is plain.mean  # the pixels are read only once
+    assert plain.mean is plain.mean  # cached, so the pixels are read only once
     part = plain.within([(plain.times[0], plain.times[0] + np.timedelta64(1, "s"))])
     standardized = (image - part.mean) / part.std
     assert standardized.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)

@@ -1,4 +1,4 @@
-"""Compact encodings of the real frames: small, within half a step, and without bias."""
+"""Compact encodings of the real frames are small, accurate to half a step, and unbiased."""
 
 import math
 from datetime import date
@@ -22,7 +22,7 @@ FLOAT32_BYTES = SIDE * SIDE * 4
 
 @cache
 def encoded(encoding):
-    """Return name, normalized pixels, decoded pixels, step and member size of each real frame."""
+    """Each real frame's name, normalized pixels, decoded pixels, step and member size."""
     results = []
     for name in REAL_FRAMES:
         frame = real_frame(name)

@@ -1,4 +1,4 @@
-"""The noise of a processed pixel, compared with simulated photons, and the derived steps."""
+"""The noise of processed pixels, compared with simulated photons, and the steps derived from it."""
 
 import math
 from datetime import date
@@ -29,7 +29,7 @@ def constants(channel="AIA_0193", *, constant=20_000.0, quiet=1200.0, resolution
 
 
 def added(steps: int, total: float) -> float:
-    """Return the noise that rounding adds."""
+    """Return the noise that rounding adds to the pixels."""
     return math.hypot(total, 1 / (steps * math.sqrt(12))) - total
 
 
@@ -46,7 +46,7 @@ def test_noise_matches_simulated_photons(resolution, wavelength):
     photons = random.poisson(16 * counts / DN_PER_PHOTON[wavelength], (1024, 1024))
     read = random.normal(0, READ_NOISE[wavelength] / 4, (1024, 1024))
     image = (photons * DN_PER_PHOTON[wavelength] / 16 + read).astype(np.float32)
-    # the scale covers all phases of the interpolation
+    # With this scale, pixels fall on all phases of the interpolation.
     frame = sum_blocks(
         image, resolution=resolution, warp=Warp(1.02), divisor=exposure, complete=True
     )
@@ -73,7 +73,7 @@ def test_rounding_adds_at_most_the_given_fraction(encoding, fraction, channel, r
 
 
 def test_photon_noise_of_193_matches_a_manual_calculation():
-    # half the root of p/(16·t·c), divided by 1.2 by the interpolation at 512 pixels
+    # Half the square root of p/(16·t·c). Interpolation to 512 pixels divides this by 1.2.
     photon, _ = pixel_noise("AIA_0193", constants(constant=20_000.0))
     assert photon == pytest.approx(0.000613 / 1.2, rel=0.01)
 
@@ -100,5 +100,5 @@ def test_hmi_fields_keep_source_levels_distinct():
         days=1,
         hmi_values="gauss",
     )
-    # neighboring levels differ by at least 0.38 G, that is 0.38/600 of the stored range
+    # Neighboring levels differ by at least 0.38 G, which is 0.38/600 of the stored range.
     assert 1 / steps_of("HMI_M", "compact", known) < 0.38 / 600 / 2

@@ -118,7 +118,7 @@ def test_quantile_of_zero_is_rejected() -> None:
 
 
 def test_version_is_frozen() -> None:
-    # A change makes all existing shards incompatible with new constants.
+    # If this version changes, existing shards are incompatible with new constants.
     assert fitted().version == "5b44bd29f3f70abc"
 
 
@@ -190,7 +190,8 @@ def test_float16_round_trips_within_its_precision(
     assert out.max() <= 1
     back = denormalize(out, constant, np.empty_like(pixels))
     assert back.dtype == np.float32
-    # float16 has 11 bits, and squaring doubles the error; below 2^-14 the absolute step is 2^-25.
+    # float16 has 11 significant bits, and squaring doubles the relative error. Below 2^-14, the
+    # absolute rounding error is up to 2^-25.
     assert back == pytest.approx(np.minimum(pixels, constant), rel=1.1e-3, abs=constant * 1e-8)
 
 
@@ -209,7 +210,7 @@ def test_constants_keep_the_quiet_sun_visible() -> None:
         assert constant == pytest.approx(np.quantile(pixels, 0.9999), rel=0.005)
         normalized = normalize(pixels, constant, np.empty_like(pixels))
         assert (normalized == 1).mean() == pytest.approx(1e-4, rel=0.5)
-        # an active region determines the constant; a quiet disk pixel still has 10 of 256 levels
+        # An active region determines the constant, but a quiet pixel still has 10 of 256 levels.
         assert np.median(normalized[150:362, 150:362]) > 10 / 256
         back = denormalize(normalized, constant, np.empty_like(pixels))
         assert back == pytest.approx(np.minimum(pixels, constant), rel=1e-6)

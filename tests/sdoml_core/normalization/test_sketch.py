@@ -27,7 +27,7 @@ from tests.support.real_frames import real_frame as decoded_frame
 
 REAL_193 = (
     Path(__file__).parents[3] / "sdoml_demo/data/AIA20180820_1248_0193.fits"
-)  # the header has illegal cards, so only the pixels are read
+)  # read only the pixels, because the header has illegal cards
 
 TINY = float(np.finfo(np.float32).tiny)
 pixel_values = st.floats(0, 2.0**100, width=32, allow_subnormal=True)
@@ -267,7 +267,7 @@ def test_mutated_sketch_file_is_detected(stored: bytes) -> None:
             restored = decode_sketches(bytes(mutated))
         except DamagedFileError:
             refused += 1
-        else:  # the byte is padding, or Arrow ignores it
+        else:  # the byte is padding, or Arrow ignores its value
             assert encode_sketches(restored) == stored
     assert refused > 2_000
 

@@ -1,4 +1,4 @@
-"""Targets beside single images, without sequences."""
+"""Targets for single images instead of sequences."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def clock(**options):
-    """A series whose values are their own times, in minutes since the first day."""
+    """Return a series in which each value is its own time, in minutes since the first day."""
     return TimeSeries(EVERY, (EVERY - FIRST) / np.timedelta64(60, "s"), **options)
 
 

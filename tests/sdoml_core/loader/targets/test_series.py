@@ -1,4 +1,4 @@
-"""Time series as targets: reductions, gaps and transforms, against a direct computation."""
+"""Time series as targets: reductions, gaps and transforms, compared with direct computations."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -102,7 +102,7 @@ def test_values_that_depend_on_excluded_times_are_not_used() -> None:
 
     times = minutes(8, 9, 10)
     values, present = series.at(times, stride=STRIDE, allowed=before_ten)
-    # At 8 and 9 minutes, the nearest value is in the future, at 10, so the value at 0 is held.
+    # At 8 and 9 minutes, the nearest value is at 10, in the future. The value at 0 is held instead.
     assert values[:2].tolist() == [1, 1]
     assert present.tolist() == [True, True, False]
 
@@ -193,7 +193,7 @@ def test_events_return_the_largest_class_or_zero() -> None:
         covers=("2024-02-29", "2024-03-02"),
     )
     assert values_at(flares, -1, 0, 60, 95) == pytest.approx([5e-6, 1.2e-5, 1e-6, 0])
-    assert values_at(flares, 24 * 60) == [None], "the window reaches beyond what the list covers"
+    assert values_at(flares, 24 * 60) == [None], "the window extends past the covered time"
     many = Events(minutes(0, 60), ["C5", "M1"], window=(-timedelta(hours=2), timedelta(hours=2)),
                   reduce="count", covers=("2024-02-29", "2024-03-02"))  # fmt: skip
     assert values_at(many, 30, 600) == [2, 0]
@@ -238,7 +238,7 @@ def test_entries_without_a_time_or_size_are_left_out() -> None:
 
 
 def test_null_in_a_categorical_column_is_missing() -> None:
-    """NumPy's conversion of Arrow's dictionaries gives the last category for null."""
+    """NumPy's conversion of an Arrow dictionary turns null into the last category."""
     table = pa.table(
         {
             "peak": pa.array(minutes(0, 10, 20)),

@@ -1,4 +1,4 @@
-"""Targets in windows of frames: aligned with the frames, and never from held-out times."""
+"""Targets of windows of frames: aligned with the frames, and never from held-out times."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ EVERY = FIRST + np.arange(-24 * 60, 96 * 60, 5) * np.timedelta64(60, "s")
 
 
 def clock(**options) -> TimeSeries:
-    """A series whose values are their own times, in minutes since the first day."""
+    """Return a series in which each value is its own time, in minutes since the first day."""
     return TimeSeries(EVERY, (EVERY - FIRST) / np.timedelta64(60, "s"), **options)
 
 
@@ -124,7 +124,7 @@ minutes = st.integers(0, 72 * 4).map(lambda quarter: timedelta(minutes=15 * quar
 def test_windows_contain_no_held_out_times(
     dataset, *, past, future, gaps, exclusions, split, shift, length, policy
 ):
-    """A training window depends neither on exclusions nor on the other part."""
+    """No training window uses data from excluded times or from the other part."""
     start = FIRST.item()
     held_out = [(start + a, start + a + n * QUARTER) for a, n in exclusions]
     middle = start + split * HOUR
