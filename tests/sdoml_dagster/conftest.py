@@ -15,13 +15,13 @@ from tests.support.s3 import AWS, serving_s3
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that shares two built days between tests."""
+    """A folder with two built days that tests share."""
     return tmp_path_factory.mktemp("template")
 
 
 @pytest.fixture
 def prebuilt(environment: dict[str, str], template: Path) -> None:
-    """Build two days, and the constants from the first one."""
+    """Build two days, with constants fitted to the first day."""
     folders = {name: Path(environment[name]) for name in ("SDOML_STORE", "DAGSTER_HOME")}
     if not (template / "done").exists():
         with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
@@ -38,7 +38,7 @@ def prebuilt(environment: dict[str, str], template: Path) -> None:
 def instance(
     environment: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[dg.DagsterInstance]:
-    """A real instance, with two built days if the test requests the fixture `built`."""
+    """A real instance. It has two built days if the test uses the fixture `built`."""
     if "built" in request.fixturenames:
         request.getfixturevalue("prebuilt")
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as found:
@@ -59,7 +59,7 @@ def materialize(instance: dg.DagsterInstance) -> Materialize:
 
 @pytest.fixture
 def findings() -> Callable[[dg.ExecuteInProcessResult], dict[tuple[str, str], Any]]:
-    """A function that returns the check evaluations of a run by check and partition."""
+    """A function that returns a run's check evaluations by check and partition."""
 
     def of(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], Any]:
         evaluations = result.get_asset_check_evaluations()
@@ -80,7 +80,7 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of a bucket ``data``, emptied afterwards."""
+    """The file system with the bucket ``data``, which is emptied after the test."""
     import s3fs
 
     for name, value in (AWS | {"AWS_ENDPOINT_URL": s3_endpoint}).items():

@@ -1,4 +1,4 @@
-"""Output of Dagster's command line: user errors, progress of a run, and failures."""
+"""Output of Dagster's command line: user errors, a run's progress, and failures."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ DAY = ("--partition", "2024-03-08")
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the command without Dagster's notice that `dg launch` supersedes it.
 
-    The notice precedes the import of any user code. All other warnings would be shown.
+    Dagster issues the notice before it imports any user code. All other warnings are shown.
     """
     environment = os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
     command = ("asset", "materialize", "-m", "sdoml_dagster.definitions", *options)
@@ -29,7 +29,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the lines of a run without their times."""
+    """Return the output lines of a run without their times."""
     lines = (done.stdout + done.stderr).splitlines()
     said = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (\w+) +", r"\1 - ", line) for line in lines]
     # This line is printed once per machine.
@@ -115,7 +115,7 @@ def test_command_line_error_is_one_line_with_a_remedy(
 
 
 def ended_by(error: str) -> subprocess.CompletedProcess[str]:
-    """Run Dagster's command line with an error that ends it."""
+    """Run Dagster's command line and let it end with an error."""
     program = (
         "import sys, dagster as dg; sys.argv = ['dagster', 'asset', 'list'];"
         "from sdoml_dagster.dagster_cli import set_up;"
@@ -196,7 +196,7 @@ def test_wrong_root_is_a_warning_in_the_run_log(
 
 @pytest.fixture
 def checked() -> dg.ExecuteInProcessResult:
-    """The output of a run with checks that pass, warn and fail, and an unexpected error."""
+    """A run with checks that pass, warn and fail, and with an unexpected error."""
 
     @dg.asset(check_specs=[dg.AssetCheckSpec(name, asset="thing") for name in ("a", "b", "c")])
     def thing() -> Iterator[object]:

@@ -1,4 +1,4 @@
-"""SDOML_NAME separates the names of datasets in one instance; the default changes nothing."""
+"""SDOML_NAME gives the datasets in an instance distinct names for their assets and jobs."""
 
 import dagster as dg
 import pytest

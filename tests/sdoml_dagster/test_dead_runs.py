@@ -1,4 +1,4 @@
-"""Runs whose process was killed are ended and retried. Other runs are left alone."""
+"""Runs whose processes were killed are marked as failed and retried. Other runs are untouched."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ OUTSIDE = "pid:[4026531836]"
 
 @pytest.fixture(scope="module")
 def ended() -> ProcessIdentity:
-    """A process that existed."""
+    """The identity of a process that has ended."""
     program = "from sdoml_dagster.process_identity import this_process; print(this_process())"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -66,7 +66,7 @@ def test_zombie_has_ended() -> None:
         assert not has_ended(identity)
         child.kill()
         deadline = time.monotonic() + 60
-        while not has_ended(identity):  # this must be checked before anything waits for the child
+        while not has_ended(identity):  # do not wait for the child yet, so that it is a zombie
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -156,14 +156,14 @@ def test_backfill_finishes_after_all_processes_are_killed(
             backfill = deployment.launch(["raw_hmi"], days)
             deadline = time.monotonic() + 300
             while archive.log.in_flight.total() < 2:  # one request from each run
-                assert time.monotonic() < deadline, "two runs did not start"
+                assert time.monotonic() < deadline, "the two runs did not start in time"
                 time.sleep(0.2)
-            assert deployment.crash() >= 6  # three services, the parent of the runs, two runs
+            assert deployment.crash() >= 6  # three services, two runs, and the parent of the runs
         archive.latency = 0.0
         with Deployment(environment) as deployment:
             found = deployment.wait(backfill, timeout=600)
             assert found["status"] == "COMPLETED_SUCCESS", found
             ends = [run["status"] for run in found["runs"]]
             assert ends.count("SUCCESS") == len(days)
-            assert ends.count("FAILURE") >= 2  # the killed processes
+            assert ends.count("FAILURE") >= 2  # the runs that were killed
     assert len(list((tmp_path / "store/raw").rglob("*.jpg"))) == 4 * len(days)

@@ -1,4 +1,4 @@
-"""The code location: names, descriptions, load time, credentials, and messages of failures."""
+"""The code location: names, descriptions, imports, credentials and failure messages."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.support.runs import DAILY, Materialize
 
 ARCHIVE = {"jsoc_aia", "jsoc_hmi"}
 LIVE = {"live_frames", "live_shards"}
-"""Recorded by a job of operations, so that a run for a day can select all assets."""
+"""External assets. The job that records them uses ops, so a run for a day can select all assets."""
 
 ASSETS = {*DAILY, "normalization_stats", "release"}
 JOBS = {"ingest", "fit_normalization", "build_shards", "daily_update", "make_release"}
@@ -129,7 +129,7 @@ def test_resources_use_credentials_without_showing_them(environment: dict[str, s
 
     shown = ArchiveResource.of(Settings.load(aia_roots=CREDENTIALS))
     assert "secret" not in repr(shown._resolved_config_dict)
-    # Create the resource as Dagster does in a run.
+    # Create the resource from its configuration, as Dagster does in a run.
     again = ArchiveResource(**shown._resolved_config_dict)
     with again.client("AIA") as client:
         assert [mirror.root for mirror in client.mirrors] == [CREDENTIALS]

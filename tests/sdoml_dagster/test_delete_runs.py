@@ -1,4 +1,4 @@
-"""Deleting a run's records leaves no files and no rows."""
+"""Deleting a run's records leaves no files or rows."""
 
 import sqlite3
 
@@ -14,7 +14,7 @@ def noisy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 
 def rows_with(database, run_id):
-    """Count the rows of all tables that mention a run."""
+    """Count the rows that mention a run in any table of a database."""
     with sqlite3.connect(database) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return sum(
@@ -33,10 +33,10 @@ def test_deleting_a_run_leaves_nothing_behind(tmp_path):
         databases = [path for path in tmp_path.rglob("*.db") if kept not in path.name]
         counts = {path.name: rows_with(path, deleted) for path in databases}
         assert "index.db" in counts
-        # Dagster remembers each asset's last run.
+        # Dagster keeps the ID of each asset's last run.
         assert sum(counts.values()) <= 1, counts
         assert instance.get_run_by_id(kept)
         assert len(instance.fetch_materializations(noisy.key, limit=9).records) == 1
     with dg.DagsterInstance.local_temp(str(tmp_path)) as other:
-        delete_run(other, deleted)  # simulate a second scheduler that found the run earlier
+        delete_run(other, deleted)  # as by a second scheduler that found the run before
         assert not [path for path in tmp_path.rglob("*") if deleted in str(path)]

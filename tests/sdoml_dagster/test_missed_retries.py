@@ -1,4 +1,4 @@
-"""A retry that Dagster's daemon missed is requested again, once."""
+"""If Dagster's daemon missed a retry, the retry is requested once more."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogCons
 from sdoml_dagster.instance.home import prepare_instance
 from sdoml_dagster.missed_retries import LIMIT, request_missed_retries
 
-# Dagster's daemon calls Logger.warn.
+# Dagster's daemon calls the deprecated Logger.warn.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance with run retries, like a real one."""
+    """An instance with run retries, configured like a real instance."""
     prepare_instance(tmp_path)
     with dg.DagsterInstance.from_config(str(tmp_path)) as found:
         read_failures(found)
@@ -29,7 +29,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def read_failures(instance: dg.DagsterInstance) -> None:
-    """Run Dagster's real daemon once."""
+    """Run one iteration of Dagster's daemon that retries failed runs."""
     with create_test_daemon_workspace_context(EmptyWorkspaceTarget(), instance) as workspace:
         list(EventLogConsumerDaemon().run_iteration(workspace))
 
@@ -41,7 +41,7 @@ def start(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 
 def tried_to_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether the daemon tried. It cannot succeed, because the run has no job."""
+    """Return whether the daemon tried to retry a run. It fails, because the run has no job."""
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
     return any(event and "unable to retry" in (event.message or "") for event in events)
 

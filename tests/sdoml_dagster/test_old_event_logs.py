@@ -1,4 +1,4 @@
-"""Deleting old event logs with the command in docs/operations.md keeps what Dagster needs."""
+"""The command in docs/operations.md that deletes old event logs keeps what Dagster needs."""
 
 import os
 import re
@@ -18,7 +18,7 @@ LONG_AGO = 1_600_000_000
 
 @pytest.fixture
 def shortened(built: dg.DagsterInstance, environment: dict[str, str]) -> dg.DagsterInstance:
-    """An instance with two built days, whose event logs were old and have been deleted."""
+    """An instance with two built days, whose event logs have been deleted because of their age."""
     folder = Path(environment["DAGSTER_HOME"], "history/runs")
     for path in folder.iterdir():
         os.utime(path, (LONG_AGO, LONG_AGO))
@@ -50,7 +50,7 @@ def test_changes_still_make_days_stale(
 def test_runs_and_metadata_are_kept(
     shortened: dg.DagsterInstance, environment: dict[str, str]
 ) -> None:
-    # An instance that has opened the deleted files, such as that of a webserver, must be restarted.
+    # Processes that have opened the deleted files, such as a webserver, must be restarted.
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as restarted:
         runs = restarted.get_runs()
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}

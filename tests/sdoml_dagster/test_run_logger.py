@@ -1,4 +1,4 @@
-"""Lines of the run logger, tested without whole runs."""
+"""The run logger's lines, tested without complete runs."""
 
 import logging
 import sys

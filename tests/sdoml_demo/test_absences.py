@@ -1,4 +1,4 @@
-"""Missing and bad frames: they depend on names alone and occur at the stated rates."""
+"""Missing and bad frames depend only on file names and occur at the stated rates."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,7 +14,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def aia_states(start=START):
-    """Return the states of 4,500 frames, none of them at a full hour."""
+    """Return the states of 4,500 frames, none of which are on the hour."""
     times = [start + timedelta(minutes=20 * k + 14) for k in range(500)]
     return [condition(channel, time) for time in times for channel in AIA]
 
@@ -67,7 +67,7 @@ def test_no_frame_exists_before_launch_or_off_the_cadence():
 
 def test_frame_states_depend_only_on_the_file_name():
     assert aia_states() == aia_states()
-    # the day's hours without 1700 Å; fixed values, because two machines must agree
+    # Hours of a day without 1700 Å. The values are fixed, because all machines must agree on them.
     day = [START + timedelta(hours=k) for k in range(24)]
     hours = [time.hour for time in day if condition(CHANNELS["AIA_1700"], time) is None]
     assert hours == [2, 3, 6, 7, 9, 11, 14, 17, 18, 19, 21]

@@ -1,4 +1,4 @@
-"""Rendered AIA files, read by astropy and not by the pipeline's own decoder."""
+"""Rendered AIA files, read with astropy instead of the pipeline's own decoder."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ NOON = datetime(2014, 2, 3, 12, 0, tzinfo=UTC)
 
 
 def opened(data):
-    """Return header and image. astropy warns about the illegal cards of every such file."""
+    """Return the header and the image. astropy warns about the illegal cards in every file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         with fits.open(io.BytesIO(data)) as hdus:
@@ -40,7 +40,7 @@ def radii():
 
 
 def limb_radius(image):
-    """Return the radius at which the mean brightness of rings falls to half."""
+    """Return the radius at which the mean brightness around the disk falls to half."""
     r = radii()
     near = (r > 370) & (r < 430)
     ring = np.floor(r[near] * 4).astype(int)
@@ -61,7 +61,7 @@ def smooth(image):
 
 
 def noise(image):
-    """Return the difference from the mean of the four neighbors, which is 0 in a smooth image."""
+    """Return each pixel's difference from its four neighbors, scaled to the noise of a pixel."""
     result = np.zeros_like(image)
     around = image[:-2, 1:-1] + image[2:, 1:-1] + image[1:-1, :-2] + image[1:-1, 2:]
     result[1:-1, 1:-1] = (image[1:-1, 1:-1] - around / 4) / np.sqrt(1.25)
@@ -69,7 +69,7 @@ def noise(image):
 
 
 def ones_sum(data):
-    """Compute the FITS checksum as in the standard: high and low halves."""
+    """Compute a FITS checksum as in the standard, from the high and low halves of words."""
     halves = np.frombuffer(data, ">u2").astype(np.int64)
     high, low = int(halves[::2].sum()), int(halves[1::2].sum())
     while high >> 16 or low >> 16:
@@ -81,7 +81,7 @@ def ones_sum(data):
 def test_files_are_valid_and_structured_like_the_archive(wavelength):
     data = render_aia(NOON, wavelength, PERFECT)
     assert len(data) % 2880 == 0
-    # astropy repairs the illegal cards before it computes CHECKSUM, so it rejects real files
+    # Do not let astropy verify CHECKSUM. It repairs the illegal cards first, so real files fail.
     assert ones_sum(REAL.read_bytes()[2880:]) == 0xFFFFFFFF
     assert ones_sum(data[2880:]) == 0xFFFFFFFF
     with fits.open(io.BytesIO(data), disable_image_compression=True) as hdus:
@@ -97,7 +97,7 @@ def test_files_are_valid_and_structured_like_the_archive(wavelength):
     assert image.shape == (1024, 1024)
     assert header["WAVELNTH"] == wavelength
     assert np.isfinite(image).all()
-    assert 0.0005 < (image <= 0).mean() < 0.1  # the value in real frames
+    assert 0.0005 < (image <= 0).mean() < 0.1  # as in real frames
     assert -5 < image.min() < 0
 
 
@@ -117,7 +117,7 @@ def test_illegal_cards_match_the_archive():
 def test_header_describes_the_frame():
     minute = datetime(2018, 8, 20, 12, 48, tzinfo=UTC)
     header, _ = opened(render_aia(minute, 193, PERFECT))
-    # the real frame of that minute
+    # These are the values of the real frame.
     assert header["DATE-OBS"] == "2018-08-20T12:48:04.84"
     assert header["T_OBS"] == "2018-08-20T12:48:05.84Z"
     assert header["WAVE_STR"] == "193_THIN"
@@ -155,7 +155,7 @@ def test_coronal_limb_is_outside_and_follows_the_distance():
 
 @pytest.mark.parametrize("wavelength", [131, 171, 193, 304, 1600])
 def test_brightness_follows_degradation(wavelength):
-    # the times are 134 rotations apart, so both show the same side of the Sun
+    # The times are 134 rotations apart, so both frames show the same side of the Sun.
     levels = []
     times = datetime(2010, 6, 1, 12, tzinfo=UTC), datetime(2020, 6, 3, 9, 20, tzinfo=UTC)
     for time in times:
@@ -172,7 +172,7 @@ def test_later_cycles_repeat_the_last_cycle():
     first, second = ([solar_state.activity(date(y + k, 1, 1)) for y in years] for k in (0, 11))
     assert max(first) > 0.9
     assert min(first) < 0.1
-    assert second == pytest.approx(first, abs=0.08)  # a cycle lasts 10.9 years
+    assert second == pytest.approx(first, abs=0.08)  # one cycle of 10.9 years later
 
 
 def test_degradation_outside_the_table_uses_the_nearest_row():
@@ -191,8 +191,8 @@ def test_sun_rotates_and_noise_changes():
 
     assert alike(first, soon) > 0.97
     assert alike(first, later) < 0.8
-    # in two days, the Sun rotates by about 26°, which moves features at the disk's center by
-    # 395·sin 26° ≈ 173 px west
+    # In two days, the Sun rotates by about 26°. This moves features at the disk's center by
+    # 395·sin 26° ≈ 173 pixels to the west.
     shifts = range(0, 260, 4)
     strip = np.sqrt(abs(first[400:620, 300:500]))
     match = [
@@ -234,7 +234,7 @@ def images():
 
 @pytest.mark.parametrize("wavelength", WAVELENGTHS)
 def test_structure_matches_the_real_frame_of_the_channel(images, wavelength):
-    # the middle of the disk, without neighboring tiles and rendered regions
+    # Use only the middle of the disk, where there are no seams between tiles or rendered regions.
     middle = np.s_[380:660, 400:600]
     rendered = smooth(images[wavelength][1][middle])
     alike = {
@@ -272,7 +272,7 @@ def test_corners_are_as_dark_as_those_of_the_real_frame(images, wavelength):
 
 @pytest.mark.parametrize("month", [1, 7])
 def test_smaller_sun_has_no_streaks_at_the_edges(month):
-    # scaled to July, the real frame from January ends 16 pixels before the edge
+    # When the real frame from January is scaled to July, it ends 16 pixels before the edge.
     _, image = opened(render_aia(datetime(2015, month, 4, tzinfo=UTC), 211, PERFECT))
     rows = np.s_[400:620]
     for edge in (image[rows, :14], image[rows, -14:]):
@@ -330,6 +330,6 @@ def test_bad_frames_are_marked_in_header_and_image():
     ],
 )
 def test_bytes_are_the_same_on_every_machine(wavelength, digest):
-    # change these hashes only if the rendering changes; they must be equal on all machines
+    # The hashes must be equal on all machines. Change them only if the rendering changes.
     data = render_aia(NOON, wavelength, PERFECT)
     assert hashlib.sha256(data).hexdigest()[:16] == digest

@@ -1,4 +1,4 @@
-"""Corrupted frames are intact files: only their content is wrong."""
+"""Corrupted frames are intact files whose content is wrong."""
 
 import io
 import warnings
@@ -82,10 +82,10 @@ def test_offset_moves_the_disk_to_the_header_position(aia):
 
 def test_rotation_and_zoom_have_the_right_sign():
     pixels = np.zeros((1024, 1024), np.int32)
-    pixels[500:524, 800:824] = 1000  # west of the center, at larger columns
+    pixels[500:524, 800:824] = 1000  # west of the center, where column numbers are larger
     turned = corruptions.resample(pixels, turn=90.0)
     row, column = (int(np.mean(places)) for places in np.nonzero(turned))
-    assert row == pytest.approx(811, abs=2)  # rotated counterclockwise, so it is now in the north
+    assert row == pytest.approx(811, abs=2)  # a counterclockwise rotation moves it to the north
     assert column == pytest.approx(511, abs=2)
     zoomed = corruptions.resample(pixels, zoom=1.5)
     assert np.mean(np.nonzero(zoomed)[1]) == pytest.approx(511.5 + 300 * 1.5, abs=2)

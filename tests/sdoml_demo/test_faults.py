@@ -1,4 +1,4 @@
-"""Each kind of fault, as seen by a client over a real socket."""
+"""Each kind of fault, as a client sees it over a real socket."""
 
 import gzip
 import io
@@ -41,7 +41,7 @@ def intact(cache):
 
 @pytest.fixture
 def failing(cache):
-    """Start archives whose first response for each path has one kind of fault."""
+    """A function that starts an archive whose first response for each path has a given fault."""
     running = []
 
     def start(fault, **options):
@@ -173,7 +173,7 @@ def test_flipped_bits_break_the_checksum(failing, intact):
     damaged = aia(failing(Fault.FLIP)).content
     assert len(damaged) == len(intact["aia"])
     assert sum(a != b for a, b in zip(damaged, intact["aia"], strict=True)) in (1, 2, 3)
-    # an intact HDU with valid CHECKSUM and DATASUM sums to ones
+    # With valid CHECKSUM and DATASUM cards, the ones' complement sum of an HDU has only 1 bits.
     assert int(np.frombuffer(intact["aia"][2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF == 0
     assert int(np.frombuffer(damaged[2880:], ">u4").sum(dtype=np.uint64)) % 0xFFFFFFFF != 0
 

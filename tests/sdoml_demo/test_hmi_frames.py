@@ -35,14 +35,14 @@ def test_file_is_an_rgb_jpeg_of_the_real_size():
     assert 300_000 < len(data) < 600_000
     with Image.open(io.BytesIO(data)) as image:
         assert (image.mode, image.size) == ("RGB", (1024, 1024))
-        # the first entries of the luminance table of quality 95
+        # These are the first entries of the luminance table for quality 95.
         assert list(image.quantization[0][:4]) == [2, 1, 1, 2]
 
 
 @pytest.mark.parametrize(("month", "expected"), [(1, 483.7), (6, 468.6), (8, 470.1)])
 def test_disk_has_the_radius_of_its_date_on_black(month, expected):
     levels = gray_levels(datetime(2018, month, 20, 12, 0, tzinfo=UTC), PERFECT, seed=1)
-    levels[988:] = 0  # the label
+    levels[988:] = 0  # remove the label
     area = np.count_nonzero(levels)
     assert np.sqrt(area / np.pi) == pytest.approx(expected, abs=1.0)
     radius = solar_state.observe(datetime(2018, month, 20, 12, 0, tzinfo=UTC)).rsun_obs / 2.0168
@@ -65,12 +65,12 @@ def test_levels_follow_the_published_recipe():
 
 
 def test_north_is_up(monkeypatch):
-    # at the time of the real EUV frames, the real magnetogram is not rotated
+    # At the time of the real EUV frames, the renderer does not rotate the real magnetogram.
     minute = datetime(2014, 1, 1, tzinfo=UTC)
     monkeypatch.setattr(solar_state, "regions", lambda _: ())
     levels = gray_levels(minute, PERFECT, seed=1)[::-1].astype(float)
     real = magnetogram()
-    # on that day, the disk is a little larger
+    # The rendered disk is slightly larger than the real one.
     zoom = real.radius * 2.0168 / solar_state.observe(minute).rsun_obs
     inner = np.rint(real.column + np.arange(-59.5, 60) * zoom).astype(int)
     field = np.clip(real.gauss[np.ix_(inner, inner)], -200, 200)
@@ -98,6 +98,6 @@ def test_black_frame_is_a_small_file():
 
 
 def test_levels_are_the_same_on_every_machine():
-    # change these hashes only if the rendering changes; they must be equal on all machines
+    # The hash must be equal on all machines. Change it only if the rendering changes.
     levels = gray_levels(NOON, PERFECT, seed=7)
     assert hashlib.sha256(levels.tobytes()).hexdigest()[:16] == "c627185b354dacb1"

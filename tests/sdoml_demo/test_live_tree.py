@@ -1,4 +1,4 @@
-"""The simulated near-real-time tree, over real sockets and a simulated clock."""
+"""The simulated near-real-time tree, with real sockets and a simulated clock."""
 
 from datetime import UTC, datetime, timedelta
 

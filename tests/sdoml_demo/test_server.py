@@ -1,4 +1,4 @@
-"""The server over real sockets."""
+"""The simulated archive's server, tested over real sockets."""
 
 import os
 import signal
@@ -56,9 +56,9 @@ def test_head_returns_the_length_without_a_body(archive):
     "path",
     [
         "",
-        "2014/02/03/H1200/AIA20140203_1215_0193.fits",  # an odd minute
-        "2014/02/03/H1200/AIA20140203_1214_4500.fits",  # no such channel
-        "2014/02/03/H1300/AIA20140203_1214_0193.fits",  # another hour's folder
+        "2014/02/03/H1200/AIA20140203_1215_0193.fits",  # odd minute
+        "2014/02/03/H1200/AIA20140203_1214_4500.fits",  # unknown channel
+        "2014/02/03/H1300/AIA20140203_1214_0193.fits",  # wrong folder for the hour
         "2014/02/04/H1200/AIA20140203_1214_0193.fits",
         "2014/02/30/H1200/AIA20140230_1214_0193.fits",
         "2009/02/03/H1200/AIA20090203_1214_0193.fits",
@@ -189,7 +189,7 @@ def test_frames_are_cached_in_a_temporary_folder_without_a_usable_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    # No folder can be created in this path.
+    # No folder can be created below a file.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert default_cache().parent == tmp_path / "temporary"

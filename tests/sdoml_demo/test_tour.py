@@ -1,4 +1,4 @@
-"""`make demo` as a user runs it: the output says what was built and how to load it."""
+"""`make demo`, run as a user would: the output says what was built and how to load it."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def tour(environment, frame_cache, tmp_path, monkeypatch):
-    """Run the tour in its own folder with the cached frames of the tests."""
+    """Run the tour in its own folder, with the frames cached by the tests."""
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "sdoml-demo-archive").symlink_to(frame_cache)

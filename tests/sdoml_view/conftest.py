@@ -1,4 +1,4 @@
-"""One release and one viewer for all tests of the viewer."""
+"""One release and one running viewer that all viewer tests share."""
 
 from collections.abc import Iterator
 from pathlib import Path

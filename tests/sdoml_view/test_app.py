@@ -39,7 +39,7 @@ def test_frames_are_display_levels_on_a_fixed_scale(viewer: str) -> None:
     levels = np.frombuffer(reply.content, np.uint8).reshape(len(CHANNELS), SIDE, SIDE)
     field = frame(at(NOON), "HMI_M", SIDE)
     np.testing.assert_allclose(levels[3], field * 255, atol=0.51)
-    # 171 Å: √ of DN/s from 2 to 1200.
+    # The display level at 171 Å is the square root of DN/s, between 2 and 1200 DN/s.
     normalized = frame(at(NOON), "AIA_0171", SIDE).astype(np.float64)
     dn = np.clip(normalized**2 * CONSTANT / (1024 / SIDE) ** 2, 2, 1200)
     expected = (np.sqrt(dn) - np.sqrt(2)) / (np.sqrt(1200) - np.sqrt(2)) * 255
@@ -108,8 +108,8 @@ def test_pixel_reports_coordinates_and_values_in_both_units(viewer: str, release
         assert values["normalized"] == pytest.approx(float(normalized[number, 20, 40]))
         expected = float(physical[number, 20, 40])
         assert values["physical"] == (None if np.isnan(expected) else pytest.approx(expected))
-    assert found["place"]["latitude"] > 0  # the upper half is north
-    assert found["place"]["longitude"] > 0  # the right half is west
+    assert found["place"]["latitude"] > 0  # north is up
+    assert found["place"]["longitude"] > 0  # west is on the right
     assert ask(viewer, "pixel", t=NOON, x=0, y=0).json()["place"]["longitude"] is None
 
 
@@ -166,7 +166,7 @@ def test_movie_has_one_frame_per_slot(viewer: str) -> None:
         frames = [image.to_ndarray(format="rgb24") for image in video.decode(video=0)]
     assert len(frames) == 8
     assert frames[0].shape[1] == 2 * 64
-    assert frames[0][20:44, 20:44].mean() > 60  # the disk
+    assert frames[0][20:44, 20:44].mean() > 60  # the disk is visible
     webp = ask(viewer, "movie", format="webp", channels="HMI_M", **query)
     assert Image.open(io.BytesIO(webp.content)).n_frames == 8
 

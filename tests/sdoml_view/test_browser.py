@@ -1,4 +1,4 @@
-"""Every feature, used with mouse and keyboard in a real Chromium."""
+"""Every feature of the viewer, used with mouse and keyboard in a real Chromium browser."""
 
 import io
 import re
@@ -37,7 +37,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("pageerror", lambda error: problems.append(str(error)))
 
     def note(message: ConsoleMessage) -> None:
-        # The browser requests the icon after the server has stopped.
+        # The browser may request the icon after the server has stopped.
         stopped = "ERR_CONNECTION_REFUSED" in message.text
         if message.type == "error" and not stopped and "bad.csv" not in message.location["url"]:
             problems.append(f"{message.text} {message.location['url']}")
@@ -58,7 +58,7 @@ def panel(page: Page, channel: str):
 
 
 def brightness(page: Page, selector: str) -> float:
-    """Return the mean brightness of a canvas, 0 to 255."""
+    """Return the mean brightness of a canvas, from 0 to 255."""
     return page.locator(selector).evaluate(
         """canvas => {
           const [w, h] = [canvas.width, canvas.height];
@@ -156,7 +156,7 @@ def test_zoom_is_linked_and_the_cursor_reads_all_channels(
     before = brightness(page, '[data-channel="HMI_M"] canvas')
     page.mouse.wheel(0, -800)
     expect(page).to_have_url(re.compile("zoom="))
-    # The disk also fills the other picture.
+    # The disk also fills the other channel's picture.
     assert brightness(page, '[data-channel="HMI_M"] canvas') > before * 1.2
     page.get_by_role("button", name="Fit").click()
     canvas.click()
@@ -196,7 +196,7 @@ def test_compare_view_can_swipe_blend_and_subtract(page: Page, viewer: str) -> N
         expect(page.locator("#stage figcaption")).to_have_text(caption)
         pictures.add(page.locator("#stage canvas").screenshot())
     assert len(pictures) == 3
-    # Off the disk, only noise changes, so the mean is middle gray.
+    # Only the noise differs off the disk, so the mean is middle gray.
     assert 100 < brightness(page, "#stage canvas") < 156
     page.get_by_role("radio", name="Swipe").click()
     box = page.locator("#stage canvas").bounding_box()
@@ -345,7 +345,7 @@ def test_hostile_names_are_not_executed(page: Page, tmp_path: Path) -> None:
 
 def test_unreadable_frames_are_not_shown(browser: Browser, tmp_path: Path) -> None:
     folder = make_release(tmp_path / "sun")
-    page = browser.new_page(viewport=VIEWPORT)  # the browser logs the failed request
+    page = browser.new_page(viewport=VIEWPORT)  # not `page`, which would report the failed request
     with serving(folder, at="2022-11-02T01:15") as viewer:
         open_at(page, viewer)
         assert brightness(page, '[data-channel="HMI_M"] canvas') > 40

@@ -1,4 +1,4 @@
-"""The commands with only the extra ``view``: no Dagster, no torch, no compiler."""
+"""The commands with only the ``view`` extra: without Dagster, torch or a compiler."""
 
 import re
 import signal
@@ -61,7 +61,7 @@ def test_static_page_needs_no_other_files_and_escapes_names(tmp_path: Path) -> N
     assert "<img src=x" not in text
     assert "<script" not in text
     sources = re.findall(r'(?:src|href)="([^"]{12})', text)
-    assert len(sources) == 1 + 4  # a year and the samples
+    assert len(sources) == 1 + 4  # a calendar year and four samples
     assert all(source.startswith("data:image/") for source in sources)
     assert "2022: 258 of 288 frames" in text
     assert text.count("<polyline") == len(CHANNELS)

@@ -1,4 +1,4 @@
-"""Coordinates of pixels, compared with sunpy."""
+"""Pixel coordinates, compared with sunpy."""
 
 from datetime import UTC, datetime
 

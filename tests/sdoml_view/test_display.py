@@ -1,4 +1,4 @@
-"""Display levels: one scale per channel with any constants."""
+"""Display levels: each channel has one scale, whatever its constant."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def shown(channel: str, dn: float, constant: float) -> int:
 def test_display_level_does_not_depend_on_the_constant(channel: str) -> None:
     stretch = STRETCHES[channel]
     dn = 0.3 * stretch.white
-    # A flare sets the second constant, as in the original dataset.
+    # The second constant is that of a flare, as in the original dataset.
     one, two = shown(channel, dn, 5 * stretch.white * 4), shown(channel, dn, 4e6)
     assert 10 < one < 250
     assert two == pytest.approx(one, abs=3)

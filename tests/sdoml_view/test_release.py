@@ -1,4 +1,4 @@
-"""An open dataset: metadata from the index, unusual datasets, and datasets that disappear."""
+"""Datasets in the viewer: metadata from the index, unusual datasets, and failing datasets."""
 
 import queue
 import shutil
@@ -157,7 +157,7 @@ def test_movie_stops_when_the_browser_disconnects(
 
     monkeypatch.setattr(app, "movie_bytes", recorded)
     monkeypatch.setattr(app, "POLL", 0.02)
-    # Two seconds of work or more: 72 frames of 2048 × 2048.
+    # 72 frames of 2048 × 2048 take at least two seconds.
     query = {"start": "2022-11-01", "end": "2022-11-04", "size": 1024}
     with serving(release) as viewer:
         with pytest.raises(requests.ReadTimeout):

@@ -1,4 +1,4 @@
-"""Other sites and hostile datasets can neither read from the viewer nor inject code."""
+"""Other sites and hostile datasets cannot read from the viewer or inject code."""
 
 import hashlib
 import http.client

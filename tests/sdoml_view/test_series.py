@@ -1,4 +1,4 @@
-"""The user's own series, from common tables."""
+"""Time series that users add from common table formats."""
 
 import io
 

@@ -15,9 +15,9 @@ CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700)
 
 
 def assert_equal_to_aiapy(path: Path) -> DegradationTable:
-    """Compare all channels on some days. Factors that are not above 0 must be rejected.
+    """Compare all channels on some days. Factors that are not positive must be rejected.
 
-    aiapy counts the leap seconds since the start of an epoch: up to 2.5e-8 of the factor.
+    aiapy counts leap seconds since the start of an epoch, which changes factors by up to 2.5e-8.
     """
     from aiapy.calibrate import degradation  # the import takes seconds in each test process
     from aiapy.calibrate.util import get_correction_table

@@ -1,7 +1,7 @@
-"""Dagster's scheduler on the real code location, with a simulated clock.
+"""Dagster's scheduler with the real code location and a simulated clock.
 
-The scheduler's iteration runs at given times. The code location is a separate process, and queued
-runs are really executed.
+Tests run the scheduler at given times. The code location is a separate process, and queued runs are
+actually executed.
 """
 
 import logging
@@ -25,14 +25,14 @@ from sdoml_dagster.settings.model import Settings
 from tests.support.commands import start_module
 
 ROOT = Path(__file__).parents[2]
-# With a lag of 8 and a look-back of 3 days: March 10, 11 and 12.
+# With a lag of 8 days and a look-back of 3 days, the window is March 10 to 12.
 TICK = datetime(2024, 3, 20, 6, tzinfo=UTC)
 QUEUED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
 
 
 def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Execute a queued run; return whether it succeeded."""
-    instance.report_dagster_event(  # the run leaves the queue
+    """Execute a queued run and return whether it succeeded."""
+    instance.report_dagster_event(  # take the run out of the queue
         DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name), run_id=run.run_id
     )
     taken = instance.get_run_by_id(run.run_id)
@@ -42,7 +42,7 @@ def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 class Clockwork:
-    """A scheduler whose time is set by hand."""
+    """A scheduler that runs at the times given by a test."""
 
     def __init__(self, workspace: object, instance: dg.DagsterInstance) -> None:
         self._workspace = workspace
@@ -55,7 +55,7 @@ class Clockwork:
             instance.start_schedule(self.schedule)
 
     def tick(self, time: datetime) -> list[str]:
-        """Return the days that a tick requests."""
+        """Run the scheduler at a time; return the days that it requests."""
         known = {run.run_id for run in self.instance.get_runs()}
         with freeze_time(time + timedelta(seconds=5)):
             list(
@@ -75,21 +75,21 @@ class Clockwork:
         return sorted(run.tags["dagster/partition"] for run in runs)
 
     def work(self) -> dict[str, str]:
-        """Execute the queued runs; return their outcomes by day."""
+        """Execute the queued runs and return their outcomes by day."""
         return {
             run.tags["dagster/partition"]: "ok" if execute(self.instance, run) else "failed"
             for run in self.instance.get_runs(QUEUED)
         }
 
     def crash(self, day: str, at: str) -> None:
-        """Execute the queued run of a day, and kill it when a file of the store exists.
+        """Execute a day's queued run and kill it as soon as a file exists in the store.
 
         Parameters
         ----------
         day
             Day of the run.
         at
-            Pattern of the file, relative to the store.
+            Glob pattern of the file, relative to the store.
         """
         queued = self.instance.get_runs(QUEUED)
         (run,) = (run for run in queued if run.tags["dagster/partition"] == day)

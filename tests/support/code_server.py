@@ -1,7 +1,7 @@
-"""Dagster's code server, with runs in forks of a process that has imported the code.
+"""Dagster's code server, which starts runs as forks of a process that has imported the code.
 
-Such a run takes a third of the CPU time of one in a new interpreter. Runs cannot be forked from the
-code server itself, which has threads.
+Such a run takes a third of the CPU time of a run in a new interpreter. The code server has threads,
+so runs cannot be forks of the server itself.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from sdoml_demo.ui import MODULE
 
 
 def fork_instead(_: object, arguments: Sequence[str], files: Sequence[int]) -> int:
-    """Start the parent of the runs as a fork of this process instead of a new interpreter."""
+    """Fork the parent process of the runs from this process instead of starting an interpreter."""
     if child := os.fork():
         return child
     try:
@@ -33,7 +33,7 @@ def fork_instead(_: object, arguments: Sequence[str], files: Sequence[int]) -> i
 
 
 def serve() -> None:
-    """Start the parent of the runs, then the code server."""
+    """Start the parent process of the runs, then the code server."""
     if MODULE in sys.argv:
         importlib.import_module(MODULE)
     resource_tracker.ensure_running()

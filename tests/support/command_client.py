@@ -1,6 +1,6 @@
-"""Ask the command server to run a command; as a program, with its own arguments and files.
+"""Client of the command server. As a program, it runs a command with its own arguments and files.
 
-It imports little, because it starts once per command of a shell script.
+The program imports little, because shell scripts start it once per command.
 """
 
 import json
@@ -13,24 +13,24 @@ from pathlib import Path
 
 
 class Command:
-    """A command that the server has started. The methods are those of `subprocess.Popen`.
+    """A command that the server has started. It has the methods of `subprocess.Popen`.
 
     Parameters
     ----------
     address
         Socket of the server.
     program
-        Name of a module, or path of a console script.
+        Name of a module, or the path to a console script.
     arguments
         Arguments of the program.
     environment
-        All its environment variables.
+        The complete environment of the command.
     folder
-        Its current folder.
+        Current folder of the command.
     files
-        Its standard input, output and error.
+        File descriptors of standard input, output and error.
     own_session
-        Whether it leads a session, whose processes `os.killpg` reaches.
+        Whether to start a new session, so that `os.killpg` reaches all processes of the command.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Command:
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit status; raise `TimeoutError` after a timeout."""
+        """Wait for the command to end and return its exit status; raise `TimeoutError` if late."""
         if self.returncode is None:
             if not select.select([self._server], [], [], timeout)[0]:
                 raise TimeoutError(f"process {self.pid} has not ended after {timeout} s")

@@ -1,8 +1,8 @@
-"""Run commands in forks of a process that has Dagster imported; `commands` starts this program.
+"""Run commands in forks of a process that has imported Dagster. `commands` starts this program.
 
-It listens on a socket and has imported the libraries and the code, but keeps no settings. The
-forked process gets the environment, folder, arguments and files of its client, runs what the client
-names, and ends.
+The server listens on a socket. It has imported the libraries and the code but read no settings. For
+each client, a forked process takes over the client's environment, folder, arguments and files, and
+runs the program that the client names.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tests.support.warm_imports import import_definitions, run_once
 
 
 def serve(address: str) -> None:
-    """Serve until standard input ends, as it does when the test process ends."""
+    """Serve until standard input is closed, which happens when the test process ends."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
@@ -44,7 +44,7 @@ def serve(address: str) -> None:
 
 
 def answer(client: socket.socket) -> None:
-    """Run the command of a client in another fork; send its process ID and its exit status."""
+    """Run a client's command in another fork; send the command's process ID and exit status."""
     text, files, _, _ = socket.recv_fds(client, 1 << 16, 3)
     while not text.endswith(b"\n"):
         text += client.recv(1 << 16)
@@ -62,7 +62,7 @@ def answer(client: socket.socket) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-    for file in files:  # a pipe must end with the command
+    for file in files:  # otherwise, pipes would stay open after the command has ended
         os.close(file)
     client.sendall(f"{child}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -70,7 +70,7 @@ def answer(client: socket.socket) -> None:
 
 
 def run(program: str, arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
-    """Run a module, or the console script of a path, in this process."""
+    """Run a module, or the console script at a path, in this process."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -102,5 +102,5 @@ def _status(code: object) -> int:
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder of the checkout
-    os.chdir("/")  # has no sdoml.toml
+    os.chdir("/")  # a folder without sdoml.toml
     serve(sys.argv[1])

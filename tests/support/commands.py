@@ -1,8 +1,8 @@
-"""Run Python modules and console scripts as commands, in processes that have Dagster imported.
+"""Run Python modules and console scripts as commands in processes that have imported Dagster.
 
-A new interpreter spends two seconds of CPU on imports, which is most of what a short command costs.
-The command server therefore forks a process for each command. The process has its own environment,
-folder, arguments and files. Without ``PYTHONWARNINGS`` it shows no warnings.
+A new interpreter spends two seconds of CPU time on imports, which is most of the cost of a short
+command. The command server therefore forks a process for each command. The process has its own
+environment, folder, arguments and files. Without ``PYTHONWARNINGS``, it shows no warnings.
 """
 
 import atexit
@@ -30,7 +30,7 @@ def run_module(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a module as a command and return what it wrote, as `subprocess.run` does."""
+    """Run a module as a command; return its status and output as `subprocess.run` does."""
     command = [str(argument) for argument in arguments]
     with (
         Path(os.devnull).open() as nothing,
@@ -65,7 +65,7 @@ def start_module(module: str, *arguments: str, env: Mapping[str, str], log: Path
 
 
 def install_scripts(folder: Path, *names: str) -> None:
-    """Create programs that run the console scripts of these names through the command server."""
+    """Create programs that run the given console scripts through the command server."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         program = folder / name
@@ -78,7 +78,7 @@ def install_scripts(folder: Path, *names: str) -> None:
 
 @functools.cache
 def _server() -> str:
-    """Start the server of this process, once, and return its address."""
+    """Start this process's command server on the first call; return its address."""
     folder = tempfile.mkdtemp(prefix="sdoml-commands-")
     address = f"{folder}/socket"
     server = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Build one day from the archive to its shard in this process, as the assets do."""
+"""Build a day's shard from the archive as the assets do, in this process."""
 
 import hashlib
 from collections.abc import Callable

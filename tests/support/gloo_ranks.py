@@ -1,9 +1,9 @@
-"""One rank of a real process group, for the tests of the loader.
+"""One rank of a real process group, for the loader tests.
 
-``python -m tests.support.gloo_ranks FOLDER RENDEZVOUS`` reads a release in every style, as the rank
-RANK of WORLD_SIZE in the environment. Each rank makes its loaders before ``init_process_group``,
-and rank 0 alone looks at data. It prints as JSON the times that each style gave, by epoch and
-batch.
+``python -m tests.support.gloo_ranks FOLDER RENDEZVOUS`` reads a release with every style of loader.
+RANK and WORLD_SIZE in the environment determine its rank. Each rank creates its loaders before
+``init_process_group``, and rank 0 also inspects some data alone. The program prints the times that
+each loader returned as JSON, by epoch and batch.
 """
 
 import importlib.util
@@ -21,14 +21,14 @@ from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset
 
 
 def loaders(dataset: SDOMLlite, *, spawn: bool) -> dict[str, tuple[Any, Any]]:
-    """Return the loader of each style, and the object that sets its epoch."""
+    """Return the loader of each style and the object that sets its epoch."""
     styles: dict[str, tuple[Any, Any]] = {}
     batches = BatchLoader(dataset, 4, shuffle=True)
     styles["batches"] = (batches, batches)
     for workers, context in ((0, None), (1, "fork"), (1, "spawn"))[: 2 + spawn]:
         name = f"{workers} {context}"
         options: dict[str, Any] = {"num_workers": workers, "multiprocessing_context": context}
-        options["persistent_workers"] = context == "spawn"  # processes take seconds to start
+        options["persistent_workers"] = context == "spawn"  # these processes start slowly
         sampler = BatchSampler(dataset, 4)
         styles[f"sampler {name}"] = (DataLoader(dataset, batch_sampler=sampler, **options), sampler)
         stream = ShardDataset(dataset, batch_size=4)
@@ -41,7 +41,7 @@ def times_of(loader: Any) -> list[list[str]]:
 
 
 def accelerated(dataset: SDOMLlite) -> dict[str, list[list[str]]]:
-    """Return the result of Accelerate's ``prepare`` for two kinds of samplers."""
+    """Return the times from loaders that Accelerate has prepared, or its error."""
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
@@ -60,7 +60,7 @@ def accelerated(dataset: SDOMLlite) -> dict[str, list[list[str]]]:
 
 
 def alone(dataset: SDOMLlite, rank: int) -> list[list[str]]:
-    """Warnings of two passes: the first follows a pass of rank 0 alone, the second does not."""
+    """Return the warnings from two passes. Before the first, rank 0 completes a pass alone."""
     loader = BatchLoader(dataset, 4, shuffle=True, seed=9)
     if rank == 0:
         list(loader)
@@ -77,7 +77,7 @@ def alone(dataset: SDOMLlite, rank: int) -> list[list[str]]:
 
 
 def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
-    # The barriers are between passes, so a slow rank may begin a pass late.
+    # A slow rank may start a pass late, because only the ends of passes are synchronized.
     warnings.filterwarnings("ignore", "this rank completed epoch")
     warnings.filterwarnings("ignore", "epoch . starts again")
     dataset = SDOMLlite(folder, ["AIA_0211"])
@@ -97,7 +97,7 @@ def main(folder: str, rendezvous: str, rank: int, world_size: int) -> None:
             if name.startswith("stream 1"):
                 source.set_epoch(epoch)
             epochs.append(times_of(loader))
-            torch.distributed.barrier()  # synchronize the ranks, as the exchange of gradients does
+            torch.distributed.barrier()  # synchronize the ranks, as an exchange of gradients would
         result[name] = epochs
     result["alone"] = alone(dataset, rank)
     torch.distributed.barrier()

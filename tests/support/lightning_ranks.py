@@ -1,9 +1,8 @@
-"""One rank of a training run with Lightning, for tests of the loader.
+"""One rank of a training run with Lightning, for the loader tests.
 
 ``python -m tests.support.lightning_ranks FOLDER`` trains with DDP on CPUs, for two epochs with each
-kind of loader. Its rank comes from the environment, as Lightning reads it: LOCAL_RANK,
-MASTER_ADDR, MASTER_PORT and WORLD_SIZE. It prints as JSON the times of each batch, by loader and
-epoch.
+kind of loader. Lightning reads the rank from LOCAL_RANK, MASTER_ADDR, MASTER_PORT and WORLD_SIZE in
+the environment. The program prints the times of each batch as JSON, by loader and epoch.
 """
 
 import json
@@ -42,8 +41,8 @@ class Model(lightning.LightningModule):
 
 
 def fit(loader: Any) -> list[list[list[str]]]:
-    """Train, and return the times of each batch by epoch."""
-    os.environ.update(PLACE)  # Lightning removes these variables at the end of a run
+    """Train the model; return the times of each batch by epoch."""
+    os.environ.update(PLACE)  # Lightning removes these variables at the end of a training run
     model = Model()
     trainer = lightning.Trainer(
         accelerator="cpu",
@@ -61,10 +60,10 @@ def fit(loader: Any) -> list[list[list[str]]]:
 
 
 def main(folder: str) -> None:
-    # Ignore Lightning's warnings, such as about the number of workers.
+    # Lightning warns about the number of workers, for example.
     warnings.simplefilter("ignore")
     dataset = SDOMLlite(folder, ["AIA_0211"])
-    # All are created before Lightning starts the process group.
+    # Create all loaders before Lightning starts the process group.
     loaders = {
         "batches": BatchLoader(dataset, 4, shuffle=True),
         "sampler": DataLoader(dataset, batch_sampler=BatchSampler(dataset, 4)),

@@ -1,4 +1,4 @@
-"""A near-real-time deployment with a simulated clock, driven without Dagster."""
+"""A near-real-time deployment with a simulated clock and without Dagster."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def settled_plan(now: datetime) -> LivePlan:
-    """Return a plan in which no frame is just appearing or being written at a time."""
+    """Return a plan in which no frame is newly published or being written at a given time."""
     youngest = {"AIA": 40 * MINUTE, "HMI": 85 * MINUTE}
     later = now + timedelta(days=1)
     return LivePlan(
@@ -32,7 +32,7 @@ def settled_plan(now: datetime) -> LivePlan:
 
 
 def constants_for(settings: Settings) -> Normalization:
-    """Return plausible constants, as if fitted to a day."""
+    """Return plausible constants that look as if they were fitted to a day."""
     day = date(2024, 3, 8)
     pixels = (1024 // settings.resolution) ** 2
     channels = {
@@ -54,13 +54,13 @@ class LiveDeployment:
     archive: Archive
     lines: list[str] = field(default_factory=list)
     clock_error: timedelta = timedelta(0)
-    """How far the clock of this machine is ahead of the archive's."""
+    """How far this machine's clock is ahead of the archive's clock."""
 
     def __post_init__(self) -> None:
         freeze(self.store, constants_for(self.settings), replace=False)
 
     def clients(self) -> dict[Instrument, ArchiveClient]:
-        """Make new clients, as another process would."""
+        """Create new clients, as a new process would."""
         return {
             instrument: ArchiveClient(
                 [self.archive.aia_root if instrument == "AIA" else self.archive.hmi_root],
@@ -77,7 +77,7 @@ class LiveDeployment:
 
     @property
     def folder(self) -> Path:
-        """The folder for `LiveDataset`, of a local store."""
+        """The folder for `LiveDataset` if the store is local."""
         return Path(self.settings.store) / "live"
 
     @property
@@ -90,11 +90,11 @@ class LiveDeployment:
         return self.archive.clock.now() + self.clock_error
 
     def look(self) -> News:
-        """Look for news without an update."""
+        """Look for news without updating the window."""
         return find_news(self.settings, self.store, self.clients(), now=self.now)
 
     def tick(self) -> Updated | None:
-        """Look, and update if there is news. Returns None if there was none."""
+        """Look for news and update the window if there is any; otherwise return None."""
         if not self.look():
             return None
         return update_window(
@@ -106,7 +106,7 @@ class LiveDeployment:
         )
 
     def run(self, duration: timedelta, step: timedelta = 3 * MINUTE) -> None:
-        """Let simulated time pass, with a tick at each step."""
+        """Let simulated time pass, with a tick after each step."""
         for _ in range(duration // step):
             self.archive.clock.advance(step)
             self.tick()

@@ -1,7 +1,7 @@
-"""The math of the original SDOML-lite, implemented independently with scikit-image.
+"""The original SDOML-lite's math, implemented independently with scikit-image.
 
-It uses whole intermediate images and shares no code with `sdoml_core`. The kernels are compared
-with it.
+This implementation uses complete intermediate images and shares no code with `sdoml_core`. Tests
+compare the kernels with it.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""A web server of one folder with byte ranges, such as a release on the web has."""
+"""A web server with byte ranges for one folder, like a server that hosts a release."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from typing import Literal
 
 
 class RangeServer(ThreadingHTTPServer):
-    """A server of a folder that supports byte ranges and injects faults on request."""
+    """A server for a folder that supports byte ranges and can inject faults."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
-            server.sent[path.name] += len(data)  # log before the client can have the bytes
+            server.sent[path.name] += len(data)  # count before the client receives the bytes
             self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:

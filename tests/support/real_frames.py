@@ -1,4 +1,4 @@
-"""The real AIA frames of the project, from the data of the simulated archive."""
+"""The real AIA frames in the simulated archive's data."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ REAL_2014 = {
     f"{wavelength} Å, 2014": _DATA / f"real_2014/AIA20140101_0000_{wavelength:04d}.fits"
     for wavelength in (94, 131, 171, 193, 211, 335)
 }
-"""Six channels of one minute at solar maximum."""
+"""Six channels at one time near solar maximum."""
 
 REAL_FRAMES = {"193 Å, 2018": _DATA / "AIA20180820_1248_0193.fits", **REAL_2014}
-"""The same channels, and a frame of a quiet day."""
+"""The frames of these channels, and a frame from a quiet day."""
 
 
 def real_frame(name: str) -> AiaFrame:

@@ -1,6 +1,6 @@
-"""An invented AIA response table in the format of the AIA team."""
+"""An invented AIA response table in the AIA team's format."""
 
-# None of these numbers comes from the AIA team.
+# All numbers are invented; none are the AIA team's.
 HAND_MADE = """\
 DATE VER_NUM WAVE_STR WAVELNTH T_START T_STOP EFFA_P1 EFFA_P2 EFFA_P3 EFF_AREA EFF_WVLN
 2020-11-19T19:00:00Z 10  94_THIN 94 2010-03-24T00:00:00Z 2010-09-23T00:00:00Z -1e-4 2e-7 -1e-10 0.4000 93.93

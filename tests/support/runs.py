@@ -1,4 +1,4 @@
-"""Run assets on a real instance, and the settings of a small deployment."""
+"""Settings of a small deployment, and a function that runs assets on a real instance."""
 
 import warnings
 from collections.abc import Callable
@@ -22,14 +22,14 @@ SMALL = {
     "SDOML_RETRY_DELAY": "0",
     "DAGSTER_DISABLE_TELEMETRY": "1",
 }
-"""Four samples a day of three channels. Such a day takes a second from archive to shard."""
+"""Four samples per day with three channels. Building such a day takes about a second."""
 
 DAILY = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi", "shards")
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 FIRST, SECOND = "2024-03-08", "2024-03-09"
-"""Days of the fixture `built`."""
+"""Days that the fixture `built` has."""
 
 
 def small_environment(folder: Path, archive: Archive, **settings: str) -> dict[str, str]:
@@ -38,11 +38,11 @@ def small_environment(folder: Path, archive: Archive, **settings: str) -> dict[s
     Parameters
     ----------
     folder
-        Gets the store and the Dagster home.
+        Folder for the store and the Dagster home.
     archive
-        The archive that the deployment reads.
+        Archive that the deployment fetches from.
     settings
-        Settings in lower case without the prefix. They replace those of `SMALL`.
+        Settings in lowercase and without the prefix. They override those in `SMALL`.
     """
     return (
         SMALL
@@ -64,7 +64,7 @@ def run_assets(
     config: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> dg.ExecuteInProcessResult:
-    """Run assets with their checks, for one day, a range of days or none."""
+    """Run assets and their checks for one day, for a range of days, or without a day."""
     tags = {}
     if days is not None:
         tags = {

@@ -14,12 +14,12 @@ AWS = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-"""Variables for a local server, independent of the user's own."""
+"""Environment variables for a local server, so that the user's own are not used."""
 
 
 @contextmanager
 def serving_s3() -> Iterator[str]:
-    """Run a server and yield its address."""
+    """Run an S3 server and yield its address."""
     program = (
         "from moto.server import ThreadedMotoServer;"
         "s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"

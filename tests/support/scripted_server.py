@@ -1,4 +1,4 @@
-"""An HTTP server with scripted responses, for faults that the simulated archive lacks."""
+"""An HTTP server with scripted responses, for faults that the simulated archive does not have."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes each request to ``server.behave``."""
+    """Lets ``server.behave`` respond to each request."""
 
     protocol_version = "HTTP/1.1"
     server: "Server"

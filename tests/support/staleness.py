@@ -10,7 +10,7 @@ from tests.support.runs import DAILY
 
 
 def stale(instance: dg.DagsterInstance, *days: str, **overrides: object) -> set[str]:
-    """Return the days that the UI shows as stale: asset@day."""
+    """Return the assets and days that the UI shows as stale, in the form ``asset@day``."""
     graph = build_defs(Settings.load(**overrides)).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     keys = [(name, day) for name in DAILY for day in days] + [("normalization_stats", None)]

@@ -1,4 +1,4 @@
-"""sunpy's maps, imported at the first use: the import takes two seconds."""
+"""sunpy's maps, imported when they are first used, because the import takes two seconds."""
 
 import warnings
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def import_sunpy_map() -> Any:
     """Return the module `sunpy.map`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # reproject imports modules with deprecated parts
+        warnings.simplefilter("ignore")  # reproject imports deprecated code
         import sunpy.map
     return sunpy.map
 

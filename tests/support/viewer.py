@@ -28,11 +28,11 @@ CONSTANT = 250_000.0
 
 
 def viewer_facts(slot: datetime, channel: str) -> FrameFacts:
-    """Return metadata: at 01:00 the frame of 171 Å stands in, at 01:15 it is provisional."""
+    """Return metadata. The 171 Å frame is a stand-in at 01:00 and provisional at 01:15."""
     known = facts(slot, channel)
     if channel.startswith("AIA"):
         known = dataclasses.replace(known, constant=CONSTANT)
-    if day(0) < slot.date():  # the first day has the index of an earlier version
+    if day(0) < slot.date():  # the first day's index lacks these columns, as in an earlier version
         pixels = frame(slot, channel, SIDE).astype(np.float64)
         processed = pixels**2 * CONSTANT if channel.startswith("AIA") else pixels
         saturated = float((pixels == 1).mean())
@@ -47,7 +47,7 @@ def viewer_facts(slot: datetime, channel: str) -> FrameFacts:
 
 
 def make_release(folder: Path) -> Path:
-    """Write a release of `DAYS` days, 6 hours each, with a coverage table."""
+    """Write a release of `DAYS` days with 6 hours each, and its coverage table."""
     write_release(folder, DAYS, channels=CHANNELS, side=SIDE, facts_of=viewer_facts)
     rows = [
         {
@@ -67,7 +67,7 @@ def make_release(folder: Path) -> Path:
 def serving(
     release: Path | str, *, at: str | None = None, series: Sequence[UserSeries] = ()
 ) -> Iterator[str]:
-    """Run the viewer in a thread, and yield its address."""
+    """Run the viewer in a thread and yield its address."""
     when = None if at is None else np.datetime64(at, "s")
     listener = listen(0)
     opened = Release(release)

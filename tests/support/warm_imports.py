@@ -1,6 +1,6 @@
 """Prepare a process whose forks run Dagster: import libraries and create an instance once.
 
-A fork then has what a new process would spend three seconds of CPU on.
+Each fork saves the three seconds of CPU time that a new process would need for this.
 """
 
 import functools
@@ -24,11 +24,11 @@ IMPORTED_LATE = (
     "pyarrow.parquet", "requests", "sdoml_dagster.cli.main", "sdoml_dagster.pipeline.fetch",
     "sdoml_dagster.pipeline.pack", "sdoml_dagster.pipeline.process", "sdoml_dagster.release.build",
 )  # fmt: skip
-"""Modules that commands, services and runs import where they need them."""
+"""Modules that commands, services and runs import only when they need them."""
 
 
 def read_migrations_once() -> None:
-    """Let Dagster read its database migrations once per process and not for each new database."""
+    """Make Dagster read its database migrations only once per process, not once per database."""
     read = ScriptDirectory.from_config
 
     @functools.cache
@@ -44,7 +44,7 @@ def read_migrations_once() -> None:
 
 
 def write_pngs_fast() -> None:
-    """Compress the picture of a release less, which takes most of the time of a small release."""
+    """Compress a release's picture less. Compression takes most of the time of a small release."""
 
     def fast(image: Image.Image) -> bytes:
         buffer = io.BytesIO()
@@ -55,16 +55,16 @@ def write_pngs_fast() -> None:
 
 
 def import_code() -> None:
-    """Import what is otherwise imported late."""
+    """Import the modules that are otherwise imported late."""
     for name in IMPORTED_LATE:
         importlib.import_module(name)
     write_pngs_fast()
 
 
 def import_definitions() -> None:
-    """Import everything that the definitions import, but keep no definitions.
+    """Import everything that the definitions module imports, but discard the module itself.
 
-    A fork then imports the definitions with its own settings.
+    Each fork then imports the definitions with its own settings.
     """
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]

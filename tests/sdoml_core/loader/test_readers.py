@@ -60,7 +60,7 @@ def test_webdataset_groups_channels_by_slot(folder):
 def test_hugging_face_datasets_reads_local_shards(tmp_path):
     import datasets
 
-    # The webdataset builder infers the columns from the first samples, so all of these must have the
+    # The webdataset builder infers the columns from the first samples, so these must all have the
     # same members.
     write_day(tmp_path, FIRST, hours=2, channels=["AIA_0193", "HMI_M"])
     rows = datasets.load_dataset(

@@ -1,4 +1,4 @@
-"""Cancelling the client ends requests that wait for a stalled archive."""
+"""Canceling the client ends requests that are waiting for a stalled archive."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The client with servers that fail in many ways."""
+"""The archive client, tested with servers that fail in many ways."""
 
 import gzip
 import itertools
@@ -40,7 +40,7 @@ def client(*servers: Server | str, **options: float) -> ArchiveClient:
 
 
 def in_turn(*answers: Callable[[Handler], None]) -> Callable[[Handler], None]:
-    """Give each response once, and then repeat the last one forever."""
+    """Send each response once, and then repeat the last one forever."""
     turn = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def behave(handler: Handler) -> None:
@@ -256,7 +256,7 @@ def test_404_takes_precedence_over_an_html_page() -> None:
 
 
 def doubtful(data: bytes) -> str:
-    """Doubt every file that begins with d."""
+    """Raise a doubt about every file that begins with d."""
     if data.startswith(b"d"):
         raise DoubtfulFrameError("odd", data.decode())
     return intact(data)
@@ -436,7 +436,7 @@ def test_cancel_wakes_waiting_callers() -> None:
 
 
 class TestMirror:
-    """The circuit breaker alone, with a simulated clock."""
+    """Tests of the circuit breaker alone, with a simulated clock."""
 
     def failing(self, times: int, *, until: float = 0.0) -> Mirror:
         mirror = Mirror("http://host", probe_seconds=9)
@@ -499,7 +499,7 @@ def test_requests_to_loopback_use_no_proxy(
     exempt: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no server listens at this address
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens at this address
     if exempt:
         monkeypatch.setenv("NO_PROXY", exempt)
     with serving(good) as server, client(server) as archive:

@@ -1,4 +1,4 @@
-"""Listings of folders and the file with the newest time."""
+"""Folder listings, and the file that states the newest time."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Metadata of a materialized day: numbers, tables and pictures; and when constants are fitted."""
+"""The metadata of a materialized day, and when constants are fitted."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ THIRD = "2024-03-10"
 
 @pytest.fixture
 def shown(built: dg.DagsterInstance) -> dict[str, dict[str, dg.MetadataValue]]:
-    """Return the metadata of each asset, as stored when the first day was built."""
+    """The metadata of each asset, as recorded when the first day was built."""
     found = {}
     for name in (*DAILY, "normalization_stats"):
         records = built.fetch_materializations(dg.AssetKey(name), limit=9, ascending=True).records

@@ -1,4 +1,4 @@
-"""Declarative automation: only changed pixels rebuild their day."""
+"""With declarative automation, a day is rebuilt only if its pixels change."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ THIRD = "2024-03-10"
 def requested(
     built: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], dict[str, set[str]]]:
-    """Evaluate the conditions again; return the requested days by asset."""
+    """A function that evaluates the conditions and returns the requested days by asset."""
     monkeypatch.setenv("SDOML_AUTOMATION", "declarative")
     monkeypatch.setenv("SDOML_END", "2024-03-11")
     defs = build_defs(Settings.load())

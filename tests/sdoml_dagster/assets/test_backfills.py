@@ -1,4 +1,4 @@
-"""Backfills as the UI launches them: GraphQL to a real webserver, a real daemon, real runs."""
+"""Backfills launched as the UI does, through GraphQL, with a real webserver, daemon and runs."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ query($asset: AssetKeyInput!, $name: String!) {
 
 @pytest.fixture(scope="module")
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """Days without frames, and days without an afternoon."""
+    """An archive with some days without frames and some without an afternoon."""
     days = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
     with Archive(cache=frame_cache, absences=False, faults=days) as running:
         yield running
@@ -46,7 +46,7 @@ def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def counts(outcome: Any) -> dict[str, tuple[int, int]]:
-    """Return the completed and failed partitions of each daily asset."""
+    """Return the numbers of completed and failed partitions of each daily asset."""
     return {
         s["assetKey"]["path"][0]: (s["numPartitionsMaterialized"], s["numPartitionsFailed"])
         for s in outcome["assetBackfillData"]["assetBackfillStatuses"]
@@ -62,7 +62,8 @@ def test_backfill_of_all_assets_fills_an_empty_store(deployment: Deployment) -> 
     found = deployment.wait(deployment.launch(names, FIRST_DAYS))
     assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
     assert counts(found) == dict.fromkeys(DAILY, (3, 0))
-    # There are at most two days per run, and one run each for the constants and the release.
+    # The ingest and the shards need two runs each of up to two days. The constants and the release
+    # need one run each.
     assert len(found["runs"]) == 2 + 1 + 2 + 1
     assert len(list(store.glob("normalization/*.json"))) == 2
     assert (store / "releases/sdoml-lite/SHA256SUMS").is_file()
@@ -78,7 +79,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
         empty=EMPTY_DAYS, half=HALF_DAYS, outage=frozenset({OUTAGE.replace("-", "/")})
     )
 
-    # In `ingest`, only the day with the outage fails.
+    # During the ingest, only the day with the outage fails.
     ingest = deployment.wait(deployment.launch(DAILY[:4], days))
     assert counts(ingest) == dict.fromkeys(DAILY[:4], (3, 1))
     failed = [run for run in ingest["runs"] if run["status"] == "FAILURE"]
@@ -92,7 +93,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
     found = {
         e["evaluation"]["partition"]: e["evaluation"]
         for e in deployment.graphql(CHECKS, **query)["assetCheckExecutions"]
-        # None is for events of a whole run.
+        # Evaluations for a whole run have no partition.
         if e["evaluation"] and e["evaluation"]["partition"] in days
     }
     assert found.keys() == {GOOD, EMPTY, HALF}
@@ -101,7 +102,7 @@ def test_backfills_handle_good_empty_partial_and_bad_days(
     assert not found[HALF]["success"]
     assert found[EMPTY]["severity"] == found[HALF]["severity"] == "WARN"
 
-    # Once the archive responds, only that day is requested again.
+    # When the archive responds again, only the failed day needs to be launched again.
     archive.faults = Days(empty=EMPTY_DAYS, half=HALF_DAYS)
     again = deployment.wait(deployment.launch(DAILY[:4], [OUTAGE]))
     assert counts(again) == dict.fromkeys(DAILY[:4], (1, 0))

@@ -1,4 +1,4 @@
-"""The pool limits the requests of all runs together, as counted at the archive."""
+"""The pool limits the total number of requests from all runs, as counted by the archive."""
 
 from pathlib import Path
 

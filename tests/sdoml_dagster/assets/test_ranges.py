@@ -1,4 +1,4 @@
-"""A range of days in one run: the command line, the days, their checks, failed days."""
+"""One run for a range of days: the command line, the days, their checks, and failed days."""
 
 import json
 import subprocess

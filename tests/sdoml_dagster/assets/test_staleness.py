@@ -1,4 +1,4 @@
-"""Stale and fresh days: exactly the days that a rebuild would change are stale."""
+"""Exactly the days that a rebuild would change are stale."""
 
 import dagster as dg
 
@@ -77,7 +77,7 @@ def test_changed_pixels_make_the_shard_stale(
 def range_changes(
     instance: dg.DagsterInstance, cursor: str | None, **settings: object
 ) -> str | None:
-    """Evaluate the sensor of the range and store its observations; return its cursor."""
+    """Evaluate the sensor for the day range, record its observations, and return its cursor."""
     sensor = build_defs(Settings.load(**settings)).resolve_sensor_def("day_range_sensor")
     with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
         found = sensor.evaluate_tick(context)

@@ -1,4 +1,4 @@
-"""A second run of finished days keeps their files; a changed input rebuilds the dependent files."""
+"""A second run of finished days keeps all files; changed inputs rebuild only dependent files."""
 
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ PIXELS_AND_TABLES = ("processed/**/*.npy", "processed/**/*.parquet", "shards/**/
 
 
 def identities(store: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and modification time of every derived file."""
+    """Return the inode and the modification time of every derived file."""
     found = [path for pattern in PIXELS_AND_TABLES for path in store.glob(pattern)]
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
@@ -69,7 +69,7 @@ def test_second_run_keeps_the_picture_of_each_day(
     ("change", "rebuilt"),
     [
         ({"dtype": "float16"}, {"tar", "parquet"}),
-        ({"max_missing_fraction": 0.04}, set()),  # the day is processed again, with the same bytes
+        ({"max_missing_fraction": 0.04}, set()),  # processing again produces the same bytes
     ],
 )
 def test_changed_settings_rebuild_dependent_files(
@@ -84,7 +84,7 @@ def test_changed_settings_rebuild_dependent_files(
     assert result.success
     changed = {path for path, identity in identities(store).items() if before[path] != identity}
     assert {path.rpartition(".")[2] for path in changed if "/shards/" in path} == rebuilt
-    assert not any(path.endswith(".npy") for path in changed)  # a file with equal bytes is kept
+    assert not any(path.endswith(".npy") for path in changed)  # files with the same bytes are kept
     unchanged_aia = f"processed_aia {FIRST}: unchanged"
     processed_again = not any(line.startswith(unchanged_aia) for line in lines(result, built))
     assert processed_again == ("max_missing_fraction" in change)
@@ -138,6 +138,6 @@ def test_day_is_finished_until_inputs_or_code_change(
     assert not finished(settings=settings.model_copy(update={"cadence_minutes": 180}))
     opened.delete(layout.shard(day.day))
     assert not finished()
-    assert finished(constants=None)  # before the first fit, only processing must be finished
+    assert finished(constants=None)  # before the first fit, a processed day counts as finished
     opened.delete(layout.frame_table(day.day, CHANNELS["HMI_M"].instrument))
     assert not finished(constants=None)

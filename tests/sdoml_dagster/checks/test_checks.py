@@ -1,4 +1,4 @@
-"""Checks pass on good days and report problems of others with the right severity."""
+"""Checks pass on good days and report the problems of other days with the right severity."""
 
 import gc
 import io
@@ -67,7 +67,7 @@ def test_good_day_passes_every_check(
     ]
     checks += [f"shards.{name}" for name in ("readable", "saturation", "drift")]
     assert set(found) == {(name, str(DAY)) for name in checks} | {("shards.freshness", "None")}
-    del found["shards.freshness", "None"]  # this check covers the dataset, which lacks newer days
+    del found["shards.freshness", "None"]  # fails, because newer days of the dataset are missing
     assert all(e.passed for e in found.values()), [e.description for e in found.values()]
 
 
@@ -178,7 +178,7 @@ def rewritten(
     change: Callable[[NDArray[np.float32]], Any],
     number: int | None = None,
 ) -> list[FrameRow]:
-    """Change one or all processed frames of a channel, together with the frame table."""
+    """Rewrite one or all processed frames of a channel and update the frame table."""
     instrument = CHANNELS[channel].instrument
     table = StoredDay(store, DAY).frame_table(instrument) or []
     path = store.local_path(layout.processed_frames(DAY, CHANNELS[channel]))
@@ -209,7 +209,7 @@ def test_disk_check_names_unreadable_frames_and_measures_the_others(
 
 
 def larger(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scale the disk by a tenth, about the middle."""
+    """Enlarge the disk by a tenth about its center."""
     image = Image.fromarray(frame).resize((70, 70), Image.Resampling.BICUBIC)
     return np.asarray(image)[3:-3, 3:-3]
 
@@ -277,7 +277,7 @@ def test_flags_with_a_known_cause_are_only_counted(store: Store) -> None:
 def test_brightness_change_between_days_causes_a_warning(store: Store) -> None:
     table = StoredDay(store, DAY).frame_table("AIA") or []
     finding = judge_flags(store, DAY, table)
-    # There are no earlier days.
+    # Without an earlier day, brightness is not compared.
     assert not any(key.startswith("brightness") for key in finding.metadata)
     yesterday = DAY - timedelta(days=1)
     brighter = [
@@ -299,7 +299,7 @@ def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -
     assert finding.passed, finding.description
     path = Path(settings.store, "shards/2024/sdoml-lite-2024-03-08.tar")
     samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
-    gc.collect()  # webdataset leaves its files open, so the garbage collector warns
+    gc.collect()  # webdataset does not close its files, and the garbage collector warns about them
     assert finding.metadata["samples"] == len(samples) == 4
     channels = [key for sample in samples for key in sample if key.endswith(".npy")]
     assert finding.metadata["frames"] == len(channels) == 12
@@ -308,7 +308,7 @@ def test_shard_matches_what_webdataset_reads(store: Store, settings: Settings) -
 def rewrite(
     path: Path, edit: Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes | None]]]
 ) -> None:
-    """Rewrite a tar with edited members. A member without bytes is a folder."""
+    """Rewrite a tar file with edited members. A member whose data is None becomes a folder."""
     with tarfile.open(path) as tar:
         members = [(i.name, tar.extractfile(i).read()) for i in tar]  # type: ignore[union-attr]
     with tarfile.open(path, "w") as tar:
@@ -401,7 +401,7 @@ def test_drift_does_not_depend_on_the_size_of_the_disk() -> None:
         {"HMI_M": disk(0.41)}, method="max", resolution=128, first_day=DAY, last_day=DAY, days=1
     )
     small = disk(0.39)
-    assert small.quantile(0.5) == 0  # the median of all pixels is sky
+    assert small.quantile(0.5) == 0  # more than half of the pixels are sky
     compared = compare_sketch(small, other, "HMI_M")
     assert compared is not None
     assert compared.drift == pytest.approx(1, rel=0.01)

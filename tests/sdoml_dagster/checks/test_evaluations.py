@@ -1,4 +1,4 @@
-"""Evaluations of checks: their target materialization and day."""
+"""Check evaluations: their target materialization and their day."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ def evaluations(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluati
 
 
 def execute_all(instance: dg.DagsterInstance, asset: str) -> dg.ExecuteInProcessResult:
-    """Launch all checks without a day, like the button "Execute all" of the Checks tab."""
+    """Run all checks without a day, like the button "Execute all" on the Checks tab."""
     job = build_defs(Settings.load()).resolve_implicit_global_asset_job_def()
     graph = build_defs(Settings.load()).resolve_asset_graph()
     keys = {key for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(asset)}
@@ -28,7 +28,7 @@ def execute_all(instance: dg.DagsterInstance, asset: str) -> dg.ExecuteInProcess
 def test_evaluation_in_a_backfill_targets_the_latest_materialization(
     built: dg.DagsterInstance, materialize: Materialize
 ) -> None:
-    # A backfill tags its runs with a range even if the range is one day.
+    # A backfill tags its runs with a range even if the range is only one day.
     result = materialize("processed_hmi", days=(FIRST, FIRST))
     found = evaluations(result)
     assert {(e.check_name, e.partition) for e in found} == {
@@ -49,8 +49,8 @@ def test_execute_all_checks_the_latest_materialized_day(built: dg.DagsterInstanc
     dated = {e.check_name: e for e in found if e.partition == SECOND}
     assert dated.keys() == {"readable", "saturation", "drift"}
     assert all(e.passed for e in dated.values())
-    # The run planned checks without a day. These are also completed, and name the day that was
-    # checked.
+    # Dagster planned evaluations without a day. They are completed too, and their descriptions name
+    # the day that was checked.
     undated = {e.check_name: e.description for e in found if e.partition is None}
     assert undated.keys() == dated.keys()
     assert all(str(text).startswith(SECOND) for text in undated.values())

@@ -1,4 +1,4 @@
-"""`sdoml build` as a user runs it: in a separate process, with the simulated archive."""
+"""`sdoml build`, run like a user does in a separate process, with the simulated archive."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def build(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def roots(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Environment in which only the archive is set. Everything else is an option or a default."""
+    """Remove all settings except the archive from the environment."""
     for name in environment:
         if name not in {"SDOML_AIA_ROOTS", "SDOML_HMI_ROOTS"}:
             monkeypatch.delenv(name, raising=False)
@@ -113,10 +113,10 @@ def test_build_ends_with_a_release_and_the_next_build_does_nothing(
 
 
 def check_exports(folder: Path) -> None:
-    """Export the release in this process, which is faster than a process for each command."""
+    """Export the release in this process, which is faster than starting one for each command."""
 
     def export(*arguments: str) -> str:
-        with patch.dict(os.environ):  # options are passed on as variables
+        with patch.dict(os.environ):  # commands pass options on as environment variables
             return CliRunner().invoke(commands, ["export", *arguments]).output
 
     output = export("surya", "--name", "my-sun", "--to", "surya", "--days", "2024-03-10")
@@ -221,7 +221,7 @@ def test_build_that_exceeds_the_disk_space_is_rejected(roots: None, tmp_path: Pa
 def test_workers_build_days_in_parallel(
     roots: None, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "latency", 4)  # a run takes longer than starting the next run
+    monkeypatch.setattr(archive, "latency", 4)  # so that a run outlasts the start of the next run
     done = build("--workers", "2", "--channels", "HMI_M", "--end", "2024-03-10")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "data.dagster"
@@ -268,7 +268,7 @@ def test_deployment_runs_a_submitted_build(
     monkeypatch.setenv("SDOML_START", "2024-03-08")
     monkeypatch.setenv("SDOML_END", "2024-03-10")
     monkeypatch.setenv("SDOML_CHANNELS", "HMI_M")
-    # The deployment names its code location, so the build must name it as well.
+    # The deployment gives its code location a name, so the build must use this name.
     (tmp_path / "workspace.yaml").write_text(
         "load_from:\n"
         "  - python_module: {module_name: sdoml_dagster.definitions, location_name: sun}\n"

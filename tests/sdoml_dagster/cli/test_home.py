@@ -1,4 +1,4 @@
-"""The settings that a build saves beside its store, and how later builds use them."""
+"""The settings that a build saves next to its store, and how later builds use them."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_build_reports_each_setting_that_differs_from_the_last_build(home: Path)
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.chdir(tmp_path)  # the folder of the user has no settings
+    monkeypatch.chdir(tmp_path)  # the current folder has no settings
     folder = tmp_path / "data.dagster"
     folder.mkdir()
     return folder

@@ -17,7 +17,7 @@ from sdoml_demo.server import Archive
 from tests.support.commands import run_module
 from tests.support.live import constants_for, settled_plan
 
-pytestmark = pytest.mark.slow  # starts commands
+pytestmark = pytest.mark.slow  # these tests start commands
 
 CHANNELS = ("AIA_0171", "HMI_M")
 
@@ -32,7 +32,7 @@ def settings(environment, frame_cache, monkeypatch) -> Iterator[Settings]:
         monkeypatch.setenv("SDOML_CADENCE_MINUTES", "30")
         monkeypatch.setenv("SDOML_CHANNELS", ",".join(CHANNELS))
         monkeypatch.setenv("SDOML_AIA_TOLERANCE_MINUTES", "0")
-        monkeypatch.setenv("SDOML_LIVE_HOURS", "3")  # an hour may end during the test
+        monkeypatch.setenv("SDOML_LIVE_HOURS", "3")  # leaves room if the hour changes during a test
         yield Settings.load()
 
 

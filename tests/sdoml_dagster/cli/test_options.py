@@ -1,4 +1,4 @@
-"""The help text of the commands: which options it lists, and in which sections."""
+"""The commands' help texts: the listed options and their sections."""
 
 from collections import Counter
 

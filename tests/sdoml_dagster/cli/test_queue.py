@@ -1,4 +1,4 @@
-"""Days are queued in windows, so that Dagster's UI stays fast."""
+"""Days are queued in windows to keep Dagster's UI fast."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ def test_days_are_queued_in_windows(monkeypatch: pytest.MonkeyPatch, underway: i
     windows: list[list[str]] = []
 
     def queue(self: Queue, command: str, job: str, *options: str) -> None:
-        """Do what `dagster job backfill` does, with runs that fail at once on one day."""
+        """Queue runs as `dagster job backfill` does. The run of one day fails immediately."""
         window = options[options.index("--partitions") + 1].split(",")
         tags = json.loads(options[options.index("--tags") + 1])
         windows.append(window)

@@ -1,4 +1,4 @@
-"""A damaged day becomes stale in Dagster, and no release silently leaves it out."""
+"""A damaged day becomes stale in Dagster, and a release does not silently leave it out."""
 
 from pathlib import Path
 

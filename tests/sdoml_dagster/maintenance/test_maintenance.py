@@ -1,4 +1,4 @@
-"""The maintenance jobs: verify and prune."""
+"""The maintenance jobs that verify and prune a store."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from tests.support.runs import DAILY, Materialize
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the store of the first test, which others copy."""
+    """Folder for the store that the first test builds and other tests copy."""
     return tmp_path_factory.mktemp("maintenance") / "store"
 
 
@@ -47,9 +47,9 @@ def verify(deployment: Deployment) -> Verification:
 
 
 def flip(path: Path) -> None:
-    """Change one bit of a file, or 256 bytes of a table.
+    """Flip one bit of a file, or change 256 bytes of a table.
 
-    A single bit of a table may be in column statistics, which readers of the rows ignore.
+    A single bit of a table may be in the column statistics, which are ignored when rows are read.
     """
     data = bytearray(path.read_bytes())
     start = len(data) // 4
@@ -83,7 +83,7 @@ REMEDIES = {
 @pytest.mark.parametrize(
     ("name", "harm"),
     [(name, flip) for name in REMEDIES]
-    # Without one of the small files, a day is treated as not built.
+    # Tables and constants are not deleted, because a day without them counts as not built.
     + [(name, Path.unlink) for name in REMEDIES if not name.endswith((".parquet", ".json"))],
 )
 def test_damaged_file_is_found_marked_and_repaired(
@@ -152,7 +152,7 @@ def test_incomplete_or_unsafe_checksum_files_are_damaged(
 
 
 def test_linked_shards_are_read_once(released: Deployment) -> None:
-    cache = released.folder / "cache"  # computed again if it is damaged
+    cache = released.folder / "cache"  # not verified, because damaged cache files are rebuilt
     files = [
         path
         for path in released.folder.rglob("*.*")
@@ -170,7 +170,7 @@ def test_release_shards_of_other_days_are_not_read(
 ) -> None:
     shard = released.folder / "releases/sdoml-lite/sdoml-lite-1.tar"
     data = shard.read_bytes()
-    shard.unlink()  # the release shard is a hard link, which flip would change too
+    shard.unlink()  # replace the hard link, so that flip does not damage the daily shard
     shard.write_bytes(data)
     flip(shard)
     day = DAY + timedelta(days=other_day)
@@ -198,7 +198,7 @@ def test_file_that_is_being_rewritten_is_checked_again(
     def look(store: Store, day_: date) -> Verification:
         looked.append(day_)
         found = verify_day(store, day_)
-        store.write(index, whole)  # another run publishes the file in the meantime
+        store.write(index, whole)  # meanwhile, another run publishes the file
         return found
 
     monkeypatch.setattr("sdoml_dagster.maintenance.verify.verify_day", look)
@@ -222,7 +222,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     assert (
         prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append) == []
     )
-    day.process()  # the processed day is unchanged, so it needs no raw files
+    day.process()  # needs no raw frames, because the processed day is unchanged
     changed = day.settings.model_copy(update={"max_missing_fraction": 0.04})
     with pytest.raises(MissingInputError, match="materialize the raw assets of 2024-03-08"):
         Deployment(changed).process()
@@ -233,7 +233,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
 
 
 def test_pruning_many_days_prints_few_lines(day: Deployment) -> None:
-    for number in range(1, 30):  # these days were only fetched
+    for number in range(1, 30):  # these days have only raw frames
         later = layout.raw_folder(DAY + timedelta(days=number))
         shutil.copytree(day.folder / RAW, day.folder / later)
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Lost parts of a store are rebuilt with the same bytes, as docs/operations.md describes."""
+"""Lost parts of a store can be rebuilt with the same bytes, as docs/operations.md describes."""
 
 import shutil
 from pathlib import Path

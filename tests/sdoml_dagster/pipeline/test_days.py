@@ -1,4 +1,4 @@
-"""A day from raw frames to its shard, step by step, with the simulated archive."""
+"""The pipeline of a day from raw frames to a shard, step by step, with the simulated archive."""
 
 import io
 import os
@@ -167,7 +167,7 @@ def test_rejected_frame_is_left_out_of_the_processed_file(
     strict = settings.model_copy(update={"max_missing_fraction": 0.0})
     ledger = StoredDay(fetched, DAY).ledger("AIA")
     assert ledger
-    # A frame with a hole is accepted by default, and rejected if no hole is tolerated.
+    # By default, a frame with a hole is accepted. Here, no missing pixels are tolerated.
     holed = _with_blank_cells(fetched, ledger[0].file or "")
     changed = replace(ledger[0], sha256=holed, bytes=None)
     fetched.write(layout.raw_ledger(DAY, "AIA"), RAW_LEDGER.encode([changed, *ledger[1:]]))
@@ -218,7 +218,7 @@ def test_pixels_without_data_are_in_the_index_and_the_mask(
     assert facts[row.channel]["missing"] == row.missing
     assert facts[row.channel]["flags"] == ("missing_pixels",)
     valid = dataset.mask(0).numpy()
-    # Pixels that are partly in the hole are computed from their remaining part.
+    # Pixels that are partly in the hole are computed from the part outside it.
     edge = 200 * 976 / (row.rsun_obs or 0) * settings.resolution / 1024
     assert (edge - 2) ** 2 <= (~valid).sum() <= edge**2
     assert not image.numpy()[~valid].any()
@@ -228,7 +228,7 @@ def test_pixels_without_data_are_in_the_index_and_the_mask(
 def _with_blank_cells(
     store: Store, name: str, *, rows: int = 0, block: tuple[slice, slice] = np.s_[:4, :4]
 ) -> str:
-    """Remove the data of some pixels of a raw frame; return the SHA-256 of the new file."""
+    """Blank some pixels of a raw frame; return the SHA-256 of the new file."""
     from astropy.io import fits
 
     path = f"{layout.raw_folder(DAY)}/{name}"
@@ -397,7 +397,7 @@ def test_compact_shards_hold_the_same_frames_within_half_a_step(
         np.testing.assert_array_equal(pixels, StoredDay(fetched, DAY).shard_frame(row))
     finding = judge_shard(fetched, DAY, compact)
     assert finding.passed, finding.description
-    # rebuilt from scratch, byte for byte
+    # A shard that is rebuilt from scratch is identical byte for byte.
     fetched.delete(layout.shard(DAY))
     assert pack(compact, fetched) == shard
 
@@ -417,7 +417,7 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
 
 
 def flip_bit_of_disk(path: Path) -> bytes:
-    """Flip a bit but keep the file's time, as a bad disk does; return the good bytes."""
+    """Flip a bit but keep the modification time, as a bad disk does; return the original bytes."""
     good, status = path.read_bytes(), path.stat()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -448,7 +448,7 @@ def test_second_run_reads_no_unchanged_file(
 def test_disk_damage_is_repaired_after_it_is_found(
     settings: Settings, fetched: Store, archive: Archive
 ) -> None:
-    """A step that finds damage marks the file, so that the previous step makes it again."""
+    """If a step finds damage, it marks the file, and the previous step then rebuilds the file."""
     process(settings, fetched)
     fit(settings, fetched)
     pixels = fetched.local_path(layout.processed_frames(DAY, CHANNELS["AIA_1700"]))

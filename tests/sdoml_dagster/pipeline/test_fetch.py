@@ -126,7 +126,7 @@ def test_damaged_ledger_is_rebuilt_from_the_frames(faulty: Archive, deploy: Depl
 
 
 def test_frame_of_bad_quality_is_replaced_by_a_neighbor(frame_cache: Path, deploy: Deploy) -> None:
-    bad = "AIA20240404_1800_0171.fits"  # according to the simulated archive
+    bad = "AIA20240404_1800_0171.fits"  # a bad frame in the simulated archive
     with Archive(cache=frame_cache) as life:
         alone = deploy(life, aia_tolerance_minutes=0, **ONE)
         alone.day = date(2024, 4, 4)
@@ -168,7 +168,7 @@ def test_missing_frame_is_requested_again_after_the_recheck_time(
     day.fetch()
     assert asked(faulty, count) == []
     ledger = day.folder / "raw/2024/03/08/aia.parquet"
-    assert time.time() - ledger.stat().st_mtime > 18 * 3600, "a trusted answer keeps its age"
+    assert time.time() - ledger.stat().st_mtime > 18 * 3600, "an unchanged ledger keeps its age"
     plan.lose()
     age(day, 21)
     day.fetch()
@@ -332,7 +332,7 @@ def test_index_contains_the_time_of_a_stand_in(
 def test_original_raw_folder_is_adopted_without_a_download(
     archive: Archive, deploy: Deploy, tmp_path: Path
 ) -> None:
-    """The raw folder has the layout of the original project."""
+    """The raw folder has the original project's layout."""
     original = tmp_path / "dataset_raw" / "2024" / "03" / "08"
     original.mkdir(parents=True)
     for channel in ("AIA_0171", "HMI_M"):
@@ -395,7 +395,7 @@ Change = Callable[[bytes], bytes]
 def altered(
     frame_cache: Path,
 ) -> Iterator[Callable[[Mapping[str, Callable[[bytes], bytes]]], Archive]]:
-    """An archive that serves some changed files."""
+    """A function that starts an archive with some changed files."""
     with ExitStack() as stack:
 
         def start(changes: Mapping[str, Change]) -> Archive:

@@ -1,4 +1,4 @@
-"""HMI pictures: provisional and stale frames, web pages, refusals, and units."""
+"""Fetching HMI images: provisional and stale images, web pages, refusals, and units."""
 
 import os
 import re
@@ -29,7 +29,7 @@ _GOOD: dict[tuple[str, bool], bytes] = {}
 
 
 def picture(path: str, *, quicklook: bool = False) -> bytes:
-    """Return the picture of a path. It is rendered once."""
+    """Return the image at a path. Each image is rendered only once."""
     name = path.rpartition("/")[2][:15]
     if (name, quicklook) not in _GOOD:
         minute = datetime.strptime(name, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
@@ -39,7 +39,7 @@ def picture(path: str, *, quicklook: bool = False) -> bytes:
 
 @dataclass
 class Script:
-    """An archive with bad responses for some hours."""
+    """The archive's behavior: bad responses for some hours, or for every request."""
 
     odd: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
     everything: Callable[[Handler], None] | None = None

@@ -1,4 +1,4 @@
-"""Progress lines of long work."""
+"""Progress lines for long-running work."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def run(steps: int, clock: list[float], seconds: float) -> list[str]:
-    """Return the lines of a number of steps of equal length."""
+    """Return the lines reported for a number of equally long steps."""
     lines: list[str] = []
     progress = Progress("raw_aia 2024-03-08", steps, lines.append)
     for number in range(steps):

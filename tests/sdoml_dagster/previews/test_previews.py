@@ -30,7 +30,7 @@ OBSERVED = datetime(2024, 3, 8, 12, 14, 5, tzinfo=UTC)
 
 
 def sun(seed: int = 0, edge: int = 128) -> NDArray[np.float32]:
-    """Draw a noisy disk with a bright limb and one hot pixel, in DN/s."""
+    """Draw a noisy disk with a bright limb and a single very bright pixel, in DN/s."""
     y, x = np.mgrid[:edge, :edge] - (edge - 1) / 2
     radius = np.hypot(x, y) / (edge * 0.397)
     noise = np.random.default_rng(seed).gamma(20, 0.05, (edge, edge))
@@ -65,7 +65,7 @@ def test_sheet_shows_each_channel_in_its_colormap() -> None:
     sheet = contact_sheet(panels(), title="2024-03-08", tile=64)
     assert sheet.width > 4 * 64
     assert sheet.height > 2 * 64
-    left, top, step = 12, 12 + 27, 64 + 12  # margin, header, tile and gap at this size
+    left, top, step = 12, 12 + 27, 64 + 12  # margin, margin + header, tile + gap
     blue_of_131 = region(sheet, left + step, top, 64).reshape(-1, 3).mean(axis=0)
     gold_of_171 = region(sheet, left + 2 * step, top, 64).reshape(-1, 3).mean(axis=0)
     assert blue_of_131[2] > 1.2 * blue_of_131[0]
@@ -199,7 +199,7 @@ def test_calendar_has_one_square_per_day() -> None:
     picture = np.asarray(coverage_calendar(days)).reshape(-1, 3)
     complete = np.count_nonzero((picture == coverage_class(1.0)[1]).all(axis=1))
     none = np.count_nonzero((picture == coverage_class(0.0)[1]).all(axis=1))
-    # The legend adds one square per class to the 99 complete days and the empty one.
+    # The legend adds one square per class to those of the 99 complete days and the empty day.
     assert complete / none == pytest.approx(100 / 2, rel=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Releases in a different encoding, made only from the daily shards."""
+"""Releases with a different encoding, built from only the daily shards."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +31,13 @@ from tests.sdoml_dagster.release.test_release import (
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with npy shards of two days and a compact release of them, without pixels."""
+    """A store with two days of npy shards, an npy release, and a compact release."""
     folder = tmp_path_factory.mktemp("compact")
     build(folder, [0, 1], cadence_minutes=60)
     settings = settings_for(folder, cadence_minutes=60)
     make(folder, settings, name="exact")
     for path in (folder / "processed").rglob("*.npy"):
-        path.rename(path.with_suffix(".hidden"))  # a release needs no processed frames
+        path.rename(path.with_suffix(".hidden"))  # a release must not need processed frames
     make(folder, settings, name="small", encoding="compact")
     for path in (folder / "processed").rglob("*.hidden"):
         path.rename(path.with_suffix(".npy"))

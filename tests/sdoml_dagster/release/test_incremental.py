@@ -1,4 +1,4 @@
-"""A second build reads only changed files, and its bytes equal those of a new release."""
+"""A second build reads only changed files and produces the same bytes as a new release."""
 
 import shutil
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SUMS = "releases/sdoml-lite/SHA256SUMS"
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with six of seven days, each with 8 samples."""
+    """A store with six of seven days and 8 samples per day."""
     folder = tmp_path_factory.mktemp("days")
     build(folder, [0, 1, 2, 4, 5, 6], cadence_minutes=180)
     return folder
@@ -49,19 +49,19 @@ def stored(origin: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def several_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let row groups end within a day."""
+    """Use small row groups, so that some end within a day."""
     monkeypatch.setattr(release_index, "GROUP_SAMPLES", 13)
 
 
 @pytest.fixture(autouse=True)
 def uncompressed_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip compressing the picture, which takes more time than the rest of a release."""
+    """Do not compress the picture. Compression would take longer than the rest of a release."""
     monkeypatch.setattr(publish, "png", lambda sheet: sheet.tobytes())
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the daily indexes that are decoded, and ``table`` for each frame table."""
+    """The shards whose daily indexes are decoded, and ``table`` for each frame table read."""
     names: list[str] = []
     decode, table = built_days.decode_index, type(FRAME_TABLE).read
 
@@ -204,7 +204,7 @@ def test_build_with_one_more_day_reads_only_that_day(
     later = None if end is None else "2024-03-09"
     make(stored, _settings(stored, end=later))
     new, first = "sdoml-lite-2024-03-08.tar", "sdoml-lite-2024-03-01.tar"
-    # The card names the first member of the first day.
+    # The first day is read because the card names its first member.
     assert set(read) == {new, first, "table"}
     assert read.count("table") == 2
 

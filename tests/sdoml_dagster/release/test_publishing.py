@@ -1,4 +1,4 @@
-"""Publishing on the Hugging Face Hub, as far as it can be tested without the network."""
+"""Publishing on the Hugging Face Hub, as far as it can be tested without network access."""
 
 import warnings
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_card_is_a_valid_dataset_card(published: Path) -> None:
     assert card.data.size_categories == ["n<1K"]
     assert card.data.pretty_name.startswith("sdoml-lite: ")
     assert isinstance(card.data, hub.DatasetCardData)
-    # The library writes the same metadata block.
+    # A round trip through the Hub's library keeps the metadata.
     again = hub.DatasetCard(str(card))
     assert again.data.to_dict() == card.data.to_dict()
 

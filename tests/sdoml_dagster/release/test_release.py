@@ -1,4 +1,4 @@
-"""Releases, built by Dagster from small synthetic days and read by several libraries."""
+"""Releases that Dagster builds from small synthetic days and several libraries read."""
 
 import dataclasses
 import gc
@@ -76,7 +76,7 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
 
 
 def pixels(slot: datetime, channel: str) -> NDArray[np.float32]:
-    """A disk with texture, the same for the same slot and channel; HMI in [0, 1]."""
+    """Return a disk whose texture depends only on slot and channel. HMI is in [0, 1]."""
     rng = np.random.default_rng([int(slot.timestamp()) // 60, list(CHANNELS).index(channel)])
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     disk = np.hypot(x, y) < 0.397 * SIDE
@@ -85,7 +85,7 @@ def pixels(slot: datetime, channel: str) -> NDArray[np.float32]:
 
 
 def fate(slot: datetime, channel: str) -> tuple[str, str | None]:
-    """Return the status of a frame: 171 Å is missing at 06:00, 193 Å has bad quality at 09:00."""
+    """Return a frame's status: 171 Å is missing at 06:00; 193 Å has bad quality at 09:00."""
     losses = {
         ("AIA_0171", 6): ("missing", "404"),
         ("AIA_0193", 9): ("quality", "eclipse"),
@@ -127,7 +127,7 @@ def write_processed(store: Store, day: date, settings: Settings, *, whole: bool 
 
 
 def build(folder: Path, days: Sequence[int], **changes: Any) -> Settings:
-    """A store with the shards of some days, counted from the first."""
+    """Build a store with the shards of the given days, which are numbered from the first day."""
     settings = settings_for(folder, **changes)
     store = Store(str(folder))
     for number in days:
@@ -140,7 +140,7 @@ def build(folder: Path, days: Sequence[int], **changes: Any) -> Settings:
 
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with ten of eleven days. One was not built."""
+    """A store with ten of eleven days. One day was not built."""
     folder = tmp_path_factory.mktemp("origin")
     build(folder, [0, 1, 2, 3, 5, 6, 7, 8, 9, 10])
     return folder
@@ -178,7 +178,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_card_lists_the_hosts_recorded_in_the_ledgers(stored: Path) -> None:
-    """The settings of the release may name other roots than those of the fetched days."""
+    """The days may have been fetched from hosts other than those in the release's settings."""
     store = Store(str(stored))
     day = min(layout.shard_files(store))
     row = RawRow(midnight(day), "AIA_0171", "ok", url="http://127.0.0.1:8300/2024/frame.fits")
@@ -263,7 +263,7 @@ def test_webdataset_reads_the_release(released: Path) -> None:
 
 
 def streamed(urls: str) -> list[dict[str, Any]]:
-    """Return samples read by webdataset, which leaves its last file to the garbage collector."""
+    """Return samples read by webdataset. The garbage collector closes its last file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
@@ -272,7 +272,7 @@ def streamed(urls: str) -> list[dict[str, Any]]:
 
 
 def hf_dataset(*args: Any, **options: Any) -> Iterator[Any]:
-    """Return samples read by Hugging Face datasets, without network and warnings."""
+    """Read samples with Hugging Face datasets, without network access or warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import datasets
@@ -367,7 +367,7 @@ def test_card_describes_the_release(released: Path) -> None:
 
 
 def test_code_in_the_card_runs(released: Path) -> None:
-    # One of the first samples lacks 171 Å, so Hugging Face's builder fails.
+    # One of the first samples lacks 171 Å, which Hugging Face's builder does not support.
     assert run_snippets(released) == 3
     card = (released / "README.md").read_text()
     assert "Hugging Face's builder requires that the first samples" in card
@@ -390,7 +390,7 @@ def run_snippets(release: Path) -> int:
         code = block.split("```")[0].replace('"sdoml-lite', f'"{release}')
         scope: dict[str, Any] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ignore warnings of webdataset and datasets, as above
+            warnings.simplefilter("ignore")  # webdataset and datasets issue warnings
             exec(code, scope)
         value = scope.get("frame", scope.get("image", scope.get("sample")))
         assert value is not None
@@ -404,7 +404,7 @@ def test_contact_sheet_shows_a_complete_sample(released: Path) -> None:
 
 
 def test_shard_numbers_of_a_year_have_three_digits(tmp_path: Path) -> None:
-    """365 days of one frame each, written by hand: this tests only linking and numbering."""
+    """Only linking and numbering are tested, so each of the 365 days has a copy of one frame."""
     settings = build(tmp_path, [0], channels=("AIA_0193",), cadence_minutes=1440)
     first = tmp_path / "shards/2024/sdoml-lite-2024-03-01.tar"
     index = decode_index(first.with_suffix(".parquet").read_bytes())
@@ -419,7 +419,7 @@ def test_shard_numbers_of_a_year_have_three_digits(tmp_path: Path) -> None:
 
 
 def write_shifted_day(folder: Path, shard: bytes, index: Any, day: date) -> None:
-    """Return the shard of the first day with another date."""
+    """Write a copy of the first day's shard with a different date."""
     old, new = b"2024/03/01/0000", f"{day:%Y/%m/%d}/0000".encode()
     header = bytearray(shard[:512].replace(old, new))
     header[148:156] = b" " * 8
@@ -528,7 +528,7 @@ def test_killed_release_is_incomplete_and_can_be_completed(
 ) -> None:
     make(stored)
     folder = stored / "releases/sdoml-lite"
-    for shard in folder.glob("*.tar"):  # force the shards to be linked again
+    for shard in folder.glob("*.tar"):  # so that the shards must be linked again
         shard.unlink()
     (folder / ".sdoml-lite-01.tar.0.partial").write_bytes(b"left by a killed run")
     left = stop
@@ -577,7 +577,7 @@ def test_unchanged_shards_are_not_read_again(
     replaced = folder / "sdoml-lite-03.tar"
     data = replaced.read_bytes()
     replaced.unlink()
-    replaced.write_bytes(data)  # the bytes are equal, but the file is not a link to the daily shard
+    replaced.write_bytes(data)  # a copy of the daily shard instead of a hard link
     (folder / "sdoml-lite-05.tar").unlink()
     make(stored)
     assert sorted(hashed) == [f"releases/sdoml-lite/sdoml-lite-0{number}.tar" for number in (3, 5)]
@@ -624,7 +624,7 @@ def test_error_for_mixed_constants_names_the_days_and_the_remedy(stored: Path) -
     assert f"{new}: 2024-03-03" in message
     assert f"{old}: 2024-03-01 … 2024-03-02, 2024-03-04, 2024-03-06 … 2024-03-11" in message
     assert "Materialize shards of 2024-03-01 … 2024-03-02, 2024-03-04" in message
-    # The error comes before the existing release is changed.
+    # The error is raised before the existing release is changed.
     assert (stored / "releases/sdoml-lite/index.parquet").exists()
 
 

@@ -1,4 +1,4 @@
-"""Splits are parsed, separated by a guard gap, and found by every reader."""
+"""Splits are parsed, separated by guard gaps, and found by all readers."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ SPLITS = "train=2024-03-01..2024-03-05,val=2024-03-06..2024-03-07,test=2024-03-0
 
 @pytest.fixture(scope="session")
 def fitted_to_train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of ten days whose constants were fitted to the first four."""
+    """A store with ten days. Its constants are fitted to the first four days."""
     folder = tmp_path_factory.mktemp("splits")
     settings = build(folder, range(10))
     store = Store(str(folder))

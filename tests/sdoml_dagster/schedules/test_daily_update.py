@@ -1,7 +1,7 @@
-"""The daily schedule, evaluated by Dagster's scheduler on the real code location.
+"""The daily schedule, evaluated by Dagster's scheduler with the real code location.
 
-Only the clock is simulated: the scheduler's iteration runs at given times. The code location is a
-separate process, and queued runs are really executed.
+Only the clock is simulated: the tests run the scheduler at given times. The code location is a
+separate process, and queued runs are actually executed.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ WINDOW = ["2024-03-10", "2024-03-11", "2024-03-12"]
 def test_tick_requests_every_incomplete_day(
     constants: None, clockwork: Clockwork, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The archive fails for one day, and lacks the afternoon of another day.
+    # The archive fails for one day and lacks frames for the afternoon of another day.
     faults = Days(outage=frozenset({"2024/03/11"}), half=frozenset({"2024/03/12"}))
     monkeypatch.setattr(archive, "faults", faults)
     assert clockwork.tick(TICK) == WINDOW
@@ -43,7 +43,7 @@ def test_tick_requests_every_incomplete_day(
         "2024-03-12": "ok",
         "2024-03-13": "ok",
     }
-    # The tick requests a failed day and a day whose frames may still appear, but no complete days.
+    # The next tick requests the incomplete day, whose frames may still appear, and the new day.
     assert clockwork.tick(TICK + timedelta(days=1, hours=24)) == [
         "2024-03-12",
         "2024-03-14",
@@ -77,7 +77,7 @@ def test_day_whose_shard_is_older_than_its_ledger_is_requested(
     monkeypatch.setattr(archive, "faults", Days(half=frozenset({"2024/03/12"})))
     clockwork.tick(TICK)
     clockwork.work()
-    # The frames appear, and the run is killed after fetching them.
+    # The missing frames appear. A run fetches them, but is killed before it processes them.
     monkeypatch.setattr(archive, "faults", FaultPlan())
     assert materialize("raw_aia", "raw_hmi", day="2024-03-12").success
     assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]

@@ -1,4 +1,4 @@
-"""Days in progress are found in every kind of run, but only in runs of the same dataset."""
+"""Days in progress are found in all kinds of runs, but only in runs of the same dataset."""
 
 from datetime import date
 

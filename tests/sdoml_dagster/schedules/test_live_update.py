@@ -1,4 +1,4 @@
-"""The near-real-time schedule and its run, on a real instance and a simulated archive."""
+"""The near-real-time schedule and its runs, with a real instance and a simulated archive."""
 
 import warnings
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.support.live import constants_for, settled_plan
 
 @pytest.fixture
 def now() -> datetime:
-    """The real time, since runs use it."""
+    """The actual time, because the runs use it."""
     return datetime.now(UTC)
 
 
@@ -42,12 +42,12 @@ def settings(environment, live, monkeypatch) -> Settings:
     monkeypatch.setenv("SDOML_CADENCE_MINUTES", "30")
     monkeypatch.setenv("SDOML_CHANNELS", "AIA_0171,HMI_M")
     monkeypatch.setenv("SDOML_AIA_TOLERANCE_MINUTES", "0")
-    monkeypatch.setenv("SDOML_LIVE_HOURS", "2")  # an hour may end during the test
+    monkeypatch.setenv("SDOML_LIVE_HOURS", "2")  # leaves room if the hour changes during a test
     return Settings.load()
 
 
 class Ticks:
-    """The schedule at chosen times, and the run that it requests."""
+    """Evaluates the schedule at chosen times and executes the runs that it requests."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.instance = instance

@@ -1,4 +1,4 @@
-"""A week with faults ends with the same store as a build without faults."""
+"""A week of operation with faults ends with the same store as a build without faults."""
 
 import hashlib
 import os
@@ -29,12 +29,12 @@ from tests.support.staleness import stale
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("mounts")]
 FIRST = "2024-03-01"
-"""The day that the constants are fitted to."""
+"""The day to which the constants are fitted."""
 
 
 @pytest.fixture
 def archive(frame_cache: Path) -> Iterator[Archive]:
-    """An archive with a near-real-time tree, where frames are published after eight days."""
+    """An archive with a near-real-time tree that publishes definitive frames after eight days."""
     clock = Clock(TICK - timedelta(minutes=1), speed=0)
     with Archive(
         cache=frame_cache, absences=False, lag_days=7.5, clock=clock, live=LivePlan()
@@ -58,7 +58,7 @@ def resize(store: str, size: str) -> None:
 
 
 def earlier_release(patch: pytest.MonkeyPatch) -> None:
-    """Behave like an earlier release, whose AIA frames had other pixels."""
+    """Make the package behave like an earlier version whose AIA frames had different pixels."""
     code_version, process_aia = processed.code_version, process.process_aia
 
     def dimmer(*arguments: Any, **options: Any) -> Any:
@@ -70,7 +70,7 @@ def earlier_release(patch: pytest.MonkeyPatch) -> None:
 
 
 def files(store: str) -> dict[str, str]:
-    """Return the SHA-256 of each file of the daily assets."""
+    """Return the SHA-256 of each file of the daily assets by path."""
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for name in ("raw", "processed", "shards")
@@ -106,16 +106,16 @@ def test_week_with_faults_ends_with_the_store_of_a_build_without_faults(
         earlier_release(patch)
         assert start_day(0) == ["10", "11", "12"]
         assert set(clockwork.work().values()) == {"ok"}
-        # The archive is down for one day, and half of the next day appears late.
+        # The archive is down for one day, and half of the next day's frames appear late.
         assert start_day(1, Days(outage=frozenset({"2024/03/13"}))) == ["13"]
         assert clockwork.work() == {"2024-03-13": "failed"}
         assert start_day(2, Days(half=frozenset({"2024/03/14"}))) == ["13", "14"]
         assert set(clockwork.work().values()) == {"ok"}
-        # The machine crashes while it fetches.
+        # The machine crashes during a fetch.
         assert start_day(3) == ["14", "15"]
         clockwork.crash("2024-03-15", "raw/2024/03/15/*.fits")
         assert clockwork.work() == {"2024-03-14": "ok"}
-    # The package is upgraded. Then the machine crashes while it processes.
+    # The package is upgraded. Then the machine crashes during processing.
     assert start_day(4) == ["15", "16"]
     clockwork.crash("2024-03-16", "processed/2024/03/16/*.npy*")
     assert clockwork.work() == {"2024-03-15": "ok"}
@@ -128,7 +128,7 @@ def test_week_with_faults_ends_with_the_store_of_a_build_without_faults(
     assert start_day(7) == ["19"]
     assert set(clockwork.work().values()) == {"ok"}
 
-    # Dagster shows the days of the earlier release, and rebuilding them makes them current.
+    # Dagster shows the days built with the earlier version as stale. Rebuilding them fixes that.
     week = [f"2024-03-{number}" for number in range(10, 20)]
     old = [f"{asset}@{day}" for asset in ("processed_aia", "processed_hmi") for day in week[:5]]
     assert stale(instance, *week) == set(old)
@@ -143,7 +143,7 @@ def test_week_with_faults_ends_with_the_store_of_a_build_without_faults(
         assert run_assets(other, *DAILY[:4], day=FIRST).success
         assert run_assets(other, *DAILY, days=(week[0], week[-1])).success
     found = files(settings.store)
-    # Stand-ins for the late frames of March 14 stay in the folder, but no ledger lists them.
+    # Stand-ins for the late frames of March 14 remain in the folder, but no ledger lists them.
     for channel in ("0171", "1700"):
         del found[f"raw/2024/03/14/AIA20240314_1158_{channel}.fits"]
     assert found == files(str(clean))

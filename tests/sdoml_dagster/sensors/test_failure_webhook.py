@@ -1,4 +1,4 @@
-"""The failure sensor posts a message that says what failed and why."""
+"""The failure sensor posts messages that say what failed and why."""
 
 import json
 import threading

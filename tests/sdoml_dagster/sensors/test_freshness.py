@@ -1,4 +1,4 @@
-"""Freshness: red if a day that is due has no shard, whichever day was built last."""
+"""The freshness check fails if a due day has no shard, regardless of which day was built last."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,13 +11,13 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
-# With a lag of 8 days and a day of grace, March 11 is due.
+# With a lag of 8 days and one more day of grace, March 11 is the newest due day.
 NOW = datetime(2024, 3, 20, 12, tzinfo=UTC)
 DUE = date(2024, 3, 11)
 
 
 def build(store: Store, *days: int) -> None:
-    """Create empty shards and indexes of days in March 2024."""
+    """Create empty shards and indexes for days in March 2024."""
     for number in days:
         day = date(2024, 3, number)
         store.write(layout.shard(day), b"")
@@ -87,8 +87,8 @@ def test_sensor_evaluates_only_changes_without_a_run(
         build(Store(settings.store), 9)
         (evaluation,) = tick(instance, settings, first.cursor).asset_events
         assert evaluation.passed
-        # A materialization makes the evaluation outdated in the UI, so the next tick repeats the
-        # check.
+        # A materialization makes the UI show the evaluation as outdated, so the next tick runs the
+        # check again.
         fresh = tick(instance, settings)
         instance.report_runless_asset_event(dg.AssetMaterialization("shards"))
         assert len(tick(instance, settings, fresh.cursor).asset_events) == 1

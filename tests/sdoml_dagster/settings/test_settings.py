@@ -1,4 +1,4 @@
-"""Settings: their sources, and one clear line for each invalid value."""
+"""Settings come from several sources, and each invalid value is reported in one clear line."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The store in a folder and on S3: atomic writes, and errors in one line."""
+"""Stores in folders and on S3: atomic writes, and errors in one line."""
 
 import errno
 import fcntl
@@ -165,7 +165,7 @@ def test_long_write_is_flushed_while_in_progress(
 
     monkeypatch.setattr(os, "fsync", counted)
     if not advised:
-        # This function does not exist on macOS.
+        # macOS does not have this function.
         monkeypatch.delattr(os, "posix_fadvise", raising=False)
     store = Store(str(tmp_path))
     with store.writer("long", size=1 << 30) as file:
@@ -176,7 +176,7 @@ def test_long_write_is_flushed_while_in_progress(
 
 
 class TestFolder:
-    """Failures that only a folder can have."""
+    """Tests that apply only to stores in folders."""
 
     def test_link_is_a_hard_link(self, tmp_path: Path) -> None:
         store = Store(str(tmp_path))
@@ -287,7 +287,7 @@ class TestFolder:
 
 
 class TestS3:
-    """Failures that only a bucket can have."""
+    """Tests that apply only to stores on S3."""
 
     @pytest.mark.slow
     def test_large_file_is_uploaded_in_parts(self, s3: Any) -> None:

@@ -1,4 +1,4 @@
-"""The near-real-time window: frames from a simulated archive, published minutes after exposure."""
+"""The near-real-time window, with a simulated archive that publishes frames within minutes."""
 
 import dataclasses
 import threading
@@ -56,7 +56,7 @@ def test_first_update_fills_the_window(follow):
     dataset = LiveDataset(live.folder, live.settings.channels, now=lambda: live.now)
     assert str(dataset.times[0]) == "2026-03-30T18:00:00"
     assert str(dataset.times[-1]) == "2026-03-30T19:30:00"
-    assert done.frames["HMI_M"] == 4  # HMI appears an hour later than AIA
+    assert done.frames["HMI_M"] == 4  # HMI frames appear an hour after AIA frames
     row = row_at(live, SLOT, "AIA_0171")
     assert is_provisional(row.flags)
     assert row.file == "AIA20260330_191500_0171.fits"
@@ -80,7 +80,7 @@ def test_live_frames_have_the_pixels_of_the_dataset(follow):
 
 def test_compact_window_has_the_same_frames_within_half_a_step(follow):
     whole = follow()
-    silent = {"AIA_0193": [(START - 4 * HOUR, START + 4 * HOUR)]}  # this channel has no frames
+    silent = {"AIA_0193": [(START - 4 * HOUR, START + 4 * HOUR)]}  # a channel without frames
     live = follow(LivePlan(silent=silent), encoding="compact")
     whole.tick()
     live.tick()
@@ -310,7 +310,7 @@ def test_old_slots_and_files_are_removed(follow):
     dataset.refresh()
     left = {path.name for path in live.folder.rglob("*.tar")}
     assert {Path(name).name for name in dataset._reader.catalog.shards} <= left
-    assert len(left) <= len(dataset) + 2  # shards that were replaced in the last minutes
+    assert len(left) <= len(dataset) + 2  # recently replaced shards may be left
 
 
 def test_new_constants_republish_the_window_without_downloads(follow):
@@ -360,7 +360,7 @@ def test_definitive_day_replaces_provisional_frames_and_is_compared(follow, monk
     report = {entry.channel: entry for entry in read_report(live.store)}
     assert set(report) == {"AIA_0171", "AIA_0193", "HMI_M"}
     assert report["AIA_0171"].pairs >= 5
-    # On the hour, both trees have the same exposure, so the simulated pixels are equal.
+    # On the hour, both trees contain the same exposure, so the simulated pixels are equal.
     assert report["AIA_0171"].same_time == report["AIA_0171"].pairs
     assert abs(report["AIA_0171"].bias) < 1e-6
     assert abs(report["HMI_M"].bias) < 1e-3

@@ -1,4 +1,4 @@
-"""Disturbed near-real-time updates: the window ends up equal to an undisturbed one."""
+"""After disturbed near-real-time updates, the window equals an undisturbed window."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ def test_new_store_gets_the_whole_window(follow):
 
 
 def test_no_frame_is_lost_in_an_outage_of_more_than_a_day(follow):
-    # The slot of the start was already requested, and its frame was not yet available.
+    # The first tick requests the frame of the slot at the start, which is not available yet.
     begin = START + 13 * MINUTE
     plan = LivePlan(down=[(begin + MINUTE, START + 27 * HOUR)])
     options = {"channels": ONE, "cadence_minutes": 240, "live_hours": 48, "start": begin}
@@ -86,7 +86,7 @@ def test_lost_frames_are_fetched_again_when_they_are_needed(follow):
 
 def test_window_is_complete_after_a_clock_was_days_ahead(follow):
     options = {"channels": ONE, "cadence_minutes": 30}
-    # After this outage, the client pauses for some days.
+    # After the outage, the client's next request is scheduled by the wrong clock, days ahead.
     down = [(START + MINUTE, START + 8 * MINUTE)]
     live, undisturbed = follow(LivePlan(down=down), **options), follow(**options)
     for deployment in (live, undisturbed):

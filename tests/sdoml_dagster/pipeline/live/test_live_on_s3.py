@@ -1,4 +1,4 @@
-"""The near-real-time window on S3: a publisher and readers on a local S3 server."""
+"""The near-real-time window on S3, with a publisher and readers that use a local S3 server."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,11 @@ from sdoml_dagster.pipeline.live.window import GRACE
 from sdoml_dagster.store import layout
 from tests.support.live import MINUTE
 
-pytestmark = pytest.mark.slow  # this starts an S3 server
+pytestmark = pytest.mark.slow  # these tests start an S3 server
 
 
 def read(live, stop):
-    """Read the newest windows until told to stop. Returns the bytes seen of each frame."""
+    """Read the newest window until ``stop`` is set. Return all versions of each frame's bytes."""
     now = live.now + timedelta(hours=3)
     dataset = LiveDataset(live.url, live.settings.channels, now=lambda: now)
     seen, newest = {}, []
@@ -65,6 +65,6 @@ def test_new_slot_in_a_bucket_is_seen_at_once(follow, s3):
     left = layout.live_shards(live.store)
     named = {f"{layout.LIVE}/{name}" for name in dataset._reader.catalog.shards}
     assert named <= left
-    assert len(left) <= len(named) + 2  # shards that were replaced in the last minutes
+    assert len(left) <= len(named) + 2  # recently replaced shards may be left
     frames = [path for path in live.store.find(layout.LIVE_FRAMES) if path.endswith(".npy")]
     assert len(frames) == len(dataset)
