@@ -284,7 +284,11 @@ def main() -> int:
             print(f"database {kind}: {size:.1f} MiB, {1024 * size / options.days:.1f} KiB a day")
         for title, times in rehearsal.queries.items():
             median, worst = statistics.median(times), max(times)
-            print(f"query of the {title}: median {median:.2f} s, longest {worst:.2f} s")
+            slow = sum(1 for seconds in times if seconds > 1)
+            print(
+                f"query of the {title}: median {median:.2f} s, longest {worst:.2f} s, "
+                f"{slow} of {len(times)} took more than 1 s"
+            )
         undone = left_undone(environment, days)
         print("left undone:", "; ".join(undone) or "nothing")
     return 1 if undone else 0
