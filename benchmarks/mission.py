@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
 from tests.support.deployment import Deployment
 
+FORKS = "runs and their parent"
 FIRST = date(2010, 5, 13)
 MISSION_DAYS = 6000
 INGEST = ("raw_aia", "raw_hmi", "processed_aia", "processed_hmi")
@@ -60,9 +62,11 @@ STATUS = """query($id: String!) {
 
 @dataclass
 class Watch:
-    """Follows all processes of an instance in a thread."""
+    """Measures the processes of a deployment from a thread."""
 
-    home: Path
+    services: Mapping[int, str] = field(default_factory=dict)
+    """Names of the running services by process ID. Each one leads a session."""
+
     cpu: dict[tuple[str, int, float], float] = field(default_factory=dict)
     """CPU seconds of each process, by kind, ID and start time. Ended processes keep their last
     value."""
@@ -86,25 +90,16 @@ class Watch:
             self._look()
 
     def _look(self) -> None:
+        services = self.services
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get("DAGSTER_HOME") != str(self.home):
+                session = os.getsid(process.pid)
+                if session not in services:
                     continue
+                kind = services[session] if process.pid == session else FORKS
                 times, memory = process.cpu_times(), process.memory_info()
-                kind = _kind(" ".join(process.cmdline()))
-                key = kind, process.pid, process.create_time()
-                self.cpu[key] = times.user + times.system
+                self.cpu[kind, process.pid, process.create_time()] = times.user + times.system
                 self.peaks[kind] = max(self.peaks[kind], memory.rss / 2**20)
-
-
-def _kind(command: str) -> str:
-    marks = {
-        "dagster_webserver": "webserver",
-        "_daemon": "daemon",
-        "forkserver": "runs and their parent",
-        "grpc": "code server",
-    }
-    return next((kind for mark, kind in marks.items() if mark in command), "other")
 
 
 @dataclass
@@ -127,6 +122,8 @@ class Rehearsal:
         backfill = ""
         for number in range(1, crashes + 2):
             with Deployment(self.environment, storage=self.storage) as deployment:
+                services = deployment.services.items()
+                self.watch.services = {command.pid: name for name, command in services}
                 backfill = backfill or deployment.launch(INGEST, self.days)
                 if number <= crashes:
                     until = len(self.days) * number // (crashes + 1)
@@ -266,7 +263,7 @@ def main() -> int:
             "DAGSTER_HOME": str(home),
         }
         os.environ |= environment
-        with Watch(home) as watch:
+        with Watch() as watch:
             rehearsal = Rehearsal(environment, watch, days, storage)
             rehearsal.run(crashes=options.crashes)
         first, last = (cost_per_day(rehearsal.progress, *one) for one in ((0, 0.1), (0.9, 1)))

@@ -81,9 +81,11 @@ def _server() -> str:
     """Start this process's command server on the first call; return its address."""
     folder = tempfile.mkdtemp(prefix="sdoml-commands-")
     address = f"{folder}/socket"
+    # The server belongs to no instance, or a simulated crash of the instance would kill it.
+    environment = {name: text for name, text in os.environ.items() if name != "DAGSTER_HOME"}
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", _SERVER, address],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT, env=environment,
     )  # fmt: skip
 
     def stop() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,12 @@ from typing import Any, Self
 from sdoml_dagster.instance.home import prepare_instance
 from sdoml_demo.faults import Fault, FaultPlan
 from sdoml_demo.ui import MODULE, daemon_is_up
+from tests.support.code_servers import (
+    MODULE_OPTIONS,
+    accepts_connections,
+    free_port,
+    start_code_server,
+)
 from tests.support.command_client import Command
 from tests.support.commands import start_module
 
@@ -54,7 +59,6 @@ query($id: String!) {
 }"""
 
 
-MODULE_OPTIONS = ("--module-name", MODULE)
 DEFAULT = {MODULE: MODULE_OPTIONS}
 
 
@@ -103,9 +107,9 @@ class Deployment:
         self._source = source
         self._locations = locations
         self.home = Path(environment["DAGSTER_HOME"])
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._services: list[Command] = []
+        self.services: dict[str, Command] = {}
 
     def __enter__(self) -> Self:
         prepare_instance(self.home)
@@ -119,10 +123,10 @@ class Deployment:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for service in self._services:
+        for service in self.services.values():
             with contextlib.suppress(ProcessLookupError):  # it has already ended
                 os.killpg(service.pid, signal.SIGINT)
-        for service in self._services:
+        for service in self.services.values():
             try:
                 service.wait(20)
             except TimeoutError:
@@ -132,7 +136,7 @@ class Deployment:
     def crash(self) -> int:
         """Kill all processes of the instance together: services, code servers and runs."""
         mark = f"DAGSTER_HOME={self.home}".encode()
-        sessions = {service.pid for service in self._services}
+        sessions = {service.pid for service in self.services.values()}
         killed = 0
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -140,9 +144,9 @@ class Deployment:
                 if started or os.getsid(int(folder.name)) in sessions:
                     os.kill(int(folder.name), signal.SIGKILL)
                     killed += 1
-        for service in self._services:
+        for service in self.services.values():
             service.wait()
-        self._services = []
+        self.services = {}
         return killed
 
     def graphql(self, query: str, **variables: Any) -> Any:
@@ -211,12 +215,13 @@ class Deployment:
 
     def _start_code_servers(self) -> Sequence[str]:
         """Start the code servers, wait for them, and return the options of services to use them."""
-        ports = {name: _free_port() for name in self._locations}
+        ports = {}
         for name, options in self._locations.items():
-            address = ("-h", "127.0.0.1", "-p", str(ports[name]))
-            self._start(name, "tests.support.code_server", "api", "grpc", *address, *options)
+            log = self.home / f"{name}.log"
+            server, ports[name] = start_code_server(self.environment, log, options)
+            self.services[f"code server {name}"] = server
         # The daemon fails a backfill if there is no code server when it continues the backfill.
-        self._await("a code server", lambda: all(map(_answers, ports.values())))
+        self._await("a code server", lambda: all(map(accepts_connections, ports.values())))
         servers = [
             {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": name}}
             for name, port in ports.items()
@@ -235,17 +240,4 @@ class Deployment:
 
     def _start(self, name: str, module: str, *arguments: str) -> None:
         log = self.home / f"{name}.log"
-        self._services.append(start_module(module, *arguments, env=self.environment, log=log))
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2):
-        return True
-    return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        self.services[name] = start_module(module, *arguments, env=self.environment, log=log)

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from sdoml_core.loader import SDOMLlite
 from sdoml_dagster.cli.main import commands
 from sdoml_demo.server import Archive
+from tests.support.code_servers import MODULE_OPTIONS
 from tests.support.commands import run_module, start_module
-from tests.support.deployment import MODULE_OPTIONS, Deployment
+from tests.support.deployment import Deployment
 
 SMALL = ["--channels", "AIA_0171,HMI_M", "--resolution", "64", "--cadence", "360"]
 DAYS = ["--start", "2024-03-08", "--end", "2024-03-11"]

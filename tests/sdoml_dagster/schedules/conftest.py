@@ -1,16 +1,20 @@
 """A scheduler with a simulated clock."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import ModuleTarget
+from dagster._core.workspace.load_target import GrpcServerTarget
 
-from tests.support.clockwork import Clockwork
+from sdoml_demo.ui import MODULE
+from tests.support.clockwork import ROOT, Clockwork
+from tests.support.code_servers import accepts_connections, start_code_server
 from tests.support.runs import DAILY, Materialize
-
-MODULE = "sdoml_dagster.definitions"
 
 
 @pytest.fixture
@@ -23,11 +27,18 @@ def window(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator[Clockwork]:
-    target = ModuleTarget(MODULE, attribute=None, working_directory=None, location_name=None)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    log = Path(instance.root_directory, "code_server.log")
+    server, port = start_code_server(environment, log)
+    deadline = time.monotonic() + 120
+    while not accepts_connections(port):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=MODULE)
     with create_test_daemon_workspace_context(target, instance) as workspace:
         yield Clockwork(workspace, instance)
-        registry = workspace._grpc_server_registry  # type: ignore[attr-defined]
-    registry.wait_for_processes()  # otherwise the Popen objects of the processes warn
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 @pytest.fixture
