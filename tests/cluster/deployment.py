@@ -104,10 +104,9 @@ class Deployment:
         ]
         for host in (self.services, self.archive, *self.workers):
             self._configure(host)
-        self.archive.start(
-            "archive", sys.executable, f"{Path(__file__).parent}/archive_host.py", ARCHIVE, "8300",
-            str(cache),
-        )  # fmt: skip
+        self.archive.start_script(
+            "archive", "tests.cluster.archive_host", ARCHIVE, "8300", str(cache)
+        )
 
     def start(self) -> None:
         """Start everything and wait until the webserver responds."""
@@ -116,7 +115,7 @@ class Deployment:
         self.start_s3()
         self.await_ports(5432, 6379, 8333)
         self.services.run(sys.executable, "-c", _BUCKET)
-        self.services.start(
+        self.services.start_script(
             "code", _beside_python("dagster"), "api", "grpc", "--host", SERVICES, "--port", "4000",
             "--module-name", "sdoml_dagster.definitions",
         )  # fmt: skip
@@ -124,12 +123,12 @@ class Deployment:
         text = (ROOT / "docker/workspace.yaml").read_text()
         Path(workspace).write_text(text.replace("host: code", f"host: {SERVICES}"))
         self.await_ports(4000)
-        self.services.start(
+        self.services.start_script(
             "webserver", _beside_python("dagster-webserver"), "--host", SERVICES, "--port", "3000",
             "--workspace", workspace,
         )  # fmt: skip
         self.await_ports(3000)
-        self.services.start(
+        self.services.start_script(
             "daemon", _beside_python("dagster-daemon"), "run", "--workspace", workspace
         )
         for worker in self.workers:
@@ -147,6 +146,8 @@ class Deployment:
             self.services.run(
                 f"{programs}/initdb", "--pgdata", str(data), "--username", "postgres",
                 "--auth-host", "scram-sha-256", "--auth-local", "reject", "--pwfile", str(secret),
+                # Dagster logs in for each query, thousands of times.
+                "--set", "scram_iterations=1",
                 user="nobody",
             )  # fmt: skip
             with (data / "pg_hba.conf").open("a") as rules:
@@ -176,7 +177,7 @@ class Deployment:
         """Start a Celery worker with the options of ``docker/compose.yaml``."""
         compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
         _, *options = compose["services"]["worker"]["command"]
-        host.start("worker", _beside_python("celery"), *options)
+        host.start_script("worker", _beside_python("celery"), *options)
 
     def await_ports(self, *ports: int) -> None:
         """Wait until the services accept connections."""
@@ -274,7 +275,7 @@ class Deployment:
         }
 
 
-def until(condition: Callable[[], T], what: str, *, seconds: float, every: float = 0.5) -> T:
+def until(condition: Callable[[], T], what: str, *, seconds: float, every: float = 1.0) -> T:
     """Wait for a condition and return its value; raise `TimeoutError` after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

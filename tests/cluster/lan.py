@@ -17,6 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.command_client import Command
+from tests.support.commands import run_module, start_module
+
 PREFIX = "sdoml-lan"
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +38,8 @@ class Host:
         self._namespace = f"{lan.prefix}-{name}"
         self._switch = lan.switch
         self._port = f"to-{name}"[:15]
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._identity = (f"/run/netns/{self._namespace}", name)
+        self._started: list[subprocess.Popen[bytes] | Command] = []
         _ip("netns", "add", self._namespace)
         _ip("-n", self._namespace, "link", "set", "lo", "up")
         _ip("-n", self._switch, "link", "add", self._port, "type", "veth", "peer", "name", "eth0",
@@ -58,6 +62,30 @@ class Host:
         self._started.append(process)
         return process
 
+    def start_script(self, log: str, script: str, *arguments: str) -> None:
+        """Start a console script, or a module, as a fork of a process that has Dagster imported."""
+        process = start_module(
+            script,
+            *arguments,
+            env=self._variables({}),
+            log=self.folder / f"{log}.log",
+            cwd=self.folder,
+            host=self._identity,
+        )
+        self._started.append(process)
+
+    def run_script(self, script: str, *arguments: str, timeout: float, **variables: str) -> None:
+        """Run a console script in the same way; raise `RuntimeError` if it fails."""
+        done = run_module(
+            script,
+            *arguments,
+            env=self._variables(variables),
+            cwd=self.folder,
+            timeout=timeout,
+            host=self._identity,
+        )
+        self._check(done, (script, *arguments))
+
     def run(
         self,
         *command: str,
@@ -76,12 +104,15 @@ class Host:
             timeout=timeout,
             check=False,
         )
+        self._check(done, command)
+        return done.stdout
+
+    def _check(self, done: "subprocess.CompletedProcess[str]", command: Sequence[str]) -> None:
         if done.returncode:
             raise RuntimeError(
                 f"{self.name}: {' '.join(command)[:300]} exited with {done.returncode}:\n"
                 f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
             )
-        return done.stdout
 
     def connect(self, address: str, port: int, *, timeout: float) -> socket.socket:
         """Connect from this host without the cost of starting a process."""
@@ -89,7 +120,7 @@ class Host:
             return thread.submit(self._connect, address, port, timeout).result()
 
     def _connect(self, address: str, port: int, timeout: float) -> socket.socket:
-        with Path("/run/netns", self._namespace).open() as namespace:
+        with Path(self._identity[0]).open() as namespace:
             if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), f"setns to {self._namespace} failed")
         return socket.create_connection((address, port), timeout)
@@ -117,7 +148,7 @@ class Host:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             for process in self._started:
-                with contextlib.suppress(subprocess.TimeoutExpired):
+                with contextlib.suppress(subprocess.TimeoutExpired, TimeoutError):
                     process.wait(0.2)
         for process in self._started:
             process.wait(max(1.0, deadline - time.monotonic()))

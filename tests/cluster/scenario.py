@@ -154,10 +154,10 @@ def play(lan: Lan, *, cache: Path, report: Callable[[str], None]) -> Evidence:
 def build_alone(single: Host) -> dict[str, bytes]:
     """Build all days on one machine with a local folder and return the store's files."""
     dagster = str(Path(sys.executable).with_name("dagster"))
-    command = [dagster, "asset", "materialize", "-m", "sdoml_dagster.definitions", "--select"]
+    command = ["asset", "materialize", "-m", "sdoml_dagster.definitions", "--select"]
     days = ["--partition-range", f"{DAYS[0]}...{DAYS[-1]}"]
     assets = ",".join((*INGEST, "normalization_stats", "shards"))
-    single.run(*command, assets, *days, SDOML_DAYS_PER_RUN="0", timeout=360)
+    single.run_script(dagster, *command, assets, *days, SDOML_DAYS_PER_RUN="0", timeout=360)
     return files_of(single.folder / "store")
 
 

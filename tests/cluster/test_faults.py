@@ -183,10 +183,11 @@ def answered(cluster: Deployment) -> Counter[str]:
 
 def build_alone(single: Host) -> dict[str, bytes]:
     """Build the same days without services and return the store's files."""
-    single.run(
+    single.run_script(
         str(Path(sys.executable).with_name("dagster")), "asset", "materialize",
         "-m", "sdoml_dagster.definitions", "--select", ",".join(INGEST),
-        "--partition-range", f"{DAYS[0]}...{DAYS[-1]}", SDOML_DAYS_PER_RUN="0",
+        "--partition-range", f"{DAYS[0]}...{DAYS[-1]}", timeout=120,
+        SDOML_DAYS_PER_RUN="0",
     )  # fmt: skip
     return files_of(single.folder / "store")
 

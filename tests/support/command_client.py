@@ -31,6 +31,9 @@ class Command:
         File descriptors of standard input, output and error.
     own_session
         Whether to start a new session, so that `os.killpg` reaches all processes of the command.
+    host
+        Network namespace and host name of a simulated machine to run on. The command then ends
+        with the server.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Command:
         folder: str,
         files: Sequence[int],
         own_session: bool = False,
+        host: tuple[str, str] | None = None,
     ) -> None:
         request = {
             "program": program,
@@ -50,6 +54,7 @@ class Command:
             "environment": environment,
             "folder": folder,
             "own_session": own_session,
+            "host": host,
         }
         text = json.dumps(request).encode() + b"\n"
         self._server = socket.socket(socket.AF_UNIX)

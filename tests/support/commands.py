@@ -29,8 +29,13 @@ def run_module(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    timeout: float | None = None,
+    host: tuple[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a module as a command; return its status and output as `subprocess.run` does."""
+    """Run a module, or the console script of a path; return its status and output.
+
+    See `Command` for ``host``.
+    """
     command = [str(argument) for argument in arguments]
     with (
         Path(os.devnull).open() as nothing,
@@ -44,23 +49,35 @@ def run_module(
             environment=dict(os.environ if env is None else env),
             folder=str(cwd or Path.cwd()),
             files=[file.fileno() for file in (nothing, out, err)],
-        ).wait()
+            host=host,
+        ).wait(timeout)
         for file in (out, err):
             file.seek(0)
         return subprocess.CompletedProcess([module, *command], status, out.read(), err.read())
 
 
-def start_module(module: str, *arguments: str, env: Mapping[str, str], log: Path) -> Command:
-    """Start a module as a command in its own session; its output goes to a file."""
+def start_module(
+    module: str,
+    *arguments: str,
+    env: Mapping[str, str],
+    log: Path,
+    cwd: Path | None = None,
+    host: tuple[str, str] | None = None,
+) -> Command:
+    """Start a module, or the console script of a path, in its own session.
+
+    Its output goes to a file. See `Command` for ``host``.
+    """
     with Path(os.devnull).open() as nothing, log.open("wb") as output:
         return Command(
             _server(),
             module,
             arguments,
             environment=dict(env),
-            folder=str(Path.cwd()),
+            folder=str(cwd or Path.cwd()),
             files=(nothing.fileno(), output.fileno(), output.fileno()),
             own_session=True,
+            host=host,
         )
 
 
