@@ -28,6 +28,7 @@ from sdoml_dagster.schedules.live_update import build_live_update_schedule
 from sdoml_dagster.sensors.automation import build_automation_sensors
 from sdoml_dagster.sensors.day_range import build_day_range_sensor
 from sdoml_dagster.sensors.dead_runs import build_dead_runs_sensor
+from sdoml_dagster.sensors.event_log import build_event_log_sensors
 from sdoml_dagster.sensors.failure_webhook import build_failure_sensors
 from sdoml_dagster.sensors.freshness import build_freshness_sensor
 from sdoml_dagster.settings.model import Settings
@@ -77,6 +78,7 @@ def _definitions(settings: Settings) -> dg.Definitions:
             build_dead_runs_sensor(),
             *build_automation_sensors(settings),
             *build_failure_sensors(settings),
+            *build_event_log_sensors(settings),
         ],
         resources={
             "store": StoreResource(url=settings.store),

@@ -1,9 +1,16 @@
 """Delete the records of runs, including files that `DagsterInstance.delete_run` leaves behind."""
 
 from pathlib import Path
+from typing import Final
 
 import dagster as dg
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+
+FINISHED: Final = [
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+]
 
 
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -14,8 +21,12 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
-    events = instance.event_log_storage
-    if isinstance(events, SqliteEventLogStorage):
-        path = Path(events.path_for_shard(run_id))
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        delete_database_file(instance.event_log_storage, run_id)
+
+
+def delete_database_file(storage: SqliteEventLogStorage, run_id: str) -> None:
+    """Delete the file with the events of one run, if there is one."""
+    path = Path(storage.path_for_shard(run_id))
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)

@@ -67,6 +67,7 @@ RUNS: Final = (
     "coverage_warn",
     "coverage_error",
     "failure_webhook",
+    "event_log_days",
 )
 SECTIONS: Final = {
     "Dataset": DATASET,

@@ -5,19 +5,13 @@ from typing import Final
 
 import dagster as dg
 
-from sdoml_dagster.delete_runs import delete_run
+from sdoml_dagster.delete_runs import FINISHED, delete_run
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.settings.model import Settings
 
 DELETED_AT_ONCE: Final = 50
 """Maximum number of runs that one call deletes, so that a tick of the schedule stays short."""
-
-FINISHED: Final = [
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-]
 
 
 def delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before: datetime) -> None:

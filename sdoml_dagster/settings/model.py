@@ -161,6 +161,10 @@ class Settings(BaseSettings):
     failure_webhook: str | None = None
     """URL that receives a JSON message when a run fails. If unset, no message is sent."""
 
+    event_log_days: int = Field(0, ge=0)
+    """Number of days after which log messages and step events of ended runs are deleted. 0 keeps
+    them."""
+
     days_per_run: int = Field(1, ge=0)
     """Days per backfill run. 0 puts the whole range into one run."""
 
