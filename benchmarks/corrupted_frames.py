@@ -1,4 +1,4 @@
-"""Measure which corrupted frames are rejected, corrected, flagged or passed, and false alarms.
+"""Count the corrupted frames that are rejected, corrected, flagged or passed, and false alarms.
 
 ``python -m benchmarks.corrupted_frames --output benchmarks/results/corrupted_frames.md``
 
@@ -59,7 +59,7 @@ RESOLUTION = 256
 FLIPS = 200
 
 TRUE_FLAGS = {"short_exposure"}
-"""True flags of good rendered frames: simulated flares shorten the exposure."""
+"""Flags that good rendered frames can have, because simulated flares shorten the exposure."""
 
 SAME = 0.02
 """Maximum median relative difference of the pixels of a frame that is considered correct."""
@@ -184,7 +184,7 @@ def judge(kind: Outcome, corrupted: set[tuple[datetime, str]], day: Day, good: D
 
 
 def _same(pixels: NDArray[np.float32], truth: NDArray[np.float32]) -> bool:
-    """Return whether the pixels are correct in the median, and nearly all bright pixels are."""
+    """Return whether nearly all bright pixels are correct, with a small median difference."""
     bright = truth > np.median(truth)
     difference = np.abs(pixels[bright] - truth[bright]) / truth[bright]
     return float(np.median(difference)) < SAME and float((difference > 0.5).mean()) < 0.005

@@ -39,7 +39,7 @@ RELEASE_DAYS = 3
 
 
 def put(folder: Path, number: int, hours: int) -> None:
-    """Write a day as the store does: the shard first, and each file by renaming a complete one."""
+    """Write a day as the store does: shard before index, each by renaming a complete file."""
     day = FIRST + timedelta(days=number)
     temporary = folder.parent / "temporary"
     write_day(temporary, day, channels=CHANNELS, hours=hours, side=SIDE)
@@ -135,7 +135,7 @@ def read(root: Path, until: float, pause: float, seed: int) -> dict[str, int]:
 
 
 def work(task: Callable[..., dict[str, int]], name: str, *arguments: object) -> None:
-    """Run a task in this process and print its result. An error makes the exit code 1."""
+    """Run a task in this process and print its result. An error results in exit code 1."""
     # A day whose index has not been written yet is skipped with a warning.
     warnings.filterwarnings("ignore", message="these files are skipped")
     print(json.dumps({name: task(*arguments)}), flush=True)

@@ -65,7 +65,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a simulation. Shares are averages over its whole time."""
+    """Result of a simulation. Shares are averages over the simulated time."""
 
     days_per_hour: float
     pool_busy: float

@@ -61,7 +61,7 @@ EPOCH = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 def nothing_before_start():
-    """Return silent times that leave the archive empty at the start, to render fewer frames."""
+    """Return silent times for an archive that is empty at the start, to render fewer frames."""
     return {name: [(EPOCH, START)] for name in CHANNELS}
 
 

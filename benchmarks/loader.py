@@ -1,4 +1,4 @@
-"""Speed of the loader compared with other readers.
+"""Compare the speed of the loader with that of other readers.
 
 ``python -m benchmarks.loader`` writes synthetic shards to a temporary folder, reads them with
 each reader in one run and prints a table. The page cache is warm. litdata and Mosaic Streaming

@@ -12,8 +12,8 @@ wall time (with imports) and 200 MiB of peak memory. Days differ in brightness a
 **Quality**: the real 193 Å frame, and the same frame with the brightness and contrast of the other
 wavelengths, over a solar cycle of 24 frames with one hot pixel in one of them. The report compares
 the constants of `max` with those of the default: the normalized value of a typical disk pixel, the
-part of [0, 1] that the central 98% of the disk pixels span, the number of 256 gray levels that
-occur on the disk, and the fraction of saturated pixels.
+part of [0, 1] that the central 98% of the disk pixels span, how many of 256 gray levels occur on
+the disk, and the fraction of saturated pixels.
 """
 
 import argparse

@@ -62,7 +62,10 @@ query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on Partiti
 def main() -> None:
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     print(f"load per core at the start: {load:.1f}")
-    alone, ours = best(lambda: import_seconds("dagster")), best(lambda: import_seconds(MODULE))
+    alone, ours = (
+        median_time(lambda: import_seconds("dagster")),
+        median_time(lambda: import_seconds(MODULE)),
+    )
     print(f"definitions: {ours:.2f} s of CPU, of which dagster {alone:.2f} s", end="; ")
     print(f"heavy modules: {heavy_modules()}")
     with tempfile.TemporaryDirectory() as name, Archive(absences=False) as archive:
@@ -96,7 +99,7 @@ def main() -> None:
             keys = [{"path": [asset]} for asset in ASSETS]
             for title, query in (("partition keys", KEYS), ("partition statuses", PARTITIONS)):
                 cold = seconds(lambda q=query: ask(q, keys=keys))
-                warm = best(lambda q=query: seconds_of(ask, q, keys=keys))
+                warm = median_time(lambda q=query: seconds_of(ask, q, keys=keys))
                 print(
                     f"{title} of {len(ASSETS)} assets × {DAYS} days: "
                     f"{warm:.3f} s (first {cold:.2f} s)"
@@ -107,11 +110,11 @@ def main() -> None:
             answer = ask(LAUNCH, params=params)["launchPartitionBackfill"]
             print(f"launch of a backfill over {DAYS} days: {time.perf_counter() - taken:.2f} s")
             number = answer["backfillId"]
-            status = best(lambda: seconds_of(ask, BACKFILL, id=number))
+            status = median_time(lambda: seconds_of(ask, BACKFILL, id=number))
             print(f"status of this backfill: {status:.3f} s")
 
 
-def best(measure: Callable[[], float], times: int = 5) -> float:
+def median_time(measure: Callable[[], float], times: int = 5) -> float:
     """Return the median time, which is not very sensitive to other load."""
     return statistics.median(measure() for _ in range(times))
 

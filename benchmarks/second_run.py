@@ -1,4 +1,4 @@
-"""CPU time of a second materialization of finished days, as a share of the first.
+"""Measure the CPU time of a second materialization of finished days, relative to the first.
 
     python -m benchmarks.second_run [--days 30] [--cadence 15]
 

@@ -41,7 +41,7 @@ class LatestOfRun:
     instance
         Instance that stores the events.
     asset
-        The asset.
+        Asset whose events are read.
     days
         Days of the run, in the order in which they are needed.
     observed

@@ -18,7 +18,7 @@ EXPECTED = frozenset({"Failure", "InterruptedRunError"})
 """Expected errors. Only their messages are shown."""
 INTERRUPTED = "interrupted: finished frames are kept; run the same days again to continue"
 SKIPPED = "Dependencies for step "
-"""Start of Dagster's message for each step that depends on a failed step. It is not shown."""
+"""Start of Dagster's messages for steps that depend on a failed step. They are not shown."""
 RETRY = "RetryRequestedFromPolicy"
 """Dagster's wrapper for an error that a retry policy handles. Its cause is the original error."""
 DATASET_CHECKS = frozenset({"freshness"})

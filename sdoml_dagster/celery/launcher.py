@@ -63,7 +63,7 @@ class WatchfulCeleryRunLauncher(CeleryRunLauncher):
         try:
             value: bytes | None = self.celery.backend.get(pulse_key(task_id))
         except Exception:
-            # Only count silence during which the result backend was readable.
+            # Count silence only while the result backend is readable.
             self._pulses.clear()
             raise
         if value is None:

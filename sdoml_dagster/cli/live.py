@@ -27,14 +27,14 @@ from sdoml_dagster.store.store import Store
 
 @dataclass
 class LiveUpdates:
-    """Does what the schedule does, in this process."""
+    """Does the work of the schedule in this process."""
 
     settings: Settings
     store: Store
     instance: dg.DagsterInstance
     runner: InProcess
     say: Callable[[str], None]
-    """Receives messages."""
+    """Receives messages for the user."""
     line: Line
     """Receives the log lines of runs."""
 

@@ -80,7 +80,7 @@ def main() -> NoReturn:
     """Run the command line and end the process.
 
     The teardown of native libraries is skipped, because pyarrow's threads sometimes abort the
-    process during the teardown, after a finished build.
+    process during teardown, even after a successful build.
     """
     exit_status = FAILED
     try:
@@ -141,8 +141,8 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     "--fit",
     metavar="DAYS",
     help="Days to fit the normalization constants to, both ends included, such as 2010..2018. "
-    "Default: the training split. Without splits, existing constants are kept, or new ones are "
-    "fitted to all days.",
+    "Default: the training split. Without splits, existing constants are kept; if there are none, "
+    "new ones are fitted to all days.",
 )
 @release_options
 @click.option(
@@ -157,7 +157,11 @@ _RELEASE_OPTIONS: Mapping[str, dict[str, Any]] = {
     is_flag=True,
     help="Queue the runs on the deployment at DAGSTER_HOME, and follow their progress.",
 )
-@click.option("--keep-going", is_flag=True, help="Make the release without the days that failed.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Make the release even if some days failed, and leave them out.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Print the plan and exit.")
 @settings_options()
 def build(
@@ -326,7 +330,7 @@ def release(
     days: str | None,
     **given: str | None,
 ) -> None:
-    """Make a release of the packed days: numbered shards with an index, a card and checksums.
+    """Make a release of the packed days: numbered shards, an index, a card and checksums.
 
     --encoding converts the shards without processing the frames again.
     """
@@ -374,10 +378,14 @@ def verify(*, days: str | None, only_report: bool, **given: str | None) -> None:
     metavar="DAYS",
     help="Days to prune, such as 2019 or 2010..2018. Default: all before the look-back window.",
 )
-@click.option("--delete", is_flag=True, help="Delete the files. By default, they are only listed.")
+@click.option(
+    "--delete",
+    is_flag=True,
+    help="Delete the files. Otherwise, only report how many would be deleted.",
+)
 @settings_options(_PRUNE)
 def prune(*, days: str | None, delete: bool, **given: str | None) -> None:
-    """Delete the raw files of days whose shards are verified."""
+    """Delete the raw files of days whose shards are complete and intact."""
     with _one_line_errors():
         _run_day_job("prune_raw", "prune", days, given, dry_run=not delete)
         if not delete:

@@ -37,7 +37,7 @@ WORKSPACE = "workspace.yaml"
 """File in the current folder that names the code locations of a deployment."""
 
 BUILD_TAG = "sdoml/build"
-"""Marks the runs that one `sdoml build` queued."""
+"""Run tag that marks the runs of one `sdoml build`."""
 
 PARTITION = "dagster/partition"
 WINDOW = 200
@@ -121,7 +121,7 @@ def _interrupts() -> Iterator[None]:
 
 
 def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    """Return whether a step or a run failed because of Ctrl-C or a termination."""
+    """Return whether a step or a run failed because of Ctrl-C or because it was terminated."""
     error = None
     if event.is_step_failure:
         error = event.step_failure_data.error
@@ -167,7 +167,7 @@ class Queue:
     Parameters
     ----------
     instance
-        Instance that has the queue.
+        Instance whose queue is used.
     daemon
         The daemon that was started for this build. None means the deployment's daemon. If
         ``workspace.yaml`` exists, the runs then get the name of the code location from this file,
@@ -254,7 +254,7 @@ class Queue:
         return dg.DagsterRunStatus.CANCELED if run is None else run.status
 
     def _show_lines(self, run_id: str, cursors: dict[str, str | None], line: Line) -> list[str]:
-        """Pass the new lines of a run to the display. Returns its errors."""
+        """Pass the new lines of a run to the display. Returns the run's errors."""
         found = self._instance.get_records_for_run(run_id, cursor=cursors[run_id])
         cursors[run_id] = found.cursor
         errors = []
@@ -303,7 +303,7 @@ class Daemon:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # keep Ctrl-C from the daemon: this process ends it
+                start_new_session=True,  # hide Ctrl-C from the daemon, because this process ends it
             )
 
     def __enter__(self) -> Self:

@@ -37,7 +37,7 @@ FOLDERS = ("raw", "processed", "shards", "releases")
 def status_lines(
     settings: Settings, store: Store, code_versions: Mapping[str, str]
 ) -> Iterator[str]:
-    """Return lines about days by state, coverage, size, constants, releases and the schedule."""
+    """Yield lines about days by state, size, constants, releases, the schedule and coverage."""
     constants = current_normalization(store)
     degradation = load_degradation(settings, store).sha256
     states: dict[str, list[date]] = {name: [] for name in STATES}

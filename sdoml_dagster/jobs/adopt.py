@@ -57,7 +57,7 @@ BATCH_DAYS = 50
 
 
 class AdoptConfig(DayRangeConfig):
-    """Days in the store to report. The default is all of them."""
+    """Days in the store to report. The default is all days."""
 
 
 def build_adopt_job(settings: Settings) -> dg.JobDefinition:
@@ -108,7 +108,7 @@ def build_adopt_job(settings: Settings) -> dg.JobDefinition:
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """A report about one asset and day."""
+    """A report for one asset and day."""
 
     asset: str
     day: date

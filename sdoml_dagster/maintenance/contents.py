@@ -71,7 +71,7 @@ def stored_days(settings: Settings, store: Store, days: DayRange) -> list[date]:
 
 
 def read_days(settings: Settings, store: Store, days: Sequence[date]) -> Iterator[DayContents]:
-    """Describe days. Only a few days are read ahead of the caller, to limit memory use."""
+    """Describe days in order. Only a few days are read ahead, to limit memory use."""
     read = functools.partial(read_day, settings, store)
     return ordered_map(read, days, threads=settings.threads, name="adopt")
 

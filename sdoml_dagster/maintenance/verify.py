@@ -2,7 +2,7 @@
 
 Each file is compared with its record: raw files with the SHA-256 in the ledger, processed frames
 with the CRC-32 in the frame table, shards with the SHA-256 in the index, and releases with their
-SHA256SUMS. Tables, sketches, indexes and constants must decode.
+SHA256SUMS. Tables, sketches, indexes and constants must be decodable.
 
 A damaged file can be *moved aside*: it is moved to ``damaged/`` together with the small file that
 marks its day as present, so that steps and schedules rebuild the day. Nothing is deleted, because a
@@ -76,7 +76,7 @@ def verify_store(
     threads: int,
     report: Callable[[str], None],
 ) -> Verification:
-    """Read all files of the days in a range, the constants and the releases.
+    """Verify the files of all days in a range, the constants and the releases.
 
     In a release, only the shards that contain samples from these days are read. A hard link to a
     shard that was already read is not read again.

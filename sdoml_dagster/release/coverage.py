@@ -236,7 +236,7 @@ _TABLE_COLUMNS = ("slot", "channel", "status", "degradation_table")
 def _statuses(
     store: Store, day: date, tables: Mapping[Instrument, bytes | None]
 ) -> tuple[dict[Frame, str], set[str]]:
-    """Return the status of each frame in the frame tables of a day, and the degradation tables."""
+    """Return the status of each frame in a day's frame tables, and the degradation tables used."""
     statuses: dict[Frame, str] = {}
     used: set[str] = set()
     for instrument, data in tables.items():

@@ -12,7 +12,7 @@ from sdoml_dagster.store.store import Store
 
 PREVIOUS_SUMS = f"{RELEASE_SUMS}.previous"
 PREVIOUS_INDEX = f"{RELEASE_INDEX}.previous"
-"""File names of the last release while the new one is being written."""
+"""Names of two files of the last release while the new release is being written."""
 
 _CHUNK = 1 << 20
 

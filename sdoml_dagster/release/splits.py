@@ -14,7 +14,7 @@ from sdoml_core.errors import SettingError
 from sdoml_dagster.formatting import counted
 
 _PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid for Hugging Face and in file names
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # valid on Hugging Face and in file names
 _GUARD = re.compile(r"(\d{1,4})\s*(?:d|days?)?")
 
 

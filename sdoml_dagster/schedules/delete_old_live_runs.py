@@ -18,8 +18,8 @@ def delete_old_runs(instance: dg.DagsterInstance, settings: Settings, *, before:
     """Delete finished runs of ``live_update`` that were created before the window.
 
     There are hundreds of runs per day, and the events of old runs describe frames that were
-    deleted. The last event of an hour in the window is also within the window, so no event that
-    describes an existing frame is deleted.
+    deleted. The last event for an hour in the window was also recorded within the window, so no
+    event that describes an existing frame is deleted.
 
     Parameters
     ----------
