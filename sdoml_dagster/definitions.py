@@ -18,11 +18,11 @@ from sdoml_dagster.checks.freshness import build_freshness_check
 from sdoml_dagster.checks.processed import build_processed_checks
 from sdoml_dagster.checks.release import build_release_check
 from sdoml_dagster.checks.shards import build_shard_checks
-from sdoml_dagster.executor import recording_executor
 from sdoml_dagster.jobs.asset_jobs import build_asset_jobs
 from sdoml_dagster.jobs.live import build_live_job
 from sdoml_dagster.jobs.maintenance import build_maintenance_jobs
 from sdoml_dagster.resources import ArchiveResource, StoreResource
+from sdoml_dagster.runs.executor import recording_executor
 from sdoml_dagster.schedules.daily_update import build_daily_update_schedule
 from sdoml_dagster.schedules.live_update import build_live_update_schedule
 from sdoml_dagster.sensors.automation import build_automation_sensors

@@ -13,11 +13,11 @@ from sdoml_core.formats.parquet import open_parquet, read_columns, timestamps
 from sdoml_dagster.cli.display import Line
 from sdoml_dagster.cli.errors import CommandError
 from sdoml_dagster.cli.runs import InProcess
-from sdoml_dagster.dead_runs import end_dead_runs
 from sdoml_dagster.formatting import counted
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.pipeline.live.run import find_news
 from sdoml_dagster.resources import ArchiveResource
+from sdoml_dagster.runs.dead_runs import end_dead_runs
 from sdoml_dagster.schedules.delete_old_live_runs import delete_old_runs
 from sdoml_dagster.schedules.live_update import update_in_progress
 from sdoml_dagster.settings.model import Settings

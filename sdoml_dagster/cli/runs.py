@@ -28,8 +28,8 @@ import dagster as dg
 
 from sdoml_dagster.cli.display import Line, LineHandler
 from sdoml_dagster.cli.errors import CommandError, DaemonError
-from sdoml_dagster.dead_runs import ANY_RUN, process_tag
 from sdoml_dagster.run_logger import RunLogger, tell
+from sdoml_dagster.runs.dead_runs import ANY_RUN, process_tag
 from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 
 MODULE = "sdoml_dagster.definitions"

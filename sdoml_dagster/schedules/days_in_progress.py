@@ -12,8 +12,8 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from sdoml_dagster.asset_names import DEFAULT_DATASET, DatasetNames
 from sdoml_dagster.days import days_between, parse_day
-from sdoml_dagster.dead_runs import is_dead
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG, build_asset_jobs, daily_assets
+from sdoml_dagster.runs.dead_runs import is_dead
 from sdoml_dagster.settings.model import Settings
 
 IN_PROGRESS = [

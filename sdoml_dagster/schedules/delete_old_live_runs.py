@@ -5,9 +5,9 @@ from typing import Final
 
 import dagster as dg
 
-from sdoml_dagster.delete_runs import FINISHED, delete_run
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
+from sdoml_dagster.runs.delete_runs import FINISHED, delete_run
 from sdoml_dagster.settings.model import Settings
 
 DELETED_AT_ONCE: Final = 50

@@ -6,10 +6,10 @@ from typing import Final
 import dagster as dg
 
 from sdoml_core.errors import SdomlError
-from sdoml_dagster.dead_runs import is_dead
 from sdoml_dagster.jobs.asset_jobs import DATASET_TAG
 from sdoml_dagster.jobs.live import LIVE_UPDATE
 from sdoml_dagster.resources import ArchiveResource, StoreResource
+from sdoml_dagster.runs.dead_runs import is_dead
 from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 from sdoml_dagster.schedules.delete_old_live_runs import delete_old_runs
 from sdoml_dagster.settings.model import Settings

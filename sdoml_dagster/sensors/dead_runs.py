@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from sdoml_dagster.dead_runs import end_dead_runs
-from sdoml_dagster.missed_retries import request_missed_retries
+from sdoml_dagster.runs.dead_runs import end_dead_runs
+from sdoml_dagster.runs.missed_retries import request_missed_retries
 
 INTERVAL = 30
 """Seconds between evaluations. Each evaluation reads the runs in progress once."""

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from sdoml_dagster.delete_event_logs import delete_old_event_logs
 from sdoml_dagster.formatting import counted
+from sdoml_dagster.runs.delete_event_logs import delete_old_event_logs
 from sdoml_dagster.settings.model import Settings
 
 INTERVAL = 3600

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from sdoml_dagster.assets import processed
-from sdoml_dagster.dead_runs import end_dead_runs
 from sdoml_dagster.pipeline import process
+from sdoml_dagster.runs.dead_runs import end_dead_runs
 from sdoml_dagster.settings.model import Settings
 from sdoml_demo.clock import Clock
 from sdoml_demo.faults import FaultPlan

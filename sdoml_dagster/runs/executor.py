@@ -9,7 +9,7 @@ from typing import Any, cast
 import dagster as dg
 from dagster._core.executor.in_process import InProcessExecutor
 
-from sdoml_dagster.dead_runs import end_dead_runs, process_tag
+from sdoml_dagster.runs.dead_runs import end_dead_runs, process_tag
 
 
 class RecordingExecutor(InProcessExecutor):

@@ -4,7 +4,7 @@ import sqlite3
 
 import dagster as dg
 
-from sdoml_dagster.delete_runs import delete_run
+from sdoml_dagster.runs.delete_runs import delete_run
 
 
 @dg.asset

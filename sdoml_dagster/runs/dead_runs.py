@@ -7,7 +7,7 @@ of its process when it starts. Runs on other machines and in other containers ar
 
 import dagster as dg
 
-from sdoml_dagster.process_identity import ProcessIdentity, has_ended, this_process
+from sdoml_dagster.runs.process_identity import ProcessIdentity, has_ended, this_process
 
 PROCESS_TAG = ".dagster/sdoml_process"
 """Run tag that holds the run ID and the identity of the process. Hidden in the UI."""

@@ -16,7 +16,7 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
-from sdoml_dagster.delete_runs import FINISHED, delete_database_file
+from sdoml_dagster.runs.delete_runs import FINISHED, delete_database_file
 
 DELETED_AT_ONCE: Final = 500
 """Number of runs after which a call stops, so that a tick of the sensor stays short."""

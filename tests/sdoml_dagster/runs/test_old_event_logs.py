@@ -11,12 +11,12 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from sdoml_dagster.definitions import build_defs
-from sdoml_dagster.delete_event_logs import delete_old_event_logs
+from sdoml_dagster.runs.delete_event_logs import delete_old_event_logs
 from sdoml_dagster.settings.model import Settings
 from tests.support.runs import DAILY, FIRST, SECOND, Materialize, run_assets
 from tests.support.staleness import stale
 
-PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs/operations.md").read_text(encoding="utf-8")
 (COMMAND,) = re.findall(r"^find .* -delete$", PAGE, re.MULTILINE)
 LONG_AGO = 1_600_000_000
 

@@ -13,8 +13,8 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from sdoml_dagster.dead_runs import PROCESS_TAG, end_dead_runs, is_dead
-from sdoml_dagster.process_identity import ProcessIdentity, has_ended, this_process
+from sdoml_dagster.runs.dead_runs import PROCESS_TAG, end_dead_runs, is_dead
+from sdoml_dagster.runs.process_identity import ProcessIdentity, has_ended, this_process
 from sdoml_dagster.schedules.days_in_progress import days_in_progress
 from sdoml_dagster.settings.model import Settings
 from sdoml_demo.server import Archive
@@ -29,7 +29,7 @@ OUTSIDE = "pid:[4026531836]"
 @pytest.fixture(scope="module")
 def ended() -> ProcessIdentity:
     """The identity of a process that has ended."""
-    program = "from sdoml_dagster.process_identity import this_process; print(this_process())"
+    program = "from sdoml_dagster.runs.process_identity import this_process; print(this_process())"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     identity = ProcessIdentity.parse(done.stdout.strip())
@@ -54,7 +54,7 @@ def test_killed_process_has_ended_even_if_its_id_is_reused(ended: ProcessIdentit
 
 
 def test_zombie_has_ended() -> None:
-    program = "import sys; from sdoml_dagster.process_identity import this_process;"
+    program = "import sys; from sdoml_dagster.runs.process_identity import this_process;"
     program += "print(this_process(), flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(
@@ -80,7 +80,7 @@ def test_processes_on_other_machines_are_ignored(ended: ProcessIdentity) -> None
 
 def test_process_of_an_earlier_boot_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     now = replace(here(), namespace=OUTSIDE)
-    monkeypatch.setattr("sdoml_dagster.process_identity.this_process", lambda: now)
+    monkeypatch.setattr("sdoml_dagster.runs.process_identity.this_process", lambda: now)
     assert has_ended(replace(now, boot="earlier"))
     assert not has_ended(replace(now, boot="earlier", machine="another/2"))
 

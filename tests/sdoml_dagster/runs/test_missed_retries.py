@@ -13,7 +13,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 
 from sdoml_dagster.instance.home import prepare_instance
-from sdoml_dagster.missed_retries import LIMIT, request_missed_retries
+from sdoml_dagster.runs.missed_retries import LIMIT, request_missed_retries
 
 # Dagster's daemon calls the deprecated Logger.warn.
 pytestmark = pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")
