@@ -82,7 +82,7 @@ def machine(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 @pytest.fixture(scope="module")
 def alone(machine: Callable[[str], Machine]) -> dict[str, bytes]:
-    """The store that one process builds."""
+    """The files of a store that a single process has built."""
     one = machine("alone")
     finish(one.materialize(INGEST, DAYS[0], DAYS[-1]))
     finish(one.materialize("normalization_stats"))

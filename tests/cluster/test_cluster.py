@@ -27,7 +27,7 @@ def seen(lan: Lan, frame_cache: Path) -> Evidence:
         return play(lan, cache=frame_cache, report=print)
 
 
-def test_cluster_store_equals_single_machine_store(seen: Evidence) -> None:
+def test_cluster_store_matches_single_machine_store(seen: Evidence) -> None:
     assert seen.different == []
     assert seen.files > 16 * len(DAYS)
 

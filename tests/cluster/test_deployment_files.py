@@ -18,7 +18,7 @@ def test_services_have_restart_policies_health_checks_and_limits(name: str) -> N
     service = COMPOSE["services"][name]
     assert service["restart"] == "unless-stopped"
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
-    if name != "code":  # this service uses the health check of its image
+    if name != "code":  # for `code`, the image defines the health check
         assert service["healthcheck"]["test"]
 
 

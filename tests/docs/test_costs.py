@@ -45,7 +45,7 @@ def test_many_workers_are_limited_by_bandwidth() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3, 4, 12])
-def test_slowest_part_limits_the_deployment(workers: int) -> None:
+def test_slowest_component_limits_the_throughput(workers: int) -> None:
     for pool in (1, 2, 4):
         deployment = Deployment(workers, pool, link=12e6)
         bound = 3600 * min(deployment.bounds.values())
@@ -53,7 +53,7 @@ def test_slowest_part_limits_the_deployment(workers: int) -> None:
         assert simulate(deployment).days_per_hour < 1.01 * bound
 
 
-def test_same_seed_gives_the_same_backfill() -> None:
+def test_same_seed_produces_the_same_backfill() -> None:
     deployment = Deployment(4)
     first = simulate(deployment, days=200, seed=3)
     assert simulate(deployment, days=200, seed=3) == first

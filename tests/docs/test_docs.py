@@ -297,7 +297,7 @@ def test_settings_page_documents_every_default() -> None:
             assert shown == (f"{field.default:g}" if is_float else str(field.default)), name
 
 
-def test_glossary_names_exist() -> None:
+def test_glossary_names_exist_in_the_code() -> None:
     defs = build_defs(Settings(start="2024-03-01"))
     graph = defs.resolve_asset_graph()
     assets = {key.to_user_string() for key in graph.materializable_asset_keys}
@@ -313,7 +313,7 @@ def test_glossary_names_exist() -> None:
     assert "daily_update_schedule" in {schedule.name for schedule in defs.schedules or ()}
 
 
-def test_links_have_targets() -> None:
+def test_links_are_not_broken() -> None:
     broken = []
     for page in PAGES:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):

@@ -104,7 +104,7 @@ def run_ranks(
 
 
 def seen(folder: Path, *, epoch: int) -> Counter[str]:
-    """Return the times that both ranks used in an epoch."""
+    """Count the times that the two ranks used in an epoch."""
     records = [(folder / f"seen-{rank}.txt").read_text() for rank in (0, 1)]
     lines = [line.split() for record in records for line in record.splitlines()]
     return Counter(time for number, *times in lines if int(number) == epoch for time in times)

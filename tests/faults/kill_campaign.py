@@ -159,7 +159,7 @@ def main() -> None:
         place = Path(folder)
         common = SMALL | roots
         with Runner(common | {"SDOML_STORE": str(place / "whole")}) as whole:
-            whole.run()  # this fills the archive's cache
+            whole.run()  # fills the archive's cache, so that the durations are realistic
             durations = whole.measure()
             expected = snapshot(whole.store)
         same: Counter[str] = Counter()

@@ -69,7 +69,7 @@ def test_ledger_records_exactly_the_permanent_faults(
     rates = {fault: 0.5 / len(REASONS) for fault in REASONS}
     plan = FaultPlan(rates, seed=8, attempts=None, retry_after=0)
     options = {"cadence_minutes": 120, "aia_tolerance_minutes": 0}
-    deploy(archive, **options).fetch()  # this renders the frames
+    deploy(archive, **options).fetch()  # lets the archive render and cache the frames
     with Archive(cache=frame_cache, absences=False, faults=plan) as faulty:
         day = deploy(faulty, **options)
         with pytest.raises(OutageError, match=r"of 24 AIA frames of 2024-03-08: "):

@@ -22,7 +22,7 @@ def mount(folder: Path, *options: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MiB."""
+    """A 3 MiB file system."""
     folder = tmp_path / "disk"
     mount(folder, "size=3m")
     yield folder

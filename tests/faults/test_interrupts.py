@@ -70,7 +70,7 @@ def test_terminated_run_is_not_retried(
             found = deployment.wait(backfill, timeout=60)
             (run,) = found["runs"]
             assert run["status"] == "CANCELED", found
-            # The log lists a request after its response, which takes 2 s.
+            # A pending request is logged after its response. Wait for it.
             wait_until(lambda: not slow.log.in_flight.total(), seconds=10)
             asked = len(slow.log.requests)
             time.sleep(5)

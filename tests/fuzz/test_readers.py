@@ -50,7 +50,7 @@ def test_arbitrary_bytes_are_rejected(name: str, start: bytes, rest: bytes) -> N
         KINDS[name].read(start + rest)
     except SdomlError:
         return
-    assert name.startswith("tar with"), "only an empty tar archive is readable"
+    assert name.startswith("tar with"), "only an empty tar archive may be readable"
 
 
 def card(key: str, value: object) -> bytes:

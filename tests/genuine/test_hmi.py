@@ -28,4 +28,4 @@ def test_real_colored_quicklook_image_is_rejected_despite_a_correct_disk(
     assert disk.radius == pytest.approx(203.44, abs=0.005)
     assert abs(disk.x) < 0.05
     assert abs(disk.y) < 0.05
-    assert not processed[494:, :190].any(), "the label is masked"
+    assert not processed[494:, :190].any(), "the label must be masked"

@@ -40,7 +40,9 @@ def test_datasets_in_one_instance_are_independent(
 
 
 @pytest.mark.parametrize("name", ["a_b", "a b", "-a", "a-", "a--b", "a/b", "ä"])
-def test_name_has_letters_digits_and_single_hyphens(environment: dict[str, str], name: str) -> None:
+def test_name_may_contain_only_letters_digits_and_single_hyphens(
+    environment: dict[str, str], name: str
+) -> None:
     with pytest.raises(SettingError, match="SDOML_NAME"):
         Settings.load(name=name)
 

@@ -40,7 +40,7 @@ def test_assets_jobs_and_schedule_have_their_public_names(settings: Settings) ->
 
 
 @pytest.mark.parametrize("name", sorted(ASSETS))
-def test_assets_are_described(graph: AssetGraph, name: str) -> None:
+def test_assets_have_descriptions(graph: AssetGraph, name: str) -> None:
     node = graph.get(dg.AssetKey(name))
     spec = node.assets_def.specs_by_key[dg.AssetKey(name)]
     assert len(spec.description or "") > 200
@@ -98,7 +98,7 @@ def test_instrument_without_channels_has_no_assets(
     assert {job.name for job in defs.resolve_all_job_defs()} >= JOBS
 
 
-def test_run_config_fields_are_described(settings: Settings) -> None:
+def test_run_config_fields_have_descriptions(settings: Settings) -> None:
     defs = build_defs(settings)
     for name in ("fit_normalization", "make_release", *MAINTENANCE):
         described = {
@@ -229,7 +229,7 @@ def test_dg_commands_work(environment: dict[str, str]) -> None:
         )
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
-        assert "Warning" not in said, "the first line of a run comes first"
+        assert "Warning" not in said, "the command must not issue warnings"
         assert "does not match" not in said
         return said
 

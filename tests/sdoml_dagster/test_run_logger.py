@@ -31,7 +31,7 @@ def test_loggers_are_unchanged_without_standard_error(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_interrupt_has_a_clear_message_even_within_a_retry(within: bool) -> None:
+def test_interrupt_has_a_clear_message_even_during_a_retry(within: bool) -> None:
     error = SimpleNamespace(cls_name="DagsterExecutionInterruptedError", message="", cause=None)
     if within:
         error = SimpleNamespace(cls_name=console.RETRY, message="", cause=error)

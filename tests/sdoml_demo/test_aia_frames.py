@@ -55,7 +55,7 @@ def limb_radius(image):
 
 
 def smooth(image):
-    """Return the square roots of the means of 4×4 pixels."""
+    """Return the square roots of the means of 4×4 blocks of pixels."""
     rows, columns = image.shape
     return np.sqrt(np.maximum(image.reshape(rows // 4, 4, columns // 4, 4).mean((1, 3)), 0))
 
@@ -180,7 +180,7 @@ def test_degradation_outside_the_table_uses_the_nearest_row():
     assert solar_state.degradation(NOON.date().replace(year=2009), 94) == 1.02541
 
 
-def test_sun_rotates_and_noise_changes():
+def test_rendered_sun_rotates_and_its_noise_changes():
     _, first = opened(render_aia(NOON, 171, PERFECT))
     _, soon = opened(render_aia(NOON + timedelta(minutes=2), 171, PERFECT))
     _, later = opened(render_aia(NOON + timedelta(days=2), 171, PERFECT))

@@ -135,7 +135,7 @@ def test_flipped_bits_are_in_the_compressed_pixels(hmi):
         assert start + 14 <= place < len(hmi) - 2
 
 
-def test_archive_serves_altered_frames(tmp_path, aia):
+def test_archive_can_serve_corrupted_frames(tmp_path, aia):
     path = archive_path(CHANNELS["AIA_0193"], NOON)
     other = archive_path(CHANNELS["AIA_0171"], NOON)
     roll = KINDS["roll 180°, in the header"].change

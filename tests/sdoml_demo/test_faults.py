@@ -230,7 +230,7 @@ def test_plan_is_deterministic_and_keeps_its_rates():
     assert chosen != [other.choose(path, 1) for path in paths(4000)]
 
 
-def test_plan_affects_first_responses_or_all():
+def test_plan_affects_first_or_all_responses():
     path = paths(1)[0]
     for attempts, expected in ((1, [1, 0, 0, 0]), (3, [1, 1, 1, 0]), (None, [1, 1, 1, 1])):
         plan = FaultPlan(rates={Fault.EMPTY: 1.0}, attempts=attempts)

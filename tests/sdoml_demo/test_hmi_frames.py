@@ -28,7 +28,7 @@ def radii():
     return np.hypot(offset[:, None], offset[None, :])
 
 
-def test_file_is_an_rgb_jpeg_of_the_real_size():
+def test_file_is_an_rgb_jpeg_with_the_real_dimensions():
     data = render_hmi(NOON, PERFECT)
     assert data[:2] == b"\xff\xd8"
     assert data[-2:] == b"\xff\xd9"
@@ -40,7 +40,7 @@ def test_file_is_an_rgb_jpeg_of_the_real_size():
 
 
 @pytest.mark.parametrize(("month", "expected"), [(1, 483.7), (6, 468.6), (8, 470.1)])
-def test_disk_has_the_radius_of_its_date_on_black(month, expected):
+def test_disk_radius_depends_on_the_date(month, expected):
     levels = gray_levels(datetime(2018, month, 20, 12, 0, tzinfo=UTC), PERFECT, seed=1)
     levels[988:] = 0  # remove the label
     area = np.count_nonzero(levels)

@@ -38,7 +38,7 @@ def get(root, path, **headers):
     return requests.get(f"{root}/{path}", headers=headers, timeout=60)
 
 
-def test_aia_frame_appears_in_part_then_whole_and_is_removed(serve):
+def test_aia_frame_is_partial_then_complete_then_removed(serve):
     archive = serve(uncompressed=0)
     whole = archive.live.appears(AIA, MINUTE)
     assert timedelta(minutes=15) <= whole - MINUTE <= timedelta(minutes=26)
@@ -55,7 +55,7 @@ def test_aia_frame_appears_in_part_then_whole_and_is_removed(serve):
     assert get(archive.aia_root, path).status_code == 404
 
 
-def test_absent_frames_are_refused_or_not_found(serve):
+def test_missing_frames_return_403_or_404(serve):
     archive = serve()
     codes = {
         get(archive.aia_root, live_path(AIA, MINUTE + k * timedelta(minutes=3))).status_code
@@ -73,7 +73,7 @@ def test_uncompressed_variant_has_the_same_image(serve):
     assert (decode_aia(one).image == decode_aia(other).image).all()
 
 
-def test_newest_time_is_served_conditionally(serve):
+def test_newest_time_supports_conditional_requests(serve):
     archive = serve()
     first = get(archive.aia_root, "nrt/image_times")
     assert first.text.startswith("Time     20260330_18")
@@ -97,7 +97,7 @@ def test_listing_contains_frames_that_have_appeared(serve):
     assert get(archive.aia_root, later).status_code == 404
 
 
-def test_hmi_image_appears_an_hour_later_and_is_rendered_again(serve):
+def test_hmi_image_appears_an_hour_later_and_is_replaced_by_a_definitive_one(serve):
     archive = serve()
     path = archive_path(HMI, MINUTE)
     archive.clock.advance(timedelta(minutes=50))

@@ -73,7 +73,7 @@ def test_unknown_paths_return_404(archive, path):
     assert answer.text.startswith("<!DOCTYPE HTML")
 
 
-def test_missing_frames_are_404s_and_their_neighbors_are_served(cache):
+def test_missing_frames_return_404_and_their_neighbors_are_served(cache):
     gap = datetime(2024, 1, 1, 2, tzinfo=UTC)  # see test_frame_states_depend_only_on_the_file_name
     paths = [
         archive_path(CHANNELS["AIA_1700"], gap + timedelta(minutes=minutes)) for minutes in (0, 2)
@@ -89,7 +89,7 @@ def test_hmi_has_a_cadence_of_15_minutes(archive):
     assert requests.get(f"{archive.hmi_root}/{path}", timeout=30).status_code == 404
 
 
-def test_frames_younger_than_the_lag_are_404s(cache):
+def test_frames_newer_than_the_lag_return_404(cache):
     minute = datetime.now(UTC).replace(hour=12, minute=0) - timedelta(days=5)
     path = archive_path(CHANNELS["AIA_0171"], minute)
     with Archive(cache=cache, absences=False, lag_days=7) as late:
@@ -164,7 +164,7 @@ def test_two_processes_with_separate_caches_serve_the_same_bytes(tmp_path, cache
     assert leftovers == []
 
 
-def test_bad_options_print_one_line(tmp_path):
+def test_bad_options_print_a_one_line_error(tmp_path):
     def run(*options):
         return subprocess.run(
             [sys.executable, "-m", "sdoml_demo", "--cache", tmp_path, *options],

@@ -53,7 +53,7 @@ def test_remote_release_is_read_by_byte_ranges(release: Path, viewer: str) -> No
         assert ask(remote, "dataset").json()["samples"] == DAYS * 24
         assert ask(remote, "frames", **query).content == local.content
         sent = {name: number for name, number in server.sent.items() if name.endswith(".tar")}
-    assert sum(sent.values()) == 2 * (SIDE * SIDE * 4 + 128), "two frames with their headers"
+    assert sum(sent.values()) == 2 * (SIDE * SIDE * 4 + 128), "only two frames must be read"
 
 
 def test_smaller_frames_are_means_of_blocks(viewer: str) -> None:

@@ -108,7 +108,7 @@ def test_keyboard_can_step_play_zoom_and_enlarge(page: Page, viewer: str) -> Non
     page.keyboard.press("Escape")
     expect(page.locator("#panels .panel")).to_have_count(len(CHANNELS))
     page.keyboard.press("+")
-    page.keyboard.press("d")  # this pans while zoomed
+    page.keyboard.press("d")  # pans, because the view is zoomed
     expect(page).to_have_url(re.compile("zoom=1.5"))
     page.keyboard.press("0")
     page.keyboard.press("g")
@@ -358,7 +358,7 @@ def test_unreadable_frames_are_not_shown(browser: Browser, tmp_path: Path) -> No
     page.close()
 
 
-def test_live_dataset_is_followed(page: Page, tmp_path: Path) -> None:
+def test_viewer_follows_a_live_dataset(page: Page, tmp_path: Path) -> None:
     live, grown = tmp_path / "live", tmp_path / "grown"
     for folder, days in ((live, 1), (grown, 2)):
         folder.mkdir()

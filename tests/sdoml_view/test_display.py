@@ -34,7 +34,7 @@ def test_every_aia_channel_has_a_range() -> None:
     assert set(STRETCHES) == {name for name in CHANNELS if name.startswith("AIA")}
 
 
-def test_levels_and_gauss_give_the_same_picture() -> None:
+def test_levels_and_gauss_produce_the_same_picture() -> None:
     gauss = np.array([[-200.0, -20.0, 0.0, 20.0, 200.0]])
     levels = to_levels(
         gauss_to_level(gauss).astype(np.float32),
@@ -47,7 +47,7 @@ def test_levels_and_gauss_give_the_same_picture() -> None:
     np.testing.assert_allclose(field.astype(int), levels.astype(int), atol=1)
 
 
-def test_off_the_disk_is_black() -> None:
+def test_pixels_off_the_disk_are_black() -> None:
     table = level_table("HMI_M", {"constant": 300.0, "transform": "field"}, N)
     assert to_levels(np.zeros((1, 1), np.float32), table)[0, 0] == 0
 

@@ -23,7 +23,7 @@ def raw(viewer: str, method: str, path: str, headers: dict[str, str] | None = No
         return reply.status, reply.read(), dict(reply.getheaders())
 
 
-def test_server_listens_on_loopback_only() -> None:
+def test_server_listens_only_on_loopback() -> None:
     with listen(0) as listener:
         host, port = listener.getsockname()
         assert host == "127.0.0.1"
@@ -31,7 +31,7 @@ def test_server_listens_on_loopback_only() -> None:
             listen(port)
 
 
-def test_other_addresses_are_not_reachable(viewer: str) -> None:
+def test_viewer_is_not_reachable_at_other_addresses(viewer: str) -> None:
     address = socket.gethostbyname(socket.gethostname())
     if address.startswith("127."):
         address = "127.0.0.2"  # another address of this machine

@@ -64,7 +64,7 @@ DEFAULT = {MODULE: MODULE_OPTIONS}
 
 @dataclass(frozen=True)
 class Days(FaultPlan):
-    """Faults that affect whole days, named as in paths: 2024/03/05."""
+    """Faults that affect whole days. Days are given as in paths, for example 2024/03/05."""
 
     empty: frozenset[str] = frozenset()
     half: frozenset[str] = frozenset()
@@ -79,15 +79,16 @@ class Days(FaultPlan):
 
 
 class Deployment:
-    """Webserver, daemon and code server over one instance; a context manager.
+    """A context manager that runs a webserver, a daemon and code servers for one instance.
 
     Parameters
     ----------
     environment
         Settings, and ``DAGSTER_HOME``.
     source
-        Options of the services for the code to load. By default, the services share code servers
-        whose runs start fast. Otherwise each service starts its own, as ``make ui`` does.
+        Options that tell the services which code to load. By default, the services share code
+        servers that start runs fast. Otherwise, each service starts its own code server, as
+        ``make ui`` does.
     locations
         Code locations by name, each with the options of its code server.
     storage
@@ -124,7 +125,7 @@ class Deployment:
 
     def __exit__(self, *_: object) -> None:
         for service in self.services.values():
-            with contextlib.suppress(ProcessLookupError):  # it has already ended
+            with contextlib.suppress(ProcessLookupError):  # the service has already ended
                 os.killpg(service.pid, signal.SIGINT)
         for service in self.services.values():
             try:
@@ -220,7 +221,7 @@ class Deployment:
             log = self.home / f"{name}.log"
             server, ports[name] = start_code_server(self.environment, log, options)
             self.services[f"code server {name}"] = server
-        # The daemon fails a backfill if there is no code server when it continues the backfill.
+        # A backfill fails if the daemon continues it before there is a code server.
         self._await("a code server", lambda: all(map(accepts_connections, ports.values())))
         servers = [
             {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": name}}

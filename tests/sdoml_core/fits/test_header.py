@@ -145,7 +145,7 @@ def test_uncompressed_image_in_hdu_0_is_read_despite_illegal_cards(
     np.testing.assert_array_equal(read(plain(image, ILLEGAL_CARDS))[0], image)
 
 
-def test_nonfinite_pixels_are_missing() -> None:
+def test_nonfinite_pixels_count_as_missing() -> None:
     image = np.ones((16, 16), np.float64)
     image[3, 4:8] = [np.nan, np.inf, -np.inf, 1e300]
     pixels, missing = read(plain(image))
@@ -154,7 +154,7 @@ def test_nonfinite_pixels_are_missing() -> None:
     assert np.isfinite(pixels).sum() == pixels.size - 4
 
 
-def test_blank_of_an_uncompressed_image_is_missing() -> None:
+def test_blank_pixels_of_an_uncompressed_image_count_as_missing() -> None:
     image = np.arange(256, dtype=np.int16).reshape(16, 16)
     pixels, missing = read(plain(image, {"BLANK": b"7"}))
     assert missing == 1
@@ -219,7 +219,7 @@ def test_card_values_are_parsed() -> None:
         b"x" * 9999,
     ],
 )
-def test_files_of_other_formats_are_rejected(data: bytes) -> None:
+def test_files_in_other_formats_are_rejected(data: bytes) -> None:
     with pytest.raises(NotAnImageError):
         fits.find_image(data)
 

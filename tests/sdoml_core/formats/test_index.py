@@ -54,7 +54,7 @@ def release_of(*indexes: Index) -> pa.Table:
     return read_columns(open_parquet(consolidate(indexes)))
 
 
-def test_index_round_trip():
+def test_index_round_trips():
     summary = summary_of()
     index = index_of(shard="2024/sdoml-lite-2024-03-08.tar", version="abc")
     assert index.table.equals(summary.table)

@@ -88,7 +88,7 @@ def _with_another_checksum() -> bytes:
         "empty",
         "magic only",
         "truncated",
-        "another table",
+        "other table",
         "status",
         "no slot",
         "no channel",

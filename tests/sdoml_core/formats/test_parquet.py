@@ -29,6 +29,6 @@ def test_table_is_read_from_bytes() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 100])
-def test_other_bytes_are_rejected(data: bytes) -> None:
+def test_bytes_that_are_not_parquet_are_rejected(data: bytes) -> None:
     with pytest.raises(DamagedFileError, match="not a Parquet file"):
         open_parquet(data)

@@ -107,7 +107,7 @@ def test_day_without_frames_is_a_valid_empty_tar():
     assert summary.table.num_rows == 0
 
 
-def test_frames_out_of_order_or_with_another_shape_are_rejected():
+def test_frames_out_of_order_or_with_a_different_shape_are_rejected():
     writer = ShardWriter(OneWay())
     writer.add(MIDNIGHT, CHANNELS["HMI_M"], np.zeros((4, 4), np.float32), FrameFacts())
     for name in ("HMI_M", "AIA_0094"):
@@ -119,7 +119,7 @@ def test_frames_out_of_order_or_with_another_shape_are_rejected():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int16"])
-def test_other_dtypes_are_rejected(dtype):
+def test_unsupported_dtypes_are_rejected(dtype):
     with pytest.raises(ValueError, match=f"float32 or float16, not {dtype}"):
         ShardWriter(OneWay(), dtype=dtype)
 
@@ -142,7 +142,7 @@ def test_copy_detects_altered_pixels():
         ShardWriter(OneWay()).copy(io.BytesIO(altered), summary.table)
 
 
-def test_copy_rejects_another_dtype():
+def test_copy_rejects_a_different_dtype():
     data, summary = write(1, dtype="float16")
     with pytest.raises(DamagedFileError, match=r"AIA_0193\.npy is float16, not float32"):
         ShardWriter(OneWay()).copy(io.BytesIO(data), summary.table)

@@ -167,7 +167,7 @@ def test_bad_epoch_is_an_error_only_when_used(table: str, day: date) -> None:
 
 
 def test_rows_of_other_channels_are_ignored() -> None:
-    table = HAND_MADE.replace("9.0000", "absent")  # this number is in the row of 94_THICK
+    table = HAND_MADE.replace("9.0000", "absent")  # a number in the row for 94_THICK
     assert DegradationTable.from_response_table(table.encode()).factor(date(2010, 7, 2), 94) > 0
 
 

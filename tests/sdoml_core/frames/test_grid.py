@@ -89,7 +89,7 @@ def test_hmi_and_aia_limbs_agree_over_a_year() -> None:
     assert np.ptp(hmi, axis=0).max() < 0.1
 
 
-def test_original_scale_puts_hmi_two_pixels_outside_aia() -> None:
+def test_original_scale_puts_the_hmi_limb_two_pixels_outside_the_aia_limb() -> None:
     radius = hmi_limb(DATES[0], scale=0.85)[0]
     assert radius - aia_limb(DATES[0])[0] == pytest.approx(2.35, abs=0.15)
 
@@ -118,7 +118,7 @@ def test_point_sources_land_at_the_computed_position(
             rgb = np.repeat(np.round(250 * point).astype(np.uint8)[..., None], 3, axis=2)
             image = process_hmi(rgb, resolution=512, rsun_obs=angular, scale=GEOMETRIC_SCALE)
         rows, columns = np.mgrid[:512, :512]
-        # frames are scaled about pixel 512, which is half a pixel from the disk's center
+        # Frames are scaled about pixel 512, which is half a pixel from the disk's center.
         shift = 0.5 - 0.5 * scale
         turned = -1 if instrument == "AIA" else 1
         expected_column = (511.5 + shift + west * 976 / 2.4 + 0.5) / 2 - 0.5

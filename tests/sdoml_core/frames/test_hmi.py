@@ -203,7 +203,7 @@ def test_reconstructed_jpg_inverts_to_the_real_magnetogram() -> None:
     assert median < 0.7
     assert high < 2.2
     assert rms < 1.5
-    # one gray level is 0.4 G near zero and 2.5 G near 200 G: only rounding and JPEG contribute
+    # The only errors are rounding and JPEG. One level is 0.4 G near zero and 2.5 G near 200 G.
     assert abs((field - truth)[disk & (np.abs(truth) < 200)].mean()) < 0.1
 
 
@@ -310,7 +310,7 @@ def test_frame_without_a_disk_has_no_limb() -> None:
 
 
 @pytest.mark.parametrize("scale", [GEOMETRIC_SCALE, 0.85])
-def test_limb_of_levels_is_found_at_any_scale(scale: float) -> None:
+def test_limb_is_found_in_levels_at_any_scale(scale: float) -> None:
     rgb = decode_hmi(RECONSTRUCTED)
     levels = process_hmi(rgb, resolution=512, rsun_obs=RSUN_OBS, scale=scale)
     inside = ~mixed_limb(levels)

@@ -142,7 +142,7 @@ def test_kernels_release_the_gil() -> None:
     image = image_of()
     sums(image, 1024)
     switch = sys.getswitchinterval()
-    sys.setswitchinterval(10)  # without a release of the lock, no other thread runs for 10 s
+    sys.setswitchinterval(10)  # no other thread would run for 10 s if the lock were not released
     try:
         ticks = []
         stop = threading.Event()

@@ -120,7 +120,7 @@ def test_npy_and_compact_shards_cannot_be_mixed(tmp_path):
         SDOMLlite(tmp_path, CHANNELS)
 
 
-def test_error_without_numba_names_the_extra(compact, monkeypatch):
+def test_error_for_missing_numba_names_the_extra(compact, monkeypatch):
     monkeypatch.setitem(sys.modules, "sdoml_core.fits.rice", None)
     with pytest.raises(ImportError, match=r"pip install 'sdoml-lite\[compact\]'"):
         SDOMLlite(compact, CHANNELS)[0]

@@ -47,13 +47,13 @@ def test_last_slot_is_left_out(release: Path) -> None:
     assert dataset[LAST_SLOT] == (None, "2022-11-03T05:45:00")
 
 
-def test_sample_needs_every_channel(release: Path) -> None:
+def test_samples_without_every_channel_are_none(release: Path) -> None:
     dataset = SDOMLlite(release, ["aia_0211", "hmi_m"])
     assert at("2022-11-01T03:30") not in dataset.dates_set
     assert dataset["2022-11-01T03:30:00"] == (None, "2022-11-01T03:30:00")
 
 
-def test_numbers_datetimes_and_strings_give_the_same_sample(release: Path) -> None:
+def test_numbers_datetimes_and_strings_select_the_same_sample(release: Path) -> None:
     dataset = SDOMLlite(release, ["aia_0193", "hmi_m"])
     time = FIRST_SLOT + 5 * STEP
     expected = np.stack([frame(time.replace(tzinfo=UTC), name) for name in ("AIA_0193", "HMI_M")])
@@ -65,7 +65,7 @@ def test_numbers_datetimes_and_strings_give_the_same_sample(release: Path) -> No
         assert iso == "2022-11-01T01:15:00"
 
 
-def test_dates_and_iso_strings_limit_a_half_open_range(release: Path) -> None:
+def test_dates_and_iso_strings_define_a_half_open_range(release: Path) -> None:
     dataset = SDOMLlite(release, ["hmi_m"], "2022-11-01T01:00:00", at("2022-11-01T02:00"))
     assert dataset.dates == [at("2022-11-01T01:00") + n * STEP for n in range(4)]
     assert (dataset.date_start, dataset.date_end) == (
@@ -74,7 +74,7 @@ def test_dates_and_iso_strings_limit_a_half_open_range(release: Path) -> None:
     )
 
 
-def test_grid_begins_at_the_start(release: Path) -> None:
+def test_slot_grid_starts_at_date_start(release: Path) -> None:
     with pytest.raises(RuntimeError, match=r"\(.*hmi_m\): request fewer channels or another range"):
         SDOMLlite(release, ["hmi_m"], date_start="2022-11-01T00:07:00")
 
@@ -86,7 +86,7 @@ def test_start_outside_the_data_is_moved_to_the_first_slot(release: Path, start:
 
 
 @pytest.mark.parametrize("end", ["2022-11-02", "2022-11-01", "2024-01-01"])
-def test_end_outside_the_data_is_replaced(release: Path, end: str) -> None:
+def test_end_outside_the_data_is_moved_to_the_last_slot(release: Path, end: str) -> None:
     with pytest.warns(UserWarning, match="date_end .* 2022-11-03T05:45:00 is used"):
         dataset = SDOMLlite(release, ["hmi_m"], date_start="2022-11-02", date_end=end)
     assert (dataset.date_start, dataset.date_end) == (at("2022-11-02"), LAST_SLOT)

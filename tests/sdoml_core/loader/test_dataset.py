@@ -94,7 +94,7 @@ def test_samples_are_found_by_number_and_by_time(release, key):
     check(dataset, key)
 
 
-def test_iteration_ends(release):
+def test_iteration_stops_after_the_last_sample(release):
     dataset = SDOMLlite(release, date_end="2022-11-02")
     times = [time for _, time in dataset]
     assert times == [f"{day:%Y-%m-%dT%H:%M:%S}" for day in dataset.dates]

@@ -123,7 +123,7 @@ def test_ranks_workers_and_streams_match_those_of_one_folder(root):
 @pytest.mark.parametrize(
     "options", [{"dtype": "float16"}, {"encoding": "compact"}, {"index": False}]
 )
-def test_shards_with_another_encoding_or_without_an_index_are_joined(tmp_path, options):
+def test_shards_with_other_encodings_or_without_an_index_are_joined(tmp_path, options):
     for name, channels in (("aia", AIA), ("hmi", HMI), ("whole", [*AIA, *HMI])):
         write_day(tmp_path / name, FIRST, channels=channels, hours=1, version=name, **options)
     joined, whole = both(tmp_path)

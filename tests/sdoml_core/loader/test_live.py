@@ -76,7 +76,7 @@ def test_missing_frames_are_masked(folder):
     assert (window.frames[3, 2] == 0).all()
 
 
-def test_window_may_reach_back_before_the_first_slot(folder):
+def test_window_may_start_before_the_first_slot(folder):
     folder.publish(0)
     window = folder.open().latest(past=3)
     assert window.mask.tolist() == [[False] * 3, [False] * 3, [True] * 3]

@@ -92,7 +92,7 @@ class Pairs(Wrapped):
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_batches_of_any_map_style_dataset_equal_data_loader_batches(release, threads):
+def test_batches_of_any_map_style_dataset_match_those_of_data_loader(release, threads):
     dataset = SDOMLlite(release, CHANNELS)
     windows = SDOMLliteSequences(dataset, past=2)
     for source in (

@@ -68,7 +68,7 @@ def test_drop_last_returns_only_full_batches(count, batch_size, world):
     st.lists(st.tuples(small, small, st.integers(0, 12)), min_size=1, max_size=4),
 )
 @settings(max_examples=200)
-def test_epoch_resumes_exactly_with_another_number_of_ranks(count, legs):
+def test_epoch_resumes_exactly_with_a_different_number_of_ranks(count, legs):
     """A stage is a batch size, a number of ranks, and the number of batches to deliver."""
     seen, state = [], None
     for batch_size, world, steps in legs:
@@ -107,7 +107,7 @@ def test_resumed_epoch_keeps_its_order(count, batch_size, steps):
     second.load_state_dict(first.state_dict())
     if steps < len(expected):
         assert list(second) == expected[steps:]
-    assert list(second) == list(whole)  # this is the next epoch
+    assert list(second) == list(whole)  # both iterate over the next epoch
 
 
 def test_epochs_advance_and_can_be_set():

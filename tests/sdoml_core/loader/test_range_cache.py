@@ -30,7 +30,7 @@ def test_unwritable_cache_is_not_used(tmp_path):
     cache = RangeCache(tmp_path / "file/below")
     with pytest.warns(UserWarning, match="cannot write to the cache .*: Not a directory"):
         cache.write("a", b"bytes")
-    cache.write("b", b"bytes")  # one warning is enough
+    cache.write("b", b"bytes")  # must not cause a second warning
     assert cache.read("a", 5) is None
 
 
@@ -39,7 +39,7 @@ def test_least_recently_used_ranges_are_evicted(tmp_path):
     for number in range(4):
         cache.write(f"{number}", bytes(400))
         os.utime(tmp_path / f"{number}", (number, number))
-    assert cache.read("0", 400) == bytes(400)  # this range was used again
+    assert cache.read("0", 400) == bytes(400)  # now this range is the most recently used
     cache.write("4", bytes(400))
     assert [name for name in "01234" if cache.read(name, 400)] == ["0", "2", "3", "4"]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 0.9 * 2000

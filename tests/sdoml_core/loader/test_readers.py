@@ -91,7 +91,7 @@ def test_loader_reads_webdataset_shards(tmp_path):
             np.testing.assert_array_equal(pixels.numpy(), frame(at(time), name))
 
 
-def test_import_error_without_torch_names_the_extra():
+def test_import_error_for_missing_torch_names_the_extra():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import sdoml_core.formats.shard, sdoml_core.formats.index\n"

@@ -120,7 +120,7 @@ def test_split_is_a_dataset_and_prints_as_a_table(release):
         train["2022-11-03T00:00:00"]
 
 
-def test_months_define_parts(tmp_path):
+def test_splits_can_be_defined_by_month(tmp_path):
     for month in (10, 11, 12):
         for day in (1, 2):
             write_day(tmp_path, np.datetime64(f"2022-{month}-0{day}").item(), hours=1)

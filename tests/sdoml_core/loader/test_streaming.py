@@ -271,7 +271,9 @@ def test_ranks_share_a_stream(dataset, batch_size):
 
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 60), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_stream_resumes_with_another_number_of_ranks(dataset, batch_size, world, steps, new_world):
+def test_stream_resumes_with_a_different_number_of_ranks(
+    dataset, batch_size, world, steps, new_world
+):
     streams = [
         ShardDataset(dataset, batch_size=batch_size, rank=rank, world_size=world, threads=0)
         for rank in range(world)
@@ -360,7 +362,7 @@ def test_epoch_can_be_set_and_resumed(dataset):
     assert times_of(loader) == epochs[1][1:]
 
 
-def test_workers_continue_from_a_state_that_is_loaded_later(dataset):
+def test_workers_continue_from_a_state_loaded_after_a_pass(dataset):
     stream = ShardDataset(dataset, batch_size=8)
     state = stream.state_dict() | {"epoch": 5, "position": 16, "step": 0}
     loader = DataLoader(stream, batch_size=None, num_workers=2)
@@ -374,7 +376,7 @@ def test_workers_continue_from_a_state_that_is_loaded_later(dataset):
 
 @stateful
 @pytest.mark.parametrize("workers", [1, 2])
-def test_set_epoch_overrides_a_state_of_another_epoch(dataset, workers):
+def test_set_epoch_overrides_a_state_from_another_epoch(dataset, workers):
     def make():
         stream = ShardDataset(dataset, batch_size=8)
         return stream, torchdata.StatefulDataLoader(stream, batch_size=None, num_workers=workers)
@@ -406,7 +408,7 @@ def test_state_of_single_samples_from_several_workers_is_rejected(release):
     assert len({*before, *flat(same)}) == 60
 
 
-def test_states_of_other_loaders_are_rejected(dataset):
+def test_states_from_other_loaders_are_rejected(dataset):
     stream = ShardDataset(dataset, batch_size=4)
     with pytest.raises(DatasetError, match="buffer=256"):
         ShardDataset(dataset, buffer=8).load_state_dict(stream.state_dict())

@@ -45,7 +45,7 @@ def encoded(encoding):
 
 
 @pytest.mark.parametrize(("encoding", "factor"), [("compact", 5), ("compact-fine", 4)])
-def test_real_frames_are_several_times_smaller(encoding, factor):
+def test_compact_real_frames_are_several_times_smaller(encoding, factor):
     for name, *_, size in encoded(encoding):
         assert factor * size <= FLOAT32_BYTES, name
 

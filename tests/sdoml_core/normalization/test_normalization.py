@@ -75,7 +75,7 @@ def test_max_method_uses_the_exact_maximum() -> None:
     assert statistics.saturated == 0
 
 
-def test_default_is_the_quantile_of_all_pixels() -> None:
+def test_default_method_uses_the_quantile_of_all_pixels() -> None:
     statistics = fitted("quantile:0.99").channels["AIA_0193"]
     assert statistics.constant == pytest.approx(np.quantile(frame(), 0.99), rel=0.005)
     assert statistics.saturated == pytest.approx(0.01, abs=0.005)
@@ -117,7 +117,7 @@ def test_quantile_of_zero_is_rejected() -> None:
         fit({"AIA_0094": sketch}, method="quantile:0.5", **RANGE)
 
 
-def test_version_is_frozen() -> None:
+def test_version_is_stable() -> None:
     # If this version changes, existing shards are incompatible with new constants.
     assert fitted().version == "5b44bd29f3f70abc"
 

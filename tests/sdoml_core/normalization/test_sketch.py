@@ -193,7 +193,7 @@ def test_memory_layout_does_not_change_the_sketch(real_frame: NDArray[np.float32
     assert encoded(Sketch.of(read_only)) == expected
 
 
-def test_counted_frame_stays_writable() -> None:
+def test_counting_a_frame_leaves_it_writable() -> None:
     frame = np.ones((2, 2), np.float32)
     Sketch.of(frame)
     frame[0, 0] = 2
@@ -248,7 +248,7 @@ def test_file_can_be_read_with_plain_arrow(stored: bytes) -> None:
     assert table.column("pixels").to_pylist() == [64 * 64, 0, 64 * 64]
 
 
-def test_truncated_sketch_file_is_damaged(stored: bytes) -> None:
+def test_truncated_sketch_file_is_rejected(stored: bytes) -> None:
     for end in range(0, len(stored), 97):
         with pytest.raises(DamagedFileError):
             decode_sketches(stored[:end])
@@ -305,7 +305,7 @@ def test_unsorted_or_duplicate_channels_are_rejected(stored: bytes, rows: list[i
         decode_sketches(bytes(sink.getvalue()))
 
 
-def test_other_arrow_file_is_rejected() -> None:
+def test_arrow_file_without_a_version_is_rejected() -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, pa.schema([("x", pa.int8())])) as writer:
         writer.write_batch(pa.record_batch([pa.array([1], pa.int8())], names=["x"]))
@@ -320,7 +320,7 @@ def test_fraction_above_is_1_below_the_minimum_and_0_above_the_maximum() -> None
     assert sketch.fraction_above(1.0041) == 0.0
 
 
-def test_value_rounded_up_to_the_maximum_is_below_it() -> None:
+def test_value_that_float32_rounds_up_to_the_maximum_is_below_it() -> None:
     sketch = Sketch.of(np.array([1, 2, 2, 2], np.float32))
     assert sketch.fraction_above(1.99) == 0.75
     assert sketch.fraction_above(2 - 1e-9) == 0.75

@@ -39,7 +39,7 @@ class Stalled:
             opened.close()
 
 
-@pytest.fixture(params=[b"", HEAD], ids=["before the answer", "in the answer"])
+@pytest.fixture(params=[b"", HEAD], ids=["before the response", "during the response"])
 def stalled(request: pytest.FixtureRequest) -> Iterator[Stalled]:
     archive = Stalled(request.param)
     yield archive

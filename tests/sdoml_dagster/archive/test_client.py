@@ -99,7 +99,7 @@ def chunked_and_cut(handler: Handler) -> None:
 
 @pytest.fixture
 def dead_root() -> Iterator[str]:
-    """Return an address where no server listens."""
+    """The address of a mirror on which no server is listening."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/tree"
@@ -123,11 +123,11 @@ def dead_root() -> Iterator[str]:
         status(404),
     ],
 )
-def test_temporary_fault_loses_no_file(fault: Callable[[Handler], None]) -> None:
+def test_no_file_is_lost_to_temporary_faults(fault: Callable[[Handler], None]) -> None:
     with serving(in_turn(fault, good)) as server, client(server) as archive:
         started = time.monotonic()
         fetched = archive.fetch("day/file", intact)
-        assert time.monotonic() - started < 3, "a trickle of five seconds is aborted"
+        assert time.monotonic() - started < 3, "a response that trickles must be aborted"
     assert (fetched.data, fetched.value) == (b"frame", "checked")
     assert [path for _, path in server.asked] == ["/tree/day/file"] * 2
 
@@ -161,7 +161,7 @@ def test_bad_file_is_requested_twice_from_each_mirror() -> None:
     assert len(first.asked) == len(second.asked) == 2
 
 
-def test_server_errors_become_an_outage_with_details() -> None:
+def test_server_errors_are_reported_as_an_outage_with_details() -> None:
     with serving(status(500)) as server, client(server) as archive:
         with pytest.raises(OutageError, match=r"day/file \(http://127.*/tree: HTTP 500 Internal"):
             archive.fetch("day/file", intact)
@@ -169,7 +169,7 @@ def test_server_errors_become_an_outage_with_details() -> None:
 
 
 @pytest.mark.parametrize("cut", [short_of_its_promise, chunked_and_cut])
-def test_truncated_bodies_become_an_outage(
+def test_truncated_bodies_are_reported_as_an_outage(
     cut: Callable[[Handler], None],
 ) -> None:
     with serving(cut) as server, client(server) as archive:
@@ -233,7 +233,9 @@ def image(data: bytes) -> str:
     return intact(data)
 
 
-def test_html_pages_in_place_of_all_images_are_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_html_pages_in_place_of_all_images_are_reported_as_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 0.3)
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.FIRST_REST", 0.1)
     outcomes = []
@@ -395,7 +397,7 @@ def test_dead_mirror_costs_almost_no_requests() -> None:
     assert len(alive.asked) == 40
 
 
-def test_dead_archive_fails_a_whole_day_quickly(
+def test_day_fails_quickly_if_the_archive_is_dead(
     dead_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sdoml_dagster.archive.circuit_breaker.PATIENCE", 1.0)
@@ -411,7 +413,7 @@ def test_dead_archive_fails_a_whole_day_quickly(
     assert time.monotonic() - started < 10
 
 
-def test_recovered_archive_loses_no_file() -> None:
+def test_no_file_is_lost_if_the_archive_recovers() -> None:
     back = time.monotonic() + 1.5
 
     def behave(handler: Handler) -> None:
@@ -445,7 +447,7 @@ class TestMirror:
             mirror.fail("HTTP 500", asked=until, now=until)
         return mirror
 
-    def test_few_failures_keep_the_breaker_closed(self) -> None:
+    def test_breaker_stays_closed_after_a_few_failures(self) -> None:
         mirror = self.failing(BREAKER_FAILURES - 1)
         assert mirror.admit(0.0)
         assert not mirror.hopeless(100.0)
@@ -462,7 +464,7 @@ class TestMirror:
         assert not mirror.admit(1.9)
         assert mirror.admit(2.1)
         assert not mirror.admit(2.2)
-        assert mirror.admit(11.2), "a probe that never ended does not block other callers"
+        assert mirror.admit(11.2), "a probe that never ends must not block other callers"
 
     def test_only_failed_probes_double_the_pause(self) -> None:
         mirror = self.failing(BREAKER_FAILURES + 5)
@@ -495,7 +497,7 @@ class TestMirror:
 
 
 @pytest.mark.parametrize("exempt", [None, "example.org"])
-def test_requests_to_loopback_use_no_proxy(
+def test_requests_to_loopback_bypass_the_proxy(
     exempt: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):

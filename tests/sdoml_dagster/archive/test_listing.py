@@ -34,7 +34,7 @@ def test_newest_time_is_parsed(text, minute):
 
 
 @pytest.mark.parametrize("text", [b"<html>Maintenance</html>", b"Time 99999999_999999", b""])
-def test_maintenance_page_is_an_outage(text):
+def test_maintenance_page_is_reported_as_an_outage(text):
     with pytest.raises(OutageError):
         newest_time(Page(text))
     with pytest.raises(OutageError):

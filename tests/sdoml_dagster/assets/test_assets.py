@@ -32,7 +32,7 @@ def shown(built: dg.DagsterInstance) -> dict[str, dict[str, dg.MetadataValue]]:
     return found
 
 
-def test_metadata_has_numbers_to_plot(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
+def test_metadata_has_plottable_numbers(shown: dict[str, dict[str, dg.MetadataValue]]) -> None:
     for name, entry in {
         "raw_aia": "coverage_AIA_0171",
         "raw_hmi": "coverage",
@@ -52,7 +52,7 @@ def test_ledgers_are_summarized_in_tables(shown: dict[str, dict[str, dg.Metadata
         assert isinstance(shown[name]["absent"], dg.TableMetadataValue)
 
 
-def test_tables_have_described_columns_and_short_numbers(
+def test_tables_have_column_descriptions_and_short_numbers(
     shown: dict[str, dict[str, dg.MetadataValue]],
 ) -> None:
     tables = {
@@ -87,7 +87,7 @@ def test_paths_are_recorded_as_path_metadata(shown: dict[str, dict[str, dg.Metad
         assert isinstance(shown[asset][name], dg.PathMetadataValue)
 
 
-def test_index_columns_are_described(
+def test_index_columns_have_descriptions(
     shown: dict[str, dict[str, dg.MetadataValue]],
 ) -> None:
     schema = shown["shards"]["dagster/column_schema"].value
@@ -166,8 +166,8 @@ def test_constants_from_another_instance_have_no_picture(
     with dg.DagsterInstance.ephemeral() as fresh:
         first = shown(fresh)
         assert "histograms" not in first
-        assert shown(fresh) == first, "the last materialization has no picture"
+        assert shown(fresh) == first, "there is no earlier picture to keep"
     store = Store(settings.store)
     other = fit_store(settings.model_copy(update={"normalization": "max"}), store)
     freeze(store, other.normalization, replace=True)
-    assert "histograms" not in shown(built), "the picture shows other constants"
+    assert "histograms" not in shown(built), "the earlier picture shows different constants"

@@ -38,7 +38,7 @@ def requested(
     return evaluate
 
 
-def test_default_has_no_automation_conditions(settings: Settings) -> None:
+def test_automation_conditions_are_off_by_default(settings: Settings) -> None:
     graph = build_defs(settings).resolve_asset_graph()
     assert all(
         graph.get(key).automation_condition is None for key in graph.materializable_asset_keys
@@ -54,7 +54,7 @@ def test_new_day_is_requested_once(
     assert requested() == {}
 
 
-def test_same_pixels_or_new_constants_request_nothing(
+def test_unchanged_pixels_or_new_constants_request_no_day(
     requested: Callable[[], dict[str, set[str]]], materialize: Materialize
 ) -> None:
     assert materialize(*DAILY[:4], day=FIRST).success

@@ -40,7 +40,7 @@ def roots(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDOML_ATTEMPTS", "1")
 
 
-def test_plan_makes_no_request_and_writes_nothing(
+def test_plan_sends_no_requests_and_writes_nothing(
     roots: None, archive: Archive, tmp_path: Path
 ) -> None:
     asked = len(archive.log.requests)
@@ -176,7 +176,7 @@ def test_running_the_command_again_resumes_an_interrupted_build(
         assert len(slow.log.requests) - asked <= 24 - len(fetched)
     with dg.DagsterInstance.from_config(str(tmp_path / "data.dagster")) as instance:
         statuses = {run.status.value for run in instance.get_runs()}
-    assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run stays in the state STARTED"
+    assert statuses <= {"SUCCESS", "CANCELED", "FAILURE"}, "no run may remain STARTED"
 
 
 def test_build_can_be_resumed_after_an_outage(
@@ -233,10 +233,10 @@ def test_workers_build_days_in_parallel(
         assert {record.dagster_run.status.value for record in records} == {"SUCCESS"}
         starts = [record.start_time or 0 for record in records]
         ends = [record.end_time or 0 for record in records]
-        assert sorted(starts)[1] < min(ends), "the runs of the days overlapped"
+        assert sorted(starts)[1] < min(ends), "the two runs must overlap"
         assert all("dagster/backfill" in record.dagster_run.tags for record in records)
     left = subprocess.run(["pgrep", "-f", str(home)], capture_output=True, text=True, check=False)
-    assert left.stdout == "", "the daemon has ended"
+    assert left.stdout == "", "the daemon must have ended"
 
 
 def test_options_come_from_the_settings_model() -> None:

@@ -15,7 +15,7 @@ def settings(**changes: str) -> Settings:
 
 
 def test_build_with_the_same_settings_reports_no_change(home: Path) -> None:
-    assert not list(changed_settings(settings(), home)), "there was no build before"
+    assert not list(changed_settings(settings(), home)), "there is no earlier build to differ from"
     save_settings(settings(aia_roots="http://localhost:8300"), home)
     assert not list(changed_settings(settings(aia_roots="http://localhost:8300"), home))
 

@@ -23,7 +23,7 @@ def test_damaged_shard_is_stale_and_blocks_the_release(
     data[5000] ^= 1
     shard.write_bytes(data)
     assert not verify(built).success
-    assert not shard.exists(), "it was moved aside"
+    assert not shard.exists(), "the damaged shard must be moved aside"
     assert stale(built, FIRST, SECOND) == {f"shards@{FIRST}"}
     check = dg.AssetCheckKey(dg.AssetKey("shards"), "readable")
     (last,) = built.event_log_storage.get_asset_check_execution_history(check, limit=1)

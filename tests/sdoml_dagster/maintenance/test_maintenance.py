@@ -106,7 +106,7 @@ def test_damaged_file_is_found_marked_and_repaired(
     assert verify(day).damages == []
 
 
-def test_truncated_frames_and_renamed_constants_are_found(day: Deployment) -> None:
+def test_truncated_frames_and_renamed_constants_are_detected(day: Deployment) -> None:
     cut, empty = (day.folder / PROCESSED / f"{name}.npy" for name in ("AIA_0171", "HMI_M"))
     cut.write_bytes(cut.read_bytes()[:-1001])
     empty.write_bytes(b"")
@@ -141,7 +141,7 @@ def released(day: Deployment) -> Deployment:
         (lambda sums: sums + b"0\n", "invalid line '0'"),
     ],
 )
-def test_incomplete_or_unsafe_checksum_files_are_damaged(
+def test_incomplete_or_unsafe_checksum_files_are_reported_as_damaged(
     released: Deployment, change: Callable[[bytes], bytes], said: str
 ) -> None:
     sums = released.folder / "releases/sdoml-lite/SHA256SUMS"
@@ -218,7 +218,7 @@ def test_pruning_is_a_dry_run_by_default_and_keeps_ledgers(
     assert {name for name in before if name not in day.files()} == {
         name for name in before if name.endswith((".fits", ".jpg"))
     }
-    assert verify(day).damages == [], "a pruned day is not a damaged one"
+    assert verify(day).damages == [], "pruned raw frames must not count as damage"
     assert (
         prune_raw(day.store, days=DayRange(last=DAY), dry_run=False, report=day.lines.append) == []
     )
@@ -244,7 +244,7 @@ def test_pruning_many_days_prints_few_lines(day: Deployment) -> None:
     )
 
 
-def test_days_that_need_their_raw_frames_keep_them(
+def test_raw_frames_are_kept_for_days_that_need_them(
     day: Deployment, archive: Archive, deploy: Deploy
 ) -> None:
     def reason(deployment: Deployment) -> str:
@@ -279,7 +279,7 @@ def test_days_that_need_their_raw_frames_keep_them(
     assert reason(unpacked) == "1 frame must still be fetched"
     ledger.write_bytes(ledger.read_bytes()[:-9])
     assert reason(unpacked).endswith("materialize raw_hmi of 2024-03-08 again")
-    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "all files were kept each time"
+    assert len(list((unpacked.folder / RAW).iterdir())) == 12 + 2, "no file may be removed"
 
 
 def test_maintenance_jobs_run_and_fail_on_damage(
@@ -303,11 +303,11 @@ def test_maintenance_jobs_run_and_fail_on_damage(
     store = Path(environment["SDOML_STORE"])
     assert run("verify_store").success
     assert run("prune_raw").success
-    assert list(store.rglob("*.fits")), "a dry run by default"
+    assert list(store.rglob("*.fits")), "pruning must be a dry run by default"
     released = next(store.glob("releases/*/*.tar"))
     flip(released)
     assert not run("verify_store", mark=False).success
-    assert released.exists(), "checked and not changed"
+    assert released.exists(), "with mark=False, damaged files must not be moved"
     failed = run("verify_store")
     assert not failed.success
     assert not released.exists()
@@ -315,7 +315,7 @@ def test_maintenance_jobs_run_and_fail_on_damage(
     assert event.step_failure_data.user_failure_data is not None
     said = str(event.step_failure_data.user_failure_data.description)
     assert "release sdoml-lite" in said
-    assert "shards of 2024-03-08" in said, "a hard link shares the damage"
+    assert "shards of 2024-03-08" in said, "the damage is shared through a hard link"
     assert materialize("shards", day="2024-03-08").success
     assert materialize("release").success
     assert run("verify_store").success

@@ -424,7 +424,7 @@ def flip_bit_of_disk(path: Path) -> bytes:
     return good
 
 
-def test_second_run_reads_no_unchanged_file(
+def test_second_run_does_not_read_unchanged_files(
     settings: Settings, fetched: Store, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process(settings, fetched)
@@ -445,7 +445,7 @@ def test_second_run_reads_no_unchanged_file(
     assert pack_day(DAY, settings=settings, store=fetched, report=quiet).unchanged
 
 
-def test_disk_damage_is_repaired_after_it_is_found(
+def test_disk_damage_is_repaired_after_it_is_detected(
     settings: Settings, fetched: Store, archive: Archive
 ) -> None:
     """If a step finds damage, it marks the file, and the previous step then rebuilds the file."""
@@ -471,7 +471,7 @@ def test_disk_damage_is_repaired_after_it_is_found(
     assert pack(settings, fetched) == shard
 
 
-def test_failed_packing_keeps_the_earlier_shard(settings: Settings, fetched: Store) -> None:
+def test_failed_packing_keeps_the_previous_shard(settings: Settings, fetched: Store) -> None:
     process(settings, fetched)
     fit(settings, fetched)
     shard = pack(settings, fetched)
@@ -545,7 +545,7 @@ def test_fit_ignores_unrelated_files(settings: Settings, fetched: Store) -> None
     assert again.left_out == ()
 
 
-def test_error_names_a_ledger_without_rsun_obs(settings: Settings, fetched: Store) -> None:
+def test_error_names_the_ledger_that_lacks_rsun_obs(settings: Settings, fetched: Store) -> None:
     first, *others = StoredDay(fetched, DAY).ledger("HMI") or []
     ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
     fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
@@ -585,7 +585,7 @@ def test_day_without_frames_has_an_empty_shard(settings: Settings, store: Store)
     assert processed_contact_sheet(stored, channels, settings=nothing, tile=64) is None
 
 
-def test_custom_degradation_table_changes_pixels_and_record(
+def test_custom_degradation_table_is_used_and_recorded(
     settings: Settings, fetched: Store, tmp_path: Path
 ) -> None:
     process(settings, fetched)

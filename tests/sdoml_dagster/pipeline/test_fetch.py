@@ -125,7 +125,9 @@ def test_damaged_ledger_is_rebuilt_from_the_frames(faulty: Archive, deploy: Depl
     assert day.files() == before
 
 
-def test_frame_of_bad_quality_is_replaced_by_a_neighbor(frame_cache: Path, deploy: Deploy) -> None:
+def test_frame_with_bad_quality_is_replaced_by_a_stand_in(
+    frame_cache: Path, deploy: Deploy
+) -> None:
     bad = "AIA20240404_1800_0171.fits"  # a bad frame in the simulated archive
     with Archive(cache=frame_cache) as life:
         alone = deploy(life, aia_tolerance_minutes=0, **ONE)
@@ -220,7 +222,9 @@ def test_frames_with_an_outage_are_requested_immediately(
     assert statuses(day) == ["ok"] * 4
 
 
-def test_outage_after_a_404_is_an_outage(faulty: Archive, plan: Faulty, deploy: Deploy) -> None:
+def test_outage_after_a_404_is_reported_as_an_outage(
+    faulty: Archive, plan: Faulty, deploy: Deploy
+) -> None:
     plan.hit({NAME: Fault.NOT_FOUND, AROUND[0]: Fault.SERVER_ERROR})
     day = deploy(faulty, **ONE)
     with pytest.raises(OutageError, match="1 of 4 AIA frames"):
@@ -267,12 +271,12 @@ def test_published_day_without_frames_warns_about_the_roots(
     secret = wrong.replace("://", "://user:secret@")
     doubt = f"raw_aia {DAY}: nothing was found at {wrong}; is SDOML_AIA_ROOTS right?"
     assert warning(secret) == doubt
-    assert warning(secret) == doubt, "while the 404s are trusted"
+    assert warning(secret) == doubt, "the warning is repeated while the 404s are trusted"
     assert statuses(day) == ["missing"] * 4
-    assert warning(wrong, publication_lag_days=10_000) is None, "it may still be published"
-    assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "nothing is expected"
+    assert warning(wrong, publication_lag_days=10_000) is None, "the day may still be published"
+    assert warning(wrong, start=datetime(2025, 1, 1, tzinfo=UTC)) is None, "no frame is expected"
     plan.lose(NAME)
-    assert warning(faulty.aia_root) is None, "part of it exists"
+    assert warning(faulty.aia_root) is None, "some frames exist"
     assert statuses(day).count("ok") == 4
 
 
@@ -355,7 +359,7 @@ def test_original_raw_folder_is_adopted_without_a_download(
     assert day.files("shards") == fetched.files("shards")
 
 
-def test_frame_of_another_time_or_channel_is_rejected(archive: Archive) -> None:
+def test_frame_with_the_wrong_time_or_channel_is_rejected(archive: Archive) -> None:
     minute = datetime(2024, 3, 8, 6, tzinfo=UTC)
     path = f"/data/aia/synoptic/{archive_path(CHANNELS['AIA_0171'], minute)}"
     data = archive.frames.get(path)
@@ -371,7 +375,7 @@ def test_requests_in_flight_are_limited_by_the_setting(
     archive: Archive, frame_cache: Path, deploy: Deploy
 ) -> None:
     options = {"channels": ("AIA_0171",), "cadence_minutes": 120}
-    deploy(archive, **options).fetch()  # this renders the frames
+    deploy(archive, **options).fetch()  # lets the archive render and cache the frames
     with Archive(cache=frame_cache, absences=False, latency=0.05) as slow:
         day = deploy(slow, max_connections=3, **options)
         day.fetch()

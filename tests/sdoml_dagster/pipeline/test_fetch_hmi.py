@@ -112,7 +112,7 @@ def test_refusal_of_one_file_does_not_fail_the_day(day: Deployment, script: Scri
 
 
 @pytest.mark.parametrize("answer", [page, forbidden])
-def test_day_with_only_html_pages_or_refusals_is_an_outage(
+def test_day_with_only_html_pages_or_refusals_is_reported_as_an_outage(
     day: Deployment,
     script: Script,
     server: Server,
@@ -139,21 +139,21 @@ def test_provisional_image_is_replaced_by_the_definitive_one(
     day.process()
     day.pack()
     stored = StoredDay(day.store, DAY)
-    assert not is_complete(day.settings, stored), "the definitive picture may come"
+    assert not is_complete(day.settings, stored), "the definitive image may still appear"
     count = len(server.asked)
-    assert fetched(day) == early, "trusted for some hours"
+    assert fetched(day) == early, "a provisional image is trusted for some hours"
     assert len(server.asked) == count
 
     expire(day)
     script.odd["06"] = forbidden
-    assert fetched(day) == early, "kept until a better one is available"
+    assert fetched(day) == early, "the image is kept until the definitive image is available"
 
     expire(day)
     del script.odd["06"]
     late = fetched(day)
     assert [flag_names(row.flags) for row in late] == [()] * 4
     assert late[1].sha256 != early[1].sha256
-    assert not is_complete(day.settings, stored), "the shard has the provisional picture"
+    assert not is_complete(day.settings, stored), "the shard still has the provisional image"
     day.process()
     day.pack()
     assert is_complete(day.settings, stored)
@@ -169,7 +169,7 @@ def test_image_in_two_slots_is_used_for_the_earlier_slot(
     assert "stale" in (found[2].reason or "")
     expire(day)
     del script.odd["12"]
-    assert [row.status for row in fetched(day)] == ["ok"] * 4, "requested from the archive again"
+    assert [row.status for row in fetched(day)] == ["ok"] * 4, "the frame must be requested again"
 
 
 def test_image_in_all_slots_is_rejected(day: Deployment, script: Script) -> None:

@@ -31,7 +31,7 @@ def test_first_line_and_each_ten_percent_are_reported(clock: list[float]) -> Non
     assert len(lines) == 11
 
 
-def test_short_work_reports_start_and_end_only(clock: list[float]) -> None:
+def test_short_work_reports_only_start_and_end(clock: list[float]) -> None:
     assert run(30, clock, seconds=0.05) == [
         "raw_aia 2024-03-08: 30 frames",
         "raw_aia 2024-03-08: 30/30 frames, 1 missing, 2 s",

@@ -764,7 +764,7 @@ def test_lowercase_float16_shards_can_be_released(tmp_path: Path) -> None:
     assert len(SDOMLlite(tmp_path / "releases/sdoml-lite", channels=NAMES)) == 10
 
 
-def test_card_of_one_instrument_does_not_mention_the_other(tmp_path: Path) -> None:
+def test_card_for_one_instrument_does_not_mention_the_other(tmp_path: Path) -> None:
     card = make(tmp_path, build(tmp_path, [0], channels=("HMI_M",))).card
     text = card.split("## License")[0].replace("to the AIA grid", "")
     assert "AIA" not in text.replace("- aia", "")

@@ -82,7 +82,7 @@ def test_bad_splits_are_reported_in_one_line(text: str, message: str) -> None:
         parse_splits(text)
 
 
-def test_guard_must_be_whole_days() -> None:
+def test_guard_must_be_a_whole_number_of_days() -> None:
     assert [parse_guard(text) for text in ("2d", "2", "2 days", "0")] == [2, 2, 2, 0]
     with pytest.raises(SettingError, match="whole number of days"):
         parse_guard("12h")
@@ -167,7 +167,7 @@ def test_constants_fitted_to_other_days_are_rejected_by_default(stored: Path) ->
     assert "also fitted to days outside the training split" in done.card
 
 
-def test_splits_without_days_between_them_keep_every_day(stored: Path) -> None:
+def test_splits_without_a_guard_keep_every_day(stored: Path) -> None:
     done = make(stored, splits=parse_splits(SPLITS))
     assert [len(split.shards) for split in done.description.splits] == [5, 2, 3]
     assert done.description.samples == 80

@@ -108,7 +108,7 @@ def test_dead_runs_are_marked_failed_and_their_days_are_released(
 
 
 @pytest.mark.slow
-def test_next_command_ends_a_killed_run_and_takes_its_slot(
+def test_next_command_ends_a_killed_run_and_frees_its_slot(
     environment: dict[str, str],
     frame_cache: Path,
     tmp_path: Path,

@@ -38,5 +38,5 @@ def test_deleting_a_run_leaves_nothing_behind(tmp_path):
         assert instance.get_run_by_id(kept)
         assert len(instance.fetch_materializations(noisy.key, limit=9).records) == 1
     with dg.DagsterInstance.local_temp(str(tmp_path)) as other:
-        delete_run(other, deleted)  # as by a second scheduler that found the run before
+        delete_run(other, deleted)  # simulates another scheduler that had found the run earlier
         assert not [path for path in tmp_path.rglob("*") if deleted in str(path)]

@@ -107,7 +107,7 @@ def test_day_of_one_instrument_can_be_complete(window: None, materialize: Materi
     store, day = Store(alone.store), date(2024, 3, 8)
     steps = ("raw_hmi", "processed_hmi", "normalization_stats")
     assert materialize(*steps, day=str(day), channels=("HMI_M",)).success
-    assert not is_complete(alone, StoredDay(store, day)), "it has no shard"
+    assert not is_complete(alone, StoredDay(store, day)), "a day without a shard is incomplete"
     assert materialize("shards", day=str(day), channels=("HMI_M",)).success
     assert is_complete(alone, StoredDay(store, day))
     assert not is_complete(Settings.load(), StoredDay(store, day))
@@ -167,7 +167,7 @@ def test_days_outside_the_dataset_are_not_requested(settings: Settings) -> None:
     assert list(days_due(settings, store, today=settings.start.date())) == []
 
 
-def test_newest_day_without_a_publication_lag_is_yesterday(settings: Settings) -> None:
+def test_newest_day_is_yesterday_without_a_publication_lag(settings: Settings) -> None:
     eager = Settings.load(publication_lag_days=0, lookback_days=2)
     due = list(days_due(eager, Store(settings.store), today=TICK.date()))
     assert [str(day) for day in due] == ["2024-03-18", "2024-03-19"]

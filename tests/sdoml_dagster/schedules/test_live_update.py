@@ -96,7 +96,7 @@ def test_tick_requests_one_run_for_all_new_frames(ticks, now):
     assert "no new frames" in ticks.tick(now + timedelta(minutes=3))
 
 
-def test_tick_without_constants_makes_no_request(ticks, live, now):
+def test_tick_without_constants_requests_no_run(ticks, live, now):
     Store(ticks.settings.store).delete(layout.CURRENT_NORMALIZATION)
     assert "run ingest for a few days" in ticks.tick(now)
     assert live.log.requests == []
@@ -117,7 +117,7 @@ def test_failed_run_is_requested_again(ticks, live, now):
     assert again.run_key != request.run_key
 
 
-def test_unavailable_archive_is_reported_and_not_requested(ticks, live, now):
+def test_tick_reports_an_unavailable_archive_and_then_pauses(ticks, live, now):
     live.live.plan = LivePlan(down=[(now, now + timedelta(days=1))])
     assert "HTTP 503" in ticks.tick(now)
     before = len(live.log.requests)

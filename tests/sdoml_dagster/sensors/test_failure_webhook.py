@@ -65,7 +65,7 @@ def test_webhook_address_is_never_shown(environment: dict[str, str]) -> None:
     assert "secret-path" not in str(sensor.description)
 
 
-def test_webhook_must_be_an_address(environment: dict[str, str]) -> None:
+def test_webhook_must_be_a_url(environment: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="must be an http:// or https:// address") as caught:
         Settings.load(failure_webhook="hooks.example/secret-path")
     assert "secret-path" not in str(caught.value)

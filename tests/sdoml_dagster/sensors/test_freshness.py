@@ -70,7 +70,7 @@ def tick(
         return sensor.evaluate_tick(context)
 
 
-def test_sensor_evaluates_only_changes_without_a_run(
+def test_sensor_reports_only_changed_evaluations(
     environment: dict[str, str],
 ) -> None:
     settings = Settings.load(end="2024-03-10")

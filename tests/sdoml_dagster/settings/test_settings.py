@@ -22,7 +22,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_defaults_are_the_public_contract() -> None:
+def test_defaults_match_the_public_contract() -> None:
     settings = Settings.load()
     assert settings.store == "./data"
     assert settings.start == datetime(2022, 11, 1, tzinfo=UTC)

@@ -97,7 +97,7 @@ def test_sweep_keeps_complete_files(store: Store) -> None:
     assert store.read("day/file") == b"whole"
 
 
-def test_days_are_found_by_folders_and_shards(store: Store) -> None:
+def test_days_are_found_from_folders_and_shards(store: Store) -> None:
     for path in (
         "raw/2024/03/08/aia.parquet",
         "raw/2024/03/notes/x",
@@ -214,7 +214,7 @@ class TestFolder:
         assert store.read("mark") == b"first"
         assert [path.name for path in tmp_path.iterdir()] == ["mark"]
 
-    def test_failed_link_is_reported_and_leaves_nothing(
+    def test_failed_link_is_reported_and_leaves_no_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*_: object) -> None:
@@ -297,10 +297,10 @@ class TestS3:
                 handle.write(bytes([number]) * (1 << 20))
         assert store.sizes("") == {"large": 120 << 20}
         assert store.read_range("large", (119 << 20) - 1, (119 << 20) + 1) == bytes([118, 119])
-        assert s3.info("data/large")["ETag"].endswith('-3"'), "so the file was uploaded in parts"
+        assert s3.info("data/large")["ETag"].endswith('-3"'), "the upload must have three parts"
         assert not s3.list_multipart_uploads("data")
 
-    def test_failed_part_leaves_no_object_and_no_upload(
+    def test_failed_part_leaves_no_object_or_upload(
         self, s3: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store = Store("s3://data")
@@ -327,7 +327,7 @@ class TestS3:
         with pytest.raises(SettingError, match=r"^SDOML_STORE=s3://data needs the extra 's3'"):
             Store("s3://data")
 
-    def test_missing_bucket_is_a_one_line_error(self, s3: Any) -> None:
+    def test_missing_bucket_is_reported_in_one_line(self, s3: Any) -> None:
         store = Store("s3://elsewhere/prefix")
         for act in (
             lambda: store.read("a"),

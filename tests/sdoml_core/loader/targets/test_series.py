@@ -50,7 +50,7 @@ def test_nearest_uses_the_closest_value_within_the_tolerance() -> None:
     ]
 
 
-def test_last_never_looks_ahead() -> None:
+def test_last_reduction_never_uses_future_values() -> None:
     series = TimeSeries(minutes(0, 10), [1.0, 2.0], reduce="last", tolerance=15 * MINUTE)
     assert values_at(series, -1, 0, 9, 10, 25, 26) == [None, 1, 1, 2, 2, None]
 
@@ -193,7 +193,7 @@ def test_events_return_the_largest_class_or_zero() -> None:
         covers=("2024-02-29", "2024-03-02"),
     )
     assert values_at(flares, -1, 0, 60, 95) == pytest.approx([5e-6, 1.2e-5, 1e-6, 0])
-    assert values_at(flares, 24 * 60) == [None], "the window extends past the covered time"
+    assert values_at(flares, 24 * 60) == [None], "this window extends past the covered time"
     many = Events(minutes(0, 60), ["C5", "M1"], window=(-timedelta(hours=2), timedelta(hours=2)),
                   reduce="count", covers=("2024-02-29", "2024-03-02"))  # fmt: skip
     assert values_at(many, 30, 600) == [2, 0]
@@ -262,7 +262,7 @@ def test_all_simultaneous_events_are_counted() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"gaps": "hold", "max_age": MINUTE}])
-def test_empty_event_list_gives_zero_within_its_coverage(options) -> None:
+def test_empty_event_list_returns_zero_within_its_coverage(options) -> None:
     window = (timedelta(0), timedelta(hours=1))
     covers = ("2024-03-01", "2024-03-01T02:00")
     for reduce in ("max", "count", "sum"):

@@ -57,7 +57,7 @@ def test_targets_are_aligned_with_the_frames(dataset):
     assert item["targets"]["clock"].dtype == torch.float32
 
 
-def test_all_batch_methods_give_the_same_targets(dataset):
+def test_all_batch_methods_return_the_same_targets(dataset):
     windows = SDOMLliteSequences(
         dataset, past=2, targets={"clock": clock(), "label": clock(per="sample")}
     )
@@ -102,7 +102,7 @@ def test_transforms_are_fitted_only_to_the_training_part(dataset):
     series = TimeSeries(EVERY, values, transform=Log10(then=Standardize())).fitted(parts["train"])
     windows = SDOMLliteSequences(parts["train"], past=4, targets={"flux": series})
     got = torch.cat([item["targets"]["flux"] for item in windows]).numpy()
-    assert np.abs(got).max() == pytest.approx(1.0), "10 and 100 are one deviation from their mean"
+    assert np.abs(got).max() == pytest.approx(1.0), "10 and 100 must be one deviation from the mean"
     assert series.inverse(got[:4]) == pytest.approx([10, 100, 10, 100])
 
 

@@ -138,7 +138,7 @@ def test_partial_file_is_read_again_when_complete(follow):
     assert row_at(live, SLOT, "AIA_0171").status == "ok"
 
 
-def test_neighbor_replaces_a_frame_that_does_not_appear(follow):
+def test_stand_in_replaces_a_frame_that_does_not_appear(follow):
     live = follow(LivePlan(silent={"AIA_0171": [(START, START + MINUTE)]}))
     live.tick()
     live.run(36 * MINUTE)
@@ -149,7 +149,7 @@ def test_neighbor_replaces_a_frame_that_does_not_appear(follow):
     assert row.reason == "stands in: 20:00 not in the archive"
 
 
-def test_frame_of_bad_quality_is_not_requested_again(follow):
+def test_frame_with_bad_quality_is_not_requested_again(follow):
     live = follow(LivePlan(uncompressed=0))
 
     def dark(path, body):
@@ -206,7 +206,7 @@ def test_archive_without_listings_works(follow):
     assert live.files() == other.files()
 
 
-def test_transport_faults_do_not_reach_the_window(follow):
+def test_transport_faults_do_not_affect_the_window(follow):
     live, good = follow(), follow()
     kinds = (Fault.HTML, Fault.SHORT, Fault.FLIP, Fault.WRONG, Fault.RESET, Fault.SERVER_ERROR)
     rates = dict.fromkeys(kinds, 1 / len(kinds))
@@ -329,7 +329,7 @@ def test_new_constants_republish_the_window_without_downloads(follow):
     assert len(complete) == len(set(complete)) == 8
 
 
-def test_definitive_day_replaces_provisional_frames_and_is_compared(follow, monkeypatch):
+def test_definitive_frames_are_compared_with_provisional_ones_and_replace_them(follow, monkeypatch):
     start = datetime(2026, 3, 30, 22, 0, tzinfo=UTC)
     live = follow(start=start, cadence_minutes=60, live_hours=6)
     live.tick()

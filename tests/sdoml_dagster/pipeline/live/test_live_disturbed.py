@@ -25,7 +25,7 @@ def times(live):
     return [str(time) for time in LiveDataset(live.url, live.settings.channels).times]
 
 
-def test_new_store_gets_the_whole_window(follow):
+def test_new_store_receives_the_complete_window(follow):
     live = follow(channels=ONE, cadence_minutes=360, live_hours=72)
     live.tick()
     assert times(live)[0] == "2026-03-28T00:00:00"

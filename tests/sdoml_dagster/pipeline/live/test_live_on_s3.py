@@ -50,7 +50,7 @@ def test_readers_of_a_bucket_see_complete_and_current_slots(follow, s3):
         assert newest == sorted(newest)
 
 
-def test_new_slot_in_a_bucket_is_seen_at_once(follow, s3):
+def test_new_slot_in_a_bucket_is_visible_immediately(follow, s3):
     live = follow(store="s3://data/sun", live_hours=1, channels=("AIA_0171",))
     live.tick()
     dataset = LiveDataset(live.url, ["AIA_0171"], now=lambda: live.now)
