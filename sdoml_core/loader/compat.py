@@ -121,14 +121,14 @@ class SDOMLlite(Dataset[tuple[torch.Tensor | None, str]]):
         return len(self.dates)
 
     def __getitem__(self, index: int | datetime | str) -> tuple[torch.Tensor | None, str]:
-        """Return a sample by number, datetime or ISO string.
+        """Return a sample, given its index, datetime or ISO string.
 
         Raises
         ------
         IndexError
-            If the number is out of range.
+            If the index is out of range.
         ValueError
-            If the index is of a different type.
+            If the argument is of a different type.
         """
         if isinstance(index, str | date):
             time = _datetime(parse_time(index)) if isinstance(index, str) else _naive(index)

@@ -1,4 +1,4 @@
-"""`SDOMLlite`: a map-style PyTorch dataset that is indexed by number or by time."""
+"""`SDOMLlite`: a map-style PyTorch dataset that is indexed by integer or by time."""
 
 import copy
 import operator
@@ -48,7 +48,7 @@ MISSING_SHARDS: Final = ("raise", "skip")
 
 
 class SDOMLlite(Dataset[Sample]):
-    """Dataset of solar images that is indexed by number or by time.
+    """Dataset of solar images that is indexed by integer or by time.
 
     Samples are ``(tensor, time)``. The tensor is float32 of shape (C, H, W), with north up and the
     channels in the order of `channels`. The time is the slot as an ISO string in UTC, such as
@@ -440,12 +440,12 @@ class SDOMLlite(Dataset[Sample]):
         }
 
     def row_of(self, index: int | Time) -> int:
-        """Return the catalog row of a sample by number or time.
+        """Return the catalog row of a sample, given its index or time.
 
         Raises
         ------
         IndexError
-            If the number is out of range.
+            If the index is out of range.
         DatasetError
             If there is no sample at the time.
         """
@@ -464,7 +464,7 @@ class SDOMLlite(Dataset[Sample]):
         return int(self.rows[number])
 
     def find(self, time: Time) -> int | None:
-        """Return the number of the sample at a time, or None."""
+        """Return the index of the sample at a time, or None."""
         return self.selection.find(parse_time(time))
 
     def facts(self, index: int | Time) -> dict[str, dict[str, Any]]:
@@ -473,7 +473,7 @@ class SDOMLlite(Dataset[Sample]):
         Parameters
         ----------
         index
-            Number or time of the sample.
+            Index or time of the sample.
         """
         return self._facts_of(self.row_of(index))
 
@@ -505,7 +505,7 @@ class SDOMLlite(Dataset[Sample]):
         return facts
 
     def mask(self, index: int | Time) -> torch.Tensor:
-        """Return which pixels of a sample have data.
+        """Return a mask of the pixels of a sample that have data.
 
         Returns
         -------
@@ -556,7 +556,7 @@ class SDOMLlite(Dataset[Sample]):
         Parameters
         ----------
         index
-            Number or time of the sample.
+            Index or time of the sample.
         channel
             One of the channels of the dataset.
         hmi_scale

@@ -16,7 +16,7 @@ Conversion = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation of the pixels of a channel."""
+    """Mean and standard deviation of a channel's pixels."""
 
     mean: float
     std: float

@@ -168,7 +168,7 @@ class Selection:
         return part
 
     def find(self, time: np.datetime64) -> int | None:
-        """Return the number of the sample at a time, or None."""
+        """Return the index of the sample at a time, or None."""
         number = int(np.searchsorted(self.times, time))
         return number if number < len(self.times) and self.times[number] == time else None
 

@@ -21,7 +21,7 @@ def pending(dataset: Any, indices: Sequence[int]) -> Pending:
         any other map-style dataset, which is read sample by sample and collated as in PyTorch's
         ``DataLoader``.
     indices
-        Numbers of the samples.
+        Indices of the samples.
     """
     if hasattr(dataset, "pending"):
         found: Pending = dataset.pending(indices)
@@ -52,7 +52,7 @@ def _joinable(dataset: Any) -> bool:
         return _joinable(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         return all(map(_joinable, dataset.datasets))
-    frames = getattr(dataset, "dataset", None)  # the dataset of sequences
+    frames = getattr(dataset, "dataset", None)  # the dataset that sequences read from
     transforms = (getattr(each, "transform", None) for each in (dataset, frames))
     return hasattr(dataset, "pending") and not any(transforms)
 

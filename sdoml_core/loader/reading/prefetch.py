@@ -40,9 +40,9 @@ def read_ahead(
     Parameters
     ----------
     prepare
-        Function that allocates a batch for the samples with the given numbers.
+        Function that allocates a batch for the samples with the given indices.
     batches
-        Sample numbers of each batch, and the number of completed steps after the batch.
+        Sample indices of each batch, and the number of completed steps after the batch.
     threads
         Number of threads that read. With 0, the caller's thread reads each batch on request.
     prefetch
@@ -63,7 +63,7 @@ def read_ahead(
         while ahead:
             yield _finished(*ahead.popleft())
     finally:
-        # At interpreter exit, the pool's module may already be unloaded, so cancel nothing.
+        # Do not cancel futures at interpreter exit: the pool's module may already be unloaded.
         pool.shutdown(wait=True, cancel_futures=not sys.is_finalizing())
 
 

@@ -83,7 +83,7 @@ class FrameReader:
         out
             C-contiguous array of `shape`. Missing frames are left unchanged.
         only
-            Numbers of the channels to read. Other channels are left unchanged. Defaults to all
+            Indices of the channels to read. Other channels are left unchanged. Defaults to all
             channels.
 
         Raises
@@ -118,7 +118,7 @@ class FrameReader:
             convert(out[channel], self.channels[channel], self.units[channel], catalog.constants)
 
     def shards_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the numbers of the shards that contain frames of the given rows."""
+        """Return the positions in ``catalog.shards`` of the shards that contain the given rows."""
         if self._owners is None:
             return np.unique(self.catalog.shard[rows])
         return np.unique(self._owners[rows][self.offsets[rows] >= 0])
@@ -126,7 +126,7 @@ class FrameReader:
     def _by_shard(
         self, row: int, order: list[tuple[int, int]]
     ) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Group the frames (offset, channel) of a row by the number of their shard."""
+        """Group the frames (offset, channel) of a row by shard."""
         if self._owners is None:
             return [(int(self.catalog.shard[row]), order)]
         owners = self._owners[row].tolist()

@@ -22,7 +22,7 @@ MAX_DEPTH = 12
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Batches of sample numbers in a resumable order, for a ``DataLoader``.
+    """Batches of sample indices in a resumable order, for a ``DataLoader``.
 
     ``StatefulDataLoader(dataset, batch_sampler=BatchSampler(dataset, 8))`` resumes exactly. For
     a different number of ranks or workers, pass the result of `sdoml_core.loader.global_state` to

@@ -57,7 +57,7 @@ class WeightedOrder:
         """Identifies the weights in a saved state."""
 
     def __call__(self, epoch: int) -> NDArray[np.int64]:
-        """Return the numbers of the samples of an epoch, in order."""
+        """Return the indices of the samples of an epoch, in order."""
         fraction = random_keys(self._length, self._seed, epoch, 2) / 2.0**64
         found = np.searchsorted(self._cumulative, fraction * self._cumulative[-1], side="right")
         # Because of rounding, an index may be beyond the last sample that has a positive weight.

@@ -105,7 +105,7 @@ class WorkerPasses:
         Parameters
         ----------
         worker
-            Number of this worker.
+            ID of this worker.
         key
             Equal for the workers of one pass. Two passes may have equal keys.
         epoch, loaded
@@ -149,7 +149,7 @@ class WorkerPasses:
         Parameters
         ----------
         worker
-            Number of this worker.
+            ID of this worker.
         epoch
             Epoch of the pass.
         start

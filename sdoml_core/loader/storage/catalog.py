@@ -33,8 +33,8 @@ SOURCES: Final = "sdoml.sources"
 """Metadata key of generated indexes: names, sizes and modification times by shard."""
 
 OWNER: Final = "shard"
-"""Field of each frame in merged indexes: the number of its shard. Without it, all frames of a
-sample are in one shard."""
+"""Field of each frame in merged indexes: the position of its shard in the list of shards. Without
+it, all frames of a sample are in one shard."""
 
 
 class Catalog:
@@ -58,12 +58,12 @@ class Catalog:
     shard_tags: tuple[str, ...]
     """Fingerprint of the contents of each shard: its SHA-256, or its entry in the list of files."""
     absent: NDArray[np.int64]
-    """Numbers of shards whose frames are treated as missing."""
+    """Positions in `shards` of the shards whose frames are treated as missing."""
     slots: NDArray[np.datetime64]
     """Time of each sample, as datetime64[s] in UTC; shape (samples,)."""
     shard: NDArray[np.int32]
-    """Number of the shard of each sample; shape (samples,). If folders were merged, the frames of a
-    sample may be in several shards; see `owners`."""
+    """Position in `shards` of each sample's shard; shape (samples,). If folders were merged, the
+    frames of a sample may be in several shards; see `owners`."""
     channels: tuple[str, ...]
     """All channels in the index."""
     dtype: np.dtype[Any]
@@ -219,14 +219,14 @@ class Catalog:
         return offsets
 
     def owners(self, channels: Sequence[str]) -> NDArray[np.int32] | None:
-        """Return the shard number of each frame, in the shape of `offsets`.
+        """Return the position in `shards` of each frame's shard, in the shape of `offsets`.
 
         Return None if all frames of each sample are in the shard that `shard` lists.
 
         Raises
         ------
         DamagedFileError
-            If a shard number is invalid.
+            If a position is invalid.
         """
         file = open_parquet(self._source)
         if not any(_has_leaf(file, name, OWNER) for name in channels):
@@ -273,7 +273,7 @@ class Catalog:
         return np.stack(columns, axis=1)
 
     def row_groups(self) -> tuple[range, ...]:
-        """Return the samples of each row group of the index, as ranges of sample numbers."""
+        """Return the samples of each row group of the index, as ranges of rows."""
         facts = open_parquet(self._source).metadata
         sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
         return tuple(starmap(range, pairwise(accumulate(sizes, initial=0))))
@@ -296,7 +296,7 @@ class Catalog:
         names
             Columns to read. Defaults to all columns, which is slow for a large index.
         group
-            Number of the row group to read; see `row_groups`. Defaults to all row groups.
+            Index of the row group to read; see `row_groups`. Defaults to all row groups.
         """
         file = self._reopen()
         rows = len(self) if group is None else file.metadata.row_group(group).num_rows

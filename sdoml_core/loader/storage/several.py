@@ -26,7 +26,7 @@ class SeveralFiles:
     parts
         The folders.
     places
-        For each shard in the merged catalog: the number of its folder, and its name in that folder.
+        For each shard in the merged catalog: the index of its folder, and its name in that folder.
     """
 
     def __init__(self, parts: Sequence[RangeFiles], places: Mapping[str, tuple[int, str]]):
@@ -44,7 +44,7 @@ class SeveralFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder with samples."""
+    """A shard folder and its catalog."""
 
     files: Files
     catalog: Catalog
@@ -52,7 +52,7 @@ class _Folder:
     """The index, without missing shards."""
 
     owner: NDArray[np.int64]
-    """Number of the shard of each row in the table, counted over all folders."""
+    """Position of each row's shard in the list of the shards of all folders."""
 
     names: tuple[str, ...]
     """Unique name of each shard. Shards of different releases may have the same file name."""
@@ -184,7 +184,7 @@ def _join(
 
 
 def _with_owner(column: pa.StructArray, owner: NDArray[np.int64]) -> pa.StructArray:
-    """Return the column of a channel, with the shard number of each frame."""
+    """Return the column of a channel, with the position of each frame's shard added."""
     fields = [*column.type, pa.field(OWNER, pa.int64())]
     leaves = [*column.flatten(), pa.array(owner)]
     return pa.StructArray.from_arrays(leaves, fields=fields, mask=column.is_null())

@@ -21,8 +21,8 @@ _LEVEL = {"A": 1e-8, "B": 1e-7, "C": 1e-6, "M": 1e-5, "X": 1e-4}
 class Events(TimeSeries):
     """Events in a window as a target: the largest size, the number, or the sum of the sizes.
 
-    A window within `covers` that has no events has the value 0, because the absence of events is
-    information.
+    A window within `covers` that has no events has the value 0, because it is known that no event
+    occurred.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Targets:
     def complete(
         self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
     ) -> NDArray[np.bool_]:
-        """Return which samples have every value that the gap policies of the series require.
+        """Return a mask of the samples that have every value required by the gap policies.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Targets:
     def of(
         self, anchors: Times, offsets: NDArray[np.timedelta64], selection: Selection
     ) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the values and masks of samples, by name.
+        """Return the values and masks of samples, by series name.
 
         Returns
         -------

@@ -290,7 +290,7 @@ class TimeSeries:
     def _over(
         self, low: NDArray[np.intp], high: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Reduce the values from ``low`` up to ``high``, and return whether there are any."""
+        """Reduce the values from index ``low`` to ``high``, and return whether there are any."""
         counts = (high - low).astype(np.float64)
         some = counts > 0
         if self.reduce == "count":
@@ -366,8 +366,8 @@ def _sorted(
     times, values = _parse_times(given_times), _parse_values(given_values)
     if times.shape != values.shape or times.ndim != 1:
         raise DatasetError(
-            f"a series needs one value per time, not times of shape {times.shape} and values of "
-            f"shape {values.shape}"
+            f"a series needs one value per time, but times have the shape {times.shape} and values "
+            f"have the shape {values.shape}"
         )
     keep = np.isfinite(values) & ~np.isnat(times)
     times, values = times[keep], values[keep]
