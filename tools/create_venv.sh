@@ -15,7 +15,7 @@ for candidate; do
   if suitable "$candidate"; then python=$candidate; break; fi
 done
 [ -n "$python" ] || fail \
-  "No Python 3.11 or newer was found${wanted:+ at $wanted}." \
+  "No Python 3.11 or newer was found${wanted:+: $wanted is older or cannot be run}." \
   "Install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3 python3-venv)," \
   "or name it: make PYTHON=/path/to/python3 ..."
 

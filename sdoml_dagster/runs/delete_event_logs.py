@@ -1,6 +1,6 @@
-"""Delete the events of old runs that only the run's page shows.
+"""Delete the events of old runs that appear only on the run's page.
 
-Log messages and step events are most of what Dagster stores. Runs, asset events and check results
+Log messages and step events take up most of Dagster's storage. Runs, asset events and check results
 are kept, because staleness, the asset graph, the checks and the schedules need them.
 """
 
@@ -30,7 +30,7 @@ def delete_old_event_logs(instance: dg.DagsterInstance, *, before: datetime) -> 
     instance
         Instance that stores the runs.
     before
-        Time with a time zone.
+        Timezone-aware time.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def delete_old_event_logs(instance: dg.DagsterInstance, *, before: datetime) -> 
     """
     storage, before = instance.event_log_storage, before.astimezone(UTC)
     if isinstance(storage, SqliteEventLogStorage):
-        # A run has a file with all its events. The index has copies of its asset events.
+        # Each run has a file with all of its events. The index has copies of the asset events.
         ended = _ended(instance, _old_files(storage, before), before)
         for run_id in ended:
             delete_database_file(storage, run_id)
@@ -68,7 +68,7 @@ def _old_files(storage: SqliteEventLogStorage, before: datetime) -> list[str]:
 
 
 def _ended(instance: dg.DagsterInstance, run_ids: Sequence[str], before: datetime) -> list[str]:
-    """Return those of the runs that ended before a time, but not many more than allowed."""
+    """Return the runs that ended before a time, up to about `DELETED_AT_ONCE` of them."""
     found: list[str] = []
     for start in range(0, len(run_ids), DELETED_AT_ONCE):  # databases limit the number of values
         if len(found) >= DELETED_AT_ONCE:

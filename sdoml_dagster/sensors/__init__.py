@@ -1,1 +1,1 @@
-"""Dagster sensors: automation, freshness, the dataset's range, dead runs, and failure messages."""
+"""Dagster sensors: automation, freshness, the dataset's range, dead runs, failures and old logs."""

@@ -23,7 +23,7 @@ def test_old_python_is_rejected(tmp_path: Path) -> None:
     old.chmod(0o755)
     done = create_venv(tmp_path, str(old))
     assert done.returncode == 1
-    assert f"No Python 3.11 or newer was found at {old}" in done.stderr
+    assert f"No Python 3.11 or newer was found: {old}" in done.stderr
     assert "make PYTHON=" in done.stderr
     assert not (tmp_path / "venv").exists()
 
