@@ -4,10 +4,10 @@ A pixel y is stored as the nearest integer to y/step, so that step times the int
 a step of y. BSCALE is the step, so astropy, sunpy, DS9 and CFITSIO can read the normalized values
 without this package. The file follows the convention for tiled images (FITS standard 4.0, section
 10). It has 16 tiles of whole rows, which need less space than one tile per row. As in npy members,
-the first row is in the north.
+the first row is the northernmost.
 
 The layout is fixed: two headers of 2,880 bytes, the tile table, the tiles, and zeros up to a
-multiple of 2,880 bytes. Pixels are rounded and not dithered. Their noise is larger than half a
+multiple of 2,880 bytes. Pixels are rounded without dithering. Their noise is larger than half a
 step, so the means of regions are not biased.
 """
 
@@ -29,8 +29,8 @@ BLOCK: Final = 32
 _NO_BLANK: Final = 1 << 40  # outside the range of the pixels, so no pixel is BLANK
 
 MAX_STEPS: Final = 1 << 22
-"""Maximum number of steps. With more steps, the step would be smaller than that of float32 near
-1."""
+"""Maximum number of steps. With more steps, the step would approach the spacing of float32 values
+near 1."""
 
 _VALUE: Final = re.compile(rb"[A-Z0-9]{1,8} *= +(?:'1PB\()?([0-9.E+-]{1,30})(?:\) *')? *")
 _PCOUNT, _TFORM1, _ZNAXIS1, _BSCALE = (RECORD + 80 * card for card in (5, 9, 14, 26))
@@ -48,7 +48,7 @@ def compact_header(resolution: int, step: float, *, heap: int, longest: int) -> 
     heap
         Total size of the tiles in bytes.
     longest
-        Size of the longest tile in bytes.
+        Size of the largest tile in bytes.
     """
     primary = _cards(("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True))
     return primary + _cards(
@@ -100,13 +100,15 @@ def encode_compact(
     Raises
     ------
     ValueError
-        If the shape or the values are not as described.
+        If the shape, the number of steps or a value is invalid.
     ImportError
         If Numba is not installed.
     """
     side = len(pixels)
     if pixels.shape != (side, side) or side == 0 or side % TILES:
-        raise ValueError(f"a compact frame must be square, with sides divisible by {TILES}")
+        raise ValueError(
+            f"a compact frame must be square with sides divisible by {TILES}, not {pixels.shape}"
+        )
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"a compact frame must have 1 to {MAX_STEPS} steps, not {steps}")
     if not (pixels.min() >= 0 and pixels.max() <= 1):  # this comparison also rejects NaN
@@ -136,7 +138,7 @@ def frame_of_data(
     Parameters
     ----------
     data
-        Table of the tiles, followed by the tiles.
+        Tile table, followed by the tiles.
     resolution, step, encoding
         As in the index.
     crc32
@@ -145,7 +147,7 @@ def frame_of_data(
     Raises
     ------
     DamagedFileError
-        If the table does not describe the data.
+        If the tile table does not match the data.
     """
     sizes, _ = _tiles(data)
     header = compact_header(
@@ -168,8 +170,8 @@ def decode_compact(
 ) -> NDArray[np.float32]:
     """Decode a compact frame into `out`, and return it. Releases the GIL.
 
-    The data are untrusted. Invalid data cause an error or wrong pixels, but no access outside the
-    arrays.
+    The data are untrusted. Invalid data cause an error or wrong pixels, but never out-of-bounds
+    access.
 
     Parameters
     ----------
@@ -192,7 +194,9 @@ def decode_compact(
     except ImportError as error:
         raise _numba_missing() from error
     if out.shape[0] % TILES:
-        raise DamagedFileError(f"a compact frame cannot have {out.shape[0]} rows")
+        raise DamagedFileError(
+            f"the resolution of a compact frame must be a multiple of {TILES}, not {out.shape[0]}"
+        )
     _, tiles = _tiles(data)
     stream = np.frombuffer(data, np.uint8)
     stream.flags.writeable = False  # the kernel is compiled only for this array type
@@ -200,7 +204,7 @@ def decode_compact(
         stream, tiles, (BLOCK, 4), (step, 0.0, _NO_BLANK), out.reshape(TILES, -1)
     )
     if status != OK:
-        raise DamagedFileError(f"compressed tile {tile} {PROBLEMS[status]}")
+        raise DamagedFileError(f"compressed tile {tile} of a compact frame {PROBLEMS[status]}")
     return out
 
 
@@ -238,28 +242,32 @@ def parse_compact_header(name: str, start: bytes, size: int) -> tuple[int, float
     used = TABLE_BYTES + int(heap)
     if size != HEADER_BYTES + used + -used % RECORD:
         raise DamagedFileError(
-            f"{name} has {size} bytes, which does not match {used} bytes of compressed pixels"
+            f"{name} is {size} bytes long, which does not match its {used} bytes of compressed data"
         )
     return resolution, valid_step, used
 
 
 def check_step(step: float) -> float:
-    """Return a quantization step. Raise ValueError if it is impossible."""
+    """Return a quantization step if it is valid. Raise ValueError if it is not."""
     if not 1 / MAX_STEPS <= step <= 1:
-        raise ValueError(f"quantization step {step} is not between {1 / MAX_STEPS:.1e} and 1")
+        raise ValueError(
+            f"the quantization step must be between {1 / MAX_STEPS:.1e} and 1, not {step}"
+        )
     return step
 
 
 def _tiles(data: bytes | memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Read the table of the tiles: the size of each tile, and its start and end in the data."""
+    """Read the tile table. Return the size of each tile, and its start and end in the data."""
     if len(data) <= TABLE_BYTES:
-        raise DamagedFileError(f"{len(data)} bytes is the wrong size for a compact frame")
+        raise DamagedFileError(
+            f"a compact frame has {len(data)} bytes of data; expected more than {TABLE_BYTES}"
+        )
     table = np.frombuffer(data, ">i4", 2 * TILES).reshape(TILES, 2).astype(np.int64)
     sizes = table[:, 0]
     ends = np.cumsum(sizes)
     starts = ends - sizes
     if sizes.min() < 1 or ends[-1] != len(data) - TABLE_BYTES or np.any(table[:, 1] != starts):
-        raise DamagedFileError("the table of the compressed tiles is damaged")
+        raise DamagedFileError("the tile table of a compact frame is damaged")
     return sizes, np.stack([starts, ends], axis=1) + TABLE_BYTES
 
 

@@ -1,4 +1,4 @@
-"""Names of the encodings of frames in shards, and the class of an encoded frame.
+"""Names of the frame encodings in shards, and the class of an encoded frame.
 
 ``npy`` stores float32 or float16 arrays. The compact encodings store integers on the normalized
 scale in FITS files with RICE_1 compression (`sdoml_core.formats.compact`). They differ only in the

@@ -56,7 +56,7 @@ MEASURES: Final = [
 columns, which are then read as null."""
 
 BRIGHTNESS: Final = [
-    pa.field("mean", pa.float32()),  # mean pixel of the processed frame
+    pa.field("mean", pa.float32()),  # mean pixel value of the processed frame
     pa.field("saturated", pa.float32()),  # fraction of pixels that are 1 after normalization
 ]
 """Brightness of a frame, in both kinds of index, for light curves. Indexes of earlier versions do
@@ -127,7 +127,7 @@ def encode_index(
     Parameters
     ----------
     table
-        Table from `sdoml_core.formats.shard.ShardWriter.close`. It has no rows for an empty day.
+        Table from `sdoml_core.formats.shard.ShardWriter.close`. For an empty day, it has no rows.
     shard
         File name of the shard, relative to the folder of shards.
     shard_bytes, shard_sha256
@@ -168,7 +168,7 @@ def decode_index(data: bytes) -> Index:
     schema = file.schema_arrow.remove_metadata()
     absent = [field.name for field in _REQUIRED if field.name not in schema.names]
     if absent:
-        raise DamagedFileError(f"not a shard index: it has no column {', '.join(absent)}")
+        raise DamagedFileError(f"not a shard index: missing columns {', '.join(absent)}")
     present = [field for field in INDEX_SCHEMA if field.name in schema.names]
     if not schema.equals(pa.schema(present)):
         raise DamagedFileError("not a shard index: its columns have the wrong types")
@@ -224,7 +224,7 @@ def read_frames(data: bytes) -> set[tuple[datetime, str]]:
 
 
 def with_optional(table: pa.Table) -> pa.Table:
-    """Add columns that the indexes of earlier versions or npy shards lack, filled with null."""
+    """Add the columns that indexes of earlier versions or npy shards lack, filled with null."""
     for field in _OPTIONAL:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
@@ -236,7 +236,8 @@ def _check_rows(index: Index) -> None:
     check_shard_name(index.shard)
     if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
         raise DamagedFileError(
-            f"the index of {index.shard} states an impossible size of {index.shard_bytes} bytes"
+            f"the index of {index.shard} states an impossible shard size of "
+            f"{index.shard_bytes} bytes"
         )
     table = index.table
     slots = timestamps(table.column("slot"))
@@ -288,7 +289,7 @@ def _check_rows(index: Index) -> None:
 def _npy_layout(
     index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return which members are npy members whose size matches their pixels."""
+    """Return a mask of the npy members whose size matches their pixels."""
     dtypes = index.table.column("dtype").to_pylist()
     others = any(index.table[name].null_count < len(dtypes) for name in ("step", "data_size"))
     if not set(dtypes) <= set(DTYPES) or others:
@@ -301,7 +302,7 @@ def _npy_layout(
 def _compact_layout(
     index: Index, lead: NDArray[np.int64], size: NDArray[np.int64], sides: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return which members are compact members whose size matches their data."""
+    """Return a mask of the compact members whose size matches their data."""
     table = index.table
     try:
         for step in table["step"].unique().to_pylist():

@@ -153,7 +153,7 @@ class TableFormat(Generic[Row]):
         return write_parquet(table.replace_schema_metadata(facts))
 
     def inputs(self, data: bytes) -> str | None:
-        """Return the recorded fingerprint of the inputs of the day, or None if there is none.
+        """Return the recorded fingerprint of the day's inputs, or None if none was recorded.
 
         Raises
         ------
@@ -167,12 +167,12 @@ class TableFormat(Generic[Row]):
         return None if recorded is None else recorded.decode(errors="replace")
 
     def decode(self, data: bytes) -> list[Row]:
-        """Decode rows from Parquet. Missing optional columns are None.
+        """Decode rows from Parquet. Missing optional columns are read as None.
 
         Raises
         ------
         DamagedFileError
-            If the bytes are not such a table.
+            If the bytes are not a valid table of this format.
         """
         import pyarrow as pa
 
@@ -209,14 +209,14 @@ class TableFormat(Generic[Row]):
         Raises
         ------
         DamagedFileError
-            If the bytes are not such a table.
+            If the bytes are not a valid table of this format.
         """
         from sdoml_core.formats.parquet import MAX_ROWS_OF_A_DAY, open_parquet, read_columns
 
         file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
         absent = set(names) - set(file.schema_arrow.names)
         if absent:
-            raise DamagedFileError(f"unreadable {self.name}: no column {', '.join(absent)}")
+            raise DamagedFileError(f"unreadable {self.name}: missing columns {', '.join(absent)}")
         table = read_columns(file, list(names))
         return {name: table.column(name).to_pylist() for name in names}
 

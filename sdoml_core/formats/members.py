@@ -35,7 +35,7 @@ def member_name(
 
 
 def parse_member_name(name: str) -> tuple[datetime, Channel]:
-    """Parse the slot and channel from a member name, in upper or lower case.
+    """Parse the slot and channel from a member name, with the channel in upper or lower case.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def npy_header(dtype: str, resolution: int) -> bytes:
 def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]:
     """Parse an npy header. Return its length, and the dtype and the resolution of the frame."""
     if start[:6] != b"\x93NUMPY" or start[6:8] != b"\x01\x00":
-        raise DamagedFileError(f"{name} is not an npy array of format 1.0")
+        raise DamagedFileError(f"{name} is not an npy file of format 1.0")
     length = 10 + int.from_bytes(start[8:10], "little")
     match = NPY_HEADER.fullmatch(start[10:length])
     if match is None or match[2] != match[3]:
@@ -73,6 +73,6 @@ def parse_npy_header(name: str, start: bytes, size: int) -> tuple[int, str, int]
     item, side = int(match[1]), int(match[2])
     if length + item * side * side != size or side == 0:
         raise DamagedFileError(
-            f"{name} has {size} bytes, which does not match {side}×{side} pixels"
+            f"{name} is {size} bytes long, which does not match {side}×{side} pixels"
         )
     return length, f"float{8 * item}", side

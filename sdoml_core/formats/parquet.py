@@ -17,8 +17,8 @@ SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\
 
 MAX_ROWS: Final = 20_000_000
 MAX_ROWS_OF_A_DAY: Final = 100_000
-"""Maximum number of rows in a ledger, frame table or daily index. Ten channels every 2 minutes have
-7,200 rows."""
+"""Maximum number of rows in a ledger, frame table or daily index. A day of ten channels every 2
+minutes has 7,200 rows."""
 
 MAX_UNCOMPRESSED: Final = 4 << 30
 
@@ -26,7 +26,9 @@ MAX_UNCOMPRESSED: Final = 4 << 30
 def timestamps(column: pa.ChunkedArray) -> NDArray[np.datetime64]:
     """Convert times in ms to naive UTC datetime64[s]."""
     if column.type != pa.timestamp("ms", "UTC"):
-        raise DamagedFileError(f"the index has times of type {column.type}")
+        raise DamagedFileError(
+            f"the times in the index have type {column.type}, not timestamp[ms, tz=UTC]"
+        )
     return (integers(column, np.int64) // 1000).view("datetime64[s]")
 
 
@@ -51,7 +53,7 @@ def integers(
 
 
 def check_shard_name(name: str) -> str:
-    """Return the name of a shard. Raise an error if it is outside the folder of shards."""
+    """Return a valid shard name. Raise an error if it points outside the folder of shards."""
     if not SHARD_NAME.fullmatch(name):
         raise DamagedFileError(f"the index has an invalid shard name {name!r}")
     return name
@@ -76,7 +78,7 @@ def arrow_file(data: bytes) -> pa.BufferReader:
     """Copy bytes into memory that Arrow owns, and open them as a file.
 
     Arrow's threads may still use a buffer shortly after the table has been read. If Python owns the
-    buffer and exits at this moment, the process aborts.
+    buffer and exits at that moment, the process aborts.
     """
     sink = pa.BufferOutputStream()
     sink.write(data)
@@ -124,7 +126,7 @@ def index_metadata(schema: pa.Schema, *, kind: str) -> dict[str, str]:
     found = facts.get("sdoml.kind"), facts.get("sdoml.format")
     if found != (kind, FORMAT_VERSION):
         raise DamagedFileError(
-            f"not an index of a {kind} in format {FORMAT_VERSION}; its kind is {found[0]} "
-            f"and its format is {found[1]}"
+            f"expected the index of a {kind} in format {FORMAT_VERSION}, "
+            f"found kind {found[0]} in format {found[1]}"
         )
     return facts

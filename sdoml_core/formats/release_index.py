@@ -61,7 +61,7 @@ def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
 
 
 def release_inputs(data: bytes | pa.NativeFile) -> str | None:
-    """Return the recorded fingerprint of the inputs of a release, or None if there is none.
+    """Return the recorded fingerprint of a release's inputs, or None if none was recorded.
 
     Raises
     ------
@@ -90,8 +90,8 @@ _CONSTANTS: Final = ["constant", "transform", "step"]
 """Columns with one value per channel. The step occurs only in compact shards."""
 
 GROUP_SAMPLES: Final = 1 << 14
-"""Number of samples in one row group. Writing needs memory for about two groups, whatever
-the range."""
+"""Number of samples in one row group. Writing needs memory for about two groups,
+regardless of the range."""
 
 _PARTS: Final = 256
 """Number of tables to collect before they are joined. A small table takes about 40 KB."""
@@ -164,7 +164,7 @@ def shard_facts(index: Index) -> ShardFacts:
     for code, name in enumerate(names):
         mine = table.select(_CONSTANTS).take(np.flatnonzero(codes == code))
         constants[name] = {
-            key: _only(mine.column(key), f"{key} of {name}", index.shard) for key in _CONSTANTS
+            key: _only(mine.column(key), f"the {key} of {name}", index.shard) for key in _CONSTANTS
         }
     slots = timestamps(table.column("slot"))
     return ShardFacts(
@@ -341,7 +341,7 @@ class _Samples:
         self.rows = len(owner[start:]) * (len(self._columns) - 1)
 
     def _collected(self) -> tuple[pa.Table, NDArray[np.int32]]:
-        """Return all collected samples, not in order, and the shard of each sample."""
+        """Return all collected samples, in no particular order, and the shard of each sample."""
         if self._frames:
             self._ready.append(self._joined())
             self._frames = []
@@ -391,14 +391,14 @@ def _metadata(
     }
     compact = pixels["encoding"] is not None
     if not compact:
-        del pixels["encoding"]  # npy: the same bytes as before
+        del pixels["encoding"]  # npy: keep the bytes of earlier versions
     constants = {
         name: {
             key: only_value(
                 _first_with(
                     (one.constants[name][key], one.shard) for one in facts if name in one.frames
                 ),
-                f"{key} of {name}",
+                f"the {key} of {name}",
             )
             for key in (_CONSTANTS if compact else _CONSTANTS[:2])
         }
@@ -428,7 +428,7 @@ def _struct(
 
 
 def _only(column: pa.ChunkedArray, what: str, shard: str) -> Any:
-    """Return the value that all rows of a shard share, or None if it has no rows."""
+    """Return the value that all rows of a shard share, or None if the shard has no rows."""
     values = column.combine_chunks().unique().to_pylist()
     return only_value(dict.fromkeys(values, shard), what)
 
@@ -447,7 +447,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
     Parameters
     ----------
     values
-        Values, and for each value a shard in which it occurs.
+        Each distinct value, with a shard in which it occurs.
     what
         Name of the value, for the message.
 
@@ -463,7 +463,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:
-    """Return the version that all shards (version, name) share, or "" if there are no shards."""
+    """Return the version that all shards share, or "" if there are none. Takes (version, shard)."""
     first: dict[str, str] = {}
     for version, shard in versions:
         first.setdefault(version, shard)
@@ -472,6 +472,6 @@ def check_versions(versions: Iterable[tuple[str, str]]) -> str:
         raise NormalizationError(
             f"the shards were normalized with different constants: versions {', '.join(found)} "
             f"(first in {', '.join(first[version] for version in found)}); "
-            "materialize all shards again with one of them"
+            "materialize all shards again with one version"
         )
     return found[0] if found else ""

@@ -1,8 +1,8 @@
 """Shards: ustar archives of .npy or compact FITS members, written in one pass.
 
 The bytes depend only on the frames. Members are sorted by slot and channel, and have a fixed time,
-owner and mode. Any tar tool can read them. An index (`sdoml_core.formats.index`) makes them
-seekable.
+owner and mode. Any tar tool can read a shard. An index (`sdoml_core.formats.index`) gives the
+position of each frame, so that readers can seek.
 """
 
 import hashlib
@@ -51,13 +51,13 @@ class FrameFacts:
     flags: int | None = None
     """See `sdoml_core.frames.flags`."""
     missing: int | None = None
-    """Pixels of the raw frame without data."""
+    """Number of pixels of the raw frame without data."""
     center_x: float | None = None
-    """Measured center of the disk, pixels right of the middle."""
+    """Measured center of the disk, in pixels right of the middle."""
     center_y: float | None = None
-    """Measured center of the disk, pixels below the middle."""
+    """Measured center of the disk, in pixels below the middle."""
     radius: float | None = None
-    """Measured radius of the disk, pixels."""
+    """Measured radius of the disk, in pixels."""
     visible: float | None = None
     """Fraction of the disk that is not dark."""
     brightness: float | None = None
@@ -69,14 +69,14 @@ class FrameFacts:
     holes: bytes | None = None
     """Pixels without data; see `sdoml_core.formats.holes`."""
     mean: float | None = None
-    """Mean pixel of the processed frame."""
+    """Mean pixel value of the processed frame."""
     saturated: float | None = None
     """Fraction of pixels that are 1 after normalization."""
 
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """Description of a finished shard."""
+    """Summary of a finished shard."""
 
     table: pa.Table
     """Rows of the index, in the form that `sdoml_core.formats.index.encode_index` expects."""
@@ -91,7 +91,7 @@ class ShardWriter:
     Parameters
     ----------
     file
-        Output file. Only its method ``write`` is used.
+        Output file. Only its ``write`` method is used.
     dtype
         dtype of the members: ``float32`` or ``float16``. Compact members are always ``int32``.
     case
@@ -173,7 +173,7 @@ class ShardWriter:
         self._append(slot, channel, frame, about)
 
     def copy(self, source: BinaryIO, table: pa.Table) -> None:
-        """Copy frames from another shard, and check each frame against its crc32.
+        """Copy frames from another shard, and check each frame against its CRC-32.
 
         Parameters
         ----------
@@ -191,8 +191,8 @@ class ShardWriter:
             data = read_data(source, row)
             if (row["encoding"], row["dtype"]) != (self._encoding, self._dtype):
                 raise DamagedFileError(
-                    f"{row['member']} is {row['encoding'] or row['dtype']}, not "
-                    f"{self._encoding or self._dtype}"
+                    f"{row['member']} is a {row['encoding'] or row['dtype']} frame, not a "
+                    f"{self._encoding or self._dtype} frame"
                 )
             facts = {name: row[name] for name in FrameFacts.__dataclass_fields__}
             self._append(row["slot"], CHANNELS[row["channel"]], _frame_of(row, data), facts)
@@ -234,7 +234,7 @@ class ShardWriter:
         self._write(bytes(frame.padding + -info.size % BLOCK))
 
     def close(self) -> ShardSummary:
-        """Finish the tar file, and return its description. The file stays open."""
+        """Finish the tar file, and return a summary of the shard. The file stays open."""
         end = self._position + 2 * BLOCK
         self._write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
         table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
@@ -247,7 +247,7 @@ class ShardWriter:
 
 
 def read_data(source: BinaryIO, row: Mapping[str, Any]) -> bytes:
-    """Read the data of a frame from its shard, and check them against its crc32.
+    """Read the data of a frame from its shard, and check them against the CRC-32 in the index.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def read_data(source: BinaryIO, row: Mapping[str, Any]) -> bytes:
     source.seek(row["data_offset"])
     data = source.read(size)
     if len(data) != size or zlib_ng.crc32(data) != row["crc32"]:
-        raise DamagedFileError(f"{row['member']} does not match the index")
+        raise DamagedFileError(f"the data of {row['member']} do not match the index")
     return data
 
 

@@ -1,4 +1,4 @@
-"""Find the members of a shard without an index by reading its headers."""
+"""Find the members of a shard by reading its headers, without an index."""
 
 import io
 import math
@@ -55,9 +55,9 @@ def scan_shard(file: BinaryIO) -> list[Member]:
     Raises
     ------
     DamagedFileError
-        If the file is not a complete tar file, or contains a link, a device or an invalid member
-        name. Also if a member is neither a compact frame nor a square float32 or float16 frame, or
-        if a member occurs twice.
+        If the file is not a complete tar file; if it contains a link, a device or an invalid member
+        name; if a member is neither a compact frame nor a square float32 or float16 frame; or if a
+        member occurs twice.
     """
     end = file.seek(0, io.SEEK_END)
     members: list[Member] = []
@@ -141,7 +141,9 @@ def _header(file: BinaryIO, position: int, end: int) -> tuple[tarfile.TarInfo | 
 def _extension(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
     """Read the name and the size of a member from the pax or GNU header before it."""
     if len(data) > MAX_EXTENDED_HEADER:
-        raise DamagedFileError(f"a tar header of {len(data)} bytes is too large")
+        raise DamagedFileError(
+            f"a tar header is {len(data)} bytes long, more than {MAX_EXTENDED_HEADER}"
+        )
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     records: dict[str, str] = {}

@@ -40,7 +40,7 @@ def encode_sketches(sketches: Mapping[str, Sketch]) -> bytes:
     """Encode sketches as an Arrow IPC file with one row per channel, sorted by name.
 
     Equal sketches give equal bytes. The schema metadata contains the CRC-32 of the rows, because
-    Arrow has no checksum.
+    Arrow IPC files have no checksum.
     """
     rows = sorted(sketches.items())
     columns = [
@@ -82,7 +82,7 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
             batch.validate(full=True)
             rows = _Rows.of(batch)
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError) as error:
-        # Arrow reports damage with any of these errors. MemoryError means that a size is
+        # Arrow raises any of these errors for damaged data. MemoryError means that a size is
         # impossible.
         raise DamagedFileError(f"not a readable sketch file: {error}") from error
     if batch is None:
@@ -93,7 +93,7 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
 
 
 class _Rows(NamedTuple):
-    """All rows of a sketch file. They are validated together, because a fit decodes many files."""
+    """All rows of a sketch file, validated together for speed, because a fit reads many files."""
 
     facts: list[list[Any]]
     """The columns that are not lists."""

@@ -82,7 +82,7 @@ def test_table_without_index_columns_is_rejected():
     sink = io.BytesIO()
     metadata = {"sdoml.kind": "shard", "sdoml.format": "1"}
     pq.write_table(pa.table({"slot": [1]}).replace_schema_metadata(metadata), sink)
-    with pytest.raises(DamagedFileError, match="has no column channel, member, offset"):
+    with pytest.raises(DamagedFileError, match="missing columns channel, member, offset"):
         decode_index(sink.getvalue())
 
 
@@ -141,7 +141,8 @@ def test_impossible_shard_size_is_rejected(claimed, count):
         normalization_version="v1",
     )
     with pytest.raises(
-        DamagedFileError, match=rf"index of a\.tar states an impossible size of {claimed} bytes"
+        DamagedFileError,
+        match=rf"index of a\.tar states an impossible shard size of {claimed} bytes",
     ):
         decode_index(data)
 
@@ -165,7 +166,7 @@ def test_unknown_format_version_is_rejected():
     table = summary_of().table.replace_schema_metadata({"sdoml.kind": "shard", "sdoml.format": "9"})
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    with pytest.raises(DamagedFileError, match="its format is 9"):
+    with pytest.raises(DamagedFileError, match="found kind shard in format 9"):
         decode_index(sink.getvalue())
 
 
@@ -283,7 +284,7 @@ def test_mixed_normalizations_are_rejected():
     ("other", "message"),
     [
         ({"side": 16}, r"differ in resolution: 8 \(a.tar\), 16 \(b.tar\)"),
-        ({"constant": 6.0}, "differ in constant of AIA_0193"),
+        ({"constant": 6.0}, "differ in the constant of AIA_0193"),
         ({"day": DAY}, "is in both a.tar and b.tar"),
     ],
 )

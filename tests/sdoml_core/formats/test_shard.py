@@ -138,13 +138,13 @@ def test_copy_detects_altered_pixels():
     data, summary = write()
     altered = bytearray(data)
     altered[summary.table["data_offset"][3].as_py() + 5] ^= 1
-    with pytest.raises(DamagedFileError, match=r"0015\.AIA_0193\.npy does not match the index"):
+    with pytest.raises(DamagedFileError, match=r"0015\.AIA_0193\.npy do not match the index"):
         ShardWriter(OneWay()).copy(io.BytesIO(altered), summary.table)
 
 
 def test_copy_rejects_a_different_dtype():
     data, summary = write(1, dtype="float16")
-    with pytest.raises(DamagedFileError, match=r"AIA_0193\.npy is float16, not float32"):
+    with pytest.raises(DamagedFileError, match=r"npy is a float16 frame, not a float32 frame"):
         ShardWriter(OneWay()).copy(io.BytesIO(data), summary.table)
 
 
@@ -243,7 +243,7 @@ def test_extended_folder_name_does_not_apply_to_the_next_member():
         (b"11 size=-1\n", "pax header is damaged"),
         (b"11 size=\xb22\n", "pax header is damaged"),
         (b"25 size=9999999999999999\n", "pax header is damaged"),
-        (b"70000 comment=".ljust(69_999, b"x") + b"\n", "tar header of 70000 bytes is too large"),
+        (b"70000 comment=".ljust(69_999, b"x") + b"\n", "is 70000 bytes long, more than 65536"),
     ],
     ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else "",
 )
@@ -256,13 +256,13 @@ def test_damaged_pax_header_is_rejected(header, message):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"not an array", "is not an npy array of format 1.0"),
-        (npy().replace(b"\x93NUMPY\x01", b"\x93NUMPY\x02"), "is not an npy array of format 1.0"),
+        (b"not an array", "is not an npy file of format 1.0"),
+        (npy().replace(b"\x93NUMPY\x01", b"\x93NUMPY\x02"), "is not an npy file of format 1.0"),
         (npy(dtype="float64"), "is not a square float32 or float16"),
         (npy().replace(b"(4, 4)", b"(4, 2)"), "is not a square float32 or float16"),
-        (npy()[:-4], "has 188 bytes, which does not match 4×4 pixels"),
-        (npy() + b"more", "has 196 bytes, which does not match 4×4 pixels"),
-        (npy(0), "has 128 bytes, which does not match 0×0 pixels"),
+        (npy()[:-4], "is 188 bytes long, which does not match 4×4 pixels"),
+        (npy() + b"more", "is 196 bytes long, which does not match 4×4 pixels"),
+        (npy(0), "is 128 bytes long, which does not match 0×0 pixels"),
     ],
     ids=["text", "format 2", "float64", "oblong", "cut", "longer", "empty"],
 )

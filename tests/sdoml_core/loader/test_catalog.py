@@ -108,7 +108,7 @@ def test_invalid_metadata_is_rejected(table, key, value, message):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("slot", pa.array([1, 2, 3, 4]), "damaged: the index has times of type int64"),
+        ("slot", pa.array([1, 2, 3, 4]), "damaged: the times in the index have type int64"),
         ("shard", pa.array(["sdoml-lite-001.tar"] * 4), "is damaged"),
         ("shard", pa.array([0] * 4), "is damaged"),
         ("shard", pa.array([0] * 4).dictionary_encode(), "is damaged"),
