@@ -21,7 +21,7 @@ class Channel:
     instrument: Instrument
 
     wavelength: int
-    """Wavelength in ångström. For HMI, it is the observed Fe I line at 6173 Å."""
+    """Wavelength in ångström. For HMI, this is the wavelength of the observed Fe I line."""
 
     def __str__(self) -> str:
         return self.name
@@ -49,7 +49,7 @@ DEFAULT_CHANNELS = (
 
 
 def parse_channels(names: Iterable[str]) -> tuple[Channel, ...]:
-    """Return channels by name, in canonical order and without duplicates.
+    """Parse channel names, and return the channels in canonical order without duplicates.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Standard colormaps: 256 colors per channel.
 
-AIA channels use the colormaps of the AIA team, as in SunPy (``sdoaia171`` and so on). HMI is gray,
-as in its image catalog. The table is package data, so drawing needs neither SunPy nor matplotlib.
+AIA channels use the AIA team's colormaps, as SunPy does (``sdoaia171`` and so on). HMI is gray, as
+in the HMI image catalog. The table is part of the package, so neither SunPy nor matplotlib is
+needed.
 """
 
 from functools import cache
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sdoml_core.channels import CHANNELS
 
 AIA_TABLE = tuple(name for name, channel in CHANNELS.items() if channel.instrument == "AIA")
-"""Channels of the table, in the order of its rows."""
+"""Channels in the table, in the order of its rows."""
 
 
 @cache
@@ -26,7 +27,7 @@ def _table() -> NDArray[np.uint8]:
 
 
 def colormap(channel: str) -> NDArray[np.uint8]:
-    """Return red, green and blue of 256 levels from dark to bright, as uint8 of shape (256, 3).
+    """Return the RGB colors of 256 levels from dark to bright, as uint8 of shape (256, 3).
 
     Raises
     ------
@@ -42,7 +43,7 @@ def colormap(channel: str) -> NDArray[np.uint8]:
 def apply_colormap(channel: str, brightness: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Map brightness in [0, 1] to colors, as uint8 of shape (..., 3).
 
-    Values outside [0, 1] are clipped. NaN (no data) is drawn as 0.
+    Values outside [0, 1] are clipped. NaN (no data) gets the color of 0.
     """
     levels = np.clip(np.nan_to_num(brightness, nan=0.0) * 255 + 0.5, 0, 255).astype(np.uint8)
     colors: NDArray[np.uint8] = colormap(channel)[levels]

@@ -1,4 +1,4 @@
-"""Compute the solar radius, B0 and the true observation time from a date, without files."""
+"""Compute the solar radius, B0 and the time of HMI frames, without external files."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SOLAR_RADIUS_KM = 696_000.0
-"""Solar radius in km; RSUN_REF in the AIA headers."""
+"""Solar radius in km (RSUN_REF in the AIA headers)."""
 
 ASTRONOMICAL_UNIT_KM = 149_597_870.7
 
@@ -28,7 +28,7 @@ def solar_radius(times: Sequence[datetime]) -> NDArray[np.float64]: ...
 def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.float64]:
     """Return the angular radius of the Sun, like RSUN_OBS in the AIA headers.
 
-    The radius is asin(696000 km / d), where d is the distance of the Sun from the Earth's center
+    The radius is asin(696000 km / d), where d is the distance from the Earth's center to the Sun
     (ERFA's `epv00`, VSOP2000). The headers use the distance from SDO, which orbits 42,000 km from
     the Earth's center. The difference is at most 0.27″, or 0.08 px on the grid of the processed
     frames.
@@ -40,7 +40,7 @@ def solar_radius(times: datetime | Sequence[datetime]) -> float | NDArray[np.flo
 
     Returns
     -------
-    Arcseconds; a float for one time, float64 (len(times),) for a sequence.
+    Radius in arcseconds: a float for one time, or float64 (len(times),) for a sequence.
     """
     if isinstance(times, datetime):
         return float(_radius([times])[0])
@@ -57,7 +57,8 @@ def hmi_observed(minute: datetime) -> datetime:
 
     Returns
     -------
-    Timezone-aware UTC time, earlier by ERFA's leap seconds (37 s since 2017).
+    Timezone-aware UTC time. Since 2017, it is 37 s earlier than the TAI time. The leap seconds come
+    from ERFA.
     """
     for since, seconds in _leap_seconds():
         observed = minute - timedelta(seconds=seconds)
@@ -88,7 +89,7 @@ def heliographic_latitude(time: datetime) -> float:
     """Return the heliographic latitude of the Earth's center (B0), in degrees.
 
     It is computed from ERFA's `epv00` and the Sun's pole at α = 286.13°, δ = 63.87° (IAU). Light
-    time and aberration, which together are below 0.001°, are neglected.
+    travel time and aberration are neglected. Their combined effect is below 0.001°.
     """
     (position,) = earth_from_sun(time)
     direction = position / np.linalg.norm(position)
@@ -105,7 +106,7 @@ def _radius(times: Sequence[datetime]) -> NDArray[np.float64]:
 def _leap_seconds() -> tuple[tuple[datetime, float], ...]:
     """Return pairs (start, TAI − UTC in seconds), newest first."""
     table = erfa.leap_seconds.get()
-    recent = table[table["year"] >= 1972]  # UTC had no whole leap seconds before 1972
+    recent = table[table["year"] >= 1972]  # before 1972, TAI − UTC was not a whole number
     return tuple(
         (datetime(int(row["year"]), int(row["month"]), 1, tzinfo=UTC), float(row["tai_utc"]))
         for row in recent[::-1]

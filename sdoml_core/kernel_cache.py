@@ -1,8 +1,8 @@
 """Compile all Numba kernels before they are needed: ``python -m sdoml_core.kernel_cache``.
 
 Numba compiles a kernel when it is first called and caches the machine code on disk. If
-``NUMBA_CACHE_DIR`` is set, the cache is in this folder. The compilation takes about 15 seconds,
-once per machine and version.
+``NUMBA_CACHE_DIR`` is set, the cache is in that folder. Compilation takes about 15 seconds, once
+per machine and version.
 """
 
 import io

@@ -1,11 +1,11 @@
 """Slots: the sample times of a dataset, and the minutes in the names of the raw files.
 
-The name of a slot is the minute of its HMI frame. AIA observes only at even minutes, so an odd slot
-uses the AIA frame of the previous minute: HH:15 uses HH:14, and HH:45 uses HH:44. The grid restarts
-at each midnight (UTC), regardless of the requested range.
+A slot is named after the minute of its HMI frame. The archive has AIA frames only at even minutes,
+so an odd slot uses the AIA frame of the previous minute: HH:15 uses HH:14, and HH:45 uses HH:44.
+The grid restarts at each midnight (UTC), regardless of the requested range.
 
-The times in file names are UTC for AIA and TAI for HMI. As in the original dataset, slots use both
-without a correction. ``sdoml_core.ephemeris.hmi_observed`` returns the true time of an HMI frame.
+The times in file names are UTC for AIA and TAI for HMI. As in the original dataset, slots ignore
+this difference. ``sdoml_core.ephemeris.hmi_observed`` returns the true time of an HMI frame.
 This module does no I/O.
 """
 
@@ -38,7 +38,7 @@ def day_slots(
 
 
 def paired_minute(channel: Channel, slot: datetime) -> datetime:
-    """Return the minute in the name of the file that a channel uses for a slot."""
+    """Return the minute in the file name of the frame that a channel uses for a slot."""
     return slot - (slot.minute % 2) * MINUTE if channel.instrument == "AIA" else slot
 
 
@@ -47,9 +47,9 @@ def candidate_minutes(
 ) -> tuple[datetime, ...]:
     """Return the minutes to try for a slot, best first.
 
-    For AIA, these are the paired minute, and then +2, −2, +4, −4 … relative to it. HMI has one
-    frame every 15 minutes, so it has no substitutes. A frame that is equally near to another slot
-    is not a candidate, because no frame is used for two slots, even on different days.
+    For AIA, these are the paired minute, followed by +2, −2, +4, −4 … minutes relative to it. HMI
+    has one frame every 15 minutes, so it has no substitutes. A frame that is equally close to
+    another slot is not a candidate, because no frame is used for two slots, even on different days.
     """
     paired = paired_minute(channel, slot)
     if channel.instrument == "HMI":
@@ -72,8 +72,8 @@ def live_minutes(
     """Return the minutes of near-real-time frames to try for a slot, best first.
 
     The near-real-time AIA tree has a frame every three minutes. The nearest frame comes first. At a
-    cadence of 15 minutes, it is at the time of the slot. A minute that is equally near to another
-    slot is not a candidate. HMI has no substitutes.
+    cadence of 15 minutes, it has the same minute as the slot. A minute that is equally close to
+    another slot is not a candidate. HMI has no substitutes.
     """
     if channel.instrument == "HMI":
         return (slot,)

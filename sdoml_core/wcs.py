@@ -1,12 +1,12 @@
 """World coordinates of processed frames, as FITS cards.
 
-Processing scales the Sun to the same size on every date: at 1024², the photosphere has a radius of
-976″ in pixels of 2.4″. Its true apparent radius is RSUN_OBS, so a pixel of the 1024² grid spans
-2.4″ · RSUN_OBS/976.
+Processing scales the Sun to the same size on every date: at 1024², the radius of the photosphere is
+406.7 pixels, or 976″ at 2.4″ per pixel. The true apparent radius is RSUN_OBS, so a pixel of the
+1024² grid spans 2.4″ · RSUN_OBS/976.
 
-Row 0 is in the south for FITS and sunpy, but in the north for processed frames. A negative CDELT2
-would also be correct, but every plot would be upside down. The header therefore describes the
-vertically flipped frame::
+Row 0 is the southernmost row in FITS and sunpy, but the northernmost row of processed frames. A
+negative CDELT2 would also be correct, but every plot would be upside down. The header therefore
+describes the vertically flipped frame::
 
     sunpy.map.Map(frame[::-1], frame_header("AIA_0193", resolution=512, ...))
 """
@@ -32,10 +32,10 @@ def frame_header(
 ) -> dict[str, str | int | float]:
     """Return the FITS cards of a vertically flipped processed frame, with row 0 in the south.
 
-    Let s be the scale of the warp, k = 1024/n, and the Sun's center at 511.5 (0-based) in the
-    input. The warp moves it to 512 − s/2, and the sum of k×k blocks moves it to CRPIX = (512.5 −
-    s/2)/k + 1/2 (1-based). This holds for both axes of AIA frames, which are warped with south up.
-    HMI frames are warped with north up, so their CRPIX2 is counted from the other end.
+    Let s be the scale of the warp, let k = 1024/n, and let the Sun's center be at 511.5 (0-based)
+    in the input. The warp moves it to 512 − s/2, and the sum of k×k blocks moves it to CRPIX =
+    (512.5 − s/2)/k + 1/2 (1-based). This holds for both axes of AIA frames, which are warped with
+    south up. HMI frames are warped with north up, so their CRPIX2 is counted from the other end.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ def frame_header(
     resolution
         n, pixels along each side.
     observed
-        Observation time of the frame: datetime, or ISO string as in the loader's metadata. Times
-        without a time zone are UTC.
+        Observation time of the frame, as a datetime or as an ISO string like those in the loader's
+        metadata. Times without a time zone are UTC.
     rsun_obs
-        Apparent radius of the Sun in arcseconds, from the index of the frame.
+        Apparent radius of the Sun in arcseconds, from the frame's row in the index.
     hmi_scale
         Scale with which HMI frames were processed, as a number.
 

@@ -39,7 +39,7 @@ class Header:
     """Text after the ``=`` of each card. For repeated keywords, the first card is used."""
 
     def text(self, key: str) -> str | None:
-        """Return the value of a card as text, without quotes, trailing blanks or comment."""
+        """Return the value of a card as text, without quotes, trailing blanks or the comment."""
         raw = self.cards.get(key)
         if raw is None:
             return None
@@ -50,9 +50,9 @@ class Header:
         return quoted[1].replace("''", "'").rstrip() if quoted else None
 
     def number(self, key: str) -> float | None:
-        """Return the value of a card as a float.
+        """Return the value of a card as a float, or None if it is missing or not a number.
 
-        NaN for ``nan``; None if missing or not a number.
+        The text ``nan`` is read as NaN.
         """
         text = self.text(key)
         try:
@@ -82,7 +82,7 @@ class ImageHdu:
     """Size of the data unit in bytes, without the padding to full blocks."""
 
     shape: tuple[int, int]
-    """Rows, columns."""
+    """(rows, columns)."""
 
     compressed: bool
     """Whether the HDU is a binary table of compressed tiles (ZIMAGE)."""
@@ -120,7 +120,7 @@ def find_image(data: bytes) -> ImageHdu:
 
 
 def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
-    """Compare DATASUM and CHECKSUM with the bytes, if the HDU has them.
+    """Verify the DATASUM and CHECKSUM of an HDU, if it has them.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def _data_size(header: Header) -> int:
 
 
 def _image_shape(header: Header, *, primary: bool) -> tuple[tuple[int, int] | None, bool]:
-    """Return (rows, columns) of a 2-D image, or None, and whether it is compressed."""
+    """Return (rows, columns), or None if this is not a 2-D image, and whether it is compressed."""
     kind = header.text("XTENSION")
     compressed = kind == "BINTABLE" and header.text("ZIMAGE") == "T"
     prefix = "Z" if compressed else ""
@@ -208,7 +208,7 @@ def _image_shape(header: Header, *, primary: bool) -> tuple[tuple[int, int] | No
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def ones_complement(stream: Any, start: int, stop: int) -> int:
-    """32-bit ones' complement sum of big-endian words (FITS standard 4.0, appendix J)."""
+    """Return the 32-bit ones' complement sum of big-endian words (FITS 4.0, appendix J)."""
     low_word = np.uint64(0xFFFFFFFF)
     high = np.uint64(0)
     low = np.uint64(0)

@@ -1,7 +1,7 @@
 """Decode the pixels of a FITS image. Layouts other than the archive's are decoded by astropy.
 
-The synoptic archive serves one RICE_1 tile per row of 16- or 32-bit integers. For any other layout,
-astropy gets a file with only the structural cards and the data.
+The synoptic archive serves one RICE_1 tile per row of 16- or 32-bit integers. Any other layout is
+passed to astropy as a file that contains only the structural cards and the data.
 """
 
 import io
@@ -37,8 +37,8 @@ def read_pixels(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
 
     Returns
     -------
-    float32 (rows, columns), physical values (BSCALE and BZERO applied), NaN where there is no
-    data; and the number of NaN pixels.
+    The physical values as float32 (rows, columns), with BSCALE and BZERO applied and NaN for pixels
+    without data, and the number of NaN pixels.
 
     Raises
     ------
@@ -110,10 +110,11 @@ def _rice_layout(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.int64], tuple[i
 
 
 def _read_with_astropy(data: bytes, hdu: ImageHdu) -> tuple[NDArray[np.float32], int]:
-    """Decode any other layout with astropy, from a file with only structural cards and data.
+    """Decode any other layout with astropy.
 
-    Without the other cards, astropy does not warn. Its warnings cannot be filtered here, because
-    warning filters are shared by all threads.
+    The file that astropy reads contains only the structural cards and the data. Other cards could
+    cause warnings, which cannot be filtered here, because warning filters are shared by all
+    threads.
     """
     from astropy.io import fits  # astropy is slow to import and rarely needed
 

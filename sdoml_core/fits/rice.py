@@ -111,7 +111,7 @@ def _skip_zeros(stream: Any, window: Any, held: Any, position: Any, end: Any) ->
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _unfold(folded: Any) -> Any:
-    """Decode an unsigned number to its signed difference, modulo 2³²."""
+    """Convert a folded difference back to a signed difference, modulo 2³²."""
     return (folded >> np.uint32(1)) ^ (np.uint32(0) - (folded & np.uint32(1)))
 
 
@@ -282,7 +282,7 @@ def decode_image(
     """
     block, bytepix = coding
     scale, zero, blank = scaling
-    marker = np.int32(blank)  # the loop over a row is vectorized if all numbers have the same size
+    marker = np.int32(blank)  # the loop over a row is vectorized if all values have the same width
     marked = np.int32(marker == blank)
     rows, width = out.shape
     pixels = np.empty(width, np.int32)

@@ -18,7 +18,7 @@ FS_BITS = 5
 """Number of bits in a block's split-position code, for 4-byte pixels."""
 
 FS_MAX = 25
-"""Split position at and above which the pixels of a block are stored without compression."""
+"""Blocks with this split position or a higher one are stored without compression."""
 
 
 def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -49,12 +49,12 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
     """Write 32 bits if the accumulator has that many.
 
-    Return the new position and the remaining bits.
+    Return the new position and the number of bits that remain.
     """
     if held >= 32:
         held -= 32
         word = np.uint32(accumulator >> np.uint64(held))
-        place = np.uint64(position)  # unsigned: numba does not test for negative indices
+        place = np.uint64(position)  # unsigned: numba does not check for negative indices
         heap[place] = np.uint8(word >> np.uint32(24))
         heap[place + np.uint64(1)] = np.uint8(word >> np.uint32(16))
         heap[place + np.uint64(2)] = np.uint8(word >> np.uint32(8))
@@ -120,7 +120,7 @@ def _encode(image, heap, descriptors):  # type: ignore[no-untyped-def]
             stop = one << np.uint64(split)
             low_bits = 32 if raw else split + 1
             if not raw and size == BLOCK and (any_bits >> np.uint32(split)) + low_bits <= 16:
-                # This is true for nearly every block of an image: two numbers fit into 32 bits.
+                # In nearly every block of an image, two numbers fit into 32 bits.
                 for k in range(0, BLOCK, 2):
                     first, second = np.uint64(zigzag[k]), np.uint64(zigzag[k + 1])
                     bits = low_bits + np.int64(second >> np.uint64(split))

@@ -1,4 +1,4 @@
-"""Decode AIA's synoptic FITS files, and process them to float32 frames with north up."""
+"""Decode AIA's synoptic FITS files, and process them into float32 frames with north up."""
 
 import math
 import re
@@ -25,8 +25,8 @@ class AiaFrame:
     """A synoptic frame that has been decoded but not processed."""
 
     image: NDArray[np.float32]
-    """(1024, 1024), in DN per original 0.6″ pixel, not divided by the exposure. Row 0 is in the
-    south. Pixels without data are NaN."""
+    """Shape (1024, 1024), in DN per camera pixel (0.6″), not divided by the exposure time. Row 0 is
+    the southernmost. Pixels without data are NaN."""
 
     observed: datetime
     """UTC start of the exposure (DATE-OBS, or T_OBS if it is missing)."""
@@ -76,12 +76,12 @@ def decode_aia(data: bytes) -> AiaFrame:
     NotAnImageError
         If the bytes are empty, HTML, or FITS without a 2-D image.
     TruncatedFrameError
-        If the bytes end before the image does.
+        If the bytes end before the image is complete.
     CorruptFrameError
         If a checksum, the structure or the compressed stream is wrong, or if a required card is
         missing or not a number. The message names the card.
     WrongFrameError
-        If the image is not 1024×1024.
+        If the image is not 1024×1024 pixels.
     """
     hdu = find_image(data)
     if hdu.shape != (SIZE, SIZE):
@@ -124,7 +124,7 @@ def process_aia(
     shortest_exposure: float | None = None,
     holes: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale the Sun, correct for exposure and degradation, sum blocks, and flip.
+    """Scale the Sun, correct for exposure and degradation, sum blocks, and flip vertically.
 
     Let X be the positive part of the image, M = 1 where it is positive, and s = 976″ / RSUN_OBS.
     The result is the block sums of warp(X)·warp(M) / (EXPTIME · degradation), flipped vertically.
@@ -149,8 +149,9 @@ def process_aia(
 
     Returns
     -------
-    float32 (n, n), finite and nonnegative; row 0 is north. Each pixel is the sum of (1024/n)²
-    samples in DN/s per camera pixel (0.6″). Divide by (1024/n)² to get DN/s per camera pixel.
+    float32 (n, n), finite and nonnegative. Row 0 is the northernmost. Each pixel is the sum of
+    (1024/n)² samples in DN/s per camera pixel (0.6″). Divide by (1024/n)² to get DN/s per camera
+    pixel.
 
     Raises
     ------
@@ -185,8 +186,8 @@ def warp_of(pointing: Pointing, rsun_obs: float) -> Warp:
     """Return the warp that gives the Sun the common position and size.
 
     As in the original SDOML-lite, a registered frame is scaled about N/2, which is half a pixel
-    from the center of the Sun. Other frames are warped so that the Sun has the same position
-    afterwards.
+    from the center of the Sun. Other frames are warped so that the Sun ends up in the same
+    position.
     """
     scale = TARGET_RADIUS / rsun_obs
     if pointing.registered:
@@ -230,7 +231,7 @@ def _time(header: Header) -> datetime:
 def parse_utc(text: str) -> datetime | None:
     """Parse ISO text as a UTC time. Return None for other text.
 
-    A leap second (``23:59:60.3``) cannot be a datetime, so it becomes the second after it.
+    A datetime cannot represent a leap second (``23:59:60.3``), so the next second is returned.
     """
     leap = _LEAP_SECOND.fullmatch(text)
     try:

@@ -1,8 +1,8 @@
 """Measure the content of a raw AIA frame from its pixels, before any processing.
 
-The measures take 0.6 ms per frame. They use means of 8×8 pixels (4×4 for the sharp limb of 1600 Å
-and 1700 Å), which suppress noise. All distances are in solar radii, so the limits are valid at any
-resolution.
+The measurement takes 0.6 ms per frame. It uses cells, which are means of 8×8 pixels (4×4 for the
+sharp limb of 1600 Å and 1700 Å), to suppress noise. All distances are in solar radii, so the limits
+are valid at any resolution.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ THUMBNAIL = 32
 _CELLS = 128
 _DARK = 0.03
 """Brightness below which a cell is dark, on a scale from the background (0) to the bright disk (1).
-The darkest cells of coronal holes have 0.04 to 0.2 (real frames of 2014 and 2018), and a shadow has
-0."""
+The darkest cells of coronal holes have values of 0.04 to 0.2 (in real frames from 2014 and 2018),
+and those of a shadow have 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,7 @@ def measure_content(
     rsun_obs
         Angular radius of the Sun in arcseconds.
     wavelength
-        In ångström. It determines the sharpness of the limb.
+        Wavelength in ångström. It determines how sharp the limb is.
     """
     radius = rsun_obs / pointing.pixel
     fine = reduce_blocks(image, 4)
@@ -143,7 +143,7 @@ def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _logarithm(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Raise values to at least 1% of their median, and return their logarithms minus the mean."""
+    """Clip values below 1% of their median, and return the logarithms minus their mean."""
     floor = max(0.01 * float(np.median(values)), 1e-6)
     logs = np.log(np.maximum(values, floor).astype(np.float64))
     return np.asarray(logs - logs.mean())

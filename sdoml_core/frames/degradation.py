@@ -1,6 +1,6 @@
 """Degradation of the AIA channels: the remaining sensitivity on each UTC day.
 
-The factors come from the packaged table or from a response table of the AIA team
+The factors come from the packaged table or from one of the AIA team's response tables
 (``aia_V10_…_response_table.txt``). The packaged table is version 9 with one row per day, as in the
 original SDOML-lite. A response table is evaluated at the start of each UTC day with the published
 formula. Values are validated only when they are used, because tables contain zero and negative
@@ -44,7 +44,7 @@ class _Series:
     factors: NDArray[np.float64]
 
     def at(self, day: int) -> float:
-        """Return the factor of a day. For a day outside the series, use the nearest day."""
+        """Return the factor for a day. For a day outside the series, use the nearest day."""
         return float(self.factors[min(max(day - self.first, 0), len(self.factors) - 1)])
 
 
@@ -70,7 +70,7 @@ class DegradationTable:
     """SHA-256 of the file. It is part of the fingerprint of all data that use the table."""
 
     calibrated_until: date
-    """The last calibrated day. Later days use the value of this day."""
+    """The last calibrated day. Later days use its value."""
 
     _series: dict[int, _Series]
 
@@ -81,7 +81,7 @@ class DegradationTable:
 
     @classmethod
     def from_csv(cls, data: bytes, *, version: str) -> Self:
-        """Read a table with a column ``date``, a column per wavelength, and a row for every day.
+        """Read a table with a ``date`` column, one column per wavelength and one row per day.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class DegradationTable:
         Raises
         ------
         SettingError
-            If the bytes are not such a table.
+            If the table is invalid.
         """
         rows = list(csv.reader(_text(data).splitlines()))
         try:
@@ -103,9 +103,9 @@ class DegradationTable:
         except (IndexError, ValueError) as error:
             raise SettingError(f"degradation table: {error}") from error
         if factors.shape != (len(days), len(wavelengths)) or not days or not wavelengths:
-            raise SettingError("degradation table: a row lacks the date or a wavelength")
+            raise SettingError("degradation table: a row has no date or no value for a wavelength")
         if days != list(range(days[0], days[0] + len(days))):
-            raise SettingError("degradation table: days must be complete, unique and in order")
+            raise SettingError("degradation table: the days must be consecutive and in order")
         changes = np.flatnonzero((factors[1:] != factors[:-1]).any(axis=1))
         frozen = days[int(changes[-1]) + 1 if changes.size else 0]
         return cls(
@@ -120,7 +120,7 @@ class DegradationTable:
 
     @classmethod
     def from_response_table(cls, data: bytes) -> Self:
-        """Read a response table of the AIA team and evaluate it for every day.
+        """Read one of the AIA team's response tables, and evaluate it for every day.
 
         The factor at time t is EFF_AREA / EFF_AREA₀ · (1 + P1·d + P2·d² + P3·d³) with d = t −
         T_START in days (Barnes et al. 2020, aiapy). EFF_AREA, P1 … P3 (EFFA_P1 …) and T_START are
@@ -136,7 +136,7 @@ class DegradationTable:
         Raises
         ------
         SettingError
-            If the bytes are not such a table.
+            If the table is invalid.
         """
         version, channels = _read_epochs(_text(data))
         for epochs in channels.values():
@@ -155,18 +155,18 @@ class DegradationTable:
         Raises
         ------
         SettingError
-            If the bytes are a different file.
+            If the file has a different SHA-256.
         """
         digest = hashlib.sha256(data).hexdigest()
         if digest != V10_SHA256:
             raise SettingError(
-                f"degradation table: the SHA-256 is {digest[:16]}…, but {V10_FILE} has "
+                f"degradation table: the SHA-256 is {digest[:16]}…, but that of {V10_FILE} is "
                 f"{V10_SHA256[:16]}…: download the file again"
             )
         return cls.from_response_table(data)
 
     def factor(self, day: date, wavelength: int) -> float:
-        """Return the degradation factor of a UTC day.
+        """Return the degradation factor for a UTC day.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class DegradationTable:
         Raises
         ------
         MissingInputError
-            If the table does not have the wavelength.
+            If the table does not include the wavelength.
         SettingError
             If the table has no factor above 0 for this day and wavelength.
         """
@@ -191,7 +191,7 @@ class DegradationTable:
             )
         factor = series.at(day.toordinal())
         if not (math.isfinite(factor) and factor > 0):
-            reason = "no epoch" if math.isnan(factor) else f"a factor of {factor:g}, not above 0,"
+            reason = "no epoch" if math.isnan(factor) else f"the factor {factor:g} (not above 0)"
             raise SettingError(
                 f"degradation table {self.version} has {reason} for {wavelength} Å on {day}"
             )
@@ -212,7 +212,9 @@ def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SettingError(f"degradation table: not text ({error.reason})") from error
+        raise SettingError(
+            f"degradation table: the file is not UTF-8 text ({error.reason})"
+        ) from error
 
 
 def _wavelength(channel: str) -> int | None:
@@ -233,7 +235,7 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
     lines = [line.split() for line in text.splitlines() if line.strip(" -|+=\t")]
     heads = [number for number, words in enumerate(lines) if "WAVE_STR" in words]
     if not heads:
-        raise SettingError("degradation table: no line has a column WAVE_STR")
+        raise SettingError("degradation table: no header line contains WAVE_STR")
     names = lines[heads[0]]
     rows: list[tuple[int, int, dict[str, str]]] = []
     for words in lines[heads[0] + 1 :]:
@@ -246,9 +248,10 @@ def _read_epochs(text: str) -> tuple[int, dict[int, list[_Epoch]]]:
         try:
             rows.append((int(float(row["VER_NUM"])), wavelength, row))
         except (KeyError, ValueError) as error:
-            raise SettingError(f"degradation table: {error} in row {' '.join(words)}") from error
+            problem = f"no column {error}" if isinstance(error, KeyError) else error
+            raise SettingError(f"degradation table: {problem} in row {' '.join(words)}") from error
     if not rows:
-        raise SettingError("degradation table: the degradation table has no rows for AIA channels")
+        raise SettingError("degradation table: no rows for AIA science channels")
     version = max(number for number, _, _ in rows)
     channels: dict[int, list[_Epoch]] = {}
     for number, wavelength, row in rows:
@@ -267,7 +270,9 @@ def _epoch(row: dict[str, str]) -> _Epoch:
             area=float(row["EFF_AREA"]),
         )
     except (KeyError, ValueError) as error:
-        raise SettingError(f"degradation table: {error} in row {' '.join(row.values())}") from error
+        problem = f"no column {error}" if isinstance(error, KeyError) else error
+        text = " ".join(row.values())
+        raise SettingError(f"degradation table: {problem} in row {text}") from error
     if not epoch.start < epoch.stop:
         raise SettingError(
             f"degradation table: T_STOP is not after T_START in row {' '.join(row.values())}"

@@ -1,8 +1,8 @@
-"""Compute block means of the magnetic field that gray levels encode, only for the disk.
+"""Convert gray levels to the magnetic field, and compute block means over the disk.
 
-The gray levels of a magnetogram are not linear in the field, and they are black off the disk. Each
-pixel is therefore decoded first, and pixels off the disk have no weight. The mean of the levels
-would give strong negative fields at the limb, where gray and black are mixed.
+The gray levels of a magnetogram are not linear in the field, and pixels off the disk are black.
+Each pixel is therefore converted first, and pixels off the disk have no weight. Averaging the
+levels instead would give strong negative fields at the limb, where gray and black are mixed.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def mean_field_blocks(
     disk: tuple[float, float, float],
     least: float,
 ) -> NDArray[np.float32]:
-    """Compute block means of the warped values encoded by gray levels.
+    """Convert gray levels to values, warp them, and compute block means.
 
     Parameters
     ----------
@@ -39,13 +39,14 @@ def mean_field_blocks(
     table
         float64 (766,): value of each sum of red, green and blue; NaN if the sum has no value.
     disk
-        Column and row of the center, and radius, in pixels. Pixels outside the disk have no values.
+        Column and row of the center, and the radius, in pixels. Pixels outside the disk have no
+        values.
     least
-        Minimum fraction of a block that must have values. It is above 0.
+        Fraction of a block that must have values, above 0.
 
     Returns
     -------
-    float32 (n, n), not flipped. A block is 0 if a smaller fraction has values.
+    float32 (n, n), not flipped. A block is 0 if a smaller fraction of it has values.
     """
     first, weights = block_taps(rgb.shape[0], resolution, scale)
     out = np.empty((resolution, resolution), np.float32)
@@ -55,7 +56,7 @@ def mean_field_blocks(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _read_row(row: Any, table: Any, span: tuple[int, int], into: Any) -> None:
-    """Read the values of a row within a range of columns, and whether each pixel has a value."""
+    """Convert a row within a range of columns. Write the values, and 1 for pixels with a value."""
     into[:] = 0.0
     gray = row.size == into.shape[1]
     for c in range(span[0], span[1]):

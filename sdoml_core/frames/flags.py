@@ -85,7 +85,7 @@ VOCABULARY: Final = (
         "The sky beside the Sun is bright: particles hit the camera, or lines are damaged",
     ),
 )
-"""Every flag, by bit."""
+"""Every flag, in the order of the bits."""
 
 FLAGS: Final = {flag.name: flag for flag in VOCABULARY}
 """Flags by name."""
@@ -113,7 +113,7 @@ def flag_mask(names: Iterable[str]) -> int:
 
 
 def flag_names(mask: int | None) -> tuple[str, ...]:
-    """Return the names of the flags in an integer, by bit. Bits without a name are ignored.
+    """Return the names of the flags that an integer encodes. Bits without a name are ignored.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The common grid of processed frames, in which the Sun has the same size on every date.
 
 A pixel of AIA's synoptic frames is the **mean** of 4×4 camera pixels, in DN per camera pixel
-(0.6″). A processed pixel is the **sum** of k×k synoptic pixels, k = 1024/n. Its value is therefore
-k² times DN/s per camera pixel, and 16·k² camera pixels (before scaling) contribute to it.
+(0.6″). A processed pixel is the **sum** of k×k synoptic pixels, where k = 1024/n. Its value is
+therefore k² times DN/s per camera pixel, and 16·k² camera pixels (before scaling) contribute to it.
 """
 
 SIZE = 1024
@@ -21,14 +21,14 @@ DISK_RADIUS = TARGET_RADIUS / FIELD
 """Photospheric radius as a fraction of the frame's side, at any resolution."""
 
 JPG_PIXEL = 4 * 0.5042
-"""Arcseconds per pixel of the JPEG files in the HMI catalog, which is four camera pixels."""
+"""Arcseconds per pixel of the JPEG files in the HMI catalog (four camera pixels)."""
 
 GEOMETRIC_SCALE = 2.0168 / PIXEL
 """Ratio of the pixel size of the HMI catalog's JPEG files to that of AIA's synoptic frames."""
 
 
 def samples_per_pixel(resolution: int) -> float:
-    """Return k² = (1024/n)². A processed AIA frame divided by it is in DN/s per camera pixel.
+    """Return k² = (1024/n)². Divide a processed AIA frame by it to get DN/s per camera pixel.
 
     Parameters
     ----------

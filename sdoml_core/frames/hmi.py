@@ -1,4 +1,4 @@
-"""Decode the JPEG files of the HMI image catalog, and process them to float32 frames.
+"""Decode the JPEG files of the HMI image catalog, and process them into float32 frames.
 
 The catalog renders the line-of-sight magnetogram on the full-disk grid at 1024² (2.0168″ per
 pixel), with north up. Pixels off the disk have gray level 0. A white label is in the lower left.
@@ -24,7 +24,7 @@ LABEL = (988, 400)
 """First row of the label, and first column to the right of the label."""
 
 SMALLEST_FILE = 30_000
-"""Minimum file size in bytes. A black frame has about 21,000 bytes, a real one about 385,000."""
+"""Minimum file size in bytes. Black images have about 21,000 bytes, real ones about 385,000."""
 
 LIMB_MARGIN = 1.5
 """Width in JPEG pixels of the zone inside the limb without field values. In this zone, rendering
@@ -44,18 +44,18 @@ def decode_hmi(data: bytes) -> NDArray[np.uint8]:
 
     Returns
     -------
-    uint8 (1024, 1024, 3), red, green, blue; row 0 is north.
+    uint8 (1024, 1024, 3): red, green and blue. Row 0 is the northernmost.
 
     Raises
     ------
     NotAnImageError
         If the bytes are empty, HTML, or not a JPEG file.
     TruncatedFrameError
-        If the bytes end before the image does.
+        If the bytes end before the image is complete.
     CorruptFrameError
         If the file is inconsistent; see `sdoml_core.frames.jpeg`.
     WrongFrameError
-        If the image is not 1024×1024.
+        If the image is not 1024×1024 pixels.
     BlankFrameError
         If the file is smaller than 30,000 bytes, or the image is completely black.
     """
@@ -67,8 +67,8 @@ def decode_checked(
 ) -> tuple[NDArray[np.uint8], Structure, tuple[Blocks, ...] | None]:
     """Return the pixels, structure and blocks of a JPEG file. Errors are as in `decode_hmi`.
 
-    If a file has no color, its pixels are three views of one array, which takes half the time to
-    decode. The blocks of a progressive file are None, because its scans are not decoded.
+    If a file has no color, the three color channels are views of one array, which takes half the
+    time to decode. The blocks of a progressive file are None, because its scans are not decoded.
     """
     structure = read_structure(data)
     if (structure.width, structure.height) != (SIZE, SIZE):
@@ -129,16 +129,17 @@ def process_hmi(
     values
         ``level`` or ``gauss``.
     center
-        Center of the disk, in columns and rows from the middle of the image. Only for ``gauss``.
+        Center of the disk, in columns and rows from the middle of the image. Used only for
+        ``gauss``.
     whole
         Whether all of the disk is visible. If so, black pixels on the disk are strong negative
-        fields, which the rendering draws with gray level 1 and JPEG may change to 0. Only for
-        ``gauss``.
+        fields, which the rendering draws with gray level 1 and JPEG compression may change to 0.
+        Used only for ``gauss``.
 
     Returns
     -------
-    float32 (n, n) in [0, 1]. Row 0 is in the north. For ``gauss``, the field B is stored as 1/2 + B
-    / (2 · `FIELD_RANGE`). The value is 0 if less than half of the pixel is on the disk.
+    float32 (n, n) in [0, 1]. Row 0 is the northernmost. For ``gauss``, the field B is stored as 1/2
+    + B / (2 · `FIELD_RANGE`). The value is 0 if less than half of the pixel is on the disk.
     `sdoml_core.frames.magnetogram.stored_to_gauss` is the inverse.
     """
     factor = scale * TARGET_RADIUS / rsun_obs
@@ -160,7 +161,7 @@ def process_hmi(
 
 
 def _stored_of_sums(*, whole: bool) -> NDArray[np.float64]:
-    """Return the stored value for each sum of red, green and blue. NaN if there is no value."""
+    """Return the stored value for each sum of red, green and blue, or NaN if there is none."""
     table: NDArray[np.float64] = 0.5 + level_to_gauss(np.arange(766) / 765) / (2 * FIELD_RANGE)
     if whole:
         table[0] = table[1]

@@ -94,7 +94,7 @@ def read_structure(data: bytes) -> Structure:
     NotAnImageError
         If the bytes are not a JPEG file.
     TruncatedFrameError
-        If the bytes end before the image does.
+        If the bytes end before the image is complete.
     CorruptFrameError
         If a marker is not at the expected position, or its segment is invalid.
     """
@@ -336,7 +336,7 @@ def _lookups(tables: tuple[bytes, ...]) -> tuple[NDArray[np.int32], NDArray[np.u
 
 @lru_cache(maxsize=64)
 def _lookup(table: bytes) -> NDArray[np.uint16]:
-    """Build a table indexed by the next 16 bits: code length << 8 | symbol; 0 without a code.
+    """Build a table indexed by the next 16 bits: code length << 8 | symbol, or 0 for no code.
 
     Raises
     ------
@@ -361,7 +361,7 @@ def _fast_lookup(table: bytes) -> NDArray[np.int32]:
     """Build a table of complete coefficients, indexed by the next 11 bits.
 
     An entry is value << 16 | run << 8 | number of bits of code and value. The entry is 0 if the
-    bits do not contain a complete coefficient, or if the symbol needs a check. `_lookup` decodes
+    bits do not contain a complete coefficient, or if the symbol must be checked. `_lookup` decodes
     these cases.
     """
     bits = np.arange(1 << _FAST_BITS)
@@ -399,7 +399,9 @@ def _decode(  # noqa: C901, PLR0911, PLR0912, PLR0915 one loop, so that the bit 
                 while k < 64:
                     if bits < 32:  # a coefficient takes at most 27 bits
                         word = np.uint64(0)
-                        for n in range(at, at + 4):  # past the end, use 1 bits, as in the padding
+                        for n in range(
+                            at, at + 4
+                        ):  # past the end, append 1 bits, as in the padding
                             byte = np.uint64(stream[n]) if n < size else np.uint64(255)
                             word = (word << np.uint64(8)) | byte
                         held = (held << np.uint64(32)) | word

@@ -2,7 +2,7 @@
 
 Fetching and processing apply the same rules to the raw frame. Fetching therefore tries a stand-in
 for every frame that processing would reject. Processing also flags problems that only a comparison
-with neighboring frames can show; see `compare_with_neighbors`.
+with neighboring frames can reveal; see `compare_with_neighbors`.
 
 A frame is rejected only if it cannot be a good observation. `docs/calibration.md` derives each
 limit.
@@ -20,23 +20,23 @@ from sdoml_core.frames.pointing import pointing_reason, radius_reason
 from sdoml_core.frames.quality import QUICKLOOK, exposure_reason, is_short, quality_reason
 
 LEAST_VISIBLE: Final = 0.25
-"""Minimum visible fraction of the disk. A frame that shows less is blank, for example in an
-eclipse."""
+"""Minimum visible fraction of the disk. A frame that shows less, for example during an eclipse, is
+blank."""
 
 WHOLE_DISK: Final = 0.98
-"""Visible fraction of the disk below which a frame is flagged. All real frames show 1.000."""
+"""Visible fraction of the disk below which a frame is flagged. It is 1.000 in all real frames."""
 
 LIMB_VISIBLE: Final = 0.9
-"""Minimum visible fraction of the disk for judging the limb, because the edge of a shadow is not
-the limb."""
+"""Minimum visible fraction of the disk for judging the limb. If less is visible, the edge of a
+shadow could be mistaken for the limb."""
 
 BRIGHTEST_SKY: Final = {"whole": 0.6, "part": 0.3}
 """Maximum ratio of sky to bright disk, for frames that show the whole disk or a part of it. Above
-this ratio, the frame does not show the Sun. Real frames have 0.03 to 0.08, and frames without the
-Sun have 0.6 to 1. Particle storms brighten the sky, but a shadow does not."""
+this ratio, the frame does not show the Sun. The ratio is 0.03 to 0.08 in real frames, and 0.6 to 1
+in frames without the Sun. Particle storms brighten the sky, but a shadow does not."""
 
 FLAG_SKY: Final = 0.15
-"""Ratio of sky to bright disk above which a frame is flagged: twice the ratio of the real
+"""Ratio of sky to bright disk above which a frame is flagged, about twice that of the real
 frames."""
 
 MAX_SCATTER: Final = 0.03
@@ -52,11 +52,11 @@ FLAG_OFFSET: Final = 0.008
 largest distance in the real frames."""
 
 RADIUS_LIMITS: Final = {"sharp": (0.97, 1.03), "corona": (0.95, 1.12)}
-"""Limits of the limb's radius, in solar radii, beyond which a frame is rejected."""
+"""Limits for the radius of the limb, in solar radii. Frames outside these limits are rejected."""
 
 FLAG_RADIUS: Final = {"sharp": (0.99, 1.01), "corona": (1.0, 1.07)}
-"""Limits of the limb's radius, in solar radii, beyond which a frame is flagged. Real frames have
-1.001 to 1.003 in 1700 Å and 1.025 to 1.038 in the corona."""
+"""Limits for the radius of the limb, in solar radii. Frames outside these limits are flagged. In
+real frames, the radius is 1.001 to 1.003 in 1700 Å and 1.025 to 1.038 in the corona."""
 
 BRIGHTEST_DISK: Final = {
     94: 14.0,
@@ -69,9 +69,9 @@ BRIGHTEST_DISK: Final = {
     1600: 10_000.0,
     1700: 16_384.0,
 }
-"""Upper limit of the median of the disk by wavelength, in DN/s per pixel of 0.6″. For 94 to 335 Å,
-it is 20 times the value of the real frames at solar maximum. For 304, 1600 and 1700 Å, there is no
-such frame, and it is the 14-bit limit of the camera at the usual exposure."""
+"""Upper limit of the median of the disk by wavelength, in DN/s per pixel of 0.6″. For
+wavelengths with a real frame at solar maximum, it is 20 times the value of that frame. For 304,
+1600 and 1700 Å, it is the 14-bit limit of the camera at the usual exposure."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

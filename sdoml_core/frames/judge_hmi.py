@@ -1,9 +1,10 @@
 """Judge whether an HMI image is a full-disk magnetogram: good, flagged, doubtful or rejected.
 
-JPEG has no checksum, and files of the catalog have no header, so only the image itself can be
+JPEG has no checksum, and the catalog's files have no header, so only the image itself can be
 checked. An image is rejected only if it cannot be a magnetogram from the catalog. Signs of damage
 that a good file might also have are *doubts*. In this case, the file is fetched a second time, and
-the frame is good if both downloads have the same bytes. `docs/calibration.md` derives each limit.
+the frame is accepted if both downloads have the same bytes. `docs/calibration.md` derives each
+limit.
 """
 
 import math
@@ -45,8 +46,8 @@ LIMB_VISIBLE: Final = 0.9
 """Minimum visible fraction of the disk for judging the limb."""
 
 MAX_SECTOR_LEVEL: Final = 25.0
-"""Maximum difference of the median of a sector from zero field, in gray levels (10 G). On the Sun,
-one polarity never fills half of a sector. A continuum image differs by 50 to 100."""
+"""Maximum difference between the median of a sector and zero field, in gray levels (10 G). On the
+Sun, one polarity never fills half of a sector. A continuum image differs by 50 to 100."""
 
 LEAST_SPREAD: Final = 1.5
 """Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone causes more than 5."""
@@ -75,7 +76,7 @@ around it, and also exceeds the second number. In real and rendered images, the 
 to 4.5."""
 
 _QUICKLOOK_COLUMNS: Final = slice(300, 400)
-"""Columns that only the longer label "Quick-Look Magnetogram" reaches."""
+"""Columns that are covered only by the longer label, "Quick-Look Magnetogram"."""
 
 _STEP = 4
 _RINGS = (0.0, 0.55, 0.78, 0.95)
@@ -85,10 +86,10 @@ _SKY, _NONE = _SECTORS, _SECTORS + 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HmiFrame:
-    """A usable image of the catalog and its measures."""
+    """A usable image from the catalog, and its measures."""
 
     rgb: NDArray[np.uint8]
-    """(1024, 1024, 3); row 0 is north."""
+    """Shape (1024, 1024, 3). Row 0 is the northernmost."""
 
     disk: Disk | None
     """Measured disk, in pixels of the image. None if too little of the limb is visible."""
@@ -100,7 +101,7 @@ class HmiFrame:
     """Median of the disk, in [0, 1]."""
 
     provisional: bool
-    """Whether the label says that the picture is a quick-look version."""
+    """Whether the label says that the image is a quick-look version."""
 
     flags: tuple[str, ...]
     """Names from `sdoml_core.frames.flags.FLAGS`."""
@@ -202,7 +203,7 @@ def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
 def _count_levels(
     gray: NDArray[np.uint8], regions: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Count gray levels of every fourth pixel in the sectors (12, 256) and in the sky (256,)."""
+    """Count the gray levels of every fourth pixel in the sectors (12, 256) and the sky (256,)."""
     counts = np.bincount(
         (regions + gray[::_STEP, ::_STEP]).ravel(), minlength=256 * (_SECTORS + 2)
     ).reshape(-1, 256)
@@ -307,7 +308,7 @@ def _regions(radius: float) -> NDArray[np.intp]:
 
 @lru_cache(maxsize=64)
 def _block_regions(radius: float) -> tuple[NDArray[np.bool_], ...]:
-    """Return which 8×8 blocks are on the disk, in the sky, and under the label."""
+    """Return masks of the 8×8 blocks on the disk, in the sky, and under the label."""
     row, column = np.mgrid[: SIZE // 8, : SIZE // 8] * 8 + 3.5
     distance = np.hypot(column - (SIZE - 1) / 2, row - (SIZE - 1) / 2)
     # Use whole blocks of 16 pixels, because color is stored at half the resolution.

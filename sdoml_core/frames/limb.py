@@ -15,7 +15,7 @@ from sdoml_core.frames.grid import DISK_RADIUS
 
 RAYS = 360
 NEAR, FAR = 0.85, 1.15
-"""The limb is searched between these fractions of the expected radius."""
+"""The limb is searched for between these fractions of the expected radius."""
 
 _STEPS_PER_PIXEL = 4
 _FEWEST_RAYS = RAYS // 4
@@ -61,9 +61,10 @@ def measure_disk(
     frame
         Shape (n, n), in any unit. NaN for pixels without data.
     finest
-        A finer frame is averaged down to this many pixels. The photosphere and chromosphere (1600
-        Å, 1700 Å, magnetograms) need no averaging and give the radius to 0.5%. The corona has no
-        sharp edge: at 128 pixels its loops merge, and brightness drops 2.5% to 6% above the limb.
+        Frames with more pixels per side are averaged down to this size. The photosphere and the
+        chromosphere (1600 Å, 1700 Å, magnetograms) need no averaging and give the radius to within
+        0.5%. The corona has no sharp edge. At 128 pixels, its loops merge, and the steepest drop in
+        brightness is 2.5% to 6% above the limb.
     center
         Expected center (column, row), 0-based; the middle of the frame by default.
     radius
@@ -90,7 +91,7 @@ def measure_disk(
 
 
 def reduce_blocks(frame: NDArray[np.floating], step: int) -> NDArray[np.float64]:
-    """Average blocks of ``step`` × ``step`` pixels without NaN. NaN if a block has no data."""
+    """Average blocks of ``step`` × ``step`` pixels, ignoring NaN. Blocks without data are NaN."""
     if step == 1:
         return np.asarray(frame, np.float64)
     means = np.empty((frame.shape[0] // step, frame.shape[1] // step))
@@ -158,7 +159,7 @@ def _search_limb(
     directions: Any,
     found: Any,
 ) -> None:
-    """Find the distance and the depth of the steepest drop of brightness along each ray.
+    """Find the distance and the depth of the steepest drop in brightness along each ray.
 
     The drop at a step is the difference between the mean over one pixel inside and the mean over
     one pixel outside. NaN is skipped. The depth of a ray without a drop is -inf.
@@ -201,10 +202,10 @@ def _search_limb(
 
 
 def _circle(x: NDArray[np.float64], y: NDArray[np.float64], use: NDArray[np.bool_]) -> Disk | None:
-    """Fit an algebraic least-squares circle (Kåsa 1976), leaving out outliers."""
+    """Fit an algebraic least-squares circle (Kåsa 1976), ignoring outliers."""
     while use.sum() >= _FEWEST_RAYS:
         matrix = np.column_stack([x[use], y[use], np.ones(use.sum())])
-        # Points in so many directions are never collinear, so the normal equations are solvable.
+        # Points in so many directions cannot be collinear, so the normal equations are solvable.
         solution = np.linalg.solve(matrix.T @ matrix, matrix.T @ (x[use] ** 2 + y[use] ** 2))
         a, b, c = (float(value) for value in solution)
         a, b = a / 2, b / 2

@@ -29,7 +29,8 @@ def gauss_to_level(gauss: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Convert a field in gauss to the catalog's level in [0, 1] (gray/255, before rounding).
 
     The JSOC's rendering rule, before rounding, is s = 400·B / (abs(B) + 30)^0.75 clipped to ±1500,
-    and gray = 253·(s + 1500)/3000. Fields have at least gray 1, because 0 is off the disk.
+    and gray = 253·(s + 1500)/3000. A field is drawn with at least gray 1, because 0 means off the
+    disk.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def level_to_gauss(level: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 def gauss_to_stored(
     gauss: NDArray[np.floating[Any]], *, field_range: float = FIELD_RANGE
 ) -> NDArray[np.float64]:
-    """Convert fields to the values in frames: 1/2 + B / (2·range), and 0 for NaN."""
+    """Convert fields to stored values: 1/2 + B / (2·range), and 0 for NaN."""
     field = np.asarray(gauss, np.float64)
     return np.where(np.isnan(field), 0.0, 0.5 + field / (2 * field_range))
 
@@ -83,14 +84,14 @@ def stored_to_gauss(
     *,
     field_range: float = FIELD_RANGE,
 ) -> None:
-    """Convert stored values to gauss (NaN for 0) in `out`. The inverse of `gauss_to_stored`.
+    """Convert stored values to gauss in `out`, with NaN for 0: the inverse of `gauss_to_stored`.
 
     Parameters
     ----------
     stored
         Any shape, in [0, 1].
     out
-        float32, of the same shape; may be the stored values themselves.
+        float32, of the same shape. It may be the stored values themselves.
     field_range
         ``constant`` of the channel in the index.
     """
@@ -101,11 +102,11 @@ def stored_to_gauss(
 
 
 def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return a mask of the pixels off the disk or with a mean level of disk and black sky.
+    """Return a mask of the pixels that are off the disk or mix the disk with the black sky.
 
-    Such a mean level does not represent a mean field. It would be converted to a field between
-    −30 and −264 G. The limb is measured from the levels. Along each row and column, the disk ends
-    where the level drops below half the level that corresponds to zero field.
+    The mean level of a mixed pixel does not represent a mean field. It would be converted to a
+    field between −30 and −264 G. The limb is measured from the levels. Along each row and column,
+    the disk ends where the level drops below half the level that corresponds to zero field.
 
     Parameters
     ----------

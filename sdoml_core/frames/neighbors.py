@@ -18,8 +18,8 @@ frame is flagged. A flare hardly affects the median of the disk."""
 
 LEAST_SIMILAR: Final = 0.9
 """Minimum correlation with the neighbors. Real frames of different channels from the same minute
-have correlations of 0.74 to 0.96. A frame and the same frame rotated by 180° have −0.33 to 0.23
-(0.88 in 1700 Å)."""
+have correlations of 0.74 to 0.96. The correlation of a frame with itself rotated by 180° is −0.33
+to 0.23 (0.88 in 1700 Å)."""
 
 
 NEIGHBORHOOD: Final = timedelta(minutes=70)
@@ -44,8 +44,8 @@ class Comparison:
 
     brightness: float | None
     """Ratio of the level to the median level of the neighbors. If there are two middle values,
-    the closer one is used, so that one bad neighbor out of two does not make a good frame look
-    wrong."""
+    the one closer to the frame's level is used, so that one bad neighbor out of two does not make a
+    good frame look wrong."""
 
     similarity: float | None
     """Correlation with the most similar neighbor."""
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare_with_neighbors(looks: Sequence[Look]) -> list[Comparison]:
-    """Compare each good frame of a channel and day with the two frames before and after it.
+    """Compare each good frame of a channel and day with the two frames before and the two after it.
 
     Frames from other days are not used, so that the result for a day does not depend on the other
     days in the store.

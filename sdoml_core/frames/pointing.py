@@ -7,7 +7,7 @@ corrects them. If a header differs more, it describes a maneuver or is wrong, an
 rejected.
 
 The limits leave a margin around the master pointing in level 1 headers, which registration
-corrects. They are based on real frames of 2014, 2018 and 2026. In these frames, ``X0_MP`` and
+corrects. They are based on real frames from 2014, 2018 and 2026. In these frames, ``X0_MP`` and
 ``Y0_MP`` are within 15 pixels of the middle of 4096 (3.7 of 1024), ``IMSCL_MP`` is 0.5995″ to
 0.6129″ for a pixel of 0.6″ (+2.2%), and ``INST_ROT`` is at most 0.15°.
 """
@@ -31,7 +31,7 @@ MAX_SCALE: Final = 0.03
 """Maximum relative difference of the scale from 2.4″. Registration corrects up to 2.2%."""
 
 MAX_ROLL: Final = 1.0
-"""Maximum roll in degrees. Registration corrects up to 0.15°. Roll maneuvers are far above 1°."""
+"""Maximum roll in degrees. Registration corrects up to 0.15°. Roll maneuvers far exceed 1°."""
 
 MAX_RSUN: Final = 1.0
 """Maximum difference between RSUN_OBS and the ephemeris, in arcseconds. The orbit of SDO explains
@@ -51,7 +51,7 @@ class Pointing:
     """Column of the center of the Sun, 0-based."""
 
     y: float = MIDDLE
-    """Row of the center of the Sun, 0-based; row 0 is south."""
+    """Row of the center of the Sun, 0-based. Row 0 is the southernmost."""
 
     pixel: float = PIXEL
     """Arcseconds along each side of a pixel."""
@@ -79,8 +79,8 @@ def read_pointing(header: Header) -> Pointing:
     Raises
     ------
     CorruptFrameError
-        If a card is missing or not a number, or if pixels are not square. If CROTA2 or CRVAL is
-        missing, it is 0, as in the FITS standard.
+        If a card is missing or not a number, or if pixels are not square. A missing CROTA2 or CRVAL
+        counts as 0, as in the FITS standard.
     """
     crpix = [_number(header, f"CRPIX{axis}") for axis in (1, 2)]
     crval = [_number(header, f"CRVAL{axis}", 0.0) for axis in (1, 2)]

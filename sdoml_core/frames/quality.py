@@ -13,8 +13,8 @@ SHORTEST_EXPOSURE: Final = 0.01
 SDOML-lite raises shorter EXPTIMEs to this value."""
 
 LONGEST_EXPOSURE: Final = 12.0
-"""Maximum exposure in seconds. A telescope takes two exposures every 12 s, so none can be
-longer."""
+"""Maximum exposure in seconds. A telescope takes two exposures every 12 s, so no exposure
+can be longer."""
 
 USUAL_EXPOSURE: Final = {
     94: 2.9,
@@ -76,8 +76,8 @@ def quality_reason(quality: int) -> str | None:
 
     Returns
     -------
-    For example ``"QUALITY 0x00002000: eclipse (bit 13)"``. None for a good frame. A frame with only
-    bit 30 set is good, because this bit means that the file was made in near-real time.
+    Text such as ``"QUALITY 0x00002000: eclipse (bit 13)"``, or None for a good frame. A frame with
+    only bit 30 set is good, because this bit means that the file was made in near-real time.
     """
     word = quality & 0xFFFFFFFF
     if not word & ~QUICKLOOK:
@@ -98,7 +98,7 @@ def state_reason(header: Header) -> str | None:
 
     Returns
     -------
-    For example ``"ACS_ECLP is YES: eclipse"``. None if all present cards are good.
+    Text such as ``"ACS_ECLP is YES: eclipse"``, or None if all cards that are present are good.
     """
     for key, (good, bit) in _STATES.items():
         value = header.text(key)

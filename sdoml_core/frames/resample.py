@@ -1,13 +1,13 @@
-"""Resample frames to the common grid: bilinear scale, shift and roll, then k×k blocks.
+"""Resample frames to the common grid: scale, shift and roll them, then combine k×k blocks.
 
-Without a roll, the interpolation is separable: every row and column of the fine grid is a weighted
-mean of two neighboring input rows and columns. The weights are computed once per scale. Warp, mask
-product, division and block sum are done in one pass over two cached rows, without an intermediate
-image. Sums are float64 in a fixed order without contraction, so results are bit-identical for all
-runs and thread counts. The kernels release the GIL.
+The interpolation is bilinear. Without a roll, it is separable: every row and column of the fine
+grid is a weighted mean of two neighboring input rows and columns. The weights are computed once per
+scale. Warp, mask product, division and block sum are done in one pass over two cached rows, without
+an intermediate image. Sums are float64 in a fixed order without contraction, so results are
+bit-identical for all runs and thread counts. The kernels release the GIL.
 
 With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, pixel (r, c) of the
-fine grid samples the input at ((r − o)/s, (c − o)/s), coordinates clamped to the edge.
+fine grid samples the input at ((r − o)/s, (c − o)/s), with coordinates clamped to the edge.
 """
 
 import math
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """How the fine grid samples an N×N input image.
+    """The mapping from the fine grid to an N×N input image.
 
     Fine pixel (r, c) samples the input at (x, y) = N/2 + R(c − N/2, r − N/2)/scale + shift, with
     R(u, v) = (u·cos roll + v·sin roll, −u·sin roll + v·cos roll).
     """
 
     scale: float
-    """s, above 0; larger than 1 magnifies."""
+    """s, above 0. Values above 1 magnify."""
 
     shift_x: float = 0.0
     """Shift along the columns, in input pixels."""
@@ -70,9 +70,10 @@ def sum_blocks(
     divisor
         Number by which all values are divided.
     complete
-        Whether the image is known to have no NaN. If so, the same result takes half the time.
+        Whether the image is known to have no NaN. If so, the same result is computed in half the
+        time.
     holes
-        bool (n, n) to fill: True for blocks without a sample.
+        bool (n, n), filled in place: True for blocks without a sample.
 
     Returns
     -------
@@ -109,7 +110,7 @@ def mean_gray_blocks(
     resolution
         n, a divisor of N.
     scale
-        s, above 0; larger than 1 magnifies.
+        s, above 0. Values above 1 magnify.
     label
         First row and last column (exclusive) of the label. Its pixels are treated as 0.
 
@@ -287,7 +288,7 @@ def _sum_complete(image: Any, rows: Any, columns: Any, divisor: float, out: Any)
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _interpolate_row_weighted(source: Any, taps: Any, into: Any) -> None:
-    """Interpolate like `_interpolate_row`. Also return the fraction of the weight that has data."""
+    """Interpolate like `_interpolate_row`. Also write the fraction of the weight that has data."""
     index, weight, _ = taps
     for c in range(source.shape[0]):
         a = source[index[c]]
@@ -379,7 +380,7 @@ def _sum_rolled(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _sum_channels(row: Any, gray: Any) -> None:
-    """Sum red, green and blue, which are three neighboring bytes, or one byte if they are equal."""
+    """Sum red, green and blue, stored as three adjacent bytes, or as one byte if all are equal."""
     if row.size == gray.size:
         for c in range(gray.size):
             gray[c] = np.int32(3) * np.int32(row[c])
@@ -392,7 +393,7 @@ def _sum_channels(row: Any, gray: Any) -> None:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _mean_gray(packed: Any, first: Any, weights: Any, label: tuple[int, int], out: Any) -> None:
-    """Compute block means of the mean of three bytes, first down the columns, then along the row.
+    """Compute block means of the mean of three bytes, first down columns, then along rows.
 
     A ring buffer keeps the rows that overlapping blocks share.
     """

@@ -1,7 +1,7 @@
 """Normalization constants: one per channel, fitted once to a whole dataset.
 
 A small JSON document records the method, the days and the result of the fit. Its version is the
-hash of its content. Each shard records the version with which it was normalized.
+hash of its content. Each shard records the version of the constants that normalized it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class ChannelStatistics:
     transform: Transform
 
     constant: float | None
-    """The value that is mapped to 1. For ``field``, it is the field in gauss that is stored as 1.
+    """Value that is mapped to 1. For ``field``, this is the field in gauss that is stored as 1.
     None if there are no frames."""
 
     pixels: int
@@ -77,12 +77,12 @@ class Normalization:
         Raises
         ------
         NormalizationError
-            If the normalization was fitted without this channel, or if it found no frame of this
-            channel.
+            If the normalization was fitted without this channel, or to days without usable frames
+            of this channel.
         """
         statistics = self.channels.get(channel)
         if statistics is None or statistics.constant is None:
-            why = "was not fitted" if statistics is None else "had no pixels above zero"
+            why = "was not included" if statistics is None else "had no pixels above zero"
             raise NormalizationError(
                 f"{channel} {why} when normalization {self.version} was fitted to "
                 f"{self.first_day} … {self.last_day}; refit to days that have this channel"
@@ -90,7 +90,7 @@ class Normalization:
         return statistics.constant
 
     def transform(self, channel: str) -> Transform:
-        """Return the transform of a channel. It raises the same errors as `constant`."""
+        """Return the transform of a channel. Raises the same errors as `constant`."""
         self.constant(channel)
         return self.channels[channel].transform
 

@@ -1,6 +1,6 @@
 """The kernel that counts the pixels of a frame for its sketch.
 
-This is a separate module, because importing Numba takes more time and memory than a fit over the
+This is a separate module because importing Numba takes more time and memory than a fit over the
 whole mission. A fit merges sketches and does not count pixels.
 """
 
@@ -26,8 +26,8 @@ def count(
     -------
     tuple
         Number of negative, infinite or NaN pixels (which are not counted), number of zeros, lowest
-        and highest pattern, and the sum and the sum of squares in float64. The sums are computed in
-        the order of the pixels, so they are the same on every machine.
+        and highest bit pattern, and the sum and the sum of squares in float64. The sums are
+        computed in the order of the pixels, so they are the same on every machine.
     """
     bad = zeros = 0
     low, high = np.uint32(0xFFFFFFFF), np.uint32(0)

@@ -19,7 +19,8 @@ LISTED_QUANTILES: Final = (0.01, 0.25, 0.5, 0.75, 0.99, 0.999, 0.9999)
 """Quantiles in the statistics of each channel. They help users judge the constant."""
 
 FIXED_CONSTANTS: Final[Mapping[Transform, float]] = {"linear": 1.0, "field": FIELD_RANGE}
-"""Constants that need no fit. HMI frames are levels in [0, 1], or fields with a fixed range."""
+"""Constants that need no fit. HMI frames contain levels in [0, 1], or fields with a fixed
+range."""
 
 
 def fit(
@@ -52,7 +53,7 @@ def fit(
     NormalizationError
         If the quantile of a channel is zero because most of its pixels are dark.
     SettingError
-        If the text is not the name of a method.
+        If ``method`` is not the name of a method.
     """
     chosen = parse_method(method) if isinstance(method, str) else method
     return Normalization(
@@ -72,14 +73,14 @@ def fit(
 def _statistics(
     name: str, sketch: Sketch, method: Method, transform: Transform
 ) -> ChannelStatistics:
-    """Compute the statistics of a channel, with the constant that the method chooses."""
+    """Compute the statistics of a channel, including the constant that the method determines."""
     fixed = FIXED_CONSTANTS.get(transform)
     if not sketch.pixels:
         return ChannelStatistics(transform=transform, constant=fixed, pixels=0)
     constant = sketch.quantile(method.q) if fixed is None else fixed
     if constant == 0 and sketch.maximum > 0:
         raise NormalizationError(
-            f"{name}: the quantile {method.q!r} of its pixels is 0; choose a higher quantile"
+            f"{name}: the {method.q!r} quantile of the pixels is 0; choose a higher quantile"
         )
     return ChannelStatistics(
         transform=transform,

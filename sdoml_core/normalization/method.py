@@ -1,6 +1,6 @@
 """The method that determines the normalization constants, and the parser of its setting.
 
-This is a separate module, because settings need it and reading settings must not import NumPy.
+This is a separate module because settings need it, and reading settings must not import NumPy.
 """
 
 import re
@@ -28,7 +28,7 @@ def parse_method(text: str) -> Method:
     Raises
     ------
     SettingError
-        If the text is anything else, or the quantile is not in (0, 1].
+        If the text has any other form, or if the quantile is not in (0, 1].
     """
     text = text.strip().lower()
     if text == "max":
@@ -40,6 +40,6 @@ def parse_method(text: str) -> Method:
         q = 0.0
     if not 0 < q <= 1:
         raise SettingError(
-            f"normalization {text!r} is not 'max' or 'quantile:Q' with Q above 0 and at most 1"
+            f"the normalization must be 'max' or 'quantile:Q' with 0 < Q ≤ 1, not {text!r}"
         )
     return Method(q)

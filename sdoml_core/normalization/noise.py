@@ -1,19 +1,19 @@
 """Noise of processed pixels, and the quantization steps of the compact encodings.
 
 With the chosen step, rounding adds a given fraction of the photon noise to the total noise of a
-pixel on the quiet disk. The noise is a property of the instrument, so it is computed and not
-measured in frames. `benchmarks/encoding.py` compares it with the noise of real frames.
+pixel on the quiet disk. The noise is a property of the instrument, so it is computed rather
+than measured in frames. `benchmarks/encoding.py` compares it with the noise of real frames.
 
-**AIA.** A processed pixel is the sum of k×k samples of a synoptic frame, k = 1024/n, divided by the
-exposure time t. A sample is the mean of 16 camera pixels. With D in DN per camera pixel, the
+**AIA.** A processed pixel is the sum of k×k samples of a synoptic frame, where k = 1024/n, divided
+by the exposure time t. A sample is the mean of 16 camera pixels. With D in DN per camera pixel, the
 variance of one camera pixel is p·D + r² (photon noise and read noise), and the variance of the sum
 is::
 
     var(x) = (k²·V)² · (p·D + r²) / (16·t²)
 
 V² is the variance of the mean of k×k bilinear samples with unit variance. Without interpolation, it
-would be 1/k². The transform y = √(x/c) divides the standard deviation by 2·√(c·x). The photon noise
-is then the same at any brightness.
+would be 1/k². The transform y = √(x/c) divides the standard deviation by 2·√(c·x), so the photon
+noise of y is the same at any brightness.
 
 p, in DN per photon, is the column DNPERPHT of AIA's error table, version 3 (SolarSoft,
 ``aia_V3_error_table.txt``). r is the read noise of each camera from Boerner et al. (2012), Solar
@@ -50,11 +50,11 @@ READ_NOISE: Final = {
     94: 1.14, 131: 1.18, 171: 1.15, 193: 1.20, 211: 1.20, 304: 1.14, 335: 1.18,
     1600: 1.15, 1700: 1.15,
 }  # fmt: skip
-"""DN per camera pixel. Cameras 1 to 4 observe (131, 335), (193, 211), (171, 1600, 1700) and
-(94, 304)."""
+"""Read noise in DN per camera pixel. Cameras 1 to 4 observe (131, 335), (193, 211),
+(171, 1600, 1700) and (94, 304)."""
 
 EXPOSURE: Final = {171: 2.0, 193: 2.0, 1700: 1.0}
-"""Nominal exposure times in s. All other wavelengths have 2.9 s."""
+"""Nominal exposure times in s. All other wavelengths use 2.9 s."""
 
 QUIET_DISK: Final = "0.75"
 """Quantile of a channel's pixels that represents the quiet disk."""
@@ -63,7 +63,7 @@ LEVEL_ROUNDING: Final = 1 / (255 * math.sqrt(12))
 
 
 def steps_of(channel: str, encoding: CompactEncoding, normalization: Normalization) -> int:
-    """Return the number of quantization steps between 0 and 1: the inverse of the step.
+    """Return the number of quantization steps between 0 and 1, which is the inverse of the step.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def _mean_variance(count: float, *, spacing: float) -> float:
     """Return the variance of the mean of bilinear samples along one axis, for unit variance.
 
     The samples are `spacing` pixels apart and have a random phase. The covariance of two samples is
-    the autocorrelation of the triangular kernel, which is a cubic B-spline. The standard deviation
-    for two axes is the product of the standard deviations of both axes, which is this number.
+    the autocorrelation of the triangular kernel, which is a cubic B-spline. For two axes,
+    the standard deviation is the product of those of both axes, which is equal to this variance.
     """
     whole = int(count)
     covariance = sum((whole - j) * _cubic_spline(j * spacing) for j in range(1, whole))

@@ -3,8 +3,8 @@
 A sketch counts pixels in fine logarithmic bins. A bin is the upper 16 bits of a float32: its
 exponent and 7 bits of its mantissa (a bfloat16). This gives 128 bins per octave for the whole range
 of float32, without any parameter. A sketch also stores the exact minimum and maximum, and the sums
-as fixed-point integers. Merging uses only integer arithmetic, so any order and any grouping of the
-same frames gives the same bytes. The pixels are not needed again.
+as fixed-point integers. Merging uses only integer arithmetic, so the same
+frames give the same bytes in any order and grouping. The pixels are not needed again.
 
 `sdoml_core.normalization.fit` turns sketches into constants.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sdoml_core.errors import CorruptFrameError, NormalizationError
 
 BINS = 0x7F80
-"""Number of bins, which are the upper halves of all finite, nonnegative float32 values."""
+"""Number of bins: one for each upper half of a finite, nonnegative float32 value."""
 
 QUANTILE_TOLERANCE = 0.005
 """Maximum relative error of a quantile, for normal float32 values (above 1.2e-38)."""
@@ -71,7 +71,7 @@ class Sketch:
 
     @classmethod
     def of(cls, frame: NDArray[np.float32]) -> Self:
-        """Count the pixels of one frame. The GIL is released.
+        """Count the pixels of one frame. Releases the GIL.
 
         Parameters
         ----------
@@ -151,10 +151,11 @@ class Sketch:
     def quantile(self, q: float) -> float:
         """Return the value below which the fraction q of the pixels lies.
 
-        The definition is NumPy's default, which is linear between the two order statistics next to
-        ``q * (pixels - 1)``. Each of them is interpolated inside its bin. It is clipped to the part
-        of the bin that is within `QUANTILE_TOLERANCE` of both edges, and to [minimum, maximum]. The
-        result is therefore within this tolerance of the exact quantile for any pixels.
+        As in NumPy by default, the quantile is interpolated linearly between the two order
+        statistics next to ``q * (pixels - 1)``. Each order statistic is estimated by interpolation
+        inside its bin, and clipped to the part of the bin that is within `QUANTILE_TOLERANCE` of
+        both edges, and to [minimum, maximum]. The result is therefore within this tolerance of the
+        exact quantile for any pixels.
 
         Raises
         ------
@@ -219,7 +220,7 @@ class Sketch:
 
 
 def merge(sketches: Iterable[Sketch]) -> Sketch:
-    """Merge sketches. Any order or grouping gives the same bytes.
+    """Merge sketches. The result has the same bytes in any order and grouping.
 
     The argument can be an iterator, so merging thousands of sketches needs little memory.
     """
@@ -232,7 +233,7 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
 def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
     """Merge the sketches of several days by channel, sorted by name.
 
-    The argument iterates over the results of `decode_sketches`. Days may lack channels.
+    The argument iterates over the results of `decode_sketches`. A day may lack channels.
     """
     accumulators: defaultdict[str, _Accumulator] = defaultdict(_Accumulator)
     for day in days:
@@ -242,7 +243,7 @@ def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
 
 
 class _Accumulator:
-    """Adds sketches in an array with one cell per bin, which is fast."""
+    """Adds sketches up in an array with one cell per bin, which is fast."""
 
     def __init__(self) -> None:
         self._sum = Sketch()
@@ -270,6 +271,6 @@ def _edge(bin_number: int) -> float:
 
 
 def _fixed_point(value: float, bits: int) -> int:
-    """Convert a float to an integer multiple of 2^-bits, rounding toward zero."""
+    """Convert a float to a whole number of units of 2^-bits, rounding toward zero."""
     numerator, denominator = value.as_integer_ratio()
     return (numerator << bits) // denominator

@@ -41,7 +41,7 @@ Pixels = TypeVar("Pixels", NDArray[np.float32], NDArray[np.float16])
 def normalize(
     frame: NDArray[np.float32], constant: float, out: Pixels, *, transform: Transform = "sqrt"
 ) -> Pixels:
-    """Write normalized pixels in [0, 1] to `out`, and return it. The GIL is released.
+    """Write normalized pixels in [0, 1] to `out`, and return it. Releases the GIL.
 
     Division and square root of float32 are correctly rounded, so the result is the same on every
     machine and never exceeds 1. NaN stays NaN.
@@ -51,7 +51,7 @@ def normalize(
     frame
         float32, any shape, in the unit of ``constant``. Negative pixels become 0.
     constant
-        The value that is mapped to 1; see `Normalization.constant`.
+        Value that is mapped to 1; see `Normalization.constant`.
     out
         float32 or float16, with the shape of the frame. It may be the frame itself.
     transform
@@ -85,7 +85,8 @@ def denormalize(
     normalized
         float32 or float16, any shape.
     constant, transform
-        As in `normalize`. ``field`` gives gauss, and NaN for pixels without a field value.
+        As in `normalize`. With ``field``, the result is in gauss, and NaN for pixels without a
+        field value.
     out
         float32, with the same shape. It may be the normalized pixels themselves.
     """

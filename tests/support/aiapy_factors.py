@@ -31,6 +31,8 @@ def assert_equal_to_aiapy(path: Path) -> DegradationTable:
             if expected > 0:
                 assert ours.factor(day, wavelength) == pytest.approx(expected, rel=1e-7)
             else:
-                with pytest.raises(SettingError, match=f"not above 0, for {wavelength} Å on {day}"):
+                with pytest.raises(
+                    SettingError, match=rf"\(not above 0\) for {wavelength} Å on {day}"
+                ):
                     ours.factor(day, wavelength)
     return ours

@@ -181,5 +181,5 @@ def test_valid_version_8_factors_match_aiapy() -> None:
 
 
 def test_file_other_than_the_version_10_table_is_rejected() -> None:
-    with pytest.raises(SettingError, match=r"aia_V10_20201119_190000_response_table\.txt has 0a3f"):
+    with pytest.raises(SettingError, match=r"aia_V10_20201119_190000_response_table\.txt is 0a3f"):
         DegradationTable.from_v10(HAND_MADE.encode())

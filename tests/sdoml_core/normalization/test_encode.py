@@ -67,5 +67,5 @@ def test_errors_are_at_most_half_a_step_and_regional_means_are_unbiased(encoding
 def test_channels_without_a_constant_are_rejected():
     constants = fit({}, method="max", resolution=SIDE, first_day=date(2014, 1, 1),
                     last_day=date(2014, 1, 1), days=1)  # fmt: skip
-    with pytest.raises(NormalizationError, match="AIA_0171 was not fitted"):
+    with pytest.raises(NormalizationError, match="AIA_0171 was not included"):
         FrameEncoder("compact", constants)("AIA_0171", np.zeros((16, 16), np.float32))

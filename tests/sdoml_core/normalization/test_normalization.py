@@ -102,7 +102,7 @@ def test_channel_without_frames_is_an_error_only_when_requested() -> None:
     assert normalization.constant("AIA_0193") == normalization.channels["AIA_0193"].constant > 0
     with pytest.raises(NormalizationError, match="AIA_1700 had no pixels"):
         normalization.constant("AIA_1700")
-    with pytest.raises(NormalizationError, match="AIA_0094 was not fitted"):
+    with pytest.raises(NormalizationError, match="AIA_0094 was not included"):
         normalization.constant("AIA_0094")
 
 
