@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="seconds to wait before each response",
+        help="seconds to wait before each response (%(default)s)",
     )
     parser.add_argument(
         "--lag-days",
@@ -48,13 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--complete",
         action="store_true",
-        help="make every frame present and good, unlike in the real archive",
+        help="serve every frame, without the gaps and bad frames of the real archive",
     )
     parser.add_argument(
         "--faults",
         default="",
         metavar="PLAN",
-        help="for example 500=0.1,reset=0.05,attempts=1,seed=3. Kinds: "
+        help="faults to simulate, for example 500=0.1,reset=0.05,attempts=1,seed=3. Kinds: "
         + ", ".join(fault.value for fault in Fault)
         + ", or all",
     )

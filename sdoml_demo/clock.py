@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """A clock with a configurable start and speed. Thread-safe.
+    """A thread-safe clock with a configurable start and speed.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Create wrong frames in intact files, which checksums cannot detect.
 
 Each kind changes an archive file, real or rendered, in such a way that every reader still accepts
-it: CHECKSUM and DATASUM are valid, and JPGs decode. Tests and ``benchmarks/corrupted_frames`` apply
-these changes with ``Archive(alter=…)`` or directly to the bytes.
+it: CHECKSUM and DATASUM are valid, and JPEG files can be decoded. Tests and
+``benchmarks/corrupted_frames`` apply these changes with ``Archive(alter=…)`` or directly to the
+bytes.
 """
 
 import io
@@ -25,7 +26,7 @@ Pixels = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way in which a frame is wrong."""
+    """One way in which a frame can be wrong."""
 
     name: str
     meaning: str
@@ -230,7 +231,7 @@ AIA = (
 def with_pixels_of(data: bytes, other: bytes) -> bytes:
     """Combine a frame's header with the pixels of another AIA frame.
 
-    Pixels from an earlier slot simulate a stale picture. Pixels from another channel simulate a
+    Pixels from an earlier slot simulate a stale image. Pixels from another channel simulate a
     wrong filter.
     """
     file = read_file(data)
@@ -240,8 +241,8 @@ def with_pixels_of(data: bytes, other: bytes) -> bytes:
 def near_real_time(path: str, data: bytes) -> bytes:
     """Return the near-real-time version of a frame, which the definitive version replaces later.
 
-    AIA frames have bit 30 in QUALITY, and the label of HMI frames reads "Quick-Look". Use this
-    function as ``alter`` of `Archive`.
+    AIA frames have bit 30 in QUALITY, and the label of HMI frames reads "Quick-Look". Pass this
+    function to `Archive` as ``alter``.
     """
     place = parse_path(path)
     if place is None:  # change only frames
@@ -253,7 +254,7 @@ def near_real_time(path: str, data: bytes) -> bytes:
 
 
 def _gray(change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Callable[[bytes], bytes]:
-    """Change the gray levels of a JPG, which have the shape (1024, 1024), north up."""
+    """Change the gray levels of a JPEG file, which have the shape (1024, 1024), north up."""
 
     def corrupt(data: bytes) -> bytes:
         with Image.open(io.BytesIO(data)) as image:
@@ -271,7 +272,7 @@ def encode_jpg(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def flip_pixel_bits(data: bytes, *, seed: int, bits: int = 1) -> bytes:
-    """Flip bits in a JPG's compressed pixels."""
+    """Flip bits in the compressed pixels of a JPEG file."""
     damaged = bytearray(data)
     start = data.index(b"\xff\xda") + 14
     for k in range(bits):
@@ -357,4 +358,4 @@ HMI = (
                _gray(lambda levels: np.ascontiguousarray(levels[::-1, ::-1]))),
     Corruption("half the size", "The image is 512 pixels wide.", _shrunk),
 )  # fmt: skip
-"""Corruptions of a single HMI image. For a stale picture, serve another image under its name."""
+"""Corruptions of a single HMI image. For a stale image, serve another image under its name."""

@@ -54,7 +54,7 @@ RETRIED = tuple(fault for fault in Fault if fault is not Fault.FORBIDDEN)
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Plan that decides which responses are faulty.
+    """Decides which responses are faulty.
 
     Raises
     ------
@@ -68,7 +68,8 @@ class FaultPlan:
     seed: int = 0
 
     attempts: int | None = 1
-    """Number of faulty responses for an affected path, starting with the first. None means all."""
+    """Number of faulty responses for an affected path, from the first response on. None means
+    all."""
 
     retry_after: int = 1
     """Retry-After in seconds, for 429 and 503."""
@@ -143,11 +144,11 @@ class FaultPlan:
 
 
 def flip(path: str, body: bytes) -> bytes:
-    """Flip bits of a file in places where structural checks detect the damage.
+    """Flip bits of a file where structural checks can detect the damage.
 
     In a FITS file, three bits are flipped anywhere in the image's header or data, which CHECKSUM
-    covers. A JPG has no checksum, so one bit of the start or end marker is flipped. To flip bits in
-    the pixels of a JPG, see `corruptions.flip_pixel_bits`.
+    covers. A JPEG file has no checksum, so one bit of the start or end marker is flipped. To flip
+    bits in the pixels of a JPEG file, see `corruptions.flip_pixel_bits`.
     """
     damaged = bytearray(body)
     if path.endswith(".jpg"):

@@ -1,4 +1,4 @@
-"""The files of the archive by path. They are rendered on request and kept in a cache folder.
+"""The archive's files by path. They are rendered on request and kept in a cache folder.
 
 A frame depends only on its name. The name of the cache folder contains a hash of the rendering
 code, so that old frames are never served after a code change.
@@ -35,9 +35,10 @@ _HMI_NAME = re.compile(r"(\d{8}_\d{4})00_M_1k\.jpg")
 
 
 def default_cache() -> Path:
-    """Return the folder for rendered frames: in the user's cache, or in a temporary folder.
+    """Return the folder for rendered frames.
 
-    The temporary folder is for a read-only home folder, as in containers.
+    It is in the user's cache folder. If that is read-only, as in some containers, the folder for
+    temporary files is used.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "sdoml-demo-archive"
@@ -57,13 +58,13 @@ class Frames:
     Parameters
     ----------
     folder
-        The cache.
+        Cache folder.
     absences
         If False, every frame that can exist is present and good.
     lag_days
         Days until a frame is published.
     now
-        Returns the current time (UTC). Defaults to the real time.
+        Called to get the current time (UTC). Defaults to the real time.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Frames:
         self._lock = threading.Lock()
 
     def get(self, path: str) -> bytes | None:
-        """Return the file at a path such as ``/data/hmi/images/2024/…``, or None if missing."""
+        """Return the file at a path such as ``/data/hmi/images/…``, or None if there is none."""
         place = parse_path(path)
         if place is None:
             return None
@@ -106,7 +107,7 @@ class Frames:
         return plain_file.uncompressed(data) if uncompressed else data
 
     def _kept(self, name: str, render: Callable[[], bytes]) -> bytes:
-        """Return a file from the cache, and render it if necessary."""
+        """Return a file from the cache. If it is not cached, render it first."""
         file = self._folder / name
         with self._turn(name):
             with contextlib.suppress(FileNotFoundError):
@@ -119,7 +120,7 @@ class Frames:
         """Return an intact frame that clearly differs from the frame at a path.
 
         For AIA, the other frame has a different wavelength or is from two hours earlier. HMI files
-        do not contain their time, so for HMI it is an image of half the size.
+        do not contain their time, so the other HMI image has half the size.
         """
         place = parse_path(path)
         if place is None:  # faults affect only existing frames
@@ -150,7 +151,7 @@ def _render(channel: Channel, minute: datetime, state: Condition) -> bytes:
 
 @cache
 def _rendering() -> str:
-    """Return a hash of what affects rendering: code, real frames and the JPEG encoder's version."""
+    """Return a hash of what affects rendering: the code, the real frames and Pillow's version."""
     digest = hashlib.sha256(PIL.__version__.encode())
     package = files("sdoml_demo")
     digest.update((package / "absences.py").read_bytes())

@@ -1,6 +1,6 @@
 """The near-real-time tree, in which each frame appears minutes after its exposure.
 
-AIA frames for every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
+AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
 catalog with the quick-look label and are rendered again a day later. The time at which a frame
 appears depends only on its name, the seed and the plan, so that tests can predict it.
 """
@@ -30,7 +30,7 @@ _AIA_DELAY = (15, 25)
 """Minutes from the exposure to the appearance of an AIA frame, as observed by real clients."""
 _HMI_DELAY = (55, 70)
 _WRITING = timedelta(seconds=45)
-"""Time for which a new AIA file is readable only in part."""
+"""Time during which a new AIA file is only partly readable."""
 _RENDERED_AGAIN = timedelta(hours=24)
 """Age at which an HMI image is replaced by an image without the quick-look label."""
 
@@ -51,10 +51,10 @@ class LivePlan:
     seed: int = 0
 
     silent: Mapping[str, Sequence[Span]] = field(default_factory=dict)
-    """Times of exposures that never appear, by channel."""
+    """Ranges of exposure times whose frames never appear, by channel."""
 
     down: Sequence[Span] = ()
-    """Times at which the server responds to every request with 503."""
+    """Ranges of time in which the server responds to every request with 503."""
 
     absences: bool = False
     """Whether some frames are missing or have bad quality, as in the definitive tree."""

@@ -1,4 +1,4 @@
-"""The archive's log: requests, connections, and the maximum number in flight."""
+"""The archive's log of requests and connections."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request."""
+    """One request."""
 
     method: str
     path: str

@@ -24,7 +24,7 @@ _HTML = "text/html; charset=iso-8859-1"
 
 
 class Archive:
-    """A running archive, which is a context manager.
+    """A simulated archive. It serves requests inside its ``with`` block.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _unchanged(self, response: Response) -> bool:
-        """Return whether a conditional request is for the version that would be served."""
+        """Return whether the client already has the version that would be served."""
         mark = self.headers.get("If-None-Match")
         return mark is not None and mark == _validators(response).get("ETag")
 
@@ -249,14 +249,14 @@ class _Handler(BaseHTTPRequestHandler):
             while not self._hung_up(0.05, since=waited):
                 waited += 0.05
         elif fault is Fault.RESET:
-            # with a linger time of 0, close() sends RST; both handles must be closed
+            # With a linger time of 0, close() sends RST. Both handles must be closed.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.rfile.close()
             self.connection.close()
 
     def _hung_up(self, seconds: float, *, since: float) -> bool:
-        """Wait. Returns True if the client has disconnected or the planned time is over."""
+        """Wait, and return whether the client has disconnected or `stall_seconds` have passed."""
         if since >= self.server.archive.faults.stall_seconds:
             return True
         readable, _, _ = select.select([self.connection], [], [], seconds)
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Print nothing, because requests are in `Archive.log`."""
+        """Print nothing, because requests are recorded in `Archive.log`."""
 
 
 def _validators(response: Response) -> dict[str, str]:

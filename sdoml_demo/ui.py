@@ -1,4 +1,4 @@
-# ruff: noqa: T201 (it prints for its user)
+# ruff: noqa: T201 (a command-line program prints its output)
 """``make ui``: Dagster's web UI, its daemon and the simulated archive.
 
 All services listen only on loopback and write to one folder. Ctrl-C stops all services.
@@ -72,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defaults(folder: Path, archive: Archive, *, days: int) -> dict[str, str]:
-    """Return settings with which a week can be built in a minute or two."""
+    """Return settings that allow a week to be built in a minute or two."""
     return {
         "SDOML_STORE": str(folder / "store"),
-        "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only shown
+        "SDOML_START": str(date.today() - timedelta(days=days)),  # noqa: DTZ011 only a default
         "SDOML_CADENCE_MINUTES": "120",
         "SDOML_RESOLUTION": "256",
         "SDOML_PUBLICATION_LAG_DAYS": "1",
@@ -161,7 +161,7 @@ def daemon_is_up(port: int) -> bool:
 
 
 def _end(services: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt all services, then kill any still running. Active runs end with the webserver."""
+    """Interrupt all services, and kill those that do not stop. Runs end with the webserver."""
     for service in services:
         if service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)
