@@ -28,7 +28,7 @@ for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
 
 
 def _memory_folder() -> None:
-    """Put temporary folders in memory if there is enough of it.
+    """Put temporary folders in memory if enough memory is free.
 
     With its SQLite files in memory, Dagster needs a third less time for a run.
     """

@@ -146,7 +146,7 @@ class Deployment:
             self.services.run(
                 f"{programs}/initdb", "--pgdata", str(data), "--username", "postgres",
                 "--auth-host", "scram-sha-256", "--auth-local", "reject", "--pwfile", str(secret),
-                # Dagster logs in for each query, thousands of times.
+                # Make logins cheap, because Dagster logs in for each of thousands of queries.
                 "--set", "scram_iterations=1",
                 user="nobody",
             )  # fmt: skip
@@ -313,7 +313,7 @@ def _with_short_intervals(path: Path, *, runs: int, pool: int, silence: int) -> 
 
 
 def _beside_python(program: str) -> str:
-    """Return the path of a program that a Python package installed."""
+    """Return the path of a program installed by a Python package."""
     return str(Path(sys.executable).with_name(program))
 
 

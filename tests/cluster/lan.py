@@ -63,7 +63,7 @@ class Host:
         return process
 
     def start_script(self, log: str, script: str, *arguments: str) -> None:
-        """Start a console script, or a module, as a fork of a process that has Dagster imported."""
+        """Start a console script or a module as a fork of a process that has imported Dagster."""
         process = start_module(
             script,
             *arguments,
@@ -75,7 +75,7 @@ class Host:
         self._started.append(process)
 
     def run_script(self, script: str, *arguments: str, timeout: float, **variables: str) -> None:
-        """Run a console script in the same way; raise `RuntimeError` if it fails."""
+        """Run a console script in such a fork; raise `RuntimeError` if it fails."""
         done = run_module(
             script,
             *arguments,

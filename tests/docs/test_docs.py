@@ -94,7 +94,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, archive: object) -> Path:
 def prepare(folder: Path, page: Path | None = None) -> None:
     """Prepare the folder in which a reader would work.
 
-    Only commands in the README run in a new interpreter each.
+    Each command in the README runs in a new interpreter. Commands on other pages do not.
     """
     if page == ROOT / "README.md":
         (folder / ".venv").symlink_to(sys.prefix)

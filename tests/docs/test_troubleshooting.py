@@ -232,8 +232,8 @@ class Provoker:
         yield lambda: ReleaseRequest(days_per_shard=0)
         yield lambda: ReleaseRequest(days=DayRange(OTHER, ONE))
         yield lambda: config_days(DayRangeConfig(first_day="soon"))
-        yield lambda: list(run_days(AskedFor(has_partition_key_range=False)))
-        yield lambda: list(run_days(AskedFor(has_partition_key_range=True)))
+        yield lambda: list(run_days(RunContext(has_partition_key_range=False)))
+        yield lambda: list(run_days(RunContext(has_partition_key_range=True)))
         for options in (
             "--select raw_hmi --partition 2024-03-10",
             "--select raw_hmi --partition-range 2024-03-01...2024-03-02",
@@ -378,8 +378,8 @@ def complain(reason: str | None) -> None:
 
 
 @dataclass(frozen=True)
-class AskedFor:
-    """Context of a run without a day, or with an empty range."""
+class RunContext:
+    """Context of a run without a day or with an empty range."""
 
     has_partition_key_range: bool
     has_partition_key: bool = False

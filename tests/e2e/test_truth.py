@@ -43,7 +43,7 @@ def environment(folder: Path, archive: Archive) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def deployment(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment with three days from a backfill with default settings, and their shards."""
+    """A deployment in which a backfill with default settings has built three days, and shards."""
     with Deployment(environment(tmp_path_factory.mktemp("truth"), archive)) as running:
         backfill = running.wait(running.launch([*INGESTED], DAYS))
         assert backfill["status"] == "COMPLETED_SUCCESS", backfill

@@ -12,7 +12,7 @@ N = 512
 
 
 def shown(channel: str, dn: float, constant: float) -> int:
-    """Return the level of a value in DN/s after normalization with a constant."""
+    """Normalize a value in DN/s with a constant and return its display level."""
     processed = np.full((1, 1), dn * (1024 / N) ** 2, np.float32)
     normalized = np.empty_like(processed)
     normalize(processed, constant, normalized, transform="sqrt")

@@ -83,7 +83,7 @@ def test_all_views_work_for_unusual_datasets(tmp_path: Path, options: dict[str, 
 
 
 def only_slot(folder: Path) -> None:
-    """Keep the sample at `NOON` in the index of a day."""
+    """Keep only the sample at `NOON` in a day's index."""
     (path,) = folder.glob("*.parquet")
     table = pq.read_table(path)
     keep = [time.isoformat()[:19] == NOON for time in table["slot"].to_pylist()]

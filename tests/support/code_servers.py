@@ -1,4 +1,4 @@
-"""Start code servers of Dagster on the loopback interface."""
+"""Start Dagster code servers on the loopback interface."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ MODULE_OPTIONS = ("--module-name", MODULE)
 def start_code_server(
     environment: Mapping[str, str], log: Path, options: Sequence[str] = MODULE_OPTIONS
 ) -> tuple[Command, int]:
-    """Start a code server whose runs start fast; return its process and its port."""
+    """Start a code server that starts runs fast; return its process and its port."""
     port = free_port()
     address = ("-h", "127.0.0.1", "-p", str(port))
     command = ("api", "grpc", *address, *options)
@@ -23,7 +23,7 @@ def start_code_server(
 
 
 def accepts_connections(port: int) -> bool:
-    """Return whether a server listens on a port."""
+    """Return whether a server is listening on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2):
         return True
     return False

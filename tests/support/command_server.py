@@ -86,7 +86,7 @@ def _end_with_parent() -> None:
 
 
 def _enter_host(namespace: str, name: str) -> None:
-    """Move this process into a network namespace, and give it a host name of its own."""
+    """Move this process into a network namespace and give it its own host name."""
     with Path(namespace).open() as file:
         _check(_LIBC.setns(file.fileno(), 0x40000000))  # CLONE_NEWNET
     _check(_LIBC.unshare(0x04000000))  # CLONE_NEWUTS

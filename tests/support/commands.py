@@ -32,7 +32,7 @@ def run_module(
     timeout: float | None = None,
     host: tuple[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a module, or the console script of a path; return its status and output.
+    """Run a module, or the console script at a path; return its status and output.
 
     See `Command` for ``host``.
     """
@@ -64,7 +64,7 @@ def start_module(
     cwd: Path | None = None,
     host: tuple[str, str] | None = None,
 ) -> Command:
-    """Start a module, or the console script of a path, in its own session.
+    """Start a module, or the console script at a path, in its own session.
 
     Its output goes to a file. See `Command` for ``host``.
     """
@@ -98,7 +98,7 @@ def _server() -> str:
     """Start this process's command server on the first call; return its address."""
     folder = tempfile.mkdtemp(prefix="sdoml-commands-")
     address = f"{folder}/socket"
-    # The server belongs to no instance, or a simulated crash of the instance would kill it.
+    # Without DAGSTER_HOME, a simulated crash of an instance does not kill the server.
     environment = {name: text for name, text in os.environ.items() if name != "DAGSTER_HOME"}
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", _SERVER, address],

@@ -151,7 +151,7 @@ class Deployment:
         return killed
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """Return the data of a GraphQL response."""
+        """Run a GraphQL query and return the data in the response."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
@@ -215,7 +215,7 @@ class Deployment:
             time.sleep(0.5)
 
     def _start_code_servers(self) -> Sequence[str]:
-        """Start the code servers, wait for them, and return the options of services to use them."""
+        """Start the code servers, wait for them, and return the options that select them."""
         ports = {}
         for name, options in self._locations.items():
             log = self.home / f"{name}.log"

@@ -123,7 +123,7 @@ def test_invalid_exports_are_rejected(release: Path, tmp_path: Path) -> None:
 def test_signum_log_statistics_match_the_pixels(transform: str) -> None:
     """Brightness is log-normal and partly above the constant, and fields are near 0 G.
 
-    A tenth of the pixels is zero.
+    A tenth of the pixels are zero.
     """
     random = np.random.default_rng(7)
     if transform == "sqrt":

@@ -151,7 +151,7 @@ def test_crval_offset_is_rotated_by_the_roll() -> None:
 
 
 def test_real_headers_of_all_seasons_are_accepted() -> None:
-    """The frame of 2014-01-01 is near perihelion. 2018-08-20 is nearer to aphelion."""
+    """2014-01-01 is near perihelion, and 2018-08-20 is closer to aphelion."""
     for frame in (REGISTERED_FRAME, *(decode_aia(path.read_bytes()) for path in REAL_2014)):
         assert frame.pointing.registered
         assert radius_reason(frame.rsun_obs, solar_radius(frame.observed)) is None

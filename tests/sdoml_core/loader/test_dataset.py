@@ -32,7 +32,7 @@ from tests.support.synthetic_shards import (
     write_release,
 )
 
-# These tests deliberately use more workers than there may be cores.
+# These tests deliberately use more workers than some machines have cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 ORIGINAL = ("HMI_M", "AIA_0131", "AIA_0171", "AIA_0193", "AIA_0211", "AIA_1600")
 

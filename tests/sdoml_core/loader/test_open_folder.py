@@ -101,7 +101,7 @@ def unprivileged():
     """Run the test as an unprivileged user, because root may write anywhere."""
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)  # the user nobody
+        os.seteuid(65534)  # user ID of nobody
     yield
     os.seteuid(user)
 

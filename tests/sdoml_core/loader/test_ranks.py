@@ -20,7 +20,7 @@ from sdoml_core.loader import BatchLoader, BatchSampler, SDOMLlite, ShardDataset
 
 pytestmark = [
     pytest.mark.slow,
-    # These tests deliberately use more workers than there may be cores.
+    # These tests deliberately use more workers than some machines have cores.
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     # torchdata 0.11 calls a function that torch 2.13 deprecates.
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
@@ -76,7 +76,7 @@ def counted(batches):
 
 
 def check(dataset, ranks):
-    """Check that each sample was used once and that all ranks had equally many batches."""
+    """Check that each sample was used once and that all ranks had the same number of batches."""
     assert len({len(batches) for batches in ranks}) == 1
     total = sum((counted(batches) for batches in ranks), Counter())
     assert total == Counter(str(time) for time in dataset.times)

@@ -154,7 +154,7 @@ def test_batch_lists_times_by_sample_and_frame(dataset, make, transform):
 
 
 def halved(tensor, time):
-    """Return half the mean of the pixels, and the minute. A transform with a time parameter."""
+    """Return half the mean of the pixels and the minute, as a transform with a time parameter."""
     return torch.stack([tensor.mean() / 2, torch.tensor(float(time[14:16]))])
 
 

@@ -22,7 +22,7 @@ from sdoml_core.loader import (
 )
 from tests.support.synthetic_shards import at, frame
 
-# These tests deliberately use more workers than there may be cores.
+# These tests deliberately use more workers than some machines have cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 # torchdata 0.11 calls a function that torch 2.13 deprecates.
 stateful = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")

@@ -30,7 +30,7 @@ RANGE: dict[str, Any] = {
 
 
 def frame() -> NDArray[np.float32]:
-    """Return integers, so that sums are the same on every machine."""
+    """Return a frame of integers, whose sums are the same on every machine."""
     return (np.arange(64 * 64, dtype=np.float32) % 1021).reshape(64, 64)
 
 

@@ -62,8 +62,8 @@ def test_backfill_of_all_assets_fills_an_empty_store(deployment: Deployment) -> 
     found = deployment.wait(deployment.launch(names, FIRST_DAYS))
     assert found["status"] == "COMPLETED_SUCCESS", json.dumps(found)
     assert counts(found) == dict.fromkeys(DAILY, (3, 0))
-    # The ingest and the shards need two runs each of up to two days. The constants and the release
-    # need one run each.
+    # Ingest and shards each need two runs of up to two days. The constants and the release each
+    # need one run.
     assert len(found["runs"]) == 2 + 1 + 2 + 1
     assert len(list(store.glob("normalization/*.json"))) == 2
     assert (store / "releases/sdoml-lite/SHA256SUMS").is_file()

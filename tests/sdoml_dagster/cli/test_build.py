@@ -1,4 +1,4 @@
-"""`sdoml build`, run like a user does in a separate process, with the simulated archive."""
+"""`sdoml build`, run in a separate process as a user would, with the simulated archive."""
 
 import os
 import signal

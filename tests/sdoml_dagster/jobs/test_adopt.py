@@ -21,7 +21,7 @@ EVERYTHING = [
 
 
 def versions(instance: dg.DagsterInstance) -> dict[tuple[str, str | None], Any]:
-    """Return the data version and the content of each asset's latest materialization of a day."""
+    """Return the data version and content of the latest materialization per asset and day."""
     found = {}
     for name, day in EVERYTHING:
         record = instance.get_latest_data_version_record(dg.AssetKey(name), partition_key=day)
@@ -56,7 +56,7 @@ def test_empty_home_adopts_every_day_using_only_tables(
     before = versions(built)
     store = Path(settings.store)
     for frame in (*store.rglob("*.fits"), *store.rglob("*.jpg"), *store.rglob("*.npy")):
-        frame.unlink()  # adopting needs no raw frames, which may be pruned, and no pixels
+        frame.unlink()  # adopting a day needs neither raw frames nor pixels
     with empty_home(tmp_path) as fresh:
         result = adopt(fresh)
         assert result.success

@@ -1,4 +1,4 @@
-"""The pipeline of a day from raw frames to a shard, step by step, with the simulated archive."""
+"""A day's pipeline from raw frames to a shard, step by step, with the simulated archive."""
 
 import io
 import os
@@ -417,7 +417,7 @@ def test_damaged_processed_frames_never_reach_a_shard(settings: Settings, fetche
 
 
 def flip_bit_of_disk(path: Path) -> bytes:
-    """Flip a bit but keep the modification time, as a bad disk does; return the original bytes."""
+    """Flip a bit but keep the modification time, as a failing disk does; return the old bytes."""
     good, status = path.read_bytes(), path.stat()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

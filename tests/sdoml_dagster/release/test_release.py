@@ -1,4 +1,4 @@
-"""Releases that Dagster builds from small synthetic days and several libraries read."""
+"""Releases are built by Dagster from small synthetic days and read with several libraries."""
 
 import dataclasses
 import gc

@@ -1,4 +1,4 @@
-"""Deleting old event logs, by the setting or by a command, keeps what Dagster needs."""
+"""Deleting old event logs, with the setting or with a command, keeps what Dagster needs."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def test_changes_still_make_days_stale(
 def test_runs_and_metadata_are_kept(
     shortened: dg.DagsterInstance, environment: dict[str, str]
 ) -> None:
-    # An instance that has opened the deleted files, such as that of a webserver, must be restarted.
+    # Processes that have opened the deleted files, such as a webserver, must be restarted.
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as restarted:
         runs = restarted.get_runs()
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
@@ -82,7 +82,7 @@ def test_runs_and_metadata_are_kept(
 
 
 def test_shared_table_keeps_asset_events_and_active_runs(environment: dict[str, str]) -> None:
-    """All events are in one table in PostgreSQL, and in an instance in memory."""
+    """PostgreSQL and in-memory instances keep all events in one table."""
     now = datetime.now(UTC)
     with dg.DagsterInstance.ephemeral() as instance:
         assert run_assets(instance, *DAILY, "normalization_stats", day=FIRST).success

@@ -59,7 +59,7 @@ def test_failed_day_is_requested_again_until_every_day_is_complete(
 ) -> None:
     monkeypatch.setattr(archive, "faults", Days(outage=frozenset({"2024/03/12"})))
     assert clockwork.tick(TICK) == WINDOW
-    assert clockwork.tick(TICK) == [], "a repeated tick requests nothing"
+    assert clockwork.tick(TICK) == [], "a repeated tick must not request any day"
     assert clockwork.work()["2024-03-12"] == "failed"
     monkeypatch.setattr(archive, "faults", FaultPlan())
     assert clockwork.tick(TICK + timedelta(days=1)) == ["2024-03-12", "2024-03-13"]
