@@ -234,14 +234,14 @@ def main() -> None:
         "",
         f"`python -m tests.fuzz.campaign --inputs {options.inputs} --seed {options.seed}`",
         "",
-        f"Address space limited to {HEADROOM >> 20} MiB more than an intact file needs, each input "
-        f"to {PATIENCE:.0f} s.",
+        f"The address space is limited to {HEADROOM >> 20} MiB more than an intact file needs, and "
+        f"each input to {PATIENCE:.0f} s.",
         "",
         "| kind | inputs | outcomes | slowest (s) | memory beyond an intact file (MiB) |",
         "|---|---|---|---|---|",
         *filter(None, rows),
         "",
-        f"**{len(failures)} failures**: errors of other types, hangs, crashes, memory exhausted.",
+        f"**{len(failures)} failures** (errors of other types, hangs, crashes or exhausted memory).",
         "",
     ]
     if options.output:
