@@ -241,7 +241,8 @@ def main() -> None:
         "|---|---|---|---|---|",
         *filter(None, rows),
         "",
-        f"**{len(failures)} failures** (errors of other types, hangs, crashes or exhausted memory).",
+        f"**{len(failures)} failures** (errors of other types, hangs, crashes or exhausted "
+        "memory).",
         "",
     ]
     if options.output:
