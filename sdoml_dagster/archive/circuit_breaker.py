@@ -1,12 +1,12 @@
-"""Circuit breaker: tracks the health of a mirror, and decides whether to send requests to it.
+"""Circuit breaker: tracks the health of a mirror and decides whether to send requests to it.
 
 This module counts the successes and failures of one root. :mod:`sdoml_dagster.archive.client` makes
 the requests.
 
-The breaker opens after several failures in a row, regardless of the file. The mirror then gets no
-requests for some time. After this pause, one caller may probe it while the others wait. Each failed
-probe doubles the pause. A mirror that has failed for a long time is *dead*. Callers do not wait for
-a dead mirror, but they still probe it.
+The breaker opens after several consecutive failures, even if they concern different files. The
+mirror then gets no requests for some time. After this pause, one caller may probe the mirror while
+the others wait. Each failed probe doubles the pause. A mirror that has failed for a long time is
+*dead*. Callers do not wait for a dead mirror, but they still probe it.
 """
 
 import threading
@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 
 BREAKER_FAILURES = 8
 """Number of consecutive failures that opens the breaker. If one request in five fails at random,
-this happens about once in 400,000 requests. For a mirror that has never responded, half as many
-failures are enough."""
+this many failures in a row occur about once in 400,000 requests. For a mirror that has never
+responded, half as many failures are enough."""
 
 FIRST_REST = 2.0
-"""Seconds for which a breaker that has just opened blocks requests. Each failed probe doubles this
-pause."""
+"""Length of the first pause in seconds, when the breaker opens. Each failed probe doubles it."""
 
 LONGEST_REST = 120.0
 """Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
@@ -37,7 +36,7 @@ class Mirror:
 
     root: str
     probe_seconds: float = 60.0
-    """Time in seconds after which another caller may also probe the mirror."""
+    """Seconds after which another caller may probe the mirror if the first probe has not ended."""
 
     last_error: str = "not asked"
     _answered: bool = False
@@ -49,7 +48,10 @@ class Mirror:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def admit(self, now: float) -> bool:
-        """Return whether the caller may send a request now, as a probe if the breaker is open."""
+        """Return whether the caller may send a request now.
+
+        If the breaker is open, this request is a probe.
+        """
         with self._lock:
             if now < self._rest_until:
                 return False
@@ -59,7 +61,7 @@ class Mirror:
             return True
 
     def wait(self, now: float) -> float:
-        """Return the number of seconds until the mirror accepts requests again."""
+        """Return the number of seconds until requests to the mirror are allowed again."""
         return max(self._rest_until - now, 0.0)
 
     def hopeless(self, now: float) -> bool:
@@ -69,7 +71,7 @@ class Mirror:
             return dead or self._rest_until - now > LONGEST_REST
 
     def succeed(self) -> None:
-        """Record any response. Even a 404 shows that the mirror works."""
+        """Record a response. Any response, even a 404, shows that the mirror works."""
         with self._lock:
             if self._is_open():
                 self._rest_until = 0.0

@@ -182,7 +182,7 @@ class ArchiveClient:
         self._session.close()
 
     def cancel(self) -> None:
-        """Make all callers give up. A caller that is opening a connection stops at its timeout."""
+        """Make all callers give up. A caller that is still connecting stops at its timeout."""
         self._canceled.set()
         self._sockets.shut_down()
 
@@ -195,9 +195,9 @@ class ArchiveClient:
             Relative to each root.
         check
             Converts the bytes to the result, or raises :class:`FrameError` if they are not the
-            expected file. A rejected file is requested from the next mirror, and is then requested
-            again. If the check raises :class:`DoubtfulFrameError`, the file is accepted if a second
-            response has the same bytes.
+            expected file. A rejected file is requested from the next mirror, and later once more
+            from the same mirror. A file for which the check raises :class:`DoubtfulFrameError` is
+            accepted if a second response has the same bytes.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class ArchiveClient:
         FrameRefusedError
             If each mirror refuses the file, for example with 403.
         FrameError
-            If the received bytes are not usable.
+            If the received bytes are unusable.
         OutageError
             If there is no definite response after all attempts.
         """
@@ -229,7 +229,7 @@ class ArchiveClient:
     def _ask(
         self, mirror: Mirror, path: str, check: Callable[[bytes], T], responses: _Responses
     ) -> Fetched[T] | None:
-        """Request a file from a mirror and record the response. Returns the file if it is good."""
+        """Request a file from a mirror, record the response, and return the file if it is good."""
         root = mirror.root
         asked = time.monotonic()
         try:
@@ -271,15 +271,17 @@ class ArchiveClient:
         return Fetched(page.data, result, _http_time(page.modified or ""))
 
     def poll(self, path: str, known: Page | None = None) -> Page:
-        """Request a small file, such as a listing, once, from the first mirror that responds.
+        """Request a small file, such as a listing, from the first mirror that responds.
+
+        Each mirror gets at most one request.
 
         Parameters
         ----------
         path
             Relative to each root.
         known
-            Result of an earlier request. It is returned if the mirror responds that the file has
-            not changed.
+            Result of an earlier request. It is returned if the mirror reports that the file has not
+            changed.
 
         Raises
         ------
@@ -316,7 +318,7 @@ class ArchiveClient:
         raise OutageError(f"no answer for {path} ({said})")
 
     def _get(self, url: str, known: Page | None = None) -> Page | None:
-        """Download the body at an address, and follow redirects. Return ``None`` for a 404."""
+        """Download the file at an address, following redirects. Return ``None`` for a 404."""
         try:
             with self._turns:
                 if self._canceled.is_set():
@@ -379,7 +381,7 @@ class ArchiveClient:
         return _decompressed(b"".join(parts))
 
     def _rest(self, attempt: int, unsettled: Sequence[Mirror]) -> bool:
-        """Wait before the next round. Returns False if waiting is pointless."""
+        """Wait before the next round. Return False if waiting is pointless."""
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 no secret
         until = time.monotonic() + self._pause * 2 ** max(attempt - 1, 0) * jitter
         while not self._canceled.is_set():
@@ -446,7 +448,7 @@ def _proxies() -> dict[str, str]:
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Return the delay in Retry-After (seconds or a date) in seconds, or 0 without the header."""
+    """Convert Retry-After (seconds or a date) to seconds. Return 0 if the header is missing."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value[:9])

@@ -13,8 +13,8 @@ from sdoml_core.frames.judge_aia import judge_aia
 from sdoml_core.frames.judge_hmi import inspect_hmi
 
 FARTHEST_FROM_NAME = timedelta(seconds=90)
-"""Maximum time between an AIA frame and the minute in its name. The next frame is two minutes
-away."""
+"""Maximum difference between the observation time of an AIA frame and the minute in its file name.
+Consecutive frames are two minutes apart."""
 
 
 @dataclass(frozen=True, slots=True)

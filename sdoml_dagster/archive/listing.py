@@ -24,7 +24,7 @@ def listed_names(page: Page) -> frozenset[str]:
     names = frozenset(name.decode("ascii") for name in _NAME.findall(page.data))
     if not names:
         raise OutageError(
-            "the folder listing contains no frames; the server may have returned another page"
+            "the folder listing links to no frames; the server may have returned a different page"
         )
     return names
 
@@ -32,7 +32,7 @@ def listed_names(page: Page) -> frozenset[str]:
 def newest_time(page: Page) -> datetime:
     """Return the newest time in a listing or in an ``image_times`` file.
 
-    TAI times are not converted, as in file names.
+    Times are returned as written. Like HMI file names, HMI times are in TAI.
 
     Raises
     ------
@@ -46,5 +46,7 @@ def newest_time(page: Page) -> datetime:
         except ValueError:
             continue
     if not times:
-        raise OutageError("image_times contains no time; the server may have returned another page")
+        raise OutageError(
+            "image_times contains no time; the server may have returned a different page"
+        )
     return max(times)

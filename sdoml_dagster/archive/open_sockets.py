@@ -27,7 +27,7 @@ class OpenSockets:
                 _end(opened)
 
     def shut_down(self) -> None:
-        """Shut down all current and future sockets. Threads that wait for a socket get an error."""
+        """Shut down all current and future sockets. Threads that are using one get an error."""
         with self._lock:
             self._closed = True
             for opened in list(self._sockets):
@@ -40,7 +40,7 @@ def _end(opened: socket.socket) -> None:
 
 
 class TrackingAdapter(HTTPAdapter):
-    """An adapter that registers every socket that it opens."""
+    """An HTTP adapter that registers every socket it opens."""
 
     def __init__(self, sockets: OpenSockets, **options: Any) -> None:
         self._sockets = sockets

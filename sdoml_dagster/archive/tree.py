@@ -23,7 +23,7 @@ def archive_path(channel: Channel, minute: datetime) -> str:
 
 
 def live_folder(hour: datetime) -> str:
-    """Return the folder of an hour of near-real-time AIA frames, relative to the AIA root."""
+    """Return the folder with an hour's near-real-time AIA frames, relative to the AIA root."""
     return f"nrt/{hour:%Y/%m/%d}/H{hour:%H}00/"
 
 
@@ -40,5 +40,5 @@ def live_path(channel: Channel, minute: datetime) -> str:
 
 
 def newest_path(instrument: Instrument) -> str:
-    """Return the path, relative to its root, of the file that holds a tree's newest time."""
+    """Return the path of the file that states a tree's newest time, relative to the root."""
     return "nrt/image_times" if instrument == "AIA" else "image_times"

@@ -15,7 +15,7 @@ CONFIG = f"{PREFIX}CONFIG"
 _SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
 )
-"""Variables that Kubernetes sets in each container for each Service, such as ``sdoml``."""
+"""Variables that Kubernetes sets in each container for a Service that is named, say, ``sdoml``."""
 
 
 _SECRET = {"failure_webhook"}
@@ -30,7 +30,7 @@ def hide_credentials(text: str) -> str:
 
 
 def refuse_unknown_variables(known: Iterable[str]) -> None:
-    """Reject unknown variables, because a misspelled variable would silently have no effect.
+    """Reject unknown variables, because a misspelled variable would be silently ignored.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
 
 
 def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Path | None) -> str:
-    """Format a pydantic error as a line that names the setting and the file that contains it."""
+    """Format a pydantic error as one line that names the setting and, if it is in one, the file."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:
@@ -62,7 +62,7 @@ def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Pat
     given = problem["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     if isinstance(given, bool):
-        shown = shown.lower()  # use the TOML format
+        shown = shown.lower()  # as in TOML
     shown = "***" if name in _SECRET else hide_credentials(shown)
     variable = f"{PREFIX}{name.upper()}"
     in_environment = any(key.upper() == variable and value for key, value in os.environ.items())

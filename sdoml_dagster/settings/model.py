@@ -44,7 +44,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """Settings of one deployment. They are immutable and always valid.
 
-    Create them with :meth:`load`, which reports each mistake in one :class:`SettingError` line.
+    Create them with :meth:`load`, which raises a :class:`SettingError` that lists all mistakes.
     """
 
     model_config = SettingsConfigDict(
@@ -66,10 +66,10 @@ class Settings(BaseSettings):
     dataset."""
 
     start: datetime = datetime(2022, 11, 1, tzinfo=UTC)
-    """Start of the dataset (UTC), included."""
+    """Start of the dataset (UTC), inclusive."""
 
     end: datetime | None = None
-    """End of the dataset (UTC), not included. If unset, the dataset grows daily."""
+    """End of the dataset (UTC), exclusive. If unset, the dataset grows daily."""
 
     cadence_minutes: int = Field(15, ge=2, le=DAY_MINUTES)
     """Time between slots, in minutes. The grid of slots restarts at each UTC midnight."""
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     """Attempts per mirror before a frame is recorded as an outage."""
 
     missing_recheck_hours: float = Field(20.0, ge=0)
-    """A frame for which the archive returned 404 is requested again after this time, in hours."""
+    """Time in hours after which a frame is requested again if the archive returned 404 for it."""
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Number of threads that one run uses for decoding, resampling and packing."""
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     """Values of HMI frames: `level` (gray, as in the original) or `gauss` (magnetic field)."""
 
     max_missing_fraction: float = Field(0.05, ge=0, le=1)
-    """A frame is rejected if a larger fraction of its pixels has no data."""
+    """Maximum fraction of pixels without data. Frames that exceed it are rejected."""
 
     degradation_table: str | None = None
     """AIA degradation table that replaces the built-in V9: `V10`, or the path of a file."""
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     """Age in days at which the schedule first requests a day."""
 
     lookback_days: int = Field(28, ge=1)
-    """Number of days before the publication lag that the schedule keeps complete."""
+    """Number of days that the schedule keeps complete, counted back from the publication lag."""
 
     schedule_hour: int = Field(6, ge=0, le=23)
     """Hour of the daily update (UTC)."""
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
         return tuple(c for c in parse_channels(self.channels) if c.instrument == instrument)
 
     def expected_slots(self, day: date) -> tuple[datetime, ...]:
-        """Return the slots of a UTC day that are in the range of the dataset."""
+        """Return the slots of a UTC day that are within the dataset's range."""
         return day_slots(day, cadence_minutes=self.cadence_minutes, start=self.start, end=self.end)
 
     @property
@@ -345,7 +345,7 @@ class Settings(BaseSettings):
 
     @property
     def last_day(self) -> date | None:
-        """The last UTC day with a slot in the range. ``None`` if the dataset grows."""
+        """The last UTC day with a slot in the range, or ``None`` if the dataset has no end."""
         return None if self.end is None else (self.end - timedelta(minutes=1)).date()
 
 
