@@ -1,8 +1,9 @@
-"""External assets for the archive trees from which raw frames come.
+"""External assets that represent the archive trees.
 
-Dagster does not build them. They show where the data come from. Each day has an observation that
-reports how many frames the archive had and which slots were requested. The slots are the data
-version. If the dataset's range is extended within a day, the data version of that day changes, and
+Dagster does not build them. They show where the raw frames come from. Each day has an observation
+that reports how many frames the archive had and which slots were requested. The requested slots are
+the day's data version. If the dataset's range is extended within a day, the data version of that
+day changes, and
 Dagster shows the day's raw frames as stale.
 """
 
@@ -23,14 +24,14 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.ui_metadata import number
 
 DESCRIPTIONS: dict[Instrument, str] = {
-    "AIA": """The AIA synoptic tree of the JSOC (Stanford), which this deployment reads.
+    "AIA": """The AIA synoptic tree of the JSOC (Stanford), the source of the raw AIA frames.
 
-1024×1024 FITS images at a cadence of 2 minutes, published about a week after observation.
-Each observation of a day shows how many of the requested frames the archive had.""",
-    "HMI": """The HMI image catalog of the JSOC (Stanford), which this deployment reads.
+1024×1024 FITS images at a cadence of 2 minutes, published about a week after the exposure.
+The observation event of each day shows how many of the requested frames the archive had.""",
+    "HMI": """The HMI image catalog of the JSOC (Stanford), the source of the raw HMI frames.
 
 1024×1024 JPG magnetograms at a cadence of 15 minutes.
-Each observation of a day shows how many of the requested frames the archive had.""",
+The observation event of each day shows how many of the requested frames the archive had.""",
 }
 
 
@@ -57,7 +58,7 @@ def _archive_asset(instrument: Instrument, settings: Settings) -> dg.AssetSpec:
 
 
 def slots_version(settings: Settings, day: date) -> str:
-    """Return the data version of a day in the archive, which is the day's requested slots."""
+    """Return the data version of a day in the archive, which describes the requested slots."""
     slots = settings.expected_slots(day)
     if not slots:
         return "no slots"

@@ -1,6 +1,6 @@
 """Declarative automation: rebuild shards when their frames change, and release once a week.
 
-The look-back schedule runs in either mode, because the ledgers in the store, not Dagster's events,
+The look-back schedule runs in both modes, because the ledgers in the store, not Dagster's events,
 record which frames may still appear.
 """
 
@@ -21,7 +21,7 @@ def shards_condition(settings: Settings) -> Condition | None:
 
     Dagster's ``eager`` checks only the latest day, and reacts to every new materialization. This
     condition checks every day and reacts only to changed content. New normalization constants
-    trigger nothing. They affect all days, so a person should decide.
+    do not trigger it. They affect all days, so a person should decide when to rebuild.
     """
     if settings.automation != "declarative":
         return None
@@ -41,7 +41,7 @@ def shards_condition(settings: Settings) -> Condition | None:
 def release_condition(settings: Settings) -> Condition | None:
     """Release once a week.
 
-    This does not use ``on_cron``, which would wait until every day of ``shards`` has been
+    This condition does not use ``on_cron``, which would wait until every day of ``shards`` has been
     materialized since the last tick.
     """
     if settings.automation != "declarative":

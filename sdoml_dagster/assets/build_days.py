@@ -1,4 +1,4 @@
-"""Build the days of a run. A failed day does not stop the others."""
+"""Build the days of a run. A single failed day does not stop the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -49,7 +49,8 @@ def build_days(
     Raises
     ------
     Failure
-        If a day failed. The other days of the range are still built and recorded.
+        If a day failed. The other days are still built and recorded, unless ``MOST_FAILURES``
+        consecutive days fail.
     """
     with failures_explained(last_attempt=is_last_attempt(context, settings)):
         days = list(run_days(context))

@@ -23,16 +23,16 @@ entry, because the picture makes up most of an event's size."""
 
 
 def content_hash(content: bytes) -> str:
-    """Return the hash of a day's content, which is its data version in a run of one day."""
+    """Return the hash of a day's content. In a run of one day, it is the data version."""
     return hashlib.sha256(content).hexdigest()
 
 
 class DayResults:
     """Records the days that a run finishes, and derives the data version of the run.
 
-    If a day has the same content as its last materialization, it keeps that data version, so
-    nothing downstream becomes stale. This matters after a run over a range: Dagster has only one
-    data version per asset and run, which for a range is a hash of all its days.
+    If a day has the same content as its last materialization, it keeps that materialization's data
+    version, so nothing downstream becomes stale. This matters after a run over a range: Dagster has
+    only one data version per asset and run, which for a range is a hash of all its days.
 
     In a range, each day is also recorded as soon as it is finished, so that the record exists even
     if the run fails or is killed later.
@@ -53,7 +53,7 @@ class DayResults:
         return not self._hashes
 
     def report(self, line: str) -> None:
-        """Log a line about a day. In a range, log only the progress of the whole range."""
+        """Log a line about a day, unless the run covers a range, which logs its own progress."""
         if not self._range:
             self._context.log.info(line)
 
@@ -81,7 +81,7 @@ class DayResults:
         metadata
             Entries for the UI, except the picture.
         picture
-            Draws the picture of the day. If the day is unchanged, it keeps its last picture.
+            Draws the picture of the day. An unchanged day keeps its last picture.
         unchanged
             Whether the files of an earlier run were kept.
         """

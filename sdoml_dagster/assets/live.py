@@ -1,4 +1,4 @@
-"""The near-real-time assets: frames and shards of the last few hours.
+"""The near-real-time assets: frames and shards of the most recent hours.
 
 They are external assets: the job ``live_update`` records what it published for each hour. One run
 processes all hours that have new frames, and these hours may not form a range of partitions. Also,
@@ -24,19 +24,19 @@ from sdoml_dagster.ui_metadata import coverage_metadata, path
 
 FRAMES = """Near-real-time frames, processed like the frames of the dataset.
 
-Source: AIA frames from the JSOC's near-real-time synoptic tree, 15 to 25 minutes after the
-exposure, and HMI quick-look images from the catalog, about an hour after the exposure. The slots,
+AIA frames come from the JSOC's near-real-time synoptic tree, 15 to 25 minutes after the exposure.
+HMI quick-look images come from the HMI image catalog, about an hour after the exposure. The slots,
 the processing and the tolerance are the same as for the dataset. Every frame is flagged as
-provisional. The table of an hour lists each frame's observation time, its source, and the time at
+provisional. Each hour has a table with each frame's observation time, its source, and the time at
 which the file was first readable. Frames are kept for `SDOML_LIVE_HOURS` hours. The job
-`live_update` records them."""
+`live_update` records this asset."""
 
-SHARDS = """Near-real-time shards for `LiveDataset`, with the frozen constants of the dataset.
+SHARDS = """Near-real-time shards for `LiveDataset`, normalized with the dataset's frozen constants.
 
 There is one shard per slot, and one index for the rolling window of `SDOML_LIVE_HOURS` hours.
 Shards never change: if another channel of a slot arrives, the slot gets a new shard. The index is
 replaced as a whole. When a definitive day is published, its frames replace the provisional ones.
-The job `live_update` records the shards."""
+The job `live_update` records this asset."""
 
 
 def build_live_assets(settings: Settings) -> list[dg.AssetSpec]:

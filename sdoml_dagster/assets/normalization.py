@@ -2,10 +2,10 @@
 
 A separate run (job `fit_normalization`) fits them to the sketches of all processed days, or of the
 days from `first_day` to `last_day` in its config. A run that builds days (a partition or a
-backfill) keeps the current constants, and fits them only if there are none yet. Each shard records
+backfill) keeps the current constants, and fits constants only if none exist yet. Each shard records
 the version of the constants with which it was packed. A new version makes all shards stale.
 
-Volume: a few kilobytes of JSON. A fit over 6,000 days reads 1 GB of sketches.
+Volume: a few kilobytes of JSON. A fit to 6,000 days reads 1 GB of sketches.
 """
 
 from collections.abc import Mapping
@@ -34,17 +34,17 @@ CHANNEL_COLUMNS = [
     column("constant", "float", "Pixel value c that is mapped to 1, in units of processed frames."),
     column("transform", "string", "sqrt: y = √(min(x, c)/c); linear: y = x/c."),
     column("saturated", "float", "Fraction of the pixels that exceed c and are mapped to 1."),
-    column("minimum", "float", "Smallest pixel value in the fit."),
+    column("minimum", "float", "Smallest of the pixel values used in the fit."),
     column("median", "float", "Median of the pixel values used in the fit."),
     column("mean", "float", "Mean of the pixel values used in the fit."),
     column("std", "float", "Standard deviation of the pixel values used in the fit."),
-    column("maximum", "float", "Largest pixel value in the fit."),
-    column("pixels", "int", "Number of pixels in the fit."),
+    column("maximum", "float", "Largest of the pixel values used in the fit."),
+    column("pixels", "int", "Number of pixels used in the fit."),
 ]
 
 
 class FitConfig(DayRangeConfig):
-    """Processed days to which the constants are fitted. The default is all of them."""
+    """Days to which the constants are fitted. By default, all processed days are used."""
 
 
 def normalization_code_version(settings: Settings) -> str:
@@ -60,7 +60,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         description=__doc__,
         kinds={"json"},
         code_version=normalization_code_version(settings),
-        # `dagster asset materialize --partition-range` requires this of every selected asset.
+        # `dagster asset materialize --partition-range` requires this for every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
         **common(settings, asset_names.NORMALIZATION, deps=processed),
     )
@@ -99,8 +99,8 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
         left_out = [day.isoformat() for day in fitted.left_out] if fitted else []
         if left_out:
             context.log.warning(
-                f"{counted(len(left_out), 'day')} left out because of incomplete processing "
-                f"(first: {left_out[0]}). Run ingest for them again"
+                f"Left out {counted(len(left_out), 'day')} because of incomplete processing "
+                f"(first: {left_out[0]}). Run ingest again to complete the processing"
             )
         picture = _histograms(fitted) if fitted else _last_picture(context, current.version)
         return dg.MaterializeResult(
@@ -118,7 +118,7 @@ def build_normalization_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def constants_metadata(current: "Normalization") -> dict[str, Any]:
-    """Return the metadata that describe the constants."""
+    """Return the metadata that describes the constants."""
     return {
         "channels": _channels(current),
         "version": current.version,

@@ -30,7 +30,7 @@ class DailyOptions(CommonOptions):
 
 
 def common(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> CommonOptions:
-    """Return the options of an asset. The names have no dataset prefix."""
+    """Return the options of an asset. Pass the names without the dataset prefix."""
     names = DatasetNames(settings.name)
     return {
         "key": names.key(asset),
@@ -58,13 +58,13 @@ def daily(settings: Settings, asset: str, *, deps: Sequence[str] = ()) -> DailyO
 
 
 def is_last_attempt(context: dg.AssetExecutionContext, settings: Settings) -> bool:
-    """Return whether this is the last attempt, after which Dagster does not retry the step."""
+    """Return whether Dagster will not retry the step after this attempt."""
     return int(context.retry_number) >= settings.run_retries
 
 
 def code_version(version: str, **recipe: object) -> str:
     """Return the code version of an asset, which includes the settings that affect its content.
 
-    For example, after a change of the resolution, Dagster shows all days as stale.
+    For example, after the resolution is changed, Dagster shows all days as stale.
     """
     return " ".join([version, *(f"{name}={value}" for name, value in recipe.items())])

@@ -27,19 +27,19 @@ DESCRIPTIONS: dict[Instrument, str] = {
 and instrument degradation, and summed to the resolution of the dataset. A pixel is the sum of
 (1024/n)² samples in DN/s per camera pixel (0.6″).
 
-Each channel is one `.npy` file, (frames, n, n) float32. The frame table lists the slot of each
-frame. The sketch counts pixel values for the normalization.
+Each channel is one `.npy` file of shape (frames, n, n), float32. The frame table lists the slot of
+each frame. The sketch counts pixel values for the normalization.
 Volume: 1 MiB per frame at 512×512, 0.7 GB per day for seven channels at 15 minutes.""",
     "HMI": """HMI magnetograms on the AIA grid, with the same solar radius and orientation, and with
 the label masked. Values are gray levels in [0, 1], where 127/255 is zero field.
 
-One `.npy` file, (frames, n, n) float32, with a frame table and a sketch.
+The frames are one `.npy` file of shape (frames, n, n), float32, with a frame table and a sketch.
 Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",
 }
 
 
 def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Build ``processed_aia`` and ``processed_hmi`` if the dataset has such channels."""
+    """Build ``processed_aia`` and ``processed_hmi`` if the dataset uses the instrument."""
     return [_processed_asset(instrument, settings) for instrument in settings.instruments]
 
 

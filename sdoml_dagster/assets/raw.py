@@ -22,13 +22,13 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.ui_metadata import column_schema, coverage_metadata, number, path
 
 DESCRIPTIONS: dict[Instrument, str] = {
-    "AIA": """Synoptic images from the Atmospheric Imaging Assembly, as the JSOC serves them.
+    "AIA": """Synoptic images from the Atmospheric Imaging Assembly, as served by the JSOC.
 
 Source: the AIA synoptic tree of the JSOC, 1024×1024 FITS (RICE), published about a week after
 observation.
-Cadence: the archive has a frame every 2 minutes. The frame that is paired with each slot is used.
-If it is missing or has bad quality, the nearest good one within `SDOML_AIA_TOLERANCE_MINUTES` is
-used instead.
+Cadence: the archive has a frame every 2 minutes. Each slot uses the frame that is paired with
+it. If that frame is missing or has bad quality, the nearest good frame within
+`SDOML_AIA_TOLERANCE_MINUTES` is used instead.
 Volume: about 1.1 MB per frame, 0.7 GB per day for seven channels at 15 minutes.""",
     "HMI": """Line-of-sight magnetograms from the Helioseismic and Magnetic Imager.
 
@@ -39,7 +39,7 @@ Volume: about 0.4 MB per frame, 37 MB per day.""",
 
 
 def build_raw_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Build ``raw_aia`` and ``raw_hmi`` if the dataset has channels of the instrument."""
+    """Build ``raw_aia`` and ``raw_hmi`` if the dataset uses the instrument."""
     return [_raw_asset(instrument, settings) for instrument in settings.instruments]
 
 
@@ -113,8 +113,8 @@ def _raw_asset(instrument: Instrument, settings: Settings) -> dg.AssetsDefinitio
                 results.add(day, outcome.content, metadata)
 
             result = build_days(context, settings, build)
-        # The observations reported above are newer than the inputs that Dagster read when the step
-        # began.
+        # Read the inputs again. Dagster read them when the step began, before the observations were
+        # logged.
         context.op_execution_context.get_step_execution_context().fetch_external_input_asset_version_info()
         return result
 

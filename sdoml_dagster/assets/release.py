@@ -1,8 +1,8 @@
 """Release: numbered shards with an index of all samples and a description of the dataset.
 
 The release also contains the normalization constants, a coverage table, checksums and a dataset
-card. Shards are hard links if the store supports them; the release then needs no disk space.
-`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can read it without changes.
+card. If the store supports hard links, the shards are hard links and need no extra disk space.
+`SDOMLlite`, webdataset, Hugging Face `datasets` and plain tar readers can read the release as is.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         description=__doc__,
         kinds={"webdataset", "parquet", "markdown"},
         code_version=RELEASE_CODE_VERSION,
-        # `dagster asset materialize --partition-range` requires this of every selected asset.
+        # `dagster asset materialize --partition-range` requires this for every selected asset.
         backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=release_condition(settings),
         **common(settings, asset_names.RELEASE, deps=[asset_names.SHARDS]),
@@ -109,9 +109,9 @@ def build_release_asset(settings: Settings) -> dg.AssetsDefinition:
         absent = made.coverage.days_without_shard
         if made.coverage.days_built_in_part:
             context.log.warning(
-                f"release {request.name}: some days were built only in part, with other settings: "
-                f"{list_days(made.coverage.days_built_in_part)}. Run ingest and build_shards for "
-                "them, then make_release again"
+                f"release {request.name}: some days were built with other settings and are "
+                f"incomplete: {list_days(made.coverage.days_built_in_part)}. Run ingest and "
+                "build_shards for them, then make_release again"
             )
         if absent:
             context.log.warning(

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 INDEX_COLUMNS = {
     "slot": "Time of the slot (UTC).",
     "channel": "Name of the channel.",
-    "member": "Path of the member in the tar.",
-    "offset": "First byte of the member in the shard.",
+    "member": "Path of the member in the tar file.",
+    "offset": "Offset of the member in the shard, in bytes.",
     "size": "Size of the member in bytes.",
-    "data_offset": "First byte of the pixels or compressed pixels in the shard.",
+    "data_offset": "Offset of the pixels or compressed pixels in the shard, in bytes.",
     "crc32": "CRC-32 of the data.",
-    "dtype": "Type of the stored pixels.",
-    "resolution": "Pixels along each side.",
+    "dtype": "Data type of the stored pixels.",
+    "resolution": "Width and height of the frame in pixels.",
     "observed": "Time of the observation (UTC).",
     "exposure": "Exposure time in seconds.",
     "quality": "QUALITY of the raw frame.",
@@ -65,7 +65,7 @@ INDEX_COLUMNS = {
 
 
 def index_columns(index: "Index") -> dg.TableSchema:
-    """Return the columns of a shard's index."""
+    """Return the column schema of a shard's index."""
     return dg.TableSchema(
         [
             column(field.name, str(field.type), INDEX_COLUMNS.get(field.name, ""))

@@ -1,4 +1,4 @@
-"""Create the materialization tags from which Dagster derives what is stale.
+"""Create the materialization tags from which Dagster determines what is stale.
 
 Dagster sets these tags for the outputs of a step. Materializations that are recorded in other ways,
 such as a finished day of a range or an adopted store, also need them.

@@ -63,7 +63,7 @@ class DayCheck:
 
 
 JUDGED = "judged"
-"""Metadata entry of checks that read pixels: a hash of what the check judged."""
+"""Metadata entry of checks that read pixels. Its value identifies the checked content."""
 
 DayChecks = Mapping[str, DayCheck]
 """Checks of one asset by name."""
@@ -72,8 +72,8 @@ DayChecks = Mapping[str, DayCheck]
 def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
     """Build the checks of one daily asset, all in one step.
 
-    A check never fails the run. Its result is a finding. A run without a day, such as one that
-    "Execute all" launches, checks the latest materialized day.
+    A check never fails the run. Problems are recorded as findings. A run without a day, such as one
+    that "Execute all" launches, checks the latest materialized day.
 
     If a run materializes a day again with the same result, the checks do not read the pixels again.
     A run that only executes checks always reads the pixels.
@@ -125,7 +125,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
                         )
                     yield evaluation(key, name, day, finding, as_target(record) if record else None)
                     if not dated:
-                        # The run planned a check without a day, which this evaluation completes.
+                        # Dagster also expects an evaluation that has no partition.
                         text = replace(finding, description=f"{day}: {finding.description}")
                         last = target(context.instance, key, None)
                         yield evaluation(key, name, None, text, last)
@@ -157,7 +157,7 @@ def subject(materialization: EventLogRecord) -> str:
 def passed_before(
     instance: dg.DagsterInstance, asset: dg.AssetKey, name: str, materialization: EventLogRecord
 ) -> Finding | None:
-    """Return the last finding for a day if its check passed and its content is unchanged."""
+    """Return the last finding for a day if the check passed and the content is unchanged."""
     executions = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(asset, name),
         limit=1,
@@ -182,8 +182,8 @@ def evaluation(
 ) -> dg.AssetCheckEvaluation:
     """Return the evaluation of a day.
 
-    The evaluation contains its target materialization. Otherwise, Dagster treats the evaluation of
-    a day in a backfill as outdated, and shows the check as missing.
+    The evaluation contains its target materialization. Without it, Dagster would treat the
+    evaluation of a day in a backfill as outdated and show the check as missing.
     """
     return dg.AssetCheckEvaluation(
         asset_key=asset,
@@ -235,6 +235,6 @@ def _latest_day(instance: dg.DagsterInstance, asset: dg.AssetKey, settings: Sett
 
 
 def listed(texts: Sequence[str], most: int = 5) -> str:
-    """Return the first few problems in a list, and the number of other problems."""
+    """Join the first few problems, and state how many more there are."""
     shown = "; ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown}; and {len(texts) - most} more"

@@ -18,7 +18,7 @@ from sdoml_dagster.checks.days import DayCheck, DayChecks, Finding, build_day_ch
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, but definitions need only names and descriptions
+if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
     from sdoml_dagster.store.day import StoredDay
 
 VALUES = "values"
@@ -82,7 +82,7 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
         VALUES: DayCheck("All pixels are intact, finite and in range.", values),
         "disk": DayCheck("The solar disk in every frame is centered and has the right size.", disk),
         "flags": DayCheck(
-            "No frame is off center, has an odd size or brightness, or differs from its "
+            "No frame is off center, has an unusual size or brightness, or looks unlike its "
             f"neighbors. No channel is more than {DRIFT:g} times as bright, or less than "
             f"1/{DRIFT:g} times as bright, as on the previous days.",
             flags,
@@ -240,7 +240,7 @@ HISTORY_DAYS = 7
 
 DRIFT = 2.0
 """Maximum ratio of a day's brightness to the median of the previous days. Within a week, solar
-activity changes the brightness by less."""
+activity changes the brightness by a smaller factor."""
 
 
 def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
@@ -253,7 +253,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
     instrument: Instrument = "HMI" if rows and rows[0].channel == "HMI_M" else "AIA"
     flagged = Counter(name for row in rows if row.status == "ok" for name in flag_names(row.flags))
     complaints = [
-        f"{row.channel} {row.slot:%H:%M} is {name}"
+        f"{row.channel} {row.slot:%H:%M} is flagged {name}"
         for row in rows
         if row.status == "ok"
         for name in flag_names(row.flags)

@@ -50,7 +50,7 @@ def judge_releases(store: Store) -> list[str]:
 
 
 def _judge(store: Store, folder: str) -> str | None:
-    """Describe how a release's constants differ from those of its shards. None if they agree."""
+    """Describe how a release's constants differ from its shards'. Return None if they agree."""
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 

@@ -18,7 +18,7 @@ from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, but definitions need only names and descriptions
+if TYPE_CHECKING:  # slow to import, and definitions need only names and descriptions
     from numpy.typing import NDArray
 
 SATURATED = 0.01
@@ -64,13 +64,13 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
         for name in sorted(expected.keys() | found.keys())
         if found.get(name) != expected.get(name)
     ]
-    # Adjacent members with the same key are one sample. If a key repeats later, it starts a second
-    # sample.
+    # Adjacent members with the same key are one sample. If the key occurs again later, it starts a
+    # second sample.
     keys = [key for key, _ in itertools.groupby(name.partition(".")[0] for name in found)]
     if keys != sorted(set(keys)):
         wrong.append("samples are split or not in chronological order")
     if source.sha256 != index.shard_sha256:
-        wrong.append("its SHA-256 differs from the one in the index")
+        wrong.append("the shard's SHA-256 differs from the one in the index")
     return Finding(
         passed=not wrong,
         severe=True,
@@ -177,7 +177,7 @@ READABLE = "readable"
 
 SHARD_CHECKS: DayChecks = {
     READABLE: DayCheck(
-        "The tar matches its index when it is read sequentially, as webdataset reads it.",
+        "The tar file, read sequentially as by webdataset, matches its index.",
         judge_shard,
     ),
     "saturation": DayCheck(

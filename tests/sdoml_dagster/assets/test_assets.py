@@ -147,8 +147,8 @@ def test_fit_reports_the_days_it_leaves_out(
     assert event.metadata["days"].value == 1
     warnings = [log.user_message for log in built.all_logs(result.run_id) if log.level == WARNING]
     assert warnings == [
-        f"1 day left out because of incomplete processing (first: {SECOND}). "
-        "Run ingest for them again"
+        f"Left out 1 day because of incomplete processing (first: {SECOND}). "
+        "Run ingest again to complete the processing"
     ]
 
 

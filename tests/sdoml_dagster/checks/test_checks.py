@@ -262,7 +262,7 @@ def test_unexplained_flags_cause_a_warning(store: Store, name: str) -> None:
     finding = judge_flags(store, DAY, flagged)
     assert not finding.passed
     assert not finding.severe
-    assert f"AIA_0171 00:00 is {name}" in finding.description
+    assert f"AIA_0171 00:00 is flagged {name}" in finding.description
     assert finding.metadata[f"flagged_{name}"] == 1
 
 
