@@ -1,1 +1,1 @@
-"""The steps of one day: fetch, process, fit and pack. This package does not use Dagster."""
+"""The processing steps: fetch, process, fit and pack. This package does not use Dagster."""

@@ -40,8 +40,8 @@ def choose_constants(
     part_of_building
         Whether the run builds days. Such a run must not change the constants of other days: it
         keeps the current constants, and fits new ones only in a store that has neither constants
-        nor shards. If several runs do this at the same time, the first run wins. Runs that do not
-        build days always fit new constants.
+        nor shards. If several runs do this at the same time, the constants of the first run are
+        kept. Runs that do not build days always fit new constants.
 
     Raises
     ------

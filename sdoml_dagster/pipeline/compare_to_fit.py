@@ -1,4 +1,4 @@
-"""Compare a day with the constants, based only on its sketches."""
+"""Compare a day with the constants, using only the day's sketches."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -28,7 +28,7 @@ class ChannelDay:
     """The same fraction for all pixels in the fit."""
 
     median: float
-    """Median of the disk, in the unit of processed frames."""
+    """Median of the disk, in the units of processed frames."""
 
     fitted_median: float
     """Median of the disk in the fit."""
@@ -45,7 +45,7 @@ def saturated_fractions(store: Store, day: date, settings: Settings) -> dict[str
 
 
 def compare_day(store: Store, day: date, settings: Settings) -> dict[str, ChannelDay]:
-    """Compare each channel that has a constant and has frames on the day."""
+    """Compare each channel that has a constant and has frames on this day."""
     constants = needed_normalization(store)
     return {
         name: compared
@@ -58,7 +58,7 @@ def compare_day(store: Store, day: date, settings: Settings) -> dict[str, Channe
 
 
 def compare_sketch(sketch: Sketch, constants: Normalization, name: str) -> ChannelDay | None:
-    """Compare a day of one channel with the constants. None without a constant or frames."""
+    """Compare one channel with the constants. Return None if it has no constant or no frames."""
     fitted = constants.channels.get(name)
     if fitted is None or fitted.constant is None or not sketch.pixels:
         return None

@@ -43,7 +43,7 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
                     return False
                 rows += stored.expected_ledger(instrument, settings)
         return not frames_not_packed(stored, rows, index)
-    # The day must be rebuilt, or built for these settings.
+    # The day is damaged, or was not built with these settings.
     except (DamagedFileError, MissingInputError):
         return False
 
@@ -51,8 +51,8 @@ def is_complete(settings: Settings, stored: StoredDay) -> bool:
 def frames_not_packed(stored: StoredDay, ledger: Iterable[RawRow], index: Index) -> list[RawRow]:
     """Return the ledger rows of good frames that are neither in the shard nor rejected.
 
-    A better frame that replaces another frame is treated as a different frame. It was observed at
-    another time, or it is the definitive version of a provisional frame.
+    A better frame that replaces another frame is treated as a different frame: it was observed at a
+    different time, or is the definitive version of a provisional frame.
     """
     columns = (index.table[name].to_pylist() for name in ("slot", "channel", "observed", "flags"))
     done = {

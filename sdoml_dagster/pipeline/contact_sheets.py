@@ -1,6 +1,6 @@
-"""Draw contact sheets of the processed frames of a day and of its shard.
+"""Draw contact sheets of a day's processed frames and of its shard.
 
-Both kinds show the slot with the most channels. If several slots are tied, they show the one
+Each sheet shows the slot with the most channels. If several slots are tied, it shows the slot
 nearest noon.
 """
 

@@ -50,11 +50,11 @@ class DayLedger:
     fetched_files: int
     fetched_bytes: int
     warning: str | None = None
-    """A problem that a person should check. Missing data alone is not a failure."""
+    """A problem that a person should check. It does not fail the day."""
 
     @property
     def content(self) -> bytes:
-        """The status and hash of each frame, but not its source. This identifies the outcome."""
+        """Bytes that identify the outcome: each frame's status and hash, but not its source."""
         fates = [(str(row.slot), row.channel, row.status, row.sha256) for row in self.rows]
         return repr(fates).encode()
 
@@ -70,12 +70,12 @@ def fetch_day(
 ) -> DayLedger:
     """Fetch one instrument's raw frames for a day into the store, and write their ledger.
 
-    Valid frames in the store are not fetched again. Missing, substituted and provisional frames are
-    requested again if the ledger is older than ``missing_recheck_hours``. Frames with an outage are
-    requested again immediately.
+    Valid frames in the store are not fetched again. If the ledger is older than
+    ``missing_recheck_hours``, missing frames, stand-ins and provisional frames are requested again.
+    Frames that failed because of an outage are always requested again.
 
     A web page instead of a file, or a refusal (403), is recorded as the outcome of that file only.
-    If at least half of the day's requests end like this, or if requests for other files fail, these
+    If at least half of the day's requests end this way, or if requests for other files fail, these
     outcomes are recorded as an outage.
 
     Raises
@@ -118,7 +118,7 @@ def fetch_day(
             progress.step(row.status, received)
     except BaseException:
         client.cancel()
-        # Do not wait, because a thread that is opening a connection ends only at its timeout.
+        # Do not wait, because a thread that is still connecting ends only at its timeout.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
@@ -134,9 +134,9 @@ def fetch_day(
     outages = [row for row in rows if row.status == "outage"]
     if outages:
         raise OutageError(
-            f"{len(outages)} of {len(rows)} {instrument} frames of {day}: {outages[0].reason}. "
-            "Fetched frames are kept: run the day again later, or add another mirror to "
-            f"SDOML_{instrument}_ROOTS"
+            f"{len(outages)} of {len(rows)} {instrument} frames of {day} could not be fetched. "
+            f"The first error was: {outages[0].reason}. Fetched frames are kept: run the day again "
+            f"later, or add another mirror to SDOML_{instrument}_ROOTS"
         )
     return DayLedger(
         tuple(rows),
@@ -165,13 +165,13 @@ def _replace_stale(
             )
             rows[number], received = collector.collect(row.slot, CHANNELS[row.channel], None)
             fetched += [received] if received else []
-        # A stand-in may be stale too. The loop ends because each file is rejected at most once.
+        # A stand-in may also be stale. The loop ends because each file is rejected at most once.
         stale = _stale(rows)
     return rows, fetched
 
 
 def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Find rows with the same pixels as an earlier file. Return row numbers and file names."""
+    """Find rows with the same pixels as an earlier file. Map each row number to that file."""
     first: dict[tuple[str, int], RawRow] = {}
     seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
     for row in sorted(seen, key=lambda row: (row.observed, row.file)):
@@ -192,7 +192,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Mark web pages and refusals as an outage, unless only a few files are affected."""
+    """Mark web pages and refusals as an outage if most files or other requests also failed."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -357,7 +357,7 @@ class _Collector:
     ) -> tuple[bytes, RawFacts, int]:
         """Get a good frame from the folder or the archive.
 
-        With ``renew``, the archive is asked first.
+        With ``renew``, try the archive first.
         """
         name = file_name(channel, minute)
         if name in self.refused:

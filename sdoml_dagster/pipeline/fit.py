@@ -9,6 +9,7 @@ from sdoml_core.normalization.constants import Normalization
 from sdoml_core.normalization.fit import fit
 from sdoml_core.normalization.sketch import Sketch, merge_channels
 from sdoml_dagster.days import ALL_DAYS, DayRange
+from sdoml_dagster.formatting import counted
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
@@ -40,7 +41,7 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
     }
     chosen = [day for day, complete in found.items() if complete]
     if not chosen:
-        part = f" ({len(found)} only in part)" if found else ""
+        part = f" ({counted(len(found), 'day')} partly processed)" if found else ""
         raise MissingInputError(f"{store.url} has no processed day{days}{part}: run ingest first")
     sketches = merge_channels(
         StoredDay(store, day).sketches(instrument)
@@ -53,14 +54,14 @@ def fit_store(settings: Settings, store: Store, *, days: DayRange = ALL_DAYS) ->
         if sketch.pixels != sketch.frames * settings.resolution**2:
             raise NormalizationError(
                 f"{name}: not all of these days were processed at {settings.resolution}×"
-                f"{settings.resolution} pixels: run ingest for the others again"
+                f"{settings.resolution} pixels: run ingest again for the other days"
             )
     if not any(sketch.pixels for sketch in wanted.values()):
         roots = ", ".join(f"SDOML_{i}_ROOTS" for i in INSTRUMENTS if settings.channels_of(i))
         raise MissingInputError(
             f"{store.url}: the processed {_span(chosen)} no frames, so there is nothing to fit "
             f"constants to: check {roots} and SDOML_START, run ingest for days with data, then "
-            "fit_normalization"
+            "run fit_normalization"
         )
     normalization = fit(
         wanted,

@@ -23,7 +23,7 @@ def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Norm
 def current_normalization(store: Store) -> Normalization | None:
     """Return the current constants, or ``None`` if none have been fitted yet."""
     return store.read_as(
-        layout.CURRENT_NORMALIZATION, from_json, made_by="normalization_stats by itself"
+        layout.CURRENT_NORMALIZATION, from_json, made_by="only normalization_stats"
     )
 
 

@@ -39,7 +39,7 @@ class PackedDay:
 
     index: Index
     frames: Counter[str]
-    """Numbers of frames in the shard by channel."""
+    """Number of frames in the shard, by channel."""
 
     complete: int
     """Number of samples that have every channel."""
@@ -93,8 +93,8 @@ def pack_day(
             constants=constants,
             step=progress.step,
         )
-        # Even if the process is killed, no index may remain beside a shard that it does not
-        # describe.
+        # Delete the old index before the shard is replaced. If the process is then killed, no index
+        # remains beside a shard that it does not describe.
         store.delete(index_path)
     index = Index(
         summary.table,
@@ -144,7 +144,7 @@ def _intact_shard(stored: StoredDay, inputs: str) -> Index | None:
 
 
 def check_constants(constants: Normalization, settings: Settings) -> None:
-    """Reject constants that were fitted to frames with other settings.
+    """Reject constants that were fitted with other settings.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
     fitted = constants.channels.get("HMI_M")
     if fitted and fitted.transform != transform_of("HMI_M", settings.hmi_values):
         raise NormalizationError(
-            f"constants {constants.version} were fitted with a different SDOML_HMI_VALUES, not "
+            f"constants {constants.version} were not fitted with SDOML_HMI_VALUES="
             f"{settings.hmi_values}: run fit_normalization again, then build_shards"
         )
 

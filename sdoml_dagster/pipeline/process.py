@@ -55,7 +55,7 @@ class ProcessedDay:
 
     @property
     def content(self) -> bytes:
-        """Status, pixel checksum and flags of each frame. This identifies the outcome."""
+        """Bytes that identify the outcome: the status, pixel checksum and flags of each frame."""
         fates = [
             (str(row.slot), row.channel, row.status, row.crc32, row.degradation_table)
             + ((row.flags,) if row.flags else ())
@@ -137,7 +137,7 @@ def process_day(
         rows += done
         sketches[channel.name] = merge(counted)
     store.write(layout.sketches(day, instrument), encode_sketches(sketches))
-    # This is written last, because it marks the day as processed.
+    # Write the frame table last, because it marks the day as processed.
     store.write(layout.frame_table(day, instrument), FRAME_TABLE.encode(rows, inputs=inputs))
     return ProcessedDay(tuple(rows), sketches)
 
@@ -180,7 +180,7 @@ def _with_comparison(row: FrameRow, comparison: Comparison) -> FrameRow:
 
 
 class FrameProcessor:
-    """Processes the frames of a day, one at a time. Several threads share it."""
+    """Processes single frames of a day. Several threads share one instance."""
 
     def __init__(self, day: date, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -246,13 +246,14 @@ class FrameProcessor:
         data = self._store.read_if_exists(path)
         if data is None:
             raise MissingInputError(
-                f"{self._store.locate(path)} is missing: materialize the raw assets of {self._day}"
+                f"{self._store.locate(path)} is missing: "
+                f"materialize the raw assets of {self._day} to fetch it again"
             )
         if hashlib.sha256(data).hexdigest() != raw.sha256:
             self._store.suspect(path)
             raise DamagedFileError(
                 f"{self._store.locate(path)} does not match the ledger: "
-                f"materialize the raw assets of {self._day}, which fetches it again"
+                f"materialize the raw assets of {self._day} to fetch it again"
             )
         return data
 
@@ -264,7 +265,7 @@ class FrameProcessor:
         if judgment.flaw is not None:
             raise judgment.flaw
         if judgment.content is None:
-            raise AssertionError("a usable frame has measures")
+            raise AssertionError("a usable frame has no measurements")
         table, described = self._degradation
         factor = table.factor(self._day, channel.wavelength)
         side = self._settings.resolution
@@ -288,7 +289,9 @@ class FrameProcessor:
 
     def _hmi(self, data: bytes, facts: FrameRow) -> tuple[FrameRow, NDArray[np.float32]]:
         if facts.rsun_obs is None:
-            raise DamagedFileError(f"the HMI ledger of {self._day} lacks RSUN_OBS of {facts.slot}")
+            raise DamagedFileError(
+                f"the HMI ledger of {self._day} has no RSUN_OBS for {facts.slot}"
+            )
         picture = inspect_hmi(data, rsun_obs=facts.rsun_obs)
         side = self._settings.resolution
         pixels = process_hmi(

@@ -104,7 +104,7 @@ def usable_rows(stored: StoredDay, settings: Settings) -> list[FrameRow]:
     found = {row.values or "level" for row in rows if row.channel == "HMI_M"}
     if found - {settings.hmi_values}:
         raise MissingInputError(
-            f"processed_hmi of {stored.day} was made with a different SDOML_HMI_VALUES, not "
+            f"processed_hmi of {stored.day} was not made with SDOML_HMI_VALUES="
             f"{settings.hmi_values}: run ingest for the day again"
         )
     return sorted(rows, key=lambda row: (row.slot, row.channel))

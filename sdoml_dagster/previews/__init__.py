@@ -1,4 +1,4 @@
-"""Preview images, which are drawn only with Pillow.
+"""Preview images, drawn only with Pillow.
 
 The same input gives the same bytes on any machine. This package draws and encodes images. The
 caller attaches them to an asset, a check or a file.

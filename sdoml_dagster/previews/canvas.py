@@ -34,7 +34,7 @@ def text_width(text: str, size: int) -> float:
 def wrap_text(text: str, size: int, width: float) -> list[str]:
     """Wrap text at word boundaries into lines of at most ``width`` pixels.
 
-    A word that is longer gets a separate line.
+    A longer word gets a line of its own.
     """
     lines: list[str] = []
     for word in text.split():
@@ -55,7 +55,7 @@ def shorten(text: str, size: int, width: float) -> str:
 
 
 class Canvas:
-    """A drawing surface, with coordinates in pixels from the upper left."""
+    """A drawing surface, with coordinates in pixels from the upper left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         self._image = Image.new("RGB", (width * _FINE, height * _FINE), PAGE)

@@ -31,12 +31,12 @@ SOFTENING_EUV, SOFTENING_UV = 0.04, 0.5
 the corona spans decades, but that of the ultraviolet continuum does not."""
 
 INLINE_TILE = 128
-"""Side of a tile in inline sheets, in pixels. This is the largest that stays sharp in 20 kB."""
+"""Side of a tile in inline sheets, in pixels. Larger tiles would not stay sharp in 20 kB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """A channel of the sheet."""
+    """One channel of the sheet."""
 
     channel: str
     """Name as in ``CHANNELS``. Selects the colormap."""
@@ -69,7 +69,7 @@ def contact_sheet(
     title, subtitle
         Text above the grid, left and right.
     tile
-        Side of the tile of a channel in pixels. All other sizes are proportional to it.
+        Side of a channel's tile in pixels. All other sizes are proportional to it.
     normalized
         Whether AIA images are normalized (square roots). If not, they are in the units of processed
         frames. Both give the same picture, except for saturated pixels.
@@ -134,7 +134,7 @@ def _caption(
 
 
 def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
-    """Color an image at tile × tile pixels, with a stretch that makes the quiet disk visible."""
+    """Render an image at tile × tile pixels, stretched so that the quiet disk is visible."""
     values = np.nan_to_num(np.asarray(panel.image, np.float32))
     channel = CHANNELS[panel.channel]
     if channel.instrument == "AIA":
@@ -144,13 +144,13 @@ def _picture(panel: Panel, tile: int, *, normalized: bool) -> Image.Image:
         softening = SOFTENING_UV if channel.wavelength >= 1600 else SOFTENING_EUV
         values = np.clip((values - black) / ((white - black) or 1.0), 0, 1)
         values = np.arcsinh(values / softening) / np.arcsinh(1 / softening)
-    # Resample values and not colors, because averaged colors are not in the colormap.
+    # Resample values, not colors, because averaged colors are not in the colormap.
     fitted = Image.fromarray(values.astype(np.float32)).resize((tile, tile))
     return Image.fromarray(apply_colormap(panel.channel, np.asarray(fitted)))
 
 
 def _missing(canvas: Canvas, reason: str, size: int, *, left: int, top: int, tile: int) -> None:
-    """Draw an empty tile with the outline of the Sun and the reason."""
+    """Draw an empty tile with the Sun's outline and the reason why the channel is missing."""
     canvas.rectangle((left, top, left + tile, top + tile), PANEL, LINE)
     x, y, radius = left + tile / 2, top + tile / 2, tile * DISK_RADIUS
     canvas.circle((x, y), radius, LINE)

@@ -23,7 +23,7 @@ from sdoml_dagster.previews.canvas import (
 from sdoml_dagster.previews.contact_sheet import channel_label
 
 if TYPE_CHECKING:
-    from sdoml_core.normalization.sketch import Sketch  # importing it imports numba
+    from sdoml_core.normalization.sketch import Sketch  # slow to import, because of numba
 
 _WIDTH, _HEIGHT = 420, 268  # per channel, with title and axes
 _MARGIN, _GAP, _HEADER = 28, 20, 66
@@ -84,7 +84,7 @@ def _draw_channel(
     constant = statistics.constant
     if constant is None or not sketch.maximum > 0:
         middle = ((left + right) / 2, (top + bottom) / 2)
-        canvas.text(middle, "no pixels in these days", 13, MUTED, anchor="mm")
+        canvas.text(middle, "no pixels on these days", 13, MUTED, anchor="mm")
         return
     summary = _summary(sketch, statistics.transform, constant)
     canvas.text((right, top - 12), summary, 11, MUTED, anchor="rs")

@@ -25,8 +25,8 @@ def data_uri_markdown(data: bytes, mime: str, alt: str) -> str:
 def inline_markdown(image: Image.Image, alt: str, *, limit: int = INLINE_LIMIT) -> str:
     """Encode an image as Markdown with at most ``limit`` characters, as sharp as possible.
 
-    The image is WebP with the best quality that fits. If no quality fits, the image is made
-    smaller.
+    The image is WebP with the best quality that fits. If no quality fits, the image is scaled
+    down.
     """
     while True:
         for quality in (90, 80, 70, 60, 50, 40, 30, 20):

@@ -22,7 +22,7 @@ from sdoml_dagster.store import layout
 from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
-if TYPE_CHECKING:  # slow to import, but most callers do not need them
+if TYPE_CHECKING:  # slow to import, and most callers do not need them
     from sdoml_core.formats.index import Index
     from sdoml_core.normalization.sketch import Sketch
 
@@ -61,7 +61,7 @@ class StoredDay:
         )
 
     def processed_inputs(self, instrument: Instrument) -> str | None:
-        """Read the fingerprint of the processed day's inputs. None if it was not recorded."""
+        """Read the fingerprint of the day's inputs, or return ``None`` if it was not recorded."""
         return self.store.read_as(
             layout.frame_table(self.day, instrument),
             FRAME_TABLE.inputs,
@@ -69,7 +69,7 @@ class StoredDay:
         )
 
     def expected_ledger(self, instrument: Instrument, settings: Settings) -> list[RawRow]:
-        """Read the rows of the raw ledger that the settings require, by channel and slot.
+        """Read the rows of the raw ledger that the settings require, sorted by channel and slot.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class StoredDay:
         return self._expected(rows, asset_names.raw(instrument), instrument, settings)
 
     def expected_frame_table(self, instrument: Instrument, settings: Settings) -> list[FrameRow]:
-        """Read the rows of the frame table that the settings require, by channel and slot.
+        """Read the rows of the frame table that the settings require, sorted by channel and slot.
 
         Raises
         ------
@@ -125,8 +125,8 @@ class StoredDay:
             self.store.suspect(path)
             raise DamagedFileError(
                 f"{self.store.locate(path)} does not contain frame {row.row} of its frame table at "
-                f"{resolution}×{resolution} (damaged, or processed at another resolution): "
-                f"materialize the processed assets of {self.day} again"
+                f"{resolution}×{resolution} (it is damaged, or was processed at a different "
+                f"resolution): materialize the processed assets of {self.day} again"
             )
         return np.frombuffer(data, "<f4").reshape(resolution, resolution)
 
@@ -193,7 +193,7 @@ def read_shard_frame(store: Store, shard: str, row: Mapping[str, Any]) -> NDArra
 
     Returns
     -------
-    Normalized pixels: float32, or the dtype of npy shards.
+    Normalized pixels. The dtype is that of the npy shard, or float32 for compact shards.
     """
     from sdoml_core.formats.shard import decode_data
 

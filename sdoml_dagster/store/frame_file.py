@@ -1,4 +1,4 @@
-"""Write one channel's processed frames of a day as ``.npy``, float32 (frames, n, n)."""
+"""Write a day's processed frames of one channel as ``.npy``, float32 (frames, n, n)."""
 
 from typing import IO
 

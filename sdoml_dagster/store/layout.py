@@ -15,7 +15,7 @@ SHARDS = "shards"
 RELEASES = "releases"
 LIVE = "live"
 CALIBRATION = "calibration"
-"""Folder for calibration files that users put into the store."""
+"""Folder for calibration files that users add to the store."""
 
 CACHE = "cache"
 """Folder for cached files. They may be deleted at any time."""
@@ -51,7 +51,7 @@ def processed_frames(day: date, channel: Channel) -> str:
 
 
 def frame_table(day: date, instrument: Instrument) -> str:
-    """Table of a day's processed frames of one instrument: slot, status and position of each."""
+    """Table of a day's processed frames of one instrument, with the position of each."""
     return f"{processed_folder(day)}/{instrument.lower()}.parquet"
 
 
@@ -76,7 +76,7 @@ def shard_index(day: date) -> str:
 
 
 def processed_files(store: Store) -> dict[date, set[str]]:
-    """Find the instruments (lower case) that have sketches, for each day with processed files."""
+    """For each day with processed files, find the instruments (lowercase) that have sketches."""
     found: dict[date, set[str]] = {}
     for path in store.find(PROCESSED):
         match = _PROCESSED_PATH.fullmatch(path)
@@ -88,7 +88,7 @@ def processed_files(store: Store) -> dict[date, set[str]]:
 
 
 def shard_files(store: Store) -> dict[date, set[str]]:
-    """Find whether ``tar`` and ``parquet`` exist, for each day with a shard or an index."""
+    """For each day with a shard or an index, find which of ``tar`` and ``parquet`` exist."""
     found: dict[date, set[str]] = {}
     for path in store.find(SHARDS):
         if (match := _SHARD_PATH.fullmatch(path)) and (day := parse_day(match[1])):
@@ -114,12 +114,12 @@ def days_in(store: Store) -> list[date]:
 
 
 def shard_name(day: date) -> str:
-    """Return the name of a day's shard, relative to the folder of shards, as in its index."""
+    """Return the name of a day's shard, relative to the shards folder, as in its index."""
     return shard(day).removeprefix(f"{SHARDS}/")
 
 
 def year_of_shards(year: int) -> str:
-    """Folder of the shards of one year."""
+    """Folder of one year's shards."""
     return f"{SHARDS}/{year:04d}"
 
 

@@ -1,8 +1,8 @@
 """Atomic writes of local files.
 
 Each file is written under a temporary name next to the target, flushed to disk and renamed. The
-temporary file is locked while it is written, and the lock ends with the process. If a temporary
-file is not locked, its process was killed.
+temporary file is locked while it is written, and the lock is released when the process ends. If a
+temporary file is not locked, its process was killed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ TEMPORARY = ".partial"
 """Suffix of temporary names."""
 
 _NO_LINKS = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP}
-"""Errors of a file system that has no hard links or has reached its limit of links."""
+"""Errors from a file system that does not support hard links or has reached its link limit."""
 
 _LONG = 32 << 20
 """Writes of at least this many bytes are flushed while they are in progress."""
@@ -42,7 +42,7 @@ def writer(
     overwrite
         Replace an existing file. If False, an existing file raises ``FileExistsError``.
     keep_equal
-        If an existing file has the same bytes, keep it with its hard links and its time.
+        If an existing file has the same bytes, keep it with its hard links and modification time.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _temporary_file(target)
@@ -101,7 +101,7 @@ def link(source: Path, target: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove temporary files of killed processes from a folder."""
     for leftover in folder.glob(f".*{TEMPORARY}"):
-        # The file was removed in the meantime, or belongs to another user.
+        # The file may have been removed in the meantime, or may belong to another user.
         with (
             contextlib.suppress(FileNotFoundError, PermissionError),
             # Open for writing, because NFS grants exclusive locks only on writable files.
@@ -116,14 +116,14 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
     """Flush a long write while it is in progress, so that the final flush is short.
 
     Flushed pages are dropped from the page cache. Otherwise, a day's frames and shard would evict
-    the pages of other programs. In addition, recently freed memory is the fastest to reuse.
+    the pages of other programs. Also, recently freed memory is the fastest to reuse.
     """
     ended = threading.Event()
 
     def follow() -> None:
         while not ended.wait(0.05):
             os.fsync(handle.fileno())
-            if hasattr(os, "posix_fadvise"):  # this function is not available on macOS
+            if hasattr(os, "posix_fadvise"):  # not available on macOS
                 os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     with ThreadPoolExecutor(1, "sync") as pool:
@@ -132,7 +132,7 @@ def _followed(handle: BinaryIO) -> Iterator[None]:
             yield
         finally:
             ended.set()
-        followed.result()  # this raises the error of the thread, if any
+        followed.result()  # raises the thread's error, if any
 
 
 def _temporary_name(target: Path) -> Path:
@@ -151,7 +151,7 @@ def _temporary_file(target: Path) -> tuple[BinaryIO, Path]:
 
 
 def _lock(handle: IO[bytes], *, wait: bool) -> bool:
-    """Lock a file. Returns False if it is already locked, or if the file system has no locks."""
+    """Lock a file. Returns False if it is already locked, or if locks are unsupported."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -9,14 +9,14 @@ from sdoml_dagster.store.store import Store
 T = TypeVar("T")
 
 TABLES = 64
-"""Number of cached tables. This is enough for the week with which the checks compare a day."""
+"""Number of cached tables. This is enough for the checks, which read a day and the last week."""
 
 
 class RecentTables(Store):
     """A store that decodes each small table only once while it is in use.
 
-    Use it only while nothing else writes to the store. The tables are shared, so do not change
-    them.
+    Use it only while nothing else writes to the store. Do not change the returned tables, because
+    they are shared.
 
     Parameters
     ----------

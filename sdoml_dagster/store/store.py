@@ -52,7 +52,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec  # slow to import, but the definitions do not need a store
+        import fsspec  # slow to import, and the definitions do not need a store
 
         self.url = url
         self._remote = "://" in url and not url.startswith("file://")
@@ -131,11 +131,11 @@ class Store:
             return cast("datetime", self.fs.modified(self._full(path)))
 
     def unchanged_since(self, path: str, marker: str, *, size: int) -> bool:
-        """Return whether a file has the given size and was last written before another file.
+        """Return whether a file has the given size and is older than the marker.
 
-        This shows, without reading the file, whether it is still the one that the marker (such as a
-        ledger) describes. Disk damage is not noticed, but `verify_store` finds it. Returns False in
-        an object store, where a copy changes the time.
+        If so, the file is still the one that the marker (such as a ledger) describes. The file is
+        not read, so damage on disk is not detected; `verify_store` detects it. Always returns False
+        in an object store, where copying a file changes its time.
         """
         file, written = self.local_path(path), self.local_path(marker)
         if file is None or written is None:
@@ -148,10 +148,10 @@ class Store:
                 return False
 
     def suspect(self, path: str) -> None:
-        """Set the time of a damaged file to now, so that the next run reads it again."""
+        """Set the modification time of a damaged file to now, so that the next run reads it."""
         file = self.local_path(path)
         if file is not None:
-            with contextlib.suppress(OSError):  # read-only, or deleted
+            with contextlib.suppress(OSError):  # the file may be read-only or deleted
                 os.utime(file)
 
     def sha256_and_size(self, path: str) -> tuple[str, int]:
@@ -165,7 +165,7 @@ class Store:
         return digest.hexdigest(), size
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return the size in bytes of each file directly in a folder. Empty without the folder."""
+        """Return the size in bytes of each file directly in a folder. The folder may be missing."""
         return {
             name: int(entry["size"])
             for entry in self._entries(folder)
@@ -174,7 +174,7 @@ class Store:
         }
 
     def folders(self, folder: str) -> list[str]:
-        """Return the sorted names of a folder's direct subfolders. Empty without the folder."""
+        """Return the sorted names of a folder's direct subfolders. The folder may be missing."""
         return sorted(
             entry["name"].rstrip("/").rsplit("/", 1)[-1]
             for entry in self._entries(folder)
@@ -258,7 +258,7 @@ class Store:
                 writer.write(chunk)
 
     def file_identity(self, path: str) -> tuple[int, int] | None:
-        """Return an identity that all hard links to a file share. None in an object store."""
+        """Return an identity that all hard links to a file share, or None in an object store."""
         local = self.local_path(path)
         if local is None:
             return None
@@ -269,7 +269,7 @@ class Store:
     def is_same_file(self, one: str, other: str) -> bool:
         """Return whether two names are hard links to one file.
 
-        An object store has no links. In this case, return whether both objects have the same size.
+        An object store has no links, so return whether both objects have the same size.
         """
         first, second = self.local_path(one), self.local_path(other)
         if first is not None and second is not None:
@@ -289,7 +289,7 @@ class Store:
             local_files.sweep(local)
 
     def _entries(self, folder: str) -> list[dict[str, Any]]:
-        """List the entries directly in a folder. Empty if it does not exist."""
+        """List the entries directly in a folder. The folder may be missing."""
         with self._explained("list", folder):
             try:
                 return cast("list[dict[str, Any]]", self.fs.ls(self._full(folder), detail=True))
@@ -341,7 +341,7 @@ class Store:
 
     def _room(self, needed: int | None) -> str:
         """Describe how much space a file needs and how much is free."""
-        # Files for a remote store are first written to the local folder for temporary files.
+        # Files for a remote store are first written to the local temporary folder.
         folder = Path(tempfile.gettempdir() if self._remote else self.root)
         free = f"{shutil.disk_usage(folder).free / 2**20:,.1f} MiB free in {folder}"
         return free if needed is None else f"{needed / 2**20:,.1f} MiB needed, {free}"
@@ -350,7 +350,7 @@ class Store:
 def _errors_of(url: str) -> tuple[type[Exception], ...]:
     """Return the error types that a store may raise.
 
-    S3 also raises other types than ``OSError``.
+    S3 can also raise types other than ``OSError``.
     """
     if not url.startswith("s3://"):
         return (OSError,)

@@ -38,13 +38,13 @@ PROVISIONAL = flag_mask(["provisional"])
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The outcome of requesting an hour's open frames."""
+    """The outcome of requesting the frames of an hour."""
 
     rows: tuple[LiveRow, ...]
     """Rows that changed."""
 
     outage: OutageError | None = None
-    """Why requests for some frames failed, or None if none failed."""
+    """The reason why some requests failed, or None if none failed."""
 
 
 def collect_hour(
@@ -101,14 +101,14 @@ def collect_hour(
 
 
 def _known_pixels(rows: Iterable[LiveRow]) -> dict[tuple[str, int], str]:
-    """Map the checksum of each of an hour's pictures to its file."""
+    """Map the channel and pixel checksum of each frame of an hour to its file name."""
     return {
         (row.channel, row.data_crc32): row.file or "" for row in rows if row.data_crc32 is not None
     }
 
 
 def _without_stale(rows: Sequence[LiveRow], store: Store) -> list[LiveRow]:
-    """Reject new frames that repeat the pixels of another new frame with an earlier name."""
+    """Reject new frames that repeat the pixels of a new frame for an earlier slot."""
     first: dict[tuple[str, int], str] = {}
     kept = []
     for row in sorted(rows, key=lambda row: (row.slot, row.channel)):
@@ -128,18 +128,18 @@ def _stale(row: LiveRow, original: str) -> LiveRow:
 
 
 class _StaleFrameError(WrongFrameError):
-    """The archive serves an earlier image under a new name."""
+    """The archive served an earlier image under a new name."""
 
 
 @dataclass
 class _Collector:
-    """Collects one frame at a time. Several threads share it."""
+    """Collects single frames. Several threads share one instance."""
 
     settings: Settings
     store: Store
     client: ArchiveClient
     names: Collection[str] | None
-    """Names of the files in the folder of the hour. None if they are unknown."""
+    """Names of the files in the hour's folder, or None if they are unknown."""
     now: datetime
     known: dict[tuple[str, int], str]
     processor: FrameProcessor
@@ -182,7 +182,7 @@ class _Collector:
             yield minute, name
 
     def _known_problem(self, row: LiveRow, name: str) -> tuple[Status, str] | None:
-        """Return the reason why a frame should not be requested, or None."""
+        """Return the status and reason of a frame that should not be requested, or None."""
         if name in row.rejects:
             return "invalid", "was rejected"
         if self.names is not None and name not in self.names:
@@ -255,5 +255,5 @@ class _Collector:
 
 
 def _rejecting(row: LiveRow, name: str) -> LiveRow:
-    """Return the row with a file marked as rejected, so that it is never requested again."""
+    """Return the row with a file marked as rejected, so that the file is not requested again."""
     return replace(row, rejected=",".join(sorted({*row.rejects, name})))

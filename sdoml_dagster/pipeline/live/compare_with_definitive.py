@@ -48,7 +48,9 @@ class Difference:
 
 
 def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> list[Difference]:
-    """Compare a day, and add it to the report. Empty without provisional or definitive frames.
+    """Compare a day, and add the result to the report.
+
+    Returns an empty list if no slot has both frames.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
 
 
 def read_report(store: Store) -> list[Difference]:
-    """Read the report, with one entry per day and channel. Empty if there is no report."""
+    """Read the report, which has one entry per day and channel. A missing report is empty."""
     data = store.read_if_exists(layout.LIVE_REPORT)
     try:
         entries: Sequence[Mapping[str, Any]] = json.loads(data) if data else []

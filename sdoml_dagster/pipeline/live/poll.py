@@ -22,7 +22,7 @@ _SEARCH_PAUSE: Final = timedelta(hours=1)
 """Time between searches of the store for definitive days."""
 
 _APPEARING: Final = timedelta(minutes=60)
-"""If an hour's newest open slot is younger than this, its frames may be about to appear."""
+"""If an hour's newest incomplete slot is younger than this, its frames may be about to appear."""
 
 _OLD_PAUSE: Final = timedelta(minutes=15)
 
@@ -53,7 +53,7 @@ class News:
     """Definitive days that replace provisional frames or can be compared with them."""
 
     outages: list[str] = field(default_factory=list)
-    """Errors of trees that did not respond."""
+    """Error messages of trees that did not respond."""
 
     @property
     def all_hours(self) -> list[datetime]:
@@ -123,7 +123,7 @@ def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
 def _ask(
     settings: Settings, instrument: Instrument, client: ArchiveClient, tree: Tree, now: datetime
 ) -> set[datetime]:
-    """Send the single request to a tree, and return the hours with new frames."""
+    """Send at most one request to a tree, and return the hours with new frames."""
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late
@@ -185,8 +185,8 @@ def _has_appeared(
             names = listed_names(page)
             tree.newest = max(tree.newest or hour, newest_time(page))
             return not names.isdisjoint(late.wanted)
-        # A day's folder lists every HMI product, so a request for one frame is smaller. Take turns,
-        # because any of the slots may be the next to appear.
+        # A day's folder lists every HMI product, so a request for one frame is smaller. Alternate
+        # between the slots, because any of them may be the next to appear.
         slot = late.slots[late.pause.tries % len(late.slots)]
         client.poll(archive_path(CHANNELS["HMI_M"], slot))
     except FrameRefusedError:
@@ -198,7 +198,7 @@ def _has_appeared(
 
 
 def _definitive_days(settings: Settings, store: Store, state: State, now: datetime) -> list[date]:
-    """Return the days with a definitive shard that are not yet in the report and the window."""
+    """Return the definitive days that are not yet in both the report and the window."""
     first = min(window_start(settings, now), now - KEPT_TABLES).date()
     days = (first + n * timedelta(days=1) for n in range((now.date() - first).days + 1))
     done = set(state.compared) & set(state.replaced)

@@ -24,7 +24,7 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
     settings, store
         The dataset.
     clients
-        A client for each instrument. They are closed.
+        A client for each instrument. This function closes them.
     now
         The current time (UTC).
     """
@@ -56,7 +56,7 @@ def update_window(
     settings, store
         The dataset.
     clients
-        A client for each instrument. They are closed.
+        A client for each instrument. This function closes them.
     now
         The current time (UTC).
     report

@@ -1,7 +1,7 @@
-"""State that one update saves for the next. It only avoids requests, and may be deleted.
+"""State that one update saves for the next. It only helps to avoid requests.
 
-The tables and the index of the window define the content. If the state is lost, the next update
-checks the whole window once.
+The tables and the index of the window define the content, so the state may be deleted. The next
+update then checks the whole window once.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _FIRST_PAUSE = timedelta(minutes=3)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_OUTAGE_PAUSE = timedelta(minutes=15)
 _CLOCK_ERROR = timedelta(minutes=10)
-"""Difference between clocks that is tolerated, because several machines may share a store."""
+"""Tolerated difference between the clocks of machines that share a store."""
 _DECISIVE = {
     "aia_roots",
     "aia_tolerance_minutes",
@@ -82,10 +82,10 @@ class Tree(BaseModel):
     modified: str | None = None
     outage: Pause = Field(default_factory=Pause)
     looked_at_hour: bool = False
-    """Whether the last request was for an hour and found nothing. The next one may then be for the
-    newest time."""
+    """Whether the last request was for an hour and found nothing. The next request may then be for
+    the newest time."""
     next_old: datetime | None = None
-    """Earliest time of the next check of an hour with long overdue frames."""
+    """Earliest time of the next check of an hour with long-overdue frames."""
     open: dict[datetime, OpenHour] = Field(default_factory=dict)
 
     @property
@@ -100,7 +100,7 @@ class Tree(BaseModel):
 
 
 class State(BaseModel):
-    """The complete state."""
+    """The complete state of the window."""
 
     settings: str = ""
     """Hash of the settings for which the state was saved."""
@@ -129,9 +129,9 @@ class State(BaseModel):
 def load_state(store: Store, settings: Settings, *, now: datetime) -> State:
     """Read the state of the last update.
 
-    Returns an empty state if the saved one is missing or damaged. A state that was saved for other
-    settings is not used either, because other frames are expected now. The same applies to a state
-    from the future: the clock was set back, and the pauses would last until that time.
+    Returns an empty state if the saved state is missing or damaged. A state that was saved for
+    other settings is also ignored, because different frames are expected now. A state from the
+    future is ignored because the clock was set back, and its pauses would last until that time.
     """
     data = store.read_if_exists(layout.LIVE_STATE)
     mark = _mark(settings)

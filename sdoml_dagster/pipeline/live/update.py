@@ -1,6 +1,6 @@
 """Update the near-real-time window: fetch the hours with new frames, publish them, and clean up.
 
-An update can be killed at any moment, because it writes in this order: frames, the hour's table,
+It is safe to kill an update at any time, because it writes in this order: frames, the hour's table,
 shards, the window's index, and finally the state. Work that is not in the state is repeated and
 gives the same bytes.
 """
@@ -68,7 +68,7 @@ class Updated:
     """All rows of each changed hour."""
 
     frames: Counter[str] = field(default_factory=Counter)
-    """Numbers of new frames by channel."""
+    """Number of new frames, by channel."""
 
     slots: int = 0
     """Number of slots that were published or republished."""
@@ -77,7 +77,7 @@ class Updated:
     """Number of slots in the window."""
 
     outage: OutageError | None = None
-    """Why requests for some frames failed, or None if none failed."""
+    """The reason why some requests failed, or None if none failed."""
 
 
 def update(
@@ -230,10 +230,10 @@ class _Updater:
         )
 
     def _forget_lost_frames(self, rows: dict[tuple[datetime, str], LiveRow]) -> set[Instrument]:
-        """Reset the rows of frames that must be packed but are not in the store as required.
+        """Reset the rows of frames that must be packed but cannot be read from the store.
 
-        These frames were deleted or damaged, or have a different resolution or kind of values.
-        Returns the instruments that have such frames.
+        These frames were deleted or damaged, or were processed with a different resolution or
+        different HMI values. Returns the instruments that have such frames.
         """
         lost: set[Instrument] = set()
         for slot, own in _by_slot(rows).items():
@@ -270,7 +270,7 @@ class _Updater:
     def _collect(
         self, hour: datetime, instrument: Instrument, rows: dict[tuple[datetime, str], LiveRow]
     ) -> None:
-        """Request the open frames of an hour, and record which may still appear or improve."""
+        """Request an hour's missing frames, and record which frames may still appear or improve."""
         tree = self.state.tree(instrument)
         newest = min(tree.newest or self.now, self.now)
         asked = [row for row in of_instrument(rows.values(), instrument) if row.slot <= newest]
@@ -315,7 +315,7 @@ class _Updater:
         rows: Mapping[tuple[datetime, str], LiveRow],
         definitive: Index | None,
     ) -> dict[datetime, Index | None]:
-        """Write shards for the slots whose frames differ from the published ones."""
+        """Write shards for the slots whose frames differ from the published frames."""
         slots = _by_slot(rows).items()
         todo = {slot: own for slot, own in slots if not is_published(self.window, slot, own)}
         if definitive is None:
@@ -374,7 +374,7 @@ def _stored_hours(store: Store) -> list[datetime]:
 
 
 def _remove_old(store: Store, start: datetime, now: datetime) -> None:
-    """Remove frames that are older than the window, and tables too old for the comparison."""
+    """Remove frames that are older than the window, and tables that are too old to compare."""
     oldest = hour_of(now) - KEPT_TABLES
     for path in store.find(layout.LIVE_FRAMES):
         *_, year, month, day, name = path.split("/")

@@ -10,11 +10,11 @@ from sdoml_dagster.archive.tree import live_path
 from sdoml_dagster.settings.model import Settings
 
 LAST_REQUEST_AGE: Final = timedelta(hours=24)
-"""Age of a slot from which a missing frame is requested at most once more."""
+"""Age of a slot after which a missing frame is requested at most once more."""
 
 STAND_IN_AGE: Final = timedelta(minutes=40)
-"""Age of a slot from which a frame from another minute may replace a missing or damaged frame.
-Channels appear 15 to 25 minutes after the exposure."""
+"""Age of a slot after which a frame from another minute may replace a missing or damaged frame. AIA
+frames appear 15 to 25 minutes after the exposure."""
 
 
 def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
@@ -30,7 +30,7 @@ def candidates(settings: Settings, row: LiveRow) -> list[tuple[datetime, str]]:
 
 
 def wanted(settings: Settings, row: LiveRow) -> list[str]:
-    """Return the names of files that would fill or improve a row. Empty if the row is final."""
+    """Return the names of files that would fill or improve a row. A final row has none."""
     if row.reason == DEFINITIVE:
         return []
     names = []

@@ -1,7 +1,7 @@
 """The published window: one immutable shard per slot, and an index that lists the shards.
 
 A reader reads the index and then the shards in the index. Shards never change, and the index is
-replaced atomically, so no reader ever sees half of a slot. A shard that was removed from the index
+replaced atomically, so no reader ever sees a partial slot. A shard that was removed from the index
 is kept for ``GRACE``, for readers that opened the earlier index.
 """
 
@@ -66,8 +66,8 @@ class Window:
 def read_window(store: Store, settings: Settings, constants: Normalization) -> Window:
     """Read the published index.
 
-    If the index is damaged, or has other constants or another kind of pixels, return an empty
-    window.
+    If the index is damaged, or its frames have other constants or a different pixel format, return
+    an empty window.
     """
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     table = _decode(data, settings, constants)
@@ -95,7 +95,7 @@ def _decode(data: bytes, settings: Settings, constants: Normalization) -> pa.Tab
 
 
 def _pixels(settings: Settings, constants: Normalization) -> str:
-    """Return the text with which an index describes the pixels of its frames."""
+    """Return the JSON text that describes the pixel format in an index."""
     compact = FrameEncoder(settings.encoding, constants).compact
     pixels: dict[str, object] = {"dtype": settings.dtype, "resolution": settings.resolution}
     if compact is not None:
@@ -208,11 +208,11 @@ def publish(
 
     Returns
     -------
-    The current window, without the frames of the changed slots.
+    The current window. Its ``frames`` do not include the changed slots.
     """
     if window.table is not None and not changed and min(window.shards, default=start) >= start:
         return window
-    # Read the index again, because a manually launched update may have published in the meantime.
+    # Read the index again, because a manually launched update may have replaced it in the meantime.
     data = store.read_if_exists(layout.LIVE_INDEX) or b""
     if data != window.data:
         table = _decode(data, settings, constants)
@@ -234,9 +234,9 @@ def publish(
 
 
 def _with_all_channels(table: pa.Table, settings: Settings, constants: Normalization) -> pa.Table:
-    """Add the dataset's channels that have no frames in the window, as missing frames.
+    """Add a column of missing frames for each channel that has no frames in the window.
 
-    A model needs all of its channels. A channel without frames is treated as a gap.
+    A model needs all of its channels, so a channel without frames must appear as a gap.
     """
     facts = dict(table.schema.metadata)
     known = json.loads(facts[b"sdoml.channels"])
@@ -260,7 +260,7 @@ def _with_all_channels(table: pa.Table, settings: Settings, constants: Normaliza
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """Return the table in a canonical form. Equal windows then have equal bytes."""
+    """Return the table in canonical form, so that equal windows have equal bytes."""
     place = table.schema.get_field_index("shard")
     names = pa.array(table.column("shard").to_pylist(), pa.string()).dictionary_encode()
     return table.set_column(place, "shard", names).combine_chunks()

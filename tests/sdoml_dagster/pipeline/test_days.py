@@ -549,7 +549,7 @@ def test_error_names_the_ledger_that_lacks_rsun_obs(settings: Settings, fetched:
     first, *others = StoredDay(fetched, DAY).ledger("HMI") or []
     ledger = RAW_LEDGER.encode([replace(first, rsun_obs=None), *others])
     fetched.write(layout.raw_ledger(DAY, "HMI"), ledger)
-    with pytest.raises(DamagedFileError, match="HMI ledger of 2024-03-08 lacks RSUN_OBS of 2024"):
+    with pytest.raises(DamagedFileError, match="HMI ledger of 2024-03-08 has no RSUN_OBS for 2024"):
         process_day(DAY, "HMI", settings=settings, store=fetched, report=quiet)
 
 

@@ -230,13 +230,13 @@ def test_levels_and_gauss_are_not_mixed(day: Deployment) -> None:
     day.process()
     day.pack()
     day.settings = day.settings.model_copy(update={"hmi_values": "gauss"})
-    with pytest.raises(NormalizationError, match="a different SDOML_HMI_VALUES, not gauss"):
+    with pytest.raises(NormalizationError, match="were not fitted with SDOML_HMI_VALUES=gauss"):
         day.pack()
     from sdoml_dagster.pipeline.frozen_constants import freeze
 
     freeze(day.store, fit_store(day.settings, day.store).normalization, replace=True)
     with pytest.raises(
-        MissingInputError, match="a different SDOML_HMI_VALUES, not gauss: run ingest"
+        MissingInputError, match="was not made with SDOML_HMI_VALUES=gauss: run ingest"
     ):
         day.pack()
     process_day(DAY, "HMI", settings=day.settings, store=day.store, report=day.lines.append)
@@ -252,5 +252,5 @@ def test_fit_without_frames_explains_what_to_do(day: Deployment, script: Script)
     message = str(error.value)
     assert re.search("processed day 2024-03-08 has no frame", message)
     assert "SDOML_HMI_ROOTS and SDOML_START" in message
-    assert message.endswith("run ingest for days with data, then fit_normalization")
+    assert message.endswith("run ingest for days with data, then run fit_normalization")
     assert not (day.folder / "normalization").exists()
