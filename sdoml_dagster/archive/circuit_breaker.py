@@ -18,7 +18,7 @@ this many failures in a row occur about once in 400,000 requests. For a mirror t
 responded, half as many failures are enough."""
 
 FIRST_REST = 2.0
-"""Length of the first pause in seconds, when the breaker opens. Each failed probe doubles it."""
+"""Length in seconds of the pause after the breaker opens. Each failed probe doubles it."""
 
 LONGEST_REST = 120.0
 """Maximum pause in seconds. Callers do not wait if ``Retry-After`` is longer."""
@@ -65,7 +65,7 @@ class Mirror:
         return max(self._rest_until - now, 0.0)
 
     def hopeless(self, now: float) -> bool:
-        """Return whether waiting is useless: the mirror is dead, or the pause is too long."""
+        """Return whether waiting is pointless: the mirror is dead, or the pause is too long."""
         with self._lock:
             dead = self._is_open() and now - self._failing_since >= PATIENCE
             return dead or self._rest_until - now > LONGEST_REST

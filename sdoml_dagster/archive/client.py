@@ -122,7 +122,7 @@ class _TransientError(Exception):
 
 
 class _RefusedError(Exception):
-    """The mirror refuses the file, for example with 403. A retry would not change this."""
+    """The mirror refuses the file, for example with 403. Retrying does not help."""
 
 
 class ArchiveClient:

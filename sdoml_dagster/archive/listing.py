@@ -37,7 +37,7 @@ def newest_time(page: Page) -> datetime:
     Raises
     ------
     OutageError
-        If the page contains no time, as a maintenance page does.
+        If the page contains no time. It is then probably a maintenance page.
     """
     times = []
     for text in _TIME.findall(page.data):

@@ -36,7 +36,7 @@ The observation event of each day shows how many of the requested frames the arc
 
 
 def build_archive_assets(settings: Settings) -> list[dg.AssetSpec]:
-    """Build ``jsoc_aia`` and ``jsoc_hmi`` if the dataset uses them."""
+    """Build ``jsoc_aia`` and ``jsoc_hmi``, for the instruments that the dataset uses."""
     return [_archive_asset(instrument, settings) for instrument in settings.instruments]
 
 
@@ -68,7 +68,7 @@ def slots_version(settings: Settings, day: date) -> str:
 def observation(
     settings: Settings, instrument: Instrument, day: date, metadata: Mapping[str, Any] | None = None
 ) -> dg.AssetObservation:
-    """Create the observation of one day of an archive tree."""
+    """Create the observation for one day of an archive tree."""
     return dg.AssetObservation(
         DatasetNames(settings.name).key(asset_names.archive(instrument)),
         partition=day.isoformat(),

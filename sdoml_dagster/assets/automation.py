@@ -1,4 +1,4 @@
-"""Declarative automation: rebuild shards when their frames change, and release once a week.
+"""Declarative automation: rebuild shards when their frames change, and make a release once a week.
 
 The look-back schedule runs in both modes, because the ledgers in the store, not Dagster's events,
 record which frames may still appear.
@@ -39,7 +39,7 @@ def shards_condition(settings: Settings) -> Condition | None:
 
 
 def release_condition(settings: Settings) -> Condition | None:
-    """Release once a week.
+    """Make a release once a week.
 
     This condition does not use ``on_cron``, which would wait until every day of ``shards`` has been
     materialized since the last tick.

@@ -53,7 +53,7 @@ class DayResults:
         return not self._hashes
 
     def report(self, line: str) -> None:
-        """Log a line about a day, unless the run covers a range, which logs its own progress."""
+        """Log a line about a day. In a range, do nothing: its progress is logged instead."""
         if not self._range:
             self._context.log.info(line)
 

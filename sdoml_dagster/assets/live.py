@@ -72,7 +72,7 @@ def hour_events(
     Parameters
     ----------
     settings
-        The dataset.
+        The dataset's settings.
     hour
         The hour, which is also the partition.
     rows

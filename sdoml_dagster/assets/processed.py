@@ -39,7 +39,7 @@ Volume: 1 MiB per frame at 512×512, 0.1 GB per day at 15 minutes.""",
 
 
 def build_processed_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Build ``processed_aia`` and ``processed_hmi`` if the dataset uses the instrument."""
+    """Build ``processed_aia`` and ``processed_hmi``, for the instruments that the dataset uses."""
     return [_processed_asset(instrument, settings) for instrument in settings.instruments]
 
 

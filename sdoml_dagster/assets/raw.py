@@ -39,7 +39,7 @@ Volume: about 0.4 MB per frame, 37 MB per day.""",
 
 
 def build_raw_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """Build ``raw_aia`` and ``raw_hmi`` if the dataset uses the instrument."""
+    """Build ``raw_aia`` and ``raw_hmi``, for the instruments that the dataset uses."""
     return [_raw_asset(instrument, settings) for instrument in settings.instruments]
 
 

@@ -32,7 +32,7 @@ class Input:
 
     @classmethod
     def of(cls, record: EventLogRecord | None) -> Self:
-        """Return the input that the latest event of an asset describes."""
+        """Return the input that an asset's latest event describes."""
         if record is None:
             return cls()
         version = extract_data_version_from_entry(record.event_log_entry)

@@ -66,7 +66,7 @@ JUDGED = "judged"
 """Metadata entry of checks that read pixels. Its value identifies the checked content."""
 
 DayChecks = Mapping[str, DayCheck]
-"""Checks of one asset by name."""
+"""Checks of one asset, by name."""
 
 
 def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.AssetChecksDefinition:
@@ -81,7 +81,7 @@ def build_day_checks(asset: str, checks: DayChecks, settings: Settings) -> dg.As
     names = DatasetNames(settings.name)
     key = dg.AssetKey(names.key(asset))
     with warnings.catch_warnings():
-        # Partitioned checks are a preview in Dagster 1.13.
+        # Partitioned checks are a preview feature in Dagster 1.13.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         specs = [
             dg.AssetCheckSpec(
@@ -209,7 +209,7 @@ def target(
 
 
 def as_target(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
-    """Convert a materialization to the target of an evaluation."""
+    """Convert a materialization to an evaluation's target."""
     return AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
     )

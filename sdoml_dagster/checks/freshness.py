@@ -25,9 +25,9 @@ def build_freshness_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key,
         name=FRESHNESS,
-        description="From the first day that has a shard to the end of the dataset, every day that "
-        f"is older than the publication lag ({settings.publication_lag_days} days) plus one day of "
-        "grace has a shard. The sensor `freshness_sensor` evaluates the check continuously.",
+        description="From the first day with a shard to the end of the dataset, each day has a "
+        f"shard if it is older than the publication lag ({settings.publication_lag_days} days) "
+        "plus one day of grace. The sensor `freshness_sensor` evaluates the check continuously.",
     )
     def freshness(store: StoreResource) -> dg.AssetCheckResult:
         with failures_explained():

@@ -48,7 +48,7 @@ def build_processed_checks(settings: Settings) -> list[dg.AssetChecksDefinition]
 
 
 def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
-    """Return the checks of a processed day of one instrument, by name."""
+    """Return the checks of one instrument's processed days, by name."""
 
     def rows_of(store: Store, day: date) -> list[FrameRow]:
         from sdoml_dagster.store.day import StoredDay
@@ -83,8 +83,8 @@ def processed_checks(instrument: Instrument, settings: Settings) -> DayChecks:
         "disk": DayCheck("The solar disk in every frame is centered and has the right size.", disk),
         "flags": DayCheck(
             "No frame is off center, has an unusual size or brightness, or looks unlike its "
-            f"neighbors. No channel is more than {DRIFT:g} times as bright, or less than "
-            f"1/{DRIFT:g} times as bright, as on the previous days.",
+            "neighbors. No channel's brightness differs from the previous days by more than a "
+            f"factor of {DRIFT:g}.",
             flags,
             reads_pixels=False,
         ),
@@ -236,7 +236,7 @@ UNEXPLAINED = ("off_center", "odd_radius", "bright", "dim", "unlike_neighbors", 
 """Flags for which a person should inspect the frame. The causes of all other flags are known."""
 
 HISTORY_DAYS = 7
-"""Number of previous days with which the brightness of a day is compared."""
+"""Number of previous days with which a day's brightness is compared."""
 
 DRIFT = 2.0
 """Maximum ratio of a day's brightness to the median of the previous days. Within a week, solar
@@ -285,7 +285,7 @@ def judge_flags(store: Store, day: date, rows: Sequence[FrameRow]) -> Finding:
 
 
 def _levels(rows: Iterable[FrameRow]) -> dict[str, float]:
-    """Return the median level of the good frames of each measured channel."""
+    """Return the median level of each measured channel's good frames."""
     levels: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.status == "ok" and row.level is not None and row.level > 0:

@@ -26,7 +26,7 @@ SATURATED = 0.01
 this limit."""
 
 DRIFT = 2.0
-"""Maximum factor between the median of a day and the median of the fit, in either direction."""
+"""Maximum factor by which a day's median may differ from the median in the fit."""
 
 
 def build_shard_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -80,7 +80,7 @@ def judge_shard(store: Store, day: date, _settings: Settings) -> Finding:
 
 
 class _Hashing:
-    """A stream that hashes the bytes that are read from it."""
+    """A stream that hashes the bytes read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -181,7 +181,7 @@ SHARD_CHECKS: DayChecks = {
         judge_shard,
     ),
     "saturation": DayCheck(
-        f"At most {SATURATED:.0%} of each channel's pixels are above its constant.",
+        f"At most {SATURATED:.0%} of each channel's pixels exceed its constant.",
         judge_saturation,
         reads_pixels=False,
     ),

@@ -34,9 +34,9 @@ def choose_constants(
     Parameters
     ----------
     settings, store
-        The dataset.
+        The dataset's settings and store.
     days
-        Days to fit the constants to.
+        Days to which the constants are fitted.
     part_of_building
         Whether the run builds days. Such a run must not change the constants of other days: it
         keeps the current constants, and fits new ones only in a store that has neither constants

@@ -104,7 +104,7 @@ def fetch_day(
         for channel in settings.channels_of(instrument)
     ]
     if any((slot, channel.name) not in earlier.rows for slot, channel in wanted):
-        prepare_kernels(report)  # compile before threads and timing start
+        prepare_kernels(report)  # compile before the threads and the timing start
     progress = Progress(f"{asset_names.raw(instrument)} {day}", len(wanted), report)
     rows: list[RawRow] = []
     fetched: list[int] = []
@@ -171,7 +171,7 @@ def _replace_stale(
 
 
 def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Find rows with the same pixels as an earlier file. Map each row number to that file."""
+    """Find rows with the same pixels as an earlier file. Map row numbers to that file's name."""
     first: dict[tuple[str, int], RawRow] = {}
     seen = [row for row in rows if row.data_crc32 is not None and row.observed is not None]
     for row in sorted(seen, key=lambda row: (row.observed, row.file)):
@@ -192,7 +192,7 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Mark web pages and refusals as an outage if most files or other requests also failed."""
+    """Mark web pages and refusals as an outage if half of the frames or another request failed."""
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row
@@ -245,7 +245,7 @@ def _earlier_ledger(store: Store, path: str) -> _EarlierLedger:
 
 @dataclass
 class _Collector:
-    """Finds the frames of a day, one slot at a time. Shared by the day's threads."""
+    """Finds a day's frames. All threads that fetch the day share one instance."""
 
     settings: Settings
     store: Store
@@ -254,7 +254,7 @@ class _Collector:
     ledger: str
     present: set[str]
     refused: dict[str, str] = field(default_factory=dict)
-    """Files that must not be used, with the reason."""
+    """Files that must not be used, with the reasons."""
     unclear: set[tuple[datetime, str]] = field(default_factory=set)
     """Slots and channels for which each mirror returned a web page or a refusal."""
 

@@ -7,7 +7,7 @@ from sdoml_dagster.store.store import Store
 
 
 def freeze(store: Store, normalization: Normalization, *, replace: bool) -> Normalization:
-    """Set the current constants. Returns the constants that are current afterward.
+    """Set the current constants, and return the constants that are current afterward.
 
     Without ``replace``, existing constants are kept, so the first of several runs wins.
     """
@@ -28,7 +28,7 @@ def current_normalization(store: Store) -> Normalization | None:
 
 
 def needed_normalization(store: Store) -> Normalization:
-    """Return the current constants, or raise an error.
+    """Return the current constants, which must exist.
 
     Raises
     ------

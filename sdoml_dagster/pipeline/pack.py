@@ -66,7 +66,7 @@ def pack_day(
     MissingInputError
         If the day was not processed, or if there are no constants.
     NormalizationError
-        If the constants are for a different resolution or lack a channel.
+        If the constants were fitted at a different resolution, or lack a channel.
     """
     constants = needed_normalization(store)
     check_constants(constants, settings)
@@ -149,12 +149,12 @@ def check_constants(constants: Normalization, settings: Settings) -> None:
     Raises
     ------
     NormalizationError
-        If the constants are for a different resolution or a different ``SDOML_HMI_VALUES``.
+        If the constants were fitted with a different resolution or ``SDOML_HMI_VALUES``.
     """
     if constants.resolution != settings.resolution:
         raise NormalizationError(
-            f"constants {constants.version} are for {constants.resolution} pixels, not "
-            f"{settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
+            f"constants {constants.version} were fitted at a resolution of {constants.resolution}, "
+            f"not {settings.resolution}: set SDOML_RESOLUTION={constants.resolution}, or run "
             "fit_normalization again, then build_shards"
         )
     fitted = constants.channels.get("HMI_M")
@@ -200,7 +200,7 @@ def write_frames(
     read
         Called with a row and ``resolution``. Returns the processed frame, float32 (n, n).
     settings, constants
-        The dataset, and the constants for its channels.
+        The dataset's settings, and the constants for its channels.
     step
         Called with ``"ok"`` after each frame.
     """

@@ -34,7 +34,7 @@ _AXES: Mapping[Transform, str] = {
     "linear": "gray level (0.5 is 0 gauss)",
     "field": f"1/2 + B / {2 * FIELD_RANGE:.0f} G",
 }
-_DARKEST = 1e-3  # fraction of nonzero pixels that may be left of the axis
+_DARKEST = 1e-3  # fraction of nonzero pixels that may be to the left of the axis
 
 
 def histograms(

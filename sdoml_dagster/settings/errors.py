@@ -15,7 +15,7 @@ CONFIG = f"{PREFIX}CONFIG"
 _SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$"
 )
-"""Variables that Kubernetes sets in each container for a Service that is named, say, ``sdoml``."""
+"""Variables that Kubernetes sets in each container for a Service such as ``sdoml``."""
 
 
 _SECRET = {"failure_webhook"}
@@ -51,7 +51,7 @@ def refuse_unknown_variables(known: Iterable[str]) -> None:
 
 
 def describe_problem(problem: Mapping[str, Any], known: Iterable[str], file: Path | None) -> str:
-    """Format a pydantic error as one line that names the setting and, if it is in one, the file."""
+    """Format a pydantic error as one line, with the setting and the file, if any, that sets it."""
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message.replace("Input should be", "must be").partition(", unable to parse")[0]
     if not problem["loc"]:

@@ -38,7 +38,7 @@ from sdoml_dagster.settings.errors import CONFIG, PREFIX, describe_problem, refu
 RESOLUTIONS = (64, 128, 256, 512, 1024)
 
 Names = Annotated[tuple[str, ...], NoDecode]
-"""Comma-separated in the environment, and a list in TOML."""
+"""Written as comma-separated text in the environment, and as a list in TOML."""
 
 
 class Settings(BaseSettings):

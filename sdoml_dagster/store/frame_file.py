@@ -1,4 +1,4 @@
-"""Write a day's processed frames of one channel as ``.npy``, float32 (frames, n, n)."""
+"""Write one channel's processed frames for a day as ``.npy``, float32 (frames, n, n)."""
 
 from typing import IO
 

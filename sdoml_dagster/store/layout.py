@@ -36,7 +36,7 @@ def raw_folder(day: date) -> str:
 
 
 def raw_ledger(day: date, instrument: Instrument) -> str:
-    """Ledger of a day's raw frames of one instrument."""
+    """Ledger of one instrument's raw frames for a day."""
     return f"{raw_folder(day)}/{instrument.lower()}.parquet"
 
 
@@ -46,12 +46,12 @@ def processed_folder(day: date) -> str:
 
 
 def processed_frames(day: date, channel: Channel) -> str:
-    """Processed frames of one channel of a day: ``.npy``, (frames, n, n) float32."""
+    """One channel's processed frames for a day: ``.npy``, (frames, n, n) float32."""
     return f"{processed_folder(day)}/{channel.name}.npy"
 
 
 def frame_table(day: date, instrument: Instrument) -> str:
-    """Table of a day's processed frames of one instrument, with the position of each."""
+    """Table of one instrument's processed frames for a day, with the position of each frame."""
     return f"{processed_folder(day)}/{instrument.lower()}.parquet"
 
 

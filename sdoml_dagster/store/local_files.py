@@ -63,7 +63,7 @@ def writer(
 
 
 def _claim(temporary: Path, target: Path) -> None:
-    """Give a file a new name. Raises ``FileExistsError`` if the name exists."""
+    """Give a file a new name. Raises ``FileExistsError`` if the name is taken."""
     try:
         target.hardlink_to(temporary)
     except OSError as error:

@@ -57,7 +57,7 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process the frames of an hour that are new or better than the current ones.
+    """Fetch and process an hour's frames that are new or better than the current frames.
 
     The hour's listing shows which AIA frames exist. HMI frames are requested directly, because a
     listing of the catalog is larger than a frame. This function writes the frames to the store. The
@@ -70,7 +70,7 @@ def collect_hour(
     rows
         The rows for this hour and instrument whose slots are not in the future.
     settings, store, client
-        The dataset and the archive.
+        The dataset's settings and store, and a client for the archive.
     now
         The current time (UTC).
     """
@@ -108,7 +108,7 @@ def _known_pixels(rows: Iterable[LiveRow]) -> dict[tuple[str, int], str]:
 
 
 def _without_stale(rows: Sequence[LiveRow], store: Store) -> list[LiveRow]:
-    """Reject new frames that repeat the pixels of a new frame for an earlier slot."""
+    """Reject new frames that repeat the pixels of another new frame for an earlier slot."""
     first: dict[tuple[str, int], str] = {}
     kept = []
     for row in sorted(rows, key=lambda row: (row.slot, row.channel)):
@@ -182,7 +182,7 @@ class _Collector:
             yield minute, name
 
     def _known_problem(self, row: LiveRow, name: str) -> tuple[Status, str] | None:
-        """Return the status and reason of a frame that should not be requested, or None."""
+        """Return why a frame should not be requested, as a status and a reason, or None."""
         if name in row.rejects:
             return "invalid", "was rejected"
         if self.names is not None and name not in self.names:

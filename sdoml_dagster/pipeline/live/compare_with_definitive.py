@@ -1,4 +1,4 @@
-"""Compare the provisional frames of a day with its definitive frames, after both exist.
+"""Compare a day's provisional frames with its definitive frames, once both exist.
 
 The comparison uses 32×32 block means of the processed frames, in physical units. It shows how the
 frames that a model is trained on differ from those that it uses for forecasts.
@@ -57,7 +57,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
     day
         A day with a definitive shard.
     settings, store
-        The dataset.
+        The dataset's settings and store.
     """
     live = _provisional_rows(store, day)
     pairs: dict[str, list[tuple[LiveRow, FrameRow, bytes]]] = {}
@@ -79,7 +79,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
 
 
 def read_report(store: Store) -> list[Difference]:
-    """Read the report, which has one entry per day and channel. A missing report is empty."""
+    """Read the report, with one entry per day and channel. Return an empty list without one."""
     data = store.read_if_exists(layout.LIVE_REPORT)
     try:
         entries: Sequence[Mapping[str, Any]] = json.loads(data) if data else []

@@ -81,7 +81,7 @@ def poll(
     Parameters
     ----------
     settings, store
-        The dataset.
+        The dataset's settings and store.
     clients
         A client for each instrument.
     state
@@ -149,7 +149,7 @@ def _ask(
 def _must_ask_for_newest(
     settings: Settings, instrument: Instrument, tree: Tree, hour: datetime, now: datetime
 ) -> bool:
-    """Return whether a new slot may exist, so that the newest time must be requested."""
+    """Return whether the newest time must be requested, because a new slot may exist."""
     if not tree.looked_at_hour or tree.newest is None:
         return False
     after = tree.collected or tree.newest

@@ -22,7 +22,7 @@ def find_news(settings: Settings, store: Store, clients: Clients, *, now: dateti
     Parameters
     ----------
     settings, store
-        The dataset.
+        The dataset's settings and store.
     clients
         A client for each instrument. This function closes them.
     now
@@ -54,7 +54,7 @@ def update_window(
     Parameters
     ----------
     settings, store
-        The dataset.
+        The dataset's settings and store.
     clients
         A client for each instrument. This function closes them.
     now

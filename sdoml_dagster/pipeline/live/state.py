@@ -90,11 +90,11 @@ class Tree(BaseModel):
 
     @property
     def page(self) -> Page | None:
-        """The last response for the newest time."""
+        """The last response to a request for the newest time."""
         return Page(self.text.encode(), self.etag, self.modified) if self.text else None
 
     def remember(self, page: Page) -> None:
-        """Store the response for the newest time."""
+        """Store the response to a request for the newest time."""
         self.text = page.data.decode("ascii", "replace")[:4096]
         self.etag, self.modified = page.etag, page.modified
 
@@ -127,7 +127,7 @@ class State(BaseModel):
 
 
 def load_state(store: Store, settings: Settings, *, now: datetime) -> State:
-    """Read the state of the last update.
+    """Read the state that the last update saved.
 
     Returns an empty state if the saved state is missing or damaged. A state that was saved for
     other settings is also ignored, because different frames are expected now. A state from the

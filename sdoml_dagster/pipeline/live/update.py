@@ -97,7 +97,7 @@ def update(
     news
         Hours and days to work on, from `sdoml_dagster.pipeline.live.poll.poll`.
     settings, store
-        The dataset.
+        The dataset's settings and store.
     clients
         A client for each instrument.
     state

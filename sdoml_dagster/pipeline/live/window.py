@@ -1,8 +1,8 @@
 """The published window: one immutable shard per slot, and an index that lists the shards.
 
-A reader reads the index and then the shards in the index. Shards never change, and the index is
+A reader first reads the index and then the listed shards. Shards never change, and the index is
 replaced atomically, so no reader ever sees a partial slot. A shard that was removed from the index
-is kept for ``GRACE``, for readers that opened the earlier index.
+is kept for ``GRACE``, for readers that opened the previous index.
 """
 
 import io
@@ -42,7 +42,7 @@ from sdoml_dagster.store.frame_file import NPY_HEADER_BYTES
 from sdoml_dagster.store.store import Store
 
 ENCODED: Final = ("dtype", "resolution", "encoding")
-"""Index columns that describe how the pixels of a frame are stored."""
+"""Index columns that describe how a frame's pixels are stored."""
 
 GRACE: Final = timedelta(minutes=15)
 """Time for which a shard stays in the store after it is removed from the index."""

@@ -293,7 +293,7 @@ def test_days_with_other_settings_are_not_complete(settings: Settings, fetched: 
     larger = settings.model_copy(update={"resolution": 128})
     with pytest.raises(NormalizationError, match="not all of these days were processed at 128"):
         fit_store(larger, fetched)
-    with pytest.raises(NormalizationError, match="are for 64 pixels, not 128"):
+    with pytest.raises(NormalizationError, match="at a resolution of 64, not 128"):
         pack(larger, fetched)
 
 
