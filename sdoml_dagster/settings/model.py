@@ -57,9 +57,9 @@ class Settings(BaseSettings):
     )
 
     name: str = DEFAULT_DATASET
-    """Name of the dataset and of its releases. If set, it is also the prefix of the asset keys and
-    of the pool, and the group of the assets. This lets several datasets share a Dagster instance.
-    """
+    """Name of the dataset and of its releases. If set, it is also the name of the asset group, and
+    the prefix of the asset keys and of the pool name. This lets several datasets share a Dagster
+    instance."""
 
     store: str = "./data"
     """Folder or fsspec URL (``s3://bucket/prefix``) of the store, which contains all files of the
@@ -146,7 +146,8 @@ class Settings(BaseSettings):
     """Age in days at which the schedule first requests a day."""
 
     lookback_days: int = Field(28, ge=1)
-    """Number of days that the schedule keeps complete, counted back from the publication lag."""
+    """Length of the look-back window: number of days, up to the publication lag, that the schedule
+    keeps complete."""
 
     schedule_hour: int = Field(6, ge=0, le=23)
     """Hour of the daily update (UTC)."""
