@@ -1,1 +1,1 @@
-"""The process of a run, what happens after it was killed, and what is deleted after it ended."""
+"""Dagster runs: the executor, recovery of runs that were killed, and deletion of old records."""
