@@ -66,7 +66,8 @@ def parse_channels(names: Iterable[str]) -> tuple[Channel, ...]:
     if unknown:
         hint = "; separate names with commas" if any(" " in name for name in unknown) else ""
         raise SettingError(
-            f"unknown channel {', '.join(unknown)}; choose from {', '.join(CHANNELS)}{hint}"
+            f"unknown channel{'s' * (len(unknown) > 1)} {', '.join(unknown)}; "
+            f"choose from {', '.join(CHANNELS)}{hint}"
         )
     if not wanted:
         raise SettingError(f"no channel given; choose from {', '.join(CHANNELS)}")

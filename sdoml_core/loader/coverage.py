@@ -103,7 +103,7 @@ def describe(source: str, reader: FrameReader, selection: Selection) -> str:
             f"  samples   {len(times):,} of {slots:,} slots every {minutes} min, "
             f"in {shards:,} shard{'s' * (shards != 1)}",
             f"  time      {iso(times[0])} to {iso(times[-1])}"
-            + (f", {len(exclusions)} exclusions" if exclusions else ""),
+            + (f", {len(exclusions)} exclusion{'s' * (len(exclusions) > 1)}" if exclusions else ""),
             f"  channels  {', '.join(reader.channels)}",
             f"  pixels    {catalog.resolution} × {catalog.resolution}, "
             f"{catalog.encoding or catalog.dtype} in shards, "

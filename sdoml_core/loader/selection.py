@@ -235,7 +235,8 @@ def check_channels(
         raise DatasetError(f"no channels were requested; {there}")
     unknown = [name for name in names if name not in CHANNELS]
     if unknown:
-        raise DatasetError(f"unknown channel {', '.join(unknown)}; {there}")
+        plural = "s" * (len(unknown) > 1)
+        raise DatasetError(f"unknown channel{plural} {', '.join(unknown)}; {there}")
     absent = [name for name in names if name not in available]
     if absent:
         raise DatasetError(f"these shards do not contain {', '.join(absent)}; {there}")
