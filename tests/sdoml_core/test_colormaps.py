@@ -34,7 +34,7 @@ def test_aia_colormaps_match_sunpy(sunpy_tables: ModuleType, channel: str) -> No
     assert np.array_equal(colormap(channel), theirs(np.arange(256), bytes=True)[:, :3])
 
 
-def test_hmi_is_gray() -> None:
+def test_hmi_colormap_is_gray() -> None:
     levels = np.arange(256)
     assert np.array_equal(colormap("HMI_M"), np.stack([levels] * 3, axis=1))
 
@@ -56,6 +56,6 @@ def test_colormaps_are_read_only() -> None:
         colormap("AIA_0171")[0] = 1
 
 
-def test_colormaps_need_no_numba() -> None:
+def test_colormaps_do_not_need_numba() -> None:
     code = "import sys, sdoml_core.colormaps; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -121,7 +121,7 @@ def test_north_and_west_match_the_sky() -> None:
     assert place.Ty.to_value("arcsec") == pytest.approx(199.5 * 2.4, abs=1.3)
 
 
-def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> None:
+def test_raw_and_processed_frames_show_features_at_the_same_coordinates() -> None:
     frame = decode_aia(REAL.read_bytes())
     image = process_aia(frame, resolution=512, degradation=1.0)
     header = frame_header(
@@ -153,7 +153,7 @@ def test_real_and_processed_frame_show_features_at_the_same_coordinates() -> Non
 
 
 @pytest.mark.parametrize("date", DATES)
-def test_observer_is_at_earth_position_from_sunpy(date: datetime) -> None:
+def test_observer_position_matches_the_sunpy_earth_position(date: datetime) -> None:
     from sunpy.coordinates import sun
 
     assert heliographic_latitude(date) == pytest.approx(

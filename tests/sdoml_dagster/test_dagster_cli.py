@@ -181,7 +181,7 @@ def test_outage_and_retries_are_reported_in_one_line_each(
     assert not any("Stack Trace" in line for line in lines)
 
 
-def test_wrong_root_is_a_warning_in_the_run_log(
+def test_wrong_root_causes_a_warning_in_the_run_log(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = environment["SDOML_HMI_ROOTS"] + "/elsewhere"

@@ -140,7 +140,7 @@ def test_sharp_limb_is_at_rsun_obs(wavelength, month):
         assert expected == pytest.approx(975.5 / 2.4, abs=0.2)
 
 
-def test_coronal_limb_is_outside_and_follows_the_distance():
+def test_coronal_limb_is_outside_the_photosphere_and_scales_with_distance():
     brightest = []
     for month in (1, 7):
         header, image = opened(render_aia(NOON.replace(month=month), 193, PERFECT))

@@ -65,7 +65,7 @@ def test_real_files_round_trip():
     np.testing.assert_array_equal(read_file(again).pixels, file.pixels)
 
 
-def test_roll_changes_the_pixels_and_the_card(aia):
+def test_roll_changes_the_pixels_and_the_header(aia):
     header, image = opened(KINDS["roll 180°, in the header"].change(aia))
     _, before = opened(aia)
     assert header["CROTA2"] == 180
@@ -80,7 +80,7 @@ def test_offset_moves_the_disk_to_the_header_position(aia):
     np.testing.assert_array_equal(image[440:600, 520:800], before[400:560, 400:680])
 
 
-def test_rotation_and_zoom_have_the_right_sign():
+def test_rotation_and_zoom_have_the_right_direction():
     pixels = np.zeros((1024, 1024), np.int32)
     pixels[500:524, 800:824] = 1000  # west of the center, where column numbers are larger
     turned = corruptions.resample(pixels, turn=90.0)

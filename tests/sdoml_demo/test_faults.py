@@ -184,7 +184,7 @@ def test_flipped_bit_in_a_jpg_damages_its_markers(intact):
         assert (damaged[:2], damaged[-2:]) != (b"\xff\xd8", b"\xff\xd9")
 
 
-def test_wrong_frame_is_another_intact_frame(failing, intact):
+def test_wrong_frame_fault_sends_another_intact_frame(failing, intact):
     archive = failing(Fault.WRONG)
     seen = set()
     for minute in (14, 16, 18, 20, 22, 24):

@@ -56,7 +56,7 @@ def test_remote_release_is_read_by_byte_ranges(release: Path, viewer: str) -> No
     assert sum(sent.values()) == 2 * (SIDE * SIDE * 4 + 128), "only two frames must be read"
 
 
-def test_smaller_frames_are_means_of_blocks(viewer: str) -> None:
+def test_downsampled_frames_are_block_means(viewer: str) -> None:
     query = {"t": NOON, "channels": "HMI_M"}
     full = np.frombuffer(ask(viewer, "frames", **query).content, np.uint8).reshape(SIDE, SIDE)
     small = np.frombuffer(ask(viewer, "frames", size=16, **query).content, np.uint8)
@@ -148,7 +148,9 @@ def test_light_curves_are_means_in_physical_units(
     assert curve["saturated"] == [0.0] * 4
 
 
-def test_curves_of_long_ranges_are_averages(viewer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_light_curves_of_long_ranges_are_averaged(
+    viewer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query = {"start": "2022-11-02", "end": "2022-11-04", "channels": "HMI_M"}
     (full,) = ask(viewer, "curves", **query).json()["curves"]
     monkeypatch.setattr(curves, "MAX_POINTS", 12)

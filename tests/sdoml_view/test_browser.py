@@ -71,7 +71,7 @@ def brightness(page: Page, selector: str) -> float:
     )
 
 
-def test_first_view_shows_all_channels_with_times_and_marks(page: Page, viewer: str) -> None:
+def test_first_view_shows_all_channels_with_times_and_markers(page: Page, viewer: str) -> None:
     open_at(page, viewer)
     expect(page.locator("#time")).to_have_text("2022-11-02 01:00 UTC")
     expect(page.locator("#panels .panel")).to_have_count(len(CHANNELS))

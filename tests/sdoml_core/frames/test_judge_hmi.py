@@ -44,7 +44,7 @@ def inspect(data: bytes, rsun_obs: float = RSUN_OBS) -> HmiFrame:
     return inspect_hmi(data, rsun_obs=rsun_obs)
 
 
-def test_reconstructed_image_is_good_and_measured() -> None:
+def test_reconstructed_image_is_accepted_and_measured() -> None:
     frame = inspect(RECONSTRUCTED)
     assert frame.flags == ()
     assert frame.doubt is None
@@ -63,7 +63,7 @@ def test_reconstructed_image_is_good_and_measured() -> None:
 
 
 @pytest.mark.parametrize("year", [2010, 2012, 2014, 2016, 2019, 2023])
-def test_rendered_images_are_good_over_a_solar_cycle(year: int) -> None:
+def test_rendered_images_are_accepted_over_a_solar_cycle(year: int) -> None:
     minute = datetime(year, 1 + year % 12, 10, 9, 15, tzinfo=UTC)
     frame = inspect(render_hmi(minute, Condition()), solar_radius(minute))
     assert (frame.flags, frame.doubt) == ((), None)

@@ -43,7 +43,7 @@ def test_real_frames_have_no_flags(name: str) -> None:
 
 
 @each
-def test_disk_is_centered_and_corona_falls_above_the_limb(name: str) -> None:
+def test_disk_is_centered_and_corona_fades_above_the_limb(name: str) -> None:
     frame = process_aia(real_frame(name), resolution=512, degradation=1.0)
     disk = measure_disk(frame, finest=128)
     assert disk is not None

@@ -533,7 +533,7 @@ def test_inverted_range_is_rejected(release):
         dataset.within([])
 
 
-def test_time_between_two_ranges_is_reported(release):
+def test_error_explains_that_a_time_is_between_two_ranges(release):
     part = SDOMLlite(release, ["HMI_M"]).within(
         [("2022-11-01", "2022-11-02"), ("2022-11-03", "2022-11-04")]
     )

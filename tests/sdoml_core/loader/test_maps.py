@@ -52,7 +52,7 @@ def test_caller_sets_the_scale_of_hmi_frames(release: Path) -> None:
     assert original.meta["cdelt1"] / ours.meta["cdelt1"] == pytest.approx(2.0168 / 2.4 / 0.85)
 
 
-def test_map_requires_a_dataset_channel_and_an_index(release: Path, tmp_path: Path) -> None:
+def test_map_requires_a_loaded_channel_and_an_index(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="do not contain AIA_0171"):
         SDOMLlite(release, ["AIA_0193"]).sunpy_map(0, "AIA_0171")
     write_day(tmp_path, FIRST, index=False, hours=1)

@@ -125,7 +125,7 @@ def test_frame_is_read_without_torch(tmp_path: Path):
     assert float(run.stdout) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_shards_and_indexes_need_no_torch_or_astropy():
+def test_shards_and_indexes_do_not_need_torch_or_astropy():
     code = (
         "import sys, sdoml_core.formats.shard, sdoml_core.formats.index\n"
         "import sdoml_core.loader.reading.reader, sdoml_core.loader.storage.open_folder\n"

@@ -101,7 +101,7 @@ def test_future_frames_are_never_held(release):
         assert item["age"][-1] == 0
 
 
-def test_raise_policy_reports_number_and_first_gap(dataset, release):
+def test_raise_policy_reports_the_gap_count_and_the_first_gap(dataset, release):
     with pytest.raises(DatasetError, match=r"\d+ of \d+ sequences lack frames, the first at 2022"):
         SDOMLliteSequences(dataset, past=2, gaps="raise")
     whole = SDOMLlite(release, ["HMI_M"], date_end="2022-11-02")

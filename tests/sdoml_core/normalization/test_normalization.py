@@ -111,7 +111,7 @@ def test_channel_with_only_dark_frames_has_no_constant() -> None:
     assert fit({"AIA_0094": dark}, method="max", **RANGE).channels["AIA_0094"].constant is None
 
 
-def test_quantile_of_zero_is_rejected() -> None:
+def test_constant_of_zero_is_rejected() -> None:
     sketch = Sketch.of(np.array([0, 0, 0, 1], np.float32))
     with pytest.raises(NormalizationError, match="choose a higher quantile"):
         fit({"AIA_0094": sketch}, method="quantile:0.5", **RANGE)
@@ -229,7 +229,7 @@ def test_saturated_pixels_are_exactly_1() -> None:
         assert normalize(pixels, float(constant), np.empty_like(pixels))[1:].tolist() == [1, 1]
 
 
-def test_hmi_levels_pass_unchanged() -> None:
+def test_normalization_does_not_change_hmi_levels() -> None:
     levels = (np.arange(256) / 255).astype(np.float32)
     out = normalize(levels, 1.0, np.empty_like(levels), transform="linear")
     assert out.tobytes() == levels.tobytes()

@@ -123,7 +123,7 @@ def test_sums_are_exact_in_any_order() -> None:
     assert merge(parts).total - parts[0].total > 0
 
 
-def test_adding_frames_matches_merging_sketches(real_frame: NDArray[np.float32]) -> None:
+def test_adding_frames_is_equivalent_to_merging_sketches(real_frame: NDArray[np.float32]) -> None:
     sketch = Sketch()
     sketch.add(real_frame)
     sketch.add(real_frame[:512])

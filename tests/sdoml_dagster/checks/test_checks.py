@@ -388,7 +388,7 @@ def test_saturation_and_drift_are_compared_with_the_constants(
     assert saturation.severity == dg.AssetCheckSeverity.WARN
 
 
-def test_drift_does_not_depend_on_the_size_of_the_disk() -> None:
+def test_drift_does_not_depend_on_the_disk_size() -> None:
     from sdoml_core.normalization.fit import fit
     from sdoml_core.normalization.sketch import Sketch
     from sdoml_dagster.pipeline.compare_to_fit import compare_sketch

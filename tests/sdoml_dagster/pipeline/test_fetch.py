@@ -455,7 +455,7 @@ def test_stale_frame_with_a_new_header_is_rejected(
     assert len({row.data_crc32 for row in day.ledger()}) == 4
 
 
-def test_old_ledger_frames_are_checked_again_without_fetching(
+def test_frames_in_an_old_ledger_are_rechecked_without_fetching(
     faulty: Archive, deploy: Deploy
 ) -> None:
     day = deploy(faulty, **ONE)

@@ -165,7 +165,7 @@ def test_update_frees_space_on_a_full_disk(follow, monkeypatch):
 
 
 @pytest.mark.parametrize("midnight", ["2028-01-01", "2028-02-29", "2028-03-01"])
-def test_window_spans_midnight(follow, midnight):
+def test_window_can_span_midnight(follow, midnight):
     start = datetime.fromisoformat(midnight).replace(tzinfo=UTC) + 90 * MINUTE
     live = follow(start=start, channels=("AIA_0171", "HMI_M"), cadence_minutes=30)
     live.tick()
