@@ -56,7 +56,7 @@ def frame_header(
     Cards for `sunpy.map.Map` and `astropy.wcs.WCS`. The observer is on the line from the Sun to the
     Earth, at the distance that follows from RSUN_OBS. SDO is never more than 0.02° from this line.
     BUNIT is DN/s per camera pixel (0.6″), as with ``units="dn"`` in the loader. To convert a frame
-    of the store to this unit, divide it by `sdoml_core.frames.grid.samples_per_pixel`. HMI has no
+    from the store to this unit, divide it by `sdoml_core.frames.grid.samples_per_pixel`. HMI has no
     BUNIT.
 
     Raises

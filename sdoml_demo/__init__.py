@@ -12,7 +12,7 @@ The pipeline does not import this package. It uses the server only over HTTP.
 - ``render``: renders files from the real frames.
 
   - ``real_frames``: the packaged real frames. ``textures``: the data taken from each frame.
-  - ``solar_state``: distance, orientation, activity and active regions of the Sun at a time.
+  - ``solar_state``: distance, orientation, activity and active regions of the Sun at a given time.
   - ``sun``: the Sun at one minute, as planes. ``surface``, ``active_regions``: the kernels.
   - ``aia``, ``hmi``: frames as pixels. ``noise``: reproducible noise. ``geometry``: the grid.
   - ``aia_file``: AIA frames as files. ``fits_file``: their headers and checksums.

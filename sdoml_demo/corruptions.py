@@ -1,4 +1,4 @@
-"""Create wrong frames in intact files, which checksums cannot detect.
+"""Create wrong frames in intact files. Checksums cannot detect them.
 
 Each kind changes an archive file, real or rendered, in such a way that every reader still accepts
 it: CHECKSUM and DATASUM are valid, and JPEG files can be decoded. Tests and

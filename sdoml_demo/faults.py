@@ -1,4 +1,4 @@
-"""Transport faults on request: simulate a slow, broken or incorrect archive.
+"""Simulated transport faults: a slow, broken or incorrect archive.
 
 A plan says which paths are faulty, how, and how often. Its choices depend only on the seed and the
 path, so that a test can predict each fault. Only frames that the archive has are affected. For
@@ -16,7 +16,7 @@ from sdoml_demo.render.solar_state import digest, uniform
 
 
 class Fault(Enum):
-    """Kinds of faults. The values are their names on the command line."""
+    """Kinds of faults. The values are the names on the command line."""
 
     NOT_FOUND = "404"
     FORBIDDEN = "403"

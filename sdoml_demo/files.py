@@ -134,7 +134,7 @@ class Frames:
 
     @contextlib.contextmanager
     def _turn(self, path: str) -> Iterator[None]:
-        """Hold the lock of a path, so that only one thread renders the file."""
+        """Hold the lock for a path, so that only one thread renders the file."""
         with self._lock:
             lock = self._locks.setdefault(path, threading.Lock())
         with lock:
@@ -171,7 +171,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def parse_path(path: str) -> tuple[Channel, datetime] | None:
-    """Return the channel and minute of a path, or None if the archive has no such path."""
+    """Return the channel and minute for a path, or None if the archive has no such path."""
     name = path.rsplit("/", 1)[-1]
     try:
         if match := _AIA_NAME.fullmatch(name):

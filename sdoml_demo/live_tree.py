@@ -1,7 +1,7 @@
 """The near-real-time tree, in which each frame appears minutes after its exposure.
 
 AIA frames of every third minute are in ``…/synoptic/nrt``. HMI images appear in the ordinary
-catalog with the quick-look label and are rendered again a day later. The time at which a frame
+catalog with the quick-look label, and without it a day later. The time at which a frame
 appears depends only on its name, the seed and the plan, so that tests can predict it.
 """
 
@@ -214,7 +214,7 @@ def _floor(time: datetime, step: timedelta) -> datetime:
 
 
 def _place(path: str) -> tuple[Channel, datetime] | None:
-    """Return the channel and minute of a path, or None if the tree has no such path."""
+    """Return the channel and minute for a path, or None if the tree has no such path."""
     try:
         if match := _AIA_FILE.fullmatch(path):
             channel, tree = CHANNELS.get(f"AIA_{match[2]}"), LIVE_TREE

@@ -52,7 +52,7 @@ class Log:
 
     @contextlib.contextmanager
     def answering(self, client: str) -> Iterator[None]:
-        """Count a request as in flight inside the context."""
+        """Count a request as in flight while the context is active."""
         with self._lock:
             self.in_flight[client] += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight.total())

@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._break_off(fault, body, part)
 
     def _break_off(self, fault: Fault, body: bytes, part: bytes) -> None:
-        """Declare a complete body, but send only a part of it or send it slowly."""
+        """Announce a complete body, but send only part of it or send it slowly."""
         self.close_connection = True
         if fault is Fault.TRICKLE:
             waited, sent = 0.0, 0

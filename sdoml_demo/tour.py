@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Half of the default slots, so that the tour takes a minute or two.
             "SDOML_CADENCE_MINUTES": os.environ.get("SDOML_CADENCE_MINUTES", "30"),
         }
-        print("A simulated archive runs on this machine until this command ends. Settings:")
+        print("A simulated archive is running on this machine until this command ends. Settings:")
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
         os.environ.update(environment)

@@ -117,7 +117,7 @@ def _serve(environment: dict[str, str], port: int, stop: threading.Event) -> int
             print(
                 f"\n  http://127.0.0.1:{port}\n\n"
                 "Lineage → Materialize all → choose a week → Launch. Then open a day of `shards`\n"
-                "under Partitions: contact_sheet shows the Sun. Ctrl-C stops the UI.",
+                "under Partitions. Its contact_sheet shows the Sun. Ctrl-C stops the UI.",
                 flush=True,
             )
         while not stop.wait(0.5) and all(s.poll() is None for s in services.values()):

@@ -1,4 +1,4 @@
-"""Headers of FITS files: the position of the image, the values of cards, and checksums.
+"""FITS headers: the position of the image, the values of cards, and checksums.
 
 Only the structure and the requested cards are parsed, so that the archive's illegal cards
 (``RSUN_LF = nan``) cause no errors. Sizes are compared with the length of the file before memory is

@@ -15,7 +15,7 @@ from sdoml_core.fits import rice
 from sdoml_core.fits.header import BLOCK, CARD, Header, ImageHdu
 
 NO_BLANK = 1 << 40
-"""Value for a missing BLANK card. No 32-bit pixel has this value."""
+"""Value used if the BLANK card is missing. No 32-bit pixel has this value."""
 
 _STRUCTURE = ("BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "TFIELDS", "THEAP", "BSCALE", "BZERO", "BLANK")
 _STRUCTURE_SERIES = ("NAXIS", "TTYPE", "TFORM", "TZERO", "TSCAL", "TNULL")

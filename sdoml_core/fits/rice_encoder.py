@@ -1,4 +1,4 @@
-"""RICE_1 compression of images of 32-bit integers, in blocks of 32 pixels, without the GIL.
+"""RICE_1 compression of 32-bit integer images, in blocks of 32 pixels, without the GIL.
 
 astropy's compressor is many times slower. The decoder, `sdoml_core.fits.rice`, does not share code
 with this module, so that neither can hide a bug in the other.

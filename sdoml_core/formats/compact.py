@@ -185,7 +185,7 @@ def decode_compact(
     Raises
     ------
     DamagedFileError
-        If the data are not tiles of n×n pixels.
+        If the data cannot be decoded to n×n pixels.
     ImportError
         If Numba is not installed.
     """
@@ -214,7 +214,7 @@ def parse_compact_header(name: str, start: bytes, size: int) -> tuple[int, float
     Parameters
     ----------
     name
-        Name of the member, for messages.
+        Name of the member, for error messages.
     start
         At least the first `HEADER_BYTES` bytes of the member.
     size
@@ -222,12 +222,12 @@ def parse_compact_header(name: str, start: bytes, size: int) -> tuple[int, float
 
     Returns
     -------
-    Resolution, step, and number of bytes of the data after the headers.
+    Resolution, step, and size of the data after the headers in bytes.
 
     Raises
     ------
     DamagedFileError
-        If the headers are not those of `compact_header`, or if they do not match the size.
+        If the headers differ from those of `compact_header`, or do not match the size.
     """
     values = [_VALUE.fullmatch(start[at : at + 80]) for at in (_ZNAXIS1, _BSCALE, _PCOUNT, _TFORM1)]
     try:

@@ -1,6 +1,6 @@
 """Holes: the pixels of a frame that have no data.
 
-Shards contain only finite numbers, so a pixel without data is 0. The column ``holes`` of the frame
+Shards contain only finite numbers, so a pixel without data is 0. The ``holes`` column of the frame
 table and of the indexes lists these pixels as runs in the flattened frame, in ascending order. Each
 run is a pair of little-endian uint32 values (start, length). The value is null if every pixel has
 data.
@@ -22,7 +22,7 @@ def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
 
     Returns
     -------
-    Bytes for the column ``holes``, or None if nothing is missing.
+    Bytes for the ``holes`` column, or None if nothing is missing.
     """
     edges = np.flatnonzero(np.diff(missing.ravel().astype(np.int8), prepend=0, append=0))
     if not edges.size:
@@ -32,7 +32,7 @@ def encode_holes(missing: NDArray[np.bool_]) -> bytes | None:
 
 
 def decode_holes(holes: bytes | None, resolution: int) -> NDArray[np.bool_]:
-    """Decode which pixels have data.
+    """Decode runs to a mask of the pixels that have data.
 
     Parameters
     ----------

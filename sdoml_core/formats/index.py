@@ -232,7 +232,7 @@ def with_optional(table: pa.Table) -> pa.Table:
 
 
 def _check_rows(index: Index) -> None:
-    """Reject rows that point outside the shard or contradict themselves."""
+    """Reject rows that point outside the shard or are inconsistent."""
     check_shard_name(index.shard)
     if not 0 <= index.shard_bytes <= MAX_SHARD_BYTES:
         raise DamagedFileError(

@@ -1,6 +1,6 @@
 """Ledgers: the outcome of each expected frame of a day.
 
-There are two Parquet tables with one row per expected (slot, channel). The *raw ledger* records
+There are two Parquet tables with one row per expected slot and channel. The *raw ledger* records
 what the archive returned, and the *frame table* records the result of processing. They contain no
 wall-clock times, so the same frames give the same bytes at any time and on any machine.
 """

@@ -1,4 +1,4 @@
-"""Members of shards: their names and npy headers."""
+"""Shard members: their names and npy headers."""
 
 import functools
 import io

@@ -17,8 +17,8 @@ SHARD_NAME: Final = re.compile(r"(?:[0-9]{4}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,200}\
 
 MAX_ROWS: Final = 20_000_000
 MAX_ROWS_OF_A_DAY: Final = 100_000
-"""Maximum number of rows in a ledger, frame table or daily index. A day of ten channels every 2
-minutes has 7,200 rows."""
+"""Maximum number of rows in a ledger, frame table or daily index. A day with ten
+channels and a cadence of 2 minutes has 7,200 rows."""
 
 MAX_UNCOMPRESSED: Final = 4 << 30
 
@@ -53,7 +53,7 @@ def integers(
 
 
 def check_shard_name(name: str) -> str:
-    """Return a valid shard name. Raise an error if it points outside the folder of shards."""
+    """Return a shard name if it is valid. Names outside the folder of shards are not."""
     if not SHARD_NAME.fullmatch(name):
         raise DamagedFileError(f"the index has an invalid shard name {name!r}")
     return name

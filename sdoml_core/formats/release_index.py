@@ -463,7 +463,7 @@ def only_value(values: Mapping[Any, str], what: str) -> Any:
 
 
 def check_versions(versions: Iterable[tuple[str, str]]) -> str:
-    """Return the version that all shards share, or "" if there are none. Takes (version, shard)."""
+    """Return the version that all (version, shard) pairs share, or "" if there are no pairs."""
     first: dict[str, str] = {}
     for version, shard in versions:
         first.setdefault(version, shard)

@@ -1,7 +1,7 @@
 """The file with the sketches of a day: an Arrow IPC file with one row per channel and a checksum.
 
-This module encodes and decodes sketches. It is safe for untrusted bytes. The sketches themselves
-are defined in :mod:`sdoml_core.normalization.sketch`.
+This module encodes and decodes sketches. It is safe to use on untrusted bytes. The sketches
+themselves are defined in :mod:`sdoml_core.normalization.sketch`.
 """
 
 import re
@@ -134,7 +134,9 @@ class _Rows(NamedTuple):
         ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
         least = min(zeros + frames, default=0)
         if not ascending.all() or self.counts.min(initial=1) <= 0 or least < 0:
-            raise DamagedFileError("the bins of a sketch do not ascend, or a count is not positive")
+            raise DamagedFileError(
+                "the bins of a sketch do not ascend, or a count is not positive"
+            )
         filled = [row for row, span in enumerate(spans) if span.start < span.stop]
         counted = list(zeros)
         if filled:

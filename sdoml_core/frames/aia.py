@@ -161,7 +161,7 @@ def process_aia(
         If no pixel is above 0.
     """
     if not (degradation > 0 and math.isfinite(degradation)):
-        raise ValueError(f"degradation factor {degradation} is not above 0")
+        raise ValueError(f"the degradation factor must be above 0, not {degradation}")
     exposure = frame.exposure
     if shortest_exposure is not None:
         exposure = max(exposure, shortest_exposure)

@@ -70,7 +70,7 @@ class DegradationTable:
     """SHA-256 of the file. It is part of the fingerprint of all data that use the table."""
 
     calibrated_until: date
-    """The last calibrated day. Later days use its value."""
+    """The last calibrated day. The factors of later days are extrapolated."""
 
     _series: dict[int, _Series]
 
@@ -198,7 +198,7 @@ class DegradationTable:
         return factor
 
     def extrapolated(self, day: date) -> bool:
-        """Return whether a day is after the last calibration, so that the factor is constant."""
+        """Return whether a day is after the last calibrated day (its factor is extrapolated)."""
         return day.toordinal() > self.calibrated_until.toordinal()
 
 

@@ -20,7 +20,7 @@ class Flag:
     name: str
 
     bit: int
-    """Bit of ``flags``. Never reused."""
+    """Bit of ``flags``, which is never reused."""
 
     measures: tuple[str, ...]
     """Columns of the frame table from which the flag is derived."""

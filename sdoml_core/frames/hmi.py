@@ -1,7 +1,8 @@
 """Decode the JPEG files of the HMI image catalog, and process them into float32 frames.
 
 The catalog renders the line-of-sight magnetogram on the full-disk grid at 1024² (2.0168″ per
-pixel), with north up. Pixels off the disk have gray level 0. A white label is in the lower left.
+pixel), with north up. Pixels off the disk have gray level 0. There is a white label in the lower
+left corner.
 """
 
 import io
@@ -35,7 +36,7 @@ LEAST_COVERAGE = 0.5
 
 
 def decode_hmi(data: bytes) -> NDArray[np.uint8]:
-    """Decode a JPEG file of the catalog.
+    """Decode a JPEG file from the catalog.
 
     Parameters
     ----------

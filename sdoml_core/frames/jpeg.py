@@ -1,10 +1,10 @@
 """Validate the complete structure of a JPEG file.
 
-JPEG has no checksum, and decoders silently conceal errors such as a flipped bit or a missing half.
-However, a damaged baseline file is inconsistent. It has invalid Huffman codes, more or fewer bits
-than the image needs, or restart markers out of order. `read_scan` decodes the entropy-coded segment
-to its end and returns statistics of each 8×8 block, so that the caller can check whether the image
-is plausible.
+JPEG has no checksum, and decoders silently conceal errors such as a flipped bit or a missing half
+of the image. However, a damaged baseline file is often inconsistent. It has invalid Huffman codes,
+more or fewer bits than the image needs, or restart markers that are out of order. `read_scan`
+decodes the entropy-coded segment to its end and returns statistics of each 8×8 block, so that the
+caller can check whether the image is plausible.
 
 The format is defined by ITU-T T.81: markers in annex B, Huffman decoding in annex F.2.2.
 """
@@ -261,7 +261,7 @@ def _frame(body: bytes) -> dict[str, Any]:
 
 
 def _selected(body: bytes, components: tuple[Component, ...]) -> tuple[tuple[int, int], ...]:
-    """Return the Huffman tables of the components of a scan."""
+    """Return the table numbers of each component in a scan, or () if it lacks some components."""
     count = body[0] if body else 0
     if len(body) != 4 + 2 * count or body[-3:] != b"\x00\x3f\x00":
         raise CorruptFrameError("the header of the scan is damaged")

@@ -36,12 +36,12 @@ this ratio, the frame does not show the Sun. The ratio is 0.03 to 0.08 in real f
 in frames without the Sun. Particle storms brighten the sky, but a shadow does not."""
 
 FLAG_SKY: Final = 0.15
-"""Ratio of sky to bright disk above which a frame is flagged, about twice that of the real
-frames."""
+"""Ratio of sky to bright disk above which a frame is flagged. It is about twice the
+largest ratio in the real frames."""
 
 MAX_SCATTER: Final = 0.03
-"""Maximum scatter of the limb around the circle, in solar radii: four times that of the most active
-real limb."""
+"""Maximum scatter of the limb around the fitted circle, in solar radii: four times the scatter of
+the most active limb in the real frames."""
 
 MAX_OFFSET: Final = 0.03
 """Maximum distance of the disk from its position in the header, in solar radii (12 of 1024

@@ -2,8 +2,8 @@
 
 JPEG has no checksum, and the catalog's files have no header, so only the image itself can be
 checked. An image is rejected only if it cannot be a magnetogram from the catalog. Signs of damage
-that a good file might also have are *doubts*. In this case, the file is fetched a second time, and
-the frame is accepted if both downloads have the same bytes. `docs/calibration.md` derives each
+that a good file might also have are *doubts*. A doubtful file is fetched a second time, and the
+frame is accepted if both downloads have the same bytes. `docs/calibration.md` derives each
 limit.
 """
 
@@ -50,10 +50,10 @@ MAX_SECTOR_LEVEL: Final = 25.0
 Sun, one polarity never fills half of a sector. A continuum image differs by 50 to 100."""
 
 LEAST_SPREAD: Final = 1.5
-"""Minimum spread of the disk in gray levels (0.6 G). Instrument noise alone causes more than 5."""
+"""Minimum spread of the gray levels on the disk (0.6 G). Instrument noise alone exceeds 5."""
 
 MAX_SCATTER: Final = 0.02
-"""Maximum scatter of the limb around the circle, in solar radii."""
+"""Maximum scatter of the limb around the fitted circle, in solar radii."""
 
 MAX_OFFSET: Final = 0.03
 """Maximum distance of the disk from the middle, in solar radii (14 pixels)."""
@@ -71,9 +71,9 @@ FLAG_RADIUS_ERROR: Final = 0.003
 error of real images."""
 
 ISOLATED: Final = (6.0, 100)
-"""A block is doubtful if its largest coefficient exceeds the first number times that of each block
-around it, and also exceeds the second number. In real and rendered images, the largest ratio is 2
-to 4.5."""
+"""A block is doubtful if its largest coefficient is more than the first number times that of every
+block around it, and also exceeds the second number. In real and rendered images, the largest ratio
+is 2 to 4.5."""
 
 _QUICKLOOK_COLUMNS: Final = slice(300, 400)
 """Columns that are covered only by the longer label, "Quick-Look Magnetogram"."""
@@ -136,7 +136,7 @@ class HmiFrame:
 
 
 def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
-    """Decode a JPEG file of the catalog, and judge the image.
+    """Decode a JPEG file from the catalog, and judge the image.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def _doubts(blocks: tuple[Blocks, ...] | None, radius: float) -> Iterator[str]:
 
 
 def _largest_neighbor(energy: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the largest value of the eight blocks around each block."""
+    """Return the largest value among the eight blocks around each block."""
     rows, columns = energy.shape
     padded = np.pad(energy, 1)
     around = np.zeros_like(energy)

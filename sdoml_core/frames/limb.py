@@ -28,15 +28,15 @@ class Disk:
     """A measured disk, in pixels of the frame."""
 
     x: float
-    """Columns from the expected center to the measured center."""
+    """Offset of the measured center from the expected center, in columns."""
 
     y: float
-    """Rows from the expected center to the measured center."""
+    """Offset of the measured center from the expected center, in rows."""
 
     radius: float
 
     scatter: float
-    """Standard deviation of the limb points from the circle."""
+    """Standard deviation of the distances between the limb points and the circle."""
 
     rays: int
     """Number of limb points to which the circle was fitted."""

@@ -134,7 +134,10 @@ def mixed_limb(levels: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _chords(bright: NDArray[np.bool_]) -> tuple[float, int]:
-    """Return the mean midpoint and the sum of the chords between outermost bright pixels."""
+    """Return the mean midpoint, weighted by length, and the total length of the bright chords.
+
+    A chord extends from the first to the last bright pixel of a row.
+    """
     lines = bright[bright.any(axis=1)]
     start = lines.argmax(axis=1)
     length = lines.shape[1] - lines[:, ::-1].argmax(axis=1) - start

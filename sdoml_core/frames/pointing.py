@@ -34,11 +34,11 @@ MAX_ROLL: Final = 1.0
 """Maximum roll in degrees. Registration corrects up to 0.15°. Roll maneuvers far exceed 1°."""
 
 MAX_RSUN: Final = 1.0
-"""Maximum difference between RSUN_OBS and the ephemeris, in arcseconds. The orbit of SDO explains
-0.27″. A different solar radius (695,700 km instead of 696,000 km) explains 0.42″. 1″ moves the limb
-by 0.4 pixels of 1024."""
+"""Maximum difference between RSUN_OBS and the ephemeris, in arcseconds. SDO's orbit accounts for
+0.27″. A different solar radius (695,700 km instead of 696,000 km) accounts for 0.42″. A difference
+of 1″ moves the limb by 0.4 pixels of 1024."""
 
-_SAME_PLACE: Final = 0.01  # pixels, up to the limb: a tenth of the blur of bilinear sampling
+_SAME_PLACE: Final = 0.01  # pixels, up to the limb; a tenth of the blur of bilinear sampling
 _SAME_SCALE: Final = _SAME_PLACE / (SIZE / 2)
 _SAME_ROLL: Final = math.degrees(_SAME_PLACE / (SIZE / 2))
 

@@ -71,7 +71,7 @@ def quality_reason(quality: int) -> str | None:
     Parameters
     ----------
     quality
-        The 32-bit word of the header, signed or unsigned. The SDO user guide, section 7.7.6,
+        The 32-bit QUALITY word, signed or unsigned. The SDO user guide, section 7.7.6,
         defines the bits.
 
     Returns

@@ -3,8 +3,8 @@
 The interpolation is bilinear. Without a roll, it is separable: every row and column of the fine
 grid is a weighted mean of two neighboring input rows and columns. The weights are computed once per
 scale. Warp, mask product, division and block sum are done in one pass over two cached rows, without
-an intermediate image. Sums are float64 in a fixed order without contraction, so results are
-bit-identical for all runs and thread counts. The kernels release the GIL.
+an intermediate image. Sums are computed in float64 in a fixed order, without fused multiply-add, so
+results are bit-identical for all runs and thread counts. The kernels release the GIL.
 
 With N the input size, n the resolution, k = N/n and offset o = N/2 − s·N/2, pixel (r, c) of the
 fine grid samples the input at ((r − o)/s, (c − o)/s), with coordinates clamped to the edge.

@@ -125,7 +125,7 @@ def _mean_variance(count: float, *, spacing: float) -> float:
 
     The samples are `spacing` pixels apart and have a random phase. The covariance of two samples is
     the autocorrelation of the triangular kernel, which is a cubic B-spline. For two axes,
-    the standard deviation is the product of those of both axes, which is equal to this variance.
+    the standard deviation is the product of two equal standard deviations, which is this variance.
     """
     whole = int(count)
     covariance = sum((whole - j) * _cubic_spline(j * spacing) for j in range(1, whole))

@@ -1,4 +1,4 @@
-"""Sketches: small histograms of the pixels of many frames that can be merged exactly.
+"""Sketches: small histograms of the pixels of many frames, which can be merged exactly.
 
 A sketch counts pixels in fine logarithmic bins. A bin is the upper 16 bits of a float32: its
 exponent and 7 bits of its mantissa (a bfloat16). This gives 128 bins per octave for the whole range
@@ -192,7 +192,7 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            # If the bin contains a single value, the value in question was rounded up to it.
+            # If the bin contains a single value, float32 rounded the argument up to that value.
             share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
             return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
@@ -243,7 +243,7 @@ def merge_channels(days: Iterable[Mapping[str, Sketch]]) -> dict[str, Sketch]:
 
 
 class _Accumulator:
-    """Adds sketches up in an array with one cell per bin, which is fast."""
+    """Accumulates sketches in an array with one cell per bin, which is fast."""
 
     def __init__(self) -> None:
         self._sum = Sketch()
