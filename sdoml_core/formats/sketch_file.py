@@ -134,9 +134,7 @@ class _Rows(NamedTuple):
         ascending[[span.start - 1 for span in spans if 0 < span.start < len(self.bins)]] = True
         least = min(zeros + frames, default=0)
         if not ascending.all() or self.counts.min(initial=1) <= 0 or least < 0:
-            raise DamagedFileError(
-                "the bins of a sketch do not ascend, or a count is not positive"
-            )
+            raise DamagedFileError("the bins of a sketch do not ascend, or a count is not positive")
         filled = [row for row, span in enumerate(spans) if span.start < span.stop]
         counted = list(zeros)
         if filled:
