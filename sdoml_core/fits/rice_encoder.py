@@ -47,7 +47,7 @@ def encode_rows(image: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _flush(heap, position, accumulator, held):  # type: ignore[no-untyped-def]
-    """Write 32 bits if the accumulator has that many.
+    """Write 32 bits if the accumulator has at least that many.
 
     Return the new position and the number of bits that remain.
     """

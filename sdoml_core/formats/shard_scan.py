@@ -87,7 +87,7 @@ def scan_shard(file: BinaryIO) -> list[Member]:
             slot, channel = parse_member_name(extended.get("path", info.name))
             if (slot, channel) in seen:
                 raise DamagedFileError(
-                    f"the shard contains {channel} of {slot:%Y-%m-%dT%H:%M} twice"
+                    f"the shard contains {channel} for {slot:%Y-%m-%dT%H:%M} twice"
                 )
             seen.add((slot, channel))
             name = extended.get("path", info.name)

@@ -1,1 +1,1 @@
-"""Processing of single frames, from file bytes to pixels on the common grid."""
+"""Processing of individual frames, from file bytes to pixels on the common grid."""

@@ -139,8 +139,8 @@ def read_scan(data: bytes, structure: Structure) -> tuple[Blocks, ...]:
     Raises
     ------
     CorruptFrameError
-        If a code does not exist, if data is missing or left over, or if restart markers are out of
-        order.
+        If a Huffman code does not exist, if data is missing or left over, or if restart markers are
+        out of order.
     """
     parts = structure.components
     if len(parts) == 1:  # without interleaving, an MCU is one block
