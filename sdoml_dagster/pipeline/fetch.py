@@ -192,7 +192,10 @@ def _stale(rows: Sequence[RawRow]) -> dict[int, str]:
 def _with_outages(
     rows: Sequence[RawRow], unclear: Collection[tuple[datetime, str]]
 ) -> list[RawRow]:
-    """Mark web pages and refusals as an outage if half of the frames or another request failed."""
+    """Mark web pages and refusals as an outage if an outage is the likely cause.
+
+    It is the likely cause if they affect at least half of the frames, or if other requests failed.
+    """
     outage = any(row.status == "outage" for row in rows) or 2 * len(unclear) >= len(rows)
     return [
         replace(row, status="outage") if outage and (row.slot, row.channel) in unclear else row

@@ -214,7 +214,7 @@ class Settings(BaseSettings):
 
     @field_validator("store")
     @classmethod
-    def _some_place(cls, value: str) -> str:
+    def _folder_or_url(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("must be a folder or a URL")
         if re.match(r"[a-z0-9]{2,}:/(?!/)", value):
@@ -280,7 +280,7 @@ class Settings(BaseSettings):
 
     @field_validator("resolution")
     @classmethod
-    def _divides(cls, value: int) -> int:
+    def _known_resolution(cls, value: int) -> int:
         if value not in RESOLUTIONS:
             raise ValueError(f"{value} is not one of {', '.join(map(str, RESOLUTIONS))}")
         return value

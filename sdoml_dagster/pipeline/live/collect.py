@@ -57,7 +57,7 @@ def collect_hour(
     client: ArchiveClient,
     now: datetime,
 ) -> Collected:
-    """Fetch and process an hour's frames that are new or better than the current frames.
+    """For one hour, fetch and process the frames that are new or better than the current frames.
 
     The hour's listing shows which AIA frames exist. HMI frames are requested directly, because a
     listing of the catalog is larger than a frame. This function writes the frames to the store. The

@@ -79,7 +79,7 @@ def compare_with_definitive(day: date, *, settings: Settings, store: Store) -> l
 
 
 def read_report(store: Store) -> list[Difference]:
-    """Read the report, with one entry per day and channel. Return an empty list without one."""
+    """Read the report: one entry per day and channel, or an empty list if there is no report."""
     data = store.read_if_exists(layout.LIVE_REPORT)
     try:
         entries: Sequence[Mapping[str, Any]] = json.loads(data) if data else []

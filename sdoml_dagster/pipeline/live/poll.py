@@ -33,7 +33,7 @@ _EARLIEST: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=12),
     "HMI": timedelta(minutes=30),
 }
-"""Minimum age of a slot at which a frame is expected."""
+"""Age of a slot before which its frame is not expected."""
 
 _USUAL_DELAY: Mapping[Instrument, timedelta] = {
     "AIA": timedelta(minutes=20),

@@ -71,7 +71,7 @@ class OpenHour(BaseModel):
 
 
 class Tree(BaseModel):
-    """State of the tree of one instrument."""
+    """State of one instrument's archive tree."""
 
     newest: datetime | None = None
     """Newest time in the tree."""
