@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -222,7 +223,17 @@ def test_build_that_exceeds_the_disk_space_is_rejected(roots: None, tmp_path: Pa
 def test_workers_build_days_in_parallel(
     roots: None, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "latency", 4)  # so that a run outlasts the start of the next run
+    both = threading.Event()
+
+    def wait_for_both(_: str, body: bytes) -> bytes:
+        if archive.log.in_flight.total() == 2:  # one request from each run
+            both.set()
+        assert both.wait(200), "the second run did not start"
+        return body
+
+    monkeypatch.setattr(archive, "alter", wait_for_both)
+    monkeypatch.setenv("SDOML_MAX_CONNECTIONS", "1")
+    monkeypatch.setenv("SDOML_READ_TIMEOUT", "250")
     done = build("--workers", "2", "--channels", "HMI_M", "--end", "2024-03-10")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "data.dagster"
