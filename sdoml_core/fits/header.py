@@ -165,7 +165,7 @@ def _read_header(data: bytes, start: int) -> tuple[Header, int]:
         return Header(cards), min(start + -(-(after - start) // BLOCK) * BLOCK, len(data))
     if data[start:].isascii():
         raise TruncatedFrameError(f"{len(data)} bytes, which end within a header")
-    raise CorruptFrameError("a header without an END card")
+    raise CorruptFrameError("the header has no END card")
 
 
 def _count(header: Header, key: str, default: int | None = None) -> int:

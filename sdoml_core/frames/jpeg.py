@@ -287,14 +287,14 @@ def _end_of_image(data: bytes, position: int) -> int:
         if match.start() >= len(data) - 2 and marker == 0xFF:
             break
         raise CorruptFrameError(f"unexpected marker 0x{marker:02X} in the compressed pixels")
-    raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
+    raise TruncatedFrameError(f"the JPEG has no end marker after {len(data)} bytes")
 
 
 def _last_marker(data: bytes, position: int) -> int:
     """Find the end of the image in a file with several scans."""
     end = len(data.rstrip(PADDING)) - 2
     if end < position or data[end : end + 2] != bytes([0xFF, _END]):
-        raise TruncatedFrameError(f"{len(data)} bytes without the marker that ends a JPEG")
+        raise TruncatedFrameError(f"the JPEG has no end marker after {len(data)} bytes")
     return end
 
 

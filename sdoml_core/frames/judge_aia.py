@@ -163,7 +163,7 @@ def _limb_flaw(frame: AiaFrame, content: Content) -> FrameError | None:
         return BlankFrameError("no solar disk: no circle fits the limb")
     if content.offset > MAX_OFFSET:
         return CorruptFrameError(
-            f"the disk is {content.offset:.3f} solar radii from its position in the header,  more "
+            f"the disk is {content.offset:.3f} solar radii from its position in the header, more "
             f"than {MAX_OFFSET:g}"
         )
     low, high = RADIUS_LIMITS[_kind(frame)]

@@ -153,7 +153,7 @@ def inspect_hmi(data: bytes, *, rsun_obs: float) -> HmiFrame:
     rgb, _, blocks = decode_checked(data)
     radius = rsun_obs / JPG_PIXEL
     if _colored(rgb, blocks):
-        raise WrongFrameError("a picture in color; magnetograms of the catalog are gray")
+        raise WrongFrameError("the image is in color; the catalog's magnetograms are gray")
     gray = rgb[..., 1]
     sectors, sky = _count_levels(gray, _regions(round(radius, 1)))
     bright = float(sky[SKY[0] + 1 :].sum() / sky.sum())
