@@ -1,4 +1,4 @@
-"""Map a function over items with threads, in order and with bounded memory."""
+"""Map a function over items using threads, in order and with bounded memory."""
 
 import contextlib
 import ctypes

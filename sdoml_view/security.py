@@ -64,7 +64,7 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     name, _, port = headers.get("host", "").partition(":")
     if name not in HOSTS or (port and not port.isdigit()):
         return PlainTextResponse("unknown host; open the viewer at 127.0.0.1\n", 421)
-    # A link in a chat or a notebook may open the page, which contains no data yet.
+    # A link in a chat or a notebook is allowed to open the page, which contains no data yet.
     opens_page = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
     if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"} and not opens_page:
         return PlainTextResponse("requests from other sites are refused\n", 403)

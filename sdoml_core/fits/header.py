@@ -143,7 +143,7 @@ def verify_checksum(data: bytes, hdu: ImageHdu) -> None:
 
 
 def _refuse_start(data: bytes) -> NoReturn:
-    """Raise the error for bytes that do not start with a FITS header."""
+    """Raise the appropriate error for data that does not start with a FITS header."""
     if not data:
         raise NotAnImageError("empty")
     if len(data) < 9 and b"SIMPLE  =".startswith(data):

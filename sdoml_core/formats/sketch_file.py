@@ -88,7 +88,7 @@ def decode_sketches(data: bytes) -> dict[str, Sketch]:
     if batch is None:
         raise DamagedFileError("not a sketch file of a supported version")
     if metadata.get(_CHECKSUM) != rows.checksum():
-        raise DamagedFileError("the checksum of the sketch file is wrong")
+        raise DamagedFileError("the sketch file does not match its checksum")
     return rows.sketches()
 
 

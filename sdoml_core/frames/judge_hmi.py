@@ -203,7 +203,7 @@ def _colored(rgb: NDArray[np.uint8], blocks: tuple[Blocks, ...] | None) -> bool:
 def _count_levels(
     gray: NDArray[np.uint8], regions: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Count the gray levels of every fourth pixel in the sectors (12, 256) and the sky (256,)."""
+    """Count the gray levels of every fourth pixel: per sector (12, 256), and in the sky (256,)."""
     counts = np.bincount(
         (regions + gray[::_STEP, ::_STEP]).ravel(), minlength=256 * (_SECTORS + 2)
     ).reshape(-1, 256)

@@ -197,7 +197,7 @@ class ShardDataset(IterableDataset[Any]):
         self._give(SET)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the progress after the last sample or batch that was delivered.
+        """Return the progress as of the last delivered sample or batch.
 
         In a worker, this is the progress of that worker. `global_state` combines the states of all
         workers into a state that works with any number of workers.

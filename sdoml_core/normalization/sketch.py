@@ -192,7 +192,7 @@ class Sketch:
         place = int(np.searchsorted(self.bins, own))
         if place < len(self.bins) and int(self.bins[place]) == own:
             low, high = max(_edge(own), self.minimum), min(_edge(own + 1), self.maximum)
-            # If the bin contains a single value, float32 rounded the argument up to that value.
+            # A bin with a single value: float32 must have rounded the argument up to that value.
             share = min(max((high - value) / (high - low), 0.0), 1.0) if high > low else 1.0
             return (above + share * int(self.counts[place])) / self.pixels
         return above / self.pixels
@@ -257,7 +257,7 @@ class _Accumulator:
         self._sum.maximum = max(self._sum.maximum, sketch.maximum)
         self._sum.total += sketch.total
         self._sum.squares += sketch.squares
-        # Bins of a sketch are distinct. NumPy indexes fastest with its default integer type.
+        # A sketch's bins are distinct. NumPy indexing is fastest with its default integer type.
         np.add.at(self._counts, sketch.bins.astype(np.intp), sketch.counts)
 
     def result(self) -> Sketch:

@@ -65,7 +65,8 @@ def build_maintenance_jobs(settings: Settings) -> list[dg.JobDefinition]:
             )
             if not outcome.files:
                 raise MissingInputError(
-                    f"{opened.url} has no release and none of these days, so nothing was verified. "
+                    f"{opened.url} has no release and none of the requested days, so nothing was "
+                    "verified. "
                     f"Check SDOML_STORE={settings.store}"
                 )
             for damage in outcome.damages:

@@ -266,7 +266,7 @@ class _Collector:
         self.refused[name] = reason
 
     def still_holds(self, row: RawRow, channel: Channel, *, believed: bool) -> bool:
-        """Return whether the row of an earlier run is still valid."""
+        """Return whether the row from an earlier run is still valid."""
         if row.status == "ok" and row.flags is None:
             return False  # the row was written by a version that rejected fewer frames
         minutes = self._candidates(row.slot, channel)

@@ -21,7 +21,7 @@ def refuse_damaged_days(store: Store, days: DayRange) -> None:
     )
     if lost:
         raise MissingInputError(
-            f"verify_store moved damaged shards of {list_days(lost)} to "
+            f"verify_store moved the damaged shards for {list_days(lost)} to "
             f"{store.locate(layout.DAMAGED)}: run build_shards for these days first. To release "
             "without them, delete the damaged files"
         )

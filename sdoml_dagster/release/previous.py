@@ -1,4 +1,4 @@
-"""Keep the last finished release in a folder available while a new release is written."""
+"""Keep a folder's last finished release available while a new one is written."""
 
 import contextlib
 import hashlib

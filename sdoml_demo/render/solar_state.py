@@ -113,7 +113,7 @@ def observe(time: datetime) -> Earth:
     )
     seen = days - distance * _LIGHT_DAYS_PER_AU
     longitude = (hour_angle - _PRIME_MERIDIAN[0] - _PRIME_MERIDIAN[1] * seen) % 360.0
-    # the rotation number counts full turns; the longitude gives its fraction more precisely
+    # `turns` gives the number of full rotations; the longitude gives the fraction more precisely
     turns = (days + 2451545.0 - 2398140.2270) / 27.2752316
     rotation = round(turns - (360.0 - longitude) / 360.0)
     meters = distance * _ASTRONOMICAL_UNIT

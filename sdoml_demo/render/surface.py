@@ -75,7 +75,7 @@ def _surface_row(  # type: ignore[no-untyped-def]
         x = (k - CENTER) * inverse * flat
         z = np.sqrt(max(ring * ring - x * x, 0.0))
         u, w = x * cosine - z * sine, z * cosine + x * sine
-        # after quarter turns, the point is within 45° of a tile's middle
+        # rotate by quarter turns, so that the point is within 45° of a tile's center
         upright = abs(u) <= abs(w)
         along = (u if w >= 0 else -u) if upright else (-w if u >= 0 else w)
         depth = abs(w) if upright else abs(u)

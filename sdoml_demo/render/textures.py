@@ -178,7 +178,7 @@ def _radial_profile(
     many of them in the middle of the disk and few at the limb.
     """
     ring = np.minimum((distance / PROFILE_STEP + 0.5).astype(np.int64), PROFILE_BINS - 1).ravel()
-    # one sort by ring, then by pixel
+    # a single sort, by ring and then by pixel value
     values = np.sort((ring << 32) + (pixels.ravel() + (1 << 31))) % (1 << 32) - (1 << 31)
     ends = np.cumsum(np.bincount(ring, minlength=PROFILE_BINS))
     medians = np.zeros(PROFILE_BINS, np.int64)

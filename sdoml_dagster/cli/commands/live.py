@@ -30,8 +30,8 @@ from sdoml_dagster.cli.options import SettingsCommand, settings_options
 def live(*, interval: float, once: bool, **given: str | None) -> None:
     """Keep the near-real-time window up to date until Ctrl-C, without a daemon.
 
-    This command does the same work as the schedule live_update_schedule. For each store, use only
-    one of the two.
+    This command does the same work as the live_update_schedule schedule. Use only one of them per
+    store.
     """
     import dagster as dg
 

@@ -33,7 +33,7 @@ def slots_between(settings: Settings, start: datetime, end: datetime) -> list[da
 
 
 def hour_slots(settings: Settings, hour: datetime) -> tuple[datetime, ...]:
-    """Return the slots of an hour."""
+    """Return the slots in an hour."""
     return day_slots(
         hour.date(), cadence_minutes=settings.cadence_minutes, start=hour, end=hour + HOUR
     )

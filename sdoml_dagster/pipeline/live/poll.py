@@ -123,7 +123,7 @@ def due_hours(settings: Settings, tree: Tree, now: datetime) -> set[datetime]:
 def _ask(
     settings: Settings, instrument: Instrument, client: ArchiveClient, tree: Tree, now: datetime
 ) -> set[datetime]:
-    """Send at most one request to a tree, and return the hours with new frames."""
+    """Send at most one request for a tree, and return the hours that have new frames."""
     late = _latest_due(tree, now)
     if late is not None and not _must_ask_for_newest(settings, instrument, tree, late[0], now):
         hour, its = late

@@ -34,7 +34,7 @@ def test_damaged_shard_is_stale_and_blocks_the_release(
     (failed,) = [e for e in refused.all_events if e.event_type_value == "STEP_FAILURE"]
     error = failed.step_failure_data.error
     assert error is not None
-    assert f"verify_store moved damaged shards of {FIRST}" in error.message
+    assert f"verify_store moved the damaged shards for {FIRST}" in error.message
     assert "run build_shards for these days first" in error.message
 
     assert materialize("shards", day=FIRST).success

@@ -262,7 +262,7 @@ def test_all_simultaneous_events_are_counted() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"gaps": "hold", "max_age": MINUTE}])
-def test_empty_event_list_returns_zero_within_its_coverage(options) -> None:
+def test_empty_event_list_yields_zero_within_its_coverage(options) -> None:
     window = (timedelta(0), timedelta(hours=1))
     covers = ("2024-03-01", "2024-03-01T02:00")
     for reduce in ("max", "count", "sum"):
