@@ -168,7 +168,7 @@ def decode_index(data: bytes) -> Index:
     schema = file.schema_arrow.remove_metadata()
     absent = [field.name for field in _REQUIRED if field.name not in schema.names]
     if absent:
-        raise DamagedFileError(f"not a shard index: missing columns {', '.join(absent)}")
+        raise DamagedFileError(f"not a shard index: missing columns: {', '.join(absent)}")
     present = [field for field in INDEX_SCHEMA if field.name in schema.names]
     if not schema.equals(pa.schema(present)):
         raise DamagedFileError("not a shard index: its columns have the wrong types")

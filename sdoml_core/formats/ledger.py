@@ -216,7 +216,7 @@ class TableFormat(Generic[Row]):
         file = open_parquet(data, max_rows=MAX_ROWS_OF_A_DAY)
         absent = set(names) - set(file.schema_arrow.names)
         if absent:
-            raise DamagedFileError(f"unreadable {self.name}: missing columns {', '.join(absent)}")
+            raise DamagedFileError(f"unreadable {self.name}: missing columns: {', '.join(absent)}")
         table = read_columns(file, list(names))
         return {name: table.column(name).to_pylist() for name in names}
 

@@ -53,7 +53,7 @@ def integers(
 
 
 def check_shard_name(name: str) -> str:
-    """Return a shard name if it is valid. Names outside the folder of shards are not."""
+    """Return a shard name. Raise an error if it is invalid, such as a path outside the folder."""
     if not SHARD_NAME.fullmatch(name):
         raise DamagedFileError(f"the index has an invalid shard name {name!r}")
     return name

@@ -8,6 +8,8 @@ retry and never looks at the run again, and the run's backfill waits for the ret
 from datetime import datetime, timedelta
 
 import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 REQUESTED_TAG = ".dagster/sdoml_retry_requested"
 """Run tag that marks a requested retry, so that it is requested only once. Hidden in the UI."""
@@ -27,6 +29,8 @@ def request_missed_retries(instance: dg.DagsterInstance, *, now: datetime) -> li
         run = record.dagster_run
         if not run.is_complete_and_waiting_to_retry or REQUESTED_TAG in run.tags:
             continue
+        if run.remote_job_origin is None or _backfill_has_ended(instance, run):
+            continue  # Dagster does not retry such runs
         if now.timestamp() - (record.end_time or 0.0) < DELAY.total_seconds():
             continue
         instance.add_run_tags(run.run_id, {REQUESTED_TAG: "true"})
@@ -35,3 +39,11 @@ def request_missed_retries(instance: dg.DagsterInstance, *, now: datetime) -> li
         )
         requested.append(run.run_id)
     return requested
+
+
+def _backfill_has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    backfill_id = run.tags.get(BACKFILL_ID_TAG)
+    if backfill_id is None:
+        return False
+    backfill = instance.get_backfill(backfill_id)
+    return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES

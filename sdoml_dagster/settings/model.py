@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     """Age in days at which the schedule first requests a day."""
 
     lookback_days: int = Field(28, ge=1)
-    """Length of the look-back window: number of days, up to the publication lag, that the schedule
+    """Length of the look-back window: number of days before the publication lag that the schedule
     keeps complete."""
 
     schedule_hour: int = Field(6, ge=0, le=23)

@@ -143,6 +143,11 @@ class Host:
     def crash(self) -> None:
         """Kill every process on this host with SIGKILL."""
         deadline = time.monotonic() + 10
+        for process in self._started:
+            try:
+                process.wait(0)
+            except (subprocess.TimeoutExpired, TimeoutError):
+                os.kill(process.pid, signal.SIGKILL)  # it may not have entered the namespace yet
         while (pids := self.pids()) and time.monotonic() < deadline:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):

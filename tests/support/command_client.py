@@ -6,6 +6,7 @@ The program imports little, because shell scripts start it once per command.
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 
 class Command:
-    """A command that the server has started. It has the methods of `subprocess.Popen`.
+    """A command that the server has started. Like `subprocess.Popen`, it has `pid` and `wait`.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ class Command:
         if self.returncode is None:
             if not select.select([self._server], [], [], timeout)[0]:
                 raise TimeoutError(f"process {self.pid} has not ended after {timeout} s")
-            self.returncode = int(self._answer.readline())
+            # The server sends nothing if it was killed, for example with the command.
+            self.returncode = int(self._answer.readline() or -signal.SIGKILL)
             self._answer.close()
             self._server.close()
         return self.returncode

@@ -60,14 +60,14 @@ def answer(client: socket.socket) -> None:
     child = os.fork()
     if not child:
         client.close()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
         if own_session:
             os.setsid()
         if host:
             _end_with_parent()
             _enter_host(*host)
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-            os.close(file)
         status = run(**request)
         sys.stdout.flush()
         sys.stderr.flush()

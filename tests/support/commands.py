@@ -10,6 +10,7 @@ import functools
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def run_module(
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
     ):
-        status = Command(
+        running = Command(
             _server(),
             module,
             command,
@@ -50,7 +51,13 @@ def run_module(
             folder=str(cwd or Path.cwd()),
             files=[file.fileno() for file in (nothing, out, err)],
             host=host,
-        ).wait(timeout)
+        )
+        try:
+            status = running.wait(timeout)
+        except TimeoutError:
+            os.kill(running.pid, signal.SIGKILL)
+            running.wait()
+            raise
         for file in (out, err):
             file.seek(0)
         return subprocess.CompletedProcess([module, *command], status, out.read(), err.read())
@@ -68,7 +75,7 @@ def start_module(
 
     Its output goes to a file. See `Command` for ``host``.
     """
-    with Path(os.devnull).open() as nothing, log.open("wb") as output:
+    with Path(os.devnull).open() as nothing, log.open("ab") as output:
         return Command(
             _server(),
             module,

@@ -82,7 +82,7 @@ def test_table_without_index_columns_is_rejected():
     sink = io.BytesIO()
     metadata = {"sdoml.kind": "shard", "sdoml.format": "1"}
     pq.write_table(pa.table({"slot": [1]}).replace_schema_metadata(metadata), sink)
-    with pytest.raises(DamagedFileError, match="missing columns channel, member, offset"):
+    with pytest.raises(DamagedFileError, match="missing columns: channel, member, offset"):
         decode_index(sink.getvalue())
 
 

@@ -8,6 +8,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.test_utils import create_run_for_test, create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
@@ -34,16 +40,28 @@ def read_failures(instance: dg.DagsterInstance) -> None:
         list(EventLogConsumerDaemon().run_iteration(workspace))
 
 
-def start(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    status = dg.DagsterRunStatus.STARTED
-    run: dg.DagsterRun = create_run_for_test(instance, "ingest", str(uuid.uuid4()), status=status)
+SERVER = GrpcServerCodeLocationOrigin("127.0.0.1", port=1, location_name="stopped")
+JOB = RemoteJobOrigin(RemoteRepositoryOrigin(SERVER, "__repository__"), "ingest")
+
+
+def start(
+    instance: dg.DagsterInstance, *, origin: RemoteJobOrigin | None = JOB, **tags: str
+) -> dg.DagsterRun:
+    run: dg.DagsterRun = create_run_for_test(
+        instance,
+        "ingest",
+        str(uuid.uuid4()),
+        status=dg.DagsterRunStatus.STARTED,
+        remote_job_origin=origin,
+        tags={f"dagster/{name}": text for name, text in tags.items()},
+    )
     return run
 
 
 def tried_to_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Return whether the daemon tried to retry a run. It fails, because the run has no job."""
+    """Return whether the daemon tried to retry a run. It fails, because the code is not served."""
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id)]
-    return any(event and "unable to retry" in (event.message or "") for event in events)
+    return any(event and event.message == "Failed to retry run" for event in events)
 
 
 def test_failure_that_the_daemon_reads_too_early_is_reported_again(
@@ -75,13 +93,27 @@ def test_failure_that_the_daemon_reads_too_early_is_reported_again(
 
 
 def test_only_recently_missed_retries_are_requested(instance: dg.DagsterInstance) -> None:
-    start(instance)
-    retried, excluded, old = start(instance), start(instance), start(instance)
-    for run in (retried, excluded, old):
-        instance.report_run_failed(run)
-    instance.add_run_tags(retried.run_id, {"dagster/auto_retry_run_id": str(uuid.uuid4())})
-    instance.add_run_tags(excluded.run_id, {"dagster/will_retry": "false"})
+    missed = start(instance)
+    instance.report_run_failed(missed)
     too_late = datetime.now(UTC) + LIMIT + timedelta(minutes=1)
     assert request_missed_retries(instance, now=too_late) == []
     in_time = datetime.now(UTC) + timedelta(hours=1)
-    assert request_missed_retries(instance, now=in_time) == [old.run_id]
+    assert request_missed_retries(instance, now=in_time) == [missed.run_id]
+
+
+def test_runs_that_dagster_does_not_retry_are_left_alone(instance: dg.DagsterInstance) -> None:
+    canceled = PartitionBackfill("canceled", BulkActionStatus.CANCELED, False, {}, 0.0)
+    instance.add_backfill(canceled)
+    start(instance)  # still active
+    for run in (
+        start(instance, auto_retry_run_id=str(uuid.uuid4())),  # already retried
+        start(instance, origin=None),  # from the command line
+        start(instance, backfill="canceled"),
+        start(instance, backfill="deleted"),
+    ):
+        instance.report_run_failed(run)
+    excluded = start(instance)
+    instance.report_run_failed(excluded)
+    instance.add_run_tags(excluded.run_id, {"dagster/will_retry": "false"})
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert request_missed_retries(instance, now=later) == []

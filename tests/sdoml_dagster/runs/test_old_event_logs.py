@@ -97,6 +97,9 @@ def test_shared_table_keeps_asset_events_and_active_runs(environment: dict[str, 
         assert all(event is not None and event.asset_key is not None for event in left)
         assert len(instance.all_logs(active.run_id)) == 1
         assert stale(instance, FIRST) == set()
+        check = dg.AssetCheckKey(dg.AssetKey("shards"), "freshness")
+        storage = instance.event_log_storage
+        assert storage.get_asset_check_execution_history(check, limit=1)
 
 
 def test_event_logs_are_kept_by_default(settings: Settings) -> None:

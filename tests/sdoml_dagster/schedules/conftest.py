@@ -30,15 +30,17 @@ def clockwork(window: None, instance: dg.DagsterInstance) -> Iterator[Clockwork]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     log = Path(instance.root_directory, "code_server.log")
     server, port = start_code_server(environment, log)
-    deadline = time.monotonic() + 120
-    while not accepts_connections(port):
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=MODULE)
-    with create_test_daemon_workspace_context(target, instance) as workspace:
-        yield Clockwork(workspace, instance)
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    try:
+        deadline = time.monotonic() + 120
+        while not accepts_connections(port):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=MODULE)
+        with create_test_daemon_workspace_context(target, instance) as workspace:
+            yield Clockwork(workspace, instance)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 @pytest.fixture
