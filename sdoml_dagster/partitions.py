@@ -58,7 +58,7 @@ def run_days(context: dg.AssetExecutionContext) -> Iterator[date]:
         )
     keys = context.partition_keys
     if not keys:
-        raise SettingError("this run has an empty range: write the earlier day first")
+        raise SettingError("the range of this run is empty: put the earlier day first")
     yield from map(date.fromisoformat, keys)
 
 

@@ -27,7 +27,7 @@ _TEXT, _MUTED = (240, 242, 246), (150, 156, 168)
 
 @dataclass(frozen=True, slots=True)
 class MovieOptions:
-    """Options of a movie."""
+    """Options for a movie."""
 
     channels: tuple[str, ...]
     format: str = "mp4"

@@ -6,6 +6,7 @@ Fixtures import large packages when they need them, because pytest's main proces
 
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 # The test servers run on this machine, so do not use a proxy. pip may still need HTTPS_PROXY.
 for _name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(_name, None)
+
+# A shell starts background jobs with SIGINT ignored, and the tests' processes would inherit this.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _memory_folder() -> None:

@@ -272,8 +272,8 @@ def common_normalization(store: Store, days: Sequence[BuiltDay]) -> tuple[Normal
     if len(kinds) > 1:
         listed = "; ".join(f"{kind}: {list_days(group)}" for kind, group in kinds.items())
         raise DamagedFileError(
-            f"the shards differ in pixel type or resolution ({listed}): materialize the shards of "
-            "one group again"
+            f"the shards differ in pixel type or resolution ({listed}): choose one, and "
+            "materialize the shards of the other days again"
         )
     version = next(iter(versions))
     path = layout.normalization(version)

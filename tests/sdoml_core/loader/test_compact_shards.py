@@ -104,7 +104,7 @@ def damage(folder, tmp_path, member, place, value):
 def test_damage_is_detected(compact, tmp_path):
     # A damaged tile size is always detected, but a damaged pixel only with verify=True.
     copy = damage(compact, tmp_path, b"0015.AIA_0193.fits", 3, 255)
-    with pytest.raises(DamagedFileError, match=r"AIA_0193 at 2022-11-01T00:15.*table of the"):
+    with pytest.raises(DamagedFileError, match=r"AIA_0193 at 2022-11-01T00:15.*tile table of a"):
         SDOMLlite(copy, CHANNELS)[1]
     SDOMLlite(copy, CHANNELS)[2]
     shutil.rmtree(copy)

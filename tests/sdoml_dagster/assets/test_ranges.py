@@ -106,7 +106,7 @@ def test_inverted_partition_range_is_rejected(
     monkeypatch.setenv("SDOML_DAYS_PER_RUN", "0")
     done = cli("--select", "raw_hmi", "--partition-range", f"{DAYS[1]}...{DAYS[0]}")
     assert done.returncode != 0
-    assert "an empty range: write the earlier day first" in done.stdout + done.stderr
+    assert "is empty: put the earlier day first" in done.stdout + done.stderr
 
 
 def test_error_for_a_job_without_a_day_explains_how_to_choose_one(
