@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, WILL_RETRY_TAG
 
 REQUESTED_TAG = ".dagster/sdoml_retry_requested"
 """Run tag that marks a requested retry, so that it is requested only once. Hidden in the UI."""
@@ -23,7 +23,11 @@ LIMIT = timedelta(days=1)
 
 def request_missed_retries(instance: dg.DagsterInstance, *, now: datetime) -> list[str]:
     """Report the failure of such runs again, so that Dagster retries them. Returns their IDs."""
-    recent = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LIMIT)
+    recent = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={WILL_RETRY_TAG: "true"},
+        updated_after=now - LIMIT,
+    )
     requested = []
     for record in instance.get_run_records(recent):
         run = record.dagster_run
