@@ -5,7 +5,6 @@ deletes the namespaces. Processes also die with the program that started them.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -19,10 +18,9 @@ from typing import Self
 
 from tests.support.command_client import Command
 from tests.support.commands import run_module, start_module
+from tests.support.namespaces import enter_network
 
 PREFIX = "sdoml-lan"
-_CLONE_NEWNET = 0x40000000
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Host:
@@ -120,9 +118,7 @@ class Host:
             return thread.submit(self._connect, address, port, timeout).result()
 
     def _connect(self, address: str, port: int, timeout: float) -> socket.socket:
-        with Path(self._identity[0]).open() as namespace:
-            if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"setns to {self._namespace} failed")
+        enter_network(self._identity[0])
         return socket.create_connection((address, port), timeout)
 
     def logs(self, lines: int = 60) -> str:

@@ -6,14 +6,12 @@ runs the program that the client names.
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib.metadata
 import json
 import os
 import runpy
 import select
-import signal
 import socket
 import sys
 import types
@@ -21,9 +19,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.namespaces import end_with_parent, enter_host
 from tests.support.warm_imports import import_definitions, run_once
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def serve(address: str) -> None:
@@ -56,7 +53,7 @@ def answer(client: socket.socket) -> None:
     own_session = request.pop("own_session")
     host = request.pop("host")
     if host:
-        _end_with_parent()
+        end_with_parent()
     child = os.fork()
     if not child:
         client.close()
@@ -66,8 +63,8 @@ def answer(client: socket.socket) -> None:
         if own_session:
             os.setsid()
         if host:
-            _end_with_parent()
-            _enter_host(*host)
+            end_with_parent()
+            enter_host(*host)
         status = run(**request)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -77,25 +74,6 @@ def answer(client: socket.socket) -> None:
     client.sendall(f"{child}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     client.sendall(str(status).encode())
-
-
-def _end_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends."""
-    set_death_signal = 1  # PR_SET_PDEATHSIG
-    _check(_LIBC.prctl(set_death_signal, signal.SIGKILL))
-
-
-def _enter_host(namespace: str, name: str) -> None:
-    """Move this process into a network namespace and give it its own host name."""
-    with Path(namespace).open() as file:
-        _check(_LIBC.setns(file.fileno(), 0x40000000))  # CLONE_NEWNET
-    _check(_LIBC.unshare(0x04000000))  # CLONE_NEWUTS
-    socket.sethostname(name)
-
-
-def _check(status: int) -> None:
-    if status:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def run(program: str, arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
