@@ -66,7 +66,11 @@ LOOPS = {
 
 
 def run_ranks(
-    command: list[str], folder: Path, name: str, environment: Mapping[str, str] | None = None
+    command: list[str],
+    folder: Path,
+    name: str,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> None:
     """Run a script that also records the times of each batch, one line per batch."""
     loop, added = LOOPS[name]
@@ -81,7 +85,7 @@ def run_ranks(
     )
     (folder / name).write_text(record + recording)
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", *command],
+        [python, "-W", "ignore", *command],
         cwd=folder,
         env={
             **os.environ,
@@ -154,8 +158,10 @@ def test_lightning_resumes_two_ranks_in_the_middle_of_an_epoch(
 @pytest.mark.timeout(500)
 def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str]) -> None:
     pytest.importorskip("ray")
-    # Ray requires short paths for its sockets.
+    # Ray requires short paths for its sockets, and cannot start a Python whose path has spaces.
     with TemporaryDirectory(prefix="ray-") as scratch:
+        environment = Path(scratch, "environment")
+        environment.symlink_to(sys.prefix)
         run_ranks(
             ["train_ray.py"],
             folder,
@@ -171,6 +177,7 @@ def test_ray_uses_each_sample_once_per_epoch(folder: Path, expected: Counter[str
                 "RAY_local_fs_capacity_threshold": "1",
                 "RAY_memory_monitor_refresh_ms": "0",
             },
+            python=f"{environment}/bin/python",
         )
     assert seen(folder, epoch=0) == seen(folder, epoch=1) == expected
 
