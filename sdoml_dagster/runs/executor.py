@@ -3,6 +3,7 @@
 A day is a chain of short steps. Starting a process for each step would take longer than the work.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,17 +12,28 @@ from dagster._core.executor.in_process import InProcessExecutor
 
 from sdoml_dagster.runs.dead_runs import end_dead_runs, process_tag
 
+NICENESS = 10
+"""Niceness of runs. Runs can use all cores for days. The webserver and the daemon have a niceness
+of 0, so the UI stays fast meanwhile."""
+
 
 class RecordingExecutor(InProcessExecutor):
     """Executes all steps in this process, and records the process so that crashes are detected."""
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Execute the steps. Dead runs are ended first, because they may occupy the pool."""
+        lower_priority()
         instance, run_id = plan_context.instance, plan_context.run_id
         if tag := process_tag(run_id):
             instance.add_run_tags(run_id, tag)
         end_dead_runs(instance)
         yield from super().execute(plan_context, execution_plan)
+
+
+def lower_priority() -> None:
+    """Give this thread, and the threads that it starts, the CPU priority of runs."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(niceness, NICENESS))
 
 
 def _create(context: dg.InitExecutorContext) -> RecordingExecutor:
