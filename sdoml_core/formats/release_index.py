@@ -96,6 +96,9 @@ regardless of the range."""
 _PARTS: Final = 256
 """Number of tables to collect before they are joined. A small table takes about 40 KB."""
 
+_FRAMES: Final = 1 << 15
+"""Number of frames to collect before they are joined to samples, which take less memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
@@ -129,7 +132,7 @@ class ShardFacts:
     last: np.datetime64 | None
 
 
-def release_days(data: bytes) -> dict[str, set[date]]:
+def release_days(data: bytes | pa.NativeFile) -> dict[str, set[date]]:
     """Return the days that have samples in each shard, from the index of a release.
 
     Raises
@@ -282,6 +285,8 @@ def write_release_index(
             if after is None or samples.rows >= GROUP_SAMPLES * channels:
                 for group in samples.groups(before=after):
                     writer.write_table(group)
+                # Otherwise Arrow keeps the memory of several groups.
+                pa.default_memory_pool().release_unused()
         if not filled:
             writer.write_table(schema.empty_table())
 
@@ -306,7 +311,10 @@ class _Samples:
         else:
             self._ready.append((part, np.full(len(part), code, np.int32)))
             self.rows += len(part) * (len(self._columns) - 1)
-        if len(self._frames) + len(self._ready) >= _PARTS:
+        frames = sum(len(table) for table, _ in self._frames)
+        if frames >= _FRAMES or len(self._frames) >= _PARTS:
+            self._join()
+        if len(self._ready) >= _PARTS:
             table, owner = self._collected()
             self._ready = [(table.combine_chunks(), owner)]
 
@@ -328,28 +336,33 @@ class _Samples:
         ends = list(range(GROUP_SAMPLES, ready + 1, GROUP_SAMPLES))
         if before is None and ready % GROUP_SAMPLES:
             ends.append(ready)
+        # The parts of each column are released as soon as the column has been copied.
+        columns = table.columns
+        self._ready = []
+        del table
         start = 0
         for end in ends:
             shard = pa.DictionaryArray.from_arrays(
                 owner[start:end], pa.array(self._names, pa.string())
             )
-            rows = table.slice(start, end - start).combine_chunks()
-            columns = [rows.column(0), shard, *rows.columns[1:]]
-            yield pa.table(columns, schema=self._schema)
+            group = []
+            for number, column in enumerate(columns):
+                group.append(column.slice(0, end - start).combine_chunks())
+                columns[number] = column.slice(end - start)
+            yield pa.table([group[0], shard, *group[1:]], schema=self._schema)
             start = end
-        self._ready = [(table.slice(start), owner[start:])]
+        self._ready = [(pa.table(columns, schema=self._columns), owner[start:])]
         self.rows = len(owner[start:]) * (len(self._columns) - 1)
 
     def _collected(self) -> tuple[pa.Table, NDArray[np.int32]]:
         """Return all collected samples, in no particular order, and the shard of each sample."""
         if self._frames:
-            self._ready.append(self._joined())
-            self._frames = []
+            self._join()
         table = pa.concat_tables([part for part, _ in self._ready])
         return table, np.concatenate([owner for _, owner in self._ready])
 
-    def _joined(self) -> tuple[pa.Table, NDArray[np.int32]]:
-        """Return one row per sample of the added indexes, and the shard of each sample."""
+    def _join(self) -> None:
+        """Join the frames of the added indexes to samples."""
         table = pa.concat_tables([part for part, _ in self._frames])
         owner = np.repeat(
             np.array([code for _, code in self._frames], np.int32),
@@ -369,7 +382,8 @@ class _Samples:
             place = np.full(len(times), -1)
             place[rows[mine]] = mine
             columns.append(_struct(table, place, list(self._columns.field(name).type)))
-        return pa.table(columns, schema=self._columns), owner[first]
+        self._ready.append((pa.table(columns, schema=self._columns), owner[first]))
+        self._frames = []
 
     def _refuse(self, slot: np.datetime64, one: int, other: int) -> NoReturn:
         first, second = sorted((self._names[one], self._names[other]))

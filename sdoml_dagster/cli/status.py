@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
+from sdoml_core.channels import INSTRUMENTS, Instrument
 from sdoml_core.errors import DamagedFileError
 from sdoml_core.formats.ledger import RawRow
+from sdoml_dagster.cli.coverage import coverage_table
 from sdoml_dagster.cli.live import live_lines
 from sdoml_dagster.cli.plan import announce, days_to_build
 from sdoml_dagster.days import list_days
-from sdoml_dagster.formatting import counted, percent, size_text
+from sdoml_dagster.formatting import counted, size_text
 from sdoml_dagster.pipeline.completeness import days_due
 from sdoml_dagster.pipeline.degradation_table import load_degradation
 from sdoml_dagster.pipeline.frozen_constants import current_normalization
 from sdoml_dagster.pipeline.unchanged import is_finished
-from sdoml_dagster.release.coverage import REASONS
 from sdoml_dagster.settings.model import Settings
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.day import StoredDay
@@ -80,38 +80,6 @@ def status_lines(
     yield from live_lines(store, now=datetime.now(UTC))
     yield ""
     yield from coverage_table(counts)
-
-
-def coverage_table(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Format the number of frames by channel and status, in aligned columns."""
-    shown = [
-        name
-        for name in dict.fromkeys(["ok", *REASONS, *(n for c in counts.values() for n in c)])
-        if name == "ok" or (name != "expected" and any(c.get(name) for c in counts.values()))
-    ]
-    rows = [["channel", "expected", "coverage", *(name.replace("_", " ") for name in shown)]]
-    for channel, count in counts.items():
-        expected = count.get("expected", 0)
-        rows.append(
-            [channel, f"{expected:,}", percent(count.get("ok", 0), expected)]
-            + [f"{count.get(name, 0):,}" for name in shown]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *others = zip(row, widths, strict=True)
-        yield "  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)])
-
-
-def release_coverage(store: Store, name: str) -> dict[str, Counter[str]]:
-    """Return the frame counts of a release by channel, from its coverage.parquet."""
-    from sdoml_core.formats.parquet import open_parquet, read_columns
-
-    data = store.read(f"{layout.release_folder(name)}/coverage.parquet")
-    counts: dict[str, Counter[str]] = {}
-    for row in read_columns(open_parquet(data)).to_pylist():
-        mine = counts.setdefault(row["channel"], Counter())
-        mine.update({key: row[key] for key in ("expected", *REASONS)})
-    return {channel: counts[channel] for channel in CHANNELS if channel in counts}
 
 
 def folder_sizes(settings: Settings) -> dict[str, int]:

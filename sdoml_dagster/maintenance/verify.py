@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
+import pyarrow as pa
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
@@ -237,7 +238,8 @@ def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
     if days == ALL_DAYS:
         return set()
     try:
-        samples = release_days(store.read(index))
+        with store.open(index) as file:
+            samples = release_days(pa.PythonFile(file, "r"))
     except (DamagedFileError, FileNotFoundError):
         return set()  # the damaged index is reported separately
     return {name for name, found in samples.items() if not any(day in days for day in found)}

@@ -91,16 +91,17 @@ class IndexRows:
     def __init__(self, path: Path) -> None:
         self._file = pq.ParquetFile(path)
         self.schema: pa.Schema = self._file.schema_arrow
-        shards = self._file.read(columns=["shard"]).column("shard")
-        shards = shards.unify_dictionaries().combine_chunks()
-        codes = shards.indices.to_numpy()
-        self._order = np.argsort(codes, kind="stable")
-        names = shards.dictionary.to_pylist()
-        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-        self._ranges = dict(zip(names, zip([0, *ends[:-1]], ends, strict=True), strict=True))
         metadata = self._file.metadata
-        sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-        self._starts = np.cumsum([0, *sizes])
+        codes = []
+        for number in range(metadata.num_row_groups):
+            shards = self._file.read_row_group(number, columns=["shard"]).column(0).combine_chunks()
+            codes.append(shards.indices.to_numpy())
+        # The dictionary of each row group has the names of all shards.
+        names = shards.dictionary.to_pylist()
+        self._order = np.argsort(np.concatenate(codes), kind="stable")
+        ends = np.cumsum(np.bincount(np.concatenate(codes), minlength=len(names)))
+        self._ranges = dict(zip(names, zip([0, *ends[:-1]], ends, strict=True), strict=True))
+        self._starts = np.cumsum([0, *map(len, codes)])
         self._number = -1
         self._group = pa.table({})
 
@@ -129,8 +130,9 @@ class IndexRows:
             self._group = pa.table({})
             # Otherwise Arrow keeps the memory of earlier row groups.
             pa.default_memory_pool().release_unused()
-            group = self._file.read_row_group(number)
-            self._group = group.drop_columns(["shard"]).replace_schema_metadata(None)
+            names = [name for name in self.schema.names if name != "shard"]
+            columns = [self._file.read_row_group(number, columns=[n]).column(0) for n in names]
+            self._group = pa.table(columns, names=names)
             self._number = number
         return self._group
 
@@ -219,15 +221,15 @@ def read_samples(path: Path) -> Samples:
 
 def read_sample(path: Path, number: int) -> dict[str, dict[str, Any]]:
     """Read the index entry of each frame in one sample of a release, by channel."""
+    frames = {}
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if number < rows:
                 break
             number -= rows
-        for batch in file.iter_batches(4096, row_groups=[group]):
-            if number < len(batch):
-                break
-            number -= len(batch)
-        (row,) = batch.slice(number, 1).to_pylist()
-    return {name: frame for name, frame in row.items() if isinstance(frame, dict)}
+        for name in file.schema_arrow.names:
+            # Read one column at a time, because each column of the group takes several megabytes.
+            column = file.read_row_group(group, columns=[name]).column(0)
+            frames[name] = column[number].as_py()
+    return {name: frame for name, frame in frames.items() if isinstance(frame, dict)}

@@ -104,7 +104,7 @@ def day_range(text: str | None) -> "DayRange":
 
 def show_release(store: "Store", name: str) -> None:
     """Show the coverage table of a release, and its paths."""
-    from sdoml_dagster.cli.status import coverage_table, release_coverage
+    from sdoml_dagster.cli.coverage import coverage_table, release_coverage
     from sdoml_dagster.store import layout
 
     folder = layout.release_folder(name)

@@ -251,17 +251,26 @@ def test_index_tables_are_concatenated_in_small_batches(monkeypatch):
         for number, names in enumerate([("AIA_0193", "HMI_M"), ("AIA_0171",), ("HMI_M",)] * 3)
     ]
     expected = consolidate(days)
-    collected = []
-    joined = release_index._Samples._collected
+    collected = {"_join": [], "_collected": []}
 
-    def count(samples):
-        collected.append(len(samples._frames) + len(samples._ready))
-        return joined(samples)
+    def counted(name, parts):
+        original = getattr(release_index._Samples, name)
 
-    monkeypatch.setattr(release_index, "_PARTS", 4)
-    monkeypatch.setattr(release_index._Samples, "_collected", count)
+        def count(samples):
+            collected[name].append(len(getattr(samples, parts)))
+            return original(samples)
+
+        monkeypatch.setattr(release_index._Samples, name, count)
+
+    counted("_join", "_frames")
+    counted("_collected", "_ready")
+    monkeypatch.setattr(release_index, "_PARTS", 2)
     assert consolidate(days) == expected
-    assert max(collected) == 4
+    assert max(collected["_join"]) == max(collected["_collected"]) == 2
+    monkeypatch.setattr(release_index, "_FRAMES", 1)
+    collected["_join"].clear()
+    assert consolidate(days) == expected
+    assert max(collected["_join"]) == 1
 
 
 def test_same_sample_in_two_batches_is_rejected(monkeypatch):

@@ -23,6 +23,7 @@ from PIL import Image
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import MissingInputError
 from sdoml_core.formats.ledger import FRAME_TABLE, FrameRow
+from sdoml_core.formats.release_files import RELEASE_INDEX
 from sdoml_core.frames.flags import flag_mask
 from sdoml_core.slots import day_slots
 from sdoml_dagster.checks.processed import (
@@ -438,3 +439,17 @@ def test_release_without_its_constants_is_reported(
     (wrong,) = judge_releases(store)
     assert wrong.startswith("sdoml-lite: ")
     assert "normalization.json" in wrong
+
+
+def test_release_check_reads_only_the_footer_of_the_index(
+    store: Store, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert materialize("release").success
+    read = Store.read
+
+    def read_other_files(opened: Store, path: str) -> bytes:
+        assert not path.endswith(RELEASE_INDEX), "the index of a long release is large"
+        return read(opened, path)
+
+    monkeypatch.setattr(Store, "read", read_other_files)
+    assert judge_releases(store) == []
