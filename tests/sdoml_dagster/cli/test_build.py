@@ -261,7 +261,10 @@ def test_workers_build_days_in_parallel(
         assert sorted(starts)[1] < min(ends), "the two runs must overlap"
         assert all("dagster/backfill" in record.dagster_run.tags for record in records)
     assert len(during) >= 3, "the daemon and two runs"
-    assert processes(home) == set(), "all must have ended"
+    deadline = time.monotonic() + 60
+    while processes(home):  # the daemon's code server ends after the daemon
+        assert time.monotonic() < deadline, "all must have ended"
+        time.sleep(0.1)
 
 
 def test_options_come_from_the_settings_model() -> None:
