@@ -91,17 +91,17 @@ class IndexRows:
     def __init__(self, path: Path) -> None:
         self._file = pq.ParquetFile(path)
         self.schema: pa.Schema = self._file.schema_arrow
-        metadata = self._file.metadata
-        codes = []
-        for number in range(metadata.num_row_groups):
+        groups = []
+        for number in range(self._file.num_row_groups):
             shards = self._file.read_row_group(number, columns=["shard"]).column(0).combine_chunks()
-            codes.append(shards.indices.to_numpy())
+            groups.append(shards.indices.to_numpy())
         # The dictionary of each row group has the names of all shards.
         names = shards.dictionary.to_pylist()
-        self._order = np.argsort(np.concatenate(codes), kind="stable")
-        ends = np.cumsum(np.bincount(np.concatenate(codes), minlength=len(names)))
+        codes = np.concatenate(groups)
+        self._order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
         self._ranges = dict(zip(names, zip([0, *ends[:-1]], ends, strict=True), strict=True))
-        self._starts = np.cumsum([0, *map(len, codes)])
+        self._starts = np.cumsum([0, *map(len, groups)])
         self._number = -1
         self._group = pa.table({})
 
@@ -130,6 +130,7 @@ class IndexRows:
             self._group = pa.table({})
             # Otherwise Arrow keeps the memory of earlier row groups.
             pa.default_memory_pool().release_unused()
+            # Reading one column at a time needs less memory.
             names = [name for name in self.schema.names if name != "shard"]
             columns = [self._file.read_row_group(number, columns=[n]).column(0) for n in names]
             self._group = pa.table(columns, names=names)
