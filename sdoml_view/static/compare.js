@@ -8,7 +8,7 @@ import { decorate, drawSource } from "./picture.js";
 import { channelOf, dataset, onChange, set, state } from "./state.js";
 import { isPlaying } from "./timeline.js";
 
-const canvas = h("canvas", { tabIndex: 0, role: "img" });
+const canvas = h("canvas", { tabIndex: 0, role: "img", "aria-label": "Comparison" });
 const caption = h("figcaption");
 const absent = h("div", { className: "absent", hidden: true });
 const figure = h("figure", { className: "panel" }, canvas, absent, caption);

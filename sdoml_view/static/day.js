@@ -20,7 +20,7 @@ export function sizeNow() {
 }
 
 function panel(name) {
-  const canvas = h("canvas", { tabIndex: 0, role: "img" });
+  const canvas = h("canvas", { tabIndex: 0, role: "img", "aria-label": channelOf(name).label });
   const parts = {
     value: h("div", { className: "value" }), badges: h("span"), observed: h("span", { className: "observed" }),
     absent: h("div", { className: "absent", hidden: true }), picture: new Picture(canvas),

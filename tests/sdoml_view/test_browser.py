@@ -306,8 +306,15 @@ def test_theme_can_be_dark_or_light(page: Page, viewer: str) -> None:
     assert page.evaluate(back) != light
 
 
-def test_controls_have_accessible_names(page: Page, viewer: str) -> None:
+@pytest.mark.parametrize("loaded", [True, False], ids=["frames loaded", "frames still loading"])
+def test_controls_have_accessible_names(page: Page, viewer: str, loaded: bool) -> None:
+    if not loaded:
+        page.route("**/api/frames?**", lambda route: None)  # these requests never end
     open_at(page, viewer)
+    if loaded:
+        expect(panel(page, "AIA_0171").locator("canvas")).to_have_attribute(
+            "aria-label", re.compile("UTC")
+        )
     for view in ("calendar", "curves", "compare", "day"):
         page.get_by_role("tab", name=re.compile(view[:3], re.IGNORECASE)).click()
         expect(page.locator(f"#view-{view}")).to_be_visible()
