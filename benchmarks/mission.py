@@ -1,14 +1,17 @@
 """Rehearse a long backfill through the real daemon, with two crashes of the machine.
 
-    python -m benchmarks.mission [--days 6000] [--days-per-run 25] [--postgres]
+    python -m benchmarks.mission [--days 6000] [--days-per-backfill 3000] [--postgres]
+    python -m benchmarks.mission --submit --days 300
 
 The dataset has at least 6,000 days, of which the first ``--days`` are built. The simulated archive
 serves one slot a day, and frames are reduced to 64×64. It keeps the frames that it renders, which
-take 1.5 MB of disk per day; the store takes as much again. The backfill runs as in a deployment: a
-webserver, a daemon and a code server start queued runs of several days. After a third and after
-two thirds of the days, all these processes are killed at once with SIGKILL, and the same instance
-starts again. Then constants are fitted, shards are packed by a second backfill, and a release is
-made.
+take 1.5 MB of disk per day; the store takes as much again. The backfills run as in a deployment: a
+webserver, a daemon and a code server start queued runs of several days. Each backfill is launched
+when the one before it has ended, because the UI becomes slower with each queued day. After a third
+and after two thirds of the days, all these processes are killed at once with SIGKILL, and the same
+instance starts again. Then constants are fitted, shards are packed by more backfills, and a release
+is made. With ``--submit``, ``sdoml build --submit`` does all this in runs of one day, without
+crashes.
 
 The result has the CPU time per day in the first and in the last tenth of the ingest, the peak
 memory of each kind of process, the sizes of the databases, the times of the queries behind the
@@ -19,6 +22,7 @@ instead of SQLite.
 
 import argparse
 import contextlib
+import math
 import os
 import statistics
 import sys
@@ -26,11 +30,10 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -40,6 +43,7 @@ from sdoml_dagster.schedules.days_in_progress import IN_PROGRESS
 from sdoml_dagster.store import layout
 from sdoml_dagster.store.store import Store
 from sdoml_demo.server import Archive
+from tests.support.commands import start_module
 from tests.support.deployment import Deployment
 
 FORKS = "runs and their parent"
@@ -109,6 +113,7 @@ class Rehearsal:
     environment: dict[str, str]
     watch: Watch
     days: list[str]
+    days_per_backfill: int
     storage: str = ""
     progress: list[tuple[int, float]] = field(default_factory=list)
     """Finished days and CPU seconds since the start of the ingest."""
@@ -117,61 +122,102 @@ class Rehearsal:
     queued: int = 0
     """Largest number of queued runs that was seen."""
 
+    backfill: str = ""
+    """ID of the backfill in progress."""
+
+    waiting: list[list[str]] = field(default_factory=list)
+    """Days of each backfill that is still to be launched."""
+
     def run(self, *, crashes: int) -> None:
         """Ingest with crashes, fit, pack and release."""
-        backfill = ""
+        self.waiting = self._parts()
         for number in range(1, crashes + 2):
-            with Deployment(self.environment, storage=self.storage) as deployment:
-                services = deployment.services.items()
-                self.watch.services = {command.pid: name for name, command in services}
-                backfill = backfill or deployment.launch(INGEST, self.days)
+            with self._deployment() as deployment:
                 if number <= crashes:
                     until = len(self.days) * number // (crashes + 1)
-                    self._follow(deployment, backfill, self.processed, until=until)
+                    self._backfill(deployment, INGEST, until=until)
                     killed = deployment.crash()
                     print(f"crash after {self.processed()} days: killed {killed} processes")
                     continue
-                self._follow(deployment, backfill, self.processed)
+                self._backfill(deployment, INGEST)
                 print(f"ingest: {self.processed()} of {len(self.days)} days", flush=True)
                 print("fit_normalization:", deployment.job("fit_normalization", 3600), flush=True)
-                ingest = list(self.progress)
-                backfill = deployment.launch(["shards"], self.days)
-                self._follow(deployment, backfill, self.packed)
-                self.progress = ingest
+                self.waiting = self._parts()
+                self._backfill(deployment, ["shards"])
                 print("make_release:", deployment.job("make_release", 3600), flush=True)
+
+    def submit(self) -> None:
+        """Run ``sdoml build --submit``."""
+        with self._deployment() as deployment:
+            log = deployment.home / "build.log"
+            last = date.fromisoformat(self.days[-1]) + timedelta(days=1)
+            environment = {**deployment.environment, "SDOML_END": f"{last}"}
+            build = start_module(
+                "sdoml_dagster.cli",
+                *("build", "--submit"),
+                env=environment,
+                cwd=deployment.home,  # with the workspace.yaml of the deployment
+                log=log,
+            )
+            while build.returncode is None:
+                self._query(deployment)
+                with contextlib.suppress(TimeoutError):
+                    build.wait(2)
+            print(log.read_text())
+
+    @contextlib.contextmanager
+    def _deployment(self) -> Iterator[Deployment]:
+        with Deployment(self.environment, storage=self.storage) as deployment:
+            services = deployment.services.items()
+            self.watch.services = {command.pid: name for name, command in services}
+            yield deployment
+
+    def _parts(self) -> list[list[str]]:
+        size = self.days_per_backfill
+        return [self.days[first : first + size] for first in range(0, len(self.days), size)]
 
     def processed(self) -> int:
         """Return the number of days whose last frame table was written."""
         folder = Path(self.environment["SDOML_STORE"], "processed")
         return sum(1 for _ in folder.glob("*/*/*/hmi.parquet"))
 
-    def packed(self) -> int:
-        """Return the number of days with a shard."""
-        return sum(1 for _ in Path(self.environment["SDOML_STORE"], "shards").glob("*/*.parquet"))
-
-    def _follow(
-        self, deployment: Deployment, backfill: str, done: Any, *, until: int | None = None
+    def _backfill(
+        self,
+        deployment: Deployment,
+        assets: Sequence[str],
+        *,
+        until: float = math.inf,
     ) -> None:
-        """Query the UI until a backfill has ended, or has finished some days."""
-        keys = [{"path": [name]} for name in (*INGEST, "shards")]
+        """Launch backfills and query the UI until all have ended, or some days are processed."""
         while True:
-            for title, query, variables in (
-                ("asset graph", GRAPH, {"keys": keys}),
-                ("runs", RUNS, {}),
-            ):
-                started = time.perf_counter()
-                deployment.graphql(query, **variables)
-                self.queries[title].append(time.perf_counter() - started)
-            queued = deployment.graphql(QUEUED)["runsOrError"]["results"]
-            self.queued = max(self.queued, len(queued))
-            self.progress.append((done(), sum(self.watch.cpu.values())))
-            if until is not None and done() >= until:
+            self._query(deployment)
+            if self.processed() >= until:
                 return
-            found = deployment.graphql(STATUS, id=backfill)["partitionBackfillOrError"]
-            if found["status"] not in {"REQUESTED", "CANCELING", "FAILING"}:
-                print(f"backfill: {found['status']}", flush=True)
-                return
+            if self.backfill:
+                found = deployment.graphql(STATUS, id=self.backfill)["partitionBackfillOrError"]
+                if found["status"] not in {"REQUESTED", "CANCELING", "FAILING"}:
+                    print(f"backfill: {found['status']}", flush=True)
+                    self.backfill = ""
+            if not self.backfill:
+                if not self.waiting:
+                    return
+                self.backfill = deployment.launch(assets, self.waiting.pop(0))
             time.sleep(2)
+
+    def _query(self, deployment: Deployment) -> None:
+        """Time the queries of the UI, and record the progress."""
+        keys = [{"path": [name]} for name in (*INGEST, "shards")]
+        for title, query, variables in (
+            ("asset graph", GRAPH, {"keys": keys}),
+            ("runs", RUNS, {}),
+        ):
+            started = time.perf_counter()
+            deployment.graphql(query, **variables)
+            self.queries[title].append(time.perf_counter() - started)
+        queued = deployment.graphql(QUEUED)["runsOrError"]["results"]
+        self.queued = max(self.queued, len(queued))
+        if (days := self.processed()) > (self.progress[-1][0] if self.progress else -1):
+            self.progress.append((days, sum(self.watch.cpu.values())))
 
 
 def cost_per_day(progress: list[tuple[int, float]], first: float, last: float) -> float:
@@ -232,6 +278,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=6000)
     parser.add_argument("--days-per-run", type=int, default=25)
+    parser.add_argument("--days-per-backfill", type=int, default=3000)
+    parser.add_argument("--submit", action="store_true", help="use sdoml build --submit")
     parser.add_argument("--channels", default="AIA_0193,HMI_M")
     parser.add_argument("--crashes", type=int, default=2)
     parser.add_argument("--postgres", action="store_true", help="PostgreSQL instead of SQLite")
@@ -264,8 +312,11 @@ def main() -> int:
         }
         os.environ |= environment
         with Watch() as watch:
-            rehearsal = Rehearsal(environment, watch, days, storage)
-            rehearsal.run(crashes=options.crashes)
+            rehearsal = Rehearsal(environment, watch, days, options.days_per_backfill, storage)
+            if options.submit:
+                rehearsal.submit()
+            else:
+                rehearsal.run(crashes=options.crashes)
         first, last = (cost_per_day(rehearsal.progress, *one) for one in ((0, 0.1), (0.9, 1)))
         print(f"{options.days} days in {(time.perf_counter() - started) / 60:.0f} min")
         print(f"CPU per day of ingest: first tenth {first:.2f} s, last tenth {last:.2f} s")
