@@ -41,8 +41,8 @@ BUILD_TAG = "sdoml/build"
 
 PARTITION = "dagster/partition"
 WINDOW = 200
-"""Maximum number of runs that a build queues at once. The asset graph in Dagster's UI needs about
-2 ms for each queued run, which would be 12 s if all days of the mission were queued."""
+"""Maximum number of runs that a build queues at once, because each queued day makes the asset
+graph in Dagster's UI slower."""
 
 QUEUE_DAEMON = "QUEUED_RUN_COORDINATOR"
 POLL_SECONDS = 0.5
