@@ -68,5 +68,5 @@ def test_cancel_aborts_pending_requests_and_starts_no_new_ones(stalled: Stalled)
         for thread in threads:
             thread.join(10)
     assert len(ended) == 6
-    assert max(ended) - canceled < 1
+    assert max(ended) - canceled < 30
     assert stalled.requests == 2
