@@ -1,4 +1,4 @@
-"""Read frames as other projects expect them: in physical units, with the first row in the south."""
+"""Read frames as other projects expect them: in physical units, with rows from south to north."""
 
 from collections.abc import Iterator
 

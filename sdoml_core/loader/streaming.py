@@ -100,7 +100,7 @@ class ShardDataset(IterableDataset[Any]):
         self._passes_begun = 0
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return the indices of all samples in the order of an epoch, across all ranks."""
+        """Return the indices of all samples in the order of this epoch, across all ranks."""
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)

@@ -1,4 +1,4 @@
-"""Checks of daily assets: declare checks, select the days to check, and record the findings."""
+"""Checks on daily assets: declare checks, select the days to check, and record the findings."""
 
 import hashlib
 import warnings

@@ -1,4 +1,4 @@
-"""The near-real-time schedule checks for new frames and requests one run for all new frames."""
+"""The near-real-time schedule checks for new frames and requests a single run for them."""
 
 from collections.abc import Iterator
 from typing import Final

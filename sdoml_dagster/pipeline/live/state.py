@@ -151,6 +151,6 @@ def save_state(store: Store, state: State, *, now: datetime) -> None:
 
 
 def _mark(settings: Settings) -> str:
-    """Return a hash of the settings that determine which frames the window has."""
+    """Return a hash of the settings that determine which frames are in the window."""
     found = settings.model_dump_json(include=_DECISIVE)
     return hashlib.sha256(found.encode()).hexdigest()[:16]
