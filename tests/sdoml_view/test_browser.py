@@ -57,6 +57,12 @@ def panel(page: Page, channel: str):
     return page.locator(f'[data-channel="{channel}"]')
 
 
+def expect_picture(page: Page, channel: str) -> None:
+    """Wait until the frame of a channel has been drawn."""
+    label = re.compile("UTC$")  # it ends with "no frame" until the frame has arrived
+    expect(panel(page, channel).locator("canvas")).to_have_attribute("aria-label", label)
+
+
 def brightness(page: Page, selector: str) -> float:
     """Return the mean brightness of a canvas, from 0 to 255."""
     return page.locator(selector).evaluate(
@@ -80,6 +86,7 @@ def test_first_view_shows_all_channels_with_times_and_markers(page: Page, viewer
     expect(stand_in.get_by_text("stand-in")).to_be_visible()
     expect(panel(page, "HMI_M")).to_contain_text("00:59:52 (−7 s)")
     expect(panel(page, "AIA_1700")).to_contain_text("no frame in this dataset")
+    expect_picture(page, "HMI_M")
     assert brightness(page, '[data-channel="HMI_M"] canvas') > 40
     page.keyboard.press("ArrowRight")
     expect(stand_in.get_by_text("provisional")).to_be_visible()
@@ -153,6 +160,7 @@ def test_zoom_is_linked_and_the_cursor_reads_all_channels(
         value = float(image[number, int(64 * 0.45), int(64 * 0.4)])
         expect(panel(page, name).locator(".value")).to_contain_text(f"{value:.4f}")
     expect(page.locator("#readout")).to_have_text(re.compile(r"^N\d\d\.\d° E\d\d\.\d°"))
+    expect_picture(page, "HMI_M")
     before = brightness(page, '[data-channel="HMI_M"] canvas')
     page.mouse.wheel(0, -800)
     expect(page).to_have_url(re.compile("zoom="))
@@ -312,9 +320,7 @@ def test_controls_have_accessible_names(page: Page, viewer: str, loaded: bool) -
         page.route("**/api/frames?**", lambda route: None)  # these requests never end
     open_at(page, viewer)
     if loaded:
-        expect(panel(page, "AIA_0171").locator("canvas")).to_have_attribute(
-            "aria-label", re.compile("UTC")
-        )
+        expect_picture(page, "AIA_0171")
     for view in ("calendar", "curves", "compare", "day"):
         page.get_by_role("tab", name=re.compile(view[:3], re.IGNORECASE)).click()
         expect(page.locator(f"#view-{view}")).to_be_visible()
@@ -355,6 +361,7 @@ def test_unreadable_frames_are_not_shown(browser: Browser, tmp_path: Path) -> No
     page = browser.new_page(viewport=VIEWPORT)  # not `page`, which would report the failed request
     with serving(folder, at="2022-11-02T01:15") as viewer:
         open_at(page, viewer)
+        expect_picture(page, "HMI_M")
         assert brightness(page, '[data-channel="HMI_M"] canvas') > 40
         for shard in folder.glob("*.tar"):
             shard.unlink()
