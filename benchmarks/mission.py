@@ -182,16 +182,12 @@ class Rehearsal:
         return sum(1 for _ in folder.glob("*/*/*/hmi.parquet"))
 
     def _backfill(
-        self,
-        deployment: Deployment,
-        assets: Sequence[str],
-        *,
-        until: float = math.inf,
+        self, deployment: Deployment, assets: Sequence[str], *, until: float = math.inf
     ) -> None:
         """Launch backfills and query the UI until all have ended, or some days are processed."""
         while True:
             self._query(deployment)
-            if self.processed() >= until:
+            if self.progress[-1][0] >= until:
                 return
             if self.backfill:
                 found = deployment.graphql(STATUS, id=self.backfill)["partitionBackfillOrError"]
