@@ -85,7 +85,9 @@ def arrow_file(data: bytes) -> pa.BufferReader:
     return pa.BufferReader(sink.getvalue())
 
 
-def open_parquet(data: bytes | str | pa.NativeFile, *, max_rows: int = MAX_ROWS) -> pq.ParquetFile:
+def open_parquet(
+    data: bytes | str | BinaryIO | pa.NativeFile, *, max_rows: int = MAX_ROWS
+) -> pq.ParquetFile:
     """Open a Parquet file. Reject it if the size in its footer is impossible."""
     try:
         source = arrow_file(data) if isinstance(data, bytes) else data

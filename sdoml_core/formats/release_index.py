@@ -60,7 +60,7 @@ def frame_fields(*, compact: bool, bright: bool) -> list[pa.Field]:
     return [field.with_nullable(True) for field in fields]  # noqa: FBT003
 
 
-def release_inputs(data: bytes | pa.NativeFile) -> str | None:
+def release_inputs(data: bytes | BinaryIO) -> str | None:
     """Return the recorded fingerprint of a release's inputs, or None if none was recorded.
 
     Raises
@@ -71,7 +71,7 @@ def release_inputs(data: bytes | pa.NativeFile) -> str | None:
     return index_metadata(open_parquet(data).schema_arrow, kind="release").get("sdoml.inputs")
 
 
-def release_shards(data: bytes | pa.NativeFile) -> dict[str, int]:
+def release_shards(data: bytes | BinaryIO) -> dict[str, int]:
     """Return the size of each shard in bytes, by shard name, from the index of a release.
 
     Raises
@@ -132,7 +132,7 @@ class ShardFacts:
     last: np.datetime64 | None
 
 
-def release_days(data: bytes | pa.NativeFile) -> dict[str, set[date]]:
+def release_days(data: bytes | BinaryIO) -> dict[str, set[date]]:
     """Return the days that have samples in each shard, from the index of a release.
 
     Raises

@@ -51,14 +51,12 @@ def judge_releases(store: Store) -> list[str]:
 
 def _judge(store: Store, folder: str) -> str | None:
     """Describe how a release's constants differ from its shards'. Return None if they agree."""
-    import pyarrow as pa
-
     from sdoml_core.formats.parquet import index_metadata, open_parquet
     from sdoml_core.normalization.constants import from_json
 
     # Read only the footer, because the index of a long release has hundreds of megabytes.
     with store.open(f"{folder}/{RELEASE_INDEX}") as file:
-        schema = open_parquet(pa.PythonFile(file, "r")).schema_arrow
+        schema = open_parquet(file).schema_arrow
     facts = index_metadata(schema, kind="release")
     beside = from_json(store.read(f"{folder}/{RELEASE_CONSTANTS}"))
     if facts["sdoml.normalization"] != beside.version:

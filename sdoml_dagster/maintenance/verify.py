@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from zlib_ng.zlib_ng import crc32
 
 from sdoml_core.channels import CHANNELS, INSTRUMENTS, Instrument
@@ -239,7 +238,7 @@ def _shards_of_other_days(store: Store, index: str, days: DayRange) -> set[str]:
         return set()
     try:
         with store.open(index) as file:
-            samples = release_days(pa.PythonFile(file, "r"))
+            samples = release_days(file)
     except (DamagedFileError, FileNotFoundError):
         return set()  # the damaged index is reported separately
     return {name for name, found in samples.items() if not any(day in days for day in found)}

@@ -19,8 +19,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
-
 from sdoml_core import __version__
 from sdoml_core.channels import CHANNELS
 from sdoml_core.errors import DamagedFileError, MissingInputError, NormalizationError, SettingError
@@ -283,8 +281,7 @@ def is_current(request: ReleaseRequest, *, settings: Settings, store: Store) -> 
         recorded = recorded_shards(store, days=request.days, threads=settings.threads)
         if request.splits:
             recorded = [shard for shard in recorded if request.splits.of(shard[0])]
-        with store.open(f"{folder}/{RELEASE_INDEX}") as handle:
-            index = pa.PythonFile(handle, "r")
+        with store.open(f"{folder}/{RELEASE_INDEX}") as index:
             listed, inputs = release_shards(index), release_inputs(index)
         if inputs != _inputs(request, settings, recorded):
             return False
